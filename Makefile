@@ -1,0 +1,123 @@
+# Everything a developer does with the shop. `make` lists it. Needs Python 3.11 and make, nothing else.
+
+SHELL := /bin/sh
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+SERVICES := $(PY) scripts/services.py
+APPS := accounts catalog orders inventory payments delivery notifications
+CODE := shop $(APPS)
+ARGS ?=
+
+# Processes find celery, granian and honcho of the virtual environment whoever starts them.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+
+## —— Use it ——————————————————————————————————————————————
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^## ——/ { gsub(/[#—]/, ""); printf "\n%s\n", $$0 } \
+	    /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+
+.PHONY: demo
+demo: .venv/.runtime ## Play the saga's flows, embedded: no server needed
+	@exec $(PY) manage.py demo $(ARGS)
+
+.PHONY: up
+up: .venv/.runtime ## Serve the shop, embedded, until Ctrl-C; data stays in var/
+	@exec $(PY) manage.py up $(ARGS)
+
+.PHONY: services
+services: .venv/.runtime ## Find or start PostgreSQL, RabbitMQ, Redis; prints their environment
+	@exec $(SERVICES) up
+
+.PHONY: down
+down: .venv/.runtime ## Stop those of the three servers that `make services` or `make test` started
+	@exec $(SERVICES) down
+
+.PHONY: run
+run: .venv/.dev ## All processes of Procfile on real servers, under honcho
+	@$(SERVICES) up -- $(PY) manage.py migrate_all
+	@$(SERVICES) up -- $(PY) manage.py seed
+	@PORT=$${PORT:-8080} exec $(SERVICES) up -- honcho start $(ARGS)
+
+## —— Change it ———————————————————————————————————————————
+
+.PHONY: test
+test: .venv/.dev ## Everything that must hold, on real servers; ARGS="-k cancel" goes to pytest
+	@$(SERVICES) browser
+	@exec $(SERVICES) exec -- $(MAKE) --no-print-directory test-stages ARGS='$(ARGS)'
+
+# $(call stage,number,title,command): a header, the command, and what it took.
+define stage
+	@printf '\n==> %s of 9  %s\n' '$(1)' '$(2)'
+	@$(3)
+endef
+
+.PHONY: test-stages
+test-stages: lint-stages
+	$(call stage,6,no migration is missing,$(PY) manage.py makemigrations --check --dry-run)
+	$(call stage,7,system checks and saga table,$(PY) manage.py check --fail-level WARNING)
+	$(call stage,8,docs/saga.md is up to date,$(PY) manage.py saga --check)
+	$(call stage,9,tests,$(PY) -m pytest $(ARGS))
+
+.PHONY: lint-stages
+lint-stages:
+	$(call stage,1,lint,ruff check .)
+	$(call stage,2,format,ruff format --check .)
+	$(call stage,3,types,mypy)
+	$(call stage,4,import contracts,lint-imports --no-logo)
+	$(call stage,5,security,bandit -q -c pyproject.toml -r $(CODE))
+
+.PHONY: lint
+lint: .venv/.dev ## Lint, format, types, import contracts, security: the stages without a server
+	@exec $(MAKE) --no-print-directory lint-stages
+
+.PHONY: format
+format: .venv/.dev ## Let ruff fix and format
+	@ruff check --fix-only --quiet . && ruff format .
+
+.PHONY: migrations
+migrations: .venv/.dev ## Write the migrations that are missing; ARGS="orders -n name"
+	@$(PY) manage.py makemigrations $(ARGS) && ruff format --quiet $(APPS)
+
+.PHONY: lock
+lock: .venv/.dev ## Lock requirements*.in with hashes; ARGS=--upgrade to take newer versions
+	@for name in requirements requirements-dev; do \
+	    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	        --no-emit-find-links --no-header $(ARGS) $$name.in -o $$name.txt || exit 1; \
+	done
+	@echo "Locked requirements.txt and requirements-dev.txt"
+
+.PHONY: cve
+cve: .venv/.dev ## Ask for known vulnerabilities in what is locked
+	@pip-audit --disable-pip --require-hashes -r requirements-dev.txt
+
+.PHONY: bench
+bench: .venv/.dev ## Sagas per second for batches of 1, 10 and 100, on real servers
+	@exec $(SERVICES) exec -- $(PY) -m benchmarks.pipeline $(ARGS)
+
+.PHONY: clean
+clean: ## Remove caches; var/ (data) and .venv stay
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+	@find . -path ./.venv -prune -o -path ./var -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## Remove caches, data and .venv, and stop what was started
+	@if [ -x $(PY) ] && [ -d var/services ]; then $(SERVICES) down; fi
+	@rm -rf var .venv
+
+# —— The virtual environment. Stamps, so that it is made once and again when a lock file changes. ——
+
+.venv/.runtime: requirements.txt
+	@$(PYTHON) scripts/venv.py $<
+	@touch $@
+
+# Holds all of requirements.txt, too, so one installation serves both.
+.venv/.dev: requirements-dev.txt
+	@$(PYTHON) scripts/venv.py $<
+	@touch .venv/.runtime $@

@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Find or start PostgreSQL, RabbitMQ and Redis, and say which environment uses them.
+
+    services.py up                 print `export X=Y` lines; everything else goes to standard error
+    services.py up -- COMMAND      run COMMAND in that environment instead
+    services.py exec -- COMMAND    run COMMAND with databases and a vhost of its own, dropped afterwards
+    services.py down               stop what this script started, and only that
+    services.py browser            find or install Chromium, for the browser tests
+
+Which servers are used, and how missing ones are started, is told in servers.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2
+from psycopg2 import sql
+from redis import Redis as Client
+from redis import RedisError, ResponseError
+from servers import (
+    STATE,
+    Failure,
+    Memory,
+    Postgres,
+    RabbitMQ,
+    Redis,
+    apt_install,
+    debian_ready,
+    postgres,
+    say,
+    write_private,
+)
+
+SERVICES = ("accounts", "catalog", "orders", "inventory", "payments", "delivery", "notifications")
+REDIS_TEST_DATABASES = range(3, 16)
+
+# —— What a run gets on those servers ————————————————————————————————————————————————————————————————————————————————
+
+
+def make_databases(url: str, prefix: str) -> None:
+    create = sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0")
+    with postgres(url) as cursor:
+        cursor.execute("SELECT datname, pg_has_role(datdba, 'USAGE'), datdba::regrole::text FROM pg_database")
+        there = {name: (ours, owner) for name, ours, owner in cursor.fetchall()}
+        for name in (prefix + service for service in SERVICES):
+            ours, owner = there.get(name, (True, ""))
+            if not ours:
+                advice = "export DATABASE_PREFIX=another_ to have databases of your own, or DATABASE_URL with that role"
+                raise Failure(
+                    f"the database {name} belongs to the role {owner}, of another checkout perhaps;\n{advice}"
+                )
+            if name not in there:
+                cursor.execute(create.format(sql.Identifier(name)))
+
+
+def drop_databases(url: str, prefix: str) -> None:
+    """Everything a run made: its databases, pytest-django's `test_…` of them, whatever else carries its prefix."""
+    with postgres(url) as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE position(%s in datname) > 0", [prefix])
+        for (name,) in cursor.fetchall():
+            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def redis_database(url: str, number: int) -> str:
+    return urlsplit(url)._replace(path=f"/{number}").geturl()
+
+
+def claim_key(number: int) -> str:
+    """Claims live in database 0: a test may well flush the database it was given."""
+    return f"shop:services:claim:{number}"
+
+
+def claim_redis_databases(url: str, run_id: str) -> list[int]:
+    """Two databases that are empty and that no other run has claimed."""
+    claims = Client.from_url(redis_database(url, 0))
+    claimed: list[int] = []
+    with contextlib.suppress(ResponseError):  # this server may be set to fewer than 16
+        for number in REDIS_TEST_DATABASES:
+            empty = Client.from_url(redis_database(url, number)).dbsize() == 0
+            if empty and claims.set(claim_key(number), run_id, nx=True, ex=6 * 3600):
+                claimed.append(number)
+            if len(claimed) == 2:
+                return claimed
+    release_redis_databases(url, run_id, claimed)
+    raise Failure("no two empty Redis databases among 3..15 are left; empty some: redis-cli -n 3 flushdb")
+
+
+def release_redis_databases(url: str, run_id: str, numbers: Sequence[int]) -> None:
+    claims = Client.from_url(redis_database(url, 0), decode_responses=True)
+    for number in numbers:
+        if claims.get(claim_key(number)) == run_id:
+            Client.from_url(redis_database(url, number)).flushdb()
+            claims.delete(claim_key(number))
+
+
+class Services:
+    """The three servers and the environment that names them."""
+
+    def __init__(self) -> None:
+        memory = Memory()
+        self.postgres, self.rabbitmq, self.redis = Postgres(memory), RabbitMQ(memory), Redis(memory)
+
+    def find(self) -> None:
+        """All three, started where they are missing; one process at a time, or two would start the same server."""
+        if "REDIS_URL" not in os.environ and os.environ.get("LOCKS_URL"):
+            os.environ["REDIS_URL"] = os.environ["LOCKS_URL"]
+        STATE.mkdir(parents=True, exist_ok=True)
+        with (STATE / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.postgres_url = self.postgres.find()
+            self.broker_url = self.rabbitmq.find()
+            self.redis_url = self.redis.find()
+
+    def environment(self, prefix: str, broker_url: str, databases: Sequence[int]) -> dict[str, str]:
+        locks, cached = databases
+        return {
+            "DATABASE_URL": self.postgres_url,
+            "DATABASE_PREFIX": prefix,
+            "BROKER_URL": broker_url,
+            "LOCKS_URL": redis_database(self.redis_url, locks),
+            "CACHE_URL": redis_database(self.redis_url, cached),
+        }
+
+    def release(self, record: dict[str, Any]) -> None:
+        """Drop what the run of this record made. Each part by itself: one that fails must not keep the others."""
+        steps = {
+            "databases": lambda: drop_databases(self.postgres_url, record["prefix"]),
+            "vhost": lambda: self.rabbitmq.drop_vhost(self.broker_url, record["vhost"]),
+            "Redis databases": lambda: release_redis_databases(self.redis_url, record["run"], record["redis"]),
+        }
+        for what, step in steps.items():
+            try:
+                step()
+            except (psycopg2.Error, RedisError, OSError) as error:
+                say(f"the {what} of run {record['run']} could not be dropped: {str(error).strip()}")
+
+    def sweep(self) -> None:
+        """Drop what runs that were killed outright left behind."""
+        for path in (STATE / "runs").glob("*.json"):
+            record = json.loads(path.read_text())
+            if record["host"] == socket.gethostname() and not Path(f"/proc/{record['pid']}").exists():
+                say(f"dropping what the killed run {record['run']} left behind")
+                self.release(record)
+                path.unlink()
+
+
+# —— Commands ————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+
+def up(command: Sequence[str]) -> int:
+    services = Services()
+    services.find()
+    prefix = os.environ.get("DATABASE_PREFIX", "shop_")
+    make_databases(services.postgres_url, prefix)
+    named_vhost = urlsplit(services.broker_url).path.strip("/")
+    broker_url = services.rabbitmq.make_vhost(services.broker_url, named_vhost or "shop")
+    environment = services.environment(prefix, broker_url, (1, 2))
+    if not os.environ.get("SECRET_KEY"):
+        environment["DEBUG"] = os.environ.get("DEBUG", "1")  # a development machine: settings keep a key in var/
+    if command:
+        os.execvpe(command[0], list(command), os.environ | environment)
+    for name, value in environment.items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def execute(command: Sequence[str]) -> int:
+    """Run a command on things of its own. They are recorded: even a killed run is swept up by the next."""
+    run_id = secrets.token_hex(4)
+    services = Services()
+    services.find()
+    services.sweep()
+    path = STATE / "runs" / f"{run_id}.json"
+    record: dict[str, Any] = {"run": run_id, "pid": os.getpid(), "host": socket.gethostname()}
+    record |= {"prefix": f"shop_t{run_id}_", "vhost": f"shop_test_{run_id}", "redis": []}
+    try:
+        record["redis"] = claim_redis_databases(services.redis_url, run_id)
+        write_private(path, record)
+        make_databases(services.postgres_url, record["prefix"])
+        broker_url = services.rabbitmq.make_vhost(services.broker_url, record["vhost"])
+        environment = services.environment(record["prefix"], broker_url, record["redis"])
+        environment |= {"SECRET_KEY": secrets.token_urlsafe(48), "ALLOWED_HOSTS": "localhost,127.0.0.1"}  # as deployed
+        return supervise(command, environment)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        services.release(record)
+        path.unlink(missing_ok=True)
+
+
+def supervise(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Run the command to its end, whatever signals come: what was made for it is dropped only after it."""
+    process = subprocess.Popen(command, env=os.environ | environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the command, too
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: process.send_signal(received))
+    code = process.wait()
+    return 128 - code if code < 0 else code
+
+
+def down() -> int:
+    memory = Memory()
+    for server in (Redis(memory), RabbitMQ(memory), Postgres(memory)):
+        how = memory.started.pop(server.name, None)
+        if how:
+            say(f"{server.title}: stopping")
+            server.stop(how)
+            memory.save()
+    return 0
+
+
+def browser() -> int:
+    """The browser tests drive the system's Chromium."""
+    if shutil.which("chromium"):
+        return 0
+    if not debian_ready():
+        raise Failure("the browser tests need Chromium. On Debian: sudo apt-get install chromium, or run this as root.")
+    say("Chromium: installing Debian's chromium, for the browser tests (some minutes) ...")
+    apt_install("chromium")
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    name, *rest = arguments or [""]
+    command = rest[1:] if rest[:1] == ["--"] else []
+    if name == "up":
+        return up(command)
+    if name == "exec" and command:
+        return execute(command)
+    if name in ("down", "browser"):
+        return {"down": down, "browser": browser}[name]()
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    # An ended run is a run to clean up after: SIGTERM raises as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Failure as failure:
+        sys.exit(f"services: {failure}")
+    except KeyboardInterrupt:
+        sys.exit(130)
