@@ -1,0 +1,48 @@
+"""What accounts offers the other services."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from shop.api.problems import Problem
+
+
+class UnknownUser(Problem):
+    """There is no such user."""
+
+    code = "U001"
+
+
+class UserView(msgspec.Struct, frozen=True, kw_only=True):
+    """A user as others may show one."""
+
+    id: int
+    name: str
+    email: str
+
+
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach a user, and in which language ("ko" or "en"). `phone` may be empty."""
+
+    user_id: int
+    name: str
+    email: str
+    phone: str
+    language: str
+
+
+class AccountsService(Protocol):
+    """Reading users. Raises `shop.messaging.Unavailable` when accounts is away."""
+
+    def get_user(self, user_id: int) -> UserView:
+        """One user. Raises `UnknownUser`."""
+        ...
+
+    def get_users(self, user_ids: Iterable[int]) -> dict[int, UserView]:
+        """Those of these users that exist, by id."""
+        ...
+
+    def get_contacts(self, user_ids: Iterable[int]) -> dict[int, Contact]:
+        """How to reach those of these users that exist, by id."""
+        ...

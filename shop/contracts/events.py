@@ -1,0 +1,159 @@
+"""Every event that crosses a service boundary, in saga order.
+
+An event is a fact in the past tense: frozen, ids and values only, never personal data in the clear (an address travels
+sealed, see `shop/seal.py`). Readers ignore fields they do not know, so a field may be added at any time with a
+default; renaming or removing one needs a new event.
+
+Amounts are integers in the currency's minor unit.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from shop.contracts.ids import uuid7
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
+    """What every event carries.
+
+    `caused_by` is the id of the event whose handling led to this one, None for the first of a saga; `trace` the W3C
+    `traceparent` of the request that began it.
+    """
+
+    order_id: int
+    event_id: UUID = msgspec.field(default_factory=uuid7)
+    caused_by: UUID | None = None
+    trace: str = ""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """So many pieces of a product."""
+
+    product_id: int
+    quantity: int
+
+
+class Checkout(msgspec.Struct, frozen=True, kw_only=True):
+    """What the customer asked for: travels along the forward chain, so that no service has to ask another."""
+
+    user_id: int
+    amount: int
+    currency: str
+    payment_gateway: str
+    payment_token: str
+    lines: tuple[Line, ...]
+    address: str = ""  # sealed
+
+
+# --- Forward --------------------------------------------------------------------------------------------------------
+class OrderCreated(Event, frozen=True):
+    checkout: Checkout
+
+
+class InventoryReserved(Event, frozen=True):
+    checkout: Checkout
+
+
+class PaymentCompleted(Event, frozen=True):
+    checkout: Checkout
+
+
+class DeliveryStarted(Event, frozen=True):
+    user_id: int
+    tracking_number: str
+
+
+class DeliveryCompleted(Event, frozen=True):
+    user_id: int
+    tracking_number: str
+
+
+class OrderCompleted(Event, frozen=True):
+    user_id: int
+
+
+# --- Refusals: the turning points -----------------------------------------------------------------------------------
+class InventoryReservationFailed(Event, frozen=True):
+    reason: str
+
+
+class PaymentFailed(Event, frozen=True):
+    reason: str
+
+
+class DeliveryFailed(Event, frozen=True):
+    user_id: int
+    reason: str
+
+
+class OrderCancellationRequested(Event, frozen=True):
+    """By the customer, or by the saga's deadline: both enter the backward chain at its head."""
+
+    reason: str
+
+
+class DeliveryCancellationRefused(Event, frozen=True):
+    """The carrier already has the parcel."""
+
+
+# --- Backward: the mirror image -------------------------------------------------------------------------------------
+class DeliveryCancelled(Event, frozen=True):
+    reason: str
+
+
+class PaymentRefunded(Event, frozen=True):
+    """Nothing of the customer's money is kept, whether or not any had been taken."""
+
+    reason: str
+
+
+class InventoryReleased(Event, frozen=True):
+    reason: str
+
+
+class OrderCancelled(Event, frozen=True):
+    user_id: int
+    reason: str
+
+
+def every_event() -> tuple[type[Event], ...]:
+    """All event types, in the order of this page."""
+    return tuple(Event.__subclasses__())
+
+
+def origin(event: Event) -> str:
+    """The service that an event comes from: an event is named after what it is about, and that has one owner."""
+    name = type(event).__name__
+    for prefix, service in (
+        ("Order", "orders"),
+        ("Inventory", "inventory"),
+        ("Payment", "payments"),
+        ("Delivery", "delivery"),
+    ):
+        if name.startswith(prefix):
+            return service
+    raise ValueError(f"{name} is named after no service")
+
+
+def by_name(name: str) -> type[Event]:
+    """The event type of that name. Raises KeyError."""
+    return {event.__name__: event for event in Event.__subclasses__()}[name]
+
+
+def encode(event: Event) -> dict[str, Any]:
+    """An event as JSON-ready values, its type under "type"."""
+    return msgspec.to_builtins(event)
+
+
+def decode(raw: Any, types: Iterable[type[Event]] | None = None) -> Event:
+    """The event that `raw` describes, one of `types` (default: any).
+
+    Raises `msgspec.ValidationError`, whose message names the field that is wrong.
+    """
+    union: Any = None
+    for event_type in types or Event.__subclasses__():
+        union = event_type if union is None else union | event_type
+    return msgspec.convert(raw, union)

@@ -1,0 +1,79 @@
+"""What the admin shows of every service's messages."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from shop.messaging import deadletters
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """For rows that only services write: to be looked at, and acted on by the actions offered."""
+
+    ordering = ["-pk"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in self.opts.concrete_fields if field.name not in (self.exclude or ())]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Nothing can be saved, so no button says so."""
+        hidden = {"show_save": False, "show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **hidden})
+
+
+class ReadOnlyInline(admin.TabularInline):
+    """Rows of a read-only page's row."""
+
+    extra = max_num = 0
+    can_delete = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in self.opts.concrete_fields if not field.primary_key and not field.is_relation]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields or self.get_readonly_fields(request, obj)
+
+
+class OutboxAdmin(ReadOnlyAdmin):
+    """Events that a service emitted by itself, and when the broker had them."""
+
+    list_display = ["id", "event_type", "order_id", "created_at", "published_at"]
+    list_filter = ["event_type", ("published_at", admin.EmptyFieldListFilter)]
+    search_fields = ["order_id"]
+
+
+class DeadLetterAdmin(ReadOnlyAdmin):
+    """Events that a step could not handle."""
+
+    list_display = ["id", "step", "event_type", "order_id", "attempts", "error", "created_at", "resolution"]
+    list_filter = ["resolution", "step"]
+    search_fields = ["order_id", "event_id"]
+    actions = ["replay", "discard"]
+
+    @admin.action(description="Replay: run the step again", permissions=["change"])
+    def replay(self, request: HttpRequest, letters: QuerySet[Any]) -> None:
+        """Run each one's step once more; those that now succeed are resolved."""
+        resolved = [deadletters.replay(letter) for letter in letters]
+        failed = resolved.count(False)
+        messages.info(request, f"{resolved.count(True)} resolved, {failed} failed again.")
+
+    @admin.action(description="Discard: the event needs no handling", permissions=["change"])
+    def discard(self, request: HttpRequest, letters: QuerySet[Any]) -> None:
+        """Mark as given up."""
+        for letter in letters:
+            deadletters.discard(letter)
+        messages.info(request, f"{len(letters)} discarded.")

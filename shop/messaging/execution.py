@@ -1,0 +1,196 @@
+"""What runs around a step, in this order and no other.
+
+1. Decode. An event that cannot be decoded is dead-lettered, its neighbours go on.
+2. Take the step's locks, outside the transaction.
+3. Make the outside call, for events not handled yet, outside any transaction.
+4. In one transaction on the service's database: look up the inbox, run the step on the fresh events, insert one inbox
+   row per event with what it emitted.
+5. Publish what was emitted, by fresh and by already handled events alike, and wait for the broker's confirm.
+6. Return; only then does Celery acknowledge the message.
+
+A crash before 4 commits leaves no trace, a crash after it a message that comes again and finds its inbox row: the
+stored events are published once more, and every step downstream knows what it has handled. So emitting the first
+event of an order again replays the whole chain through what is done, up to where it broke off.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+import stamina
+from celery.exceptions import Reject
+from django.apps import apps
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from shop.contracts.events import Event, decode, encode
+from shop.locks import holding
+from shop.messaging import deadletters, outbox
+from shop.messaging.crashpoints import crash_point
+from shop.messaging.errors import OUTAGES, ForeignOrder, drop_broken_connections
+from shop.messaging.publisher import publish
+from shop.messaging.steps import Step
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def execute(step: Step, payload: Sequence[Any]) -> None:
+    """Run a step on the events of one message. Returns when everything is done and published.
+
+    Raises `celery.exceptions.Reject` to give the message back to its queue when an outage outlasts our patience.
+    """
+    drop_broken_connections()
+    crash_point("step.received")
+    for batch in _one_per_order(_decode(step, payload)):
+        _run_batch(step, batch)
+    crash_point("step.finished")
+
+
+def _decode(step: Step, payload: Sequence[Any]) -> list[Event]:
+    events = {}
+    for raw in payload:
+        try:
+            event = decode(raw, step.hears)
+        except msgspec.ValidationError as error:
+            _wait_out(partial(deadletters.record, step, raw, error))
+        else:
+            events[event.event_id] = event
+    return list(events.values())
+
+
+def _one_per_order(events: Sequence[Event]) -> list[list[Event]]:
+    """Batches in which no order comes twice, so that an emitted event's order tells which event caused it."""
+    batches: list[dict[int, Event]] = []
+    for event in events:
+        for batch in batches:
+            if event.order_id not in batch:
+                batch[event.order_id] = event
+                break
+        else:
+            batches.append({event.order_id: event})
+    return [list(batch.values()) for batch in batches]
+
+
+def _run_batch(step: Step, batch: Sequence[Event]) -> None:
+    """Handle and publish; if the batch fails, one event at a time, so that a bad event fails alone."""
+    try:
+        emitted = _wait_out(partial(handle, step, batch))
+    except Reject:
+        raise
+    except Exception as error:
+        if len(batch) > 1:
+            logger.warning("%s failed for a batch of %d, now one by one: %r", step.name, len(batch), error)
+            for event in batch:
+                _run_batch(step, [event])
+        else:
+            logger.exception("%s cannot handle %s", step.name, batch[0])
+            _wait_out(partial(deadletters.record, step, encode(batch[0]), error))
+        return
+    _wait_out(partial(publish, emitted))
+    crash_point("step.published")
+
+
+def handle(step: Step, batch: Sequence[Event]) -> list[Event]:
+    """Parts 2 to 4: the effect of a batch and its record, and the events to publish for it."""
+    with holding(*step.locks(batch)) if step.locks else nullcontext():
+        answer: tuple[Any, ...] = ()
+        if step.outside:
+            handled = _inbox(step, batch)
+            fresh = [event for event in batch if event.event_id not in handled]
+            answer = (step.outside(fresh) if fresh else {},)
+            crash_point("step.answered")
+        while True:
+            try:
+                emitted = _transact(step, batch, answer)
+                crash_point("step.committed")
+                return emitted
+            except IntegrityError as error:
+                if not _lost_the_race(step, error):
+                    raise
+
+
+def _transact(step: Step, batch: Sequence[Event], answer: tuple[Any, ...]) -> list[Event]:
+    inbox = apps.get_model(step.service, "Inbox")
+    with transaction.atomic(using=step.service, durable=True):
+        handled = _inbox(step, batch)
+        fresh = [event for event in batch if event.event_id not in handled]
+        outcome = step(fresh, *answer) if fresh else []
+        emitted = _by_cause(step, fresh, outcome)
+        if fresh:
+            inbox.objects.bulk_create(
+                inbox(
+                    step=step.name,
+                    event_id=event.event_id,
+                    event_type=type(event).__name__,
+                    order_id=event.order_id,
+                    emitted=[encode(follower) for follower in emitted[event.event_id]],
+                )
+                for event in fresh
+            )
+            deadletters.resolve(step, fresh)
+        if handled:
+            outbox.rearm_followers(step.service, list(handled))
+        crash_point("step.written")
+    return [decode(raw) for stored in handled.values() for raw in stored] + [
+        follower for followers in emitted.values() for follower in followers
+    ]
+
+
+def _inbox(step: Step, batch: Sequence[Event]) -> dict[UUID, list[dict[str, Any]]]:
+    """The events of the batch that are handled already: what each emitted, by its id."""
+    inbox = apps.get_model(step.service, "Inbox")
+    rows = inbox.objects.filter(step=step.name, event_id__in=[event.event_id for event in batch])
+    return dict(rows.values_list("event_id", "emitted"))
+
+
+def _by_cause(step: Step, fresh: Sequence[Event], outcome: Sequence[Event]) -> dict[UUID, list[Event]]:
+    """What the step emitted, under the id of the event that caused it, with the trace carried on."""
+    causes = {event.order_id: event for event in fresh}
+    emitted: dict[UUID, list[Event]] = {event.event_id: [] for event in fresh}
+    for event in outcome:
+        cause = causes.get(event.order_id)
+        if cause is None:
+            raise ForeignOrder(
+                f"{step.name} emitted {type(event).__name__} for order {event.order_id}, not in its batch"
+            )
+        follower = msgspec.structs.replace(event, caused_by=cause.event_id, trace=cause.trace)
+        emitted[cause.event_id].append(follower)
+    return emitted
+
+
+def _lost_the_race(step: Step, error: IntegrityError) -> bool:
+    """Whether the same event was handled by somebody else between our look at the inbox and our insert."""
+    constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+    return constraint == f"{step.service}_inbox_pkey"
+
+
+def _wait_out(call: Callable[[], T]) -> T:
+    """`call()`, again and again through an outage, with growing pauses; the message stays unacknowledged meanwhile."""
+    try:
+        for attempt in stamina.retry_context(
+            on=OUTAGES, attempts=None, timeout=settings.OUTAGE_PATIENCE, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
+        ):
+            with attempt:
+                if attempt.num > 1:
+                    drop_broken_connections()
+                return call()
+    except OUTAGES as outage:
+        raise Reject(outage, requeue=True) from outage
+    raise AssertionError("unreachable: the loop returns or raises")
+
+
+def run_sweep(name: str, sweep: Callable[[], int]) -> None:
+    """Run timed work until nothing is due; an outage ends it until the next tick."""
+    drop_broken_connections()
+    try:
+        while sweep():
+            pass
+    except OUTAGES as outage:
+        logger.warning("%s put off: %s", name, outage)
+        drop_broken_connections()

@@ -1,0 +1,124 @@
+"""From events to messages: each event to every step that hears it, up to `BATCH_LIMIT` of them in one message.
+
+`publish` returns when the broker has confirmed everything, and raises otherwise: an event is never known to be sent
+before it is. Where messages go is a `Transport`, the broker in production and a bus in memory in tests.
+"""
+
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Protocol
+
+from celery import current_app
+from django.conf import settings
+from kombu import Connection, Producer
+
+from shop.contracts.events import Event, encode
+from shop.messaging.crashpoints import crash_point
+from shop.messaging.topology import QUEUES, declare
+from shop.saga import service_of, steps_hearing
+
+
+class Transport(Protocol):
+    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+        """Hand one message, `payload` for `step`, to the broker; return when it has it, else raise."""
+
+    def backlog(self) -> int:
+        """How many messages wait in the longest queue."""
+
+
+def publish(events: Iterable[Event]) -> None:
+    """Send events to the steps that hear them.
+
+    Raises what the transport raises when a message was not confirmed; some of the others may be out by then, which
+    is harmless, for every step knows what it has handled.
+    """
+    batches: dict[tuple[str, type[Event]], list[Event]] = defaultdict(list)
+    for event in events:
+        for step in steps_hearing(type(event)):
+            batches[step, type(event)].append(event)
+    for (step, event_type), batch in batches.items():
+        rest = iter(batch)
+        while part := list(islice(rest, settings.BATCH_LIMIT)):
+            summary = f"{len(part)} × {event_type.__name__} (order {part[0].order_id}{', …' if len(part) > 1 else ''})"
+            crash_point("publisher.before_send")
+            _transport.send(step, [encode(event) for event in part], summary)
+            crash_point("publisher.confirmed")
+
+
+def backlog() -> int:
+    """How many messages wait in the longest queue."""
+    return _transport.backlog()
+
+
+class Broker:
+    """The message broker, one connection per thread.
+
+    A connection that has raised is thrown away: after a timed-out confirm a reused channel was seen to report
+    false ones. `mandatory` makes an unroutable message an error; without it the broker confirms and drops it.
+    """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+        try:
+            current_app.send_task(
+                step,
+                args=[payload],
+                producer=self._producer(),
+                queue=service_of(step),
+                argsrepr=summary,  # what Flower shows; the events themselves stay out of it
+                mandatory=True,
+                confirm_timeout=settings.CONFIRM_TIMEOUT,
+                declare=[],
+                retry=False,
+                ignore_result=True,
+                add_to_parent=False,
+            )
+        except BaseException:
+            self.disconnect()
+            raise
+
+    def backlog(self) -> int:
+        try:
+            channel = self._producer().channel
+            return max(channel.queue_declare(queue.name, passive=True).message_count for queue in QUEUES)
+        except BaseException:
+            self.disconnect()
+            raise
+
+    def disconnect(self) -> None:
+        """Drop this thread's connection; the next `send` opens another."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        self._local.__dict__.clear()
+        if connection is not None:
+            connection.collect()  # closes the socket without asking the broker, which may not answer
+
+    def _producer(self) -> Producer:
+        if getattr(self._local, "pid", None) != os.getpid():  # a forked child must not share its parent's socket
+            self._local.__dict__.clear()
+            self._local.connection = connection = current_app.connection_for_write()
+            connection.ensure_connection(max_retries=1, timeout=settings.CONFIRM_TIMEOUT)
+            declare(connection)
+            self._local.producer = current_app.amqp.Producer(connection, auto_declare=False)
+            self._local.pid = os.getpid()
+        return self._local.producer
+
+
+broker = Broker()
+_transport: Transport = broker
+
+
+@contextmanager
+def publishing_to(transport: Transport) -> Iterator[Transport]:
+    """For tests: send to `transport` instead of the broker within the block."""
+    global _transport
+    previous, _transport = _transport, transport
+    try:
+        yield transport
+    finally:
+        _transport = previous

@@ -1,0 +1,226 @@
+"""Settings, everything from the environment. Without any, the embedded mode: nothing installed, data in `var/`.
+
+docs/howto/configuration.md is the table of the variables; a test holds it against this file.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from secrets import token_urlsafe
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+env = environ.Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.str("SHOP_VAR", str(BASE_DIR / "var")))
+
+# --- What runs here --------------------------------------------------------------------------------------------------
+SERVICES = ("accounts", "catalog", "orders", "inventory", "payments", "delivery", "notifications")
+EMBEDDED = not env.str("DATABASE_URL", "")
+DEBUG = env.bool("DEBUG", EMBEDDED)
+PORT = env.int("PORT", 8080)
+
+
+def _secret_key() -> str:
+    """The key of the environment; in debug mode one is made once and kept in `var/`."""
+    if key := env.str("SECRET_KEY", ""):
+        return key
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "Set SECRET_KEY (fifty random characters or more), or DEBUG=1 on a development machine."
+        )
+    path = VAR_DIR / "secret-key"
+    if not path.exists():
+        VAR_DIR.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(token_urlsafe(48))
+    return path.read_text()
+
+
+SECRET_KEY = _secret_key()
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    "shop",
+    *SERVICES,
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework_simplejwt.token_blacklist",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "shop.urls"
+WSGI_APPLICATION = "shop.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+
+# --- Databases: one per service -------------------------------------------------------------------------------------
+def _database(service: str) -> dict:
+    """The service's own URL, else its database on the common server, else the embedded server."""
+    prefix = env.str("DATABASE_PREFIX", "shop_")
+    if own := env.str(f"{service.upper()}_DATABASE_URL", ""):
+        config = env.db_url_config(own)
+    elif EMBEDDED:
+        config = {"ENGINE": "shop.embedded.postgresql", "NAME": f"{prefix}{service}", "USER": "postgres"}
+    else:
+        config = env.db_url("DATABASE_URL") | {"NAME": f"{prefix}{service}"}
+    return config | {
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 3, "options": "-c statement_timeout=30s -c lock_timeout=10s"},
+        "TEST": {"DEPENDENCIES": []},  # Django's default is `default`, which is a mirror here and never made
+    }
+
+
+DATABASES = {service: _database(service) for service in SERVICES}
+DATABASES["default"] = DATABASES["accounts"] | {"TEST": {"MIRROR": "accounts"}}
+DATABASE_ROUTERS = ["shop.router.ServiceRouter"]
+
+# --- Broker, Redis ---------------------------------------------------------------------------------------------------
+BROKER_URL = env.str("BROKER_URL", "memory://")
+
+
+def _redis(url: str) -> dict:
+    """A django-redis cache. Waiting for Redis is bounded: it only ever spares the database work."""
+    options: dict = {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 1}
+    if url.startswith("fakeredis:"):
+        from fakeredis import FakeRedisConnection
+
+        url = url.replace("fakeredis:", "redis:")
+        options["CONNECTION_POOL_KWARGS"] = {"connection_class": FakeRedisConnection}
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options}
+
+
+# Two Redis databases: `cache.clear()` is FLUSHDB, and must not drop locks.
+CACHES = {
+    "default": _redis(env.str("CACHE_URL", "fakeredis://localhost:6379/2")),
+    "locks": _redis(env.str("LOCKS_URL", "fakeredis://localhost:6379/1")),
+}
+LOCK_WAIT = env.float("LOCK_WAIT", 5.0)  # seconds to wait for a stock lock
+LOCK_LEASE = env.float("LOCK_LEASE", 3.0)  # seconds after which Redis drops a lock whose holder died
+
+# --- Messaging -------------------------------------------------------------------------------------------------------
+BATCH_LIMIT = env.int("BATCH_LIMIT", 100)  # events in one message, at most
+CONFIRM_TIMEOUT = env.float("CONFIRM_TIMEOUT", 10.0)  # seconds to wait for the broker's confirm
+OUTAGE_PATIENCE = env.int("OUTAGE_PATIENCE", 600)  # seconds a step waits for an outage before it hands its message back
+OUTBOX_LEASE = env.float("OUTBOX_LEASE", 30.0)  # seconds until another relay may take a dead relay's rows
+RETENTION = timedelta(days=env.int("RETENTION_DAYS", 30))  # inbox, outbox and notification rows are purged after this
+
+# --- The saga's times, in seconds ------------------------------------------------------------------------------------
+STALLED_AFTER = env.float("STALLED_AFTER", 30.0)  # an order without progress for this long is emitted again
+ORDER_DEADLINE = env.float("ORDER_DEADLINE", 900.0)  # an order not with the carrier by then is cancelled
+HANDOVER_AFTER = env.float("HANDOVER_AFTER", 3.0)  # from the delivery's start until the carrier has the parcel
+DELIVERED_AFTER = env.float("DELIVERED_AFTER", 5.0)  # from there to the door
+
+# --- Payments --------------------------------------------------------------------------------------------------------
+DEFAULT_PAYMENT_GATEWAY = "TOSS_PAYMENTS"
+GATEWAY_FAILURE_RATES = env.dict("GATEWAY_FAILURE_RATES", default={}, cast={"value": float})  # e.g. KAKAO_PAY=0.1
+
+# --- Notifications ---------------------------------------------------------------------------------------------------
+EMAIL_CONFIG = env.email_url("EMAIL_URL", default="filemail:")
+vars().update(EMAIL_CONFIG)
+EMAIL_FILE_PATH = EMAIL_CONFIG["EMAIL_FILE_PATH"] or VAR_DIR / "mail"  # of filemail: one file per connection
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
+SMS_SENDER = env.str("SMS_SENDER", "notifications.senders.ConsoleSms")
+
+# --- Personal data and carriers --------------------------------------------------------------------------------------
+SEAL_KEY = env.str("SEAL_KEY", "")  # seals addresses in events; SECRET_KEY unless set, the same for every service
+CARRIER_WEBHOOK_SECRET = env.str(
+    "CARRIER_WEBHOOK_SECRET", f"carrier:{SECRET_KEY}" if DEBUG else ""
+)  # empty refuses all
+
+# --- The API ---------------------------------------------------------------------------------------------------------
+MIDDLEWARE.insert(0, "shop.api.errors.ProblemMiddleware")
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 262_144)
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["shop.api.parsers.StrictJSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "shop.api.authentication.BearerAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PAGINATION_CLASS": "shop.api.pagination.CursorPagination",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "shop.api.errors.exception_handler",
+    "NON_FIELD_ERRORS_KEY": "nonFieldErrors",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+from shop.api.keys import derived_private_key, public_key  # noqa: E402 (nothing above needs it)
+
+# Tokens are signed with JWT_PRIVATE_KEY (Ed25519, PEM), or with a key derived from SECRET_KEY.
+JWT_PRIVATE_KEY = env.str("JWT_PRIVATE_KEY", "", multiline=True) or derived_private_key(SECRET_KEY)
+SIMPLE_JWT = {
+    "ALGORITHM": "EdDSA",
+    "SIGNING_KEY": JWT_PRIVATE_KEY,
+    "VERIFYING_KEY": public_key(JWT_PRIVATE_KEY),
+    "ISSUER": "shop",
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 15)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7)),
+    "ROTATE_REFRESH_TOKENS": True,
+    "BLACKLIST_AFTER_ROTATION": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "shop",
+    "DESCRIPTION": "Takes an order through seven services as one saga. Amounts are in the currency's minor unit.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True, "docExpansion": "list"},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "shop.api.schema.add_problems",
+    ],
+}
+LOGIN_URL = "rest_framework:login"
+LOGIN_REDIRECT_URL = "/api/v1/products"
+LOGOUT_REDIRECT_URL = "/"
