@@ -1,0 +1,145 @@
+"""Pages by position: a page starts after the last row of the one before, however many rows came or went meanwhile."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.core import signing
+from django.db.models import Model, Q
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+
+SALT = "shop.api.cursor"
+
+
+class CursorPagination(BasePagination):
+    """Answers `{next, previous, results}`; understands `limit`, `cursor` and, if the view offers it, `ordering`.
+
+    A view may say `ordering = "-id"` (the default), and `ordering_fields = {"price": "price"}`: what a client can
+    order by, and the model's field for it, which must not be null. Equal values are told apart by their keys, so no
+    row is shown twice or left out. Cursors are signed: one that we did not make is refused.
+    """
+
+    default_limit = 20
+    max_limit = 100
+    template = "rest_framework/pagination/previous_and_next.html"
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        self.request = request
+        limit = self._limit()
+        self.ordering = self._ordering(view)
+        name = self.ordering.lstrip("-")
+        self.field = _ordering_fields(view).get(name, name)
+        cursor = self._cursor()
+        backwards = bool(cursor and cursor["back"])
+        descending = self.ordering.startswith("-") != backwards
+
+        if cursor:
+            queryset = queryset.filter(self._beyond(queryset.model, cursor, "lt" if descending else "gt"))
+        sign = "-" if descending else ""
+        keys = (f"{sign}pk",) if self._by_key(queryset.model) else (f"{sign}{self.field}", f"{sign}pk")
+        rows = list(queryset.order_by(*keys)[: limit + 1])
+        more = len(rows) > limit
+        self.page = rows[:limit]
+        if backwards:
+            self.page.reverse()
+        self.has_next = bool(self.page) and (more or backwards)
+        self.has_previous = bool(self.page) and (more if backwards else bool(cursor))
+        self.display_page_controls = self.has_next or self.has_previous
+        return self.page
+
+    def get_paginated_response(self, data: Sequence[Any]) -> Response:
+        return Response({"next": self._next(), "previous": self._previous(), "results": data})
+
+    # --- Query parameters --------------------------------------------------------------------------------------------
+    def _limit(self) -> int:
+        given = self.request.query_params.get("limit", str(self.default_limit))
+        if not (given.isascii() and given.isdigit() and len(given) < 5 and 1 <= int(given) <= self.max_limit):
+            raise ValidationError({"limit": [f"Give a number from 1 to {self.max_limit}."]})
+        return int(given)
+
+    def _ordering(self, view: Any) -> str:
+        fields = _ordering_fields(view)
+        given = self.request.query_params.get("ordering", "") if fields else ""
+        if not given:
+            return getattr(view, "ordering", "-id")
+        if given.removeprefix("-") not in fields:
+            raise ValidationError({"ordering": [f"Order by one of {', '.join(fields)}, with - for descending."]})
+        return given
+
+    def _cursor(self) -> dict[str, Any] | None:
+        given = self.request.query_params.get("cursor", "")
+        if not given:
+            return None
+        try:
+            cursor = signing.loads(given, salt=SALT)
+        except signing.BadSignature:
+            cursor = {}
+        if cursor.get("by") != self.ordering:
+            raise ValidationError({"cursor": ["This is no cursor of this list in this order."]})
+        return cursor
+
+    # --- Positions ---------------------------------------------------------------------------------------------------
+    def _by_key(self, model: type[Model]) -> bool:
+        return self.field in ("pk", model._meta.pk.name)
+
+    def _beyond(self, model: type[Model], cursor: Mapping[str, Any], how: str) -> Q:
+        past_key = Q(**{f"pk__{how}": cursor["pk"]})
+        if self._by_key(model):
+            return past_key
+        value = _field(model, self.field).to_python(cursor["at"])
+        return Q(**{f"{self.field}__{how}": value}) | Q(**{self.field: value}) & past_key
+
+    def _link(self, row: Model, *, back: bool) -> str:
+        field = _field(type(row), row._meta.pk.name if self._by_key(type(row)) else self.field)
+        position = {"by": self.ordering, "at": field.value_to_string(row), "pk": str(row.pk), "back": back}
+        url = self.request.build_absolute_uri()
+        return replace_query_param(url, "cursor", signing.dumps(position, salt=SALT))
+
+    def _next(self) -> str | None:
+        return self._link(self.page[-1], back=False) if self.has_next else None
+
+    def _previous(self) -> str | None:
+        return self._link(self.page[0], back=True) if self.has_previous else None
+
+    # --- The browsable API and the schema ----------------------------------------------------------------------------
+    def get_html_context(self) -> dict[str, Any]:
+        return {"previous_url": self._previous(), "next_url": self._next()}
+
+    def to_html(self) -> str:
+        from django.template import loader
+
+        return loader.get_template(self.template).render(self.get_html_context())
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": "string", "format": "uri", "nullable": True}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": link, "previous": link, "results": schema},
+        }
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        limits = {"type": "integer", "minimum": 1, "maximum": self.max_limit, "default": self.default_limit}
+        parameters = [
+            _parameter("limit", "Results on a page.", limits),
+            _parameter("cursor", "Where a page starts; taken from `next` and `previous`.", {"type": "string"}),
+        ]
+        if names := _ordering_fields(view):
+            both = [sign + name for name in names for sign in ("", "-")]
+            parameters.append(_parameter("ordering", "With - for descending.", {"type": "string", "enum": both}))
+        return parameters
+
+
+def _field(model: type[Model], name: str) -> Any:
+    return model._meta.get_field(name)
+
+
+def _ordering_fields(view: Any) -> Mapping[str, str]:
+    return getattr(view, "ordering_fields", {})
+
+
+def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}

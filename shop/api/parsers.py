@@ -1,0 +1,108 @@
+"""JSON, strictly: what a careless parser lets through becomes a 500, or two readings of one text, further in."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import IO, Any
+
+from django.conf import settings
+from rest_framework.parsers import BaseParser
+
+from shop.api.problems import InvalidInput, TooLarge
+
+DEEPEST = 32
+LONGEST_NUMBER = 32  # characters
+
+
+class _Refused(ValueError):
+    """The text is JSON, but none we accept."""
+
+
+class StrictJSONParser(BaseParser):
+    """Reads a JSON body of bounded size, depth and numbers, in UTF-8, without NUL or duplicate keys."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The body's value. Raises `TooLarge`, `InvalidInput`."""
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise TooLarge(f"The body is larger than {limit} bytes.")
+        return loads(body)
+
+
+def loads(body: bytes) -> Any:
+    """The value of a JSON text. Raises `InvalidInput`."""
+    try:
+        value = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_constant,
+        )
+        _inspect(value)
+    except RecursionError:
+        raise InvalidInput(f"The JSON is nested deeper than {DEEPEST} levels.") from None
+    except _Refused as refusal:
+        raise InvalidInput(str(refusal)) from None
+    except UnicodeDecodeError:
+        raise InvalidInput("The body is not UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise _Refused("An object has the same key twice.")
+    return members
+
+
+def _integer(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise _Refused("A number is too long.")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    number = float(text) if len(text) <= LONGEST_NUMBER else math.inf
+    if math.isinf(number):
+        raise _Refused("A number is too long.")
+    return number
+
+
+def _constant(text: str) -> None:
+    raise _Refused(f"{text} is not JSON.")
+
+
+def _inspect(value: Any) -> None:
+    """Refuse what the decoder lets through: depth, and characters that cannot be stored."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, str):
+                _inspect_text(one)
+            elif isinstance(one, list):
+                inner += one
+            elif isinstance(one, dict):
+                inner += one.keys()
+                inner += one.values()
+        if not inner:
+            return
+        level = inner
+    raise RecursionError
+
+
+def _inspect_text(text: str) -> None:
+    if "\x00" in text:
+        raise _Refused("A text contains NUL.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _Refused("A text contains half a surrogate pair.") from None

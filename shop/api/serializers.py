@@ -1,0 +1,138 @@
+"""camelCase on the wire, snake_case in the code; unknown fields and values of another type are refused.
+
+Fields are declared by their names in the code; a serializer shows `unit_price` as `unitPrice`. Types are taken at
+their word: "5" is no integer, 5 is no text, 1 is no boolean.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.validators import URLValidator
+from django.db import models
+from rest_framework import serializers
+
+BIGGEST = 2**63 - 1  # of a bigint
+
+
+def camel_case(name: str) -> str:
+    """`unit_price` as `unitPrice`."""
+    return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), name)
+
+
+class Integer(serializers.IntegerField):
+    """An integer that fits a bigint, or within narrower bounds."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"min_value": -BIGGEST - 1, "max_value": BIGGEST} | kwargs)
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool):
+            self.fail("invalid")
+        return data
+
+
+class Identifier(Integer):
+    """The id of something."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"min_value": 1} | kwargs)
+
+
+class _StrictText:
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid")  # type: ignore[attr-defined]
+        return super().to_internal_value(data)  # type: ignore[misc]
+
+
+class Text(_StrictText, serializers.CharField):
+    """A text. Spaces around it are cut off; empty only with `allow_blank`."""
+
+
+class Email(_StrictText, serializers.EmailField):
+    """An e-mail address."""
+
+
+class Url(Text):
+    """A web address."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.validators.append(URLValidator(["http", "https"]))
+
+
+class Choice(serializers.ChoiceField):
+    """One of several texts."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid_choice", input=type(data).__name__)
+        return super().to_internal_value(data)
+
+
+class Boolean(serializers.BooleanField):
+    """true or false."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class _Wire:
+    """What makes a serializer speak the wire format."""
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        fields: dict[str, serializers.Field] = {}
+        for name, field in super().get_fields().items():  # type: ignore[misc]
+            shown = camel_case(name)
+            if shown != name and field.source is None:
+                field.source = name
+            fields[shown] = field
+        return fields
+
+    def to_internal_value(self, data: Any) -> Any:
+        errors: dict[str, Any] = {}
+        if isinstance(data, Mapping):
+            known = {name: field.read_only for name, field in self.fields.items()}  # type: ignore[attr-defined]
+            for name in data:
+                if known.get(name, True):
+                    errors[name] = ["This field is read-only." if name in known else "There is no such field."]
+        try:
+            value = super().to_internal_value(data)  # type: ignore[misc]
+        except serializers.ValidationError as invalid:
+            if not errors or not isinstance(invalid.detail, dict):
+                raise
+            errors |= invalid.detail
+        if errors:
+            raise serializers.ValidationError(errors)
+        return value
+
+
+class Serializer(_Wire, serializers.Serializer):
+    """A serializer in the wire format."""
+
+
+class ModelSerializer(_Wire, serializers.ModelSerializer):
+    """A serializer of a model in the wire format. `createdAt` and `updatedAt` come last, unasked."""
+
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        models.IntegerField: Integer,
+        models.BigIntegerField: Integer,
+        models.PositiveIntegerField: Integer,
+        models.CharField: Text,
+        models.TextField: Text,
+        models.EmailField: Email,
+        models.URLField: Url,
+        models.BooleanField: Boolean,
+    }
+    serializer_choice_field = Choice
+
+    created_at = serializers.DateTimeField(read_only=True)
+    updated_at = serializers.DateTimeField(read_only=True)
+
+    def get_field_names(self, declared_fields: Mapping[str, serializers.Field], info: Any) -> list[str]:
+        names = list(super().get_field_names(declared_fields, info))
+        return [*(name for name in names if name not in ("created_at", "updated_at")), "created_at", "updated_at"]

@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.urls import register_converter
+from django.utils.module_loading import autodiscover_modules
+
+
+class ShopConfig(AppConfig):
+    name = "shop"
+
+    def ready(self) -> None:
+        from shop.api.converters import IdConverter
+        from shop.messaging import checks  # noqa: F401 (registers the system checks)
+
+        register_converter(IdConverter, "id")
+        autodiscover_modules("tasks")  # every service's steps, for the checks and for what runs them
