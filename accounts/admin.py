@@ -1,0 +1,39 @@
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm
+from django.http import HttpRequest
+
+from accounts.models import User
+
+
+class UserCreationForm(AdminUserCreationForm):
+    class Meta:
+        model = User
+        fields = ["email", "name"]
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin):
+    """Users. They are deactivated rather than deleted, because orders refer to them."""
+
+    add_form = UserCreationForm
+    ordering = ["-id"]
+    list_display = ["id", "email", "name", "language", "is_staff", "is_active", "created_at"]
+    list_display_links = ["id", "email"]
+    list_filter = ["is_staff", "is_active", "language"]
+    search_fields = ["email", "name", "phone"]
+    readonly_fields = ["last_login", "created_at", "updated_at"]
+    fieldsets = [
+        (None, {"fields": ["email", "password"]}),
+        ("Person", {"fields": ["name", "phone", "language"]}),
+        ("Rights", {"fields": ["is_active", "is_staff", "is_superuser", "groups", "user_permissions"]}),
+        ("Dates", {"fields": ["last_login", "created_at", "updated_at"]}),
+    ]
+    add_fieldsets = [
+        (None, {"classes": ["wide"], "fields": ["email", "name", "usable_password", "password1", "password2"]})
+    ]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,77 @@
+"""Users. Their sessions, groups and tokens are Django's own tables, in the same database."""
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Lower, Now
+
+
+class UserManager(BaseUserManager["User"]):
+    """Makes users. An address is kept in lower case, so that upper case opens no second account."""
+
+    use_in_migrations = True
+
+    @classmethod
+    def normalize_email(cls, email: str | None) -> str:
+        """The one spelling of an address that is stored and looked up."""
+        return (email or "").strip().lower()
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email=self.normalize_email(username))
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """A new user. Raises IntegrityError when the address is taken."""
+        user = self.model(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db, force_insert=True)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """What `manage.py createsuperuser` calls."""
+        return self.create_user(email, password, **fields | {"is_staff": True, "is_superuser": True})
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """Somebody who orders, or, with `is_staff`, somebody who runs the shop."""
+
+    class Language(models.TextChoices):
+        KO = "ko", "한국어"
+        EN = "en", "English"
+
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=100)
+    phone = models.CharField(
+        max_length=20,
+        blank=True,
+        validators=[RegexValidator(r"^\+?[0-9][0-9 ()-]{4,18}\Z", "This is no phone number.")],
+    )
+    language = models.CharField(max_length=2, choices=Language.choices, default=Language.KO)
+    is_staff = models.BooleanField("staff", default=False, help_text="May use the admin and see everybody's orders.")
+    is_active = models.BooleanField("active", default=True, help_text="Instead of deleting: orders refer to users.")
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    EMAIL_FIELD = "email"
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(email=Lower("email")), name="accounts_user_email_lower_case")
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def clean(self) -> None:
+        self.email = UserManager.normalize_email(self.email)
+
+    def get_full_name(self) -> str:
+        return self.name
+
+    def get_short_name(self) -> str:
+        return self.name

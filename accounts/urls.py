@@ -1,0 +1,12 @@
+from django.urls import path
+
+from accounts.views import LogoutView, RefreshView, TokenView, UserListView, UserView
+
+urlpatterns = [
+    path("auth/token", TokenView.as_view(), name="token"),
+    path("auth/token/refresh", RefreshView.as_view(), name="token-refresh"),
+    path("auth/logout", LogoutView.as_view(), name="logout"),
+    path("users", UserListView.as_view(), name="users"),
+    path("users/me", UserView.as_view(), name="user-me"),
+    path("users/<id:user_id>", UserView.as_view(), name="user"),
+]

@@ -1,0 +1,126 @@
+"""Signing up, signing in, and reading users."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveAPIView
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import services
+from accounts.models import User, UserManager
+from accounts.serializers import (
+    CredentialsSerializer,
+    RefreshSerializer,
+    SignUpSerializer,
+    TokenPairSerializer,
+    UserSerializer,
+)
+from shop.api.filters import TextFilter
+from shop.api.permissions import visible_to
+from shop.contracts.accounts import UnknownUser
+
+
+class _Public(GenericAPIView):
+    """Who calls this has no token, or one that has expired."""
+
+    authentication_classes: list[Any] = []
+    permission_classes = [AllowAny]
+
+    def validated(self, request: Request) -> dict[str, Any]:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+
+class TokenView(_Public):
+    """Sign in."""
+
+    serializer_class = CredentialsSerializer
+
+    @extend_schema(summary="Sign in", responses=TokenPairSerializer)
+    def post(self, request: Request) -> Response:
+        return Response(services.sign_in(**self.validated(request))._asdict())
+
+
+class RefreshView(_Public):
+    """The next pair of tokens. A refresh token works once."""
+
+    serializer_class = RefreshSerializer
+
+    @extend_schema(summary="The next pair of tokens", responses=TokenPairSerializer)
+    def post(self, request: Request) -> Response:
+        return Response(services.refresh(token=self.validated(request)["refresh"])._asdict())
+
+
+class LogoutView(_Public):
+    """Sign out: the refresh token is worth nothing from then on."""
+
+    serializer_class = RefreshSerializer
+
+    @extend_schema(summary="Sign out", responses={200: OpenApiResponse(description="Signed out")})
+    def post(self, request: Request) -> Response:
+        services.sign_out(token=self.validated(request)["refresh"])
+        return Response({})
+
+
+class UserFilter(filters.FilterSet):
+    email = TextFilter(method="by_email")
+
+    def by_email(self, users: QuerySet[User], name: str, value: str) -> QuerySet[User]:
+        return users.filter(email=UserManager.normalize_email(value))
+
+
+class UserListView(ListAPIView):
+    """Users: oneself, for staff everybody. `email` finds one. Signing up needs no token."""
+
+    serializer_class = UserSerializer
+    filterset_class = UserFilter
+    queryset = User.objects.all()
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [AllowAny()] if self.request.method == "POST" else [IsAuthenticated()]
+
+    def get_authenticators(self) -> list[Any]:
+        # The request is not there yet when the schema is made.
+        signing_up = self.request is not None and self.request.method == "POST"
+        return [] if signing_up else super().get_authenticators()
+
+    def get_serializer_class(self) -> Any:
+        return SignUpSerializer if self.request.method == "POST" else UserSerializer
+
+    def get_queryset(self) -> QuerySet[User]:
+        return visible_to(self.request.user, super().get_queryset(), owner="pk")
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        response = super().list(request, *args, **kwargs)
+        if "email" in request.query_params and not response.data["results"]:
+            raise UnknownUser("There is no user with this e-mail address.")
+        return response
+
+    @extend_schema(summary="Sign up", request=SignUpSerializer, responses={201: UserSerializer}, auth=[])
+    def post(self, request: Request) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        user = services.sign_up(**serializer.validated_data)
+        headers = {"Location": f"{request.path}/{user.pk}"}
+        return Response(UserSerializer(user).data, status.HTTP_201_CREATED, headers=headers)
+
+
+class UserView(RetrieveAPIView):
+    """A user: oneself, for staff anybody."""
+
+    serializer_class = UserSerializer
+    queryset = User.objects.all()
+    lookup_url_kwarg = "user_id"
+
+    def get_object(self) -> User:
+        user_id = self.kwargs.get("user_id", self.request.user.pk)
+        user = visible_to(self.request.user, User.objects.filter(pk=user_id), owner="pk").first()
+        if user is None:
+            raise UnknownUser(f"There is no user {user_id}.")
+        return user

@@ -1,0 +1,87 @@
+"""The rules of the catalogue, and the only code that writes products."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from django.db import connections, transaction
+
+from catalog.models import Product
+from shop.api.problems import FieldError, Problem
+from shop.contracts.catalog import ProductSnapshot
+
+
+class UnknownProduct(Problem):
+    """There is no such product."""
+
+    code = "P001"
+
+
+class InvalidPrice(Problem):
+    """A price is a whole number above zero, in the currency's minor unit."""
+
+    code = "P004"
+
+
+class StaleVersion(Problem):
+    """The product has changed since it was read. Read it again, and change that."""
+
+    code = "C002"
+    status_code = HTTPStatus.PRECONDITION_FAILED
+
+
+def create_product(**fields: Any) -> Product:
+    """Put a product up for sale. Raises `InvalidPrice`."""
+    _check_price(fields)
+    return Product.objects.create(**fields)
+
+
+def change_product(product_id: int, changes: Mapping[str, Any], *, expected: Collection[int] | None = None) -> Product:
+    """Change some of a product's fields. `expected`: which versions the change is meant for; None for any.
+
+    Raises `UnknownProduct`, `StaleVersion`, `InvalidPrice`.
+    """
+    _check_price(changes)
+    with transaction.atomic(using="catalog"):  # not durable: the admin has a transaction of its own around this
+        product = Product.objects.select_for_update().filter(pk=product_id).first()
+        if product is None:
+            raise UnknownProduct(f"There is no product {product_id}.")
+        if expected is not None and product.version not in expected:
+            raise StaleVersion
+        for name, value in changes.items():
+            setattr(product, name, value)
+        product.version += 1
+        product.save(update_fields=[*changes, "version", "updated_at"])
+    return product
+
+
+def _check_price(fields: Mapping[str, Any]) -> None:
+    price = fields.get("price", 1)
+    if price <= 0:
+        reason = "A price must be above zero."
+        raise InvalidPrice(errors=[FieldError(field="price", value=price, reason=reason)])
+
+
+class LocalCatalog:
+    """`shop.contracts.catalog.CatalogService` on this service's own table."""
+
+    def get_products(self, product_ids: Iterable[int]) -> dict[int, ProductSnapshot]:
+        rows = Product.objects.filter(pk__in=set(product_ids)).values("id", "name", "price", "currency", "active")
+        return {row["id"]: ProductSnapshot(**row) for row in rows}
+
+
+def seed_products(products: Sequence[Mapping[str, Any]]) -> int:
+    """Insert products with the ids they bring, unless these are there already; how many were inserted.
+
+    Products made later get ids above theirs.
+    """
+    with transaction.atomic(using="catalog", durable=True):
+        present = set(Product.objects.filter(pk__in=[one["id"] for one in products]).values_list("pk", flat=True))
+        missing = [Product(**one) for one in products if one["id"] not in present]
+        Product.objects.bulk_create(missing, ignore_conflicts=True)
+        with connections["catalog"].cursor() as cursor:
+            cursor.execute(
+                "SELECT setval(seq, GREATEST((SELECT MAX(id) FROM catalog_product), nextval(seq) - 1, 1))"
+                " FROM (SELECT pg_get_serial_sequence('catalog_product', 'id')::regclass AS seq) AS sequence"
+            )
+    return len(missing)

@@ -1,0 +1,92 @@
+"""Deliveries, and what the carriers tell us about them."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+from shop.messaging import models as messaging
+
+
+class Delivery(models.Model):
+    """An order's parcel: one row per order.
+
+    `due_at` is when it moves on by itself, empty when it does not. `caused_by` is the PaymentCompleted that started
+    it, so that what a timer or the carrier emits is emitted again when that event comes again.
+    """
+
+    class Status(models.TextChoices):
+        PREPARING = "PREPARING"
+        IN_TRANSIT = "IN_TRANSIT"  # with the carrier: it cannot be cancelled any more
+        DELIVERED = "DELIVERED"
+        FAILED = "FAILED"  # the carrier or the recipient refused it
+        CANCELLED = "CANCELLED"  # also before it was ever started: a tombstone
+
+    order_id = models.BigIntegerField(unique=True)
+    user_id = models.BigIntegerField(null=True, help_text="Empty for a tombstone.")
+    tracking_number = models.CharField(max_length=32, unique=True, null=True, help_text="Empty for a tombstone.")  # noqa: DJ001
+    carrier = models.CharField(max_length=32, blank=True)
+    address = models.TextField(blank=True)
+    status = models.CharField(max_length=16, choices=Status.choices)
+    reason = models.CharField(max_length=200, blank=True)
+    due_at = models.DateTimeField(null=True)
+    caused_by = models.UUIDField(null=True)
+    trace = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+    handed_over_at = models.DateTimeField(null=True)
+    delivered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(due_at__isnull=False, status__in=["PREPARING", "IN_TRANSIT"])
+                | models.Q(due_at=None, status__in=["DELIVERED", "FAILED", "CANCELLED"]),
+                name="delivery_moves_until_its_end",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(tracking_number__isnull=False, user_id__isnull=False)
+                | models.Q(tracking_number=None, user_id=None, status="CANCELLED"),
+                name="delivery_can_be_tracked",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["user_id", "-id"], name="delivery_of_user"),
+            models.Index(fields=["due_at"], name="delivery_due", condition=models.Q(due_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"delivery of order {self.order_id}: {self.status}"
+
+
+class CarrierEvent(models.Model):
+    """A carrier's message that was taken in: it is not taken in again."""
+
+    event_id = models.CharField(max_length=64, unique=True)
+    tracking_number = models.CharField(max_length=32)
+    status = models.CharField(max_length=16, choices=Delivery.Status.choices)
+    reason = models.CharField(max_length=200, blank=True)
+    received_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.tracking_number}: {self.status}"
+
+
+class Inbox(messaging.Inbox):
+    """Events that delivery's steps have handled."""
+
+    class Meta(messaging.Inbox.Meta):
+        pass
+
+
+class Outbox(messaging.Outbox):
+    """What became of parcels, by the timer or by the carrier's word, on its way to the broker."""
+
+    class Meta(messaging.Outbox.Meta):
+        pass
+
+
+class DeadLetter(messaging.DeadLetter):
+    """Events that delivery could not handle."""
+
+    class Meta(messaging.DeadLetter.Meta):
+        pass

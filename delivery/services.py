@@ -1,0 +1,213 @@
+"""The rules of delivery, and the only code that writes it.
+
+A parcel can be cancelled until the carrier has it. Whoever holds the row's lock decides: the timer skips rows that a
+cancellation holds, a cancellation waits for the timer and finds the parcel handed over.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from delivery.models import CarrierEvent, Delivery
+from shop.api.problems import Problem
+from shop.contracts.events import (
+    DeliveryCancellationRefused,
+    DeliveryCancelled,
+    DeliveryCompleted,
+    DeliveryFailed,
+    DeliveryStarted,
+    OrderCancellationRequested,
+    PaymentCompleted,
+)
+from shop.messaging import emit
+from shop.messaging.housekeeping import delete_portion
+from shop.seal import unseal
+from shop.sql import insert_if_absent, update_rows
+
+Status = Delivery.Status
+
+CARRIERS = (
+    ("CJ대한통운", "CJ"),
+    ("한진택배", "HJ"),
+    ("로젠택배", "LG"),
+    ("우체국택배", "EP"),
+)  # and how their numbers begin
+PORTION = 500  # deliveries that the timer takes at once
+
+# Words in an address that make a delivery fail, to try out what happens then.
+REFUSED_BY_CARRIER, CARRIER_REFUSAL = "addr_refused_by_carrier", "refused by the carrier (인수 거부)"
+REFUSED_BY_RECIPIENT, RECIPIENT_REFUSAL = "addr_refused_by_recipient", "refused by the recipient (수령 거부)"
+
+# Where a parcel may go from where it is. A carrier may skip a message, and its messages may come out of order.
+MOVES = {
+    Status.IN_TRANSIT: (Status.PREPARING,),
+    Status.DELIVERED: (Status.PREPARING, Status.IN_TRANSIT),
+    Status.FAILED: (Status.PREPARING, Status.IN_TRANSIT),
+}
+
+
+class UnknownDelivery(Problem):
+    """There is no such delivery, or it is somebody else's."""
+
+    code = "D001"
+
+
+def start(paid: Sequence[PaymentCompleted]) -> list[DeliveryStarted]:
+    """Prepare the parcels of paid orders; returns an event for each that this call has started.
+
+    Orders cancelled before they came here are passed over. Raises ValueError for an address that cannot be unsealed.
+    """
+    due_at = timezone.now() + timedelta(seconds=settings.HANDOVER_AFTER)
+    fresh = insert_if_absent([_parcel(event, due_at) for event in paid], key="order_id")
+    return [
+        DeliveryStarted(
+            order_id=event.order_id, user_id=event.checkout.user_id, tracking_number=_tracking_number(event)
+        )
+        for event in paid
+        if event.order_id in fresh
+    ]
+
+
+def _parcel(event: PaymentCompleted, due_at: datetime) -> Delivery:
+    carrier, _ = _carrier(event)
+    return Delivery(
+        order_id=event.order_id,
+        user_id=event.checkout.user_id,
+        tracking_number=_tracking_number(event),
+        carrier=carrier,
+        address=unseal(event.checkout.address) if event.checkout.address else "",
+        status=Status.PREPARING,
+        due_at=due_at,
+        caused_by=event.event_id,
+        trace=event.trace,
+    )
+
+
+def _carrier(event: PaymentCompleted) -> tuple[str, str]:
+    return CARRIERS[event.order_id % len(CARRIERS)]
+
+
+def _tracking_number(event: PaymentCompleted) -> str:
+    """Unique because orders are, and the same whenever it is asked for."""
+    return f"{_carrier(event)[1]}{event.order_id:010d}"
+
+
+def cancel(requests: Sequence[OrderCancellationRequested]) -> list[DeliveryCancelled | DeliveryCancellationRefused]:
+    """Keep parcels from leaving, and say which are too late for that.
+
+    An order without a delivery gets a tombstone. A delivery that has failed or was cancelled before is passed over:
+    its end was told already.
+    """
+    tombstones = insert_if_absent(
+        [Delivery(order_id=one.order_id, status=Status.CANCELLED, reason=one.reason[:200]) for one in requests],
+        key="order_id",
+    )
+    rows = Delivery.objects.filter(order_id__in=[one.order_id for one in requests])
+    deliveries = {one.order_id: one for one in rows.select_for_update().order_by("order_id")}
+    now = timezone.now()
+    stopped: list[Delivery] = []
+    answers: list[DeliveryCancelled | DeliveryCancellationRefused] = []
+    for request in requests:
+        delivery = deliveries[request.order_id]
+        if request.order_id in tombstones:
+            answers.append(DeliveryCancelled(order_id=request.order_id, reason=request.reason))
+        elif delivery.status == Status.PREPARING:
+            delivery.status, delivery.reason = Status.CANCELLED, request.reason[:200]
+            delivery.due_at, delivery.updated_at = None, now
+            stopped.append(delivery)
+            answers.append(DeliveryCancelled(order_id=request.order_id, reason=request.reason))
+        elif delivery.status in (Status.IN_TRANSIT, Status.DELIVERED):
+            answers.append(DeliveryCancellationRefused(order_id=request.order_id))
+    update_rows(stopped, "status", "reason", "due_at", "updated_at")
+    return answers
+
+
+def advance_due() -> int:
+    """Move on the parcels whose time has come, as a carrier would; how many there were."""
+    now = timezone.now()
+    moves: dict[tuple[str, str], list[Delivery]] = {}
+    with transaction.atomic(using="delivery", durable=True):
+        due = Delivery.objects.filter(due_at__lte=now).order_by("due_at").select_for_update(skip_locked=True)[:PORTION]
+        for delivery in due:
+            moves.setdefault(_next(delivery), []).append(delivery)
+        events = [
+            event for (to, reason), group in moves.items() for event in _move(group, to=to, reason=reason, now=now)
+        ]
+        if events:
+            emit(*events, service="delivery")
+    return sum(map(len, moves.values()))
+
+
+def _next(delivery: Delivery) -> tuple[str, str]:
+    """Where a parcel goes from here by itself, and why when that is its end."""
+    if delivery.status == Status.PREPARING:
+        refused = REFUSED_BY_CARRIER in delivery.address
+        return (Status.FAILED, CARRIER_REFUSAL) if refused else (Status.IN_TRANSIT, "")
+    refused = REFUSED_BY_RECIPIENT in delivery.address
+    return (Status.FAILED, RECIPIENT_REFUSAL) if refused else (Status.DELIVERED, "")
+
+
+def take_carrier_event(*, event_id: str, tracking_number: str, status: str, reason: str = "") -> None:
+    """Move a parcel to where its carrier says it is. A message that came before, or comes too late, changes nothing.
+
+    Raises `UnknownDelivery`.
+    """
+    with transaction.atomic(using="delivery", durable=True):
+        delivery = Delivery.objects.filter(tracking_number=tracking_number).select_for_update().first()
+        if delivery is None:
+            raise UnknownDelivery(f"There is no delivery {tracking_number}.")
+        taken_in = CarrierEvent(event_id=event_id, tracking_number=tracking_number, status=status, reason=reason)
+        if insert_if_absent([taken_in], key="event_id") and delivery.status in MOVES[Status(status)]:
+            if status == Status.FAILED:
+                reason = reason or "failed with the carrier"
+            if events := _move([delivery], to=status, reason=reason, now=timezone.now()):
+                emit(*events, service="delivery")
+
+
+def _move(
+    deliveries: Sequence[Delivery], *, to: str, reason: str, now: datetime
+) -> list[DeliveryCompleted | DeliveryFailed]:
+    """Move locked deliveries, all to the same place, in one statement; returns the events that follow."""
+    changes: dict[str, Any] = {"status": to, "reason": reason, "due_at": None, "updated_at": now}
+    if to == Status.IN_TRANSIT:
+        changes |= {"due_at": now + timedelta(seconds=settings.DELIVERED_AFTER), "handed_over_at": now}
+    elif to == Status.DELIVERED:
+        changes |= {"delivered_at": now, "handed_over_at": Coalesce("handed_over_at", Value(now))}
+    Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(**changes)
+    return [event for delivery in deliveries if (event := _told(delivery, to, reason))]
+
+
+def _told(delivery: Delivery, status: str, reason: str) -> DeliveryCompleted | DeliveryFailed | None:
+    """The event that tells the others where a parcel has got to; that it is on its way concerns nobody."""
+    user_id, tracking_number = delivery.user_id, delivery.tracking_number
+    if user_id is None or tracking_number is None:
+        raise ValueError(f"{delivery} is a tombstone: it does not move")
+    if status == Status.DELIVERED:
+        return DeliveryCompleted(
+            order_id=delivery.order_id,
+            user_id=user_id,
+            tracking_number=tracking_number,
+            caused_by=delivery.caused_by,
+            trace=delivery.trace,
+        )
+    if status == Status.FAILED:
+        return DeliveryFailed(
+            order_id=delivery.order_id,
+            user_id=user_id,
+            reason=reason,
+            caused_by=delivery.caused_by,
+            trace=delivery.trace,
+        )
+    return None
+
+
+def purge() -> int:
+    """Delete a portion of the carriers' messages past their retention; how many that was."""
+    before = timezone.now() - settings.RETENTION
+    return delete_portion("delivery", CarrierEvent._meta.db_table, "received_at < %s", [before])

@@ -1,0 +1,57 @@
+"""What the tests of delivery are written in: the events that come, and how to see what followed."""
+
+from collections.abc import Sequence
+
+from django.utils import timezone
+
+from delivery.models import Delivery, Outbox
+from delivery.tasks import advance_deliveries
+from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, PaymentCompleted, decode
+from shop.messaging.execution import handle
+from shop.messaging.steps import Step
+from shop.seal import seal
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+ADDRESS = "서울특별시 중구 세종대로 110"
+
+
+def paid(order_id: int = 1, address: str = ADDRESS, user_id: int = 7) -> PaymentCompleted:
+    checkout = Checkout(
+        user_id=user_id,
+        amount=33_000,
+        currency="KRW",
+        payment_gateway="TOSS_PAYMENTS",
+        payment_token="tok_ok",
+        lines=(Line(product_id=7, quantity=1),),
+        address=seal(address) if address else "",
+    )
+    return PaymentCompleted(order_id=order_id, checkout=checkout, trace=TRACE)
+
+
+def cancelling(order_id: int = 1, reason: str = "cancelled by the customer") -> OrderCancellationRequested:
+    return OrderCancellationRequested(order_id=order_id, reason=reason, trace=TRACE)
+
+
+def run(step: Step, *events: Event) -> list[Event]:
+    """A message with these events is delivered to the step; what is published for it."""
+    return handle(step, events)
+
+
+def told(events: Sequence[Event]) -> list[tuple]:
+    """Events by name, order and reason."""
+    return [(type(event).__name__, event.order_id, getattr(event, "reason", None)) for event in events]
+
+
+def outbox() -> list[Event]:
+    """What the timer and the carriers' messages have led to so far."""
+    return [decode(payload) for payload in Outbox.objects.order_by("pk").values_list("payload", flat=True)]
+
+
+def advance() -> int:
+    """Let the time to the next move pass, and the timer run once."""
+    Delivery.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
+    return advance_deliveries()
+
+
+def status(order_id: int = 1) -> str:
+    return Delivery.objects.get(order_id=order_id).status

@@ -1,0 +1,245 @@
+"""GET /deliveries, the carriers' webhook, and the admin."""
+
+import json
+import time
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
+
+from delivery.carriers import signature
+from delivery.models import CarrierEvent, Delivery
+from delivery.tasks import cancel_delivery, start_delivery
+from delivery.tests.saga import ADDRESS, TRACE, advance, cancelling, outbox, paid, run, status, told
+
+pytestmark = pytest.mark.django_db(databases=["accounts", "default", "delivery"])
+
+URL = "/api/v1/deliveries"
+WEBHOOK = f"{URL}/carrier-events"
+User = get_user_model()
+
+
+@pytest.fixture
+def deliveries():
+    """Orders 1 and 2 of user 7, order 3 of user 8, and a tombstone for order 4."""
+    run(start_delivery, paid(1), paid(2), paid(3, user_id=8))
+    run(cancel_delivery, cancelling(4))
+
+
+def as_user(user_id: int, *, staff: bool = False) -> APIClient:
+    client = APIClient()
+    client.force_authenticate(User(pk=user_id, is_staff=staff))
+    return client
+
+
+def order_ids(client: APIClient, **parameters) -> list[int]:
+    answer = client.get(URL, parameters)
+    assert answer.status_code == 200
+    assert (answer.json()["next"], answer.json()["previous"]) == (None, None)
+    return [row["orderId"] for row in answer.json()["results"]]
+
+
+def code(answer) -> tuple[int, str]:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    return answer.status_code, answer.json()["code"]
+
+
+def test_a_delivery_as_its_customer_sees_it(deliveries):
+    row = as_user(8).get(f"{URL}/EP0000000003").json()
+    assert row.pop("createdAt")
+    assert row.pop("updatedAt")
+    assert row == {
+        "id": Delivery.objects.get(order_id=3).pk,
+        "orderId": 3,
+        "userId": 8,
+        "trackingNumber": "EP0000000003",
+        "carrier": "우체국택배",
+        "address": ADDRESS,
+        "status": "PREPARING",
+        "reason": "",
+        "handedOverAt": None,
+        "deliveredAt": None,
+    }
+
+
+def test_own_ones_newest_first_and_everybodys_for_staff(deliveries):
+    assert order_ids(as_user(7)) == [2, 1]
+    assert order_ids(as_user(7), orderId=1) == [1]
+    assert order_ids(as_user(7), orderId=3) == []
+    assert order_ids(as_user(9, staff=True)) == [4, 3, 2, 1]
+    assert as_user(9, staff=True).get(f"{URL}/EP0000000003").json()["orderId"] == 3
+
+
+@pytest.mark.parametrize("number", ["EP0000000003", "nothing", "9" * 4000])
+def test_somebody_elses_delivery_does_not_exist(deliveries, number):
+    assert code(as_user(7).get(f"{URL}/{number}")) == (404, "D001")
+
+
+def test_reading_takes_one_statement(deliveries):
+    for url in (URL, f"{URL}/HJ0000000001"):
+        with CaptureQueriesContext(connections["delivery"]) as captured:
+            assert as_user(7).get(url).status_code == 200
+        assert len(captured) == 1
+
+
+@pytest.mark.parametrize("order_id", ["x", "-1", "9" * 4000, "1.5", str(2**63)])
+def test_a_strange_order_id_is_a_problem_document(order_id):
+    assert code(as_user(7).get(URL, {"orderId": order_id})) == (400, "C002")
+
+
+def test_nobody_reads_without_a_token_and_nobody_writes(deliveries):
+    assert code(APIClient().get(URL)) == (401, "C006")
+    assert code(APIClient().get(f"{URL}/HJ0000000001")) == (401, "C006")
+    assert as_user(9, staff=True).post(URL, {}).status_code == 405
+
+
+# --- The webhook ------------------------------------------------------------------------------------------------------
+def send(body, *, timestamp: str | None = None, age: int = 0, signed: str | None = None):
+    """A carrier's message, signed now (or `age` seconds ago) and rightly unless the test says otherwise."""
+    timestamp = str(int(time.time()) - age) if timestamp is None else timestamp
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {
+        "X-Carrier-Timestamp": timestamp,
+        "X-Carrier-Signature": signature(timestamp, data) if signed is None else signed,
+    }
+    return APIClient().post(WEBHOOK, data, content_type="application/json", headers=headers)
+
+
+def message(status: str, event_id: str = "e1", **more) -> dict:
+    return {"eventId": event_id, "trackingNumber": "HJ0000000001", "status": status, **more}
+
+
+def test_the_carrier_hands_over_and_delivers(deliveries):
+    assert send(message("IN_TRANSIT", "e1")).status_code == 202
+    assert (status(1), outbox()) == ("IN_TRANSIT", [])
+    assert send(message("DELIVERED", "e2")).status_code == 202
+    assert status(1) == "DELIVERED"
+    (completed,) = outbox()
+    assert (told([completed]), completed.trace) == ([("DeliveryCompleted", 1, None)], TRACE)
+    assert completed.caused_by == Delivery.objects.get(order_id=1).caused_by
+    advance()
+    assert told(outbox()) == [("DeliveryCompleted", 1, None)]
+
+
+def test_the_carrier_fails(deliveries):
+    assert send(message("FAILED", reason="주소 불명")).status_code == 202
+    assert told(outbox()) == [("DeliveryFailed", 1, "주소 불명")]
+    assert status(1) == "FAILED"
+
+
+def test_a_failure_needs_no_reason(deliveries):
+    send(message("FAILED"))
+    assert told(outbox()) == [("DeliveryFailed", 1, "failed with the carrier")]
+
+
+def test_a_carrier_may_skip_the_hand_over(deliveries):
+    send(message("DELIVERED"))
+    delivery = Delivery.objects.get(order_id=1)
+    assert delivery.handed_over_at == delivery.delivered_at is not None
+    assert told(outbox()) == [("DeliveryCompleted", 1, None)]
+
+
+def test_a_replay_changes_nothing(deliveries):
+    send(message("IN_TRANSIT"))
+    assert send(message("DELIVERED")).status_code == 202  # the same event id
+    assert status(1) == "IN_TRANSIT"
+    assert CarrierEvent.objects.count() == 1
+    assert outbox() == []
+
+
+@pytest.mark.parametrize("late", ["IN_TRANSIT", "DELIVERED", "FAILED"])
+@pytest.mark.parametrize("end", ["DELIVERED", "FAILED"])
+def test_what_comes_after_the_end_changes_nothing(deliveries, end, late):
+    send(message(end, "e1"))
+    before = told(outbox())
+    assert send(message(late, "e2")).status_code == 202
+    assert status(1) == end
+    assert told(outbox()) == before
+
+
+def test_a_cancelled_delivery_is_not_revived(deliveries):
+    run(cancel_delivery, cancelling(1))
+    assert send(message("DELIVERED")).status_code == 202
+    assert status(1) == "CANCELLED"
+    assert outbox() == []
+
+
+def test_an_unknown_number_is_not_taken_in():
+    assert code(send(message("DELIVERED"))) == (404, "D001")
+    assert CarrierEvent.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"signed": ""},
+        {"signed": "0" * 64},
+        {"signed": "ü"},
+        {"timestamp": ""},
+        {"timestamp": "now"},
+        {"timestamp": "-1"},
+        {"timestamp": "9" * 4000},
+        {"age": 400},
+        {"age": -400},
+    ],
+)
+def test_a_message_that_is_not_a_carriers_or_too_old_is_refused(deliveries, how):
+    answer = send(message("DELIVERED"), **how)
+    assert code(answer) == (401, "C006")
+    assert answer.headers["WWW-Authenticate"] == "Carrier-Signature"
+    assert status(1) == "PREPARING"
+    assert CarrierEvent.objects.count() == 0
+
+
+def test_no_message_without_headers_or_with_another_body(deliveries):
+    assert code(APIClient().post(WEBHOOK, message("DELIVERED"), format="json")) == (401, "C006")
+    assert code(as_user(9, staff=True).get(WEBHOOK))[0] == 405
+    timestamp = str(int(time.time()))
+    signed = signature(timestamp, json.dumps(message("FAILED")).encode())
+    assert code(send(message("DELIVERED"), timestamp=timestamp, signed=signed)) == (401, "C006")
+
+
+def test_without_a_secret_there_are_no_carriers(deliveries, settings):
+    settings.CARRIER_WEBHOOK_SECRET = ""
+    assert code(send(message("DELIVERED"))) == (401, "C006")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        message("PREPARING"),
+        message("CANCELLED"),
+        message("DELIVERED", event_id=""),
+        message("DELIVERED", event_id="x" * 65),
+        message("DELIVERED", price=1),
+        message("DELIVERED", reason="r" * 201),
+        message("DELIVERED") | {"eventId": 7},
+        [],
+        b"{",
+        b'"\x00"',
+        b"[" * 100_000,
+    ],
+)
+def test_a_message_that_cannot_be_understood_is_a_400(deliveries, body):
+    assert code(send(body)) == (400, "C002")
+    assert status(1) == "PREPARING"
+
+
+def test_a_body_over_the_limit_is_a_problem_too():
+    assert send(b" " * 300_000).status_code == 413
+
+
+# --- The admin --------------------------------------------------------------------------------------------------------
+def test_the_admin_shows_and_does_not_change(client, deliveries):
+    client.force_login(User.objects.create_superuser(email="admin@example.com", password="for-this-test", name="Admin"))
+    page = f"/admin/delivery/delivery/{Delivery.objects.get(order_id=1).pk}/change/"
+    assert ADDRESS in client.get(page).content.decode()
+    client.post(page, {"address": "elsewhere"})
+    assert Delivery.objects.get(order_id=1).address == ADDRESS
+    assert client.get("/admin/delivery/delivery/?q=3").status_code == 200
+    assert client.get("/admin/delivery/carrierevent/").status_code == 200
+    assert client.get("/admin/delivery/deadletter/").status_code == 200
+    assert client.get("/admin/delivery/delivery/add/").status_code == 403

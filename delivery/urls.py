@@ -1,0 +1,9 @@
+from django.urls import path
+
+from delivery.views import CarrierEventsView, DeliveryList, DeliveryView
+
+urlpatterns = [
+    path("deliveries", DeliveryList.as_view(), name="deliveries"),
+    path("deliveries/carrier-events", CarrierEventsView.as_view(), name="carrier-events"),
+    path("deliveries/<slug:tracking_number>", DeliveryView.as_view(), name="delivery"),
+]

@@ -1,0 +1,69 @@
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.generics import ListAPIView, RetrieveAPIView
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from delivery import services
+from delivery.carriers import CarrierSignature
+from delivery.models import Delivery
+from delivery.serializers import CarrierEventSerializer, DeliverySerializer
+from shop.api.filters import IntegerFilter
+from shop.api.permissions import visible_to
+
+
+class DeliveryFilter(filters.FilterSet):
+    """`?orderId=`: the delivery of one order."""
+
+    orderId = IntegerFilter(field_name="order_id")
+
+
+class DeliveryList(ListAPIView):
+    """A customer's deliveries, newest first; staff see everybody's."""
+
+    serializer_class = DeliverySerializer
+    filterset_class = DeliveryFilter
+    queryset = Delivery.objects.all()
+
+    def get_queryset(self) -> QuerySet[Delivery]:
+        return visible_to(self.request.user, super().get_queryset())
+
+
+class DeliveryView(RetrieveAPIView):
+    """A delivery by its tracking number."""
+
+    serializer_class = DeliverySerializer
+    queryset = Delivery.objects.all()
+    lookup_url_kwarg = lookup_field = "tracking_number"
+
+    def get_object(self) -> Delivery:
+        number = self.kwargs["tracking_number"]
+        delivery = visible_to(self.request.user, Delivery.objects.filter(tracking_number=number)).first()
+        if delivery is None:
+            raise services.UnknownDelivery(f"There is no delivery {number}.")
+        return delivery
+
+
+class CarrierEventsView(APIView):
+    """Where carriers tell what has become of parcels."""
+
+    authentication_classes = [CarrierSignature]
+    permission_classes = [IsAuthenticated]
+    serializer_class = CarrierEventSerializer
+
+    @extend_schema(
+        operation_id="carrier_event",
+        request=CarrierEventSerializer,
+        parameters=[OpenApiParameter("X-Carrier-Timestamp", str, OpenApiParameter.HEADER, required=True)],
+        responses={202: OpenApiResponse(description="Taken in; the order's saga follows.")},
+    )
+    def post(self, request: Request) -> Response:
+        """Take in what a carrier says. A message that came before, or out of order, changes nothing."""
+        form = CarrierEventSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        services.take_carrier_event(**form.validated_data)
+        return Response(status=status.HTTP_202_ACCEPTED)

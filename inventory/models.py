@@ -1,0 +1,126 @@
+"""Stock, and what is set aside of it.
+
+`on_hand` is what lies on the shelf, `reserved` the part of it that is promised to orders; what can be sold is the
+difference. The CHECK constraint is the guard: no code path, however wrong, can oversell.
+"""
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models.functions import Now
+
+from shop.messaging import models as messaging
+
+
+class StockItem(models.Model):
+    """The stock of one product, in pieces."""
+
+    product_id = models.BigIntegerField(primary_key=True, validators=[MinValueValidator(1)])
+    on_hand = models.IntegerField(default=0)
+    reserved = models.IntegerField(default=0)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = "stock item"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(reserved__gte=0, reserved__lte=models.F("on_hand")),
+                name="inventory_stock_never_oversold",
+                violation_error_message="0 ≤ reserved ≤ on hand must hold.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"product {self.product_id}: {self.on_hand} on hand, {self.reserved} reserved"
+
+    @property
+    def available(self) -> int:
+        """Pieces that can be sold now."""
+        return self.on_hand - self.reserved
+
+
+class Reservation(models.Model):
+    """What was decided about an order's stock: one row per order, all its lines or none."""
+
+    class Status(models.TextChoices):
+        RESERVED = "RESERVED"  # set aside
+        REFUSED = "REFUSED"  # not enough: nothing was set aside
+        SHIPPED = "SHIPPED"  # left the shelf with the carrier
+        RELEASED = "RELEASED"  # given back, or released before it was ever reserved (a tombstone without lines)
+        RETURNED = "RETURNED"  # came back after it had left the shelf
+
+    order_id = models.BigIntegerField(unique=True)
+    status = models.CharField(max_length=16, choices=Status.choices)
+    reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"order {self.order_id}: {self.status}"
+
+
+class ReservationLine(models.Model):
+    """So many pieces of a product within a reservation."""
+
+    reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="lines")
+    product_id = models.BigIntegerField()
+    quantity = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["reservation", "product_id"], name="inventory_reservation_line_once"),
+            models.CheckConstraint(condition=models.Q(quantity__gt=0), name="inventory_reservation_line_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × product {self.product_id}"
+
+
+class StockMovement(models.Model):
+    """Every change of `on_hand`, with why: the sum of a product's movements is what lies on the shelf."""
+
+    class Kind(models.TextChoices):
+        ADJUSTMENT = "ADJUSTMENT"  # receipts, stock-taking, loss: by staff
+        SHIPMENT = "SHIPMENT"
+        RETURN = "RETURN"
+
+    product_id = models.BigIntegerField(db_index=True)
+    delta = models.IntegerField(help_text="Pieces: positive came, negative went.")
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    order_id = models.BigIntegerField(null=True, db_index=True)
+    reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=~models.Q(delta=0), name="inventory_movement_moves"),
+            models.UniqueConstraint(
+                fields=["order_id", "product_id", "kind"],
+                condition=models.Q(order_id__isnull=False),
+                name="inventory_movement_once_per_order",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.delta:+d} of product {self.product_id} ({self.kind.lower()})"
+
+
+class Inbox(messaging.Inbox):
+    """Events that inventory's steps have handled."""
+
+    class Meta(messaging.Inbox.Meta):
+        pass
+
+
+class Outbox(messaging.Outbox):
+    """Events that inventory emits of its own accord (none today; the table is every service's)."""
+
+    class Meta(messaging.Outbox.Meta):
+        pass
+
+
+class DeadLetter(messaging.DeadLetter):
+    """Events that inventory could not handle."""
+
+    class Meta(messaging.DeadLetter.Meta):
+        pass

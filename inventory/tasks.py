@@ -1,0 +1,57 @@
+"""Inventory's part in the saga."""
+
+from collections.abc import Sequence
+
+from inventory import services
+from shop.contracts.events import (
+    DeliveryStarted,
+    InventoryReleased,
+    InventoryReservationFailed,
+    InventoryReserved,
+    OrderCreated,
+    PaymentFailed,
+    PaymentRefunded,
+)
+from shop.messaging import Outcome, purge_messages, step, sweep
+
+
+def product_locks(orders: Sequence[OrderCreated]) -> list[str]:
+    """The locks of every product in the batch: workers that want the same products take turns."""
+    return sorted({services.lock_key(line.product_id) for order in orders for line in order.checkout.lines})
+
+
+@step(locks=product_locks)
+def reserve_stock(orders: list[OrderCreated]) -> Outcome[InventoryReserved | InventoryReservationFailed]:
+    """Set stock aside for each order, all its lines or none, first come first served."""
+    decisions = services.reserve({order.order_id: order.checkout.lines for order in orders})
+    return [
+        InventoryReservationFailed(order_id=order.order_id, reason=reason)
+        if (reason := decisions[order.order_id])
+        else InventoryReserved(order_id=order.order_id, checkout=order.checkout)
+        for order in orders
+        if order.order_id in decisions
+    ]
+
+
+@step
+def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> Outcome[InventoryReleased]:
+    """Give back what an order holds, be it set aside or shipped; leave a tombstone if it holds nothing yet."""
+    released = services.release({event.order_id: event.reason for event in undone})
+    return [
+        InventoryReleased(order_id=event.order_id, reason=event.reason)
+        for event in undone
+        if event.order_id in released
+    ]
+
+
+@step
+def ship_stock(deliveries: list[DeliveryStarted]) -> Outcome[None]:
+    """What was set aside leaves the shelf."""
+    services.ship(delivery.order_id for delivery in deliveries)
+    return []
+
+
+@sweep
+def purge() -> int:
+    """Delete inbox and outbox rows past their retention."""
+    return purge_messages("inventory")

@@ -1,0 +1,85 @@
+"""What customers are told, and whether it has reached the mail server or the SMS provider."""
+
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+from django.db.models.functions import Now
+
+from shop.messaging import models as messaging
+
+
+class Notification(models.Model):
+    """One message to one customer about one event, by one channel.
+
+    Recipient and text are written down when the event is heard, so that what is sent again is what was sent before.
+    They are personal data: `purge` deletes old rows, and nothing of them is ever logged.
+    """
+
+    class Type(models.TextChoices):
+        ORDER_RECEIVED = "ORDER_RECEIVED"
+        SHIPPED = "SHIPPED"
+        DELIVERED = "DELIVERED"
+        COMPLETED = "COMPLETED"
+        CANCELLED = "CANCELLED"
+        DELIVERY_FAILED = "DELIVERY_FAILED"
+
+    class Channel(models.TextChoices):
+        EMAIL = "EMAIL"
+        SMS = "SMS"
+
+    class Status(models.TextChoices):
+        PENDING = "PENDING"  # sent when `due_at` comes, for the first time or again
+        SENT = "SENT"
+        FAILED = "FAILED"  # given up after MAX_ATTEMPTS; staff may send it again
+
+    event_id = models.UUIDField()
+    order_id = models.BigIntegerField(db_index=True)
+    user_id = models.BigIntegerField()
+    type = models.CharField(max_length=16, choices=Type.choices)
+    channel = models.CharField(max_length=8, choices=Channel.choices)
+    recipient = models.CharField(max_length=254, help_text="E-mail address or phone number.")
+    subject = models.CharField(max_length=200, blank=True, help_text="Empty for an SMS.")
+    body = models.TextField()
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField(db_default=Now())
+    sent_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True, help_text="Why the latest attempt failed.")
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["event_id", "channel"], name="notifications_once")]
+        indexes = [
+            models.Index(fields=["due_at"], name="notifications_due", condition=models.Q(status="PENDING")),
+            models.Index(fields=["user_id", "-id"], name="notifications_user"),
+            BrinIndex(fields=["created_at"], name="notifications_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} of order {self.order_id} by {self.channel}"
+
+    @property
+    def reference(self) -> str:
+        """The same whenever this notification is sent, so that a duplicate can be recognised."""
+        return f"{self.event_id}.{self.channel.lower()}"
+
+
+class Inbox(messaging.Inbox):
+    """Events that customers have been told of, or need not be."""
+
+    class Meta(messaging.Inbox.Meta):
+        pass
+
+
+class Outbox(messaging.Outbox):
+    """Events that notifications emits of its own accord (none: it only listens; the table is every service's)."""
+
+    class Meta(messaging.Outbox.Meta):
+        pass
+
+
+class DeadLetter(messaging.DeadLetter):
+    """Events that notifications could not handle."""
+
+    class Meta(messaging.DeadLetter.Meta):
+        pass

@@ -1,0 +1,83 @@
+"""The ways out: Django's e-mail backend, and an interface for SMS providers."""
+
+import logging
+from contextlib import suppress
+from smtplib import SMTPRecipientsRefused, SMTPResponseException
+from types import TracebackType
+from typing import Protocol, Self
+
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+from django.utils.module_loading import import_string
+
+logger = logging.getLogger(__name__)
+
+# What a mail server answers about one message; the connection goes on. Every other error of the network ends it.
+REFUSALS = (SMTPRecipientsRefused, SMTPResponseException)
+
+
+class SmsSender(Protocol):
+    """An SMS provider. `settings.SMS_SENDER` names the class; it is made without arguments."""
+
+    def send(self, *, to: str, text: str, reference: str) -> None:
+        """Send one SMS; return when the provider has it, else raise.
+
+        The same `reference` comes again when an SMS is sent a second time, for providers that drop duplicates.
+        """
+
+
+class ConsoleSms:
+    """For development: writes what would be sent to the log, the number without its middle."""
+
+    def send(self, *, to: str, text: str, reference: str) -> None:
+        logger.info("SMS to %s…%s: %s", to[:3], to[-2:], text)
+
+
+def sms_sender() -> SmsSender:
+    """The sender that `settings.SMS_SENDER` names."""
+    return import_string(settings.SMS_SENDER)()
+
+
+class Mailer:
+    """One connection to the mail server, opened for the first e-mail and closed with the block.
+
+    `away` is the error that says there is no server to talk to: what is left then fails at once for the same reason.
+    """
+
+    def __init__(self) -> None:
+        self._connection = get_connection()
+        self.away: Exception | None = None
+
+    def send(self, *, to: str, subject: str, body: str, reference: str) -> None:
+        """Send one e-mail, its Message-ID made of `reference`. Raises what Django's backend raises."""
+        if self.away:
+            raise self.away
+        domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].rstrip(">")
+        message = EmailMessage(
+            subject, body, to=[to], headers={"Message-ID": f"<{reference}@{domain}>"}, connection=self._connection
+        )
+        message.message()  # raises what is wrong with the message itself, before the server is involved
+        try:
+            opened = self._connection.open()
+        except OSError as error:
+            self.away = error
+            raise
+        try:
+            self._connection.send_messages([message])
+        except OSError as error:  # smtplib's errors are OSErrors
+            if not isinstance(error, REFUSALS):
+                self._close()  # the next e-mail opens another, unless this one was new
+                self.away = error if opened else None
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        with suppress(OSError):  # it may be broken already
+            self._connection.close()

@@ -1,0 +1,183 @@
+"""The rules of telling customers, and the only code that writes notifications.
+
+A notification is written down in the transaction that handles its event and sent later, outside any transaction: at
+least once, with the same reference each time. Each stands for itself, in whatever order events arrive.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from notifications.models import Notification
+from notifications.senders import Mailer, SmsSender, sms_sender
+from notifications.texts import compose
+from shop.contracts.accounts import Contact
+from shop.contracts.events import (
+    DeliveryCompleted,
+    DeliveryFailed,
+    DeliveryStarted,
+    Event,
+    OrderCancelled,
+    OrderCompleted,
+    OrderCreated,
+)
+from shop.messaging import Unavailable, purge_messages
+from shop.messaging.housekeeping import delete_portion
+
+logger = logging.getLogger(__name__)
+
+Channel, Status, Type = Notification.Channel, Notification.Status, Notification.Type
+
+News = OrderCreated | DeliveryStarted | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled
+
+TYPES: Mapping[type[Event], Notification.Type] = {
+    OrderCreated: Type.ORDER_RECEIVED,
+    DeliveryStarted: Type.SHIPPED,
+    DeliveryCompleted: Type.DELIVERED,
+    OrderCompleted: Type.COMPLETED,
+    OrderCancelled: Type.CANCELLED,
+    DeliveryFailed: Type.DELIVERY_FAILED,
+}
+
+PORTION = 100  # notifications sent between claiming and marking
+LEASE = timedelta(minutes=5)  # until what a sender that died had claimed is sent by another
+MAX_ATTEMPTS = 10
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)  # between attempts, doubling: 85 minutes in all
+
+
+def customer_of(event: News) -> int:
+    """The user that an event concerns."""
+    return event.checkout.user_id if isinstance(event, OrderCreated) else event.user_id
+
+
+def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
+    """Have each customer told, by e-mail and, where there is a phone, by SMS; once per event and channel.
+
+    A customer without contact is not told. Runs inside a transaction on `notifications`.
+    """
+    rows = [
+        row for event in news if (contact := contacts.get(customer_of(event))) for row in _notifications(event, contact)
+    ]
+    Notification.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _notifications(event: News, contact: Contact) -> list[Notification]:
+    text = compose(
+        TYPES[type(event)],
+        language=contact.language,
+        name=contact.name,
+        order=event.order_id,
+        tracking=getattr(event, "tracking_number", ""),
+        reason=getattr(event, "reason", ""),
+    )
+    ways = [(Channel.EMAIL, contact.email, text.subject, text.body), (Channel.SMS, contact.phone, "", text.sms)]
+    return [
+        Notification(
+            event_id=event.event_id,
+            order_id=event.order_id,
+            user_id=contact.user_id,
+            type=TYPES[type(event)],
+            channel=channel,
+            recipient=recipient,
+            subject=subject,
+            body=body,
+        )
+        for channel, recipient, subject, body in ways
+        if recipient
+    ]
+
+
+def send_due() -> int:
+    """Send one portion of what is due; how many notifications that was, sent or not.
+
+    What fails is due again after a growing pause, and FAILED after MAX_ATTEMPTS. Raises `Unavailable`, everything
+    written down, when there was no mail server to talk to: the rest had better wait for the next tick.
+    """
+    portion = _claim()
+    errors: dict[int, Exception] = {}
+    if not portion:
+        return 0
+    with Mailer() as mailer:
+        sms = sms_sender()
+        for notification in portion:
+            try:
+                _send(notification, mailer, sms)
+            except Exception as error:  # whatever a provider's library raises: it concerns this notification alone
+                logger.warning("%s (id %d) not sent: %s", notification, notification.pk, type(error).__name__)
+                errors[notification.pk] = error
+    _settle(portion, errors)
+    if mailer.away:
+        raise Unavailable(f"No mail server: {type(mailer.away).__name__}")
+    return len(portion)
+
+
+def _claim() -> Sequence[Notification]:
+    """What is due, made due again only after LEASE, so that nobody else sends it meanwhile."""
+    now = timezone.now()
+    with transaction.atomic(using="notifications", durable=True):
+        portion = list(
+            Notification.objects.select_for_update(skip_locked=True)
+            .filter(status=Status.PENDING, due_at__lte=now)
+            .order_by("due_at")[:PORTION]
+        )
+        Notification.objects.filter(pk__in=[notification.pk for notification in portion]).update(
+            due_at=now + LEASE, attempts=F("attempts") + 1
+        )
+    for notification in portion:
+        notification.attempts += 1
+    return portion
+
+
+def _send(notification: Notification, mailer: Mailer, sms: SmsSender) -> None:
+    reference = notification.reference
+    if notification.channel == Channel.SMS:
+        sms.send(to=notification.recipient, text=notification.body, reference=reference)
+    else:
+        mailer.send(
+            to=notification.recipient, subject=notification.subject, body=notification.body, reference=reference
+        )
+
+
+def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception]) -> None:
+    """Write down what became of a portion. Another sender may have been quicker when our lease had ended."""
+    now = timezone.now()
+    sent = [notification.pk for notification in portion if notification.pk not in errors]
+    failed = [notification for notification in portion if notification.pk in errors]
+    for notification in failed:
+        error = errors[notification.pk]
+        notification.error = f"{type(error).__name__}: {error}".replace("\0", "")
+        notification.due_at = now + pause_after(notification.attempts)
+        notification.status = Status.FAILED if notification.attempts >= MAX_ATTEMPTS else Status.PENDING
+        notification.updated_at = now
+    pending = Notification.objects.filter(status=Status.PENDING)
+    with transaction.atomic(using="notifications", durable=True):
+        pending.filter(pk__in=sent).update(status=Status.SENT, sent_at=now, error="", updated_at=now)
+        pending.bulk_update(failed, ["error", "due_at", "status", "updated_at"])
+
+
+def pause_after(attempts: int) -> timedelta:
+    """How long to wait after that many failed attempts."""
+    return min(FIRST_PAUSE * 2 ** (attempts - 1), LONGEST_PAUSE)
+
+
+def send_again(ids: Iterable[int]) -> int:
+    """Have what was given up sent after all, with all its attempts before it; how many notifications that is."""
+    return Notification.objects.filter(pk__in=list(ids), status=Status.FAILED).update(
+        status=Status.PENDING, attempts=0, due_at=timezone.now(), updated_at=timezone.now()
+    )
+
+
+def purge() -> int:
+    """Delete one portion of the messages and notifications older than RETENTION; how many rows that was."""
+    old = delete_portion(
+        "notifications",
+        Notification._meta.db_table,
+        "created_at < %s AND status <> 'PENDING'",
+        [timezone.now() - settings.RETENTION],
+    )
+    return old + purge_messages("notifications")

@@ -1,0 +1,44 @@
+"""What notifications hears of the saga: everything a customer wants to be told."""
+
+from collections.abc import Mapping, Sequence
+
+from notifications import services
+from notifications.services import News, customer_of
+from shop.contracts.accounts import AccountsService, Contact
+from shop.contracts.events import (
+    DeliveryCompleted,
+    DeliveryFailed,
+    DeliveryStarted,
+    OrderCancelled,
+    OrderCompleted,
+    OrderCreated,
+)
+from shop.messaging import Outcome, step, sweep
+from shop.rpc import connect
+
+
+def look_up_contacts(news: Sequence[News]) -> Mapping[int, Contact]:
+    """Name, addresses and language of the customers concerned, by user id; who is unknown is missing."""
+    return connect(AccountsService).get_contacts(sorted({customer_of(event) for event in news}))
+
+
+@step(outside=look_up_contacts)
+def notify(
+    news: list[OrderCreated | DeliveryStarted | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled],
+    contacts: Mapping[int, Contact],
+) -> Outcome[None]:
+    """Write down what each customer is to be told, by e-mail and, where there is a phone, by SMS."""
+    services.write_down(news, contacts)
+    return []
+
+
+@sweep
+def send_pending() -> int:
+    """Send what is due, and once more what failed, after growing pauses."""
+    return services.send_due()
+
+
+@sweep
+def purge() -> int:
+    """Delete old messages and notifications."""
+    return services.purge()

@@ -1,0 +1,133 @@
+"""What customers read, as data: for each type of notification and each language a subject, an e-mail and an SMS.
+
+`{order}`, `{name}`, `{tracking}` and `{reason}` are filled in. An SMS names nobody: it is read on locked screens, and
+by whoever has the number now.
+"""
+
+from typing import NamedTuple
+
+from notifications.models import Notification
+
+Type = Notification.Type
+
+DEFAULT_LANGUAGE = "en"
+
+
+class Text(NamedTuple):
+    """One notification in one language."""
+
+    subject: str
+    body: str
+    sms: str
+
+
+LETTERS = {
+    "ko": "{name}님, 안녕하세요.\n\n{body}\n\n감사합니다.\nShop 드림\n",
+    "en": "Hello {name},\n\n{body}\n\nThank you,\nShop\n",
+}
+
+TEXTS = {
+    Type.ORDER_RECEIVED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번이 접수되었습니다",
+            body="주문 {order}번을 잘 받았습니다. 상품이 출발하면 다시 알려 드리겠습니다.",
+            sms="[Shop] 주문 {order}번이 접수되었습니다.",
+        ),
+        "en": Text(
+            subject="[Shop] We have received order {order}",
+            body="We have received your order {order} and will write again when it is on its way.",
+            sms="[Shop] We have received your order {order}.",
+        ),
+    },
+    Type.SHIPPED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 배송이 시작되었습니다",
+            body="결제가 완료되어 주문 {order}번의 배송이 시작되었습니다. 운송장 번호는 {tracking}입니다.",
+            sms="[Shop] 주문 {order}번 배송 시작. 운송장 번호 {tracking}",
+        ),
+        "en": Text(
+            subject="[Shop] Order {order} is on its way",
+            body="Your payment went through and your order {order} is on its way. Its tracking number is {tracking}.",
+            sms="[Shop] Your order {order} is on its way, tracking number {tracking}.",
+        ),
+    },
+    Type.DELIVERED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번이 배송 완료되었습니다",
+            body="주문 {order}번(운송장 번호 {tracking})이 배송 완료되었습니다.",
+            sms="[Shop] 주문 {order}번이 배송 완료되었습니다.",
+        ),
+        "en": Text(
+            subject="[Shop] Order {order} has been delivered",
+            body="Your order {order} (tracking number {tracking}) has been delivered.",
+            sms="[Shop] Your order {order} has been delivered.",
+        ),
+    },
+    Type.COMPLETED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번이 완료되었습니다",
+            body="주문 {order}번이 완료되었습니다. 이용해 주셔서 고맙습니다.",
+            sms="[Shop] 주문 {order}번이 완료되었습니다.",
+        ),
+        "en": Text(
+            subject="[Shop] Order {order} is complete",
+            body="Your order {order} is complete. It was a pleasure to serve you.",
+            sms="[Shop] Your order {order} is complete.",
+        ),
+    },
+    Type.CANCELLED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번이 취소되었습니다",
+            body="주문 {order}번이 취소되었습니다. 결제된 금액이 있다면 전액 환불되었습니다.\n사유: {reason}",
+            sms="[Shop] 주문 {order}번이 취소되었습니다. 사유: {reason}",
+        ),
+        "en": Text(
+            subject="[Shop] Order {order} has been cancelled",
+            body="Your order {order} has been cancelled. Whatever you had paid has been refunded in full.\n"
+            "Reason: {reason}",
+            sms="[Shop] Your order {order} has been cancelled. Reason: {reason}",
+        ),
+    },
+    Type.DELIVERY_FAILED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번을 배송하지 못했습니다",
+            body="주문 {order}번을 배송하지 못했습니다. 결제 금액은 환불되고 주문은 취소됩니다.\n사유: {reason}",
+            sms="[Shop] 주문 {order}번을 배송하지 못했습니다. 환불을 진행합니다.",
+        ),
+        "en": Text(
+            subject="[Shop] Order {order} could not be delivered",
+            body="Your order {order} could not be delivered. It will be refunded and cancelled.\nReason: {reason}",
+            sms="[Shop] Your order {order} could not be delivered. You will be refunded.",
+        ),
+    },
+}
+
+
+# Why an order was cancelled, by what the event's reason begins with; any other reason is given as it came.
+REASONS = {
+    "I001": {"ko": "판매할 수 없는 상품입니다.", "en": "a product is not available."},
+    "I002": {"ko": "재고가 부족합니다.", "en": "there is not enough in stock."},
+    "PAY002": {"ko": "결제가 거절되었습니다.", "en": "your payment was declined."},
+    "PAY005": {"ko": "사용할 수 없는 결제 수단입니다.", "en": "the means of payment is not available."},
+    "refused by the carrier": {"ko": "택배사가 인수를 거부했습니다.", "en": "the carrier refused the parcel."},
+    "refused by the recipient": {"ko": "수령이 거부되었습니다.", "en": "the parcel was refused at the door."},
+    "failed with the carrier": {"ko": "배송 중 문제가 발생했습니다.", "en": "something went wrong on the way."},
+    "cancelled by the customer": {"ko": "고객님의 요청으로 취소되었습니다.", "en": "you asked us to."},
+    "not with the carrier before": {
+        "ko": "기한 내에 택배사에 전달하지 못했습니다.",
+        "en": "we could not hand it to the carrier in time.",
+    },
+}
+
+
+def compose(
+    notification: Notification.Type, *, language: str, name: str, order: int, tracking: str = "", reason: str = ""
+) -> Text:
+    """The finished text in the customer's language, or in English when there is none in it."""
+    if language not in LETTERS:
+        language = DEFAULT_LANGUAGE
+    because = next((known[language] for start, known in REASONS.items() if reason.startswith(start)), reason)
+    text = Text(
+        *(part.format(order=order, tracking=tracking, reason=because) for part in TEXTS[notification][language])
+    )
+    return text._replace(body=LETTERS[language].format(name=name, body=text.body))

@@ -1,0 +1,25 @@
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+from rest_framework.generics import ListAPIView
+
+from notifications.models import Notification
+from notifications.serializers import NotificationSerializer
+from shop.api.filters import IntegerFilter
+from shop.api.permissions import visible_to
+
+
+class NotificationFilter(filters.FilterSet):
+    """`?orderId=`: what was told about one order."""
+
+    orderId = IntegerFilter(field_name="order_id")
+
+
+class NotificationList(ListAPIView):
+    """What a customer was told, newest first; staff see everybody's."""
+
+    serializer_class = NotificationSerializer
+    filterset_class = NotificationFilter
+    queryset = Notification.objects.all()
+
+    def get_queryset(self) -> QuerySet[Notification]:
+        return visible_to(self.request.user, super().get_queryset())

@@ -1,0 +1,121 @@
+"""An order as its customer sees it, and how far its saga has come."""
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models.functions import Now
+
+from shop.messaging import models as messaging
+
+
+class Order(models.Model):
+    """What was ordered, at which price, and where it stands.
+
+    `progress_at` is when the saga last moved; `look_at` when somebody should see to it, unless it moves before.
+    Amounts are integers in the currency's minor unit.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "PENDING"
+        INVENTORY_RESERVED = "INVENTORY_RESERVED"
+        PAYMENT_COMPLETED = "PAYMENT_COMPLETED"
+        DELIVERY_STARTED = "DELIVERY_STARTED"
+        COMPLETED = "COMPLETED"
+        CANCELLING = "CANCELLING"
+        CANCELLED = "CANCELLED"
+
+    user_id = models.BigIntegerField()
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.PENDING)
+    cancellation_reason = models.CharField(max_length=200, blank=True)
+    currency = models.CharField(max_length=3)
+    total_price = models.BigIntegerField(validators=[MinValueValidator(1)])
+    payment_gateway = models.CharField(max_length=32)
+    tracking_number = models.CharField(max_length=32, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+    progress_at = models.DateTimeField(db_default=Now())
+    look_at = models.DateTimeField(null=True, help_text="Empty once the order has ended and nothing of it is missing.")
+    looks = models.PositiveIntegerField(default=0, help_text="How often it was looked at since it last moved.")
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(total_price__gt=0), name="orders_total_positive")]
+        indexes = [
+            models.Index(fields=["user_id", "-created_at"], name="orders_of_user"),
+            models.Index(fields=["-created_at"], name="orders_newest"),
+            models.Index(fields=["look_at"], name="orders_open", condition=models.Q(look_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"order {self.pk}: {self.status}"
+
+
+# Forward, in the order of the saga: an event that comes late never takes an order back.
+FORWARD = (
+    Order.Status.PENDING,
+    Order.Status.INVENTORY_RESERVED,
+    Order.Status.PAYMENT_COMPLETED,
+    Order.Status.DELIVERY_STARTED,
+)
+FINAL = (Order.Status.COMPLETED, Order.Status.CANCELLED)
+
+
+class OrderLine(models.Model):
+    """One product of an order; name and price as they were when it was ordered."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="items")
+    product_id = models.BigIntegerField()
+    product_name = models.CharField(max_length=200)
+    unit_price = models.BigIntegerField()
+    quantity = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["order", "product_id"], name="orders_line_once"),
+            models.CheckConstraint(condition=models.Q(quantity__gt=0, unit_price__gt=0), name="orders_line_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × {self.product_name}"
+
+    @property
+    def line_total(self) -> int:
+        """In the currency's minor unit."""
+        return self.unit_price * self.quantity
+
+
+class TimelineEntry(models.Model):
+    """Something that happened to an order: the event, the service it came from, and the status it led to."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="timeline")
+    at = models.DateTimeField(db_default=Now())
+    service = models.CharField(max_length=32)
+    event = models.CharField(max_length=64)
+    status = models.CharField(max_length=20, choices=Order.Status.choices)
+    detail = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["pk"]
+        verbose_name_plural = "timeline"
+
+    def __str__(self) -> str:
+        return f"{self.event} → {self.status}"
+
+
+class Inbox(messaging.Inbox):
+    """Events that the steps of orders have handled."""
+
+    class Meta(messaging.Inbox.Meta):
+        pass
+
+
+class Outbox(messaging.Outbox):
+    """Orders placed and cancellations asked for, on their way to the broker."""
+
+    class Meta(messaging.Outbox.Meta):
+        pass
+
+
+class DeadLetter(messaging.DeadLetter):
+    """Events that orders could not handle."""
+
+    class Meta(messaging.DeadLetter.Meta):
+        pass

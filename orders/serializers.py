@@ -1,0 +1,101 @@
+from typing import Any
+
+from rest_framework import serializers
+
+from orders.models import Order, OrderLine, TimelineEntry
+from shop.api.serializers import Identifier, Integer, ModelSerializer, Serializer, Text
+from shop.contracts.events import Line
+
+MOST_PIECES, MOST_LINES = 1000, 100
+
+
+class LineInput(Serializer):
+    """So many pieces of a product. There is no price here: it is the catalogue's."""
+
+    product_id = Identifier()
+    quantity = Integer(min_value=1, max_value=MOST_PIECES)
+
+
+class OrderInput(Serializer):
+    """An order of one product (`productId`, `quantity`), or of several (`items`)."""
+
+    product_id = Identifier(required=False)
+    quantity = Integer(required=False, min_value=1, max_value=MOST_PIECES)
+    items = serializers.ListField(child=LineInput(), required=False, allow_empty=False, max_length=MOST_LINES)
+    user_id = Identifier(required=False, help_text="Your own id; staff may order for others.")
+    address = Text(required=False, max_length=500)
+    payment_gateway = Text(required=False, max_length=32)
+    payment_token = Text(required=False, max_length=64)
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        fields = super().get_fields()
+        fields["items"].source = "lines"  # `items` is a method of the dict that validation returns
+        return fields
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        single = {"product_id", "quantity"} & attrs.keys()
+        if bool(single) == ("lines" in attrs):
+            raise serializers.ValidationError("Give either productId and quantity, or items.")
+        if single:
+            missing = {"product_id": "productId", "quantity": "quantity"}.items()
+            if errors := {wire: ["This field is required."] for name, wire in missing if name not in attrs}:
+                raise serializers.ValidationError(errors)
+            attrs["lines"] = [{"product_id": attrs.pop("product_id"), "quantity": attrs.pop("quantity")}]
+        lines = [Line(**line) for line in attrs["lines"]]
+        if len({line.product_id for line in lines}) < len(lines):
+            raise serializers.ValidationError({"items": ["Name each product once, with its whole quantity."]})
+        return {**attrs, "lines": lines}
+
+
+class LineSerializer(ModelSerializer):
+    line_total = Integer(read_only=True)
+
+    class Meta:
+        model = OrderLine
+        fields = ["product_id", "product_name", "unit_price", "quantity", "line_total"]
+
+    created_at = updated_at = None  # type: ignore[assignment]
+
+    def get_field_names(self, declared_fields: Any, info: Any) -> list[str]:
+        return list(self.Meta.fields)
+
+
+class TimelineSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = TimelineEntry
+        fields = ["at", "service", "event", "detail"]
+
+
+class OrderSerializer(ModelSerializer):
+    items = LineSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Order
+        fields = ["id", "user_id", "status", "cancellation_reason", "currency", "total_price", "items"]
+
+
+class ListedOrderSerializer(OrderSerializer):
+    """With whose it is, as accounts knows them (in the context: `users`, by id)."""
+
+    user_name = serializers.SerializerMethodField()
+    user_email = serializers.SerializerMethodField()
+
+    class Meta(OrderSerializer.Meta):
+        fields = [*OrderSerializer.Meta.fields, "user_name", "user_email"]
+
+    def get_user_name(self, order: Order) -> str:
+        user = self.context["users"].get(order.user_id)
+        return user.name if user else "Unknown User"
+
+    def get_user_email(self, order: Order) -> str:
+        user = self.context["users"].get(order.user_id)
+        return user.email if user else ""
+
+
+class OrderDetailSerializer(OrderSerializer):
+    """With what orders knows of payment and delivery, and with what has happened so far."""
+
+    timeline = TimelineSerializer(many=True, read_only=True)
+
+    class Meta(OrderSerializer.Meta):
+        fields = [*OrderSerializer.Meta.fields, "payment_gateway", "tracking_number", "timeline"]

@@ -1,0 +1,338 @@
+"""The rules of an order, and the only code that writes one.
+
+Status changes are compare-and-set under the order's row lock, and progress is monotonic: what comes late, twice or
+after the end changes nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from orders.models import FINAL, FORWARD, Order, OrderLine, TimelineEntry
+from shop.api.problems import Problem
+from shop.contracts.catalog import CatalogService
+from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, OrderCreated, origin
+from shop.contracts.payments import GATEWAYS
+from shop.messaging import backlog, emit
+from shop.messaging.accounting import missing
+from shop.messaging.crashpoints import crash_point
+from shop.messaging.outbox import rearm
+from shop.observability.tracing import current_trace
+from shop.rpc import connect
+from shop.seal import seal
+
+Status = Order.Status
+
+BY_CUSTOMER = "cancelled by the customer"
+OVERDUE = "not with the carrier before the deadline"
+LONGEST_PAUSE = 600.0  # seconds between two looks at an order
+BUSY = 100  # messages in one queue from which on an order that does not move is only waiting its turn
+PORTION = 500  # orders that a timer takes at once
+
+
+class UnknownProduct(Problem):
+    """The catalogue has no such product."""
+
+    code = "P001"
+
+
+class InactiveProduct(Problem):
+    """The product is no longer sold."""
+
+    code = "P002"
+
+
+class InvalidOrder(Problem):
+    """The lines cannot make an order: mixed currencies, or a total beyond what can be charged."""
+
+    code = "C002"
+
+
+class UnknownGateway(Problem):
+    """There is no payment gateway of this name."""
+
+    code = "PAY005"
+
+
+class UnknownOrder(Problem):
+    """There is no such order, or it is somebody else's."""
+
+    code = "O001"
+
+
+class InsufficientStock(Problem):
+    """There is not enough in stock."""
+
+    code = "I002"
+
+
+class PaymentDeclined(Problem):
+    """The payment was declined."""
+
+    code = "PAY002"
+
+
+class AlreadyCancelled(Problem):
+    """The order is cancelled, or about to be."""
+
+    code = "O002"
+
+
+class NotCancellable(Problem):
+    """The order has come too far to be cancelled."""
+
+    code = "O003"
+
+
+def place_order(
+    *,
+    user_id: int,
+    lines: Sequence[Line],
+    address: str = "",
+    payment_gateway: str = settings.DEFAULT_PAYMENT_GATEWAY,
+    payment_token: str = "tok_ok",  # noqa: S107 (a sandbox token, no secret)
+) -> Order:
+    """Take an order at today's catalogue prices; its saga begins when the relay finds the event.
+
+    Raises `UnknownProduct`, `InactiveProduct`, `InvalidOrder`, `UnknownGateway`, and `Unavailable` when the catalogue
+    is away, for without it there is no price.
+    """
+    if payment_gateway not in GATEWAYS:
+        raise UnknownGateway(f"There is no payment gateway {payment_gateway!r}; there are {', '.join(GATEWAYS)}.")
+    items = _priced(lines)
+    total = sum(item.line_total for item, _ in items)
+    currencies = {currency for _, currency in items}
+    if len(currencies) > 1:
+        raise InvalidOrder(f"One order has one currency; these products are priced in {', '.join(sorted(currencies))}.")
+    if total >= 2**63:
+        raise InvalidOrder("The total is more than can be charged.")
+    (currency,) = currencies
+    order = Order(user_id=user_id, currency=currency, total_price=total, payment_gateway=payment_gateway)
+    order.look_at = timezone.now() + timedelta(seconds=settings.STALLED_AFTER)
+    checkout = Checkout(
+        user_id=user_id,
+        amount=total,
+        currency=currency,
+        payment_gateway=payment_gateway,
+        payment_token=payment_token,
+        lines=tuple(lines),
+        address=seal(address) if address else "",
+    )
+    with transaction.atomic(using="orders", durable=True):
+        order.save()
+        for item, _ in items:
+            item.order_id = order.pk
+        OrderLine.objects.bulk_create(item for item, _ in items)
+        created = OrderCreated(order_id=order.pk, checkout=checkout, trace=current_trace())
+        _record([created], [order])
+        emit(created, service="orders")
+        crash_point("order.written")
+    crash_point("order.committed")
+    return order
+
+
+def _priced(lines: Sequence[Line]) -> list[tuple[OrderLine, str]]:
+    """Order lines with the catalogue's names and prices, each with its currency."""
+    products = connect(CatalogService).get_products([line.product_id for line in lines])
+    items = []
+    for line in lines:
+        product = products.get(line.product_id)
+        if product is None:
+            raise UnknownProduct(f"There is no product {line.product_id}.")
+        if not product.active:
+            raise InactiveProduct(f"{product.name} is no longer sold.")
+        item = OrderLine(
+            product_id=product.id, product_name=product.name, unit_price=product.price, quantity=line.quantity
+        )
+        items.append((item, product.currency))
+    return items
+
+
+def refusal(order: Order) -> Problem:
+    """Why an order that is cancelled, or about to be, came to that: the problem to answer its customer with."""
+    code, _, text = order.cancellation_reason.partition(": ")
+    for problem in (InsufficientStock, PaymentDeclined):
+        if problem.code == code:
+            return problem(f"Order {order.pk} was refused: {text}.")
+    return AlreadyCancelled(f"Order {order.pk} is {order.status.lower()}: {order.cancellation_reason}.")
+
+
+def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:
+    """Enter the backward chain at its head. Delivery decides: it refuses when the carrier already has the parcel.
+
+    Raises `UnknownOrder`, `AlreadyCancelled`, `NotCancellable`.
+    """
+    with transaction.atomic(using="orders", durable=True):
+        (order,) = _lock([order_id]) or (None,)
+        if order is None:
+            raise UnknownOrder(f"There is no order {order_id}.")
+        if order.status in (Status.CANCELLING, Status.CANCELLED):
+            raise AlreadyCancelled(f"Order {order_id} is {order.status.lower()}.")
+        if order.status not in FORWARD:
+            raise NotCancellable(f"Order {order_id} is {order.status.lower()}.")
+        _cancel([order], reason)
+    return order
+
+
+def _cancel(orders: Sequence[Order], reason: str) -> None:
+    """For locked orders on their way forward."""
+    requests = [OrderCancellationRequested(order_id=order.pk, reason=reason, trace=current_trace()) for order in orders]
+    _write(orders, requests, to=Status.CANCELLING, reasons=dict.fromkeys((order.pk for order in orders), reason))
+    emit(*requests, service="orders")
+
+
+def advance(events: Sequence[Event], *, to: str) -> None:
+    """Move orders forward to a status, those that are not there yet or beyond, or on their way back."""
+    before = FORWARD[: FORWARD.index(Status(to))]
+    _write([order for order in _lock_for(events) if order.status in before], events, to=to)
+
+
+def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
+    """Keep the carrier's numbers with their orders, whatever the status."""
+    orders = _lock(numbers)
+    for order in orders:
+        order.tracking_number = numbers[order.pk]
+    Order.objects.bulk_update(orders, ["tracking_number"])
+
+
+def complete(events: Sequence[Event]) -> list[Order]:
+    """The parcels have arrived; returns the orders that this call has completed.
+
+    An order being cancelled is completed too: the carrier was faster.
+    """
+    moved = [order for order in _lock_for(events) if order.status not in FINAL]
+    _write(moved, events, to=Status.COMPLETED)
+    return moved
+
+
+def begin_undoing(events: Sequence[Event], reasons: Mapping[int, str]) -> None:
+    """Something was refused further down the chain: the orders are on their way back."""
+    moved = [order for order in _lock_for(events) if order.status not in FINAL]
+    _write(moved, events, to=Status.CANCELLING, reasons=reasons)
+
+
+def resume(events: Sequence[Event]) -> None:
+    """A requested cancellation was refused: the orders are with the carrier. One undone for another reason stays so."""
+    moved = [
+        order
+        for order in _lock_for(events)
+        if order.status == Status.CANCELLING and order.cancellation_reason in (BY_CUSTOMER, OVERDUE)
+    ]
+    _write(moved, events, to=Status.DELIVERY_STARTED, reasons=dict.fromkeys((order.pk for order in moved), ""))
+
+
+def cancel(events: Sequence[Event], reasons: Mapping[int, str]) -> list[Order]:
+    """Everything is undone; returns the orders that this call has cancelled."""
+    moved = [order for order in _lock_for(events) if order.status not in FINAL]
+    _write(moved, events, to=Status.CANCELLED, reasons=reasons)
+    return moved
+
+
+def look_after() -> int:
+    """Look at orders whose time has come (`look_at`), with growing pauses; how many there were.
+
+    One that has not moved is emitted again. One that has ended is closed when all its messages are accounted for, and
+    else emitted again too: a broker that lost messages may have lost some that no order waits for. Orders that wait
+    in a queue are not stalled, so with a backlog nothing is done.
+    """
+    if backlog() > BUSY:
+        return 0
+    due = _claim_due()
+    ended = [order.pk for order in due if order.status in FINAL]
+    lost = {one.order_id for one in missing(ended)} if ended else set()
+    closed = [pk for pk in ended if pk not in lost]
+    Order.objects.filter(pk__in=closed, status__in=FINAL).update(look_at=None)
+    rearm("orders", {order.pk for order in due} - set(closed))
+    return len(due)
+
+
+def _claim_due() -> list[Order]:
+    now = timezone.now()
+    with transaction.atomic(using="orders", durable=True):
+        due = list(
+            Order.objects.filter(look_at__lte=now).order_by("look_at").select_for_update(skip_locked=True)[:PORTION]
+        )
+        for order in due:
+            pause = min(settings.STALLED_AFTER * 2 ** min(order.looks + 1, 20), LONGEST_PAUSE)
+            order.look_at = now + timedelta(seconds=pause)
+            order.looks += 1
+        Order.objects.bulk_update(due, ["look_at", "looks"])
+    return due
+
+
+def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False) -> list[int]:
+    """Emit orders that are not closed again now, these or all; returns their ids.
+
+    For an operator, and for a broker that lost everything.
+    """
+    open_orders = Order.objects.filter(look_at__isnull=False)
+    if order_ids is not None:
+        open_orders = open_orders.filter(pk__in=list(order_ids))
+    ids = list(open_orders.order_by("pk").values_list("pk", flat=True))
+    if not dry_run:
+        rearm("orders", ids)
+    return ids
+
+
+def cancel_overdue() -> int:
+    """Send orders back that are not with the carrier by their deadline; how many were."""
+    deadline = timezone.now() - timedelta(seconds=settings.ORDER_DEADLINE)
+    waiting = FORWARD[:-1]
+    with transaction.atomic(using="orders", durable=True):
+        overdue = list(
+            Order.objects.filter(look_at__isnull=False, status__in=waiting, created_at__lt=deadline)
+            .order_by("pk")
+            .select_for_update(skip_locked=True)[:PORTION]
+        )
+        if overdue:
+            _cancel(overdue, OVERDUE)
+    return len(overdue)
+
+
+def _lock(order_ids: Iterable[int]) -> list[Order]:
+    return list(Order.objects.filter(pk__in=list(order_ids)).select_for_update().order_by("pk"))
+
+
+def _lock_for(events: Sequence[Event]) -> list[Order]:
+    return _lock(event.order_id for event in events)
+
+
+def _write(
+    orders: Sequence[Order], events: Sequence[Event], *, to: str, reasons: Mapping[int, str] | None = None
+) -> None:
+    """Give locked orders a status, and their timelines the events that led to it."""
+    if not orders:
+        return
+    now = timezone.now()
+    for order in orders:
+        order.status = to
+        order.progress_at = order.updated_at = now
+        order.looks = 0
+        order.look_at = now + timedelta(seconds=settings.STALLED_AFTER)
+        if reasons is not None:
+            order.cancellation_reason = reasons[order.pk][:200]
+    Order.objects.filter(pk__in=[order.pk for order in orders]).update(
+        status=to, progress_at=now, updated_at=now, looks=0, look_at=orders[0].look_at
+    )
+    if reasons is not None:
+        Order.objects.bulk_update(orders, ["cancellation_reason"])
+    _record(events, orders)
+
+
+def _record(events: Sequence[Event], orders: Sequence[Order]) -> None:
+    """Add to each order's timeline the event that concerns it."""
+    by_order = {event.order_id: event for event in events}
+    TimelineEntry.objects.bulk_create(
+        TimelineEntry(
+            order_id=order.pk,
+            service=origin(event),
+            event=type(event).__name__,
+            status=order.status,
+            detail=getattr(event, "reason", "")[:200],
+        )
+        for order in orders
+        for event in [by_order[order.pk]]
+    )

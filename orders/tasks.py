@@ -1,0 +1,90 @@
+"""Orders' part in the saga: writing down how far each order has come, and resuming those that came to a halt."""
+
+from orders import services
+from orders.models import Order
+from shop.contracts.events import (
+    DeliveryCancellationRefused,
+    DeliveryCompleted,
+    DeliveryFailed,
+    DeliveryStarted,
+    InventoryReleased,
+    InventoryReservationFailed,
+    InventoryReserved,
+    OrderCancelled,
+    OrderCompleted,
+    PaymentCompleted,
+    PaymentFailed,
+)
+from shop.messaging import Outcome, purge_messages, step, sweep
+
+Status = Order.Status
+
+
+@step
+def mark_reserved(reserved: list[InventoryReserved]) -> Outcome[None]:
+    """The stock is set aside."""
+    services.advance(reserved, to=Status.INVENTORY_RESERVED)
+    return []
+
+
+@step
+def mark_paid(paid: list[PaymentCompleted]) -> Outcome[None]:
+    """The money is there."""
+    services.advance(paid, to=Status.PAYMENT_COMPLETED)
+    return []
+
+
+@step
+def mark_shipped(started: list[DeliveryStarted]) -> Outcome[None]:
+    """The delivery is on its way; the customer can follow it."""
+    services.note_tracking_numbers({event.order_id: event.tracking_number for event in started})
+    services.advance(started, to=Status.DELIVERY_STARTED)
+    return []
+
+
+@step
+def complete_order(delivered: list[DeliveryCompleted]) -> Outcome[OrderCompleted]:
+    """The parcel has arrived: the saga ends well."""
+    return [OrderCompleted(order_id=order.pk, user_id=order.user_id) for order in services.complete(delivered)]
+
+
+@step
+def mark_cancelling(failures: list[PaymentFailed | DeliveryFailed]) -> Outcome[None]:
+    """A service refused; what was done before it is being undone."""
+    services.begin_undoing(failures, {event.order_id: event.reason for event in failures})
+    return []
+
+
+@step
+def resume_order(refusals: list[DeliveryCancellationRefused]) -> Outcome[None]:
+    """The carrier already has the parcel: the order goes on."""
+    services.resume(refusals)
+    return []
+
+
+@step
+def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -> Outcome[OrderCancelled]:
+    """Nothing is held for the order any more: the saga ends here."""
+    cancelled = services.cancel(undone, {event.order_id: event.reason for event in undone})
+    return [
+        OrderCancelled(order_id=order.pk, user_id=order.user_id, reason=order.cancellation_reason)
+        for order in cancelled
+    ]
+
+
+@sweep
+def look_after() -> int:
+    """Wake orders that have not moved for a while; close those that have ended with nothing missing."""
+    return services.look_after()
+
+
+@sweep
+def cancel_overdue() -> int:
+    """Send orders back that are past their deadline."""
+    return services.cancel_overdue()
+
+
+@sweep
+def purge() -> int:
+    """Delete inbox and outbox rows past their retention."""
+    return purge_messages("orders")

@@ -1,0 +1,138 @@
+import re
+import time
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.generics import GenericAPIView, ListAPIView
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from orders import services
+from orders.filters import OrderFilter
+from orders.models import Order
+from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer
+from shop.api.permissions import visible_to
+from shop.api.problems import InvalidInput
+from shop.contracts.accounts import AccountsService, UserView
+from shop.messaging import Unavailable
+from shop.rpc import connect
+
+LONGEST_WAIT = 10  # seconds, of `Prefer: wait`
+POLL_SECONDS = 0.02
+PAID = {Order.Status.PAYMENT_COMPLETED, Order.Status.DELIVERY_STARTED, Order.Status.COMPLETED}
+REFUSED = {Order.Status.CANCELLING, Order.Status.CANCELLED}
+
+
+class OrdersView(ListAPIView):
+    """Placing orders, and listing one's own."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = ListedOrderSerializer
+    filterset_class = OrderFilter
+
+    def get_queryset(self) -> QuerySet[Order]:
+        return visible_to(self.request.user, Order.objects.prefetch_related("items"))
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """A page, with its users looked up all at once."""
+        page = super().paginate_queryset(queryset)
+        self.users = _users(page or [])
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "users": getattr(self, "users", {})}
+
+    @extend_schema(
+        operation_id="order_place",
+        request=OrderInput,
+        responses={202: OrderSerializer, 201: OrderSerializer},
+        parameters=[
+            OpenApiParameter(
+                "Prefer", str, OpenApiParameter.HEADER, description="`wait=N`: up to N ≤ 10 seconds for the payment."
+            )
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Place an order at today's prices. It is taken at once (202); `Location` shows how it goes on.
+
+        With `Prefer: wait=N` the answer comes when the order is paid (201) or refused (409), or after N seconds (202).
+        """
+        seconds = _preferred_wait(request)
+        form = OrderInput(data=request.data)
+        form.is_valid(raise_exception=True)
+        wanted = dict(form.validated_data)
+        user_id = wanted.pop("user_id", request.user.id)
+        if user_id != request.user.id and not request.user.is_staff:
+            raise InvalidInput(errors=[{"field": "userId", "value": user_id, "reason": "Order for yourself."}])
+        order = services.place_order(user_id=user_id, **wanted)
+        if seconds:
+            order = _wait_for_payment(order, seconds)
+            if order.status in REFUSED:
+                raise services.refusal(order)
+        answer = status.HTTP_201_CREATED if order.status in PAID else status.HTTP_202_ACCEPTED
+        location = request.build_absolute_uri(reverse("order", args=[order.pk]))
+        return Response(OrderSerializer(order).data, status=answer, headers={"Location": location})
+
+
+class OrderView(GenericAPIView):
+    """One order."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = OrderDetailSerializer
+    queryset = Order.objects.all()
+
+    @extend_schema(operation_id="order_read")
+    def get(self, request: Request, order_id: int) -> Response:
+        """The order, with what has happened to it so far."""
+        return Response(OrderDetailSerializer(_own(request, order_id)).data)
+
+
+class CancelView(APIView):
+    """Cancelling an order."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = OrderDetailSerializer
+
+    @extend_schema(operation_id="order_cancel", request=None, responses={202: OrderDetailSerializer})
+    def post(self, request: Request, order_id: int) -> Response:
+        """Ask for the order to be cancelled. Until the carrier has the parcel, everything is then undone.
+
+        When the carrier was faster the order goes on, and its timeline says so.
+        """
+        services.request_cancellation(_own(request, order_id).pk)
+        return Response(OrderDetailSerializer(_own(request, order_id)).data, status=status.HTTP_202_ACCEPTED)
+
+
+def _own(request: Request, order_id: int) -> Order:
+    orders = visible_to(request.user, Order.objects.prefetch_related("items", "timeline"))
+    order = orders.filter(pk=order_id).first()
+    if order is None:
+        raise services.UnknownOrder(f"There is no order {order_id}.")
+    return order
+
+
+def _users(orders: list[Order]) -> dict[int, UserView]:
+    """Who the orders belong to; nobody is known while accounts is away."""
+    try:
+        return connect(AccountsService).get_users({order.user_id for order in orders}) if orders else {}
+    except Unavailable:
+        return {}
+
+
+def _preferred_wait(request: Request) -> int:
+    """The N of `Prefer: wait=N` (RFC 7240), cut to what we offer; 0 without one."""
+    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", request.headers.get("Prefer", ""), re.ASCII)
+    return min(int(match[1]), LONGEST_WAIT) if match else 0
+
+
+def _wait_for_payment(order: Order, seconds: int) -> Order:
+    give_up_at = time.monotonic() + seconds
+    while order.status not in PAID | REFUSED and time.monotonic() < give_up_at:
+        time.sleep(POLL_SECONDS)
+        order.refresh_from_db(fields=["status", "cancellation_reason", "updated_at"])
+    return order

@@ -1,0 +1,157 @@
+"""Payments, what the gateways said about them, and the sandbox gateways' own books."""
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models.functions import Now
+
+from shop.contracts.payments import GATEWAYS
+from shop.messaging import models as messaging
+
+
+class Payment(models.Model):
+    """What became of an order's payment: one row per order, written before a gateway is asked.
+
+    `due_at` is when a gateway is to be asked next, empty when there is nothing left to ask. `caused_by` is the event
+    whose handling is being answered, so that what a timer emits is emitted again when that event comes again.
+    Amounts are integers in the currency's minor unit.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "PENDING"  # to be charged; a gateway may have been asked
+        COMPLETED = "COMPLETED"  # charged
+        FAILED = "FAILED"  # declined: nothing was taken
+        REFUNDING = "REFUNDING"  # to be undone; the gateway holds money, or may
+        REFUNDED = "REFUNDED"  # charged and given back
+        VOIDED = "VOIDED"  # undone before anything was charged, or before it was asked for (a tombstone)
+
+    order_id = models.BigIntegerField(unique=True)
+    idempotency_key = models.CharField(max_length=64, help_text="The same however often a gateway is asked.")
+    user_id = models.BigIntegerField(null=True, help_text="Empty for a tombstone.")
+    amount = models.BigIntegerField(default=0)
+    currency = models.CharField(max_length=3, blank=True)
+    gateway = models.CharField(max_length=32, blank=True, help_text="Empty for a tombstone: no gateway was ever asked.")
+    token = models.CharField(max_length=200, blank=True)
+    checkout = models.JSONField(null=True, help_text="What PaymentCompleted carries on.")
+    status = models.CharField(max_length=16, choices=Status.choices)
+    reason = models.CharField(max_length=200, blank=True)
+    attempts = models.PositiveIntegerField(default=0, help_text="Unanswered questions since the status last changed.")
+    due_at = models.DateTimeField(null=True)
+    caused_by = models.UUIDField(null=True)
+    trace = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+    refunded_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(amount__gt=0) | models.Q(amount=0, gateway="", status="VOIDED"),
+                name="payments_amount_positive",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(due_at=None) | models.Q(status__in=["PENDING", "REFUNDING", "VOIDED"]),
+                name="payments_settled_asks_nothing",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(due_at__isnull=False) | ~models.Q(status__in=["PENDING", "REFUNDING"]),
+                name="payments_open_is_asked_again",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["user_id", "-id"], name="payments_of_user"),
+            models.Index(fields=["due_at"], name="payments_due", condition=models.Q(due_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"payment of order {self.order_id}: {self.status}"
+
+
+class PaymentAttempt(models.Model):
+    """A question to a gateway, and its answer."""
+
+    class Operation(models.TextChoices):
+        CHARGE = "CHARGE"
+        REFUND = "REFUND"
+        FIND = "FIND"
+
+    payment = models.ForeignKey(Payment, on_delete=models.CASCADE, related_name="asked")
+    operation = models.CharField(max_length=8, choices=Operation.choices)
+    outcome = models.CharField(max_length=16)
+    detail = models.CharField(max_length=200, blank=True)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.operation.lower()}: {self.outcome.lower()}"
+
+
+class GatewayLedger(models.Model):
+    """The books of the sandbox gateways: written by them alone, in their own transactions."""
+
+    class Kind(models.TextChoices):
+        CHARGE = "CHARGE"
+        REFUND = "REFUND"
+
+    gateway = models.CharField(max_length=32)
+    key = models.CharField(max_length=64)
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    amount = models.BigIntegerField(validators=[MinValueValidator(1)])
+    currency = models.CharField(max_length=3)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = "gateway ledger entry"
+        verbose_name_plural = "gateway ledger"
+        constraints = [
+            models.UniqueConstraint(fields=["gateway", "key", "kind"], name="payments_ledger_once"),
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="payments_ledger_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.gateway}: {self.kind.lower()} {self.key} {self.amount} {self.currency}"
+
+
+class SandboxRequest(models.Model):
+    """How often a sandbox gateway was asked the same thing, for tokens and failure rates that depend on it."""
+
+    pk = models.CompositePrimaryKey("gateway", "operation", "key")
+    gateway = models.CharField(max_length=32)
+    operation = models.CharField(max_length=8)
+    key = models.CharField(max_length=64)
+    requests = models.PositiveIntegerField()
+
+
+class SandboxSwitch(models.Model):
+    """Takes a sandbox gateway away, for every process at once."""
+
+    gateway = models.CharField(max_length=32, primary_key=True, choices=[(name, name) for name in GATEWAYS])
+    away = models.BooleanField(default=False)
+
+    class Meta:
+        verbose_name_plural = "sandbox switches"
+
+    def __str__(self) -> str:
+        return f"{self.gateway} is {'away' if self.away else 'there'}"
+
+
+class Inbox(messaging.Inbox):
+    """Events that the steps of payments have handled."""
+
+    class Meta(messaging.Inbox.Meta):
+        pass
+
+
+class Outbox(messaging.Outbox):
+    """What payments found out by asking again, on its way to the broker."""
+
+    class Meta(messaging.Outbox.Meta):
+        pass
+
+
+class DeadLetter(messaging.DeadLetter):
+    """Events that payments could not handle."""
+
+    class Meta(messaging.DeadLetter.Meta):
+        pass

@@ -1,0 +1,286 @@
+"""The rules of payments, and the only code that writes them.
+
+Three rules carry the rest:
+
+- A payment is written down before a gateway is asked about it, so no charge is ever made that nobody remembers.
+- An unknown outcome is neither compensated nor taken for a failure: the payment has a `due_at`, and is asked about
+  again until the gateway knows (`settle_due`).
+- Whatever was learned at the gateway is applied to the payment as it is by then, under its row lock: see `_charged`
+  and `_undone`. Rows are locked in the order of their orders.
+
+A payment that was voided while a request may still have been on its way is looked after for another half minute; a
+charge that lands in that time is refunded.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+
+from payments.asking import Answers, charge, find, refund
+from payments.gateways import Answer, Charged, Declined, NotCharged, Refunded, Unknown
+from payments.models import Payment, PaymentAttempt
+from shop.contracts.events import (
+    Checkout,
+    DeliveryCancelled,
+    DeliveryFailed,
+    InventoryReserved,
+    PaymentCompleted,
+    PaymentFailed,
+    PaymentRefunded,
+)
+from shop.messaging import emit
+from shop.messaging.crashpoints import crash_point
+from shop.sql import insert_if_absent, insert_rows, update_rows
+
+Status = Payment.Status
+
+LEASE = timedelta(seconds=30)  # how long one process asks before another one takes over
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again: doubled each time
+LOOKS_AFTER_VOIDING = 6  # with those pauses, half a minute
+PORTION = 100  # payments that a timer takes at once
+
+
+# --- Charging -------------------------------------------------------------------------------------------------------
+def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
+    """Write down that these orders are to be charged, then have the gateways charge those that still are.
+
+    Outside any transaction. An order that was undone before it came here is not charged.
+    """
+    _write_intents(reserved)
+    crash_point("charge.intended")
+    order_ids = [event.order_id for event in reserved]
+    return charge(Payment.objects.filter(order_id__in=order_ids, status=Status.PENDING).defer("checkout"))
+
+
+def _write_intents(reserved: Sequence[InventoryReserved]) -> None:
+    due_at = timezone.now() + LEASE  # should this process die, the timer takes over
+    insert_if_absent(
+        [
+            Payment(
+                order_id=event.order_id,
+                idempotency_key=_key(event.order_id),
+                user_id=event.checkout.user_id,
+                amount=event.checkout.amount,
+                currency=event.checkout.currency,
+                gateway=event.checkout.payment_gateway,
+                token=event.checkout.payment_token,
+                checkout=msgspec.to_builtins(event.checkout),
+                status=Status.PENDING,
+                due_at=due_at,
+                caused_by=event.event_id,
+                trace=event.trace,
+            )
+            for event in reserved
+        ],
+        key="order_id",
+    )
+
+
+def keep_charges(order_ids: Iterable[int], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
+    """Write down what the gateways said; returns what follows. What they left open is left to `settle_due`.
+
+    Raises KeyError for an order that `ask_for_charges` was not told of.
+    """
+    now = timezone.now()
+    payments = {payment.order_id: payment for payment in _lock(order_ids)}
+    followers = []
+    for order_id in order_ids:
+        payment = payments[order_id]
+        answer = answers.get(order_id)
+        if answer is not None:
+            followers.append(_charged(payment, answer.outcome, now))
+        elif payment.status == Status.VOIDED and payment.gateway:
+            _look_again(payment, now)  # we were told again: whoever was told first may have died while asking
+    _save(payments.values(), now)
+    _log(payments, answers)
+    return [event for event in followers if event is not None]
+
+
+def _charged(payment: Payment, outcome: Answer, now: datetime) -> PaymentCompleted | PaymentFailed | None:
+    """Apply what a gateway said to a charge; returns the event that follows from it."""
+    if payment.status == Status.VOIDED and not isinstance(outcome, Declined):
+        _look_again(payment, now)  # a late charge: undone while the gateway was asked, and the money is or may be there
+    elif payment.status == Status.PENDING:
+        match outcome:
+            case Charged():
+                _settle(payment, Status.COMPLETED, now)
+                return PaymentCompleted(
+                    order_id=payment.order_id,
+                    checkout=msgspec.convert(payment.checkout, Checkout),
+                    caused_by=payment.caused_by,
+                    trace=payment.trace,
+                )
+            case Declined(reason):
+                _settle(payment, Status.FAILED, now)
+                payment.reason = reason
+                return PaymentFailed(
+                    order_id=payment.order_id, reason=reason, caused_by=payment.caused_by, trace=payment.trace
+                )
+            case _:
+                _put_off(payment, now)
+    return None
+
+
+# --- Undoing --------------------------------------------------------------------------------------------------------
+def ask_for_refunds(order_ids: Sequence[int]) -> Answers:
+    """Have the gateways refund those orders that were charged. Outside any transaction."""
+    return refund(Payment.objects.filter(order_id__in=order_ids, status=Status.COMPLETED).defer("checkout"))
+
+
+def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Answers) -> list[PaymentRefunded]:
+    """Keep nothing of these orders' money; returns what follows for those that are settled by that.
+
+    An order not charged yet gets a tombstone. One whose charge or refund is open goes to `settle_due`. One that was
+    declined, or undone before, is passed over: its end was told already.
+    """
+    now = timezone.now()
+    tombstones = insert_if_absent(
+        [
+            Payment(
+                order_id=event.order_id,
+                idempotency_key=_key(event.order_id),
+                status=Status.VOIDED,
+                reason=event.reason[:200],
+                caused_by=event.event_id,
+                trace=event.trace,
+            )
+            for event in undone
+        ],
+        key="order_id",
+    )
+    payments = {payment.order_id: payment for payment in _lock(event.order_id for event in undone)}
+    followers: list[PaymentRefunded | None] = []
+    for event in undone:
+        payment = payments[event.order_id]
+        if event.order_id in tombstones:
+            followers.append(_refunded(payment))
+        elif payment.status in (Status.PENDING, Status.COMPLETED):
+            answer = answers.get(event.order_id) if payment.status == Status.COMPLETED else None
+            payment.status, payment.reason = Status.REFUNDING, event.reason[:200]
+            _look_again(payment, now)
+            if answer is not None:
+                followers.append(_undone(payment, answer.outcome, now))
+    _save(payments.values(), now)
+    _log(payments, answers)
+    return [event for event in followers if event is not None]
+
+
+def _undone(payment: Payment, outcome: Answer, now: datetime) -> PaymentRefunded | None:
+    """Apply what a gateway said to a payment that is to be undone; returns the event that follows from it.
+
+    Nothing follows for one that was voided: its end was told then.
+    """
+    if payment.status not in (Status.REFUNDING, Status.VOIDED):
+        return None
+    open_until_now = payment.status == Status.REFUNDING
+    match outcome:
+        case Refunded():
+            _settle(payment, Status.REFUNDED, now)
+            payment.refunded_at = now
+        case NotCharged() if open_until_now:
+            _settle(payment, Status.VOIDED, now)
+            _put_off(payment, now)  # not yet the end: a charge on its way may still land
+        case NotCharged() if payment.attempts >= LOOKS_AFTER_VOIDING:
+            _settle(payment, Status.VOIDED, now)
+            return None
+        case _:
+            _put_off(payment, now)
+            return None
+    return _refunded(payment) if open_until_now else None
+
+
+def _refunded(payment: Payment) -> PaymentRefunded:
+    return PaymentRefunded(
+        order_id=payment.order_id, reason=payment.reason, caused_by=payment.caused_by, trace=payment.trace
+    )
+
+
+# --- Asking again ---------------------------------------------------------------------------------------------------
+def settle_due() -> int:
+    """Ask the gateways about payments whose outcome is open and due; how many there were.
+
+    A charge is asked for again with the same key; what is to be undone is looked up and, if charged, refunded.
+    """
+    claimed = _claim_due()
+    crash_point("settle.claimed")
+    charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
+    found = find(payment for payment in claimed if payment.status != Status.PENDING)
+    refunds = refund(payment for payment in claimed if _found_charged(found, payment))
+    crash_point("settle.answered")
+    if not claimed:
+        return 0
+    with transaction.atomic(using="payments", durable=True):
+        now = timezone.now()
+        payments = {payment.order_id: payment for payment in _lock(payment.order_id for payment in claimed)}
+        followers = [
+            _charged(payment, charges[order_id].outcome, now)
+            if order_id in charges
+            else _undone(payment, (refunds.get(order_id) or found[order_id]).outcome, now)
+            for order_id, payment in payments.items()
+        ]
+        _save(payments.values(), now)
+        _log(payments, charges, found, refunds)
+        if events := [event for event in followers if event is not None]:
+            emit(*events, service="payments")
+    return len(claimed)
+
+
+def _claim_due() -> list[Payment]:
+    """Payments to ask about, kept from other processes until the lease ends."""
+    now = timezone.now()
+    with transaction.atomic(using="payments", durable=True):
+        due = Payment.objects.filter(due_at__lte=now).order_by("due_at").select_for_update(skip_locked=True)
+        claimed = list(due[:PORTION])
+        if claimed:
+            Payment.objects.filter(pk__in=[payment.pk for payment in claimed]).update(due_at=now + LEASE)
+    return claimed
+
+
+def _found_charged(found: Answers, payment: Payment) -> bool:
+    return payment.order_id in found and isinstance(found[payment.order_id].outcome, Charged)
+
+
+# --- Rows -----------------------------------------------------------------------------------------------------------
+def _key(order_id: int) -> str:
+    return f"order-{order_id}"
+
+
+def _lock(order_ids: Iterable[int]) -> list[Payment]:
+    return list(Payment.objects.filter(order_id__in=list(order_ids)).select_for_update().order_by("order_id"))
+
+
+def _settle(payment: Payment, status: str, now: datetime) -> None:
+    payment.status, payment.due_at, payment.attempts, payment.updated_at = status, None, 0, now
+
+
+def _look_again(payment: Payment, now: datetime) -> None:
+    payment.due_at, payment.attempts, payment.updated_at = now, 0, now
+
+
+def _put_off(payment: Payment, now: datetime) -> None:
+    pause = min(FIRST_PAUSE * 2 ** min(payment.attempts, 10), LONGEST_PAUSE)
+    payment.due_at, payment.attempts, payment.updated_at = now + timedelta(seconds=pause), payment.attempts + 1, now
+
+
+def _save(payments: Iterable[Payment], now: datetime) -> None:
+    """Write back those locked rows that were changed `now`."""
+    changed = [payment for payment in payments if payment.updated_at == now]
+    update_rows(changed, "status", "reason", "attempts", "due_at", "caused_by", "trace", "updated_at", "refunded_at")
+
+
+def _log(payments: Mapping[int, Payment], *answers: Answers) -> None:
+    """Keep what was asked about these payments, and answered."""
+    insert_rows(
+        PaymentAttempt(
+            payment=payments[order_id],
+            operation=answer.operation,
+            outcome=type(answer.outcome).__name__.upper(),
+            detail=answer.outcome.reason[:200] if isinstance(answer.outcome, Declined | Unknown) else "",
+        )
+        for part in answers
+        for order_id, answer in part.items()
+        if order_id in payments
+    )

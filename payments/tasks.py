@@ -1,0 +1,49 @@
+"""Payments' part in the saga."""
+
+from collections.abc import Sequence
+
+from payments import services
+from payments.asking import Answers
+from shop.contracts.events import (
+    DeliveryCancelled,
+    DeliveryFailed,
+    InventoryReserved,
+    PaymentCompleted,
+    PaymentFailed,
+    PaymentRefunded,
+)
+from shop.messaging import Outcome, purge_messages, step, sweep
+
+
+def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
+    """Have the gateways charge these orders."""
+    return services.ask_for_charges(reserved)
+
+
+@step(outside=ask_for_charges)
+def charge_payment(reserved: list[InventoryReserved], answers: Answers) -> Outcome[PaymentCompleted | PaymentFailed]:
+    """Write down what the gateways said. While an outcome is unknown nothing is emitted: `settle_payments` asks on."""
+    return services.keep_charges([event.order_id for event in reserved], answers)
+
+
+def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Answers:
+    """Have the gateways that charged these orders refund them."""
+    return services.ask_for_refunds([event.order_id for event in undone])
+
+
+@step(outside=ask_for_refunds)
+def refund_payment(undone: list[DeliveryFailed | DeliveryCancelled], answers: Answers) -> Outcome[PaymentRefunded]:
+    """Keep nothing of an order's money; leave a tombstone if it was not charged yet."""
+    return services.undo(undone, answers)
+
+
+@sweep
+def settle_payments() -> int:
+    """Ask the gateways again about payments whose outcome is unknown."""
+    return services.settle_due()
+
+
+@sweep
+def purge() -> int:
+    """Delete inbox and outbox rows past their retention."""
+    return purge_messages("payments")

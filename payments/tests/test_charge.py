@@ -1,0 +1,200 @@
+"""InventoryReserved → charge_payment."""
+
+import msgspec
+import pytest
+
+from payments.asking import charge
+from payments.models import GatewayLedger, Outbox, Payment, SandboxSwitch
+from payments.tasks import ask_for_charges, charge_payment, refund_payment
+from payments.tests.saga import (
+    TRACE,
+    asked,
+    cancelled,
+    held,
+    outbox,
+    reserved,
+    run,
+    settle,
+    settle_all,
+    state,
+    told,
+)
+from shop.contracts.events import Checkout, PaymentCompleted
+
+pytestmark = pytest.mark.django_db(databases=["payments"])
+
+
+def test_a_charged_order_goes_on_with_its_checkout():
+    event = reserved()
+    (completed,) = run(charge_payment, event)
+    assert completed == PaymentCompleted(
+        order_id=1, checkout=event.checkout, event_id=completed.event_id, caused_by=event.event_id, trace=TRACE
+    )
+    assert state() == ("COMPLETED", False)
+    assert held() == 3_500_000
+    assert asked() == [("CHARGE", "CHARGED")]
+    payment = Payment.objects.get()
+    assert (payment.user_id, payment.amount, payment.currency, payment.gateway, payment.reason) == (
+        7, 3_500_000, "KRW", "TOSS_PAYMENTS", "",
+    )  # fmt: skip
+    assert msgspec.convert(payment.checkout, Checkout) == event.checkout
+    assert settle() == 0
+    assert outbox() == []
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("tok_declined", "PAY002: declined"),
+        ("tok_insufficient_funds", "PAY002: insufficient funds"),
+        ("tok_nobody_knows", "PAY002: unknown token"),
+    ],
+)
+def test_a_declined_order_fails_with_the_gateways_reason(token, reason):
+    assert told(run(charge_payment, reserved(token=token))) == [("PaymentFailed", 1, reason)]
+    assert state() == ("FAILED", False)
+    assert Payment.objects.get().reason == reason
+    assert held() == 0
+
+
+def test_an_unknown_gateway_is_a_refusal_and_stops_nobody_else():
+    followers = run(charge_payment, reserved(1, gateway="PAYPAL"), reserved(2))
+    assert sorted(told(followers)) == [
+        ("PaymentCompleted", 2, None),
+        (
+            "PaymentFailed",
+            1,
+            "PAY005: There is no payment gateway 'PAYPAL'; there are TOSS_PAYMENTS, KAKAO_PAY, NAVER_PAY.",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("token", "times", "held_meanwhile"),
+    [("tok_timeout_charged", 1, 3_500_000), ("tok_timeout_not_charged", 1, 0), ("tok_flaky_3", 3, 0)],
+)
+def test_an_unknown_outcome_is_asked_for_with_the_same_key_until_it_is_known(token, times, held_meanwhile):
+    event = reserved(token=token)
+    assert run(charge_payment, event) == []
+    for _ in range(times - 1):
+        assert settle() == 1
+    assert outbox() == []
+    assert state() == ("PENDING", True)
+    assert held() == held_meanwhile
+    assert settle() == 1
+    (completed,) = outbox()
+    assert completed == PaymentCompleted(
+        order_id=1, checkout=event.checkout, event_id=completed.event_id, caused_by=event.event_id, trace=TRACE
+    )
+    assert state() == ("COMPLETED", False)
+    assert held() == 3_500_000
+    assert GatewayLedger.objects.count() == 1
+    assert asked() == [("CHARGE", "UNKNOWN")] * times + [("CHARGE", "CHARGED")]
+    assert settle() == 0
+
+
+def test_an_unknown_outcome_can_turn_out_declined():
+    SandboxSwitch.objects.create(gateway="TOSS_PAYMENTS", away=True)
+    assert run(charge_payment, reserved(token="tok_declined")) == []
+    SandboxSwitch.objects.update(away=False)
+    settle()
+    assert told(outbox()) == [("PaymentFailed", 1, "PAY002: declined")]
+    assert state() == ("FAILED", False)
+
+
+def test_a_gateway_that_is_away_holds_up_its_own_orders_only():
+    SandboxSwitch.objects.create(gateway="KAKAO_PAY", away=True)
+    followers = run(
+        charge_payment,
+        reserved(1, gateway="KAKAO_PAY"),
+        reserved(2, gateway="TOSS_PAYMENTS"),
+        reserved(3, gateway="NAVER_PAY", token="tok_declined"),
+    )
+    assert sorted(told(followers)) == [("PaymentCompleted", 2, None), ("PaymentFailed", 3, "PAY002: declined")]
+    assert state(1) == ("PENDING", True)
+    assert Payment.objects.get(order_id=1).asked.get().detail == "KAKAO_PAY is away"
+    settle()
+    assert outbox() == []
+    SandboxSwitch.objects.update(away=False)
+    settle()
+    assert told(outbox()) == [("PaymentCompleted", 1, None)]
+    assert (held(1), held(2), held(3)) == (3_500_000, 3_500_000, 0)
+
+
+def test_told_twice_it_charges_once_and_says_the_same_again():
+    event = reserved()
+    first = run(charge_payment, event)
+    assert run(charge_payment, event) == first
+    assert held() == 3_500_000
+    assert asked() == [("CHARGE", "CHARGED")]
+
+
+def test_told_by_another_event_it_emits_nothing_new():
+    run(charge_payment, reserved())
+    assert run(charge_payment, reserved()) == []
+    assert held() == 3_500_000
+
+
+def test_told_twice_it_rearms_what_the_timer_had_said():
+    event = reserved(token="tok_timeout_charged")
+    run(charge_payment, event)
+    settle()
+    Outbox.objects.update(published_at="2026-01-01T00:00Z")
+    assert run(charge_payment, event) == []
+    assert Outbox.objects.filter(published_at=None, caused_by=event.event_id).count() == 1
+
+
+def test_a_charge_whose_process_died_before_writing_it_down_is_not_made_twice():
+    event = reserved()
+    ask_for_charges([event])  # … and the process is gone
+    assert state() == ("PENDING", True)
+    assert told(run(charge_payment, event)) == [("PaymentCompleted", 1, None)]
+    assert held() == 3_500_000
+    assert GatewayLedger.objects.count() == 1
+
+
+def test_a_charge_whose_process_died_and_whose_message_was_lost_is_settled_by_the_timer():
+    ask_for_charges([reserved()])
+    settle()
+    assert told(outbox()) == [("PaymentCompleted", 1, None)]
+    assert held() == 3_500_000
+
+
+def test_an_order_undone_before_it_came_is_not_charged():
+    assert told(run(refund_payment, cancelled())) == [("PaymentRefunded", 1, "cancelled by the customer")]
+    assert run(charge_payment, reserved()) == []
+    assert state() == ("VOIDED", False)
+    assert asked() == []
+    assert GatewayLedger.objects.count() == 0
+
+
+def test_a_late_charge_is_refunded():
+    event = reserved(token="tok_timeout_charged")
+    answers = ask_for_charges([event])  # on its way to the gateway …
+    assert run(refund_payment, cancelled()) == []
+    GatewayLedger.objects.all().delete()  # … which has not heard of it yet …
+    settle()
+    assert told(outbox()) == [("PaymentRefunded", 1, "cancelled by the customer")]
+    assert state()[0] == "VOIDED"
+    charge(Payment.objects.all())  # … and now has
+    assert held() == 3_500_000
+    assert charge_payment([event], answers) == []
+    settle()
+    assert state() == ("REFUNDED", False)
+    assert held() == 0
+    assert told(outbox()) == [("PaymentRefunded", 1, "cancelled by the customer")]  # told once
+
+
+def test_a_late_charge_is_refunded_also_when_its_process_died():
+    event = reserved()
+    ask_for_charges([event])
+    run(refund_payment, cancelled())
+    GatewayLedger.objects.all().delete()
+    settle_all()
+    assert state() == ("VOIDED", False)  # the gateway was looked at for as long as is reasonable
+    charge(Payment.objects.all())  # the request had been on its way all that time
+    assert held() == 3_500_000
+    assert run(charge_payment, event) == []  # the message comes again, for nobody acknowledged it
+    settle()
+    assert state() == ("REFUNDED", False)
+    assert held() == 0

@@ -1,0 +1,168 @@
+"""The timer: asking again, with pauses, and what it does when things change while it asks."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from payments import gateways
+from payments.gateways import ChargeRequest, PaymentGateway
+from payments.models import Payment, SandboxSwitch
+from payments.services import LEASE
+from payments.tasks import charge_payment, refund_payment, settle_payments
+from payments.tests.saga import cancelled, held, outbox, reserved, run, settle, settle_all, state, told
+
+pytestmark = pytest.mark.django_db(databases=["payments"])
+
+REFUND_TOLD = ("PaymentRefunded", 1, "cancelled by the customer")
+
+
+class Interrupted:
+    """A gateway during whose next call something else happens: `before` it is reached, or `after` it has answered."""
+
+    def __init__(self, inner: PaymentGateway) -> None:
+        self.inner = inner
+        self.before: Callable[[], object] | None = None
+        self.after: Callable[[], object] | None = None
+
+    def charge(self, requests: Sequence[ChargeRequest]):
+        return self._call(self.inner.charge, requests)
+
+    def refund(self, keys: Sequence[str]):
+        return self._call(self.inner.refund, keys)
+
+    def find(self, keys: Sequence[str]):
+        return self._call(self.inner.find, keys)
+
+    def _call(self, call, batch):
+        before, after, self.before, self.after = self.before, self.after, None, None
+        if before:
+            before()
+        answers = call(batch)
+        if after:
+            after()
+        return answers
+
+
+@pytest.fixture
+def toss(monkeypatch) -> Interrupted:
+    interrupted = Interrupted(gateways.gateway("TOSS_PAYMENTS"))
+    monkeypatch.setitem(gateways._REGISTRY, "TOSS_PAYMENTS", interrupted)
+    return interrupted
+
+
+def due_at() -> datetime:
+    due = Payment.objects.get().due_at
+    assert due is not None
+    return due
+
+
+def test_nothing_due_means_nothing_done():
+    run(charge_payment, reserved(token="tok_flaky_3"))
+    assert due_at() > timezone.now()
+    assert settle_payments() == 0
+    assert outbox() == []
+
+
+def test_the_pauses_double_up_to_half_a_minute():
+    SandboxSwitch.objects.create(gateway="TOSS_PAYMENTS", away=True)
+    run(charge_payment, reserved())
+    pauses = []
+    for _ in range(9):
+        payment = Payment.objects.get()
+        pauses.append((due_at() - payment.updated_at).total_seconds())
+        settle()
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_while_one_process_asks_no_other_does(toss):
+    run(charge_payment, reserved(token="tok_timeout_charged"))
+    seen = []
+    toss.before = lambda: seen.append((settle_payments(), due_at() - timezone.now() > LEASE - timedelta(seconds=5)))
+    settle()
+    assert seen == [(0, True)]
+    assert told(outbox()) == [("PaymentCompleted", 1, None)]
+
+
+def test_a_process_that_dies_while_it_asks_is_replaced_when_its_lease_ends(toss):
+    run(charge_payment, reserved(token="tok_timeout_charged"))
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    toss.after = die
+    with pytest.raises(KeyboardInterrupt):
+        settle()
+    assert state() == ("PENDING", True)
+    assert settle_payments() == 0
+    settle()  # the lease has ended
+    assert told(outbox()) == [("PaymentCompleted", 1, None)]
+    assert held() == 3_500_000
+
+
+@pytest.mark.parametrize("token", ["tok_timeout_charged", "tok_timeout_not_charged"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_cancellation_while_the_timer_asks_for_the_charge(toss, token, when):
+    run(charge_payment, reserved(token=token))
+    setattr(toss, when, lambda: run(refund_payment, cancelled()))
+    settle()
+    assert outbox() == []  # the charge that landed is nobody's news any more
+    assert state() == ("REFUNDING", True)
+    settle_all()
+    assert told(outbox()) == [REFUND_TOLD]
+    assert state() == ("REFUNDED", False)
+    assert held() == 0
+
+
+def test_a_cancellation_and_another_timer_while_the_timer_asks_for_the_charge(toss):
+    run(charge_payment, reserved(token="tok_timeout_not_charged"))
+
+    def cancel_and_settle() -> None:
+        run(refund_payment, cancelled())
+        settle()
+        assert state() == ("VOIDED", True)
+
+    toss.before = cancel_and_settle
+    settle()  # its charge lands on a payment that has been voided
+    assert held() == 3_500_000
+    assert told(outbox()) == [REFUND_TOLD]
+    settle()
+    assert told(outbox()) == [REFUND_TOLD]
+    assert state() == ("REFUNDED", False)
+    assert held() == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_two_timers_refund_once_and_tell_it_once(toss, when):
+    run(charge_payment, reserved(token="tok_timeout_charged"))
+    run(refund_payment, cancelled())
+    setattr(toss, when, settle)
+    settle()
+    assert told(outbox()) == [REFUND_TOLD]
+    assert state() == ("REFUNDED", False)
+    assert held() == 0
+
+
+def test_a_cancellation_while_the_step_asks_for_the_charge(toss):
+    toss.before = lambda: run(refund_payment, cancelled())
+    assert run(charge_payment, reserved()) == []
+    assert state() == ("REFUNDING", True)
+    settle()
+    assert told(outbox()) == [REFUND_TOLD]
+    assert held() == 0
+
+
+def test_the_timer_is_as_fast_as_the_step(toss):
+    toss.after = settle  # the step's own answer comes second
+    assert run(charge_payment, reserved()) == []
+    assert told(outbox()) == [("PaymentCompleted", 1, None)]
+    assert held() == 3_500_000
+
+
+def test_a_gateway_that_is_away_does_not_keep_the_timer_from_the_others():
+    run(charge_payment, reserved(1, "tok_timeout_charged"), reserved(2, "tok_timeout_charged", gateway="NAVER_PAY"))
+    SandboxSwitch.objects.create(gateway="TOSS_PAYMENTS", away=True)
+    assert settle() == 2
+    assert told(outbox()) == [("PaymentCompleted", 2, None)]
+    assert (state(1), state(2)) == (("PENDING", True), ("COMPLETED", False))
