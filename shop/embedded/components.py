@@ -1,0 +1,250 @@
+"""What the embedded mode runs, each on threads: worker, relays, timers, web server."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Any, Protocol
+
+from celery.beat import Scheduler, Service
+from celery.worker import WorkController, state
+from django.core.wsgi import get_wsgi_application
+from kombu.transport.memory import Channel
+from waitress import wasyncore
+from waitress.server import create_server
+
+from shop.celery import app
+from shop.messaging.outbox import local_services
+from shop.messaging.relay import Relay
+from shop.messaging.topology import QUEUES, declare
+
+logger = logging.getLogger(__name__)
+
+WORKER_THREADS = 4
+WEB_THREADS = 8
+HOST = "127.0.0.1"
+
+
+class Patience:
+    """How long may be waited: so many seconds, unless somebody loses it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    def lose(self) -> None:
+        self._until = 0.0
+
+    @property
+    def left(self) -> bool:
+        return time.monotonic() < self._until
+
+    def for_(self, condition: Callable[[], Any]) -> bool:
+        """Wait for a condition; whether it came true."""
+        while not condition():
+            if not self.left:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+class Component(Protocol):
+    """A part of the shop that runs by itself."""
+
+    title: str
+
+    def start(self) -> None:
+        """Begin; return when it is ready."""
+
+    def stop(self, patience: Patience) -> bool:
+        """Finish what is in hand and end; whether that was possible in time."""
+
+    @property
+    def alive(self) -> bool:
+        """False once it has died of something."""
+
+
+class Threads:
+    """Threads whose death by an exception is in the log."""
+
+    def __init__(self, title: str, *works: Callable[[], Any]) -> None:
+        self._threads = [Thread(target=_logged, args=(work,), name=title, daemon=True) for work in works]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def ended(self) -> bool:
+        return not any(thread.is_alive() for thread in self._threads)
+
+    @property
+    def alive(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads)
+
+
+def _logged(work: Callable[[], Any]) -> None:
+    try:
+        work()
+    except Exception:
+        logger.exception("A thread of the embedded mode died")
+        raise
+
+
+class Worker:
+    """A Celery worker on all queues of the broker in memory."""
+
+    title = "worker"
+
+    def __init__(self) -> None:
+        self._ready = Event()
+        self._controller = WorkController(
+            app=app,
+            hostname="worker@embedded",
+            pool="threads",
+            concurrency=WORKER_THREADS,
+            without_mingle=True,
+            without_gossip=True,
+            without_heartbeat=True,
+            ready_callback=lambda _consumer: self._ready.set(),
+        )
+        self._threads = Threads(self.title, self._controller.start)
+
+    def start(self) -> None:
+        with app.connection_for_write() as connection:
+            declare(connection)
+        self._threads.start()
+        while not self._ready.wait(0.1):
+            if not self.alive:
+                raise RuntimeError("The worker did not start; the log says why.")
+
+    def stop(self, patience: Patience) -> bool:
+        """Let the queues run empty first: what is left in them is lost with this process."""
+        patience.for_(lambda: idle() or not self.alive)
+        app.control.shutdown(destination=[self._controller.hostname])
+        return patience.for_(lambda: self._threads.ended) and idle()
+
+    @property
+    def alive(self) -> bool:
+        return self._threads.alive
+
+
+def idle() -> bool:
+    """Whether no message is in the queues of the broker in memory, nor with the worker."""
+    waiting = sum(Channel.queues[queue.name].qsize() for queue in QUEUES if queue.name in Channel.queues)
+    return not waiting and not state.reserved_requests
+
+
+class Relays:
+    """A relay for each service that has an outbox."""
+
+    title = "relay"
+
+    def __init__(self, services: list[str] | None = None) -> None:
+        self._relays = [Relay(service) for service in services or local_services()]
+        self._threads = Threads(self.title, *(relay.run for relay in self._relays))
+
+    def start(self) -> None:
+        self._threads.start()
+
+    def stop(self, patience: Patience) -> bool:
+        for relay in self._relays:
+            relay.stop()
+        return patience.for_(lambda: self._threads.ended)
+
+    @property
+    def alive(self) -> bool:
+        return self._threads.alive
+
+
+class Timers:
+    """Celery's beat, its schedule in memory: what is due is in the databases anyway."""
+
+    title = "timers"
+
+    def __init__(self) -> None:
+        self._beat = Service(app, scheduler_cls=Scheduler)
+        self._threads = Threads(self.title, self._beat.start)
+
+    def start(self) -> None:
+        self._threads.start()
+
+    def stop(self, patience: Patience) -> bool:
+        self._beat.stop()
+        return patience.for_(lambda: self._threads.ended)
+
+    @property
+    def alive(self) -> bool:
+        return self._threads.alive
+
+
+class PortTaken(Exception):
+    """The port cannot be used, most often because something else does; the message names it."""
+
+
+class Web:
+    """The web server.
+
+    The port is taken when this is made, so that its being in use is known before anything is started.
+    """
+
+    title = "web"
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.socket(socket.AF_INET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((HOST, port))
+        except OSError as error:
+            self._socket.close()
+            raise PortTaken(
+                f"Port {port} cannot be used: {error.strerror}. Choose another, as in PORT=8081 make up"
+            ) from None
+        self.port = self._socket.getsockname()[1]
+        self._server: Any = None
+        self._threads = Threads(self.title, self._serve)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def start(self) -> None:
+        self._server = create_server(get_wsgi_application(), sockets=[self._socket], threads=WEB_THREADS, ident=None)
+        self._threads.start()
+
+    def stop(self, patience: Patience) -> bool:
+        """Accept no connection, answer what has been asked, hang up."""
+        if self._server is None:
+            self._socket.close()
+            return True
+        self._in_loop(lambda: wasyncore.dispatcher.close(self._server))
+        answered = patience.for_(lambda: not self._is_busy())
+        self._server.task_dispatcher.shutdown(timeout=0.2)
+        self._in_loop(lambda: wasyncore.close_all(self._server._map))
+        return answered
+
+    def _is_busy(self) -> bool:
+        """Whether a request is being answered, waits for it, or an answer is not all sent."""
+        work = self._server.task_dispatcher
+        channels = list(self._server.active_channels.values())
+        return bool(work.queue) or work.active_count > 0 or any(channel.total_outbufs_len for channel in channels)
+
+    def _serve(self) -> None:
+        self._server.run()  # until the last of its sockets is closed
+
+    def _in_loop(self, action: Callable[[], Any]) -> None:
+        """Have the server's own thread do it, which is between two events then."""
+        done = Event()
+
+        def act() -> None:
+            try:
+                action()
+            finally:
+                done.set()
+
+        self._server.trigger.pull_trigger(act)
+        done.wait(1)
+
+    @property
+    def alive(self) -> bool:
+        return self._threads.alive

@@ -1,0 +1,238 @@
+"""The whole shop in one process: up in order, down in the reverse, and at most one on the same data."""
+
+import fcntl
+import logging
+import logging.handlers
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Any, Self
+
+from django.apps import apps
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.db.models import Max
+from django.utils.module_loading import import_string
+from rich.console import Console
+
+from shop.embedded.components import Component, Patience, PortTaken, Relays, Timers, Web, Worker, idle
+from shop.embedded.postgresql.base import server
+from shop.embedded.server import NotStarted
+from shop.messaging.outbox import local_services, rearm
+
+SECONDS_TO_STOP = 20.0  # for everything to finish what it holds
+LOST_WITH_THE_BROKER = timedelta(minutes=5)  # how far before a crash a message may have been on its way
+ENDED = ("COMPLETED", "CANCELLED")
+LOG = settings.VAR_DIR / "shop.log"
+
+
+class CannotStart(Exception):
+    """The embedded mode cannot run here and now; the message says why, and what to do."""
+
+
+class Runtime:
+    """A context manager: inside it the shop runs and can be reached at `url`.
+
+    Ctrl-C and SIGTERM raise KeyboardInterrupt inside; a second one, while it is being stopped, makes that quicker.
+    Raises CannotStart.
+    """
+
+    def __init__(self, *, console: Console) -> None:
+        self.console = console
+        self.password = ""  # of the seeded users
+        self._lock: int | None = None
+        self._crashed = False
+        self._web: Web | None = None
+        self._components: list[Component] = []
+        self._patience: Patience | None = None  # set when stopping has begun
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def url(self) -> str:
+        return self._web.url if self._web else ""
+
+    def __enter__(self) -> Self:
+        self._handlers = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._claim()
+            self._web = Web(settings.PORT)
+            self._keep_quiet()
+            self._start(self._web)
+        except (PortTaken, NotStarted) as error:
+            self._stop()
+            raise CannotStart(str(error)) from error
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def wait(self) -> None:
+        """Serve until interrupted. Raises CannotStart when one of the parts dies."""
+        while True:
+            for component in self._components:
+                if not component.alive:
+                    raise CannotStart(f"The {component.title} has died; {_short(LOG)} says of what.")
+            time.sleep(0.5)
+
+    def at_rest(self) -> bool:
+        """Whether everything that was begun has been done: every order has ended, and everybody has heard of it."""
+        unfinished = apps.get_model("orders", "Order").objects.exclude(status__in=ENDED).exists()
+        unsent = any(
+            apps.get_model(service, "Outbox").objects.filter(published_at=None).exists() for service in local_services()
+        )
+        return idle() and not unfinished and not unsent and idle()
+
+    # --- Up -----------------------------------------------------------------------------------------------------------
+    def _start(self, web: Web) -> None:
+        with self._step("PostgreSQL", "new, " if server.is_new else "", f"data in {_short(server.home)}/"):
+            server.ensure()
+        with self._step("databases", "migrated and seeded"):
+            call_command("migrate_all", verbosity=0, stdout=StringIO())
+            self.password = seed()
+        self._resume()
+        for component, detail in (
+            (Worker(), "all queues, broker in memory"),
+            (Relays(), "one per service"),
+            (Timers(), "deliveries, settlements, deadlines"),
+            (web, web.url),
+        ):
+            with self._step(component.title, detail):
+                self._components.append(component)
+                component.start()
+
+    def _resume(self) -> None:
+        """The broker's memory went with the last process: emit again what may have been in it.
+
+        After an orderly stop the queues were empty, and only the orders that wait for something are gone on with.
+        After a crash an order that had ended may still have owed somebody a message.
+        """
+        resumed = list(import_string("orders.services.rearm_open")())
+        if self._crashed:
+            orders = apps.get_model("orders", "Order").objects
+            if newest := orders.aggregate(newest=Max("updated_at"))["newest"]:
+                recent = orders.filter(updated_at__gte=newest - LOST_WITH_THE_BROKER).values_list("pk", flat=True)
+                rearm("orders", recent)
+        if resumed:
+            self._say("orders", f"{len(resumed)} unfinished, going on with them")
+
+    def _claim(self) -> None:
+        """Be the only one on this data; and know whether the last one ended in an orderly way."""
+        try:
+            settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(settings.VAR_DIR / "running", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise CannotStart(f"{_short(settings.VAR_DIR)}/ cannot be used ({error.strerror}). Set SHOP_VAR.") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.pread(self._lock, 200, 0).decode().strip()
+            os.close(self._lock)
+            self._lock = None
+            raise CannotStart(
+                f"Another `up` or `demo` ({who}) runs on {_short(settings.VAR_DIR)}/. Stop it with Ctrl-C, or give "
+                "this one its own data and port: SHOP_VAR=/tmp/shop PORT=8081 make up"
+            ) from None
+        self._crashed = bool(os.pread(self._lock, 1, 0))
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"process {os.getpid()}, port {settings.PORT}\n".encode(), 0)
+
+    def _keep_quiet(self) -> None:
+        """Logs and mails go to files in var/, errors to the terminal as well."""
+        log = logging.handlers.RotatingFileHandler(LOG, maxBytes=5_000_000, backupCount=1)
+        log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"))
+        errors = logging.StreamHandler()
+        errors.setLevel(logging.ERROR)
+        errors.setFormatter(_FirstLine(f"%(levelname)s %(name)s: %(message)s (more in {_short(LOG)})"))
+        root = logging.getLogger()
+        root.setLevel(logging.INFO)
+        root.handlers = [log, errors]
+        for chatty in ("celery", "kombu", "httpx", "httpcore"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        for name in list(logging.root.manager.loggerDict):
+            logger = logging.getLogger(name)
+            if any(type(handler) is logging.StreamHandler for handler in logger.handlers) or name == "django":
+                logger.handlers, logger.propagate = [], True
+        settings.LOGGING_CONFIG = None  # or the worker would configure it all again
+        if settings.EMAIL_BACKEND == "django.core.mail.backends.console.EmailBackend":
+            settings.EMAIL_BACKEND = "shop.embedded.mail.EmailBackend"
+
+    # --- Down ---------------------------------------------------------------------------------------------------------
+    def _interrupt(self, number: int, frame: Any) -> None:
+        if self._patience is None:
+            raise KeyboardInterrupt
+        self._patience.lose()
+
+    def _stop(self) -> None:
+        self._patience = Patience(SECONDS_TO_STOP)
+        finished = True
+        for component in reversed(self._components):
+            with self._step(component.title, "stopped"):
+                finished &= component.stop(self._patience)
+        if self._web and self._web not in self._components:
+            self._web.stop(self._patience)
+        connections.close_all()
+        if server.in_use:
+            with self._step("PostgreSQL", "stopped"):
+                server.release()
+        if self._lock is not None:
+            if finished:
+                os.ftruncate(self._lock, 0)
+            else:
+                self._say("", "Not everything was finished; the next start goes on with it.")
+            os.close(self._lock)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    # --- Telling ------------------------------------------------------------------------------------------------------
+    @contextmanager
+    def _step(self, title: str, *detail: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            with self.console.status(f"{title} …") if self.console.is_terminal else nullcontext():
+                yield
+        except BaseException:
+            self._say(title, "not finished", time.monotonic() - start, mark="[red]✗[/]")
+            raise
+        self._say(title, "".join(detail), time.monotonic() - start)
+
+    def _say(self, title: str, detail: str, seconds: float | None = None, mark: str = "[green]✓[/]") -> None:
+        took = f"{seconds:6.2f} s" if seconds is not None else " " * 8
+        self.console.print(f"  {mark} {title:<12} [dim]{took}[/]  {detail}", soft_wrap=True)
+
+
+def seed() -> str:
+    """Sample data, unless it is there; the sample users' password, which is kept in `var/` like the secret key."""
+    kept = settings.VAR_DIR / "seed-password"
+    password = os.environ.get("SEED_PASSWORD") or (kept.read_text() if kept.exists() else token_urlsafe(12))
+    if not kept.exists():
+        kept.touch(mode=0o600)
+        kept.write_text(password)
+    os.environ["SEED_PASSWORD"] = password  # where the command looks for it
+    call_command("seed", stdout=StringIO())
+    return password
+
+
+class _FirstLine(logging.Formatter):
+    """A record without its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.message = record.getMessage()
+        return self.formatMessage(record)
+
+
+def _short(path: Path) -> str:
+    """The path as one would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,89 @@
+"""Bring every service's database up to date: create it if it is missing, and apply that service's migrations to it."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth.management import create_permissions
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.executor import MigrationExecutor
+from psycopg2 import errors
+
+from shop.router import HOME_OF_DJANGO, database_of
+
+MIGRATION_LOCK = 7_466_873  # any number that is ours: two that migrate at once take turns
+
+
+class Command(BaseCommand):
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when something is missing")
+
+    def handle(self, *args: Any, check: bool, **options: Any) -> None:
+        behind = [service for service in settings.SERVICES if not self._bring_up_to_date(service, check=check)]
+        if behind:
+            raise CommandError(f"Not up to date: {', '.join(behind)}. Run: manage.py migrate_all", returncode=1)
+
+    def _bring_up_to_date(self, service: str, *, check: bool) -> bool:
+        """Handle one database, saying what was done; False if something is missing and may not be changed."""
+        connection = connections[service]
+        exists = _exists(connection)
+        if check and not exists:
+            self.stdout.write(f"{service:<14} no database")
+            return False
+        created = not exists and _create(connection)
+        labels = {app.label for app in apps.get_app_configs() if database_of(app.label) == service}
+        with connection.cursor() as cursor:
+            if not check:
+                cursor.execute("SET statement_timeout = 0; SET lock_timeout = '60s'")
+                cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        try:
+            executor = MigrationExecutor(connection)
+            targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] in labels]
+            plan = executor.migration_plan(targets)
+            if plan and not check:
+                executor.migrate(targets, plan)
+            if service == HOME_OF_DJANGO and not check:
+                for app in apps.get_app_configs():  # of all services: the admin's rights are kept here
+                    create_permissions(app, verbosity=0, using=service)
+        finally:
+            if not check:
+                connection.close()  # frees the lock, and forgets the timeouts
+        done = "missing" if check else "applied"
+        summary = f"{len(plan)} migrations {done}" if plan else "up to date"
+        self.stdout.write(f"{service:<14} {'created, ' if created else ''}{summary}")
+        return not (check and plan)
+
+
+def _exists(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the database is there. Raises CommandError when it cannot be asked."""
+    try:
+        connection.ensure_connection()
+    except OperationalError as away:
+        try:
+            with connection._nodb_cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [connection.settings_dict["NAME"]])
+                if cursor.fetchone() is None:
+                    return False
+        except DatabaseError:
+            pass  # the first error says more
+        raise CommandError(f"{connection.alias}: {str(away).strip()}") from None
+    return True
+
+
+def _create(connection: BaseDatabaseWrapper) -> bool:
+    """Create the database; False if somebody else was faster. Raises CommandError when we may not."""
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    statement = f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"
+    try:
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(statement)
+    except DatabaseError as error:
+        if isinstance(error.__cause__, errors.DuplicateDatabase | errors.UniqueViolation):
+            return False
+        raise CommandError(f"Could not create it ({str(error).strip()}). Have somebody run: {statement};") from None
+    return True

@@ -1,0 +1,21 @@
+"""`manage.py purge`: delete what is past its retention, now instead of when the timer comes."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from shop.messaging.steps import SWEEPS
+
+
+class Command(BaseCommand):
+    help = "Delete inbox, outbox and notification rows older than RETENTION_DAYS, in small portions."
+
+    def handle(self, **options: Any) -> None:
+        for name, sweep in sorted(SWEEPS.items()):
+            if not name.endswith(".purge"):
+                continue
+            deleted = 0
+            while portion := sweep():
+                deleted += portion
+            self.stdout.write(f"{name.partition('.')[0]}: {deleted} rows older than {settings.RETENTION.days} days")

@@ -1,0 +1,76 @@
+"""`manage.py relay`: from the outboxes to the broker."""
+
+import logging
+import signal
+from argparse import ArgumentParser
+from threading import Event, Thread
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from shop.messaging.outbox import local_services
+from shop.messaging.relay import Relay, relay_once
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Publish what is in the outboxes of the services of this process, until SIGTERM or Ctrl-C."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--service", action="append", metavar="NAME", help="only this one's; may be repeated")
+        parser.add_argument("--once", action="store_true", help="publish what is there now, and exit")
+
+    def handle(self, *, service: list[str] | None, once: bool, **options: Any) -> None:
+        services = service or local_services()
+        if unknown := sorted(set(services) - set(local_services())):
+            raise CommandError(f"No outbox here: {', '.join(unknown)}. There are: {', '.join(local_services())}.")
+        if settings.BROKER_URL.startswith("memory:"):
+            raise CommandError(
+                "The broker in memory ends with this process, and what it published would be lost. `make up` runs its "
+                "own relay; for one of its own set BROKER_URL (`make services` prints it)."
+            )
+        if once:
+            for name in services:
+                self.stdout.write(f"{name}: {_drain(name)} events published")
+        else:
+            self._serve(services)
+
+    def _serve(self, services: list[str]) -> None:
+        """Relay until told to stop, or until a relay dies: whoever supervises this process starts it again."""
+        stop = Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        relays = [Relay(name) for name in services]
+        died: list[str] = []
+
+        def run(relay: Relay) -> None:
+            try:
+                relay.run()
+            except Exception:
+                logger.exception("The relay of %s died", relay.service)
+                died.append(relay.service)
+                stop.set()
+
+        threads = [Thread(target=run, args=(relay,), name=f"relay-{relay.service}") for relay in relays]
+        for thread in threads:
+            thread.start()
+        self.stdout.write(f"Relaying the outboxes of {', '.join(services)}")
+        self.stdout.flush()
+        stop.wait()
+        for relay in relays:
+            relay.stop()
+        for thread in threads:
+            thread.join()
+        if died:
+            raise CommandError(f"The relay of {', '.join(died)} died; the log says of what.")
+        self.stdout.write("Relay stopped")
+
+
+def _drain(service: str) -> int:
+    """Publish everything in a service's outbox; how many events that was."""
+    relayed = 0
+    while portion := relay_once(service):
+        relayed += portion
+    return relayed

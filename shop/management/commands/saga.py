@@ -1,0 +1,96 @@
+"""`manage.py saga`: the map of the choreography, or the story of one order."""
+
+import time
+from argparse import ArgumentParser
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from shop.sagamap import as_markdown, as_table
+from shop.timeline import Entry, timeline
+
+MAP = Path("docs/saga.md")
+LAST_EVENTS = {"OrderCompleted", "OrderCancelled"}
+POLL_SECONDS = 0.2
+
+
+class Command(BaseCommand):
+    help = (
+        "Without arguments, print which event is heard by which step. With an order's id, print what happened to it, "
+        "joined across the services' databases."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("order_id", nargs="?", type=int, help="the order whose timeline to show")
+        parser.add_argument("--follow", action="store_true", help="go on showing what happens until the saga has ended")
+        parser.add_argument("--mermaid", action="store_true", help=f"write the map as a diagram to {MAP}")
+        parser.add_argument("--check", action="store_true", help=f"exit with 1 when {MAP} is not what --mermaid writes")
+
+    def handle(self, *, order_id: int | None, follow: bool, mermaid: bool, check: bool, **options: Any) -> None:
+        console = Console(file=cast(IO[str], self.stdout), soft_wrap=True)
+        path = settings.BASE_DIR / MAP
+        if check:
+            if not path.exists() or path.read_text() != as_markdown():
+                raise CommandError(f"{MAP} is stale: run `manage.py saga --mermaid` and commit it.")
+            console.print(f"{MAP} is up to date.")
+        elif mermaid:
+            path.write_text(as_markdown())
+            console.print(f"Wrote {MAP}.")
+        elif order_id is None:
+            if follow:
+                raise CommandError("--follow needs an order's id: manage.py saga ORDER_ID --follow")
+            console.print(as_table())
+        elif follow:
+            _follow(console, order_id)
+        else:
+            entries = timeline(order_id)
+            if not entries:
+                raise CommandError(f"Nothing is known of order {order_id}.")
+            console.print(as_timeline(entries))
+
+
+def as_timeline(entries: list[Entry]) -> Table:
+    """A table of what happened; the way back is red."""
+    table = Table("since start", "service", "step", "event", "emitted")
+    for entry in entries:
+        table.add_row(*cells(entry, entries[0].at))
+    return table
+
+
+def cells(entry: Entry, start: datetime) -> list[Text]:
+    """One row of a timeline."""
+    style = "red" if entry.backward else ""
+    values = (
+        f"{(entry.at - start).total_seconds() * 1000:9.0f} ms",
+        entry.service,
+        entry.step.partition(".")[2] or "(outbox)",
+        entry.event,
+        ", ".join(entry.emitted) or "–",
+    )
+    return [Text(value, style=style) for value in values]
+
+
+def _follow(console: Console, order_id: int) -> None:
+    """Print entries as they appear, until the last event of the saga; Ctrl-C ends it before."""
+    shown: set[Any] = set()
+    start: datetime | None = None
+    console.print(f"Following order {order_id}; Ctrl-C to stop.")
+    try:
+        while True:
+            entries = timeline(order_id)
+            for entry in entries:
+                start = start or entry.at
+                if entry.key not in shown:
+                    shown.add(entry.key)
+                    console.print(Text("  ").join(cells(entry, start)))
+            if any(entry.event in LAST_EVENTS for entry in entries):
+                return
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        console.print("Stopped following; the saga goes on.")

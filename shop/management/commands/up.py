@@ -1,0 +1,44 @@
+"""`manage.py up` (`make up`): the whole shop in one process, until Ctrl-C."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+
+ON_SERVERS = (
+    "DATABASE_URL is set, so the shop runs on servers here, as processes of their own: `make run` starts them all "
+    "(README, “On real servers”). Unset DATABASE_URL, BROKER_URL, LOCKS_URL and CACHE_URL for `{command}`."
+)
+
+SIGN_IN = "Sign in as customer1@example.com (2, 3) or admin@example.com with the password "
+
+
+class Command(BaseCommand):
+    help = "Serve the shop, embedded: PostgreSQL, worker, relay, timers and web server; data stays in var/."
+    requires_system_checks = []  # migrate_all runs them
+
+    def handle(self, **options: Any) -> None:
+        if not settings.EMBEDDED:
+            raise CommandError(ON_SERVERS.format(command="up"))
+        from shop.embedded.runtime import CannotStart, Runtime
+
+        console = Console(highlight=False)
+        console.print("[bold]The shop, embedded[/]")
+        try:
+            with Runtime(console=console) as runtime:
+                console.print(f"\n{where(runtime.url)}\n\n{SIGN_IN}{runtime.password}", soft_wrap=True)
+                console.print("Ctrl-C stops it.")
+                runtime.wait()
+        except CannotStart as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            console.print("Stopped.")
+
+
+def where(url: str) -> str:
+    """What the web server serves, as a person would look for it."""
+    return "\n".join(
+        f"  {what:<12} {url}{path}"
+        for what, path in (("shop", "/"), ("API", "/api/v1/"), ("API docs", "/docs/"), ("admin", "/admin/"))
+    )

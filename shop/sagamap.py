@@ -1,0 +1,80 @@
+"""`shop/saga.py` drawn: as a table for the terminal, as a diagram for docs/saga.md."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+from rich.text import Text
+
+from shop.contracts.events import Event
+from shop.saga import RECORDS, SAGA, TIMERS, UNDONE_BY
+from shop.timeline import BACKWARD
+
+
+def as_table() -> Table:
+    """Which event is heard by which step; the way back is red."""
+    table = Table("event", "heard by", title="The saga", title_justify="left")
+    for event, steps in SAGA.items():
+        style = "red" if event.__name__ in BACKWARD else ""
+        table.add_row(Text(event.__name__, style=style), Text("\n".join(steps), style=style))
+    return table
+
+
+def as_markdown() -> str:
+    """The page docs/saga.md."""
+    return f"""# The saga
+
+Made from `shop/saga.py` by `manage.py saga --mermaid`; do not edit.
+
+Solid arrows lead to the step that hears an event, dotted ones to the event that may follow. Steps that only write
+down what happened (`orders.mark_*`, `notifications.notify`) are in the table, not in the picture.
+
+```mermaid
+{_mermaid()}
+```
+
+| event | heard by |
+|---|---|
+{_rows()}
+
+| effect | undone by |
+|---|---|
+{_pairs(UNDONE_BY)}
+
+| timer | every |
+|---|---|
+{_pairs({task: f"{seconds:g} s" for task, seconds in TIMERS.items()})}
+"""
+
+
+def _mermaid() -> str:
+    lines = ["flowchart LR"]
+    for event, steps in SAGA.items():
+        for step in steps:
+            if step not in RECORDS or step in ("orders.complete_order", "orders.cancel_order", "orders.resume_order"):
+                lines.append(f'    {event.__name__}(["{event.__name__}"]) --> {_id(step)}["{step}"]')
+    for step, followers in _emissions().items():
+        for follower in followers:
+            lines.append(f"    {_id(step)} -.-> {follower.__name__}")
+    backward = ",".join(event.__name__ for event in SAGA if event.__name__ in BACKWARD)
+    lines += ["    classDef backward stroke:#c00,color:#c00", f"    class {backward} backward"]
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _emissions() -> dict[str, tuple[type[Event], ...]]:
+    from shop.messaging.steps import STEPS
+
+    return {name: step.emits for name, step in sorted(STEPS.items()) if step.emits}
+
+
+def _rows() -> str:
+    return "\n".join(
+        f"| {event.__name__} | {', '.join(f'`{step}`' for step in steps)} |" for event, steps in SAGA.items()
+    )
+
+
+def _pairs(pairs: Mapping[str, str]) -> str:
+    return "\n".join(f"| `{left}` | {right} |" for left, right in pairs.items())
+
+
+def _id(step: str) -> str:
+    return step.replace(".", "_")
