@@ -1,0 +1,51 @@
+"""The broker of the tests: messages wait in memory until they are delivered, in any order, once or more.
+
+`drain()` plays everything out in order: relay, messages and timers until nothing is left to do. The steps run inside
+the kernel just as under Celery; only the broker and the clock's waiting are missing.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from shop.messaging.execution import execute
+from shop.messaging.outbox import local_services
+from shop.messaging.relay import relay_once
+from shop.messaging.steps import STEPS, SWEEPS
+
+TIMERS = ("delivery.advance_deliveries", "payments.settle_payments")  # those that move the saga
+
+
+class Bus:
+    """A `Transport` that keeps messages until they are delivered. `log` holds what was delivered: (step, events)."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, list[dict[str, Any]]]] = []
+        self.log: list[tuple[str, tuple[str, ...]]] = []
+
+    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+        self.messages.append((step, list(payload)))
+
+    def backlog(self) -> int:
+        return 0
+
+    def deliver(self, position: int = 0, *, keep: bool = False) -> None:
+        """Run the step of the message at a position; `keep` it, as a broker does that never saw the acknowledgement."""
+        step, payload = self.messages[position] if keep else self.messages.pop(position)
+        self.log.append((step, tuple(raw.get("type", "?") for raw in payload)))
+        execute(STEPS[step], payload)
+
+    def relay(self) -> int:
+        """Publish every service's outbox."""
+        return sum(relay_once(service) for service in local_services())
+
+    def tick(self, *timers: str) -> int:
+        """Run timers once each; how much was due."""
+        return sum(SWEEPS[timer]() for timer in timers or TIMERS)
+
+    def drain(self, *, timers: bool = True, until: Callable[[], bool] = lambda: False) -> None:
+        """Play on until nothing is left to relay, to deliver or, with `timers`, due."""
+        while not until():
+            if self.messages:
+                self.deliver()
+            elif not self.relay() and not (timers and self.tick()):
+                return

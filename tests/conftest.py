@@ -1,0 +1,65 @@
+"""What every test may ask for."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import stamina
+from django.apps import apps
+from django.conf import settings
+from django.utils import timezone
+
+from shop.contracts.accounts import AccountsService
+from shop.contracts.catalog import CatalogService
+from shop.messaging.publisher import publishing_to
+from shop.rpc import substituting
+from tests.bus import Bus
+from tests.fakes import FakeAccounts, FakeCatalog
+
+SERVICES = list(settings.SERVICES)
+
+
+@pytest.fixture(autouse=True)
+def _outages_are_not_waited_for() -> Iterator[None]:
+    """Who tests waiting allows it more attempts; none takes time."""
+    with stamina.set_testing(True, attempts=1):
+        yield
+
+
+@pytest.fixture
+def bus() -> Iterator[Bus]:
+    """Events are published to a bus in memory; catalogue and accounts answer from memory."""
+    bus = Bus()
+    with (
+        publishing_to(bus),
+        substituting(CatalogService, FakeCatalog()),
+        substituting(AccountsService, FakeAccounts()),
+    ):
+        yield bus
+
+
+@pytest.fixture
+def no_waiting(settings: Any) -> None:
+    """What is due later is due at once."""
+    settings.HANDOVER_AFTER = settings.DELIVERED_AFTER = 0
+    settings.STALLED_AFTER = 0
+
+
+@pytest.fixture
+def due_now() -> Any:
+    """Makes due what the payments have put off; returns how many that was."""
+
+    def make_due() -> int:
+        return (
+            apps.get_model("payments.Payment").objects.filter(due_at__gt=timezone.now()).update(due_at=timezone.now())
+        )
+
+    return make_due
+
+
+@pytest.fixture
+def gateways_answer_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that did not answer is asked again at once."""
+    monkeypatch.setattr("payments.services.FIRST_PAUSE", 0)
+    monkeypatch.setattr("payments.services.LEASE", timedelta(0))

@@ -1,0 +1,38 @@
+"""Stand-ins for the services that the saga asks synchronously: a catalogue and accounts that live in memory."""
+
+from collections.abc import Iterable
+
+from shop.contracts.accounts import Contact, UnknownUser, UserView
+from shop.contracts.catalog import ProductSnapshot
+
+
+class FakeCatalog:
+    """Products 1 to 9, at 1,000 won a piece times their id; 9 is no longer sold."""
+
+    def get_products(self, product_ids: Iterable[int]) -> dict[int, ProductSnapshot]:
+        return {
+            pk: ProductSnapshot(id=pk, name=f"Product {pk}", price=1000 * pk, currency="KRW", active=pk != 9)
+            for pk in product_ids
+            if 1 <= pk <= 9
+        }
+
+
+class FakeAccounts:
+    """Users 1 to 9, the odd ones Korean."""
+
+    def get_user(self, user_id: int) -> UserView:
+        try:
+            return self.get_users([user_id])[user_id]
+        except KeyError:
+            raise UnknownUser from None
+
+    def get_users(self, user_ids: Iterable[int]) -> dict[int, UserView]:
+        return {
+            pk: UserView(id=pk, name=f"User {pk}", email=f"user{pk}@example.com") for pk in user_ids if 1 <= pk <= 9
+        }
+
+    def get_contacts(self, user_ids: Iterable[int]) -> dict[int, Contact]:
+        return {
+            pk: Contact(user_id=pk, name=user.name, email=user.email, phone="", language="ko" if pk % 2 else "en")
+            for pk, user in self.get_users(user_ids).items()
+        }
