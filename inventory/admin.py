@@ -28,7 +28,7 @@ class AdjustmentForm(forms.ModelForm):
         left = self.instance.on_hand + delta
         if not delta or not self.instance.reserved <= left < 2**31:
             raise forms.ValidationError(
-                f"Between {self.instance.reserved - self.instance.on_hand} and a billion pieces can be booked, but not 0."
+                f"From {self.instance.reserved - self.instance.on_hand} to a billion pieces can be booked, but not 0."
             )
         return delta
 

@@ -131,7 +131,7 @@ def available(product_id: int) -> StockItem:
         raise NoStockRecord(f"There is no stock record for product {product_id}.") from None
 
 
-@distributed_lock(lambda *, product_id, delta, reason: [lock_key(product_id)])
+@distributed_lock(lambda *, product_id, delta, reason: [lock_key(product_id)])  # noqa: ARG005
 def adjust_stock(*, product_id: int, delta: int, reason: str) -> StockItem:
     """Book pieces in (positive) or out (negative); the first receipt of a product opens its stock record.
 

@@ -43,7 +43,7 @@ LOOKS_AFTER_VOIDING = 6  # with those pauses, half a minute
 PORTION = 100  # payments that a timer takes at once
 
 
-# --- Charging -------------------------------------------------------------------------------------------------------
+# --- Charging ---------------------------------------------------------------------------------------------------------
 def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
     """Write down that these orders are to be charged, then have the gateways charge those that still are.
 
@@ -124,7 +124,7 @@ def _charged(payment: Payment, outcome: Answer, now: datetime) -> PaymentComplet
     return None
 
 
-# --- Undoing --------------------------------------------------------------------------------------------------------
+# --- Undoing ----------------------------------------------------------------------------------------------------------
 def ask_for_refunds(order_ids: Sequence[int]) -> Answers:
     """Have the gateways refund those orders that were charged. Outside any transaction."""
     return refund(Payment.objects.filter(order_id__in=order_ids, status=Status.COMPLETED).defer("checkout"))
@@ -160,6 +160,7 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Answers)
         elif payment.status in (Status.PENDING, Status.COMPLETED):
             answer = answers.get(event.order_id) if payment.status == Status.COMPLETED else None
             payment.status, payment.reason = Status.REFUNDING, event.reason[:200]
+            payment.caused_by, payment.trace = event.event_id, event.trace
             _look_again(payment, now)
             if answer is not None:
                 followers.append(_undone(payment, answer.outcome, now))
@@ -198,7 +199,7 @@ def _refunded(payment: Payment) -> PaymentRefunded:
     )
 
 
-# --- Asking again ---------------------------------------------------------------------------------------------------
+# --- Asking again -----------------------------------------------------------------------------------------------------
 def settle_due() -> int:
     """Ask the gateways about payments whose outcome is open and due; how many there were.
 
@@ -243,7 +244,7 @@ def _found_charged(found: Answers, payment: Payment) -> bool:
     return payment.order_id in found and isinstance(found[payment.order_id].outcome, Charged)
 
 
-# --- Rows -----------------------------------------------------------------------------------------------------------
+# --- Rows -------------------------------------------------------------------------------------------------------------
 def _key(order_id: int) -> str:
     return f"order-{order_id}"
 

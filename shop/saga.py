@@ -1,13 +1,13 @@
 """THE SAGA ON ONE PAGE: which event is heard by which step, forward and back.
 
-forward   OrderCreated ─► InventoryReserved ─► PaymentCompleted ─► DeliveryStarted ─► DeliveryCompleted ─► OrderCompleted
-               │                 │                    │                   │                    │
-         reserve_stock     charge_payment       start_delivery       ship_stock          complete_order
-               │                 │                    │                   │
-        ...ReservationFailed  PaymentFailed           │            DeliveryFailed (carrier)
-               ▼                 ▼                    ▼                   ▼
-backward  OrderCancelled ◄─ InventoryReleased ◄─ PaymentRefunded ◄─ DeliveryCancelled ◄─ OrderCancellationRequested
-           cancel_order       release_stock       refund_payment     cancel_delivery       customer, or deadline
+forward  OrderCreated ─► InventoryReserved ─► PaymentCompleted ─► DeliveryStarted ─► DeliveryCompleted ─► OrderCompleted
+              │                 │                    │                  │                   │
+         reserve_stock    charge_payment       start_delivery      ship_stock        complete_order
+              │                 │                                       │
+       …ReservationFailed PaymentFailed                          DeliveryFailed (the carrier's)
+              ▼                 ▼                                       ▼
+backward OrderCancelled ◄─ InventoryReleased ◄─ PaymentRefunded ◄─ DeliveryCancelled ◄─ OrderCancellationRequested
+          cancel_order       release_stock       refund_payment     cancel_delivery       customer, or deadline
 
 The publisher routes by `SAGA`, the timers run by `TIMERS`, and `manage.py check` holds both, and `UNDONE_BY`, against
 the steps that exist. `manage.py saga` prints this page; `docs/saga.md` is made from it.

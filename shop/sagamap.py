@@ -47,17 +47,19 @@ down what happened (`orders.mark_*`, `notifications.notify`) are in the table, n
 
 
 def _mermaid() -> str:
-    lines = ["flowchart LR"]
-    for event, steps in SAGA.items():
-        for step in steps:
-            if step not in RECORDS or step in ("orders.complete_order", "orders.cancel_order", "orders.resume_order"):
-                lines.append(f'    {event.__name__}(["{event.__name__}"]) --> {_id(step)}["{step}"]')
-    for step, followers in _emissions().items():
-        for follower in followers:
-            lines.append(f"    {_id(step)} -.-> {follower.__name__}")
+    drawn = {step for steps in SAGA.values() for step in steps} - set(RECORDS) | {
+        "orders.complete_order", "orders.cancel_order", "orders.resume_order"
+    }  # fmt: skip
+    hears = [
+        f'    {event.__name__}(["{event.__name__}"]) --> {_id(step)}["{step}"]'
+        for event, steps in SAGA.items()
+        for step in steps
+        if step in drawn
+    ]
+    emits = [f"    {_id(step)} -.-> {event.__name__}" for step, events in _emissions().items() for event in events]
     backward = ",".join(event.__name__ for event in SAGA if event.__name__ in BACKWARD)
-    lines += ["    classDef backward stroke:#c00,color:#c00", f"    class {backward} backward"]
-    return "\n".join(dict.fromkeys(lines))
+    styles = ["    classDef backward stroke:#c00,color:#c00", f"    class {backward} backward"]
+    return "\n".join(["flowchart LR", *hears, *emits, *styles])
 
 
 def _emissions() -> dict[str, tuple[type[Event], ...]]:

@@ -24,10 +24,10 @@ def audit(
     """
     before = timezone.now() if strict else timezone.now() - age
     for check in WHOLE:
-        yield from check(before, strict)
-    for facts in windows(before, window):
+        yield from check(before)
+    for facts in windows(before, strict, window):
         for check_window in PER_WINDOW:
-            yield from check_window(facts, strict)
+            yield from check_window(facts)
         yield len(facts.orders)
 
 

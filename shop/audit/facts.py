@@ -19,6 +19,7 @@ class Facts:
     """Rows by order id, as the services keep them; only orders that have been still since `before` are judged."""
 
     before: datetime
+    strict: bool
     orders: dict[int, dict[str, Any]]
     order_lines: dict[int, dict[int, int]]  # order -> product -> quantity
     line_totals: dict[int, int]
@@ -41,7 +42,7 @@ def count_orders() -> int:
     return _model("orders.Order").objects.count()
 
 
-def windows(before: datetime, size: int) -> Iterator[Facts]:
+def windows(before: datetime, strict: bool, size: int) -> Iterator[Facts]:
     """All facts, a window of `size` orders at a time, in the order of their ids."""
     low: int | None = None  # exclusive; None is minus infinity
     while True:
@@ -49,19 +50,20 @@ def windows(before: datetime, size: int) -> Iterator[Facts]:
         ids = ids.filter(pk__gt=low) if low is not None else ids
         upto = list(ids.values_list("pk", flat=True)[size - 1 : size])
         high = upto[0] if upto else None  # inclusive; None is infinity
-        yield _read(before, low, high)
+        yield _read(before, strict, low, high)
         if high is None:
             return
         low = high
 
 
-def _read(before: datetime, low: int | None, high: int | None) -> Facts:
+def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> Facts:
     def within(model: str, field: str = "order_id") -> QuerySet[Any]:
         bounds = {f"{field}__gt": low, f"{field}__lte": high}
         return _model(model).objects.filter(**{name: value for name, value in bounds.items() if value is not None})
 
     facts = Facts(
         before=before,
+        strict=strict,
         orders={},
         order_lines=_lines(within("orders.OrderLine"), "order_id"),
         line_totals=defaultdict(int),

@@ -1,8 +1,9 @@
-"""The invariants. Each is a function that yields what breaks it; its name is the invariant's name, its docstring the rule."""
+"""The invariants. Each is a function that yields what breaks it: its name is the invariant's, its docstring the rule."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from django.apps import apps
@@ -72,7 +73,7 @@ STRAY_LEDGER = """
 """
 
 
-def stock_adds_up(before: datetime, strict: bool) -> Iterator[Violation]:
+def stock_adds_up(_before: datetime) -> Iterator[Violation]:
     """Per product: on hand is the sum of its movements, reserved the sum of what open reservations hold."""
     for product, on_hand, reserved, moved, held in _rows("inventory", STOCK):
         yield Violation(
@@ -84,13 +85,13 @@ def stock_adds_up(before: datetime, strict: bool) -> Iterator[Violation]:
         yield Violation("stock_adds_up", f"product {product}", "moved without a stock record")
 
 
-def ledger_has_payments(before: datetime, strict: bool) -> Iterator[Violation]:
+def ledger_has_payments(before: datetime) -> Iterator[Violation]:
     """Everything a gateway has booked belongs to a payment of ours at that gateway."""
     for gateway, key in _rows("payments", STRAY_LEDGER, [before]):
         yield Violation("ledger_has_payments", key, f"booked at {gateway} without a payment")
 
 
-def outbox_drained(before: datetime, strict: bool) -> Iterator[Violation]:
+def outbox_drained(before: datetime) -> Iterator[Violation]:
     """No event waits in an outbox."""
     for service in local_services():
         waiting = apps.get_model(service, "Outbox").objects.filter(published_at=None, created_at__lte=before)
@@ -98,23 +99,23 @@ def outbox_drained(before: datetime, strict: bool) -> Iterator[Violation]:
             yield Violation("outbox_drained", service, f"{count} events not published")
 
 
-def no_dead_letters(before: datetime, strict: bool) -> Iterator[Violation]:
+def no_dead_letters(_before: datetime) -> Iterator[Violation]:
     """Every dead letter is resolved."""
     for service in local_services():
         for letter in apps.get_model(service, "DeadLetter").objects.filter(resolved_at=None).iterator():
             yield Violation("no_dead_letters", f"order {letter.order_id}", f"{letter}: {letter.error}")
 
 
-def orders_end(facts: Facts, strict: bool) -> Iterator[Violation]:
+def orders_end(facts: Facts) -> Iterator[Violation]:
     """No order is past its deadline, time with the carrier not counted; strictly: every order has ended."""
     overdue = timezone.now() - timedelta(seconds=2 * settings.ORDER_DEADLINE)
     for pk, order in facts.settled:
         late = order["created_at"] < overdue and order["status"] != "DELIVERY_STARTED"
-        if order["status"] not in FINAL and (strict or late):
+        if order["status"] not in FINAL and (facts.strict or late):
             yield Violation("orders_end", f"order {pk}", f"still {order['status']}")
 
 
-def completed_is_whole(facts: Facts, strict: bool) -> Iterator[Violation]:
+def completed_is_whole(facts: Facts) -> Iterator[Violation]:
     """COMPLETED means: paid in full, shipped once as ordered, delivered, nothing refunded."""
     for pk, order in facts.settled:
         if order["status"] != "COMPLETED":
@@ -140,7 +141,7 @@ def completed_is_whole(facts: Facts, strict: bool) -> Iterator[Violation]:
                 yield Violation("completed_is_whole", f"order {pk}", f"{what} is {found}, not {expected[what]}")
 
 
-def cancelled_keeps_nothing(facts: Facts, strict: bool) -> Iterator[Violation]:
+def cancelled_keeps_nothing(facts: Facts) -> Iterator[Violation]:
     """CANCELLED means: no money kept, no stock held or gone, no parcel delivered."""
     for pk, order in facts.settled:
         if order["status"] != "CANCELLED":
@@ -162,7 +163,7 @@ def cancelled_keeps_nothing(facts: Facts, strict: bool) -> Iterator[Violation]:
                 yield Violation("cancelled_keeps_nothing", f"order {pk}", f"{what} is {rows[pk]['status']}")
 
 
-def money_matches_ledger(facts: Facts, strict: bool) -> Iterator[Violation]:
+def money_matches_ledger(facts: Facts) -> Iterator[Violation]:
     """Per payment: the gateway's ledger says the same; charged at most once, never refunded more than charged."""
     for pk, payment in facts.payments.items():
         if payment["updated_at"] > facts.before:
@@ -180,7 +181,7 @@ def money_matches_ledger(facts: Facts, strict: bool) -> Iterator[Violation]:
             yield Violation("money_matches_ledger", f"order {pk}", "refunded more than was charged")
 
 
-def order_adds_up(facts: Facts, strict: bool) -> Iterator[Violation]:
+def order_adds_up(facts: Facts) -> Iterator[Violation]:
     """An order has lines, and their prices add up to its total."""
     for pk, order in facts.settled:
         if facts.line_totals.get(pk, 0) != order["total_price"]:
@@ -189,7 +190,7 @@ def order_adds_up(facts: Facts, strict: bool) -> Iterator[Violation]:
             )
 
 
-def no_orphans(facts: Facts, strict: bool) -> Iterator[Violation]:
+def no_orphans(facts: Facts) -> Iterator[Violation]:
     """Every reservation, payment and delivery belongs to an order."""
     for what, rows in (
         ("reservation", facts.reservations),
@@ -200,18 +201,18 @@ def no_orphans(facts: Facts, strict: bool) -> Iterator[Violation]:
             yield Violation("no_orphans", f"order {pk}", f"{what} without an order")
 
 
-def histories_are_legal(facts: Facts, strict: bool) -> Iterator[Violation]:
+def histories_are_legal(facts: Facts) -> Iterator[Violation]:
     """An order's statuses follow one another as the saga allows, and end where it stands."""
     for pk, order in facts.settled:
         history = facts.histories.get(pk, [])
         if not history or history[0] != "PENDING" or history[-1] != order["status"]:
             yield Violation("histories_are_legal", f"order {pk}", f"{order['status']}, history {history}")
-        for one, other in zip(history, history[1:], strict=False):
+        for one, other in pairwise(history):
             if other not in LEGAL_MOVES[one]:
                 yield Violation("histories_are_legal", f"order {pk}", f"{one} → {other}")
 
 
-def events_are_handled(facts: Facts, strict: bool) -> Iterator[Violation]:
+def events_are_handled(facts: Facts) -> Iterator[Violation]:
     """Every event that was emitted is in the inbox of each step that hears it."""
     for lost in missing([pk for pk, _ in facts.settled]):
         yield Violation(
@@ -219,13 +220,13 @@ def events_are_handled(facts: Facts, strict: bool) -> Iterator[Violation]:
         )
 
 
-WHOLE: tuple[Callable[[datetime, bool], Iterator[Violation]], ...] = (
+WHOLE: tuple[Callable[[datetime], Iterator[Violation]], ...] = (
     stock_adds_up,
     ledger_has_payments,
     outbox_drained,
     no_dead_letters,
 )
-PER_WINDOW: tuple[Callable[[Facts, bool], Iterator[Violation]], ...] = (
+PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     orders_end,
     completed_is_whole,
     cancelled_keeps_nothing,

@@ -13,7 +13,7 @@ from shop.saga import RECORDS, SAGA, TIMERS, UNDONE_BY, service_of
 
 
 @register("saga")
-def check_saga(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+def check_saga(**_kwargs: Any) -> list[CheckMessage]:
     """Compare `shop/saga.py` with the registered steps and timers, for the services that are loaded here."""
     local = {service for service in settings.SERVICES if apps.is_installed(service)}
     steps = {name: step for name, step in STEPS.items() if step.service in local}

@@ -1,4 +1,4 @@
-"""The outbox: for events that do not start from a message. `emit` in the caller's transaction, the relay does the rest."""
+"""The outbox, for events that do not start from a message: `emit` in the caller's transaction, the relay does the rest."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
