@@ -138,7 +138,8 @@ def seed_users(users: Sequence[Mapping[str, Any]], *, password: str) -> list[str
     """Open accounts for those that have none, all with one password; the addresses of those opened."""
     with transaction.atomic(using="accounts", durable=True):
         present = set(User.objects.filter(email__in=[one["email"] for one in users]).values_list("email", flat=True))
-        hashed = make_password(password)
-        missing = [User(**one, password=hashed) for one in users if one["email"] not in present]
-        User.objects.bulk_create(missing, ignore_conflicts=True)
-    return [user.email for user in missing]
+        missing = [one for one in users if one["email"] not in present]
+        if missing:
+            hashed = make_password(password)
+            User.objects.bulk_create([User(**one, password=hashed) for one in missing], ignore_conflicts=True)
+    return [one["email"] for one in missing]

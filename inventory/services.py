@@ -8,6 +8,7 @@ must run inside a transaction on `inventory`; the others open their own.
 from collections.abc import Iterable, Mapping, Sequence
 
 from django.db import transaction
+from django.utils import timezone
 
 from inventory.models import Reservation, ReservationLine, StockItem, StockMovement
 from shop.api.problems import Problem
@@ -15,7 +16,7 @@ from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from shop.locks import distributed_lock
 from shop.rpc import connect
-from shop.sql import insert_if_absent
+from shop.sql import insert_if_absent, insert_rows, update_rows
 
 Status = Reservation.Status
 Kind = StockMovement.Kind
@@ -65,11 +66,8 @@ def reserve(orders: Mapping[int, Sequence[Line]]) -> dict[int, str]:
         for order_id, reason in decisions.items()
         if reason
     ]
-    if refused:
-        Reservation.objects.bulk_update(refused, ["status", "reason"])
-    if lines:
-        ReservationLine.objects.bulk_create(lines)
-        StockItem.objects.bulk_update(stock.values(), ["reserved"])
+    insert_rows(lines)
+    _save(refused, stock.values() if lines else ())
     return decisions
 
 
@@ -105,7 +103,8 @@ def release(orders: Mapping[int, str]) -> set[int]:
                 stock[line.product_id].on_hand += line.quantity
                 movements.append(_movement(Kind.RETURN, reservation, line, line.quantity))
         reservation.status = Status.RELEASED if reservation.status == Status.RESERVED else Status.RETURNED
-    _save(held, stock, movements)
+    insert_rows(movements)
+    _save(held, stock.values())
     return tombstones.keys() | {reservation.order_id for reservation in held}
 
 
@@ -120,7 +119,8 @@ def ship(order_ids: Iterable[int]) -> None:
             stock[line.product_id].on_hand -= line.quantity
             stock[line.product_id].reserved -= line.quantity
             movements.append(_movement(Kind.SHIPMENT, reservation, line, -line.quantity))
-    _save(held, stock, movements)
+    insert_rows(movements)
+    _save(held, stock.values())
 
 
 def available(product_id: int) -> StockItem:
@@ -160,7 +160,7 @@ def seed_stock(quantities: Mapping[int, int]) -> int:
             [StockItem(product_id=product_id, on_hand=quantity) for product_id, quantity in quantities.items()],
             key="product_id",
         )
-        StockMovement.objects.bulk_create(
+        insert_rows(
             StockMovement(
                 product_id=product_id, delta=quantities[product_id], kind=Kind.ADJUSTMENT, reason="Opening stock"
             )
@@ -186,12 +186,11 @@ def _movement(kind: str, reservation: Reservation, line: ReservationLine, delta:
     )
 
 
-def _save(
-    reservations: Sequence[Reservation], stock: Mapping[int, StockItem], movements: Sequence[StockMovement]
-) -> None:
+def _save(reservations: Iterable[Reservation], stock: Iterable[StockItem]) -> None:
     """Write locked rows back."""
-    if reservations:
-        Reservation.objects.bulk_update(reservations, ["status", "reason"])
-        StockItem.objects.bulk_update(stock.values(), ["on_hand", "reserved"])
-    if movements:
-        StockMovement.objects.bulk_create(movements)
+    now = timezone.now()
+    reservations, stock = list(reservations), list(stock)
+    for row in (*reservations, *stock):
+        row.updated_at = now
+    update_rows(reservations, "status", "reason", "updated_at")
+    update_rows(stock, "on_hand", "reserved", "updated_at")

@@ -28,6 +28,7 @@ from shop.contracts.events import (
 )
 from shop.messaging import Unavailable, purge_messages
 from shop.messaging.housekeeping import delete_portion
+from shop.sql import insert_rows
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
     rows = [
         row for event in news if (contact := contacts.get(customer_of(event))) for row in _notifications(event, contact)
     ]
-    Notification.objects.bulk_create(rows, ignore_conflicts=True)
+    insert_rows(rows, ignore_conflicts=True)
 
 
 def _notifications(event: News, contact: Contact) -> list[Notification]:

@@ -77,8 +77,8 @@ class OrderSerializer(ModelSerializer):
 class ListedOrderSerializer(OrderSerializer):
     """With whose it is, as accounts knows them (in the context: `users`, by id)."""
 
-    user_name = serializers.SerializerMethodField()
-    user_email = serializers.SerializerMethodField()
+    user_name = serializers.SerializerMethodField("get_user_name")
+    user_email = serializers.SerializerMethodField("get_user_email")
 
     class Meta(OrderSerializer.Meta):
         fields = [*OrderSerializer.Meta.fields, "user_name", "user_email"]

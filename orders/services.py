@@ -23,6 +23,7 @@ from shop.messaging.outbox import rearm
 from shop.observability.tracing import current_trace
 from shop.rpc import connect
 from shop.seal import seal
+from shop.sql import insert_rows, update_rows
 
 Status = Order.Status
 
@@ -125,7 +126,7 @@ def place_order(
         order.save()
         for item, _ in items:
             item.order_id = order.pk
-        OrderLine.objects.bulk_create(item for item, _ in items)
+        insert_rows(item for item, _ in items)
         created = OrderCreated(order_id=order.pk, checkout=checkout, trace=current_trace())
         _record([created], [order])
         emit(created, service="orders")
@@ -195,7 +196,7 @@ def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
     orders = _lock(numbers)
     for order in orders:
         order.tracking_number = numbers[order.pk]
-    Order.objects.bulk_update(orders, ["tracking_number"])
+    update_rows(orders, "tracking_number")
 
 
 def complete(events: Sequence[Event]) -> list[Order]:
@@ -259,7 +260,7 @@ def _claim_due() -> list[Order]:
             pause = min(settings.STALLED_AFTER * 2 ** min(order.looks + 1, 20), LONGEST_PAUSE)
             order.look_at = now + timedelta(seconds=pause)
             order.looks += 1
-        Order.objects.bulk_update(due, ["look_at", "looks"])
+        update_rows(due, "look_at", "looks")
     return due
 
 
@@ -314,18 +315,14 @@ def _write(
         order.look_at = now + timedelta(seconds=settings.STALLED_AFTER)
         if reasons is not None:
             order.cancellation_reason = reasons[order.pk][:200]
-    Order.objects.filter(pk__in=[order.pk for order in orders]).update(
-        status=to, progress_at=now, updated_at=now, looks=0, look_at=orders[0].look_at
-    )
-    if reasons is not None:
-        Order.objects.bulk_update(orders, ["cancellation_reason"])
+    update_rows(orders, "status", "progress_at", "updated_at", "looks", "look_at", "cancellation_reason")
     _record(events, orders)
 
 
 def _record(events: Sequence[Event], orders: Sequence[Order]) -> None:
     """Add to each order's timeline the event that concerns it."""
     by_order = {event.order_id: event for event in events}
-    TimelineEntry.objects.bulk_create(
+    insert_rows(
         TimelineEntry(
             order_id=order.pk,
             service=origin(event),

@@ -79,7 +79,7 @@ def _write_intents(reserved: Sequence[InventoryReserved]) -> None:
     )
 
 
-def keep_charges(order_ids: Iterable[int], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
+def keep_charges(order_ids: Sequence[int], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
     """Write down what the gateways said; returns what follows. What they left open is left to `settle_due`.
 
     Raises KeyError for an order that `ask_for_charges` was not told of.
@@ -88,21 +88,18 @@ def keep_charges(order_ids: Iterable[int], answers: Answers) -> list[PaymentComp
     payments = {payment.order_id: payment for payment in _lock(order_ids)}
     followers = []
     for order_id in order_ids:
-        payment = payments[order_id]
-        answer = answers.get(order_id)
-        if answer is not None:
-            followers.append(_charged(payment, answer.outcome, now))
-        elif payment.status == Status.VOIDED and payment.gateway:
-            _look_again(payment, now)  # we were told again: whoever was told first may have died while asking
+        asked = answers.get(order_id)
+        followers.append(_charged(payments[order_id], asked.outcome if asked else None, now))
     _save(payments.values(), now)
     _log(payments, answers)
     return [event for event in followers if event is not None]
 
 
-def _charged(payment: Payment, outcome: Answer, now: datetime) -> PaymentCompleted | PaymentFailed | None:
-    """Apply what a gateway said to a charge; returns the event that follows from it."""
-    if payment.status == Status.VOIDED and not isinstance(outcome, Declined):
-        _look_again(payment, now)  # a late charge: undone while the gateway was asked, and the money is or may be there
+def _charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentCompleted | PaymentFailed | None:
+    """Apply what a gateway said to a charge, if it was asked; returns the event that follows from it."""
+    if payment.status == Status.VOIDED and payment.gateway:
+        # A late charge: the payment was undone while a gateway was asked, by us or by somebody who died over it.
+        _look_again(payment, now)
     elif payment.status == Status.PENDING:
         match outcome:
             case Charged():
@@ -115,7 +112,7 @@ def _charged(payment: Payment, outcome: Answer, now: datetime) -> PaymentComplet
                 )
             case Declined(reason):
                 _settle(payment, Status.FAILED, now)
-                payment.reason = reason
+                payment.reason = reason[:200]
                 return PaymentFailed(
                     order_id=payment.order_id, reason=reason, caused_by=payment.caused_by, trace=payment.trace
                 )
@@ -158,12 +155,12 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Answers)
         if event.order_id in tombstones:
             followers.append(_refunded(payment))
         elif payment.status in (Status.PENDING, Status.COMPLETED):
-            answer = answers.get(event.order_id) if payment.status == Status.COMPLETED else None
+            asked = answers.get(event.order_id)  # unless it has become known only after we asked
             payment.status, payment.reason = Status.REFUNDING, event.reason[:200]
             payment.caused_by, payment.trace = event.event_id, event.trace
             _look_again(payment, now)
-            if answer is not None:
-                followers.append(_undone(payment, answer.outcome, now))
+            if asked:
+                followers.append(_undone(payment, asked.outcome, now))
     _save(payments.values(), now)
     _log(payments, answers)
     return [event for event in followers if event is not None]

@@ -41,11 +41,13 @@ def connect(contract: Callable[..., T]) -> T:
 @contextmanager
 def substituting(contract: Callable[..., T], fake: T) -> Iterator[T]:
     """For tests: `connect(contract)` answers with `fake` within the block."""
+    previous = dict(_substitutes)
     _substitutes[contract] = fake
     try:
         yield fake
     finally:
-        del _substitutes[contract]
+        _substitutes.clear()
+        _substitutes.update(previous)
 
 
 class _OutsideTransactions:

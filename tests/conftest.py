@@ -43,7 +43,7 @@ def bus() -> Iterator[Bus]:
 def no_waiting(settings: Any) -> None:
     """What is due later is due at once."""
     settings.HANDOVER_AFTER = settings.DELIVERED_AFTER = 0
-    settings.STALLED_AFTER = 0
+    settings.STALLED_AFTER = settings.OUTBOX_LEASE = 0
 
 
 @pytest.fixture

@@ -100,7 +100,10 @@ def test_up_serves_until_ctrl_c_and_leaves_no_process(var: Path, port: int) -> N
     up = start("up", var=var, port=port)
     assert f"http://127.0.0.1:{port}/docs/" in serving(up)
     assert processes(var)
-    with urlopen(f"http://127.0.0.1:{port}/livez") as answer:
+    audit = start("audit", var=var, port=port)  # shares the running PostgreSQL, and leaves it running
+    said, _ = audit.communicate(timeout=PATIENCE)
+    assert audit.returncode == 0, said
+    with urlopen(f"http://127.0.0.1:{port}/readyz") as answer:
         assert answer.status == 200
 
     up.send_signal(signal.SIGINT)

@@ -12,6 +12,7 @@ from payments.tests.saga import cancelled, held, reserved, run
 from shop.contracts.events import encode
 from shop.messaging import deadletters
 from shop.messaging.publisher import publishing_to
+from tests.bus import Bus
 
 pytestmark = pytest.mark.django_db(databases=["accounts", "default", "payments"])
 
@@ -112,21 +113,13 @@ def test_the_admin_replays_a_dead_letter(admin):
     event = reserved()
     deadletters.record(charge_payment, encode(event), RuntimeError("it was a bad day"))
     letter = DeadLetter.objects.get()
-    sent: list[str] = []
-
-    class Kept:
-        def send(self, step, payload, summary):
-            sent.append(step)
-
-        def backlog(self):
-            return 0
-
-    with publishing_to(Kept()):
+    with publishing_to(Bus()) as bus:
         answer = admin.post(
             "/admin/payments/deadletter/", {"action": "replay", "_selected_action": [letter.pk]}, follow=True
         )
-    assert "1 resolved, 0 failed again." in answer.content.decode()
+        bus.deliver()
+    assert "1 sent to their steps again" in answer.content.decode()
     letter.refresh_from_db()
     assert letter.resolution == "HANDLED"
-    assert sent == ["delivery.start_delivery", "orders.mark_paid"]
+    assert [step for step, _ in bus.messages] == ["delivery.start_delivery", "orders.mark_paid"]
     assert held() == 3_500_000

@@ -144,6 +144,20 @@ def test_two_timers_refund_once_and_tell_it_once(toss, when):
     assert held() == 0
 
 
+def test_a_timer_that_hears_nothing_leaves_alone_what_another_has_settled(toss):
+    run(charge_payment, reserved(token="tok_timeout_charged"))
+    run(refund_payment, cancelled())
+
+    def settle_and_go_away() -> None:
+        settle()
+        SandboxSwitch.objects.create(gateway="TOSS_PAYMENTS", away=True)
+
+    toss.after = settle_and_go_away
+    settle()
+    assert told(outbox()) == [REFUND_TOLD]
+    assert state() == ("REFUNDED", False)
+
+
 def test_a_cancellation_while_the_step_asks_for_the_charge(toss):
     toss.before = lambda: run(refund_payment, cancelled())
     assert run(charge_payment, reserved()) == []

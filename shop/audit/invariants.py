@@ -1,4 +1,4 @@
-"""The invariants. Each is a function that yields what breaks it: its name is the invariant's, its docstring the rule."""
+"""The invariants: functions that yield what breaks them. Name and docstring are the invariant's name and rule."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

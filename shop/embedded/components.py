@@ -27,13 +27,13 @@ HOST = "127.0.0.1"
 
 
 class Patience:
-    """How long may be waited: so many seconds, unless somebody loses it."""
+    """How long may be waited: so many seconds, or hardly any more once it is lost."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
 
     def lose(self) -> None:
-        self._until = 0.0
+        self._until = min(self._until, time.monotonic() + 0.5)
 
     @property
     def left(self) -> bool:
@@ -140,8 +140,8 @@ class Relays:
 
     title = "relay"
 
-    def __init__(self, services: list[str] | None = None) -> None:
-        self._relays = [Relay(service) for service in services or local_services()]
+    def __init__(self) -> None:
+        self._relays = [Relay(service) for service in local_services()]
         self._threads = Threads(self.title, *(relay.run for relay in self._relays))
 
     def start(self) -> None:

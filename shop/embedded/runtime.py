@@ -12,6 +12,7 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from secrets import token_urlsafe
+from threading import Timer
 from typing import Any, Self
 
 from django.apps import apps
@@ -21,11 +22,15 @@ from django.db import connections
 from django.db.models import Max
 from django.utils.module_loading import import_string
 from rich.console import Console
+from rich.markup import escape
+from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
 from shop.embedded.components import Component, Patience, PortTaken, Relays, Timers, Web, Worker, idle
 from shop.embedded.postgresql.base import server
 from shop.embedded.server import NotStarted
 from shop.messaging.outbox import local_services, rearm
+
+logger = logging.getLogger(__name__)
 
 SECONDS_TO_STOP = 20.0  # for everything to finish what it holds
 LOST_WITH_THE_BROKER = timedelta(minutes=5)  # how far before a crash a message may have been on its way
@@ -46,9 +51,8 @@ class Runtime:
 
     def __init__(self, *, console: Console) -> None:
         self.console = console
-        self.password = ""  # of the seeded users
         self._lock: int | None = None
-        self._crashed = False
+        self._owing = False  # whether the last one ended in disorder and may have left something undone
         self._web: Web | None = None
         self._components: list[Component] = []
         self._patience: Patience | None = None  # set when stopping has begun
@@ -58,9 +62,15 @@ class Runtime:
     def url(self) -> str:
         return self._web.url if self._web else ""
 
+    @property
+    def password(self) -> str:
+        """The sample users' password."""
+        return os.environ["SEED_PASSWORD"]
+
     def __enter__(self) -> Self:
         self._handlers = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            _refuse_servers()
             self._claim()
             self._web = Web(settings.PORT)
             self._keep_quiet()
@@ -98,7 +108,7 @@ class Runtime:
             server.ensure()
         with self._step("databases", "migrated and seeded"):
             call_command("migrate_all", verbosity=0, stdout=StringIO())
-            self.password = seed()
+            seed()
         self._resume()
         for component, detail in (
             (Worker(), "all queues, broker in memory"),
@@ -117,11 +127,12 @@ class Runtime:
         After a crash an order that had ended may still have owed somebody a message.
         """
         resumed = list(import_string("orders.services.rearm_open")())
-        if self._crashed:
+        if self._owing:
             orders = apps.get_model("orders", "Order").objects
             if newest := orders.aggregate(newest=Max("updated_at"))["newest"]:
                 recent = orders.filter(updated_at__gte=newest - LOST_WITH_THE_BROKER).values_list("pk", flat=True)
                 rearm("orders", recent)
+        self._owing = False
         if resumed:
             self._say("orders", f"{len(resumed)} unfinished, going on with them")
 
@@ -142,7 +153,7 @@ class Runtime:
                 f"Another `up` or `demo` ({who}) runs on {_short(settings.VAR_DIR)}/. Stop it with Ctrl-C, or give "
                 "this one its own data and port: SHOP_VAR=/tmp/shop PORT=8081 make up"
             ) from None
-        self._crashed = bool(os.pread(self._lock, 1, 0))
+        self._owing = bool(os.pread(self._lock, 1, 0))
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"process {os.getpid()}, port {settings.PORT}\n".encode(), 0)
 
@@ -162,6 +173,7 @@ class Runtime:
             logger = logging.getLogger(name)
             if any(type(handler) is logging.StreamHandler for handler in logger.handlers) or name == "django":
                 logger.handlers, logger.propagate = [], True
+        set_on_retry_hooks([LoggingOnRetryHook])
         settings.LOGGING_CONFIG = None  # or the worker would configure it all again
         if settings.EMAIL_BACKEND == "django.core.mail.backends.console.EmailBackend":
             settings.EMAIL_BACKEND = "shop.embedded.mail.EmailBackend"
@@ -174,10 +186,8 @@ class Runtime:
 
     def _stop(self) -> None:
         self._patience = Patience(SECONDS_TO_STOP)
-        finished = True
-        for component in reversed(self._components):
-            with self._step(component.title, "stopped"):
-                finished &= component.stop(self._patience)
+        results = [self._finish(component, self._patience) for component in reversed(self._components)]
+        finished = all(results)
         if self._web and self._web not in self._components:
             self._web.stop(self._patience)
         connections.close_all()
@@ -185,13 +195,24 @@ class Runtime:
             with self._step("PostgreSQL", "stopped"):
                 server.release()
         if self._lock is not None:
-            if finished:
+            if finished and not self._owing:
                 os.ftruncate(self._lock, 0)
-            else:
-                self._say("", "Not everything was finished; the next start goes on with it.")
             os.close(self._lock)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if not finished:
+            self.console.print("  What was not finished is gone on with at the next start.")
+            leave = Timer(1, os._exit, [1])  # a thread that hangs would keep the process
+            leave.daemon = True
+            leave.start()
+
+    def _finish(self, component: Component, patience: Patience) -> bool:
+        with self._step(component.title, "stopped"):
+            try:
+                return component.stop(patience)
+            except Exception:
+                logger.exception("The %s could not be stopped", component.title)
+                return False
 
     # --- Telling ------------------------------------------------------------------------------------------------------
     @contextmanager
@@ -207,11 +228,20 @@ class Runtime:
 
     def _say(self, title: str, detail: str, seconds: float | None = None, mark: str = "[green]✓[/]") -> None:
         took = f"{seconds:6.2f} s" if seconds is not None else " " * 8
-        self.console.print(f"  {mark} {title:<12} [dim]{took}[/]  {detail}", soft_wrap=True)
+        self.console.print(f"  {mark} {title:<12} [dim]{took}[/]  {escape(detail)}", soft_wrap=True)
 
 
-def seed() -> str:
-    """Sample data, unless it is there; the sample users' password, which is kept in `var/` like the secret key."""
+def _refuse_servers() -> None:
+    """Raises CannotStart where the environment names servers: `up` would half use them."""
+    if not settings.EMBEDDED or not settings.BROKER_URL.startswith("memory:"):
+        raise CannotStart(
+            "The environment names servers (DATABASE_URL, BROKER_URL), where the shop runs as processes of their own: "
+            "`make run` starts them all (README, “On real servers”). Unset both for the embedded mode."
+        )
+
+
+def seed() -> None:
+    """Sample data, unless it is there. The password of the sample users is kept in `var/`, like the secret key."""
     kept = settings.VAR_DIR / "seed-password"
     password = os.environ.get("SEED_PASSWORD") or (kept.read_text() if kept.exists() else token_urlsafe(12))
     if not kept.exists():
@@ -219,7 +249,6 @@ def seed() -> str:
         kept.write_text(password)
     os.environ["SEED_PASSWORD"] = password  # where the command looks for it
     call_command("seed", stdout=StringIO())
-    return password
 
 
 class _FirstLine(logging.Formatter):

@@ -46,6 +46,7 @@ class Server:
         self.log = home / "log"
         self._mutex = threading.Lock()
         self._users: int | None = None  # descriptor that holds our share of the users' lock
+        self._released = False
         self._owner = 0  # the process that took it: a fork shares the descriptor, and must not give it up
 
     @property
@@ -65,9 +66,11 @@ class Server:
     def ensure(self) -> Path:
         """Have the server running for as long as this process lives; the directory of its socket.
 
-        Raises NotStarted.
+        Raises NotStarted; also when this process has released it, so that a thread left behind cannot start it again.
         """
         with self._mutex:
+            if self._released:
+                raise NotStarted("The embedded PostgreSQL has been stopped with this process.")
             try:
                 self._join()
                 if not (sockets := self._answers()):
@@ -83,6 +86,7 @@ class Server:
         with self._mutex:
             if self._users is None or not self.in_use:
                 return
+            self._released = True
             if _try_lock(self._users):
                 self.stop()
             else:

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from shop.messaging import deadletters
+from shop.messaging.errors import OUTAGES
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -64,12 +65,16 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     search_fields = ["order_id", "event_id"]
     actions = ["replay", "discard"]
 
-    @admin.action(description="Replay: run the step again", permissions=["change"])
+    @admin.action(description="Replay: send to the step again", permissions=["change"])
     def replay(self, request: HttpRequest, letters: QuerySet[Any]) -> None:
-        """Run each one's step once more; those that now succeed are resolved."""
-        resolved = [deadletters.replay(letter) for letter in letters]
-        failed = resolved.count(False)
-        messages.info(request, f"{resolved.count(True)} resolved, {failed} failed again.")
+        """Send each to its step once more; those that succeed are resolved by that."""
+        try:
+            for letter in letters:
+                deadletters.replay(letter)
+        except OUTAGES as outage:
+            messages.error(request, f"The broker is away: {outage}")
+        else:
+            messages.info(request, f"{len(letters)} sent to their steps again; what succeeds is resolved.")
 
     @admin.action(description="Discard: the event needs no handling", permissions=["change"])
     def discard(self, request: HttpRequest, letters: QuerySet[Any]) -> None:

@@ -12,7 +12,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from shop.contracts.events import Event
-from shop.messaging.steps import STEPS, Step
+from shop.messaging.publisher import send
+from shop.messaging.steps import Step
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +31,9 @@ def record(step: Step, raw: Any, error: Exception) -> None:
         "error": _storable(f"{type(error).__name__}: {error}"),
     }
     with transaction.atomic(using=step.service, durable=True):
-        if event_id is None:
-            dead_letter.objects.create(step=step.name, **values)
-            return
-        row, created = dead_letter.objects.get_or_create(step=step.name, event_id=event_id, defaults=values)
+        # What has no readable id is known by what it is.
+        identity = {"event_id": event_id} if event_id else {"event_id": None, "payload": values["payload"]}
+        row, created = dead_letter.objects.get_or_create(step=step.name, **identity, defaults=values)
         if not created:
             dead_letter.objects.filter(pk=row.pk).update(
                 **values, attempts=F("attempts") + 1, resolved_at=None, resolution="", updated_at=timezone.now()
@@ -48,13 +48,9 @@ def resolve(step: Step, events: Sequence[Event]) -> None:
     ).update(resolved_at=timezone.now(), resolution=dead_letter.Resolution.HANDLED)
 
 
-def replay(row: Any) -> bool:
-    """Run a dead letter's step again, here and now; True when it is resolved by that."""
-    from shop.messaging.execution import execute
-
-    execute(STEPS[row.step], [json.loads(row.payload)])
-    row.refresh_from_db()
-    return row.resolved_at is not None
+def replay(row: Any) -> None:
+    """Send a dead letter to its step once more; the step's success resolves it. Raises when the broker is away."""
+    send(row.step, [json.loads(row.payload)], f"replay of {row}")
 
 
 def discard(row: Any) -> None:

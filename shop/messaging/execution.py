@@ -34,6 +34,7 @@ from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import OUTAGES, ForeignOrder, drop_broken_connections
 from shop.messaging.publisher import publish
 from shop.messaging.steps import Step
+from shop.sql import insert_rows
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def _transact(step: Step, batch: Sequence[Event], answer: tuple[Any, ...]) -> li
         outcome = step(fresh, *answer) if fresh else []
         emitted = _by_cause(step, fresh, outcome)
         if fresh:
-            inbox.objects.bulk_create(
+            insert_rows(
                 inbox(
                     step=step.name,
                     event_id=event.event_id,

@@ -1,4 +1,4 @@
-"""The outbox, for events that do not start from a message: `emit` in the caller's transaction, the relay does the rest."""
+"""The outbox, for events that no message led to: `emit` in the caller's transaction, the relay does the rest."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -8,6 +8,7 @@ from django.db import connections, transaction
 
 from shop.contracts.events import Event, encode
 from shop.messaging.topology import SERVICES_WITH_QUEUES
+from shop.sql import insert_rows
 
 
 def emit(*events: Event, service: str) -> None:
@@ -20,7 +21,7 @@ def emit(*events: Event, service: str) -> None:
             f"emit() belongs into the transaction of its cause: wrap both in atomic(using={service!r})"
         )
     outbox = apps.get_model(service, "Outbox")
-    outbox.objects.bulk_create(
+    insert_rows(
         outbox(
             event_id=event.event_id,
             event_type=type(event).__name__,

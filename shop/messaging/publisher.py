@@ -45,8 +45,13 @@ def publish(events: Iterable[Event]) -> None:
         while part := list(islice(rest, settings.BATCH_LIMIT)):
             summary = f"{len(part)} × {event_type.__name__} (order {part[0].order_id}{', …' if len(part) > 1 else ''})"
             crash_point("publisher.before_send")
-            _transport.send(step, [encode(event) for event in part], summary)
+            send(step, [encode(event) for event in part], summary)
             crash_point("publisher.confirmed")
+
+
+def send(step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+    """Send one message to one step, whoever else hears its events; `summary` is what Flower shows of it."""
+    _transport.send(step, payload, summary)
 
 
 def backlog() -> int:

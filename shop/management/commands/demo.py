@@ -4,17 +4,18 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
-from shop.management.commands.up import ON_SERVERS, where
-
-if TYPE_CHECKING:
-    from shop.embedded.runtime import Runtime
+from shop.demo.client import NotAsExpected, Person, until
+from shop.demo.flows import FLOWS, Cast
+from shop.demo.stage import Stage
+from shop.embedded.runtime import CannotStart, Runtime
+from shop.management.commands.up import where
 
 CUSTOMERS = ("customer1@example.com", "customer2@example.com", "customer3@example.com")
 ADMIN = "admin@example.com"
@@ -27,13 +28,9 @@ SOMEBODY_ELSES_DATA = (
 
 class Command(BaseCommand):
     help = "Start the shop as `up` does and play its flows over HTTP; exit code 1 if one does not end as it must."
-    requires_system_checks = []  # migrate_all runs them
+    requires_system_checks = []  # the worker runs them
 
     def handle(self, **options: Any) -> None:
-        if not settings.EMBEDDED:
-            raise CommandError(ON_SERVERS.format(command="demo"))
-        from shop.embedded.runtime import CannotStart, Runtime
-
         for name, seconds in QUICK.items():
             if name not in os.environ:
                 setattr(settings, name, seconds)
@@ -53,11 +50,8 @@ class Command(BaseCommand):
         console.print(f"[bold green]All flows ended as they must[/], in {time.monotonic() - start:.0f} s.")
 
 
-def _play(console: Console, runtime: "Runtime") -> list[str]:
+def _play(console: Console, runtime: Runtime) -> list[str]:
     """Play every flow; what did not end as it must."""
-    from shop.demo.client import NotAsExpected, Person, until
-    from shop.demo.flows import FLOWS, Cast
-    from shop.demo.stage import Stage
 
     def sign_in(email: str) -> Person:
         return people.enter_context(Person(runtime.url, email=email, password=runtime.password))

@@ -2,32 +2,25 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
+from rich.markup import escape
 
-ON_SERVERS = (
-    "DATABASE_URL is set, so the shop runs on servers here, as processes of their own: `make run` starts them all "
-    "(README, “On real servers”). Unset DATABASE_URL, BROKER_URL, LOCKS_URL and CACHE_URL for `{command}`."
-)
+from shop.embedded.runtime import CannotStart, Runtime
 
 SIGN_IN = "Sign in as customer1@example.com (2, 3) or admin@example.com with the password "
 
 
 class Command(BaseCommand):
     help = "Serve the shop, embedded: PostgreSQL, worker, relay, timers and web server; data stays in var/."
-    requires_system_checks = []  # migrate_all runs them
+    requires_system_checks = []  # the worker runs them
 
     def handle(self, **options: Any) -> None:
-        if not settings.EMBEDDED:
-            raise CommandError(ON_SERVERS.format(command="up"))
-        from shop.embedded.runtime import CannotStart, Runtime
-
         console = Console(highlight=False)
         console.print("[bold]The shop, embedded[/]")
         try:
             with Runtime(console=console) as runtime:
-                console.print(f"\n{where(runtime.url)}\n\n{SIGN_IN}{runtime.password}", soft_wrap=True)
+                console.print(f"\n{where(runtime.url)}\n\n{SIGN_IN}{escape(runtime.password)}", soft_wrap=True)
                 console.print("Ctrl-C stops it.")
                 runtime.wait()
         except CannotStart as error:

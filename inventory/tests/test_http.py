@@ -1,0 +1,110 @@
+"""Stock over HTTP and in the admin."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from inventory import services
+from inventory.models import StockItem, StockMovement
+from shop.contracts.catalog import CatalogService
+from shop.rpc import substituting
+from tests.fakes import FakeCatalog
+
+pytestmark = pytest.mark.django_db(databases=["inventory"])
+
+URL = "/api/v1/inventory/1"
+
+
+@pytest.fixture(autouse=True)
+def stock() -> None:
+    services.seed_stock({1: 10})
+    StockItem.objects.update(reserved=4)
+
+
+def client_of(user: Any) -> APIClient:
+    client = APIClient(raise_request_exception=False)
+    client.force_authenticate(user)
+    return client
+
+
+@pytest.fixture
+def staff() -> APIClient:
+    return client_of(SimpleNamespace(id=5, pk=5, is_staff=True, is_authenticated=True))
+
+
+@pytest.fixture
+def customer() -> APIClient:
+    return client_of(SimpleNamespace(id=1, pk=1, is_staff=False, is_authenticated=True))
+
+
+def test_anybody_sees_what_can_be_sold_now(customer: APIClient):
+    assert APIClient().get(URL).json() == customer.get(URL).json() == {"productId": 1, "quantity": 6}
+
+
+def test_staff_see_the_shelf(staff: APIClient):
+    body = staff.get(URL).json()
+
+    assert {name: body[name] for name in ("productId", "quantity", "onHand", "reserved")} == {
+        "productId": 1,
+        "quantity": 6,
+        "onHand": 10,
+        "reserved": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("99", "I001"), ("0", "C010"), ("x", "C010"), ("²", "C010"), ("9" * 30, "C010")]
+)
+def test_there_is_no_such_stock(path: str, code: str):
+    answer = APIClient().get(f"/api/v1/inventory/{path}")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, code)
+
+
+def test_staff_book_stock_in_and_out(staff: APIClient):
+    came = staff.post(f"{URL}/adjustments", {"delta": 5, "reason": "delivery 17"}, format="json")
+    went = staff.post(f"{URL}/adjustments", {"delta": -11, "reason": "broken"}, format="json")
+
+    assert (came.status_code, came.json()["quantity"]) == (201, 11)
+    assert (went.status_code, went.json()["quantity"]) == (201, 0)
+    assert list(StockMovement.objects.order_by("pk").values_list("delta", "reason")) == [
+        (10, "Opening stock"),
+        (5, "delivery 17"),
+        (-11, "broken"),
+    ]
+
+
+def test_what_is_promised_cannot_be_booked_out(staff: APIClient):
+    answer = staff.post(f"{URL}/adjustments", {"delta": -7, "reason": "broken"}, format="json")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "I002")
+    assert (StockItem.objects.get().on_hand, StockMovement.objects.count()) == (10, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"delta": 0, "reason": "x"}, {"delta": 1}, {"delta": "1", "reason": "x"}, {"delta": 2**40, "reason": "x"}],
+)
+def test_an_adjustment_that_is_none(staff: APIClient, body: Any):
+    answer = staff.post(f"{URL}/adjustments", body, format="json")
+
+    assert (answer.status_code, answer.json()["code"], StockMovement.objects.count()) == (400, "C002", 1)
+
+
+def test_the_first_receipt_of_a_product_opens_its_record(staff: APIClient):
+    with substituting(CatalogService, FakeCatalog()):
+        opened = staff.post("/api/v1/inventory/2/adjustments", {"delta": 3, "reason": "new"}, format="json")
+        unknown = staff.post("/api/v1/inventory/77/adjustments", {"delta": 3, "reason": "new"}, format="json")
+
+    assert (opened.status_code, opened.json()["onHand"]) == (201, 3)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "I001")
+
+
+def test_only_staff_book(customer: APIClient):
+    body = {"delta": 5, "reason": "mine"}
+
+    assert customer.post(f"{URL}/adjustments", body, format="json").status_code == 403
+    assert APIClient().post(f"{URL}/adjustments", body, format="json").status_code == 401
+    assert StockMovement.objects.count() == 1
