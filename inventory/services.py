@@ -5,7 +5,7 @@ stock items by product. `reserve`, `release` and `ship` take a whole batch, in a
 must run inside a transaction on `inventory`; the others open their own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from django.db import transaction
 from django.utils import timezone
@@ -186,11 +186,12 @@ def _movement(kind: str, reservation: Reservation, line: ReservationLine, delta:
     )
 
 
-def _save(reservations: Iterable[Reservation], stock: Iterable[StockItem]) -> None:
+def _save(reservations: Collection[Reservation], stock: Collection[StockItem]) -> None:
     """Write locked rows back."""
     now = timezone.now()
-    reservations, stock = list(reservations), list(stock)
-    for row in (*reservations, *stock):
-        row.updated_at = now
+    for reservation in reservations:
+        reservation.updated_at = now
+    for item in stock:
+        item.updated_at = now
     update_rows(reservations, "status", "reason", "updated_at")
     update_rows(stock, "on_hand", "reserved", "updated_at")

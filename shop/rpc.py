@@ -39,7 +39,7 @@ def connect(contract: Callable[..., T]) -> T:
 
 
 @contextmanager
-def substituting(contract: Callable[..., T], fake: T) -> Iterator[T]:
+def substituting(contract: Any, fake: T) -> Iterator[T]:
     """For tests: `connect(contract)` answers with `fake` within the block."""
     previous = dict(_substitutes)
     _substitutes[contract] = fake

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from celery import current_app
 from django.conf import settings
@@ -23,11 +23,16 @@ from shop.saga import service_of, steps_hearing
 
 
 class Transport(Protocol):
+    """Where messages go."""
+
     def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
         """Hand one message, `payload` for `step`, to the broker; return when it has it, else raise."""
 
     def backlog(self) -> int:
         """How many messages wait in the longest queue."""
+
+
+T = TypeVar("T", bound=Transport)
 
 
 def publish(events: Iterable[Event]) -> None:
@@ -119,7 +124,7 @@ _transport: Transport = broker
 
 
 @contextmanager
-def publishing_to(transport: Transport) -> Iterator[Transport]:
+def publishing_to(transport: T) -> Iterator[T]:
     """For tests: send to `transport` instead of the broker within the block."""
     global _transport
     previous, _transport = _transport, transport
