@@ -1,0 +1,124 @@
+"""The distributed lock: all keys or none, its own only, and never in the way of the work."""
+
+import threading
+
+import pytest
+import redis
+from django_redis import get_redis_connection
+
+from shop import locks
+from shop.locks import WITHOUT_LOCK, distributed_lock, holding
+
+KEYS = ("test:lock:a", "test:lock:b")
+
+
+@pytest.fixture(autouse=True)
+def _no_locks_left():
+    yield
+    assert get_redis_connection("locks").keys("test:lock:*") == []
+
+
+def held() -> set[str]:
+    return {key.decode() for key in get_redis_connection("locks").keys("test:lock:*")}
+
+
+def count(why: str) -> float:
+    return WITHOUT_LOCK.labels(why)._value.get()
+
+
+def test_all_keys_are_held_within_the_block_and_for_a_lease_only():
+    with holding(*KEYS, lease=3) as got:
+        assert got
+        assert held() == set(KEYS)
+        assert all(0 < get_redis_connection("locks").pttl(key) <= 3000 for key in KEYS)
+    assert held() == set()
+
+
+def test_all_or_none():
+    before = count("timeout")
+    with holding(KEYS[1]), holding(*KEYS, wait=0) as got:
+        assert not got
+        assert held() == {KEYS[1]}
+    assert count("timeout") == before + 1
+
+
+def test_several_keys_cost_one_round_trip_each_way(monkeypatch: pytest.MonkeyPatch):
+    calls: list[str] = []
+    client = get_redis_connection("locks")
+    real = client.execute_command
+    monkeypatch.setattr(client, "execute_command", lambda *args, **kw: calls.append(args[0]) or real(*args, **kw))
+    monkeypatch.setattr(locks, "get_redis_connection", lambda _: client)
+
+    with holding(*KEYS):
+        assert calls == ["EVAL"]
+    assert calls == ["EVAL", "EVAL"]
+
+
+def test_who_waits_gets_the_lock_when_it_is_free():
+    inside, release = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with holding(KEYS[0]):
+            inside.set()
+            release.wait(5)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait(5)
+    threading.Timer(0.05, release.set).start()
+    with holding(KEYS[0], wait=5) as got:
+        assert got
+        assert release.is_set()  # not before the other had left
+    thread.join()
+
+
+def test_a_lock_that_went_to_somebody_else_is_not_taken_from_them(caplog: pytest.LogCaptureFixture):
+    client = get_redis_connection("locks")
+    with holding(KEYS[0]):
+        client.set(KEYS[0], "another holder, after our lease had ended")
+
+    assert client.get(KEYS[0]) == b"another holder, after our lease had ended"
+    assert "had ended before the work did" in caplog.text
+    client.delete(KEYS[0])
+
+
+def test_a_first_try_whose_answer_was_lost_is_no_obstacle(monkeypatch: pytest.MonkeyPatch):
+    token = "ours"
+    get_redis_connection("locks").set(KEYS[0], token)  # the lost try did take the lock
+
+    assert locks._acquire(KEYS, token, wait=0, lease=3)
+
+    locks._release(KEYS, token)
+
+
+def test_without_redis_the_work_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    nobody = redis.Redis(port=1, socket_connect_timeout=0.2)
+    monkeypatch.setattr(locks, "get_redis_connection", lambda _: nobody)
+    before, done = count("redis_away"), []
+
+    with holding(*KEYS) as got:
+        done.append(got)
+
+    assert done == [False]
+    assert count("redis_away") == before + 1
+    assert "Redis is away" in caplog.text
+
+
+def test_an_error_within_the_block_frees_the_lock():
+    with pytest.raises(ZeroDivisionError), holding(*KEYS):
+        raise ZeroDivisionError
+
+
+def test_nothing_to_lock_asks_nobody(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(locks, "get_redis_connection", lambda _: 1 / 0)
+    with holding() as got:
+        assert not got
+
+
+def test_a_function_locks_what_its_arguments_say():
+    @distributed_lock(lambda names: [f"test:lock:{name}" for name in names])
+    def work(names: list[str]) -> set[str]:
+        return held()
+
+    assert work(["a", "b"]) == set(KEYS)
+    assert held() == set()
