@@ -16,7 +16,7 @@ from payments.models import GatewayLedger, Payment
 from shop.audit import Violation, audit
 from shop.contracts.events import Line
 from tests.bus import Bus
-from tests.conftest import SERVICES
+from tests.conftest import SERVICES, rolled_back
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 
@@ -243,6 +243,33 @@ def test_what_a_wiped_broker_lost_is_emitted_again_by_the_timer(bus: Bus):
             bus.drain()
         assert (delivered, Order.objects.get(pk=order_id).look_at) == (delivered, None)
     assert violations() == []
+
+
+def test_a_batch_of_many_has_the_effect_of_many_batches_of_one(bus: Bus, settings):
+    def outcome(limit: int) -> tuple:
+        settings.BATCH_LIMIT = limit
+        with rolled_back():
+            seed_stock({3: 20})
+            wishes = [
+                {},
+                {"payment_token": "tok_declined"},
+                {"address": "addr_refused_by_carrier"},
+                {"payment_token": "tok_insufficient_funds"},
+                {"address": "addr_refused_by_recipient"},
+                {},
+            ] * 5
+            placed = [place_order(user_id=1, lines=[Line(3, 1 + n % 3)], **wish).pk for n, wish in enumerate(wishes)]
+            bus.drain()
+            assert violations() == []
+            return [state(order_id) for order_id in placed], stock_of(3), ledger(), len(bus.log)
+
+    *together, few = outcome(100)
+    bus.log.clear()
+    *one_by_one, many = outcome(1)
+
+    assert together == one_by_one
+    assert many > 5 * few
+    assert {status for status, _ in together[0]} == {"COMPLETED", "CANCELLED"}
 
 
 def test_an_order_past_its_deadline_goes_back_by_itself(bus: Bus, settings):

@@ -5,13 +5,10 @@ same 500 schedules each time; SCHEDULES=100000 plays so many others (`make simul
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from random import Random
 from typing import Any
 
 import pytest
-from django.db import transaction
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -20,7 +17,7 @@ from orders.models import FINAL, Order
 from orders.services import place_order
 from shop.contracts.events import Line
 from tests.bus import Bus
-from tests.conftest import SERVICES
+from tests.conftest import SERVICES, rolled_back
 from tests.simulation import Schedule
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
@@ -61,18 +58,3 @@ def test_any_schedule_ends_well(bus: Bus, gateways_answer_soon: None, wanted: li
             assert not Order.objects.exclude(status__in=FINAL).exists()
         finally:
             note("\n".join(schedule.dialogue))
-
-
-@contextmanager
-def rolled_back() -> Iterator[None]:
-    """Transactions on all databases that leave nothing, and count as a test case's own."""
-    with ExitStack() as stack:
-        for service in SERVICES:
-            block = transaction.atomic(using=service)
-            block._from_testcase = True  # as TestCase does: durable transactions may be within
-            stack.enter_context(block)
-        try:
-            yield
-        finally:
-            for service in SERVICES:
-                transaction.set_rollback(True, using=service)
