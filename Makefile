@@ -54,16 +54,16 @@ test: .venv/.dev ## Everything that must hold, on real servers; ARGS="-k cancel"
 
 # $(call stage,number,title,command): a header, the command, and what it took.
 define stage
-	@printf '\n==> %s of 9  %s\n' '$(1)' '$(2)'
+	@printf '\n==> %s of 10  %s\n' '$(1)' '$(2)'
 	@$(3)
 endef
 
 .PHONY: test-stages
 test-stages: lint-stages
-	$(call stage,6,no migration is missing,$(PY) manage.py makemigrations --check --dry-run)
-	$(call stage,7,system checks and saga table,$(PY) manage.py check --fail-level WARNING)
-	$(call stage,8,docs/saga.md is up to date,$(PY) manage.py saga --check)
-	$(call stage,9,tests,$(PY) -m pytest $(ARGS))
+	$(call stage,7,no migration is missing,$(PY) manage.py makemigrations --check --dry-run)
+	$(call stage,8,system checks and saga table,$(PY) manage.py check --fail-level WARNING)
+	$(call stage,9,docs/saga.md is up to date,$(PY) manage.py saga --check)
+	$(call stage,10,tests,$(PY) -m pytest $(ARGS))
 
 .PHONY: lint-stages
 lint-stages:
@@ -72,6 +72,7 @@ lint-stages:
 	$(call stage,3,types,mypy)
 	$(call stage,4,import contracts,lint-imports --no-logo)
 	$(call stage,5,security,bandit -q -c pyproject.toml -r $(CODE))
+	$(call stage,6,docker-compose.yml,check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml)
 
 .PHONY: lint
 lint: .venv/.dev ## Lint, format, types, import contracts, security: the stages without a server

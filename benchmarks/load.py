@@ -4,7 +4,6 @@ One order of each product is placed as a customer would. The rest are copies of 
 statement, so that making load takes next to nothing from what is measured.
 """
 
-import time
 from dataclasses import dataclass
 
 import django
@@ -55,7 +54,7 @@ class Load:
 
     def __init__(self) -> None:
         django.setup()
-        self.samples = _place_samples()
+        _place_samples()
         self._copy = _copy_statement()
 
     def place(self, count: int) -> Orders:
@@ -95,7 +94,7 @@ class Load:
             raise Unfit(f"{order}: {order.cancellation_reason}")
 
 
-def _place_samples() -> Orders:
+def _place_samples() -> None:
     """Products, stock, customers, and one order of each product, through the services' own functions."""
     from django.contrib.auth import get_user_model
 
@@ -120,21 +119,18 @@ def _place_samples() -> Orders:
         )
         for number in range(CUSTOMERS)
     )
-    orders = [
+    for number, product in enumerate(products):
         place_order(
             user_id=customers[number % CUSTOMERS].pk,
             lines=[Line(product_id=product.pk, quantity=1)],
             address="서울특별시 중구 세종대로 110",
         )
-        for number, product in enumerate(products)
-    ]
-    return Orders(orders[0].pk, orders[-1].pk, time.time())
 
 
 def _copy_statement() -> str:
     """SQL that copies the sample orders, as they are now, `count` times in all.
 
-    The samples' rows are kept in temporary tables: the orders themselves are about to move on.
+    The samples' rows are kept in temporary tables; their own events are not sent, so they stay as they are.
     """
     parts = []
     with connections["orders"].cursor() as cursor:
@@ -161,6 +157,7 @@ def _copy_statement() -> str:
                 f"SELECT {', '.join(fresh.get(column, 'sample.' + column) for column in columns)} "
                 f"FROM new JOIN sample_{table} sample ON sample.sample = 1 + new.id %% %(samples)s"
             )
+        cursor.execute("UPDATE orders_outbox SET published_at = clock_timestamp()")
     ids = "SELECT nextval(pg_get_serial_sequence('orders_order', 'id')) AS id FROM generate_series(1, %(count)s)"
     inserts = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(parts))
     return (

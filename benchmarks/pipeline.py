@@ -30,7 +30,7 @@ from benchmarks.load import Load, Orders
 from benchmarks.surroundings import Processes, Unfit, own_databases, own_queues, refuse_unfit_surroundings
 
 POLL = 0.2  # seconds between looks; what is measured is read from the database's clock
-STALLED = 30.0  # seconds without a saga done, after which something must be broken
+STALLED = 90.0  # seconds without a saga done, after which something must be broken
 MODERATE = 0.8  # of the throughput: above it latency would only measure how long the queue has become
 
 
@@ -118,7 +118,6 @@ class Pipeline:
 def measure(options: argparse.Namespace, progress: Progress, cleanup: ExitStack) -> list[Measurement]:
     """All measurements, limit after limit, each with processes of its own."""
     task = progress.add_task("making databases, products, stock and customers", total=None)
-    refuse_unfit_surroundings()
     cleanup.enter_context(own_queues())
     cleanup.enter_context(own_databases())
     load = Load()
@@ -181,10 +180,11 @@ def main(arguments: Sequence[str]) -> int:
         TimeElapsedColumn(),
     )
     try:
+        refuse_unfit_surroundings()
         with ExitStack() as cleanup, Progress(*columns, console=console) as progress:
             measurements = measure(options, progress, cleanup)
     except Unfit as unfit:
-        console.print(str(unfit), style="red", highlight=False)
+        console.print(str(unfit), style="red", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         console.print("Interrupted; its databases, queues and processes are gone.")

@@ -1,5 +1,6 @@
 """An order as its customer sees it, and how far its saga has come."""
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
@@ -98,6 +99,28 @@ class TimelineEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} → {self.status}"
+
+
+class IdempotencyKey(models.Model):
+    """A request that has placed an order, and what it was answered, for when the request comes again.
+
+    `user_id` is who sent it; `request_hash` tells another request with the same key.
+    """
+
+    pk = models.CompositePrimaryKey("user_id", "key")
+    user_id = models.BigIntegerField()
+    key = models.CharField(max_length=255)
+    request_hash = models.CharField(max_length=64)
+    order = models.OneToOneField(Order, on_delete=models.CASCADE, related_name="idempotency_key")
+    status = models.PositiveSmallIntegerField()
+    answer = models.TextField(help_text="The body, as JSON; text, so that its fields stay in their order.")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [BrinIndex(fields=["created_at"], name="orders_key_age")]
+
+    def __str__(self) -> str:
+        return f"{self.key} of user {self.user_id}"
 
 
 class Inbox(messaging.Inbox):

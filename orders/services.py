@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from orders.idempotency import Claim
 from orders.models import FINAL, FORWARD, Order, OrderLine, TimelineEntry
 from shop.api.problems import Problem
 from shop.contracts.catalog import CatalogService
@@ -95,12 +96,17 @@ def place_order(
     address: str = "",
     payment_gateway: str = settings.DEFAULT_PAYMENT_GATEWAY,
     payment_token: str = "tok_ok",  # noqa: S107 (a sandbox token, no secret)
+    claim: Claim | None = None,
 ) -> Order:
     """Take an order at today's catalogue prices; its saga begins when the relay finds the event.
 
-    Raises `UnknownProduct`, `InactiveProduct`, `InvalidOrder`, `UnknownGateway`, and `Unavailable` when the catalogue
-    is away, for without it there is no price.
+    With a claim, only once: the same request again returns the order it has placed, with its `idempotency_key`.
+
+    Raises `UnknownProduct`, `InactiveProduct`, `InvalidOrder`, `UnknownGateway`, for a claim `KeyReused`, `InFlight`,
+    and `Unavailable` when the catalogue is away, for without it there is no price.
     """
+    if claim and (placed := claim.order()):  # before the catalogue is asked, which may have changed, or be away
+        return placed
     if payment_gateway not in GATEWAYS:
         raise UnknownGateway(f"There is no payment gateway {payment_gateway!r}; there are {', '.join(GATEWAYS)}.")
     items = _priced(lines)
@@ -123,6 +129,8 @@ def place_order(
         address=seal(address) if address else "",
     )
     with transaction.atomic(using="orders", durable=True):
+        if claim and (placed := claim.take()):
+            return placed
         order.save()
         for item, _ in items:
             item.order_id = order.pk
@@ -130,6 +138,8 @@ def place_order(
         created = OrderCreated(order_id=order.pk, checkout=checkout, trace=current_trace())
         _record([created], [order])
         emit(created, service="orders")
+        if claim:
+            claim.keep(order)
         crash_point("order.written")
     crash_point("order.committed")
     return order

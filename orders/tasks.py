@@ -1,6 +1,9 @@
 """Orders' part in the saga: writing down how far each order has come, and resuming those that came to a halt."""
 
-from orders import services
+from django.conf import settings
+from django.utils import timezone
+
+from orders import idempotency, services
 from orders.models import Order
 from shop.contracts.events import (
     DeliveryCancellationRefused,
@@ -86,5 +89,5 @@ def cancel_overdue() -> int:
 
 @sweep
 def purge() -> int:
-    """Delete inbox and outbox rows past their retention."""
-    return purge_messages("orders")
+    """Delete inbox rows, outbox rows and idempotency keys past their retention."""
+    return purge_messages("orders") + idempotency.purge(timezone.now() - settings.RETENTION)

@@ -1,6 +1,7 @@
+import json
 import re
 import time
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import QuerySet
 from django.urls import reverse
@@ -12,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from orders import services
+from orders import idempotency, services
 from orders.filters import OrderFilter
 from orders.models import Order
 from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer
@@ -54,13 +55,22 @@ class OrdersView(ListAPIView):
         parameters=[
             OpenApiParameter(
                 "Prefer", str, OpenApiParameter.HEADER, description="`wait=N`: up to N ≤ 10 seconds for the payment."
-            )
+            ),
+            OpenApiParameter(
+                idempotency.HEADER,
+                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+                OpenApiParameter.HEADER,
+                description="Your name for this order, so that sending it again after a lost answer places no second "
+                "one: the same request gets the same answer, another one with this key 422, and 409 while the first "
+                "is still being worked on.",
+            ),
         ],
     )
     def post(self, request: Request) -> Response:
         """Place an order at today's prices. It is taken at once (202); `Location` shows how it goes on.
 
         With `Prefer: wait=N` the answer comes when the order is paid (201) or refused (409), or after N seconds (202).
+        A request repeated with its `Idempotency-Key` is answered as before; when that was a 202 it may wait again.
         """
         seconds = _preferred_wait(request)
         form = OrderInput(data=request.data)
@@ -69,14 +79,22 @@ class OrdersView(ListAPIView):
         user_id = wanted.pop("user_id", request.user.id)
         if user_id != request.user.id and not request.user.is_staff:
             raise InvalidInput(errors=[{"field": "userId", "value": user_id, "reason": "Order for yourself."}])
-        order = services.place_order(user_id=user_id, **wanted)
-        if seconds:
+        sender = cast(int, request.user.pk)
+        claim = idempotency.claim(request.headers, user_id=sender, wanted={**wanted, "user_id": user_id}, answer=_body)
+        order = services.place_order(user_id=user_id, claim=claim, **wanted)
+        kept = order.idempotency_key if claim else None
+        answer = kept.status if kept else status.HTTP_202_ACCEPTED
+        if seconds and answer == status.HTTP_202_ACCEPTED:
             order = _wait_for_payment(order, seconds)
             if order.status in REFUSED:
                 raise services.refusal(order)
-        answer = status.HTTP_201_CREATED if order.status in PAID else status.HTTP_202_ACCEPTED
+            if order.status in PAID:
+                answer = status.HTTP_201_CREATED
+                if kept:
+                    idempotency.replace_answer(kept, status=answer, answer=_body(order))
         location = request.build_absolute_uri(reverse("order", args=[order.pk]))
-        return Response(OrderSerializer(order).data, status=answer, headers={"Location": location})
+        body = json.loads(kept.answer) if kept else _body(order)
+        return Response(body, status=answer, headers={"Location": location})
 
 
 class OrderView(GenericAPIView):
@@ -106,6 +124,10 @@ class CancelView(APIView):
         """
         services.request_cancellation(_own(request, order_id).pk)
         return Response(OrderDetailSerializer(_own(request, order_id)).data, status=status.HTTP_202_ACCEPTED)
+
+
+def _body(order: Order) -> dict[str, Any]:
+    return dict(OrderSerializer(order).data)
 
 
 def _own(request: Request, order_id: int) -> Order:

@@ -144,7 +144,7 @@ BATCH_LIMIT = env.int("BATCH_LIMIT", 100)  # events in one message, at most
 CONFIRM_TIMEOUT = env.float("CONFIRM_TIMEOUT", 10.0)  # seconds to wait for the broker's confirm
 OUTAGE_PATIENCE = env.int("OUTAGE_PATIENCE", 600)  # seconds a step waits for an outage before it hands its message back
 OUTBOX_LEASE = env.float("OUTBOX_LEASE", 30.0)  # seconds until another relay may take a dead relay's rows
-RETENTION = timedelta(days=env.int("RETENTION_DAYS", 30))  # inbox, outbox and notification rows are purged after this
+RETENTION = timedelta(days=env.int("RETENTION_DAYS", 30))  # then inbox, outbox, notification rows and keys go
 
 # --- The saga's times, in seconds ------------------------------------------------------------------------------------
 STALLED_AFTER = env.float("STALLED_AFTER", 30.0)  # an order without progress for this long is emitted again

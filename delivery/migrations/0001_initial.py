@@ -62,7 +62,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "abstract": False,
-                "constraints": [models.UniqueConstraint(fields=("step", "event_id"), name="delivery_deadletter_once")],
+                "constraints": [models.UniqueConstraint(fields=("event_id", "step"), name="delivery_deadletter_once")],
             },
         ),
         migrations.CreateModel(
@@ -131,7 +131,7 @@ class Migration(migrations.Migration):
                 (
                     "pk",
                     models.CompositePrimaryKey(
-                        "step", "event_id", blank=True, editable=False, primary_key=True, serialize=False
+                        "event_id", "step", blank=True, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("step", models.CharField(max_length=64)),

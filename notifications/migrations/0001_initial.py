@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
             options={
                 "abstract": False,
                 "constraints": [
-                    models.UniqueConstraint(fields=("step", "event_id"), name="notifications_deadletter_once")
+                    models.UniqueConstraint(fields=("event_id", "step"), name="notifications_deadletter_once")
                 ],
             },
         ),
@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
                 (
                     "pk",
                     models.CompositePrimaryKey(
-                        "step", "event_id", blank=True, editable=False, primary_key=True, serialize=False
+                        "event_id", "step", blank=True, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("step", models.CharField(max_length=64)),

@@ -13,6 +13,8 @@ from typing import Any
 from django.apps import apps
 from django.db.models import QuerySet
 
+from shop.messaging.outbox import local_services
+
 
 @dataclass
 class Facts:
@@ -30,6 +32,7 @@ class Facts:
     payments: dict[int, dict[str, Any]]
     ledger: dict[int, list[dict[str, Any]]]
     deliveries: dict[int, dict[str, Any]]
+    mentioned: dict[str, set[int]]  # orders that other rows speak of, by what these are
 
     @property
     def settled(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -74,21 +77,36 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         payments=_by_order(within("payments.Payment")),
         ledger=defaultdict(list),
         deliveries=_by_order(within("delivery.Delivery")),
+        mentioned={what: _order_ids(within(model)) for what, model in _mentioning()},
     )
-    facts.orders = {row["id"]: row for row in within("orders.Order", "pk").values()}
     facts.reservations = _by_order(within("inventory.Reservation"))
     for order_id, price, quantity in within("orders.OrderLine").values_list("order_id", "unit_price", "quantity"):
         facts.line_totals[order_id] += price * quantity
     for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
         facts.histories[order_id].append(status)
     by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
-    for entry in _model("payments.GatewayLedger").objects.filter(key__in=by_key).values():
+    for entry in _model("payments.GatewayLedger").objects.filter(key__in=by_key, at__lte=before).values():
         facts.ledger[by_key[entry["key"]]].append(entry)
+    # Last, while the shop may be running: an order is there before anything of it, and one that has moved since the
+    # rest was read shows it by its `progress_at`.
+    facts.orders = {row["id"]: row for row in within("orders.Order", "pk").values()}
     return facts
+
+
+def _mentioning() -> Iterator[tuple[str, str]]:
+    """Tables with rows about orders of which no more is asked: what a row is, and its model."""
+    yield "notification", "notifications.Notification"
+    for service in local_services():
+        yield f"event handled by {service}", f"{service}.Inbox"
+        yield f"event emitted by {service}", f"{service}.Outbox"
 
 
 def _model(label: str) -> Any:
     return apps.get_model(label)
+
+
+def _order_ids(rows: QuerySet[Any]) -> set[int]:
+    return set(rows.order_by().values_list("order_id", flat=True).distinct())
 
 
 def _by_order(rows: QuerySet[Any]) -> dict[int, dict[str, Any]]:

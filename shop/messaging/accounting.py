@@ -5,6 +5,7 @@ shipment, a notification. So an order that has ended is closed only when nothing
 """
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -24,19 +25,23 @@ class Missing(NamedTuple):
     emitted_by: str  # the step, or "service.outbox"
 
 
-def missing(order_ids: Collection[int]) -> list[Missing]:
-    """What of these orders was emitted and not handled, as far as the services of this process know."""
+def missing(order_ids: Collection[int], *, before: datetime | None = None) -> list[Missing]:
+    """What of these orders was emitted, up to a time, and not handled, as far as the services of this process know."""
     emitted: dict[UUID, tuple[int, str, str]] = {}
     handled: set[tuple[str, UUID]] = set()
     for service in local_services():
-        for event_id, event_type, order_id in _rows(service, "Outbox", order_ids, "event_id", "event_type", "order_id"):
-            emitted[event_id] = (order_id, event_type, f"{service}.outbox")
-        for step, event_id, order_id, followers in _rows(
-            service, "Inbox", order_ids, "step", "event_id", "order_id", "emitted"
+        for at, event_id, event_type, order_id in _rows(
+            service, "Outbox", order_ids, "created_at", "event_id", "event_type", "order_id"
+        ):
+            if before is None or at <= before:
+                emitted[event_id] = (order_id, event_type, f"{service}.outbox")
+        for at, step, event_id, order_id, followers in _rows(
+            service, "Inbox", order_ids, "handled_at", "step", "event_id", "order_id", "emitted"
         ):
             handled.add((step, event_id))
-            for event in followers:
-                emitted[UUID(event["event_id"])] = (order_id, event["type"], step)
+            if before is None or at <= before:
+                for event in followers:
+                    emitted[UUID(event["event_id"])] = (order_id, event["type"], step)
     local = set(local_services())
     return [
         Missing(order_id, event_type, step, emitted_by)

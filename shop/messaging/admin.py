@@ -71,6 +71,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         try:
             for letter in letters:
                 deadletters.replay(letter)
+        except deadletters.NoSuchStep as error:
+            messages.error(request, str(error))
         except OUTAGES as outage:
             messages.error(request, f"The broker is away: {outage}")
         else:

@@ -1,6 +1,7 @@
 """System checks: the saga as written in `shop/saga.py` and as the steps are annotated must be the same."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
@@ -22,6 +23,7 @@ def check_saga(**_kwargs: Any) -> list[CheckMessage]:
         *_subscriptions(steps, local),
         *_compensations(),
         *_timers(local),
+        *_retention(),
     ]
 
 
@@ -67,6 +69,16 @@ def _timers(local: set[str]) -> Iterator[CheckMessage]:
         yield Error(f"{name} is not in TIMERS of shop/saga.py: it will never run.", id="saga.E007")
     for name in sorted(timers - sweeps):
         yield Error(f"TIMERS of shop/saga.py names {name}, and there is no such sweep.", id="saga.E008")
+
+
+def _retention() -> Iterator[CheckMessage]:
+    longest = timedelta(seconds=settings.ORDER_DEADLINE)
+    if longest * 10 > settings.RETENTION:
+        yield Error(
+            f"RETENTION_DAYS keeps messages for {settings.RETENTION}, and an order may be open for {longest} and more.",
+            hint="A stalled order is resumed by its messages: keep them for ten deadlines at the least.",
+            id="saga.E009",
+        )
 
 
 def _names(events: Any) -> str:

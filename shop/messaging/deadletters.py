@@ -7,66 +7,90 @@ from typing import Any
 from uuid import UUID
 
 from django.apps import apps
-from django.db import transaction
-from django.db.models import F
+from django.db import connections, transaction
+from django.db.models import F, Value
+from django.db.models.functions import Concat
 from django.utils import timezone
 
 from shop.contracts.events import Event
 from shop.messaging.publisher import send
-from shop.messaging.steps import Step
+from shop.messaging.steps import STEPS, Step
 
 logger = logging.getLogger(__name__)
 
 
+class NoSuchStep(LookupError):
+    """The message was for a step that does not exist, or exists no more."""
+
+
 def record(step: Step, raw: Any, error: Exception) -> None:
-    """Keep an event that could not be handled; once per step and event, with the number of attempts."""
-    dead_letter = apps.get_model(step.service, "DeadLetter")
+    """Keep an event that a step could not handle."""
+    keep(step.service, step.name, raw, f"{type(error).__name__}: {error}")
+
+
+def keep(service: str, step: str, raw: Any, error: str) -> None:
+    """Keep an event, as it arrived, that was not handled; once per step and event, with the number of attempts."""
+    dead_letter = apps.get_model(service, "DeadLetter")
     fields = raw if isinstance(raw, dict) else {}
-    event_id, order_id = _uuid(fields.get("event_id")), fields.get("order_id")
-    logger.error("Dead letter at %s: %s", step.name, error)
+    step, event_id, order_id = storable(step)[:64], id_of(raw), fields.get("order_id")
+    logger.error("Dead letter at %s: %s", step, error)
     values = {
-        "event_type": _storable(fields.get("type", ""))[:64],
+        "event_type": storable(fields.get("type", ""))[:64],
         "order_id": order_id if isinstance(order_id, int) and abs(order_id) < 2**63 else None,
         "payload": json.dumps(raw),
-        "error": _storable(f"{type(error).__name__}: {error}"),
+        "error": storable(error),
     }
-    with transaction.atomic(using=step.service, durable=True):
-        # What has no readable id is known by what it is.
-        identity = {"event_id": event_id} if event_id else {"event_id": None, "payload": values["payload"]}
-        row, created = dead_letter.objects.get_or_create(step=step.name, **identity, defaults=values)
-        if not created:
-            dead_letter.objects.filter(pk=row.pk).update(
-                **values, attempts=F("attempts") + 1, resolved_at=None, resolution="", updated_at=timezone.now()
-            )
+    # What has no readable id is known by what it is.
+    identity = {"step": step, "event_id": event_id} | ({} if event_id else {"payload": values["payload"]})
+    with transaction.atomic(using=service, durable=True):
+        again = dead_letter.objects.filter(**identity).update(
+            **values, attempts=F("attempts") + 1, resolved_at=None, resolution="", updated_at=timezone.now()
+        )
+        if not again:
+            dead_letter.objects.bulk_create([dead_letter(**identity | values)], ignore_conflicts=True)
 
 
 def resolve(step: Step, events: Sequence[Event]) -> None:
     """The step has handled these after all. Within the transaction of the effect."""
-    dead_letter = apps.get_model(step.service, "DeadLetter")
-    dead_letter.objects.filter(
-        step=step.name, event_id__in=[event.event_id for event in events], resolved_at=None
-    ).update(resolved_at=timezone.now(), resolution=dead_letter.Resolution.HANDLED)
+    with connections[step.service].cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {step.service}_deadletter SET resolved_at = clock_timestamp(), resolution = 'HANDLED' "  # noqa: S608
+            "WHERE event_id = ANY(%s::uuid[]) AND step = %s AND resolved_at IS NULL",
+            [[str(event.event_id) for event in events], step.name],
+        )
 
 
 def replay(row: Any) -> None:
-    """Send a dead letter to its step once more; the step's success resolves it. Raises when the broker is away."""
+    """Send a dead letter to its step once more; the step's success resolves it.
+
+    Raises `NoSuchStep`, and what the transport raises when the broker is away.
+    """
+    if row.step not in STEPS:
+        raise NoSuchStep(f"{row} cannot be replayed: there is no step {row.step!r}.")
     send(row.step, [json.loads(row.payload)], f"replay of {row}")
 
 
-def discard(row: Any) -> None:
-    """Give a dead letter up: somebody has looked and decided that the event needs no handling."""
-    type(row).objects.filter(pk=row.pk, resolved_at=None).update(
-        resolved_at=timezone.now(), resolution=row.Resolution.DISCARDED
+def discard(row: Any, reason: str = "") -> bool:
+    """Give a dead letter up: somebody has looked and decided that the event needs no handling.
+
+    The reason is kept under the error. Returns whether the letter was still open.
+    """
+    note = Value(storable(f"\nDiscarded: {reason}") if reason else "")
+    return bool(
+        type(row)
+        .objects.filter(pk=row.pk, resolved_at=None)
+        .update(resolved_at=timezone.now(), resolution=row.Resolution.DISCARDED, error=Concat("error", note))
     )
 
 
-def _storable(value: Any) -> str:
+def storable(value: Any) -> str:
     """A text that PostgreSQL takes, whatever a poisonous message had in it."""
     return str(value).replace("\0", "").encode(errors="backslashreplace").decode()
 
 
-def _uuid(value: Any) -> UUID | None:
+def id_of(raw: Any) -> UUID | None:
+    """The id of an event as it arrived, if that much of it can be read."""
     try:
-        return UUID(value)
-    except (ValueError, TypeError, AttributeError):
+        return UUID(raw["event_id"])
+    except (ValueError, TypeError, AttributeError, KeyError):
         return None

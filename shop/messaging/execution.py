@@ -25,7 +25,7 @@ import stamina
 from celery.exceptions import Reject
 from django.apps import apps
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 
 from shop.contracts.events import Event, decode, encode
 from shop.locks import holding
@@ -90,7 +90,8 @@ def _run_batch(step: Step, batch: Sequence[Event]) -> None:
             for event in batch:
                 _run_batch(step, [event])
         else:
-            logger.exception("%s cannot handle %s", step.name, batch[0])
+            # Its name and order only: an event's contents do not belong into a log.
+            logger.exception("%s cannot handle %s of order %s", step.name, type(batch[0]).__name__, batch[0].order_id)
             _wait_out(partial(deadletters.record, step, encode(batch[0]), error))
         return
     _wait_out(partial(publish, emitted))
@@ -134,7 +135,7 @@ def _transact(step: Step, batch: Sequence[Event], answer: tuple[Any, ...]) -> li
                 )
                 for event in fresh
             )
-            deadletters.resolve(step, fresh)
+        deadletters.resolve(step, batch)
         if handled:
             outbox.rearm_followers(step.service, list(handled))
         crash_point("step.written")
@@ -145,9 +146,13 @@ def _transact(step: Step, batch: Sequence[Event], answer: tuple[Any, ...]) -> li
 
 def _inbox(step: Step, batch: Sequence[Event]) -> dict[UUID, list[dict[str, Any]]]:
     """The events of the batch that are handled already: what each emitted, by its id."""
-    inbox = apps.get_model(step.service, "Inbox")
-    rows = inbox.objects.filter(step=step.name, event_id__in=[event.event_id for event in batch])
-    return dict(rows.values_list("event_id", "emitted"))
+    with connections[step.service].cursor() as cursor:  # for every message: through the ORM it takes four times as long
+        cursor.execute(
+            f"SELECT event_id, emitted FROM {step.service}_inbox "  # noqa: S608
+            "WHERE event_id = ANY(%s::uuid[]) AND step = %s",
+            [[str(event.event_id) for event in batch], step.name],
+        )
+        return {event_id: msgspec.json.decode(emitted) for event_id, emitted in cursor.fetchall()}
 
 
 def _by_cause(step: Step, fresh: Sequence[Event], outcome: Sequence[Event]) -> dict[UUID, list[Event]]:

@@ -16,7 +16,7 @@ class Inbox(models.Model):
     when the event comes again, what is stored here is emitted again.
     """
 
-    pk = models.CompositePrimaryKey("step", "event_id")
+    pk = models.CompositePrimaryKey("event_id", "step")
     step = models.CharField(max_length=64)
     event_id = models.UUIDField()
     event_type = models.CharField(max_length=64)
@@ -82,7 +82,7 @@ class DeadLetter(models.Model):
 
     class Meta:
         abstract = True
-        constraints = [models.UniqueConstraint(fields=["step", "event_id"], name="%(app_label)s_deadletter_once")]
+        constraints = [models.UniqueConstraint(fields=["event_id", "step"], name="%(app_label)s_deadletter_once")]
 
     def __str__(self) -> str:
         return f"{self.event_type or 'undecodable event'} at {self.step}"

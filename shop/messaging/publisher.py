@@ -18,6 +18,7 @@ from kombu import Connection, Producer
 
 from shop.contracts.events import Event, encode
 from shop.messaging.crashpoints import crash_point
+from shop.messaging.errors import Unavailable
 from shop.messaging.topology import QUEUES, declare
 from shop.saga import service_of, steps_hearing
 
@@ -64,6 +65,11 @@ def backlog() -> int:
     return _transport.backlog()
 
 
+def heard_here_only() -> bool:
+    """Whether what is sent stays in this process: the broker in memory has no other listeners."""
+    return _transport is broker and settings.BROKER_URL.startswith("memory:")
+
+
 class Broker:
     """The message broker, one connection per thread.
 
@@ -75,11 +81,11 @@ class Broker:
         self._local = threading.local()
 
     def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
-        try:
+        with self._producer() as producer:
             current_app.send_task(
                 step,
                 args=[payload],
-                producer=self._producer(),
+                producer=producer,
                 queue=service_of(step),
                 argsrepr=summary,  # what Flower shows; the events themselves stay out of it
                 mandatory=True,
@@ -89,16 +95,25 @@ class Broker:
                 ignore_result=True,
                 add_to_parent=False,
             )
-        except BaseException:
-            self.disconnect()
-            raise
 
     def backlog(self) -> int:
-        try:
-            channel = self._producer().channel
+        with self.channel() as channel:
             return max(channel.queue_declare(queue.name, passive=True).message_count for queue in QUEUES)
-        except BaseException:
+
+    @contextmanager
+    def channel(self) -> Iterator[Any]:
+        """This thread's channel. An error in the block ends its connection, which gives back what was taken from it."""
+        with self._producer() as producer:
+            yield producer.channel
+
+    @contextmanager
+    def _producer(self) -> Iterator[Producer]:
+        try:
+            yield self._connected()
+        except BaseException as error:
             self.disconnect()
+            if isinstance(error, OSError):  # what amqp says of a lost connection is often no more than that
+                raise Unavailable(f"The broker: {error}") from error
             raise
 
     def disconnect(self) -> None:
@@ -108,7 +123,7 @@ class Broker:
         if connection is not None:
             connection.collect()  # closes the socket without asking the broker, which may not answer
 
-    def _producer(self) -> Producer:
+    def _connected(self) -> Producer:
         if getattr(self._local, "pid", None) != os.getpid():  # a forked child must not share its parent's socket
             self._local.__dict__.clear()
             self._local.connection = connection = current_app.connection_for_write()

@@ -7,6 +7,7 @@ The claim asks for what is unpublished, never for "ids greater than the last": t
 
 import logging
 import threading
+import time
 
 import msgspec
 from django.apps import apps
@@ -14,9 +15,10 @@ from django.conf import settings
 from django.db import connections
 
 from shop.contracts.events import Event, decode
+from shop.messaging import deadqueue
 from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import OUTAGES, drop_broken_connections
-from shop.messaging.publisher import publish
+from shop.messaging.publisher import backlog, publish
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,11 @@ CLAIM = """
     RETURNING id, payload
 """
 PORTION = 1000  # rows in one claim
+DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and after a while without
+# A message stays as small as it was sent, so when consumers are behind, events had better wait here and be sent as one.
+# Never for long: the crowded queue may be another service's, whose worker is away.
+CROWDED, GATHERING_PAUSE = 20, 0.3  # messages in one queue, and seconds
 
 
 class Relay:
@@ -39,6 +45,7 @@ class Relay:
     def __init__(self, service: str) -> None:
         self.service = service
         self._stopping = threading.Event()
+        self._next_drain = 0.0
 
     def run(self) -> None:
         """Work until `stop()` is called. Outages of database and broker are waited out."""
@@ -49,11 +56,27 @@ class Relay:
                 while relayed := relay_once(self.service):
                     logger.debug("Relayed %d events of %s", relayed, self.service)
                     pause = BUSY_PAUSE / 2
+                    if relayed < settings.BATCH_LIMIT and backlog() > CROWDED:
+                        self._stopping.wait(GATHERING_PAUSE)
                 pause = min(pause * 2, IDLE_PAUSE)
+                self._see_to_dead_letters()
             except OUTAGES as outage:
                 logger.warning("The relay of %s waits: %s", self.service, outage)
                 pause = 1.0
         connections.close_all()
+
+    def _see_to_dead_letters(self) -> None:
+        """Every few seconds: whoever talks to the broker for a service anyway brings home what it has set aside."""
+        if time.monotonic() < self._next_drain:
+            return
+        self._next_drain = time.monotonic() + DRAIN_EVERY
+        try:
+            if taken := deadqueue.drain(self.service):
+                logger.warning("%d messages of %s.dead are kept as dead letters", taken, self.service)
+        except OUTAGES:
+            raise
+        except Exception:
+            logger.exception("What %s.dead holds cannot be kept; the relay goes on", self.service)
 
     def stop(self) -> None:
         """Finish the portion in hand and end."""

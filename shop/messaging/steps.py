@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=Event | None)
 
+STRATEGY = "shop.messaging.intake:strict"  # by name: only workers need Celery's worker
+
 # What a step returns: the events it emits, each for an order of its batch.
 Outcome = list[E]
 
@@ -81,7 +83,7 @@ def step(
 
         execute(registered, payload)
 
-    shared_task(name=name)(run)
+    shared_task(name=name, Strategy=STRATEGY)(run)
     return registered
 
 
@@ -99,7 +101,7 @@ def sweep(function: Callable[[], int]) -> Callable[[], int]:
 
         run_sweep(name, function)
 
-    shared_task(name=name)(run)
+    shared_task(name=name, Strategy=STRATEGY)(run)
     return function
 
 

@@ -9,7 +9,7 @@ from shop.messaging.steps import SWEEPS
 
 
 class Command(BaseCommand):
-    help = "Delete inbox, outbox and notification rows older than RETENTION_DAYS, in small portions."
+    help = "Delete messages and notifications older than RETENTION_DAYS, in small portions."
 
     def handle(self, **options: Any) -> None:
         for name, sweep in sorted(SWEEPS.items()):

@@ -1,0 +1,34 @@
+# One image for every process of the shop. docker-compose.yml says which command each of them runs.
+
+FROM python:3.11-slim AS build
+WORKDIR /build
+COPY requirements.txt .
+# Locked, hashed, wheels only: nothing is compiled, so there is no compiler here either. pip stays behind.
+RUN python -m venv --without-pip /venv \
+    && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
+        --require-hashes --no-deps --only-binary :all: -r requirements.txt
+
+FROM python:3.11-slim
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /srv/shop
+COPY --from=build /venv /venv
+COPY manage.py celeryconfig.py ./
+COPY shop shop
+COPY accounts accounts
+COPY catalog catalog
+COPY orders orders
+COPY inventory inventory
+COPY payments payments
+COPY delivery delivery
+COPY notifications notifications
+# The code belongs to root: a process can change nothing but var/.
+RUN python -m compileall -q . \
+    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin shop \
+    && install -d -o shop -g shop var
+USER shop
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/livez', timeout=3)"]
+CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8080", "--workers", "2", "shop.wsgi:application"]

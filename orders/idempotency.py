@@ -1,0 +1,115 @@
+"""`Idempotency-Key`: a request that comes again gets the first one's order, and its answer.
+
+The key is written in the order's own transaction, with the answer. So there is no moment at which an order exists and
+its key does not: who sends again after a crash gets the order that was placed. A request that placed no order leaves
+its key unused.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.db import connections
+from rest_framework.utils.encoders import JSONEncoder
+
+from orders.models import IdempotencyKey, Order
+from shop.api.problems import InvalidInput, Problem
+from shop.messaging.housekeeping import delete_portion
+from shop.sql import insert_rows
+
+HEADER = "Idempotency-Key"
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
+ACCEPTED = 202
+
+
+class KeyReused(Problem):
+    """This Idempotency-Key has already come with another order. Give each order a key of its own."""
+
+    code = "C009"
+    status_code = 422
+
+
+class InFlight(Problem):
+    """A request with this Idempotency-Key is being worked on. Ask again shortly."""
+
+    code = "C009"
+    wait = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A user's request that names itself with a key; `answer` makes the body that is kept for its repetitions."""
+
+    user_id: int
+    key: str
+    request_hash: str
+    answer: Callable[[Order], Any]
+
+    def order(self) -> Order | None:
+        """The order that this request has already placed, with its `idempotency_key`. Raises `KeyReused`."""
+        known = IdempotencyKey.objects.select_related("order").filter(user_id=self.user_id, key=self.key).first()
+        if known is None:
+            return None
+        if known.request_hash != self.request_hash:
+            raise KeyReused
+        return known.order
+
+    def take(self) -> Order | None:
+        """Hold the key until the transaction on orders ends; the order, if another one was just faster.
+
+        Raises `InFlight` while somebody else holds it, and `KeyReused`.
+        """
+        digest = hashlib.sha256(f"{HEADER}:{self.user_id}:{self.key}".encode()).digest()
+        with connections["orders"].cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [int.from_bytes(digest[:8], signed=True)])
+            if not cursor.fetchone()[0]:
+                raise InFlight
+        return self.order()  # a statement of its own: it has to see what was committed before the lock was free
+
+    def keep(self, order: Order) -> None:
+        """Write down, in the order's transaction, that this request was answered with 202 and this order."""
+        row = IdempotencyKey(
+            user_id=self.user_id,
+            key=self.key,
+            request_hash=self.request_hash,
+            order=order,
+            status=ACCEPTED,
+            answer=_text(self.answer(order)),
+        )
+        insert_rows([row])
+
+
+def claim(
+    headers: Mapping[str, str], *, user_id: int, wanted: Mapping[str, Any], answer: Callable[[Order], Any]
+) -> Claim | None:
+    """The claim of a request with an `Idempotency-Key`; None without one. Raises `InvalidInput` for one that is none.
+
+    `wanted` is the validated request, whichever way it was spelled, with whose order it is to be.
+    """
+    key = headers.get(HEADER)
+    if key is None:
+        return None
+    if not KEY.fullmatch(key):
+        reason = "1 to 255 printable ASCII characters."
+        raise InvalidInput(errors=[{"field": HEADER, "value": None, "reason": reason}])
+    canonical = msgspec.json.encode(wanted, order="deterministic")
+    return Claim(user_id=user_id, key=key, request_hash=hashlib.sha256(canonical).hexdigest(), answer=answer)
+
+
+def replace_answer(row: IdempotencyKey, *, status: int, answer: Any) -> None:
+    """From now on answer the request with this: what it waited for has happened."""
+    row.status, row.answer = status, _text(answer)
+    row.save(update_fields=["status", "answer"])
+
+
+def purge(before: datetime) -> int:
+    """Forget one portion of the keys from before; how many."""
+    return delete_portion("orders", IdempotencyKey._meta.db_table, "created_at < %s", [before])
+
+
+def _text(answer: Any) -> str:
+    return JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode(answer)
