@@ -13,6 +13,7 @@ from typing import Any
 from django.apps import apps
 from django.db.models import QuerySet
 
+from shop.contracts.payments import GATEWAYS
 from shop.messaging.outbox import local_services
 
 
@@ -85,7 +86,9 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
     for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
         facts.histories[order_id].append(status)
     by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
-    for entry in _model("payments.GatewayLedger").objects.filter(key__in=by_key, at__lte=before).values():
+    # Gateway and key, for that is what the table's index begins with.
+    entries = _model("payments.GatewayLedger").objects.filter(gateway__in=GATEWAYS, key__in=by_key, at__lte=before)
+    for entry in entries.values():
         facts.ledger[by_key[entry["key"]]].append(entry)
     # Last, while the shop may be running: an order is there before anything of it, and one that has moved since the
     # rest was read shows it by its `progress_at`.

@@ -4,6 +4,7 @@ steps       what a step is            execution    what runs around one
 outbox      emit, for what does not start from a message         relay        outbox to broker
 publisher   events to messages        topology     queues and timers
 deadletters events that failed        models       inbox, outbox and dead-letter tables
+deadqueue   what the broker set aside
 accounting  events that are missing   housekeeping old rows
 """
 

@@ -36,7 +36,7 @@ DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and after a while without
 # A message stays as small as it was sent, so when consumers are behind, events had better wait here and be sent as one.
 # Never for long: the crowded queue may be another service's, whose worker is away.
-CROWDED, GATHERING_PAUSE = 20, 0.3  # messages in one queue, and seconds
+CROWDED, GATHERING_PAUSE = 20, 0.5  # messages in one queue, and seconds
 
 
 class Relay:

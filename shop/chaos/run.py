@@ -1,0 +1,254 @@
+"""A whole run: servers, processes, load and faults, rest, verdict; and everything taken down again."""
+
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Any, Self
+
+import httpx
+from amqp.exceptions import AMQPError
+from django.core.management import call_command
+from django.db import InterfaceError, OperationalError, connections
+from django.utils.module_loading import import_string
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from shop.chaos.client import Client
+from shop.chaos.faults import FAULTS, Fired, World, fire
+from shop.chaos.plan import CUSTOMERS, KEPT_BACK, PRICE, Plan
+from shop.chaos.processes import Processes
+from shop.chaos.servers import HOST, CannotStart, Postgres, RabbitMQ, Redis, until
+from shop.chaos.verdict import Verdict, judge, unfinished
+from shop.messaging.topology import SERVICES_WITH_QUEUES
+
+THREADS = 8  # of the client
+CROWDED = 150  # messages in one queue from which on the shop is behind
+STARTED_WITHIN = 120.0  # seconds, for the shop's processes
+SAID_EVERY = 15.0  # seconds, where no progress bar can be shown
+
+
+@dataclass(frozen=True)
+class Ports:
+    postgres: int
+    redis: int
+    rabbitmq: int
+    dist: int
+    epmd: int
+    web: tuple[int, int]
+
+
+class Run:
+    """A context manager: inside it the servers and the shop run, and at its end neither does."""
+
+    def __init__(self, home: Path, ports: Ports, plan: Plan, *, console: Console, keep: bool) -> None:
+        self.home, self.ports, self.plan, self.console, self.keep = home, ports, plan, console, keep
+        self._exits = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        """Take everything down; a second Ctrl-C must not leave half of it."""
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._exits.close()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    # --- Up -----------------------------------------------------------------------------------------------------------
+    def _start(self) -> None:
+        ports = self.ports
+        self._exits.callback(self._remove)
+        postgres = Postgres(self.home / "postgres", ports.postgres)
+        rabbitmq = RabbitMQ(self.home / "rabbitmq", ports.rabbitmq, ports.dist, ports.epmd)
+        redis = Redis(self.home / "redis", ports.redis)
+        self._say(f"Servers of this run's own below {self.home}")
+        for server in (redis, postgres, rabbitmq):
+            self._exits.callback(server.stop)
+            try:
+                server.start()
+            except (TimeoutError, OSError, subprocess.SubprocessError) as error:
+                raise CannotStart(f"{type(server).__name__} does not start: {error}") from error
+            self._say(f"  {type(server).__name__} on port {server.port}")
+        self._exits.callback(connections.close_all)
+        call_command("migrate_all", verbosity=0, stdout=(self.home / "migrate.log").open("w"))
+        password = self._seed()
+        self.processes = Processes(self.home, list(ports.web))
+        self._exits.callback(self.processes.stop)
+        self.processes.start()
+        self.world = World(postgres, rabbitmq, redis, self.processes)
+        self.urls = [f"http://{HOST}:{port}" for port in ports.web]
+        self._say(f"  {len(self.processes.all)} processes: {', '.join(one.name for one in self.processes.all)}")
+        self.tokens = [self._sign_in(customer, password) for customer in range(CUSTOMERS)]
+        until(rabbitmq.all_consumed, "a worker for every queue", seconds=STARTED_WITHIN, pause=0.5)
+
+    def _seed(self) -> str:
+        """Products, stock and customers; the customers' password."""
+        password = token_urlsafe(12)
+        products = [
+            {"id": number, "name": f"Product {number}", "price": PRICE * number, "category": "ETC"}
+            for number in self.plan.stock
+        ]
+        users = [{"email": _address(number), "name": f"Customer {number}"} for number in range(CUSTOMERS)]
+        import_string("catalog.services.seed_products")(products)
+        import_string("inventory.services.seed_stock")(self.plan.stock)
+        import_string("accounts.services.seed_users")(users, password=password)
+        return password
+
+    def _sign_in(self, customer: int, password: str) -> str:
+        """A customer's token; the first of them waits until the shop answers."""
+        body = {"email": _address(customer), "password": password}
+        url, answers = self.urls[customer % len(self.urls)], []
+
+        def answered() -> bool:
+            try:
+                answer = httpx.post(f"{url}/api/v1/auth/token", json=body, trust_env=False, timeout=30)
+            except httpx.HTTPError:
+                return False
+            answers.append(answer.json().get("access"))
+            return bool(answers[-1])
+
+        until(answered, "an answer from the shop", seconds=STARTED_WITHIN)
+        return answers[-1]
+
+    def _remove(self) -> None:
+        if self.keep:
+            self._say(f"Logs and data stay in {self.home}")
+        else:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    # --- Under way ----------------------------------------------------------------------------------------------------
+    def play(self, *, least: int, patience: float, rate: float | None) -> Verdict:
+        """Place the orders, make faults meanwhile, wait for rest at most `patience` seconds, and judge.
+
+        There are at least `least` faults; after these, until only the orders are left that were kept back.
+        """
+        orders = self.plan.orders
+        lasting = sum(one.gap + FAULTS[one.kind].takes for one in self.plan.faults[:least]) or 1.0
+        kept_back = max(1, int(len(orders) * KEPT_BACK)) if least else 0
+        client = Client(self.urls, self.tokens, orders, rate or (len(orders) - kept_back) / lasting)
+        client.hold_back(kept_back)
+        self._exits.callback(client.stop)
+        fired: list[Fired] = []
+        with self._watching(client, fired):
+            client.start(THREADS)
+            for number, planned in enumerate(self.plan.faults, 1):
+                if number > least and client.placed >= len(orders) - kept_back:
+                    break
+                time.sleep(planned.gap)
+                one = fire(number, planned, self.world)
+                fired.append(one)
+                proof = f"[red]{one.failure}[/]" if one.failure else one.proof
+                self._say(f"{one.began - client.began:6.1f} s  [bold]{one.kind}[/]  {proof}")
+            calm_since = time.time()
+            client.release()
+            until(lambda: not client.busy, "the end of the load", seconds=3600)
+            self._await_rest(patience)
+        seconds = time.time() - calm_since
+        connections.close_all()  # those of before the faults are broken
+        verdict = judge(client, fired, seed=self.plan.seed, restarts=self.processes.restarts, seconds_to_rest=seconds)
+        self.keep = self.keep or not verdict.good
+        return verdict
+
+    def _await_rest(self, patience: float) -> None:
+        """Wait until nothing is open, in two looks; too long a wait is for the verdict to judge."""
+        give_up_at = time.monotonic() + patience
+        quiet = 0
+        while quiet < 2 and time.monotonic() < give_up_at:
+            quiet = quiet + 1 if _asked(unfinished) == {} else 0
+            time.sleep(0.5)
+        lease_ends = time.monotonic() + 5  # of a lock whose holder was killed
+        while quiet and time.monotonic() < lease_ends and any(self.world.redis.client.scan_iter("*lock*")):
+            time.sleep(0.1)
+
+    @contextmanager
+    def _watching(self, client: Client, fired: list[Fired]) -> Iterator[None]:
+        """Within the block the load is paced, and it is shown how far everything is."""
+        ended = threading.Event()
+        pace = threading.Thread(target=self._pace, args=(client, ended), daemon=True)
+        with Watch(self.console, client, fired, len(self.plan.orders)):
+            pace.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                pace.join()
+
+    def _pace(self, client: Client, ended: threading.Event) -> None:
+        """Let the load wait while the shop is behind: how fast this machine is, is not the question here."""
+        while not ended.wait(0.3):
+            try:
+                client.crowded = max(map(self.world.rabbitmq.waiting, SERVICES_WITH_QUEUES)) > CROWDED
+            except (AMQPError, OSError):
+                client.crowded = False  # the broker is away, and orders are taken all the same
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+
+class Watch:
+    """Shows how far the run is: bars on a terminal, else a line now and then."""
+
+    def __init__(self, console: Console, client: Client, fired: list[Fired], total: int) -> None:
+        self._console, self._client, self._fired, self._total = console, client, fired, total
+        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> None:
+        self._progress.start()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._progress.stop()
+
+    def _look(self) -> None:
+        total = self._total
+        placed = self._progress.add_task("orders placed", total=total)
+        closed = self._progress.add_task("orders ended, and closed", total=total)
+        faults = self._progress.add_task("faults", total=None)
+        said = time.monotonic()
+        while not self._ended.wait(1.0):
+            waiting = _asked(unfinished)
+            count = self._client.placed
+            self._progress.update(placed, completed=count)
+            self._progress.update(faults, completed=len(self._fired))
+            if waiting is not None:
+                self._progress.update(closed, completed=max(0, count - waiting.get("orders", 0)))
+            if not self._console.is_terminal and time.monotonic() - said > SAID_EVERY:
+                said = time.monotonic()
+                open_now = (
+                    "?" if waiting is None else ", ".join(f"{n} {what}" for what, n in waiting.items()) or "nothing"
+                )
+                self._console.print(f"          {count} of {total} orders placed; open: {open_now}", soft_wrap=True)
+        connections.close_all()
+
+
+def _asked(question: Callable[[], Any]) -> Any:
+    """The databases' answer; None while they are away."""
+    try:
+        return question()
+    except (OperationalError, InterfaceError):
+        connections.close_all()
+        return None
+
+
+def _address(customer: int) -> str:
+    return f"customer{customer}@example.com"

@@ -1,0 +1,162 @@
+"""`manage.py chaos`: is anything lost or done twice while everything fails?"""
+
+import json as jsonlib
+import os
+import signal
+import sys
+import tempfile
+from argparse import ArgumentParser
+from pathlib import Path
+from secrets import randbelow, token_urlsafe
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.table import Table
+
+from shop.chaos.faults import FAULTS
+from shop.chaos.plan import make_plan
+from shop.chaos.report import write_report
+from shop.chaos.run import Ports, Run
+from shop.chaos.servers import HOST, VHOST, CannotStart, free_ports
+from shop.chaos.verdict import Verdict
+from shop.embedded.server import NotStarted
+
+HOME = "CHAOS_HOME"  # set in the run itself: the directory of its servers
+SECONDS_SIGNED_IN = 36_000  # the client signs in once
+GAPS, FAST_GAPS = (2.0, 10.0), (0.5, 2.0)  # seconds between two faults
+ORDERS_PER_FAULT = 350  # by default, but every kind of fault comes at least once
+FAST = {"STALLED_AFTER": "3", "OUTBOX_LEASE": "5", "HANDOVER_AFTER": "0.2", "DELIVERED_AFTER": "0.2"}
+
+# What the run takes over from the environment it is started in; all other settings are the defaults.
+PASSED_ON = {"PATH", "HOME", "USER", "LANG", "TERM", "COLUMNS", "NO_COLOR", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH",
+             "LD_LIBRARY_PATH", "STALLED_AFTER", "ORDER_DEADLINE", "HANDOVER_AFTER", "DELIVERED_AFTER", "OUTBOX_LEASE",
+             "LOCK_WAIT", "LOCK_LEASE", "BATCH_LIMIT", "CONFIRM_TIMEOUT", "DJANGO_SETTINGS_MODULE"}  # fmt: skip
+
+
+class Command(BaseCommand):
+    help = (
+        "Start servers and processes of the run's own, place orders of all kinds while everything is killed, stopped, "
+        "restarted and wiped, wait for rest, and check that nothing was lost or done twice. The seed gives the plan of "
+        "orders and faults. Exit code 1 when something is wrong, 2 when a server cannot be started."
+    )
+    requires_system_checks = []  # they are for the processes that the run starts
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--orders", type=int, default=10_000, metavar="N", help="how many (default: %(default)s)")
+        parser.add_argument("--seed", type=int, metavar="N", help="of the plan (default: one by chance, shown)")
+        parser.add_argument(
+            "--faults", type=int, metavar="N", help="exactly so many (default: all kinds, for as long as it lasts)"
+        )
+        parser.add_argument("--kinds", metavar="A,B", help=f"only these faults, of: {', '.join(FAULTS)}")
+        parser.add_argument("--rate", type=float, help="orders per second (default: as the faults last)")
+        parser.add_argument("--fast", action="store_true", help="short timers and pauses, for a test")
+        parser.add_argument("--patience", type=float, default=900.0, help="seconds to wait for rest (%(default)s)")
+        parser.add_argument("--report", type=Path, metavar="FILE", help="draw the run as an HTML page")
+        parser.add_argument("--json", action="store_true", help="print the summary as JSON; progress to standard error")
+        parser.add_argument("--keep", action="store_true", help="keep logs and data; they are kept anyway if it fails")
+
+    def handle(self, *, seed: int | None, **options: Any) -> None:
+        if HOME not in os.environ:
+            _start_again(fast=options["fast"], seed=seed)
+        try:
+            sys.exit(self._run(int(os.environ["CHAOS_SEED"]), **options))
+        except (CannotStart, NotStarted) as error:
+            raise CommandError(str(error), returncode=2) from error
+        except KeyboardInterrupt as interrupt:
+            self.stderr.write(f"Stopped by {str(interrupt) or 'Ctrl-C'}; nothing of the run is left running.")
+            sys.exit(130)
+
+    def _run(self, seed: int, *, orders: int, faults: int | None, kinds: str | None, **options: Any) -> int:
+        chosen = kinds.split(",") if kinds else list(FAULTS)
+        if unknown := set(chosen) - set(FAULTS):
+            raise CommandError(f"No such fault: {', '.join(sorted(unknown))}. There are: {', '.join(FAULTS)}.")
+        least = max(len(chosen), orders // ORDERS_PER_FAULT) if faults is None else faults
+        most = 100 * least if faults is None else faults
+        gaps = FAST_GAPS if options["fast"] else GAPS
+        plan = make_plan(seed, orders=orders, faults=most, kinds=chosen, gaps=gaps)
+        console = Console(stderr=options["json"], highlight=False)
+        console.print(f"[bold]Chaos[/]: {orders} orders, {least} faults{'' if faults else ' or more'}, seed {seed}")
+        signal.signal(signal.SIGTERM, _interrupt)
+        home = Path(os.environ[HOME])
+        with Run(home, _ports(), plan, console=console, keep=options["keep"]) as run:
+            verdict = run.play(least=least, patience=options["patience"], rate=options["rate"])
+        if options["report"]:
+            write_report(options["report"], verdict)
+            console.print(f"Report: {options['report']}")
+        if options["json"]:
+            self.stdout.write(jsonlib.dumps(verdict.figures(), ensure_ascii=False))
+        else:
+            show(console, verdict)
+        return 0 if verdict.good else 1
+
+
+def show(console: Console, verdict: Verdict) -> None:
+    """The summary as tables."""
+    figures = verdict.figures()
+    recovery = Table("fault", "fired", "recovery, median", "longest", title="Faults")
+    for kind, row in figures["recovery"].items():
+        recovery.add_row(kind, f"{row['fired']}", f"{row['median']:.1f} s", f"{row['max']:.1f} s")
+    console.print(recovery)
+    console.print(
+        "Recovery: from the end of the fault until an order placed after it was paid and on its way (after beat's: "
+        "completed).",
+        style="dim",
+    )
+    table = Table("what", "", title=f"Chaos, seed {verdict.seed}")
+    for what, count in verdict.wrong.items():
+        table.add_row(what, f"[green]{count}[/]" if not count else f"[bold red]{count}[/]")
+    table.add_section()
+    for title, name in (
+        ("operations", "operations"), ("unknown because of", "unknownBecause"), ("ended as", "statuses"),
+        ("kinds of orders", "kinds"),
+    ):  # fmt: skip
+        table.add_row(title, ", ".join(f"{count} {what}" for what, count in figures[name].items()))
+    table.add_section()
+    table.add_row("orders per second", f"{figures['ordersPerSecond']} for {figures['seconds']} s")
+    for title, name in (("answer to POST /orders", "answer"), ("from order to its end", "orderToEnd")):
+        table.add_row(title, ", ".join(f"{which} {value:.2f} s" for which, value in figures[name].items()))
+    table.add_row("last fault until rest", f"{figures['secondsToRest']} s")
+    table.add_row("processes started again", f"{verdict.restarts}")
+    dead = ", ".join(f"{count} {step}" for step, count in verdict.dead_letters.items())
+    table.add_row("dead letters, resolved", dead or "0")
+    console.print(table)
+    for line in verdict.findings[:30]:
+        console.print(f"[red]{line}[/]", soft_wrap=True)
+    console.print("[green]Nothing lost, nothing done twice.[/]" if verdict.good else "[bold red]Chaos won.[/]")
+
+
+def _start_again(*, fast: bool, seed: int | None) -> None:
+    """Become this command in the environment of servers that it will start: settings are read only once."""
+    home = Path(tempfile.mkdtemp(prefix="shop-chaos-"))
+    home.chmod(0o711)  # PostgreSQL may run as another account
+    postgres, redis, rabbitmq, dist, epmd, *web = map(str, free_ports(7))
+    environment = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("LC_")}
+    environment = (FAST if fast else {}) | environment | {
+        HOME: str(home),
+        "CHAOS_SEED": str(randbelow(10**6) if seed is None else seed),
+        "CHAOS_PORTS": ",".join([postgres, redis, rabbitmq, dist, epmd, *web]),
+        "DATABASE_URL": f"postgres://postgres@{HOST}:{postgres}/",
+        "DATABASE_PREFIX": "chaos_",
+        "BROKER_URL": f"amqp://guest:guest@{HOST}:{rabbitmq}/{VHOST}",
+        "LOCKS_URL": f"redis://{HOST}:{redis}/1",
+        "CACHE_URL": f"redis://{HOST}:{redis}/2",
+        "SECRET_KEY": token_urlsafe(48),
+        "DEBUG": "0",
+        "ALLOWED_HOSTS": HOST,
+        "ACCESS_TOKEN_MINUTES": str(SECONDS_SIGNED_IN // 60),
+        "EMAIL_URL": "dummymail:",
+        "SHOP_VAR": str(home / "var"),
+    }  # fmt: skip
+    manage = settings.BASE_DIR / "manage.py"
+    os.execve(sys.executable, [sys.executable, str(manage), *sys.argv[1:]], environment)  # noqa: S606 (our own)  # nosec B606
+
+
+def _ports() -> Ports:
+    postgres, redis, rabbitmq, dist, epmd, *web = map(int, os.environ["CHAOS_PORTS"].split(","))
+    return Ports(postgres, redis, rabbitmq, dist, epmd, (web[0], web[1]))
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)

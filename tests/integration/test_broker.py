@@ -1,0 +1,183 @@
+"""The publisher and the relay against RabbitMQ: what it did not confirm is not taken for sent. No process runs here."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import amqp.exceptions
+import pytest
+from celery import current_app
+from django.apps import apps
+from django.db import connections, transaction
+
+from shop.contracts.events import Event, OrderCreated, PaymentFailed
+from shop.messaging import emit
+from shop.messaging.errors import OUTAGES
+from shop.messaging.publisher import broker, publish
+from shop.messaging.relay import relay_once
+from shop.saga import SAGA
+from tests.integration.shop import Queues, Shop, events_in
+from tests.proxy import Proxy
+
+RELAYS, ROWS = 4, 400
+
+
+@pytest.fixture(autouse=True)
+def _fresh_connection(shop: Shop) -> None:
+    """Everything is declared anew by whoever publishes first."""
+    broker.disconnect()
+
+
+def failures(*order_ids: int) -> list[Event]:
+    """Events that inventory and orders hear."""
+    return [PaymentFailed(order_id=order_id, reason="PAY002: declined") for order_id in order_ids]
+
+
+def write(*events: Event) -> None:
+    with transaction.atomic(using="payments"):
+        emit(*events, service="payments")
+
+
+def unpublished() -> int:
+    """Rows that any relay may take."""
+    return apps.get_model("payments.Outbox").objects.filter(published_at=None, leased_until=None).count()
+
+
+def test_what_is_published_is_in_the_queue_of_everybody_who_hears_it(queues: Queues):
+    events = failures(1, 2, 3)
+
+    publish(events)
+
+    for queue in ("inventory", "orders"):
+        (message,) = queues.take(queue)
+        assert [event["order_id"] for event in events_in([message])] == [1, 2, 3]
+        assert message.properties["delivery_mode"] == 2
+        assert message.headers["argsrepr"] == "3 × PaymentFailed (order 1, …)"
+    assert queues.waiting("payments") == 0
+
+
+def test_what_has_no_queue_is_not_lost(queues: Queues):
+    publish(failures(1))
+    queues.delete("orders")
+    write(*failures(2))
+
+    with pytest.raises(OUTAGES, match="NO_ROUTE"):
+        relay_once("payments")
+
+    assert unpublished() == 1
+    assert relay_once("payments") == 1  # which declares the queue again
+    assert [event["order_id"] for event in events_in(queues.take("orders"))] == [2]
+    assert unpublished() == 0
+
+
+def test_what_the_broker_refuses_is_not_lost(queues: Queues):
+    publish(failures(1))
+    write(*failures(2))
+    accepted: list[Event] = []
+
+    def fill() -> None:
+        for event in failures(*[1] * 50):  # the limit is a soft one: it takes a few to reach it
+            publish([event])
+            accepted.append(event)
+
+    with queues.full("orders", 1):
+        with pytest.raises(OUTAGES) as refusal:
+            fill()
+        assert isinstance(refusal.value.__cause__, amqp.exceptions.MessageNacked)
+        with pytest.raises(OUTAGES):
+            relay_once("payments")
+        assert len(queues.take("orders")) == len(accepted)
+
+    assert unpublished() == 1
+    assert relay_once("payments") == 1
+    assert [event["order_id"] for event in events_in(queues.take("orders"))] == [2]
+
+
+def test_a_broker_that_falls_silent_is_not_waited_for(
+    queues: Queues, proxy: Proxy, broker_behind_proxy: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    settings.CONFIRM_TIMEOUT = 0.5
+    monkeypatch.setattr(current_app.conf, "broker_write_url", broker_behind_proxy)
+    publish(failures(1))
+    write(*failures(2))
+    proxy.fall_silent()
+    try:
+        with pytest.raises(OUTAGES, match="timed out"):
+            relay_once("payments")
+        assert unpublished() == 1
+    finally:
+        proxy.speak_again()
+
+    assert relay_once("payments") == 1
+    assert {event["order_id"] for event in events_in(queues.take("orders"))} == {1, 2}
+    broker.disconnect()
+
+
+def test_a_connection_that_is_cut_is_replaced(
+    queues: Queues, proxy: Proxy, broker_behind_proxy: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(current_app.conf, "broker_write_url", broker_behind_proxy)
+    publish(failures(1))
+    assert proxy.cut() == 1
+
+    with pytest.raises(OUTAGES):
+        publish(failures(2))
+    publish(failures(2))
+
+    assert {event["order_id"] for event in events_in(queues.take("orders"))} == {1, 2}
+    broker.disconnect()
+
+
+def test_several_relays_publish_every_row_once(shop: Shop, queues: Queues, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shop.messaging.relay.PORTION", 10)
+    events = failures(*range(1, ROWS + 1))
+    write(*events)
+    start = Barrier(RELAYS)
+
+    def relay() -> int:
+        start.wait()
+        relayed = 0
+        while portion := relay_once("payments"):
+            relayed += portion
+        return relayed
+
+    shares = in_threads(RELAYS, relay)
+
+    assert sum(shares) == ROWS
+    assert all(shares), shares
+    expected = Counter(str(event.event_id) for event in events)
+    for step in SAGA[PaymentFailed]:
+        found = Counter(event["event_id"] for event in events_in(queues.take(step.partition(".")[0])))
+        assert found == expected
+
+
+def in_threads(count: int, work: Callable[[], int]) -> list[int]:
+    """What `work` returns in each of so many threads, which leave no connection behind."""
+
+    def run(_: int) -> int:
+        try:
+            return work()
+        finally:
+            broker.disconnect()
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(run, range(count)))
+
+
+def test_a_relay_killed_before_it_could_say_what_it_published(shop: Shop, queues: Queues):
+    order_id = shop.place()
+
+    relay = shop.processes.relay("doomed relay", CRASH_POINTS="1", CRASH_AT="relay.published")
+
+    assert relay.ends() == 66
+    assert "CRASH_AT relay.published" in relay.log
+    assert [event["order_id"] for event in events_in(queues.take("inventory"))] == [order_id]
+    outbox = apps.get_model("orders.Outbox").objects
+    assert outbox.filter(published_at=None, leased_until__isnull=False).count() == 1
+    outbox.update(leased_until=None)  # its lease has ended
+    assert relay_once("orders") == 1  # published once more: whoever hears it knows what he has handled
+    assert [event["type"] for event in events_in(queues.take("inventory"))] == [OrderCreated.__name__]
+    assert outbox.filter(published_at=None).count() == 0

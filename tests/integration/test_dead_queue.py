@@ -1,0 +1,105 @@
+"""What RabbitMQ sets aside is brought home as dead letters, and replayed through it."""
+
+import json
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.core.management import call_command
+from django.db import OperationalError
+
+from inventory.models import DeadLetter, Reservation
+from orders.models import DeadLetter as OrdersDeadLetter
+from shop.contracts.events import OrderCreated, encode
+from shop.messaging import deadletters, deadqueue
+from shop.messaging.publisher import broker, send
+from tests.integration.shop import Queues, Shop
+from tests.processes import eventually
+
+STEP = "inventory.reserve_stock"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_connection(shop: Shop) -> None:
+    """Everything is declared anew by whoever publishes first."""
+    broker.disconnect()
+    broker.backlog()
+
+
+def reject(queues: Queues, queue: str) -> None:
+    """What a worker does with a message that it cannot work on."""
+    with queues._connection.channel() as channel:
+        message = channel.basic_get(queue)
+        channel.basic_reject(message.delivery_tag, requeue=False)
+    eventually(lambda: queues.waiting(f"{queue}.dead") == 1)
+
+
+def sent_and_rejected(shop: Shop, queues: Queues, *order_ids: int) -> list[OrderCreated]:
+    events = [OrderCreated(order_id=order_id, checkout=shop.checkout()) for order_id in order_ids]
+    send(STEP, [encode(event) for event in events], "by a test")
+    reject(queues, "inventory")
+    return events
+
+
+def test_what_was_set_aside_is_kept_event_by_event(shop: Shop, queues: Queues):
+    events = sent_and_rejected(shop, queues, 1, 2)
+
+    assert deadqueue.drain("inventory") == 1
+
+    letters = DeadLetter.objects.order_by("pk")
+    assert [(letter.order_id, letter.event_id, letter.step) for letter in letters] == [
+        (event.order_id, event.event_id, STEP) for event in events
+    ]
+    assert {letter.error for letter in letters} == {"DeadLettered: rejected at queue inventory, 1×"}
+    assert (queues.waiting("inventory.dead"), deadqueue.drain("inventory")) == (0, 0)
+
+
+def test_what_cannot_be_kept_stays_in_the_queue(shop: Shop, queues: Queues, monkeypatch: pytest.MonkeyPatch):
+    sent_and_rejected(shop, queues, 1)
+
+    def fail(*_: Any) -> None:
+        raise OperationalError("the database system is shutting down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deadletters, "keep", fail)
+        with pytest.raises(OperationalError):
+            deadqueue.drain("inventory")
+    assert DeadLetter.objects.count() == 0
+    eventually(lambda: queues.waiting("inventory.dead") == 1)
+
+    assert deadqueue.drain("inventory") == 1
+    assert DeadLetter.objects.get().attempts == 1
+
+
+def test_a_long_queue_is_drained_in_portions(shop: Shop, queues: Queues, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(deadqueue, "PORTION", 2)
+    for number in range(3):
+        queues.put("inventory.dead", f"not JSON {number}", headers={}, content_type="text/plain")
+
+    assert [deadqueue.drain("inventory") for _ in range(3)] == [2, 1, 0]
+    payloads = DeadLetter.objects.order_by("pk").values_list("payload", flat=True)
+    assert [json.loads(payload) for payload in payloads] == ["not JSON 0", "not JSON 1", "not JSON 2"]
+
+
+def test_a_tick_that_has_expired_leaves_nothing_behind(shop: Shop, queues: Queues):
+    current_app.send_task("orders.look_after", queue="orders", expires=0.001, retry=False, ignore_result=True)
+    eventually(lambda: queues.waiting("orders.dead") == 1)
+
+    assert deadqueue.drain("orders") == 1
+    assert OrdersDeadLetter.objects.count() == 0
+
+
+def test_a_replay_goes_through_the_broker_and_is_resolved_by_success(shop: Shop, queues: Queues):
+    order_id, checkout = shop.write_order()
+    send(STEP, [encode(OrderCreated(order_id=order_id, checkout=checkout))], "by a test")
+    reject(queues, "inventory")
+    deadqueue.drain("inventory")
+    letter = DeadLetter.objects.get()
+    worker = shop.processes.worker("inventory", queues=("inventory",))
+
+    call_command("deadletters", "replay", "inventory", str(letter.pk))
+
+    eventually(lambda: DeadLetter.objects.get().resolution == "HANDLED")
+    assert Reservation.objects.get().status == "RESERVED"
+    eventually(lambda: queues.waiting("payments") == 1)
+    shop.processes.stop(worker)

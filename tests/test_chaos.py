@@ -1,0 +1,109 @@
+"""A short run of `manage.py chaos`, on servers of its own; and that its plan comes from the seed alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from django.conf import settings
+
+from shop.chaos.faults import FAULTS
+from shop.chaos.plan import HOT_PRODUCT, KINDS, make_plan
+
+# One of every part that can fail; a whole run has all kinds.
+SHORT = ("worker child killed", "queue purged", "database restarted", "web killed", "Redis stopped")
+COMMAND = [sys.executable, str(settings.BASE_DIR / "manage.py"), "chaos"]
+
+
+def plan(seed, **changes):
+    wanted = {"orders": 400, "faults": 40, "kinds": list(FAULTS), "gaps": (2.0, 10.0)} | changes
+    return make_plan(seed, **wanted)
+
+
+def test_the_seed_is_the_plan():
+    assert plan(7) == plan(7)
+    assert plan(7) != plan(8)
+    assert {one.kind for one in plan(7).orders} == set(KINDS)
+
+
+def test_every_kind_of_fault_comes_before_one_comes_again():
+    kinds = [one.kind for one in plan(7).faults]
+    assert set(kinds[: len(FAULTS)]) == set(kinds[len(FAULTS) : 2 * len(FAULTS)]) == set(FAULTS)
+    assert all(2 <= one.gap <= 10 for one in plan(7).faults)
+
+
+def test_the_hot_product_sells_out_and_the_others_do_not():
+    made = plan(7)
+    wanted = dict.fromkeys(made.stock, 0)
+    for order in made.orders:
+        for line in order.body["items"]:
+            wanted[line["productId"]] += line["quantity"]
+    assert [product for product, pieces in wanted.items() if pieces > made.stock[product]] == [HOT_PRODUCT]
+
+
+@pytest.mark.chaos
+@pytest.mark.integration
+def test_nothing_is_lost_or_done_twice(tmp_path):
+    report = tmp_path / "report.html"
+    options = ["--orders=150", "--seed=11", "--fast", f"--kinds={','.join(SHORT)}", "--json", f"--report={report}"]
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, cwd=settings.BASE_DIR, timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    figures = json.loads(done.stdout)
+    assert {fault["kind"] for fault in figures["faults"] if fault["proof"] and not fault["failure"]} == set(SHORT)
+    assert all(fault["recovered_after"] is not None for fault in figures["faults"])
+    assert figures["wrong"]
+    assert not any(figures["wrong"].values())
+    assert sum(figures["kinds"].values()) == 150
+    assert set(figures["statuses"]) == {"COMPLETED", "CANCELLED"}
+    assert figures["restarts"] >= 2
+    page = report.read_text()
+    assert page.count("<svg") == 3
+    assert page.count('class="fault"') == 3 * len(figures["faults"])
+    assert "http://" not in page.split("<table")[0]
+    assert "https://" not in page
+
+
+@pytest.mark.chaos
+@pytest.mark.integration
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    environment = os.environ | {"TMPDIR": str(_reachable(tmp_path))}
+    process = subprocess.Popen(
+        [*COMMAND, "--orders=50", "--seed=1"], cwd=settings.BASE_DIR, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    started: set[int] = set()
+    for line in process.stdout:
+        started |= {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+        if "RabbitMQ on port" in line:
+            break
+    assert started
+    process.send_signal(signal.SIGINT)
+    process.stdout.close()
+    assert process.wait(120) == 130
+    give_up_at = time.monotonic() + 10
+    while any(map(psutil.pid_exists, started)) and time.monotonic() < give_up_at:
+        os.sched_yield()
+    assert not [pid for pid in started if psutil.pid_exists(pid)]
+    assert not list(tmp_path.glob("shop-chaos-*"))
+
+
+def test_a_missing_server_is_told(tmp_path):
+    environment = os.environ | {"PATH": str(tmp_path)}
+    done = subprocess.run([*COMMAND, "--orders=1"], capture_output=True, text=True, env=environment, cwd=Path("/"))
+    assert done.returncode == 2
+    assert "redis-server is not installed" in done.stderr
+    assert "make services" in done.stderr
+
+
+def _reachable(path: Path) -> Path:
+    """PostgreSQL may run as another account, which must get to its data."""
+    for part in (path, *path.parents):
+        if part == Path(tempfile.gettempdir()):
+            break
+        part.chmod(part.stat().st_mode | 0o011)
+    return path
