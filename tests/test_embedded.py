@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
 import pytest
+
+from tests.processes import eventually
 
 ROOT = Path(__file__).parent.parent
 KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")  # nothing that names a server
@@ -123,10 +124,7 @@ def test_killed_outright_it_takes_postgresql_along_and_starts_again(var: Path, p
     up.kill()
     up.communicate(timeout=PATIENCE)
 
-    give_up_at = time.monotonic() + PATIENCE
-    while processes(var):
-        assert time.monotonic() < give_up_at, processes(var)
-        time.sleep(0.05)
+    eventually(lambda: not processes(var))
 
     again = start("up", var=var, port=port)
     serving(again)

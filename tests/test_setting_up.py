@@ -42,7 +42,7 @@ print(json.dumps({
 def fresh(django_db_blocker):
     """The environment of a server that has none of our databases; they are dropped at the end."""
     if settings.EMBEDDED:
-        pytest.skip("the embedded server's data belongs to whoever runs the tests")
+        pytest.fail("This needs a PostgreSQL server, and `make test` provides one: DATABASE_URL is not set.")
     prefix = f"fresh_{uuid4().hex[:8]}_"
     own = {f"{service.upper()}_DATABASE_URL": "" for service in SERVICES}
     yield os.environ | own | {"DATABASE_PREFIX": prefix, "DEBUG": "1", "DJANGO_SETTINGS_MODULE": "shop.settings"}
