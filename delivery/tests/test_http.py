@@ -21,6 +21,11 @@ WEBHOOK = f"{URL}/carrier-events"
 User = get_user_model()
 
 
+@pytest.fixture(autouse=True)
+def _carriers_have_a_secret(settings):
+    settings.CARRIER_WEBHOOK_SECRET = "shared with the carriers"
+
+
 @pytest.fixture
 def deliveries():
     """Orders 1 and 2 of user 7, order 3 of user 8, and a tombstone for order 4."""
