@@ -158,7 +158,7 @@ class Runtime:
         os.pwrite(self._lock, f"process {os.getpid()}, port {settings.PORT}\n".encode(), 0)
 
     def _keep_quiet(self) -> None:
-        """Logs and mails go to files in var/, errors to the terminal as well."""
+        """Logs go to a file in var/, errors to the terminal as well."""
         log = logging.handlers.RotatingFileHandler(LOG, maxBytes=5_000_000, backupCount=1)
         log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"))
         errors = logging.StreamHandler()
@@ -175,8 +175,6 @@ class Runtime:
                 logger.handlers, logger.propagate = [], True
         set_on_retry_hooks([LoggingOnRetryHook])
         settings.LOGGING_CONFIG = None  # or the worker would configure it all again
-        if settings.EMAIL_BACKEND == "django.core.mail.backends.console.EmailBackend":
-            settings.EMAIL_BACKEND = "shop.embedded.mail.EmailBackend"
 
     # --- Down ---------------------------------------------------------------------------------------------------------
     def _interrupt(self, number: int, frame: Any) -> None:
