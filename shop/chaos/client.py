@@ -17,7 +17,6 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import httpx
-from django.apps import apps
 
 from shop.chaos.plan import PlannedOrder
 
@@ -48,17 +47,11 @@ class Operation:
     said: str = ""  # the last status or error
 
 
-def takes_idempotency_keys() -> bool:
-    """Whether the shop knows an order it was sent before by its `Idempotency-Key`."""
-    return "idempotencykey" in apps.get_app_config("orders").models
-
-
 class Client:
     """Places the planned orders from several threads at a steady rate, and cancels some of them later."""
 
     def __init__(self, urls: Sequence[str], tokens: Sequence[str], orders: Sequence[PlannedOrder], rate: float) -> None:
         self._urls, self._tokens, self._orders, self._rate = urls, tokens, orders, rate
-        self._safe_to_retry = takes_idempotency_keys()
         self._mutex = threading.Lock()
         self._next = 0
         self._allowed = len(orders)
@@ -99,7 +92,7 @@ class Client:
         with self._http() as http:
             while (planned := self._take()) is not None:
                 operation = Operation("place", planned, time.time())
-                self._do(http, operation, "/orders", planned.body, safe_to_retry=self._safe_to_retry)
+                self._do(http, operation, "/orders", planned.body, safe_to_retry=True)
                 if operation.order_id is not None and planned.cancel_after is not None:
                     with self._mutex:
                         due = time.time() + planned.cancel_after
