@@ -17,7 +17,7 @@ broker_channel_error_retry = True
 broker_transport_options = (
     {"polling_interval": 0.01}
     if broker_url.startswith("memory:")
-    else {"confirm_publish": True, "connect_timeout": 4, "read_timeout": 15, "write_timeout": 15}
+    else {"connect_timeout": 4, "read_timeout": 15, "write_timeout": 15}
 )
 
 # Queues: declared by name, one per service; a task's queue is its service, the part of its name before the dot.
@@ -50,7 +50,7 @@ task_time_limit = settings.OUTAGE_PATIENCE + 180
 CELERY_DB_REUSE_MAX = 10_000
 
 # Watching
-worker_send_task_events = True
+worker_send_task_events = False  # until Flower asks for them
 task_send_sent_event = False
 worker_hijack_root_logger = False
 

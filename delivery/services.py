@@ -26,6 +26,7 @@ from shop.contracts.events import (
     PaymentCompleted,
 )
 from shop.messaging import emit
+from shop.messaging.crashpoints import crash_point
 from shop.messaging.housekeeping import delete_portion
 from shop.seal import unseal
 from shop.sql import insert_if_absent, update_rows
@@ -64,7 +65,7 @@ def start(paid: Sequence[PaymentCompleted]) -> list[DeliveryStarted]:
     Orders cancelled before they came here are passed over. Raises ValueError for an address that cannot be unsealed.
     """
     due_at = timezone.now() + timedelta(seconds=settings.HANDOVER_AFTER)
-    fresh = insert_if_absent([_parcel(event, due_at) for event in paid], key="order_id")
+    fresh = insert_if_absent(Delivery, [_parcel(event, due_at) for event in paid], key="order_id")
     return [
         DeliveryStarted(
             order_id=event.order_id, user_id=event.checkout.user_id, tracking_number=_tracking_number(event)
@@ -74,19 +75,19 @@ def start(paid: Sequence[PaymentCompleted]) -> list[DeliveryStarted]:
     ]
 
 
-def _parcel(event: PaymentCompleted, due_at: datetime) -> Delivery:
+def _parcel(event: PaymentCompleted, due_at: datetime) -> dict[str, Any]:
     carrier, _ = _carrier(event)
-    return Delivery(
-        order_id=event.order_id,
-        user_id=event.checkout.user_id,
-        tracking_number=_tracking_number(event),
-        carrier=carrier,
-        address=unseal(event.checkout.address) if event.checkout.address else "",
-        status=Status.PREPARING,
-        due_at=due_at,
-        caused_by=event.event_id,
-        trace=event.trace,
-    )
+    return {
+        "order_id": event.order_id,
+        "user_id": event.checkout.user_id,
+        "tracking_number": _tracking_number(event),
+        "carrier": carrier,
+        "address": unseal(event.checkout.address) if event.checkout.address else "",
+        "status": Status.PREPARING,
+        "due_at": due_at,
+        "caused_by": event.event_id,
+        "trace": event.trace,
+    }
 
 
 def _carrier(event: PaymentCompleted) -> tuple[str, str]:
@@ -105,7 +106,8 @@ def cancel(requests: Sequence[OrderCancellationRequested]) -> list[DeliveryCance
     its end was told already.
     """
     tombstones = insert_if_absent(
-        [Delivery(order_id=one.order_id, status=Status.CANCELLED, reason=one.reason[:200]) for one in requests],
+        Delivery,
+        [{"order_id": one.order_id, "status": Status.CANCELLED, "reason": one.reason[:200]} for one in requests],
         key="order_id",
     )
     rows = Delivery.objects.filter(order_id__in=[one.order_id for one in requests])
@@ -141,6 +143,8 @@ def advance_due() -> int:
         ]
         if events:
             emit(*events, service="delivery")
+        crash_point("advance.written")
+    crash_point("advance.committed")
     return sum(map(len, moves.values()))
 
 
@@ -162,12 +166,14 @@ def take_carrier_event(*, event_id: str, tracking_number: str, status: str, reas
         delivery = Delivery.objects.filter(tracking_number=tracking_number).select_for_update().first()
         if delivery is None:
             raise UnknownDelivery(f"There is no delivery {tracking_number}.")
-        taken_in = CarrierEvent(event_id=event_id, tracking_number=tracking_number, status=status, reason=reason)
-        if insert_if_absent([taken_in], key="event_id") and delivery.status in MOVES[Status(status)]:
+        taken_in = {"event_id": event_id, "tracking_number": tracking_number, "status": status, "reason": reason}
+        if insert_if_absent(CarrierEvent, [taken_in], key="event_id") and delivery.status in MOVES[Status(status)]:
             if status == Status.FAILED:
                 reason = reason or "failed with the carrier"
             if events := _move([delivery], to=status, reason=reason, now=timezone.now()):
                 emit(*events, service="delivery")
+        crash_point("carrier_event.written")
+    crash_point("carrier_event.committed")
 
 
 def _move(

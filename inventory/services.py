@@ -5,18 +5,21 @@ stock items by product. `reserve`, `release` and `ship` take a whole batch, in a
 must run inside a transaction on `inventory`; the others open their own.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
+import msgspec
 from django.db import transaction
-from django.utils import timezone
 
 from inventory.models import Reservation, ReservationLine, StockItem, StockMovement
 from shop.api.problems import Problem
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from shop.locks import distributed_lock
+from shop.messaging.crashpoints import crash_point
 from shop.rpc import connect
-from shop.sql import insert_if_absent, insert_rows, update_rows
+from shop.sql import Row, insert_if_absent, insert_rows, query
 
 Status = Reservation.Status
 Kind = StockMovement.Kind
@@ -46,37 +49,31 @@ def reserve(orders: Mapping[int, Sequence[Line]]) -> dict[int, str]:
     before, or released before it came, is not in the answer.
     """
     fresh = insert_if_absent(
-        [Reservation(order_id=order_id, status=Status.RESERVED) for order_id in orders], key="order_id"
+        Reservation, [{"order_id": order_id, "status": Status.RESERVED} for order_id in orders], key="order_id"
     )
-    stock = _lock_stock(line.product_id for order_id in fresh for line in orders[order_id])
+    free = _lock_free_stock({line.product_id for order_id in fresh for line in orders[order_id]})
     decisions: dict[int, str] = {}
-    lines: list[ReservationLine] = []
+    lines: list[Row] = []
     for order_id, wanted in orders.items():
         if order_id not in fresh:
             continue
-        decisions[order_id] = reason = _refusal(stock, wanted)
+        decisions[order_id] = reason = _refusal(free, wanted)
         if not reason:
             for line in wanted:
-                stock[line.product_id].reserved += line.quantity
-                lines.append(
-                    ReservationLine(reservation_id=fresh[order_id], product_id=line.product_id, quantity=line.quantity)
-                )
-    refused = [
-        Reservation(pk=fresh[order_id], status=Status.REFUSED, reason=reason)
-        for order_id, reason in decisions.items()
-        if reason
-    ]
-    insert_rows(lines)
-    _save(refused, stock.values() if lines else ())
+                free[line.product_id] -= line.quantity
+            lines += [{"reservation_id": fresh[order_id], **msgspec.structs.asdict(line)} for line in wanted]
+    insert_rows(ReservationLine, lines)
+    _change_stock((line["product_id"], 0, line["quantity"]) for line in lines)
+    _set_status([(order_id, Status.REFUSED, reason) for order_id, reason in decisions.items() if reason])
     return decisions
 
 
-def _refusal(stock: Mapping[int, StockItem], wanted: Sequence[Line]) -> str:
+def _refusal(free: Mapping[int, int], wanted: Sequence[Line]) -> str:
     """Why these lines cannot be reserved; empty if they can."""
     for line in wanted:
-        if line.product_id not in stock:
+        if line.product_id not in free:
             return f"I002: no stock of product {line.product_id}"
-        if stock[line.product_id].available < line.quantity:
+        if free[line.product_id] < line.quantity:
             return f"I002: insufficient stock of product {line.product_id}"
     return ""
 
@@ -88,39 +85,28 @@ def release(orders: Mapping[int, str]) -> set[int]:
     RELEASED row without lines: the reservation that comes late finds it and does nothing.
     """
     tombstones = insert_if_absent(
-        [Reservation(order_id=order_id, status=Status.RELEASED, reason=reason) for order_id, reason in orders.items()],
+        Reservation,
+        [{"order_id": one, "status": Status.RELEASED, "reason": reason} for one, reason in orders.items()],
         key="order_id",
     )
-    held = _lock_reservations(orders.keys() - tombstones.keys(), Status.RESERVED, Status.SHIPPED)
-    stock = _lock_stock(line.product_id for one in held for line in one.lines.all())
-    movements = []
-    for reservation in held:
-        reservation.reason = orders[reservation.order_id]
-        for line in reservation.lines.all():
-            if reservation.status == Status.RESERVED:
-                stock[line.product_id].reserved -= line.quantity
-            else:
-                stock[line.product_id].on_hand += line.quantity
-                movements.append(_movement(Kind.RETURN, reservation, line, line.quantity))
-        reservation.status = Status.RELEASED if reservation.status == Status.RESERVED else Status.RETURNED
-    insert_rows(movements)
-    _save(held, stock.values())
-    return tombstones.keys() | {reservation.order_id for reservation in held}
+    held = _lock_held(orders.keys() - tombstones.keys(), Status.RESERVED, Status.SHIPPED)
+    shipped = [line for line in held if line.status == Status.SHIPPED]
+    insert_rows(StockMovement, [line.movement(Kind.RETURN, line.quantity, orders[line.order_id]) for line in shipped])
+    _change_stock(
+        (line.product_id, line.quantity, 0) if line.status == Status.SHIPPED else (line.product_id, 0, -line.quantity)
+        for line in held
+    )
+    ends = {line.order_id: Status.RETURNED if line.status == Status.SHIPPED else Status.RELEASED for line in held}
+    _set_status([(order_id, status, orders[order_id]) for order_id, status in ends.items()])
+    return tombstones.keys() | ends.keys()
 
 
 def ship(order_ids: Iterable[int]) -> None:
     """What was set aside for these orders has left the shelf. Orders that hold nothing any more are passed over."""
-    held = _lock_reservations(order_ids, Status.RESERVED)
-    stock = _lock_stock(line.product_id for one in held for line in one.lines.all())
-    movements = []
-    for reservation in held:
-        reservation.status = Status.SHIPPED
-        for line in reservation.lines.all():
-            stock[line.product_id].on_hand -= line.quantity
-            stock[line.product_id].reserved -= line.quantity
-            movements.append(_movement(Kind.SHIPMENT, reservation, line, -line.quantity))
-    insert_rows(movements)
-    _save(held, stock.values())
+    held = _lock_held(order_ids, Status.RESERVED)
+    insert_rows(StockMovement, [line.movement(Kind.SHIPMENT, -line.quantity) for line in held])
+    _change_stock((line.product_id, -line.quantity, -line.quantity) for line in held)
+    _set_status([(order_id, Status.SHIPPED, "") for order_id in dict.fromkeys(line.order_id for line in held)])
 
 
 def available(product_id: int) -> StockItem:
@@ -141,8 +127,8 @@ def adjust_stock(*, product_id: int, delta: int, reason: str) -> StockItem:
     if not StockItem.objects.filter(pk=product_id).exists() and not connect(CatalogService).get_products([product_id]):
         raise NoStockRecord(f"There is no product {product_id} to keep stock of.")
     with transaction.atomic(using="inventory", durable=True):
-        insert_if_absent([StockItem(product_id=product_id)], key="product_id")
-        stock = _lock_stock([product_id])[product_id]
+        insert_if_absent(StockItem, [{"product_id": product_id}], key="product_id")
+        stock = StockItem.objects.select_for_update().get(pk=product_id)
         if stock.on_hand + delta < stock.reserved:
             raise BelowReserved(
                 f"{stock.reserved} of {stock.on_hand} pieces are reserved; {stock.available} can be booked out."
@@ -150,6 +136,8 @@ def adjust_stock(*, product_id: int, delta: int, reason: str) -> StockItem:
         stock.on_hand += delta
         stock.save(update_fields=["on_hand", "updated_at"])
         StockMovement.objects.create(product_id=product_id, delta=delta, kind=Kind.ADJUSTMENT, reason=reason)
+        crash_point("adjustment.written")
+    crash_point("adjustment.committed")
     return stock
 
 
@@ -157,41 +145,96 @@ def seed_stock(quantities: Mapping[int, int]) -> int:
     """Open stock records with these quantities, for products that have none; how many were opened."""
     with transaction.atomic(using="inventory", durable=True):
         opened = insert_if_absent(
-            [StockItem(product_id=product_id, on_hand=quantity) for product_id, quantity in quantities.items()],
+            StockItem,
+            [{"product_id": product_id, "on_hand": quantity} for product_id, quantity in quantities.items()],
             key="product_id",
         )
         insert_rows(
-            StockMovement(
-                product_id=product_id, delta=quantities[product_id], kind=Kind.ADJUSTMENT, reason="Opening stock"
-            )
-            for product_id in opened
+            StockMovement,
+            (
+                {
+                    "product_id": product_id,
+                    "delta": quantities[product_id],
+                    "kind": Kind.ADJUSTMENT,
+                    "reason": "Opening stock",
+                }
+                for product_id in opened
+            ),
         )
     return len(opened)
 
 
-def _lock_reservations(order_ids: Iterable[int], *statuses: str) -> list[Reservation]:
-    rows = Reservation.objects.filter(order_id__in=list(order_ids), status__in=statuses)
-    return list(rows.select_for_update().order_by("order_id").prefetch_related("lines"))
+class Held(NamedTuple):
+    """A line of a reservation that holds stock."""
+
+    order_id: int
+    status: str
+    product_id: int
+    quantity: int
+
+    def movement(self, kind: str, delta: int, reason: str = "") -> Row:
+        """The row for pieces that came (positive) or went."""
+        return {
+            "product_id": self.product_id,
+            "delta": delta,
+            "kind": kind,
+            "order_id": self.order_id,
+            "reason": reason,
+        }
 
 
-def _lock_stock(product_ids: Iterable[int]) -> dict[int, StockItem]:
-    wanted = set(product_ids)
-    rows = StockItem.objects.filter(pk__in=wanted).select_for_update().order_by("product_id") if wanted else ()
-    return {item.product_id: item for item in rows}
-
-
-def _movement(kind: str, reservation: Reservation, line: ReservationLine, delta: int) -> StockMovement:
-    return StockMovement(
-        product_id=line.product_id, delta=delta, kind=kind, order_id=reservation.order_id, reason=reservation.reason
+LOCK_HELD = """
+    WITH held AS (
+        SELECT id, order_id, status FROM inventory_reservation
+        WHERE order_id = ANY(%s::bigint[]) AND status = ANY(%s::text[]) ORDER BY order_id FOR UPDATE
     )
+    SELECT order_id, status, product_id, quantity
+    FROM held JOIN inventory_reservationline ON reservation_id = held.id ORDER BY order_id, product_id
+"""
+LOCK_FREE_STOCK = """
+    SELECT product_id, on_hand - reserved FROM inventory_stockitem
+    WHERE product_id = ANY(%s::bigint[]) ORDER BY product_id FOR UPDATE
+"""
+CHANGE_STOCK = """
+    WITH item AS (
+        SELECT product_id FROM inventory_stockitem
+        WHERE product_id = ANY(%(products)s::bigint[]) ORDER BY product_id FOR UPDATE
+    )
+    UPDATE inventory_stockitem AS stock
+    SET on_hand = stock.on_hand + change.on_hand, reserved = stock.reserved + change.reserved,
+        updated_at = clock_timestamp()
+    FROM item JOIN unnest(%(products)s::bigint[], %(on_hand)s::int[], %(reserved)s::int[])
+        AS change (product_id, on_hand, reserved) USING (product_id)
+    WHERE stock.product_id = item.product_id
+"""
+SET_STATUS = """
+    UPDATE inventory_reservation AS old SET status = new.status, reason = new.reason, updated_at = clock_timestamp()
+    FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS new (order_id, status, reason)
+    WHERE old.order_id = new.order_id
+"""
 
 
-def _save(reservations: Collection[Reservation], stock: Collection[StockItem]) -> None:
-    """Write locked rows back."""
-    now = timezone.now()
-    for reservation in reservations:
-        reservation.updated_at = now
-    for item in stock:
-        item.updated_at = now
-    update_rows(reservations, "status", "reason", "updated_at")
-    update_rows(stock, "on_hand", "reserved", "updated_at")
+def _lock_held(order_ids: Iterable[int], *statuses: str) -> list[Held]:
+    return [Held(*row) for row in query("inventory", LOCK_HELD, [list(order_ids), list(statuses)])]
+
+
+def _lock_free_stock(product_ids: Iterable[int]) -> dict[int, int]:
+    """{product: pieces that can be sold}, for those that have a stock record."""
+    return dict(query("inventory", LOCK_FREE_STOCK, [list(product_ids)]))
+
+
+def _change_stock(changes: Iterable[tuple[int, int, int]]) -> None:
+    """Add to what products have on hand and reserved: (product, pieces on hand, pieces reserved)."""
+    on_hand, reserved = Counter[int](), Counter[int]()
+    for product_id, pieces, promised in changes:
+        on_hand[product_id] += pieces
+        reserved[product_id] += promised
+    if on_hand:
+        changed = {"products": list(on_hand), "on_hand": list(on_hand.values()), "reserved": list(reserved.values())}
+        query("inventory", CHANGE_STOCK, changed)
+
+
+def _set_status(decided: Sequence[tuple[int, str, str]]) -> None:
+    """Give locked reservations a status, and its reason: (order, status, reason)."""
+    if decided:
+        query("inventory", SET_STATUS, list(map(list, zip(*decided, strict=True))))

@@ -27,8 +27,9 @@ from shop.contracts.events import (
     OrderCreated,
 )
 from shop.messaging import Unavailable, purge_messages
+from shop.messaging.crashpoints import crash_point
 from shop.messaging.housekeeping import delete_portion
-from shop.sql import insert_rows
+from shop.sql import Row, insert_rows
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +65,10 @@ def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
     rows = [
         row for event in news if (contact := contacts.get(customer_of(event))) for row in _notifications(event, contact)
     ]
-    insert_rows(rows, ignore_conflicts=True)
+    insert_rows(Notification, rows, ignore_conflicts=True)
 
 
-def _notifications(event: News, contact: Contact) -> list[Notification]:
+def _notifications(event: News, contact: Contact) -> list[Row]:
     text = compose(
         TYPES[type(event)],
         language=contact.language,
@@ -78,16 +79,16 @@ def _notifications(event: News, contact: Contact) -> list[Notification]:
     )
     ways = [(Channel.EMAIL, contact.email, text.subject, text.body), (Channel.SMS, contact.phone, "", text.sms)]
     return [
-        Notification(
-            event_id=event.event_id,
-            order_id=event.order_id,
-            user_id=contact.user_id,
-            type=TYPES[type(event)],
-            channel=channel,
-            recipient=recipient,
-            subject=subject,
-            body=body,
-        )
+        {
+            "event_id": event.event_id,
+            "order_id": event.order_id,
+            "user_id": contact.user_id,
+            "type": TYPES[type(event)],
+            "channel": channel,
+            "recipient": recipient,
+            "subject": subject,
+            "body": body,
+        }
         for channel, recipient, subject, body in ways
         if recipient
     ]
@@ -108,6 +109,7 @@ def send_due() -> int:
         for notification in portion:
             try:
                 _send(notification, mailer, sms)
+                crash_point("sending.sent")
             except Exception as error:  # whatever a provider's library raises: it concerns this notification alone
                 logger.warning("%s (id %d) not sent: %s", notification, notification.pk, type(error).__name__)
                 errors[notification.pk] = error
@@ -129,6 +131,8 @@ def _claim() -> Sequence[Notification]:
         Notification.objects.filter(pk__in=[notification.pk for notification in portion]).update(
             due_at=now + LEASE, attempts=F("attempts") + 1
         )
+        crash_point("sending.claim_written")
+    crash_point("sending.claim_committed")
     for notification in portion:
         notification.attempts += 1
     return portion
@@ -159,6 +163,8 @@ def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception]) ->
     with transaction.atomic(using="notifications", durable=True):
         pending.filter(pk__in=sent).update(status=Status.SENT, sent_at=now, error="", updated_at=now)
         pending.bulk_update(failed, ["error", "due_at", "status", "updated_at"])
+        crash_point("sending.written")
+    crash_point("sending.committed")
 
 
 def pause_after(attempts: int) -> timedelta:

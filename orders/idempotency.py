@@ -72,15 +72,15 @@ class Claim:
 
     def keep(self, order: Order) -> None:
         """Write down, in the order's transaction, that this request was answered with 202 and this order."""
-        row = IdempotencyKey(
-            user_id=self.user_id,
-            key=self.key,
-            request_hash=self.request_hash,
-            order=order,
-            status=ACCEPTED,
-            answer=_text(self.answer(order)),
-        )
-        insert_rows([row])
+        row = {
+            "user_id": self.user_id,
+            "key": self.key,
+            "request_hash": self.request_hash,
+            "order_id": order.pk,
+            "status": ACCEPTED,
+            "answer": _text(self.answer(order)),
+        }
+        insert_rows(IdempotencyKey, [row])
 
 
 def claim(

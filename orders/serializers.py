@@ -1,10 +1,13 @@
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from orders.models import Order, OrderLine, TimelineEntry
+from shop.api.schema import example
 from shop.api.serializers import Identifier, Integer, ModelSerializer, Serializer, Text
 from shop.contracts.events import Line
+from shop.contracts.payments import GATEWAYS
 
 MOST_PIECES, MOST_LINES = 1000, 100
 
@@ -16,15 +19,28 @@ class LineInput(Serializer):
     quantity = Integer(min_value=1, max_value=MOST_PIECES)
 
 
+@extend_schema_field({"type": "string", "enum": GATEWAYS})
+class Gateway(Text):
+    """A payment gateway. Which there are is for `services` to say: another one is PAY005."""
+
+
+@example(request={"productId": 7, "quantity": 2})
 class OrderInput(Serializer):
     """An order of one product (`productId`, `quantity`), or of several (`items`)."""
+
+    rules = {
+        "oneOf": [
+            {"required": ["productId", "quantity"], "not": {"required": ["items"]}},
+            {"required": ["items"], "not": {"anyOf": [{"required": ["productId"]}, {"required": ["quantity"]}]}},
+        ]
+    }
 
     product_id = Identifier(required=False)
     quantity = Integer(required=False, min_value=1, max_value=MOST_PIECES)
     items = serializers.ListField(child=LineInput(), required=False, allow_empty=False, max_length=MOST_LINES)
     user_id = Identifier(required=False, help_text="Your own id; staff may order for others.")
     address = Text(required=False, max_length=500)
-    payment_gateway = Text(required=False, max_length=32)
+    payment_gateway = Gateway(required=False, max_length=32)
     payment_token = Text(required=False, max_length=64)
 
     def get_fields(self) -> dict[str, serializers.Field]:
@@ -66,6 +82,20 @@ class TimelineSerializer(serializers.ModelSerializer):
         fields = ["at", "service", "event", "detail"]
 
 
+PLACED = {
+    "id": 42,
+    "userId": 7,
+    "status": "PENDING",
+    "cancellationReason": "",
+    "currency": "KRW",
+    "totalPrice": 66000,
+    "items": [{"productId": 7, "productName": "클린 코드", "unitPrice": 33000, "quantity": 2, "lineTotal": 66000}],
+    "createdAt": "2026-11-23T09:00:00Z",
+    "updatedAt": "2026-11-23T09:00:00Z",
+}
+
+
+@example(response=PLACED)
 class OrderSerializer(ModelSerializer):
     items = LineSerializer(many=True, read_only=True)
 
@@ -74,6 +104,7 @@ class OrderSerializer(ModelSerializer):
         fields = ["id", "user_id", "status", "cancellation_reason", "currency", "total_price", "items"]
 
 
+@example(response=PLACED | {"userName": "김하나", "userEmail": "hana@example.com"})
 class ListedOrderSerializer(OrderSerializer):
     """With whose it is, as accounts knows them (in the context: `users`, by id)."""
 
@@ -92,6 +123,14 @@ class ListedOrderSerializer(OrderSerializer):
         return user.email if user else ""
 
 
+@example(
+    response=PLACED
+    | {
+        "paymentGateway": "TOSS_PAYMENTS",
+        "trackingNumber": "",
+        "timeline": [{"at": "2026-11-23T09:00:00Z", "service": "orders", "event": "OrderCreated", "detail": ""}],
+    }
+)
 class OrderDetailSerializer(OrderSerializer):
     """With what orders knows of payment and delivery, and with what has happened so far."""
 

@@ -24,7 +24,7 @@ from shop.messaging.outbox import rearm
 from shop.observability.tracing import current_trace
 from shop.rpc import connect
 from shop.seal import seal
-from shop.sql import insert_rows, update_rows
+from shop.sql import Row, insert_rows, query, update_rows
 
 Status = Order.Status
 
@@ -33,6 +33,7 @@ OVERDUE = "not with the carrier before the deadline"
 LONGEST_PAUSE = 600.0  # seconds between two looks at an order
 BUSY = 100  # messages in one queue from which on an order that does not move is only waiting its turn
 PORTION = 500  # orders that a timer takes at once
+UNFINISHED = tuple(status for status in Status if status not in FINAL)
 
 
 class UnknownProduct(Problem):
@@ -110,7 +111,7 @@ def place_order(
     if payment_gateway not in GATEWAYS:
         raise UnknownGateway(f"There is no payment gateway {payment_gateway!r}; there are {', '.join(GATEWAYS)}.")
     items = _priced(lines)
-    total = sum(item.line_total for item, _ in items)
+    total = sum(item["unit_price"] * item["quantity"] for item, _ in items)
     currencies = {currency for _, currency in items}
     if len(currencies) > 1:
         raise InvalidOrder(f"One order has one currency; these products are priced in {', '.join(sorted(currencies))}.")
@@ -132,11 +133,10 @@ def place_order(
         if claim and (placed := claim.take()):
             return placed
         order.save()
-        for item, _ in items:
-            item.order_id = order.pk
-        insert_rows(item for item, _ in items)
+        insert_rows(OrderLine, ({"order_id": order.pk, **item} for item, _ in items))
         created = OrderCreated(order_id=order.pk, checkout=checkout, trace=current_trace())
-        _record([created], [order])
+        entry = {"service": origin(created), "event": type(created).__name__, "status": order.status}
+        insert_rows(TimelineEntry, [{"order_id": order.pk, **entry}])
         emit(created, service="orders")
         if claim:
             claim.keep(order)
@@ -145,19 +145,22 @@ def place_order(
     return order
 
 
-def _priced(lines: Sequence[Line]) -> list[tuple[OrderLine, str]]:
-    """Order lines with the catalogue's names and prices, each with its currency."""
+def _priced(lines: Sequence[Line]) -> list[tuple[Row, str]]:
+    """Rows of order lines with the catalogue's names and prices, each with its currency."""
     products = connect(CatalogService).get_products([line.product_id for line in lines])
-    items = []
+    items: list[tuple[Row, str]] = []
     for line in lines:
         product = products.get(line.product_id)
         if product is None:
             raise UnknownProduct(f"There is no product {line.product_id}.")
         if not product.active:
             raise InactiveProduct(f"{product.name} is no longer sold.")
-        item = OrderLine(
-            product_id=product.id, product_name=product.name, unit_price=product.price, quantity=line.quantity
-        )
+        item = {
+            "product_id": product.id,
+            "product_name": product.name,
+            "unit_price": product.price,
+            "quantity": line.quantity,
+        }
         items.append((item, product.currency))
     return items
 
@@ -185,93 +188,107 @@ def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:
         if order.status not in FORWARD:
             raise NotCancellable(f"Order {order_id} is {order.status.lower()}.")
         _cancel([order], reason)
+        crash_point("cancellation.written")
+    crash_point("cancellation.committed")
     return order
 
 
 def _cancel(orders: Sequence[Order], reason: str) -> None:
     """For locked orders on their way forward."""
     requests = [OrderCancellationRequested(order_id=order.pk, reason=reason, trace=current_trace()) for order in orders]
-    _write(orders, requests, to=Status.CANCELLING, reasons=dict.fromkeys((order.pk for order in orders), reason))
+    _move(requests, since=FORWARD, to=Status.CANCELLING, reasons={order.pk: reason for order in orders})
+    for order in orders:
+        order.status, order.cancellation_reason = Status.CANCELLING, reason
     emit(*requests, service="orders")
 
 
 def advance(events: Sequence[Event], *, to: str) -> None:
     """Move orders forward to a status, those that are not there yet or beyond, or on their way back."""
-    before = FORWARD[: FORWARD.index(Status(to))]
-    _write([order for order in _lock_for(events) if order.status in before], events, to=to)
+    _move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to)
 
 
 def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
     """Keep the carrier's numbers with their orders, whatever the status."""
-    orders = _lock(numbers)
-    for order in orders:
-        order.tracking_number = numbers[order.pk]
-    update_rows(orders, "tracking_number")
+    query(
+        "orders",
+        """
+        WITH due AS (SELECT id FROM orders_order WHERE id = ANY(%(orders)s) ORDER BY id FOR UPDATE)
+        UPDATE orders_order SET tracking_number = noted.number
+        FROM unnest(%(orders)s, %(numbers)s::text[]) AS noted (order_id, number)
+        WHERE id IN (SELECT id FROM due) AND order_id = id
+        """,
+        {"orders": list(numbers), "numbers": list(numbers.values())},
+    )
 
 
-def complete(events: Sequence[Event]) -> list[Order]:
-    """The parcels have arrived; returns the orders that this call has completed.
+def complete(events: Sequence[Event]) -> dict[int, int]:
+    """The parcels have arrived; {order: user} of the orders that this call has completed.
 
     An order being cancelled is completed too: the carrier was faster.
     """
-    moved = [order for order in _lock_for(events) if order.status not in FINAL]
-    _write(moved, events, to=Status.COMPLETED)
-    return moved
+    return _move(events, since=UNFINISHED, to=Status.COMPLETED)
 
 
 def begin_undoing(events: Sequence[Event], reasons: Mapping[int, str]) -> None:
     """Something was refused further down the chain: the orders are on their way back."""
-    moved = [order for order in _lock_for(events) if order.status not in FINAL]
-    _write(moved, events, to=Status.CANCELLING, reasons=reasons)
+    _move(events, since=UNFINISHED, to=Status.CANCELLING, reasons=reasons)
 
 
 def resume(events: Sequence[Event]) -> None:
     """A requested cancellation was refused: the orders are with the carrier. One undone for another reason stays so."""
-    moved = [
-        order
-        for order in _lock_for(events)
-        if order.status == Status.CANCELLING and order.cancellation_reason in (BY_CUSTOMER, OVERDUE)
-    ]
-    _write(moved, events, to=Status.DELIVERY_STARTED, reasons=dict.fromkeys((order.pk for order in moved), ""))
+    _move(
+        events,
+        since=[Status.CANCELLING],
+        to=Status.DELIVERY_STARTED,
+        reasons={event.order_id: "" for event in events},
+        cancelled_for=[BY_CUSTOMER, OVERDUE],
+    )
 
 
-def cancel(events: Sequence[Event], reasons: Mapping[int, str]) -> list[Order]:
-    """Everything is undone; returns the orders that this call has cancelled."""
-    moved = [order for order in _lock_for(events) if order.status not in FINAL]
-    _write(moved, events, to=Status.CANCELLED, reasons=reasons)
-    return moved
+def cancel(events: Sequence[Event], reasons: Mapping[int, str]) -> dict[int, int]:
+    """Everything is undone; {order: user} of the orders that this call has cancelled."""
+    return _move(events, since=UNFINISHED, to=Status.CANCELLED, reasons=reasons)
 
 
 def look_after() -> int:
     """Look at orders whose time has come (`look_at`), with growing pauses; how many there were.
 
-    One that has not moved is emitted again. One that has ended is closed when all its messages are accounted for, and
-    else emitted again too: a broker that lost messages may have lost some that no order waits for. Orders that wait
-    in a queue are not stalled, so with a backlog nothing is done.
+    One that has not moved for a while is emitted again. One that has ended is closed when all its messages are
+    accounted for, and else emitted again too: a broker that lost messages may have lost some that no order waits for.
+    Orders that wait in a queue are not stalled, so with a backlog nothing is done.
     """
     if backlog() > BUSY:
         return 0
-    due = _claim_due()
-    ended = [order.pk for order in due if order.status in FINAL]
+    due, stalled = _claim_due()
+    ended = [order.pk for order in stalled if order.status in FINAL]
     lost = {one.order_id for one in missing(ended)} if ended else set()
     closed = [pk for pk in ended if pk not in lost]
     Order.objects.filter(pk__in=closed, status__in=FINAL).update(look_at=None)
-    rearm("orders", {order.pk for order in due} - set(closed))
-    return len(due)
+    crash_point("look_after.closed")
+    rearm("orders", {order.pk for order in stalled} - set(closed))
+    crash_point("look_after.rearmed")
+    return due
 
 
-def _claim_due() -> list[Order]:
+def _claim_due() -> tuple[int, list[Order]]:
+    """How many orders' time has come, and those of them that have not moved lately; each gets its next time."""
     now = timezone.now()
+    patience = timedelta(seconds=settings.STALLED_AFTER)
     with transaction.atomic(using="orders", durable=True):
         due = list(
             Order.objects.filter(look_at__lte=now).order_by("look_at").select_for_update(skip_locked=True)[:PORTION]
         )
+        stalled = [order for order in due if order.progress_at + patience <= now]
         for order in due:
+            order.look_at = order.progress_at + patience
+        for order in stalled:
             pause = min(settings.STALLED_AFTER * 2 ** min(order.looks + 1, 20), LONGEST_PAUSE)
             order.look_at = now + timedelta(seconds=pause)
             order.looks += 1
         update_rows(due, "look_at", "looks")
-    return due
+        crash_point("look_after.claim_written")
+    crash_point("look_after.claim_committed")
+    return len(due), stalled
 
 
 def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False) -> list[int]:
@@ -300,6 +317,8 @@ def cancel_overdue() -> int:
         )
         if overdue:
             _cancel(overdue, OVERDUE)
+        crash_point("overdue.written")
+    crash_point("overdue.committed")
     return len(overdue)
 
 
@@ -307,39 +326,63 @@ def _lock(order_ids: Iterable[int]) -> list[Order]:
     return list(Order.objects.filter(pk__in=list(order_ids)).select_for_update().order_by("pk"))
 
 
-def _lock_for(events: Sequence[Event]) -> list[Order]:
-    return _lock(event.order_id for event in events)
+# Compare and set, for a batch: rows are locked in the order of their ids, those in another status left as they are.
+MOVE = """
+    WITH event AS (
+        SELECT * FROM unnest(%(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[])
+            AS event (order_id, event, service, detail)
+    ), due AS (
+        SELECT id FROM orders_order
+        WHERE id = ANY(%(orders)s) AND status = ANY(%(since)s)
+            AND (%(reasons)s::text[] IS NULL OR cancellation_reason = ANY(%(reasons)s))
+        ORDER BY id FOR UPDATE
+    ), moved AS (
+        UPDATE orders_order SET
+            status = %(to)s, progress_at = %(now)s, updated_at = %(now)s, looks = 0,
+            look_at = CASE WHEN looks > 0 THEN %(look_at)s ELSE look_at END,
+            cancellation_reason = CASE WHEN %(reasoned)s THEN event.detail ELSE cancellation_reason END
+        FROM event WHERE id IN (SELECT id FROM due) AND event.order_id = id
+        RETURNING id, user_id
+    ), told AS (
+        INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
+        SELECT id, event.service, event.event, %(to)s, event.detail
+        FROM moved JOIN event ON event.order_id = id ORDER BY id
+    )
+    SELECT id, user_id FROM moved
+"""
 
 
-def _write(
-    orders: Sequence[Order], events: Sequence[Event], *, to: str, reasons: Mapping[int, str] | None = None
-) -> None:
-    """Give locked orders a status, and their timelines the events that led to it."""
-    if not orders:
-        return
+def _move(
+    events: Sequence[Event],
+    *,
+    since: Iterable[str],
+    to: str,
+    reasons: Mapping[int, str] | None = None,
+    cancelled_for: Sequence[str] | None = None,
+) -> dict[int, int]:
+    """Give those of the events' orders that are in one of the statuses `since` the status `to`, and tell it in their
+    timelines; {order: user} of those that were moved.
+
+    `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
+    orders with one of these reasons move.
+    """
     now = timezone.now()
-    for order in orders:
-        order.status = to
-        order.progress_at = order.updated_at = now
-        order.looks = 0
-        order.look_at = now + timedelta(seconds=settings.STALLED_AFTER)
-        if reasons is not None:
-            order.cancellation_reason = reasons[order.pk][:200]
-    update_rows(orders, "status", "progress_at", "updated_at", "looks", "look_at", "cancellation_reason")
-    _record(events, orders)
-
-
-def _record(events: Sequence[Event], orders: Sequence[Order]) -> None:
-    """Add to each order's timeline the event that concerns it."""
-    by_order = {event.order_id: event for event in events}
-    insert_rows(
-        TimelineEntry(
-            order_id=order.pk,
-            service=origin(event),
-            event=type(event).__name__,
-            status=order.status,
-            detail=getattr(event, "reason", "")[:200],
+    details = reasons or {event.order_id: getattr(event, "reason", "") for event in events}
+    return dict(
+        query(
+            "orders",
+            MOVE,
+            {
+                "orders": [event.order_id for event in events],
+                "events": [type(event).__name__ for event in events],
+                "services": [origin(event) for event in events],
+                "details": [details[event.order_id][:200] for event in events],
+                "since": [str(status) for status in since],
+                "to": str(to),
+                "reasons": cancelled_for and list(cancelled_for),
+                "reasoned": reasons is not None,
+                "now": now,
+                "look_at": now + timedelta(seconds=settings.STALLED_AFTER),
+            },
         )
-        for order in orders
-        for event in [by_order[order.pk]]
     )

@@ -48,7 +48,8 @@ def mark_shipped(started: list[DeliveryStarted]) -> Outcome[None]:
 @step
 def complete_order(delivered: list[DeliveryCompleted]) -> Outcome[OrderCompleted]:
     """The parcel has arrived: the saga ends well."""
-    return [OrderCompleted(order_id=order.pk, user_id=order.user_id) for order in services.complete(delivered)]
+    completed = services.complete(delivered)
+    return [OrderCompleted(order_id=order_id, user_id=user_id) for order_id, user_id in completed.items()]
 
 
 @step
@@ -70,8 +71,9 @@ def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -
     """Nothing is held for the order any more: the saga ends here."""
     cancelled = services.cancel(undone, {event.order_id: event.reason for event in undone})
     return [
-        OrderCancelled(order_id=order.pk, user_id=order.user_id, reason=order.cancellation_reason)
-        for order in cancelled
+        OrderCancelled(order_id=event.order_id, user_id=cancelled[event.order_id], reason=event.reason)
+        for event in undone
+        if event.order_id in cancelled
     ]
 
 

@@ -19,6 +19,8 @@ from orders.models import Order
 from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer
 from shop.api.permissions import visible_to
 from shop.api.problems import InvalidInput
+from shop.api.schema import created_at
+from shop.api.throttles import OrderThrottle
 from shop.contracts.accounts import AccountsService, UserView
 from shop.messaging import Unavailable
 from shop.rpc import connect
@@ -35,6 +37,20 @@ class OrdersView(ListAPIView):
     permission_classes = [IsAuthenticated]
     serializer_class = ListedOrderSerializer
     filterset_class = OrderFilter
+    throttle_classes = [OrderThrottle]
+    problems = {
+        "POST": [
+            services.UnknownProduct,
+            services.InactiveProduct,
+            services.InvalidOrder,
+            services.UnknownGateway,
+            services.InsufficientStock,
+            services.PaymentDeclined,
+            services.AlreadyCancelled,
+            idempotency.InFlight,
+            idempotency.KeyReused,
+        ]
+    }
 
     def get_queryset(self) -> QuerySet[Order]:
         return visible_to(self.request.user, Order.objects.prefetch_related("items"))
@@ -53,6 +69,7 @@ class OrdersView(ListAPIView):
         request=OrderInput,
         responses={202: OrderSerializer, 201: OrderSerializer},
         parameters=[
+            created_at(201, 202),
             OpenApiParameter(
                 "Prefer", str, OpenApiParameter.HEADER, description="`wait=N`: up to N ≤ 10 seconds for the payment."
             ),
@@ -102,6 +119,7 @@ class OrderView(GenericAPIView):
 
     permission_classes = [IsAuthenticated]
     serializer_class = OrderDetailSerializer
+    problems = {"GET": [services.UnknownOrder]}
     queryset = Order.objects.all()
 
     @extend_schema(operation_id="order_read")
@@ -115,6 +133,7 @@ class CancelView(APIView):
 
     permission_classes = [IsAuthenticated]
     serializer_class = OrderDetailSerializer
+    problems = {"POST": [services.UnknownOrder, services.AlreadyCancelled, services.NotCancellable]}
 
     @extend_schema(operation_id="order_cancel", request=None, responses={202: OrderDetailSerializer})
     def post(self, request: Request, order_id: int) -> Response:

@@ -20,6 +20,7 @@ from payments.gateways import (
 )
 from payments.models import Payment, PaymentAttempt
 from shop.messaging import Unavailable
+from shop.messaging.crashpoints import crash_point
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def _ask(
     for name, group in groupby(sorted(payments, key=lambda payment: payment.gateway), key=lambda one: one.gateway):
         batch = list(group)
         outcomes: Sequence[Answer]
+        crash_point("gateway.asking")
         try:
             outcomes = ask(gateway(name), batch)
         except Unavailable as outage:
@@ -73,6 +75,7 @@ def _ask(
         except UnknownGateway as error:
             refusal = Declined(f"PAY005: {error}") if operation == Operation.CHARGE else NotCharged()
             outcomes = [refusal] * len(batch)
+        crash_point("gateway.answered")
         for payment, outcome in zip(batch, outcomes, strict=True):
             answers[payment.order_id] = Asked(operation, outcome)
     return answers

@@ -76,6 +76,14 @@ RECORDS: tuple[str, ...] = (
     "notifications.notify",
 )
 
+# Steps that nothing waits for. Of what goes by in ones and twos they are told a moment later, in one message for many:
+# what a message costs is then paid once, and the steps that an order does wait for find the workers free.
+PATIENT: tuple[str, ...] = (
+    "orders.mark_shipped",
+    "inventory.ship_stock",
+    "notifications.notify",
+)
+
 # What happens by itself: the task, and every how many seconds beat sends it. What is due is a column in the database.
 TIMERS: Mapping[str, float] = {
     "delivery.advance_deliveries": 0.5,
@@ -94,6 +102,16 @@ TIMERS: Mapping[str, float] = {
 def steps_hearing(event_type: type[Event]) -> tuple[str, ...]:
     """The steps that hear an event."""
     return SAGA[event_type]
+
+
+def prompt_steps(event_type: type[Event]) -> tuple[str, ...]:
+    """Those of the steps that hear an event which are to hear it at once."""
+    return tuple(step for step in SAGA[event_type] if step not in PATIENT)
+
+
+def patient_steps(event_type: type[Event]) -> tuple[str, ...]:
+    """Those of the steps that hear an event which can wait a moment."""
+    return tuple(step for step in SAGA[event_type] if step in PATIENT)
 
 
 def service_of(task: str) -> str:

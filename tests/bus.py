@@ -9,7 +9,7 @@ from typing import Any
 
 from shop.messaging.execution import execute
 from shop.messaging.outbox import local_services
-from shop.messaging.relay import relay_once
+from shop.messaging.relay import relay_once, tell_once
 from shop.messaging.steps import STEPS, SWEEPS
 
 TIMERS = ("delivery.advance_deliveries", "payments.settle_payments")  # those that move the saga
@@ -36,7 +36,7 @@ class Bus:
 
     def relay(self) -> int:
         """Publish every service's outbox."""
-        return sum(relay_once(service) for service in local_services())
+        return sum(relay_once(service) + tell_once(service) for service in local_services())
 
     def tick(self, *timers: str) -> int:
         """Run timers once each; how much was due."""

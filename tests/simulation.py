@@ -18,7 +18,7 @@ from shop.api.problems import Problem
 from shop.audit import Violation, audit
 from shop.messaging.crashpoints import calling
 from shop.messaging.outbox import local_services
-from shop.messaging.relay import relay_once
+from shop.messaging.relay import relay_once, tell_once
 from shop.messaging.steps import SWEEPS
 from tests.bus import TIMERS, Bus
 
@@ -93,7 +93,7 @@ class Schedule:
 
     def _relay(self) -> None:
         service = self.random.choice(local_services())
-        if count := relay_once(service):
+        if count := self.random.choice([relay_once, tell_once])(service):
             self.dialogue.append(f"relayed {count} of {service}")
 
     def _tick(self) -> None:

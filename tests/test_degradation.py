@@ -31,7 +31,7 @@ from shop.messaging.errors import OUTAGES
 from shop.messaging.execution import run_sweep
 from shop.messaging.outbox import local_services
 from shop.messaging.publisher import Broker, publishing_to
-from shop.messaging.relay import relay_once
+from shop.messaging.relay import relay_once, tell_once
 from shop.messaging.steps import SWEEPS
 from shop.rpc import substituting
 from tests.bus import TIMERS, Bus
@@ -264,9 +264,12 @@ def play(bus: Bus) -> None:
             return
 
 
+RELAYING = (relay_once, tell_once)
+
+
 def _chores() -> list[Callable[[], int]]:
     return [
-        *(lambda service=service: relay_once(service) for service in local_services()),
+        *(lambda service=service, once=once: once(service) for service in local_services() for once in RELAYING),
         *(SWEEPS[one] for one in TIMERS),
     ]
 

@@ -1,13 +1,18 @@
 """Named boundaries at which a process may die. They do nothing, except where a test asks for a crash.
 
+There is one before and one after every commit, publication, acknowledgement and gateway call; a statement that commits
+by itself has one after it, for before it nothing has happened. A name is a literal, so that the names can be read from
+the code: tests/integration/test_every_crash.py kills a process at each of them, and fails for one it cannot reach.
+
 `CRASH_AT=step.committed` ends the process at the first pass of that point, `CRASH_AT=step.committed:3` at the third;
 it is obeyed under `CRASH_POINTS=1` only, which nothing but the tests sets. A simulation gives a function instead.
 """
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 EXIT_CODE = 66
 
@@ -32,14 +37,20 @@ def calling(on_pass: Callable[[str], None]) -> Iterator[None]:
         _on_pass = previous
 
 
-def _end_process(name: str) -> None:
-    wanted, _, number = os.environ["CRASH_AT"].partition(":")
+def obey(environment: Mapping[str, str]) -> None:
+    """End this process where its environment says."""
+    global _on_pass
+    if environment.get("CRASH_POINTS") == "1" and environment.get("CRASH_AT"):
+        wanted, _, number = environment["CRASH_AT"].partition(":")
+        _on_pass = partial(_end_process, wanted, int(number or 1))
+
+
+def _end_process(wanted: str, number: int, name: str) -> None:
     if name == wanted:
         _passes[name] += 1
-        if _passes[name] == int(number or 1):
+        if _passes[name] == number:
             os.write(2, f"CRASH_AT {name}: process {os.getpid()} ends here\n".encode())
             os._exit(EXIT_CODE)
 
 
-if os.environ.get("CRASH_POINTS") == "1" and os.environ.get("CRASH_AT"):
-    _on_pass = _end_process
+obey(os.environ)

@@ -1,18 +1,18 @@
-"""Events that a step could not handle: recorded, shown in the admin, replayed, resolved by a later success."""
+"""Events that a step could not handle: recorded, shown in the admin, replayed, resolved by a later success
+(`shop.messaging.inbox`)."""
 
 import json
 import logging
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django.apps import apps
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from shop.contracts.events import Event
+from shop.messaging.crashpoints import crash_point
 from shop.messaging.publisher import send
 from shop.messaging.steps import STEPS, Step
 
@@ -48,16 +48,8 @@ def keep(service: str, step: str, raw: Any, error: str) -> None:
         )
         if not again:
             dead_letter.objects.bulk_create([dead_letter(**identity | values)], ignore_conflicts=True)
-
-
-def resolve(step: Step, events: Sequence[Event]) -> None:
-    """The step has handled these after all. Within the transaction of the effect."""
-    with connections[step.service].cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {step.service}_deadletter SET resolved_at = clock_timestamp(), resolution = 'HANDLED' "  # noqa: S608
-            "WHERE event_id = ANY(%s::uuid[]) AND step = %s AND resolved_at IS NULL",
-            [[str(event.event_id) for event in events], step.name],
-        )
+        crash_point("deadletter.written")
+    crash_point("deadletter.committed")
 
 
 def replay(row: Any) -> None:

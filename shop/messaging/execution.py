@@ -14,7 +14,7 @@ event of an order again replays the whole chain through what is done, up to wher
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -23,18 +23,17 @@ from uuid import UUID
 import msgspec
 import stamina
 from celery.exceptions import Reject
-from django.apps import apps
 from django.conf import settings
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, transaction
 
 from shop.contracts.events import Event, decode, encode
 from shop.locks import holding
-from shop.messaging import deadletters, outbox
+from shop.messaging import deadletters, inbox, outbox
 from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import OUTAGES, ForeignOrder, drop_broken_connections
-from shop.messaging.publisher import publish
+from shop.messaging.publisher import are_few, publish
 from shop.messaging.steps import Step
-from shop.sql import insert_rows
+from shop.saga import prompt_steps, steps_hearing
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,6 @@ def execute(step: Step, payload: Sequence[Any]) -> None:
 
     Raises `celery.exceptions.Reject` to give the message back to its queue when an outage outlasts our patience.
     """
-    drop_broken_connections()
     crash_point("step.received")
     for batch in _one_per_order(_decode(step, payload)):
         _run_batch(step, batch)
@@ -94,7 +92,7 @@ def _run_batch(step: Step, batch: Sequence[Event]) -> None:
             logger.exception("%s cannot handle %s of order %s", step.name, type(batch[0]).__name__, batch[0].order_id)
             _wait_out(partial(deadletters.record, step, encode(batch[0]), error))
         return
-    _wait_out(partial(publish, emitted))
+    _wait_out(partial(publish, emitted, prompt_steps if are_few(emitted) else steps_hearing))
     crash_point("step.published")
 
 
@@ -102,63 +100,45 @@ def handle(step: Step, batch: Sequence[Event]) -> list[Event]:
     """Parts 2 to 4: the effect of a batch and its record, and the events to publish for it."""
     with holding(*step.locks(batch)) if step.locks else nullcontext():
         answer: tuple[Any, ...] = ()
+        handled = inbox.handled(step, batch)
         if step.outside:
-            handled = _inbox(step, batch)
             fresh = [event for event in batch if event.event_id not in handled]
             answer = (step.outside(fresh) if fresh else {},)
             crash_point("step.answered")
         while True:
             try:
-                emitted = _transact(step, batch, answer)
+                emitted = _transact(step, batch, handled, answer)
                 crash_point("step.committed")
                 return emitted
             except IntegrityError as error:
-                if not _lost_the_race(step, error):
+                if not inbox.is_conflict(step, error):
                     raise
+                handled = inbox.handled(step, batch)
 
 
-def _transact(step: Step, batch: Sequence[Event], answer: tuple[Any, ...]) -> list[Event]:
-    inbox = apps.get_model(step.service, "Inbox")
+def _transact(
+    step: Step, batch: Sequence[Event], handled: Mapping[UUID, Sequence[dict[str, Any]]], answer: tuple[Any, ...]
+) -> list[Event]:
+    """The effect of those events that are not `handled` yet, and its record. What is handled meanwhile by somebody
+    else breaks the inbox's key, and all of this is undone."""
     with transaction.atomic(using=step.service, durable=True):
-        handled = _inbox(step, batch)
         fresh = [event for event in batch if event.event_id not in handled]
-        outcome = step(fresh, *answer) if fresh else []
-        emitted = _by_cause(step, fresh, outcome)
+        followers = _by_cause(step, fresh, step(fresh, *answer) if fresh else [])
+        again = [decode(raw) for stored in handled.values() for raw in stored]
+        emitted = again + [follower for some in followers for follower in some]
         if fresh:
-            insert_rows(
-                inbox(
-                    step=step.name,
-                    event_id=event.event_id,
-                    event_type=type(event).__name__,
-                    order_id=event.order_id,
-                    emitted=[encode(follower) for follower in emitted[event.event_id]],
-                )
-                for event in fresh
-            )
-        deadletters.resolve(step, batch)
+            inbox.keep(step, fresh, followers, owing=are_few(emitted))
         if handled:
+            inbox.find_again(step, list(handled), owing=are_few(emitted))
             outbox.rearm_followers(step.service, list(handled))
         crash_point("step.written")
-    return [decode(raw) for stored in handled.values() for raw in stored] + [
-        follower for followers in emitted.values() for follower in followers
-    ]
+    return emitted
 
 
-def _inbox(step: Step, batch: Sequence[Event]) -> dict[UUID, list[dict[str, Any]]]:
-    """The events of the batch that are handled already: what each emitted, by its id."""
-    with connections[step.service].cursor() as cursor:  # for every message: through the ORM it takes four times as long
-        cursor.execute(
-            f"SELECT event_id, emitted FROM {step.service}_inbox "  # noqa: S608
-            "WHERE event_id = ANY(%s::uuid[]) AND step = %s",
-            [[str(event.event_id) for event in batch], step.name],
-        )
-        return {event_id: msgspec.json.decode(emitted) for event_id, emitted in cursor.fetchall()}
-
-
-def _by_cause(step: Step, fresh: Sequence[Event], outcome: Sequence[Event]) -> dict[UUID, list[Event]]:
-    """What the step emitted, under the id of the event that caused it, with the trace carried on."""
+def _by_cause(step: Step, fresh: Sequence[Event], outcome: Sequence[Event]) -> list[list[Event]]:
+    """What the step emitted for each event, with the trace carried on."""
     causes = {event.order_id: event for event in fresh}
-    emitted: dict[UUID, list[Event]] = {event.event_id: [] for event in fresh}
+    emitted: dict[int, list[Event]] = {event.order_id: [] for event in fresh}
     for event in outcome:
         cause = causes.get(event.order_id)
         if cause is None:
@@ -166,14 +146,8 @@ def _by_cause(step: Step, fresh: Sequence[Event], outcome: Sequence[Event]) -> d
                 f"{step.name} emitted {type(event).__name__} for order {event.order_id}, not in its batch"
             )
         follower = msgspec.structs.replace(event, caused_by=cause.event_id, trace=cause.trace)
-        emitted[cause.event_id].append(follower)
-    return emitted
-
-
-def _lost_the_race(step: Step, error: IntegrityError) -> bool:
-    """Whether the same event was handled by somebody else between our look at the inbox and our insert."""
-    constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
-    return constraint == f"{step.service}_inbox_pkey"
+        emitted[cause.order_id].append(follower)
+    return list(emitted.values())
 
 
 def _wait_out(call: Callable[[], T]) -> T:

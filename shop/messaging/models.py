@@ -14,6 +14,8 @@ class Inbox(models.Model):
 
     The row is written in the transaction of the effect. It makes the effect happen once, and it is the step's outbox:
     when the event comes again, what is stored here is emitted again.
+
+    `tell_at` is when the relay is to tell of it the steps that can wait (`saga.PATIENT`); empty when they know.
     """
 
     pk = models.CompositePrimaryKey("event_id", "step")
@@ -23,10 +25,14 @@ class Inbox(models.Model):
     order_id = models.BigIntegerField()
     emitted = models.JSONField(default=list)
     handled_at = models.DateTimeField(db_default=Now())
+    tell_at = models.DateTimeField(null=True)
 
     class Meta:
         abstract = True
         indexes = [
+            models.Index(
+                fields=["tell_at"], name="%(app_label)s_inbox_owed", condition=models.Q(tell_at__isnull=False)
+            ),
             models.Index(fields=["order_id"], name="%(app_label)s_inbox_order"),
             BrinIndex(fields=["handled_at"], name="%(app_label)s_inbox_age"),
         ]
@@ -36,7 +42,7 @@ class Outbox(models.Model):
     """An event that did not start from a message: an order, a cancellation, a timer's work.
 
     Written in the transaction of its cause, published by the relay. `leased_until` keeps two relays from publishing
-    the same row at once; publishing twice would be harmless, only wasteful.
+    the same row at once; publishing twice would be harmless, only wasteful. `tell_at` is as in the inbox.
     """
 
     event_id = models.UUIDField(unique=True)
@@ -47,11 +53,15 @@ class Outbox(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     leased_until = models.DateTimeField(null=True)
     published_at = models.DateTimeField(null=True)
+    tell_at = models.DateTimeField(null=True)
 
     class Meta:
         abstract = True
         verbose_name_plural = "outbox"
         indexes = [
+            models.Index(
+                fields=["tell_at"], name="%(app_label)s_outbox_owed", condition=models.Q(tell_at__isnull=False)
+            ),
             models.Index(fields=["id"], name="%(app_label)s_outbox_due", condition=models.Q(published_at=None)),
             models.Index(fields=["order_id"], name="%(app_label)s_outbox_order"),
             models.Index(

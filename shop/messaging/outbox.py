@@ -6,7 +6,7 @@ from uuid import UUID
 from django.apps import apps
 from django.db import connections, transaction
 
-from shop.contracts.events import Event, encode
+from shop.contracts.events import Event
 from shop.messaging.topology import SERVICES_WITH_QUEUES
 from shop.sql import insert_rows
 
@@ -20,16 +20,18 @@ def emit(*events: Event, service: str) -> None:
         raise transaction.TransactionManagementError(
             f"emit() belongs into the transaction of its cause: wrap both in atomic(using={service!r})"
         )
-    outbox = apps.get_model(service, "Outbox")
     insert_rows(
-        outbox(
-            event_id=event.event_id,
-            event_type=type(event).__name__,
-            order_id=event.order_id,
-            caused_by=event.caused_by,
-            payload=encode(event),
-        )
-        for event in events
+        apps.get_model(service, "Outbox"),
+        (
+            {
+                "event_id": event.event_id,
+                "event_type": type(event).__name__,
+                "order_id": event.order_id,
+                "caused_by": event.caused_by,
+                "payload": event,
+            }
+            for event in events
+        ),
     )
 
 

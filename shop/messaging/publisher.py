@@ -7,7 +7,7 @@ before it is. Where messages go is a `Transport`, the broker in production and a
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -35,16 +35,18 @@ class Transport(Protocol):
 
 T = TypeVar("T", bound=Transport)
 
+FEW = 20  # events; what a message costs beside them is then still the larger part
 
-def publish(events: Iterable[Event]) -> None:
-    """Send events to the steps that hear them.
+
+def publish(events: Iterable[Event], to: Callable[[type[Event]], Iterable[str]] = steps_hearing) -> None:
+    """Send events to the steps that hear them, or to those `to(event type)` among them.
 
     Raises what the transport raises when a message was not confirmed; some of the others may be out by then, which
     is harmless, for every step knows what it has handled.
     """
     batches: dict[tuple[str, type[Event]], list[Event]] = defaultdict(list)
     for event in events:
-        for step in steps_hearing(type(event)):
+        for step in to(type(event)):
             batches[step, type(event)].append(event)
     for (step, event_type), batch in batches.items():
         rest = iter(batch)
@@ -53,6 +55,11 @@ def publish(events: Iterable[Event]) -> None:
             crash_point("publisher.before_send")
             send(step, [encode(event) for event in part], summary)
             crash_point("publisher.confirmed")
+
+
+def are_few(events: Sequence[Event]) -> bool:
+    """Whether steps that can wait are better told of these together with others, by the relay."""
+    return len(events) < FEW
 
 
 def send(step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
@@ -126,7 +133,9 @@ class Broker:
     def _connected(self) -> Producer:
         if getattr(self._local, "pid", None) != os.getpid():  # a forked child must not share its parent's socket
             self._local.__dict__.clear()
-            self._local.connection = connection = current_app.connection_for_write()
+            # Confirms for what must not be lost; Celery's own chatter (task events, ticks) does without.
+            options = {} if settings.BROKER_URL.startswith("memory:") else {"confirm_publish": True}
+            self._local.connection = connection = current_app.connection_for_write(transport_options=options)
             connection.ensure_connection(max_retries=1, timeout=settings.CONFIRM_TIMEOUT)
             declare(connection)
             self._local.producer = current_app.amqp.Producer(connection, auto_declare=False)

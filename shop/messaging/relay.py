@@ -8,17 +8,20 @@ The claim asks for what is unpublished, never for "ids greater than the last": t
 import logging
 import threading
 import time
+from datetime import timedelta
 
 import msgspec
-from django.apps import apps
 from django.conf import settings
 from django.db import connections
+from django.utils import timezone
 
 from shop.contracts.events import Event, decode
 from shop.messaging import deadqueue
 from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import OUTAGES, drop_broken_connections
-from shop.messaging.publisher import backlog, publish
+from shop.messaging.publisher import are_few, backlog, publish
+from shop.saga import patient_steps, prompt_steps, steps_hearing
+from shop.sql import query
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,24 @@ CLAIM = """
     )
     RETURNING id, payload
 """
+RETURN = "UPDATE {table} SET leased_until = NULL WHERE id = ANY(%s) AND published_at IS NULL"
+MARK = """
+    UPDATE {table} SET published_at = clock_timestamp(), tell_at = CASE WHEN owing THEN clock_timestamp() END
+    FROM unnest(%s, %s) AS done (done_id, owing) WHERE id = done_id
+"""
+# A row belongs to whoever has set its lease, and to nobody else once that has ended.
+CLAIM_OWED = """
+    UPDATE {table} AS owed SET tell_at = %s
+    FROM (
+        SELECT event_id, tell_at FROM {table} WHERE tell_at <= clock_timestamp()
+        ORDER BY tell_at LIMIT %s FOR UPDATE SKIP LOCKED
+    ) AS due
+    WHERE owed.event_id = due.event_id AND owed.tell_at = due.tell_at
+    RETURNING owed.event_id, {stored}
+"""
+SETTLE = "UPDATE {table} SET tell_at = %s WHERE event_id = ANY(%s::uuid[]) AND tell_at = %s"
 PORTION = 1000  # rows in one claim
+TELL_EVERY = 0.2  # seconds: how long the steps that can wait do wait, at most
 DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and after a while without
 # A message stays as small as it was sent, so when consumers are behind, events had better wait here and be sent as one.
@@ -45,25 +65,32 @@ class Relay:
     def __init__(self, service: str) -> None:
         self.service = service
         self._stopping = threading.Event()
-        self._next_drain = 0.0
+        self._next_drain = self._next_telling = 0.0
 
     def run(self) -> None:
         """Work until `stop()` is called. Outages of database and broker are waited out."""
         pause = BUSY_PAUSE
         while not self._stopping.wait(pause):
             try:
-                drop_broken_connections()
                 while relayed := relay_once(self.service):
                     logger.debug("Relayed %d events of %s", relayed, self.service)
                     pause = BUSY_PAUSE / 2
                     if relayed < settings.BATCH_LIMIT and backlog() > CROWDED:
                         self._stopping.wait(GATHERING_PAUSE)
                 pause = min(pause * 2, IDLE_PAUSE)
+                self._tell_those_who_can_wait()
                 self._see_to_dead_letters()
             except OUTAGES as outage:
                 logger.warning("The relay of %s waits: %s", self.service, outage)
+                drop_broken_connections()
                 pause = 1.0
         connections.close_all()
+
+    def _tell_those_who_can_wait(self) -> None:
+        if time.monotonic() >= self._next_telling:
+            while tell_once(self.service) >= PORTION:
+                pass
+            self._next_telling = time.monotonic() + TELL_EVERY
 
     def _see_to_dead_letters(self) -> None:
         """Every few seconds: whoever talks to the broker for a service anyway brings home what it has set aside."""
@@ -84,29 +111,52 @@ class Relay:
 
 
 def relay_once(service: str) -> int:
-    """Publish what is waiting in a service's outbox, one portion of it; how many events that was."""
-    outbox = apps.get_model(service, "Outbox")
+    """Publish what is waiting in a service's outbox, one portion of it; how many events that was.
+
+    Of few events the steps that can wait are told later, by `tell_once`.
+    """
+    table = f"{service}_outbox"
     claimed = _claim(service)
     if not claimed:
         return 0
     crash_point("relay.claimed")
+    ids, events = [pk for pk, _ in claimed], [event for _, event in claimed]
+    few = are_few(events)
     try:
-        publish(event for _, event in claimed)
+        publish(events, prompt_steps if few else steps_hearing)
         crash_point("relay.published")
     except Exception:
-        outbox.objects.filter(pk__in=[pk for pk, _ in claimed], published_at=None).update(leased_until=None)
+        query(service, RETURN.format(table=table), [ids])
         raise
-    with connections[service].cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {outbox._meta.db_table} SET published_at = clock_timestamp() WHERE id = ANY(%s)",  # noqa: S608
-            [[pk for pk, _ in claimed]],
-        )
+    owing = [few and bool(patient_steps(type(event))) for event in events]
+    query(service, MARK.format(table=table), [ids, owing])
     crash_point("relay.marked")
     return len(claimed)
 
 
+def tell_once(service: str) -> int:
+    """Tell the steps that can wait what they have not been told of yet, a portion of it; how many events that was."""
+    told = 0
+    for table, stored in ((f"{service}_outbox", "jsonb_build_array(payload)"), (f"{service}_inbox", "emitted")):
+        lease = timezone.now() + timedelta(seconds=settings.OUTBOX_LEASE)
+        claimed = query(service, CLAIM_OWED.format(table=table, stored=stored), [lease, PORTION])
+        if not claimed:
+            continue
+        crash_point("relay.owed_claimed")
+        events = [decode(raw) for _, stored in claimed for raw in msgspec.json.decode(stored)]
+        ids = [str(event_id) for event_id, _ in claimed]
+        try:
+            publish(events, patient_steps)
+            crash_point("relay.told")
+        except Exception:
+            query(service, SETTLE.format(table=table), [timezone.now(), ids, lease])
+            raise
+        query(service, SETTLE.format(table=table), [None, ids, lease])
+        crash_point("relay.owed_marked")
+        told += len(events)
+    return told
+
+
 def _claim(service: str) -> list[tuple[int, Event]]:
-    table = apps.get_model(service, "Outbox")._meta.db_table
-    with connections[service].cursor() as cursor:
-        cursor.execute(CLAIM.format(table=table), [settings.OUTBOX_LEASE, PORTION])
-        return sorted((pk, decode(msgspec.json.decode(payload))) for pk, payload in cursor.fetchall())
+    rows = query(service, CLAIM.format(table=f"{service}_outbox"), [settings.OUTBOX_LEASE, PORTION])
+    return sorted((pk, decode(msgspec.json.decode(payload))) for pk, payload in rows)
