@@ -25,6 +25,13 @@ from shop.sql import query
 
 logger = logging.getLogger(__name__)
 
+WAITING = """
+    SELECT EXISTS (
+        SELECT FROM {service}_outbox
+        WHERE published_at IS NULL AND (leased_until IS NULL OR leased_until < clock_timestamp())
+    ), EXISTS (SELECT FROM {service}_outbox WHERE tell_at <= clock_timestamp())
+    OR EXISTS (SELECT FROM {service}_inbox WHERE tell_at <= clock_timestamp())
+"""
 CLAIM = """
     UPDATE {table} SET leased_until = clock_timestamp() + make_interval(secs => %s)
     WHERE id IN (
@@ -53,7 +60,7 @@ SETTLE = "UPDATE {table} SET tell_at = %s WHERE event_id = ANY(%s::uuid[]) AND t
 PORTION = 1000  # rows in one claim
 TELL_EVERY = 0.2  # seconds: how long the steps that can wait do wait, at most
 DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
-BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and after a while without
+BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.02  # seconds between looks: just after work, and after a while without
 # A message stays as small as it was sent, so when consumers are behind, events had better wait here and be sent as one.
 # Never for long: the crowded queue may be another service's, whose worker is away.
 CROWDED, GATHERING_PAUSE = 20, 0.5  # messages in one queue, and seconds
@@ -72,19 +79,24 @@ class Relay:
         pause = BUSY_PAUSE
         while not self._stopping.wait(pause):
             try:
-                while relayed := relay_once(self.service):
-                    logger.debug("Relayed %d events of %s", relayed, self.service)
-                    pause = BUSY_PAUSE / 2
-                    if relayed < settings.BATCH_LIMIT and backlog() > CROWDED:
-                        self._stopping.wait(GATHERING_PAUSE)
-                pause = min(pause * 2, IDLE_PAUSE)
-                self._tell_those_who_can_wait()
+                events, owed = waiting(self.service)
+                pause = self._relay() if events else min(pause * 2, IDLE_PAUSE)
+                if owed:
+                    self._tell_those_who_can_wait()
                 self._see_to_dead_letters()
             except OUTAGES as outage:
                 logger.warning("The relay of %s waits: %s", self.service, outage)
                 drop_broken_connections()
                 pause = 1.0
         connections.close_all()
+
+    def _relay(self) -> float:
+        """Publish until nothing waits; returns in how many seconds to look again."""
+        while relayed := relay_once(self.service):
+            logger.debug("Relayed %d events of %s", relayed, self.service)
+            if relayed < settings.BATCH_LIMIT and backlog() > CROWDED:
+                return GATHERING_PAUSE
+        return BUSY_PAUSE
 
     def _tell_those_who_can_wait(self) -> None:
         if time.monotonic() >= self._next_telling:
@@ -108,6 +120,12 @@ class Relay:
     def stop(self) -> None:
         """Finish the portion in hand and end."""
         self._stopping.set()
+
+
+def waiting(service: str) -> tuple[bool, bool]:
+    """Whether there is something for `relay_once`, and for `tell_once`: all that an idle relay asks."""
+    ((events, owed),) = query(service, WAITING.format(service=service))
+    return events, owed
 
 
 def relay_once(service: str) -> int:

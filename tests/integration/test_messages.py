@@ -139,6 +139,7 @@ def test_connections_that_are_cut_under_load(running_shop: Shop, proxy: Proxy):
 
 
 def test_what_flower_shows_holds_no_personal_data(running_shop: Shop):
+    assert current_app.control.enable_events(reply=True)  # as Flower does
     seen: list[dict[str, Any]] = []
     with current_app.connection_for_read() as connection:
         receiver = current_app.events.Receiver(connection, handlers={"task-received": seen.append})
