@@ -6,16 +6,17 @@ from rich.table import Table
 from rich.text import Text
 
 from shop.contracts.events import Event
-from shop.saga import RECORDS, SAGA, TIMERS, UNDONE_BY
+from shop.saga import PATIENT, RECORDS, SAGA, TIMERS, UNDONE_BY
 from shop.timeline import BACKWARD
 
 
 def as_table() -> Table:
     """Which event is heard by which step; the way back is red."""
-    table = Table("event", "heard by", title="The saga", title_justify="left")
+    table = Table("event", "heard by", title="The saga", title_justify="left", caption="… can wait")
     for event, steps in SAGA.items():
         style = "red" if event.__name__ in BACKWARD else ""
-        table.add_row(Text(event.__name__, style=style), Text("\n".join(steps), style=style))
+        heard_by = "\n".join(f"{step} …" if step in PATIENT else step for step in steps)
+        table.add_row(Text(event.__name__, style=style), Text(heard_by, style=style))
     return table
 
 
@@ -26,7 +27,8 @@ def as_markdown() -> str:
 Made from `shop/saga.py` by `manage.py saga --mermaid`; do not edit.
 
 Solid arrows lead to the step that hears an event, dotted ones to the event that may follow. Steps that only write
-down what happened (`orders.mark_*`, `notifications.notify`) are in the table, not in the picture.
+down what happened (`orders.mark_*`, `notifications.notify`) are in the table, not in the picture. Steps that can wait
+({", ".join(f"`{step}`" for step in PATIENT)}) are told of single events a moment later.
 
 ```mermaid
 {_mermaid()}

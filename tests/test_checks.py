@@ -51,6 +51,15 @@ def test_a_difference_is_an_error(name: str, change: Any, expected: set[str], mo
     assert expected <= set(found())
 
 
+@pytest.mark.parametrize(
+    ("patient", "expected"), [("payments.charge_payment", "saga.E010"), ("orders.frame_it", "saga.E006")]
+)
+def test_only_steps_that_nothing_follows_from_can_wait(patient: str, expected: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checks, "PATIENT", (patient,))
+
+    assert found() == [expected]
+
+
 def test_a_step_in_no_row_is_an_error(monkeypatch: pytest.MonkeyPatch):
     stray = STEPS["orders.mark_paid"]
     monkeypatch.setitem(STEPS, "orders.mark_twice", stray)

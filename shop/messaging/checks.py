@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, register
 
 from shop.contracts.events import Event, every_event
 from shop.messaging.steps import STEPS, SWEEPS, Step
-from shop.saga import RECORDS, SAGA, TIMERS, UNDONE_BY, service_of
+from shop.saga import PATIENT, RECORDS, SAGA, TIMERS, UNDONE_BY, service_of
 
 
 @register("saga")
@@ -58,7 +58,14 @@ def _compensations() -> Iterator[CheckMessage]:
                 hint="A forward effect without its undo leaves something behind when the order is cancelled.",
                 id="saga.E005",
             )
-    for name in sorted({*UNDONE_BY, *UNDONE_BY.values(), *RECORDS} - known):
+    for name in PATIENT:
+        if name in STEPS and STEPS[name].emits:
+            yield Error(
+                f"{name} cannot be among PATIENT: {_names(STEPS[name].emits)} may follow from it.",
+                hint="Whoever hears of that would wait, too.",
+                id="saga.E010",
+            )
+    for name in sorted({*UNDONE_BY, *UNDONE_BY.values(), *RECORDS, *PATIENT} - known):
         yield Error(f"shop/saga.py mentions {name} outside SAGA only.", id="saga.E006")
 
 

@@ -2,10 +2,11 @@
 
 1. Decode. An event that cannot be decoded is dead-lettered, its neighbours go on.
 2. Take the step's locks, outside the transaction.
-3. Make the outside call, for events not handled yet, outside any transaction.
-4. In one transaction on the service's database: look up the inbox, run the step on the fresh events, insert one inbox
-   row per event with what it emitted.
-5. Publish what was emitted, by fresh and by already handled events alike, and wait for the broker's confirm.
+3. Look up the inbox, and make the outside call for events not handled yet; outside any transaction.
+4. In one transaction on the service's database: run the step on the fresh events, insert one inbox row per event with
+   what it emitted. If somebody has handled one of them meanwhile, its key breaks: undo all this, and look again.
+5. Publish what was emitted, by fresh and by already handled events alike, and wait for the broker's confirm. Of few
+   events the relay tells the steps that can wait.
 6. Return; only then does Celery acknowledge the message.
 
 A crash before 4 commits leaves no trace, a crash after it a message that comes again and finds its inbox row: the
@@ -26,6 +27,7 @@ from celery.exceptions import Reject
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from shop import faults
 from shop.contracts.events import Event, decode, encode
 from shop.locks import holding
 from shop.messaging import deadletters, inbox, outbox
@@ -46,6 +48,7 @@ def execute(step: Step, payload: Sequence[Any]) -> None:
     Raises `celery.exceptions.Reject` to give the message back to its queue when an outage outlasts our patience.
     """
     crash_point("step.received")
+    faults.pause("step-delay")
     for batch in _one_per_order(_decode(step, payload)):
         _run_batch(step, batch)
     crash_point("step.finished")
