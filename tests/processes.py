@@ -46,14 +46,16 @@ def eventually(condition: Callable[[], T], timeout: float = PATIENCE) -> T:
 class Process:
     """One process of the shop. Its output goes to a file, shown when a test fails."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], environment: Mapping[str, str], log: Path, *, cwd: Path = ROOT
+    ) -> None:
         self.name, self.path = name, log
         self._shown = 0
         with log.open("wb") as output:
             # A session of its own: Ctrl-C reaches the tests alone, and they end their processes.
             self._popen = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -86,6 +88,10 @@ class Process:
     def runs(self) -> bool:
         return self._popen.poll() is None
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def ends(self, timeout: float = PATIENCE) -> int:
         """Wait for its end; the exit code."""
         return self._popen.wait(timeout)
@@ -112,12 +118,12 @@ class Processes:
     """All processes of a block of tests; what still runs at its end is ended."""
 
     def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
-        self._environment, self._logs = environment, logs
+        self.environment, self.logs = environment, logs
         self.all: list[Process] = []
 
     def start(self, name: str, *command: str, **environment: str) -> Process:
-        log = self._logs / f"{len(self.all):02} {name}.log"
-        process = Process(name, [sys.executable, *command], {**self._environment, **environment}, log)
+        log = self.logs / f"{len(self.all):02} {name}.log"
+        process = Process(name, [sys.executable, *command], {**self.environment, **environment}, log)
         self.all.append(process)
         return process
 
@@ -129,7 +135,7 @@ class Processes:
         return self.manage(name, "relay", **environment)
 
     def beat(self, name: str = "beat") -> Process:
-        schedule = str(self._logs / f"{name}-schedule")
+        schedule = str(self.logs / f"{name}-schedule")
         return self.start(name, *_celery("beat"), "-s", schedule, "--pidfile=", "-l", "INFO")
 
     def worker(

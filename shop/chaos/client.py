@@ -2,8 +2,7 @@
 
 An answer below 500 is knowledge: 2xx was done, 4xx was not. A connection that was refused is knowledge too, for nothing
 was sent, so the operation is tried again. A time-out, a broken connection or a 5xx is none: the shop may have done it.
-An order of which that is so is tried again only if the shop takes idempotency keys; without them a second try might be
-a second order. A cancellation may always be tried again.
+Then it is tried again, an order with the Idempotency-Key of its first try, until the outcome is known.
 """
 
 import heapq
@@ -68,6 +67,11 @@ class Client:
     def release(self) -> None:
         self._allowed = len(self._orders)
 
+    def enough(self) -> None:
+        """Place no more orders."""
+        with self._mutex:
+            self._orders = self._orders[: self._next]
+
     def start(self, threads: int) -> None:
         self.began = time.time()
         placing = [threading.Thread(target=self._place_all, daemon=True) for _ in range(threads)]
@@ -92,7 +96,7 @@ class Client:
         with self._http() as http:
             while (planned := self._take()) is not None:
                 operation = Operation("place", planned, time.time())
-                self._do(http, operation, "/orders", planned.body, safe_to_retry=True)
+                self._do(http, operation, "/orders", planned.body)
                 if operation.order_id is not None and planned.cancel_after is not None:
                     with self._mutex:
                         due = time.time() + planned.cancel_after
@@ -128,7 +132,7 @@ class Client:
                     placed = heapq.heappop(self._to_cancel)[2] if due else None
                 if placed is not None:
                     operation = Operation("cancel", placed.planned, time.time(), order_id=placed.order_id)
-                    self._do(http, operation, f"/orders/{placed.order_id}/cancel", None, safe_to_retry=True)
+                    self._do(http, operation, f"/orders/{placed.order_id}/cancel", None)
                     self.operations.append(operation)
 
     # --- One operation ------------------------------------------------------------------------------------------------
@@ -136,8 +140,8 @@ class Client:
     def _http() -> httpx.Client:
         return httpx.Client(timeout=TIMEOUT, trust_env=False)  # no proxy stands between here and here
 
-    def _do(self, http: httpx.Client, operation: Operation, path: str, body: Any, *, safe_to_retry: bool) -> None:
-        """Try until the outcome is known, or may not be tried for, or patience is at its end."""
+    def _do(self, http: httpx.Client, operation: Operation, path: str, body: Any) -> None:
+        """Try until the outcome is known, or patience is at its end."""
         planned, dice = operation.planned, Random(operation.planned.number)
         headers = {
             "Authorization": f"Bearer {self._tokens[planned.customer]}",
@@ -161,8 +165,6 @@ class Client:
                     break
                 sent = sent or answer.status_code >= 500
             time.sleep(PAUSE * dice.uniform(0.5, 1.5))
-            if sent and not safe_to_retry:
-                break
         else:
             operation.outcome = Outcome.UNKNOWN if sent else Outcome.FAILED
         operation.ended = time.time()

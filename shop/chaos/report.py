@@ -79,8 +79,8 @@ the last fault. Shaded: faults, by their number below; the length is that of the
 {life["max"]:.1f} s.</p>
 {_chart("seconds, by when it was placed", lived, verdict.faults, start, end)}
 <h2>Faults</h2>
-<p>Recovery: from the end of the fault until an order placed after it was paid and on its way (after beat's:
-completed).</p>
+<p>Recovery: from the end of the fault until all orders placed before have ended or are with the carrier, and one placed
+after it is paid and on its way (after beat's: completed).</p>
 <table><tr><th class="n">#</th><th class="n">at</th><th>fault</th><th>what was seen of it</th><th class="n">took</th>
 <th class="n">recovery</th></tr>{"".join(_fault(one, start) for one in verdict.faults)}</table>
 <h2>The load</h2>

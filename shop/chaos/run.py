@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_urlsafe
@@ -25,7 +25,7 @@ from shop.chaos.faults import FAULTS, Fired, World, fire
 from shop.chaos.plan import CUSTOMERS, KEPT_BACK, PRICE, Plan
 from shop.chaos.processes import Processes
 from shop.chaos.servers import HOST, CannotStart, Postgres, RabbitMQ, Redis, until
-from shop.chaos.verdict import Verdict, judge, unfinished
+from shop.chaos.verdict import Verdict, judge, recovery, unfinished
 from shop.messaging.topology import SERVICES_WITH_QUEUES
 
 THREADS = 8  # of the client
@@ -132,14 +132,15 @@ class Run:
             shutil.rmtree(self.home, ignore_errors=True)
 
     # --- Under way ----------------------------------------------------------------------------------------------------
-    def play(self, *, least: int, patience: float, rate: float | None) -> Verdict:
+    def play(self, *, least: int, patience: float, rate: float | None, one_by_one: bool) -> Verdict:
         """Place the orders, make faults meanwhile, wait for rest at most `patience` seconds, and judge.
 
-        There are at least `least` faults; after these, until only the orders are left that were kept back.
+        There are at least `least` faults; after these, until only the orders are left that were kept back. If
+        `one_by_one`, each waits until the one before it has been recovered from, and after the last no order is placed.
         """
         orders = self.plan.orders
         lasting = sum(one.gap + FAULTS[one.kind].takes for one in self.plan.faults[:least]) or 1.0
-        kept_back = max(1, int(len(orders) * KEPT_BACK)) if least else 0
+        kept_back = max(1, int(len(orders) * KEPT_BACK)) if least and not one_by_one else 0
         client = Client(self.urls, self.tokens, orders, rate or (len(orders) - kept_back) / lasting)
         client.hold_back(kept_back)
         self._exits.callback(client.stop)
@@ -154,15 +155,25 @@ class Run:
                 fired.append(one)
                 proof = f"[red]{one.failure}[/]" if one.failure else one.proof
                 self._say(f"{one.began - client.began:6.1f} s  [bold]{one.kind}[/]  {proof}")
+                if one_by_one:
+                    self._await_recovery(one, patience)
             calm_since = time.time()
-            client.release()
+            client.enough() if one_by_one else client.release()
             until(lambda: not client.busy, "the end of the load", seconds=3600)
             self._await_rest(patience)
         seconds = time.time() - calm_since
         connections.close_all()  # those of before the faults are broken
-        verdict = judge(client, fired, seed=self.plan.seed, restarts=self.processes.restarts, seconds_to_rest=seconds)
+        verdict = judge(
+            client, fired, seed=self.plan.seed, restarts=self.processes.restarts, seconds_to_rest=seconds,
+            one_by_one=one_by_one,
+        )  # fmt: skip
         self.keep = self.keep or not verdict.good
         return verdict
+
+    def _await_recovery(self, fault: Fired, patience: float) -> None:
+        """Wait until all is well after a fault; too long a wait is for the verdict to judge."""
+        with suppress(TimeoutError):
+            until(lambda: _asked(lambda: recovery(fault)) is not None, "recovery", seconds=patience, pause=0.5)
 
     def _await_rest(self, patience: float) -> None:
         """Wait until nothing is open, in two looks; too long a wait is for the verdict to judge."""

@@ -34,13 +34,28 @@ ENDINGS = """
     FROM orders_order o JOIN orders_timelineentry t ON t.order_id = o.id WHERE t.status IN ('COMPLETED', 'CANCELLED')
 """
 # The first order placed after a moment to have reached a status, or, if none was placed any more, the first one open.
-RECOVERED = """
+SERVES_AGAIN = """
     SELECT extract(epoch FROM coalesce(
         (SELECT min(t.at) FROM orders_timelineentry t JOIN orders_order o ON o.id = t.order_id
          WHERE o.created_at > %(moment)s AND t.status = %(status)s),
         (SELECT min(t.at) FROM orders_timelineentry t WHERE t.at > %(moment)s AND t.status = %(status)s)
     ) - %(moment)s)
 """
+# The orders that had neither ended at a moment nor were with the carrier: how many still do not, when the last one did.
+CAUGHT_UP = """
+    WITH before AS (
+        SELECT DISTINCT ON (order_id) order_id, status FROM orders_timelineentry
+        WHERE at <= %(moment)s ORDER BY order_id, at DESC, id DESC
+    ), waiting AS (
+        SELECT (
+            SELECT min(at) FROM orders_timelineentry t
+            WHERE t.order_id = before.order_id AND at > %(moment)s AND t.status = ANY(%(rest)s)
+        ) AS until FROM before WHERE status <> ALL(%(rest)s)
+    )
+    SELECT count(*) FILTER (WHERE until IS NULL), coalesce(extract(epoch FROM max(until) - %(moment)s), 0) FROM waiting
+"""
+AT_REST = ("DELIVERY_STARTED", *FINAL)
+SOON = 60.0  # seconds that recovery from a single fault may take
 
 
 @dataclass
@@ -125,13 +140,16 @@ def unfinished() -> dict[str, int]:
     return {what: count for what, count in waiting.items() if count}
 
 
-def judge(client: Client, faults: list[Fired], *, seed: int, restarts: int, seconds_to_rest: float) -> Verdict:
+def judge(
+    client: Client, faults: list[Fired], *, seed: int, restarts: int, seconds_to_rest: float, one_by_one: bool
+) -> Verdict:
     """Compare what the client was told with what the databases hold, and audit these."""
     placed = [one for one in client.operations if one.what == "place"]
     cancelled = [one for one in client.operations if one.what == "cancel"]
     orders = _orders_by_marker()
     statuses = dict(apps.get_model("orders.Order").objects.values_list("pk", "status"))
-    recover(faults)
+    for one in faults:
+        one.recovered_after = recovery(one)
     found = {
         "lost": list(_lost(placed, orders)),
         "placed twice": [f"{marker} is orders {ids}" for marker, ids in orders.items() if len(ids) > 1],
@@ -146,6 +164,11 @@ def judge(client: Client, faults: list[Fired], *, seed: int, restarts: int, seco
             f"{one.invariant}: {one.subject}: {one.detail}" for one in audit(strict=True) if isinstance(one, Violation)
         ],
         "faults not fired": [f"{one.number} {one.kind}: {one.failure}" for one in faults if one.failure],
+        "slow recoveries": [
+            f"{one.number} {one.kind}: {one.recovered_after or 'never'}"
+            for one in faults
+            if one_by_one and (one.recovered_after is None or one.recovered_after > SOON)
+        ],
     }
     with connections["orders"].cursor() as cursor:
         cursor.execute(ENDINGS)
@@ -170,14 +193,19 @@ def judge(client: Client, faults: list[Fired], *, seed: int, restarts: int, seco
     )
 
 
-def recover(faults: Iterable[Fired]) -> None:
-    """Fill in how long recovery took: from the end of a fault until an order placed after it was shipped or so."""
-    for one in faults:
-        moment = datetime.fromtimestamp(one.ended, UTC)
-        with connections["orders"].cursor() as cursor:
-            cursor.execute(RECOVERED, {"moment": moment, "status": FAULTS[one.kind].witness})
-            (seconds,) = cursor.fetchone()
-        one.recovered_after = float(seconds) if seconds is not None else None
+def recovery(fault: Fired) -> float | None:
+    """Seconds from the end of a fault until all is well; None until then.
+
+    That is when every order placed before that end has ended or is with the carrier, and one placed after it is paid
+    and on its way (after beat's: completed).
+    """
+    moment = datetime.fromtimestamp(fault.ended, UTC)
+    with connections["orders"].cursor() as cursor:
+        cursor.execute(CAUGHT_UP, {"moment": moment, "rest": list(AT_REST)})
+        still_open, caught_up = cursor.fetchone()
+        cursor.execute(SERVES_AGAIN, {"moment": moment, "status": FAULTS[fault.kind].witness})
+        (serves_again,) = cursor.fetchone()
+    return None if still_open or serves_again is None else float(max(caught_up, serves_again))
 
 
 def _orders_by_marker() -> dict[str, list[int]]:

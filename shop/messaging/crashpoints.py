@@ -10,7 +10,7 @@ it is obeyed under `CRASH_POINTS=1` only, which nothing but the tests sets. A si
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -37,11 +37,11 @@ def calling(on_pass: Callable[[str], None]) -> Iterator[None]:
         _on_pass = previous
 
 
-def obey(environment: Mapping[str, str]) -> None:
+def obey() -> None:
     """End this process where its environment says."""
     global _on_pass
-    if environment.get("CRASH_POINTS") == "1" and environment.get("CRASH_AT"):
-        wanted, _, number = environment["CRASH_AT"].partition(":")
+    if os.environ.get("CRASH_POINTS") == "1" and os.environ.get("CRASH_AT"):
+        wanted, _, number = os.environ["CRASH_AT"].partition(":")
         _on_pass = partial(_end_process, wanted, int(number or 1))
 
 
@@ -53,4 +53,4 @@ def _end_process(wanted: str, number: int, name: str) -> None:
             os._exit(EXIT_CODE)
 
 
-obey(os.environ)
+obey()

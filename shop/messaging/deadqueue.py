@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connections
 
 from shop.messaging import deadletters
+from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import OUTAGES
 from shop.messaging.publisher import broker
 from shop.saga import TIMERS
@@ -40,8 +41,11 @@ def drain(service: str) -> int:
             message = channel.basic_get(f"{service}.dead")
             if message is None:
                 return taken
+            crash_point("deadqueue.taken")
             keep(service, message.body, message.headers or {})
+            crash_point("deadqueue.kept")
             channel.basic_ack(message.delivery_tag)
+            crash_point("deadqueue.acknowledged")
     return PORTION
 
 

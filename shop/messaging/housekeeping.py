@@ -11,6 +11,8 @@ from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
+from shop.messaging.crashpoints import crash_point
+
 PORTION = 5000  # rows of a table in one statement
 OLD = {
     "Inbox": "handled_at < %s",
@@ -26,6 +28,7 @@ def delete_portion(service: str, table: str, condition: str, parameters: list) -
     """Delete up to a portion of a table's rows that meet a condition (SQL of ours, never of a user's)."""
     with connections[service].cursor() as cursor:
         cursor.execute(DELETE.format(table=table, condition=condition), [*parameters, PORTION])
+        crash_point("purge.deleted")
         return cursor.rowcount
 
 

@@ -9,6 +9,9 @@ from kombu import Connection, Exchange, Queue
 from shop.saga import SAGA, TIMERS, service_of
 
 DELIVERY_LIMIT = 20  # a message that killed its worker this often is dead-lettered (three was too few under restarts)
+# RabbitMQ 4 limits every quorum queue to 20 deliveries unless told otherwise, and drops what has no further queue to go
+# to. Said with a number, because 3.10 takes -1 for "none at all".
+NO_LIMIT = 1_000_000
 DEAD_LETTERS = Exchange("shop.dead", type="direct", durable=True)
 
 SERVICES_WITH_QUEUES = tuple(
@@ -35,7 +38,11 @@ def _queue(service: str) -> Queue:
 
 def _dead_letter_queue(service: str) -> Queue:
     return Queue(
-        f"{service}.dead", DEAD_LETTERS, routing_key=service, durable=True, queue_arguments={"x-queue-type": "quorum"}
+        f"{service}.dead",
+        DEAD_LETTERS,
+        routing_key=service,
+        durable=True,
+        queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT},
     )
 
 

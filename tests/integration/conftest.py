@@ -18,14 +18,18 @@ from django.db import connections
 
 from shop.messaging.publisher import broker
 
-pytest.register_assert_rewrite("tests.integration.shop", "tests.processes")
+pytest.register_assert_rewrite(
+    *(f"tests.integration.{name}" for name in ("shop", "forks", "scenes")), "tests.processes"
+)
 
+from tests.integration import forks  # noqa: E402
 from tests.integration.shop import Queues, Shop  # noqa: E402 (rewritten only when imported after that)
 from tests.processes import Processes  # noqa: E402
 from tests.proxy import Proxy  # noqa: E402
 
 SCHEMES = {"DATABASE_URL": "postgres", "BROKER_URL": "amqp", "LOCKS_URL": "redis", "CACHE_URL": "redis"}
 EVERY_DATABASE = [*settings.SERVICES, "default"]
+CARRIERS_SECRET = "known to carriers"
 TAIL = 4000  # characters of a process's log that are shown when a test fails
 
 
@@ -165,6 +169,14 @@ def running_shop(_shop: Shop, request: pytest.FixtureRequest, settings: Any) -> 
     request.node.stash[LOGS] = _shop.processes
     yield _shop
     _shop.must_run()
+
+
+@pytest.fixture(scope="package")
+def forking(_shop: Shop) -> None:
+    """Processes of the shop can be forked. What the dead held is free, or taken over, in no time."""
+    leases = {"LOCK_LEASE": "0.3", "OUTBOX_LEASE": "0.3"}
+    secret = {"CARRIER_WEBHOOK_SECRET": CARRIERS_SECRET}
+    forks.begin({**_shop.processes.environment, "BROKER_URL": settings.BROKER_URL, **leases, **secret})
 
 
 # —— The logs of the processes, when a test fails ————————————————————————————————————————————————————————————————————

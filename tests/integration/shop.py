@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +27,7 @@ from payments.models import GatewayLedger, Payment, SandboxSwitch
 from shop.audit import Violation, audit
 from shop.contracts.events import Checkout, Event, Line, encode
 from shop.messaging.publisher import broker, publish
-from shop.messaging.relay import relay_once
+from shop.messaging.relay import relay_once, tell_once
 from shop.messaging.steps import SWEEPS
 from shop.messaging.topology import DEAD_LETTER_QUEUES, QUEUES, SERVICES_WITH_QUEUES
 from shop.saga import TIMERS, steps_hearing
@@ -71,6 +72,11 @@ class Queues:
         with self._connection.channel() as channel:
             return channel.queue_declare(name, passive=True).message_count
 
+    def consumed(self) -> bool:
+        """Whether anybody listens to any of them."""
+        with self._connection.channel() as channel:
+            return any(channel.queue_declare(queue.name, passive=True).consumer_count for queue in QUEUES)
+
     def take(self, name: str) -> list[Any]:
         """All messages that wait, out of the queue."""
         with self._connection.channel() as channel:
@@ -83,6 +89,13 @@ class Queues:
         """Fetch a message as a worker does that ends without an acknowledgement; whether there was one."""
         with self._connection.channel() as channel:
             return channel.basic_get(name) is not None
+
+    def set_aside(self, name: str) -> None:
+        """Reject a message, as a worker does that cannot work on it."""
+        with self._connection.channel() as channel:
+            message = channel.basic_get(name)
+            channel.basic_reject(message.delivery_tag, requeue=False)
+        eventually(lambda: self.waiting(f"{name}.dead") == 1)
 
     def put(self, name: str, body: bytes | str, *, headers: dict[str, Any], content_type: str) -> None:
         """Publish a message as it is, whatever it is."""
@@ -245,10 +258,15 @@ class Shop:
         Payment.objects.filter(due_at__gt=now, status="PENDING", attempts__gt=0).update(due_at=now)
 
     @staticmethod
+    def orders_stand_still() -> None:
+        """None has moved for so long that somebody looks after it."""
+        now = timezone.now()
+        Order.objects.update(look_at=now, progress_at=now - timedelta(hours=2))
+
+    @staticmethod
     def relay_and_carry() -> None:
         """What relays and carriers do, for shops in which neither runs."""
-        for service in SERVICES_WITH_QUEUES:
-            relay_once(service)
+        relay_everything()
         SWEEPS["delivery.advance_deliveries"]()
 
     def ends(
@@ -269,6 +287,13 @@ class Shop:
 
         eventually(ended)
         return [outcome(order_id) for order_id in order_ids]
+
+
+def relay_everything() -> None:
+    """What relays do."""
+    for service in SERVICES_WITH_QUEUES:
+        relay_once(service)
+        tell_once(service)
 
 
 def _truncate_all() -> None:

@@ -12,7 +12,7 @@ from celery import current_app
 from django.apps import apps
 from django.db import connections, transaction
 
-from shop.contracts.events import Event, OrderCreated, PaymentFailed
+from shop.contracts.events import Event, PaymentFailed
 from shop.messaging import emit
 from shop.messaging.errors import OUTAGES
 from shop.messaging.publisher import broker, publish
@@ -165,19 +165,3 @@ def in_threads(count: int, work: Callable[[], int]) -> list[int]:
 
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(run, range(count)))
-
-
-def test_a_relay_killed_before_it_could_say_what_it_published(shop: Shop, queues: Queues):
-    order_id = shop.place()
-
-    relay = shop.processes.relay("doomed relay", CRASH_POINTS="1", CRASH_AT="relay.published")
-
-    assert relay.ends() == 66
-    assert "CRASH_AT relay.published" in relay.log
-    assert [event["order_id"] for event in events_in(queues.take("inventory"))] == [order_id]
-    outbox = apps.get_model("orders.Outbox").objects
-    assert outbox.filter(published_at=None, leased_until__isnull=False).count() == 1
-    outbox.update(leased_until=None)  # its lease has ended
-    assert relay_once("orders") == 1  # published once more: whoever hears it knows what he has handled
-    assert [event["type"] for event in events_in(queues.take("inventory"))] == [OrderCreated.__name__]
-    assert outbox.filter(published_at=None).count() == 0

@@ -26,18 +26,10 @@ def _fresh_connection(shop: Shop) -> None:
     broker.backlog()
 
 
-def reject(queues: Queues, queue: str) -> None:
-    """What a worker does with a message that it cannot work on."""
-    with queues._connection.channel() as channel:
-        message = channel.basic_get(queue)
-        channel.basic_reject(message.delivery_tag, requeue=False)
-    eventually(lambda: queues.waiting(f"{queue}.dead") == 1)
-
-
 def sent_and_rejected(shop: Shop, queues: Queues, *order_ids: int) -> list[OrderCreated]:
     events = [OrderCreated(order_id=order_id, checkout=shop.checkout()) for order_id in order_ids]
     send(STEP, [encode(event) for event in events], "by a test")
-    reject(queues, "inventory")
+    queues.set_aside("inventory")
     return events
 
 
@@ -92,7 +84,7 @@ def test_a_tick_that_has_expired_leaves_nothing_behind(shop: Shop, queues: Queue
 def test_a_replay_goes_through_the_broker_and_is_resolved_by_success(shop: Shop, queues: Queues):
     order_id, checkout = shop.write_order()
     send(STEP, [encode(OrderCreated(order_id=order_id, checkout=checkout))], "by a test")
-    reject(queues, "inventory")
+    queues.set_aside("inventory")
     deadqueue.drain("inventory")
     letter = DeadLetter.objects.get()
     worker = shop.processes.worker("inventory", queues=("inventory",))

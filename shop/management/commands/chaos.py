@@ -26,6 +26,7 @@ from shop.embedded.server import NotStarted
 HOME = "CHAOS_HOME"  # set in the run itself: the directory of its servers
 SECONDS_SIGNED_IN = 36_000  # the client signs in once
 GAPS, FAST_GAPS = (2.0, 10.0), (0.5, 2.0)  # seconds between two faults
+CALM_RATE = 5.0  # orders per second that a small machine carries easily
 ORDERS_PER_FAULT = 350  # by default, but every kind of fault comes at least once
 FAST = {"STALLED_AFTER": "3", "OUTBOX_LEASE": "5", "HANDOVER_AFTER": "0.2", "DELIVERED_AFTER": "0.2"}
 
@@ -49,8 +50,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--faults", type=int, metavar="N", help="exactly so many (default: all kinds, for as long as it lasts)"
         )
+        parser.add_argument(
+            "--one-by-one",
+            action="store_true",
+            help="each kind of fault once, after recovery from the one before, which must not take over a minute",
+        )
         parser.add_argument("--kinds", metavar="A,B", help=f"only these faults, of: {', '.join(FAULTS)}")
-        parser.add_argument("--rate", type=float, help="orders per second (default: as the faults last)")
+        parser.add_argument("--rate", type=float, help="orders per second (default: as the faults last; 5 one by one)")
         parser.add_argument("--fast", action="store_true", help="short timers and pauses, for a test")
         parser.add_argument("--patience", type=float, default=900.0, help="seconds to wait for rest (%(default)s)")
         parser.add_argument("--report", type=Path, metavar="FILE", help="draw the run as an HTML page")
@@ -72,6 +78,8 @@ class Command(BaseCommand):
         chosen = kinds.split(",") if kinds else list(FAULTS)
         if unknown := set(chosen) - set(FAULTS):
             raise CommandError(f"No such fault: {', '.join(sorted(unknown))}. There are: {', '.join(FAULTS)}.")
+        if options["one_by_one"]:
+            faults, options["rate"] = len(chosen), options["rate"] or CALM_RATE
         least = max(len(chosen), orders // ORDERS_PER_FAULT) if faults is None else faults
         most = 100 * least if faults is None else faults
         gaps = FAST_GAPS if options["fast"] else GAPS
@@ -81,7 +89,9 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, _interrupt)
         home = Path(os.environ[HOME])
         with Run(home, _ports(), plan, console=console, keep=options["keep"]) as run:
-            verdict = run.play(least=least, patience=options["patience"], rate=options["rate"])
+            verdict = run.play(
+                least=least, patience=options["patience"], rate=options["rate"], one_by_one=options["one_by_one"]
+            )
         if options["report"]:
             write_report(options["report"], verdict)
             console.print(f"Report: {options['report']}")
@@ -100,8 +110,8 @@ def show(console: Console, verdict: Verdict) -> None:
         recovery.add_row(kind, f"{row['fired']}", f"{row['median']:.1f} s", f"{row['max']:.1f} s")
     console.print(recovery)
     console.print(
-        "Recovery: from the end of the fault until an order placed after it was paid and on its way (after beat's: "
-        "completed).",
+        "Recovery: from the end of the fault until all orders placed before have ended or are with the carrier, and "
+        "one placed after it is paid and on its way (after beat's: completed).",
         style="dim",
     )
     table = Table("what", "", title=f"Chaos, seed {verdict.seed}")

@@ -1,0 +1,189 @@
+"""A process that ends at each boundary there is. Started again, it leaves every order at its end and nothing amiss.
+
+The boundaries are read from the code: each `crash_point("…")`. What makes a process pass one is a scene of `scenes.py`.
+"""
+
+import ast
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings as configured
+from django.contrib.auth.hashers import make_password
+
+from accounts.models import User
+from accounts.services import sign_in
+from shop.messaging.crashpoints import EXIT_CODE
+from tests.integration.conftest import CARRIERS_SECRET, LOGS
+from tests.integration.forks import relay, web, worker
+from tests.integration.scenes import (
+    Scene,
+    Stage,
+    carrier_tells,
+    customer_cancels,
+    customer_orders,
+    deadline_past,
+    event_unreadable,
+    message_lost,
+    message_set_aside,
+    message_unreadable,
+    notification_due,
+    ordered,
+    parcel_due,
+    payment_unknown,
+    retention_past,
+    sent,
+    staff_books_stock,
+)
+from tests.integration.shop import Queues, Shop
+from tests.processes import ROOT
+
+PASSWORD = "a password for tests 17"
+
+# Who passes what, when.
+PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
+    (worker, sent): (
+        "step.received",
+        "charge.intended",
+        "gateway.asking",
+        "gateway.answered",
+        "step.answered",
+        "step.written",
+        "step.committed",
+        "publisher.before_send",
+        "publisher.confirmed",
+        "step.published",
+        "step.finished",
+        "worker.done",
+        "worker.acknowledged",
+    ),
+    (worker, message_unreadable): ("worker.refused", "worker.rejected"),
+    (worker, event_unreadable): ("deadletter.written", "deadletter.committed"),
+    (worker, payment_unknown): (
+        "settle.claim_written",
+        "settle.claim_committed",
+        "settle.answered",
+        "settle.written",
+        "settle.committed",
+    ),
+    (worker, parcel_due): ("advance.written", "advance.committed"),
+    (worker, notification_due): (
+        "sending.claim_written",
+        "sending.claim_committed",
+        "sending.sent",
+        "sending.written",
+        "sending.committed",
+    ),
+    (worker, message_lost): (
+        "look_after.claim_written",
+        "look_after.claim_committed",
+        "look_after.closed",
+        "look_after.rearmed",
+    ),
+    (worker, deadline_past): ("overdue.written", "overdue.committed"),
+    (worker, retention_past): ("purge.deleted",),
+    (relay, ordered): (
+        "relay.claimed",
+        "publisher.before_send",
+        "publisher.confirmed",
+        "relay.published",
+        "relay.marked",
+        "relay.owed_claimed",
+        "relay.told",
+        "relay.owed_marked",
+    ),
+    (relay, message_set_aside): (
+        "deadqueue.taken",
+        "deadletter.written",
+        "deadletter.committed",
+        "deadqueue.kept",
+        "deadqueue.acknowledged",
+    ),
+    (web, customer_orders): ("order.written", "order.committed"),
+    (web, customer_cancels): ("cancellation.written", "cancellation.committed"),
+    (web, carrier_tells): ("carrier_event.written", "carrier_event.committed"),
+    (web, staff_books_stock): ("adjustment.written", "adjustment.committed"),
+}
+
+# Transactions that no order depends on: who is cut off there asks again.
+UNWATCHED = {"accounts/services.py", "catalog/services.py", "seed_stock"}
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    """The modules of the shop, without tests."""
+    for package in ("shop", *configured.SERVICES):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if "/tests/" not in name and "/migrations/" not in name:
+                yield name, ast.parse(path.read_text())
+
+
+def points_in(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Names of the crash points below a node, and their lines; of one that is no literal, what stands there."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "crash_point":
+            (name,) = node.args
+            yield str(name.value) if isinstance(name, ast.Constant) else ast.unparse(name), node.lineno
+
+
+POINTS = {point for _, tree in sources() for point, _ in points_in(tree)}
+CASES = [(point, role, scene) for (role, scene), points in PASSES.items() for point in points]
+STRANGERS = [(point, None, None) for point in sorted(POINTS - {point for point, *_ in CASES})]
+
+
+@pytest.fixture(scope="module")
+def theatre(_shop: Shop, forking: None, queues: Queues, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    _shop.close()
+    stage = Stage(_shop, queues, tmp_path_factory.mktemp("forks"))
+    password = make_password(PASSWORD)
+    User.objects.filter(pk=_shop.customer).update(password=password)
+    staff = User.objects.create(email="staff@example.com", name="Staff", password=password, is_staff=True)
+    stage.customer, stage.staff = (
+        f"Bearer {sign_in(email=user.email, password=PASSWORD).access}"
+        for user in (User.objects.get(pk=_shop.customer), staff)
+    )
+    yield stage
+    stage.end()
+    staff.delete()
+
+
+@pytest.fixture
+def stage(theatre: Stage, request: pytest.FixtureRequest, settings: Any) -> Stage:
+    settings.STALLED_AFTER = 3600
+    settings.CARRIER_WEBHOOK_SECRET = CARRIERS_SECRET
+    theatre.begin()
+    request.node.stash[LOGS] = theatre
+    return theatre
+
+
+@pytest.mark.parametrize(("point", "role", "scene"), CASES + STRANGERS)
+def test_nothing_is_amiss_after_a_crash_at(point: str, role: Callable[[], None], scene: Scene, stage: Stage):
+    assert point in POINTS, f"There is no crash_point({point!r}) any more: take it out of PASSES."
+    assert scene, f"crash_point({point}) is new, or no literal: say in PASSES who passes it in which scene."
+    stage.has(point, role)
+    played = scene(stage)
+    next(played)
+
+    stage.start()
+    next(played, None)
+    assert stage.hero.ends() == EXIT_CODE
+    assert f"CRASH_AT {point}: " in stage.hero.log
+    stage.start_again()
+    next(played, None)
+
+    stage.comes_to_rest()
+    stage.clean = True
+
+
+def test_every_transaction_is_between_two_crash_points():
+    points = {name: {point for point, _ in points_in(tree)} for name, tree in sources()}
+    bare = []
+    for name, tree in sources():
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and not UNWATCHED & {name, function.name}:
+                for block in ast.walk(function):
+                    if isinstance(block, ast.With) and "durable=True" in ast.unparse(block.items[0]):
+                        before = [point for point, _ in points_in(block) if point.endswith("written")]
+                        if not before or before[0].replace("written", "committed") not in points[name]:
+                            bare.append(f"{name}:{block.lineno} {function.name}")
+    assert bare == []
