@@ -14,7 +14,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv/shop
 COPY --from=build /venv /venv
-COPY manage.py celeryconfig.py ./
+COPY manage.py celeryconfig.py flowerconfig.py ./
 COPY shop shop
 COPY accounts accounts
 COPY catalog catalog
@@ -27,8 +27,8 @@ COPY notifications notifications
 RUN python -m compileall -q . \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin shop \
     && install -d -o shop -g shop var
-USER shop
+USER 10001
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/livez', timeout=3)"]
-CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8080", "--workers", "2", "shop.wsgi:application"]
+CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8080", "--workers", "1", "--blocking-threads", "8", "shop.wsgi:application"]

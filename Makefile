@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: help
 help: ## List these commands
 	@awk -F ':.*## ' '/^## ——/ { gsub(/[#—]/, ""); printf "\n%s\n", $$0 } \
-	    /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	    /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 
 .PHONY: demo
@@ -43,14 +43,19 @@ down: .venv/.runtime ## Stop those of the three servers that `make services` or 
 run: .venv/.dev ## All processes of Procfile on real servers, under honcho
 	@$(SERVICES) up -- $(PY) manage.py migrate_all
 	@$(SERVICES) up -- $(PY) manage.py seed
-	@PORT=$${PORT:-8080} exec $(SERVICES) up -- honcho start $(ARGS)
+	@PORT=$${PORT:-8080} PROMETHEUS_MULTIPROC_DIR=$$(mktemp -d) exec $(SERVICES) up -- honcho start $(ARGS)
+
+.PHONY: env
+env: .venv/.runtime ## Write .env for docker-compose.yml, with fresh secrets
+	@exec $(PY) scripts/dotenv.py
 
 ## —— Change it ———————————————————————————————————————————
 
 .PHONY: test
 test: .venv/.dev ## Everything that must hold, on real servers; ARGS="-k cancel" goes to pytest
-	@$(SERVICES) browser
-	@exec $(SERVICES) exec -- $(MAKE) --no-print-directory test-stages ARGS='$(ARGS)'
+	@$(SERVICES) tools
+	@$(SERVICES) exec -- $(MAKE) --no-print-directory test-stages
+	@exec $(MAKE) --no-print-directory pytest ARGS='$(ARGS)'
 
 # $(call stage,number,title,command): a header, the command, and what it took.
 define stage
@@ -63,7 +68,24 @@ test-stages: lint-stages
 	$(call stage,7,no migration is missing,$(PY) manage.py makemigrations --check --dry-run)
 	$(call stage,8,system checks and saga table,$(PY) manage.py check --fail-level WARNING)
 	$(call stage,9,docs/saga.md is up to date,$(PY) manage.py saga --check)
-	$(call stage,10,tests,$(PY) -m pytest $(ARGS))
+
+# The tests that start processes of their own mostly wait for them. So they run beside the others, each half with
+# databases and a vhost of its own; what they print comes when both are through.
+PROCESSES := integration or acceptance or browser or chaos
+
+.PHONY: pytest
+pytest:
+	@printf '\n==> 10 of 10  tests\n'
+	@if [ -n '$(ARGS)' ]; then exec $(SERVICES) exec -- $(PY) -m pytest $(ARGS); fi; \
+	echo 'Those that start processes run in the background and are shown at the end.'; \
+	log=$$(mktemp) && trap 'kill $$other; wait; rm -f $$log; exit 130' INT TERM; \
+	$(SERVICES) exec -- $(PY) -m pytest -m '$(PROCESSES)' >$$log 2>&1 & other=$$!; \
+	$(SERVICES) exec -- $(PY) -m pytest -m 'not ($(PROCESSES))'; here=$$?; \
+	wait $$other; there=$$?; cat $$log; rm -f $$log; exit $$((here | there))
+
+.PHONY: simulate
+simulate: .venv/.dev ## Play 100,000 random schedules of trouble (hours); SCHEDULES=1000 for fewer
+	@SCHEDULES=$${SCHEDULES:-100000} exec $(SERVICES) exec -- $(PY) -m pytest tests/test_schedules.py
 
 .PHONY: lint-stages
 lint-stages:
@@ -88,19 +110,23 @@ migrations: .venv/.dev ## Write the migrations that are missing; ARGS="orders -n
 
 .PHONY: lock
 lock: .venv/.dev ## Lock requirements*.in with hashes; ARGS=--upgrade to take newer versions
-	@for name in requirements requirements-dev; do \
+	@for name in requirements requirements-dev benchmarks/dbos; do \
 	    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-emit-find-links --no-header $(ARGS) $$name.in -o $$name.txt || exit 1; \
 	done
-	@echo "Locked requirements.txt and requirements-dev.txt"
+	@echo "Locked requirements.txt, requirements-dev.txt and benchmarks/dbos.txt"
 
 .PHONY: cve
 cve: .venv/.dev ## Ask for known vulnerabilities in what is locked
 	@pip-audit --disable-pip --require-hashes -r requirements-dev.txt
 
 .PHONY: bench
-bench: .venv/.dev ## Sagas per second for batches of 1, 10 and 100, on real servers
-	@exec $(SERVICES) exec -- $(PY) -m benchmarks.pipeline $(ARGS)
+bench: .venv/.dev var/dbos/.made ## The shop beside the floor, plain Celery and DBOS; ARGS=--quick
+	@exec $(SERVICES) exec -- $(PY) -m benchmarks.compare $(ARGS)
+
+.PHONY: bench-guard
+bench-guard: .venv/.dev ## Fail when the shop has fallen too far behind the floor
+	@exec $(SERVICES) exec -- $(PY) -m benchmarks.compare --guard 0.3 --rounds 3 --seconds 4 $(ARGS)
 
 .PHONY: clean
 clean: ## Remove caches; var/ (data) and .venv stay
@@ -122,3 +148,11 @@ distclean: clean ## Remove caches, data and .venv, and stop what was started
 .venv/.dev: requirements-dev.txt
 	@$(PYTHON) scripts/venv.py $<
 	@touch .venv/.runtime $@
+
+# What the shop is compared with brings psycopg 3, which Django would take instead of psycopg2.
+var/dbos/.made: benchmarks/dbos.txt | .venv/.dev
+	@echo "Installing DBOS into var/dbos ..." >&2
+	@$(PY) -m venv --clear --without-pip var/dbos
+	@$(PY) -m pip --python var/dbos/bin/python install --quiet --disable-pip-version-check \
+	    --require-hashes --no-deps -r $<
+	@touch $@

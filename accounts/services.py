@@ -5,16 +5,17 @@ from typing import Any, NamedTuple
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import Group, Permission
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
-from rest_framework_simplejwt.tokens import RefreshToken
 
 from accounts.models import User
 from shop.api.authentication import CUSTOMER, STAFF
 from shop.api.problems import FieldError, InvalidInput, Problem
+from shop.api.tokens import RefreshToken
 from shop.contracts.accounts import Contact, UnknownUser, UserView
 
 
@@ -61,7 +62,7 @@ def sign_in(*, email: str, password: str) -> TokenPair:
     if not isinstance(user, User):
         raise WrongCredentials
     User.objects.filter(pk=user.pk).update(last_login=timezone.now())
-    return _issue(user)
+    return issue(user)
 
 
 class InvalidToken(Problem):
@@ -76,7 +77,7 @@ def refresh(*, token: str) -> TokenPair:
     with transaction.atomic(using="accounts", durable=True):
         used = _spend(token)
         user = User.objects.filter(pk=used["user_id"], is_active=True).first()
-        pair = _issue(user) if user else None
+        pair = issue(user) if user else None
     if pair is None:
         raise InvalidToken
     return pair
@@ -88,7 +89,8 @@ def sign_out(*, token: str) -> None:
         _spend(token)
 
 
-def _issue(user: User) -> TokenPair:
+def issue(user: User) -> TokenPair:
+    """A pair of tokens for somebody who has shown who they are."""
     token = RefreshToken.for_user(user)
     token["role"] = role_of(user)
     return TokenPair(access=str(token.access_token), refresh=str(token))
@@ -132,6 +134,31 @@ class LocalAccounts:
             )
             for user in users
         }
+
+
+SHOP_STAFF = "shop staff"
+# Catalogue and stock to change, orders to look after; nothing of payments, users and settings.
+RIGHTS_OF_STAFF = {
+    "catalog": ("view_product", "add_product", "change_product"),
+    "inventory": (
+        "view_stockitem", "add_stockitem", "change_stockitem",
+        "view_stockmovement", "view_reservation", "view_reservationline",
+    ),
+    "orders": ("view_order", "change_order", "view_orderline", "view_timelineentry"),
+    "delivery": ("view_delivery", "view_carrierevent"),
+    "notifications": ("view_notification",),
+}  # fmt: skip
+
+
+def make_staff_group() -> None:
+    """The group for those who work in the shop, unless there is one: what was changed about it stays."""
+    with transaction.atomic(using="accounts", durable=True):
+        group, new = Group.objects.get_or_create(name=SHOP_STAFF)
+        if new:
+            rights = Permission.objects.none()
+            for service, names in RIGHTS_OF_STAFF.items():
+                rights |= Permission.objects.filter(content_type__app_label=service, codename__in=names)
+            group.permissions.set(rights)
 
 
 def seed_users(users: Sequence[Mapping[str, Any]], *, password: str) -> list[str]:

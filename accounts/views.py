@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -10,18 +11,23 @@ from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveAPIView
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from accounts import services
 from accounts.models import User, UserManager
 from accounts.serializers import (
     CredentialsSerializer,
+    KeySetSerializer,
     RefreshSerializer,
     SignUpSerializer,
     TokenPairSerializer,
     UserSerializer,
 )
 from shop.api.filters import TextFilter
+from shop.api.keys import key_set
 from shop.api.permissions import visible_to
+from shop.api.schema import created_at
+from shop.api.throttles import SignUpThrottle, TokenThrottle
 from shop.contracts.accounts import UnknownUser
 
 
@@ -41,6 +47,8 @@ class TokenView(_Public):
     """Sign in."""
 
     serializer_class = CredentialsSerializer
+    throttle_classes = [TokenThrottle]
+    problems = {"POST": [services.WrongCredentials]}
 
     @extend_schema(summary="Sign in", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
@@ -51,6 +59,7 @@ class RefreshView(_Public):
     """The next pair of tokens. A refresh token works once."""
 
     serializer_class = RefreshSerializer
+    problems = {"POST": [services.InvalidToken]}
 
     @extend_schema(summary="The next pair of tokens", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
@@ -61,11 +70,25 @@ class LogoutView(_Public):
     """Sign out: the refresh token is worth nothing from then on."""
 
     serializer_class = RefreshSerializer
+    problems = {"POST": [services.InvalidToken]}
 
-    @extend_schema(summary="Sign out", responses={200: OpenApiResponse(description="Signed out")})
+    @extend_schema(summary="Sign out", responses={200: OpenApiResponse({"type": "object"}, "Signed out")})
     def post(self, request: Request) -> Response:
         services.sign_out(token=self.validated(request)["refresh"])
         return Response({})
+
+
+class KeysView(APIView):
+    """The keys to check access tokens with. Caches may keep them for an hour."""
+
+    authentication_classes: list[Any] = []
+    permission_classes = [AllowAny]
+    serializer_class = KeySetSerializer
+
+    @extend_schema(summary="The keys to check tokens with", operation_id="auth_jwks", responses=KeySetSerializer)
+    def get(self, request: Request) -> Response:
+        keys = key_set(settings.SIMPLE_JWT["VERIFYING_KEY"])
+        return Response(keys, headers={"Cache-Control": "public, max-age=3600"})
 
 
 class UserFilter(filters.FilterSet):
@@ -80,6 +103,8 @@ class UserListView(ListAPIView):
 
     serializer_class = UserSerializer
     filterset_class = UserFilter
+    throttle_classes = [SignUpThrottle]
+    problems = {"GET": [UnknownUser], "POST": [services.EmailTaken]}
     queryset = User.objects.all()
 
     def get_permissions(self) -> list[BasePermission]:
@@ -102,7 +127,13 @@ class UserListView(ListAPIView):
             raise UnknownUser("There is no user with this e-mail address.")
         return response
 
-    @extend_schema(summary="Sign up", request=SignUpSerializer, responses={201: UserSerializer}, auth=[])
+    @extend_schema(
+        summary="Sign up",
+        request=SignUpSerializer,
+        responses={201: UserSerializer},
+        parameters=[created_at(201)],
+        auth=[{}],  # type: ignore[list-item]  # what it says for nobody in particular
+    )
     def post(self, request: Request) -> Response:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -115,6 +146,7 @@ class UserView(RetrieveAPIView):
     """A user: oneself, for staff anybody."""
 
     serializer_class = UserSerializer
+    problems = {"GET": [UnknownUser]}
     queryset = User.objects.all()
     lookup_url_kwarg = "user_id"
 

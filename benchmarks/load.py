@@ -1,10 +1,23 @@
-"""Orders by the thousand, and what has become of them.
+"""Orders by the thousand.
 
 One order of each product is placed as a customer would. The rest are copies of its rows, made by the database in one
 statement, so that making load takes next to nothing from what is measured.
+
+As a program: reads what to do from standard input, answers each line with a line of JSON.
+
+    place COUNT                   [first id, last id, the database's time]
+    samples PRODUCTS LINES HOT    other orders are copied from now on
+    finish                        the samples' own sagas begin, too: [first id, last id, 0]
+    check                         "", or what is wrong: dead letters, cancellations
+    audit                         the same, and what the audit finds
+    end, history FROM UNTIL       see benchmarks/history.py
 """
 
-from dataclasses import dataclass
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
 
 import django
 from django.apps import apps
@@ -14,88 +27,62 @@ from benchmarks.surroundings import QUEUES, Unfit
 
 PRODUCTS = 100
 CUSTOMERS = 50
+SAMPLES = 100  # orders that the others are copies of, at least
 PIECES = 10_000_000  # of each product
 
-# Where the end of a saga shows: a row for every order, with its time.
-ENDS = {
-    "orders": ("orders_timelineentry", "at", "status = 'DELIVERY_STARTED'"),
-    "inventory": ("inventory_inbox", "handled_at", "step = 'inventory.ship_stock'"),
-    "notifications": ("notifications_inbox", "handled_at", "event_type = 'DeliveryStarted'"),
-}
-ARRIVED = (
-    "SELECT count(*), extract(epoch FROM max({time})) FROM {table} WHERE {condition} AND order_id BETWEEN %s AND %s"
-)
-LATENCY = """
-    SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
-        ORDER BY 1000 * extract(epoch FROM shipped.at - placed.created_at)
-    )
-    FROM orders_order placed JOIN orders_timelineentry shipped ON shipped.order_id = placed.id
-    WHERE shipped.status = 'DELIVERY_STARTED' AND placed.id BETWEEN %s AND %s
-"""
 # A version 7 UUID, as events have: new rows go to the index's end.
 UUID7 = """(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
     || '7' || substr(md5(random()::text), 1, 3) || '8' || substr(md5(random()::text), 1, 15))::uuid"""
-
-
-@dataclass(frozen=True)
-class Orders:
-    """Orders placed together: their ids from first to last, and the database's time after their commit, in seconds."""
-
-    first: int
-    last: int
-    committed_at: float
-
-    def __len__(self) -> int:
-        return self.last - self.first + 1
 
 
 class Load:
     """The shop's customers, all of them."""
 
     def __init__(self) -> None:
-        django.setup()
-        _place_samples()
-        self._copy = _copy_statement()
+        self.sample()
 
-    def place(self, count: int) -> Orders:
-        """Commit that many orders at once, spread evenly over the products."""
+    def sample(self, *, products: int = PRODUCTS, lines: int = 1, hot: float = 0.0) -> None:
+        """Copies are made of other orders from now on: of that many products, with so many lines each; `hot` is the
+        share of those for the first product."""
+        self.samples = _place_samples(products, lines, hot)
+        self._copy = _copy_statement(self.samples)
+
+    def place(self, count: int) -> tuple[int, int, float]:
+        """Commit that many orders at once; their first and last id, and the database's time after it, in seconds."""
         with connections["orders"].cursor() as cursor:
-            cursor.execute(self._copy, {"count": count, "samples": PRODUCTS})
+            cursor.execute(self._copy, {"count": count, "samples": len(self.samples)})
             first, last = cursor.fetchone()
             cursor.execute("SELECT extract(epoch FROM clock_timestamp())")
-            return Orders(first, last, float(cursor.fetchone()[0]))
+            return first, last, float(cursor.fetchone()[0])
 
-    def done(self, orders: Orders) -> tuple[int, float]:
-        """How many of these sagas are through, and when the latest of them was."""
-        counts, times = [], []
-        for service, (table, at, condition) in ENDS.items():
-            with connections[service].cursor() as cursor:
-                cursor.execute(ARRIVED.format(table=table, time=at, condition=condition), [orders.first, orders.last])
-                count, latest = cursor.fetchone()
-            counts.append(count)
-            times.append(float(latest or 0))
-        return min(counts), max(times)
-
-    def latency(self, orders: Orders) -> tuple[float, float]:
-        """Median and 95th percentile, in milliseconds, from when an order was placed until its delivery has started."""
+    def release_samples(self) -> None:
+        """Have the orders that the others were copied from go their way, too."""
         with connections["orders"].cursor() as cursor:
-            cursor.execute(LATENCY, [orders.first, orders.last])
-            ((p50, p95),) = cursor.fetchone()
-        return float(p50), float(p95)
-
-    def must_be_clean(self) -> None:
-        """Raises `Unfit` when something was cancelled or dead-lettered: then it was not the happy path we measured."""
-        for service in QUEUES:
-            letter = apps.get_model(service, "DeadLetter").objects.using(service).first()
-            if letter:
-                raise Unfit(f"{letter}: {letter.error}")
-        order = apps.get_model("orders", "Order").objects.filter(status__in=["CANCELLING", "CANCELLED"]).first()
-        if order:
-            raise Unfit(f"{order}: {order.cancellation_reason}")
+            cursor.execute("UPDATE orders_outbox SET published_at = NULL WHERE order_id = ANY(%s)", [self.samples])
 
 
-def _place_samples() -> None:
-    """Products, stock, customers, and one order of each product, through the services' own functions."""
+def must_be_clean() -> None:
+    """Raises `Unfit` when something was cancelled or dead-lettered: then it was not the happy path we measured."""
+    for service in QUEUES:
+        letter = apps.get_model(service, "DeadLetter").objects.using(service).first()
+        if letter:
+            raise Unfit(f"{letter}: {letter.error}")
+    order = apps.get_model("orders", "Order").objects.filter(status__in=["CANCELLING", "CANCELLED"]).first()
+    if order:
+        raise Unfit(f"{order}: {order.cancellation_reason}")
+
+
+def must_add_up() -> None:
+    """Raises `Unfit` when the audit finds anything that does not add up, of orders that have come to rest."""
+    from shop.audit import Violation, audit
+
+    for found in audit(age=timedelta(seconds=1)):
+        if isinstance(found, Violation):
+            raise Unfit(f"The audit found {found.invariant}: {found.subject}: {found.detail}")
+
+
+def _place_samples(products: int, lines: int, hot: float) -> list[int]:
+    """Products, stock, customers, and the orders that all others are copies of, through the services' own functions."""
     from django.contrib.auth import get_user_model
 
     from catalog.models import Product
@@ -103,15 +90,15 @@ def _place_samples() -> None:
     from orders.services import place_order
     from shop.contracts.events import Line
 
-    products = Product.objects.bulk_create(
+    offered = Product.objects.bulk_create(
         Product(name=f"Product {number}", description="", price=33000, currency="KRW", category="BOOK", brand="Bench")
-        for number in range(PRODUCTS)
+        for number in range(max(products, lines))
     )
-    seed_stock({product.pk: PIECES for product in products})
+    seed_stock({product.pk: PIECES for product in offered})
     user = get_user_model()
     customers = user.objects.bulk_create(
         user(
-            email=f"bench{number}@example.com",
+            email=f"bench{offered[0].pk}-{number}@example.com",
             password="!",
             name=f"Customer {number}",
             phone=f"010-0000-{number:04}",
@@ -119,15 +106,19 @@ def _place_samples() -> None:
         )
         for number in range(CUSTOMERS)
     )
-    for number, product in enumerate(products):
-        place_order(
+    samples = []
+    for number in range(max(products, SAMPLES)):
+        first = 0 if number % 100 < 100 * hot else number % products
+        order = place_order(
             user_id=customers[number % CUSTOMERS].pk,
-            lines=[Line(product_id=product.pk, quantity=1)],
+            lines=[Line(product_id=offered[(first + more) % len(offered)].pk, quantity=1) for more in range(lines)],
             address="서울특별시 중구 세종대로 110",
         )
+        samples.append(order.pk)
+    return samples
 
 
-def _copy_statement() -> str:
+def _copy_statement(samples: Sequence[int]) -> str:
     """SQL that copies the sample orders, as they are now, `count` times in all.
 
     The samples' rows are kept in temporary tables; their own events are not sent, so they stay as they are.
@@ -143,24 +134,62 @@ def _copy_statement() -> str:
                 "event_id": "new.event_id",
                 "payload": "sample.payload || jsonb_build_object('order_id', new.id, 'event_id', new.event_id)",
                 "created_at": "clock_timestamp()",
+                **dict.fromkeys(("leased_until", "published_at", "tell_at"), "NULL"),
             },
         }.items():
             meta = apps.get_model("orders", model)._meta
             table, owner = meta.db_table, "id" if model == "Order" else "order_id"
             columns = [field.column for field in meta.concrete_fields if not field.primary_key or model == "Order"]
+            cursor.execute(f"DROP TABLE IF EXISTS sample_{table}")
             cursor.execute(
                 f"CREATE TEMP TABLE sample_{table} AS "
-                f"SELECT dense_rank() OVER (ORDER BY {owner}) AS sample, * FROM {table}"
+                f"SELECT dense_rank() OVER (ORDER BY {owner}) AS sample, * FROM {table} WHERE {owner} = ANY(%s)",
+                [samples],
             )
             parts.append(
                 f"INSERT INTO {table} ({', '.join(columns)}) "
                 f"SELECT {', '.join(fresh.get(column, 'sample.' + column) for column in columns)} "
                 f"FROM new JOIN sample_{table} sample ON sample.sample = 1 + new.id %% %(samples)s"
             )
-        cursor.execute("UPDATE orders_outbox SET published_at = clock_timestamp()")
+        cursor.execute("UPDATE orders_outbox SET published_at = clock_timestamp() WHERE order_id = ANY(%s)", [samples])
     ids = "SELECT nextval(pg_get_serial_sequence('orders_order', 'id')) AS id FROM generate_series(1, %(count)s)"
     inserts = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(parts))
     return (
         f"WITH ids AS MATERIALIZED ({ids}), new AS MATERIALIZED (SELECT id, {UUID7} AS event_id FROM ids), {inserts} "
         "SELECT min(id), max(id) FROM new"
     )
+
+
+def answer(load: Load, what: str, *arguments: str) -> object:
+    """What is answered to one line."""
+    match what:
+        case "place":
+            return load.place(int(arguments[0]))
+        case "finish":
+            load.release_samples()
+            return load.samples[0], load.samples[-1], 0.0
+        case "samples":
+            products, lines, hot = arguments
+            load.sample(products=int(products), lines=int(lines), hot=float(hot))
+            return ""
+        case "check" | "audit":
+            try:
+                must_be_clean()
+                if what == "audit":
+                    must_add_up()
+            except Unfit as unfit:
+                return str(unfit)
+            return ""
+    return history.answer(load.samples, what, *arguments)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+    django.setup()
+    import shop.celery  # noqa: F401 (registers the steps and timers)
+    from benchmarks import history
+
+    answers, sys.stdout = sys.stdout, sys.stderr  # what else is printed, by SMS senders say, is no answer
+    load = Load()
+    for line in sys.stdin:
+        print(json.dumps(answer(load, *line.split())), file=answers, flush=True)

@@ -1,16 +1,17 @@
 """What a benchmark needs around it, made before and gone after it: databases, queues, and the shop's own processes."""
 
+import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -53,10 +54,18 @@ def refuse_unfit_surroundings() -> None:
 @contextmanager
 def own_databases() -> Iterator[None]:
     """Seven migrated databases, and the environment that makes this process and its children use them."""
-    prefix = f"{os.environ.get('DATABASE_PREFIX', 'shop_')}bench{os.getpid()}_"
+    with shop_databases() as environment:
+        os.environ |= environment
+        yield
+
+
+@contextmanager
+def shop_databases(name: str = "") -> Iterator[dict[str, str]]:
+    """Seven migrated databases, dropped afterwards; the environment that names them."""
+    prefix = f"{os.environ.get('DATABASE_PREFIX', 'shop_')}bench{os.getpid()}_{name}"
     for service in SERVICES:
         os.environ.pop(f"{service.upper()}_DATABASE_URL", None)
-    os.environ |= {
+    environment = {
         "DATABASE_PREFIX": prefix,
         "DJANGO_SETTINGS_MODULE": "shop.settings",
         "DEBUG": "0",  # which keeps every statement in memory
@@ -65,44 +74,105 @@ def own_databases() -> Iterator[None]:
         "STALLED_AFTER": "3600",  # a backlog is no stall
     }
     try:
-        migrate = [sys.executable, "manage.py", "migrate_all"]  # creates them, too
-        migrated = subprocess.run(migrate, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        migrated = subprocess.run(
+            [sys.executable, "manage.py", "migrate_all"],  # creates them, too
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         if migrated.returncode:
             raise Unfit(f"`manage.py migrate_all` failed:\n{migrated.stdout}")
-        yield
+        yield environment
     finally:
-        server = psycopg2.connect(os.environ["DATABASE_URL"].rstrip("/") + "/postgres", connect_timeout=4)
-        server.autocommit = True  # DROP DATABASE refuses to run in a transaction
-        with server.cursor() as cursor:
+        with administration() as cursor:
             for service in SERVICES:
-                name = sql.Identifier(prefix + service)
-                cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
-        server.close()
+                named = sql.Identifier(prefix + service)
+                cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(named))
 
 
 @contextmanager
-def own_queues() -> Iterator[None]:
-    """Afterwards the queues are gone, with whatever an interrupted run left in them."""
+def own_queues(*others: str) -> Iterator[None]:
+    """Afterwards the shop's queues and the others are gone, with whatever an interrupted run left in them."""
     try:
         yield
     finally:
         with Connection(os.environ["BROKER_URL"], connect_timeout=4) as broker:
-            for queue in QUEUES:
+            for queue in (*QUEUES, *(f"{queue}.dead" for queue in QUEUES), *others):
                 broker.channel().queue_delete(queue)
-                broker.channel().queue_delete(f"{queue}.dead")
+
+
+@contextmanager
+def own_database(name: str, schema: str = "") -> Iterator[str]:
+    """A database of one system that the shop is compared with: made, given its tables, dropped. Its URL."""
+    server = os.environ["DATABASE_URL"].rstrip("/")
+    named = f"{os.environ.get('DATABASE_PREFIX', 'shop_')}bench{os.getpid()}_{name}"
+    with administration() as cursor:
+        cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(named)))
+    try:
+        if schema:
+            with psycopg2.connect(f"{server}/{named}") as connection, connection.cursor() as cursor:
+                cursor.execute(schema)
+            connection.close()
+        yield f"{server}/{named}"
+    finally:
+        with administration() as cursor:
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(named)))
+
+
+@contextmanager
+def administration() -> Iterator[Any]:
+    """A cursor on the server's own database, for what cannot be done in a transaction."""
+    server = psycopg2.connect(os.environ["DATABASE_URL"].rstrip("/") + "/postgres", connect_timeout=4)
+    server.autocommit = True
+    try:
+        with server.cursor() as cursor:
+            yield cursor
+    finally:
+        server.close()
+
+
+class Generator:
+    """A process of its own that places orders when it is told to: `module` answers each line with a line of JSON."""
+
+    def __init__(self, *command: str, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.pid = self._process.pid
+
+    def ask(self, line: str) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            answer = ""
+        else:
+            answer = self._process.stdout.readline()
+        if not answer:
+            raise Unfit("What places the orders has died; see above.")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        assert self._process.stdin
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class Processes:
-    """A relay and Celery workers for all queues. As in Procfile but fewer: they share the machine with the servers."""
+    """Processes that run during a block, and what they have written."""
 
-    def __init__(self, limit: int, *, workers: int, concurrency: int, pool: str) -> None:
-        self._commands = {"relay": [sys.executable, "manage.py", "relay"]}
-        for number in range(workers):
-            self._commands[f"worker {number + 1}"] = [
-                *(sys.executable, "-m", "celery", "-A", "shop", "worker", "-l", "WARNING"),
-                *("-Q", ",".join(QUEUES), "-n", f"bench{number}@%h", "-P", pool, "-c", str(concurrency)),
-            ]
-        self._environment = os.environ | {"BATCH_LIMIT": str(limit)}
+    def __init__(self, commands: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> None:
+        self._commands = commands
+        self._environment = os.environ | environment
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the block)
 
@@ -127,6 +197,10 @@ class Processes:
                 process.wait()
         self._log.close()
 
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._running.values()]
+
     def must_run(self) -> None:
         """Raises `Unfit` when one of them has ended."""
         for name, process in self._running.items():
@@ -137,3 +211,16 @@ class Processes:
         """The end of what they have written."""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")[-4000:]
+
+
+def shop_processes(
+    environment: Mapping[str, str], *, limit: int = 100, workers: int = 1, concurrency: int = 2
+) -> Processes:
+    """A relay and Celery workers for all queues. As in Procfile but fewer: they share the machine with the servers."""
+    commands = {"relay": [sys.executable, "manage.py", "relay"]}
+    for number in range(workers):
+        commands[f"worker {number + 1}"] = [
+            *(sys.executable, "-m", "celery", "-A", "shop", "worker", "-l", "WARNING"),
+            *("-Q", ",".join(QUEUES), "-n", f"bench{number}@%h", "-c", str(concurrency)),
+        ]
+    return Processes(commands, {**environment, "BATCH_LIMIT": str(limit)})

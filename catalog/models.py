@@ -32,6 +32,9 @@ KOREAN_NAMES: dict[str, str] = {
 }
 
 
+DISPLAY_NAMES = {category.value: {"ko": KOREAN_NAMES[category], "en": category.label} for category in Category}
+
+
 class Product(models.Model):
     """Something for sale. One that is not active is kept, because orders refer to it, but not sold."""
 
@@ -67,4 +70,4 @@ class Product(models.Model):
     @property
     def category_display_name(self) -> dict[str, str]:
         """The category's name by language."""
-        return {"ko": KOREAN_NAMES[self.category], "en": self.get_category_display()}
+        return DISPLAY_NAMES[self.category]

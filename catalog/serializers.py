@@ -1,9 +1,11 @@
 """Products on the wire."""
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from catalog.models import Product
-from shop.api.serializers import Integer, ModelSerializer
+from shop.api.schema import example
+from shop.api.serializers import BIGGEST, Integer, ModelSerializer
 
 
 class DisplayNameSerializer(serializers.Serializer):
@@ -13,10 +15,37 @@ class DisplayNameSerializer(serializers.Serializer):
     en = serializers.CharField(read_only=True)
 
 
+@extend_schema_field({"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGGEST})
+class Price(Integer):
+    """A price. That it is above zero is for `services` to say: another one is P004."""
+
+
+BOOK = {
+    "name": "클린 코드",
+    "description": "애자일 소프트웨어 장인 정신",
+    "price": 33000,
+    "currency": "KRW",
+    "category": "BOOK",
+    "brand": "인사이트",
+    "imageUrl": "https://example.com/clean-code.jpg",
+    "active": True,
+}
+
+
+@example(
+    request=BOOK,
+    response={
+        "id": 7,
+        **BOOK,
+        "categoryDisplayName": {"ko": "도서", "en": "Books"},
+        "createdAt": "2026-11-23T09:00:00Z",
+        "updatedAt": "2026-11-23T09:00:00Z",
+    },
+)
 class ProductSerializer(ModelSerializer):
     """A product."""
 
-    price = Integer(help_text="Above zero, in the currency's minor unit: 3500000 is ₩3,500,000.")
+    price = Price(help_text="Above zero, in the currency's minor unit: 3500000 is ₩3,500,000.")
     category_display_name = DisplayNameSerializer(read_only=True)
 
     class Meta:

@@ -4,9 +4,8 @@ from http import HTTPStatus
 from typing import Any
 
 from django.db.models import Q, QuerySet
-from django.utils.http import parse_etags
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.generics import ListCreateAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,13 +14,10 @@ from rest_framework.serializers import BaseSerializer
 from catalog import services
 from catalog.models import Category, Product
 from catalog.serializers import ProductSerializer
+from shop.api import etags
 from shop.api.filters import IntegerFilter, TextFilter
 from shop.api.permissions import IsStaffOrReadOnly
-from shop.api.problems import Problem
-
-IF_MATCH = OpenApiParameter(
-    "If-Match", location=OpenApiParameter.HEADER, required=True, description="The ETag that was read with the product."
-)
+from shop.api.schema import created_at, tagged
 
 
 class ProductFilter(filters.FilterSet):
@@ -38,7 +34,8 @@ class ProductFilter(filters.FilterSet):
 
 
 @extend_schema_view(
-    get=extend_schema(summary="What is for sale", auth=[]), post=extend_schema(summary="Put a product up for sale")
+    get=extend_schema(summary="What is for sale"),
+    post=extend_schema(summary="Put a product up for sale", parameters=[created_at(201), tagged(201)]),
 )
 class ProductListView(ListCreateAPIView):
     """What is for sale."""
@@ -47,6 +44,7 @@ class ProductListView(ListCreateAPIView):
     serializer_class = ProductSerializer
     filterset_class = ProductFilter
     permission_classes = [IsStaffOrReadOnly]
+    problems = {"POST": [services.InvalidPrice]}
     ordering = "id"
     ordering_fields = {"id": "id", "price": "price", "name": "name", "createdAt": "created_at"}
 
@@ -64,6 +62,11 @@ class ProductView(RetrieveAPIView):
     queryset = Product.objects.all()
     serializer_class = ProductSerializer
     permission_classes = [IsStaffOrReadOnly]
+    problems = {
+        "GET": [services.UnknownProduct],
+        "PATCH": [services.UnknownProduct, services.InvalidPrice, services.StaleVersion, etags.IfMatchMissing],
+        "DELETE": [services.UnknownProduct, services.StaleVersion, etags.IfMatchMissing],
+    }
     lookup_url_kwarg = "product_id"
 
     def get_object(self) -> Product:
@@ -73,40 +76,30 @@ class ProductView(RetrieveAPIView):
             raise services.UnknownProduct(f"There is no product {self.kwargs['product_id']}.")
         return product
 
-    @extend_schema(summary="A product", auth=[])
+    @extend_schema(summary="A product", parameters=[tagged(200)])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         product = self.get_object()
         return Response(self.get_serializer(product).data, headers={"ETag": _etag(product)})
 
-    @extend_schema(summary="Change a product", parameters=[IF_MATCH])
+    @extend_schema(summary="Change a product", parameters=[etags.if_match(required=True), tagged(200)])
     def patch(self, request: Request, product_id: int) -> Response:
         serializer: BaseSerializer = self.get_serializer(data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
         product = services.change_product(product_id, serializer.validated_data, expected=_expected(request))
         return Response(self.get_serializer(product).data, headers={"ETag": _etag(product)})
 
-    @extend_schema(summary="Take a product off sale", parameters=[IF_MATCH])
+    @extend_schema(summary="Take a product off sale", parameters=[etags.if_match(required=True)])
     def delete(self, request: Request, product_id: int) -> Response:
         services.change_product(product_id, {"active": False}, expected=_expected(request))
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
-class IfMatchMissing(Problem):
-    """A change needs `If-Match` with the ETag that was read, or `*`."""
-
-    code = "C002"
-    status_code = HTTPStatus.PRECONDITION_REQUIRED
-
-
 def _expected(request: Request) -> set[int] | None:
     """The versions `If-Match` allows a change of; None for any."""
-    given = request.headers.get("If-Match", "").strip()
-    if not given:
-        raise IfMatchMissing
-    if given == "*":
+    tags = etags.wanted(request, required=True)
+    if tags is None:
         return None
-    versions = [etag[1:-1] for etag in parse_etags(given) if etag.startswith('"')]  # a weak one never matches
-    return {int(one) for one in versions if one.isascii() and one.isdigit() and len(one) < 10}
+    return {int(one) for one in tags if one.isascii() and one.isdigit() and len(one) < 10}
 
 
 def _etag(product: Product) -> str:

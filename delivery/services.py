@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from delivery.models import CarrierEvent, Delivery
+from shop import faults
 from shop.api.problems import Problem
 from shop.contracts.events import (
     DeliveryCancellationRefused,
@@ -151,7 +152,7 @@ def advance_due() -> int:
 def _next(delivery: Delivery) -> tuple[str, str]:
     """Where a parcel goes from here by itself, and why when that is its end."""
     if delivery.status == Status.PREPARING:
-        refused = REFUSED_BY_CARRIER in delivery.address
+        refused = REFUSED_BY_CARRIER in delivery.address or faults.happens("carrier-refuses")
         return (Status.FAILED, CARRIER_REFUSAL) if refused else (Status.IN_TRANSIT, "")
     refused = REFUSED_BY_RECIPIENT in delivery.address
     return (Status.FAILED, RECIPIENT_REFUSAL) if refused else (Status.DELIVERED, "")

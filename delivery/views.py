@@ -37,6 +37,7 @@ class DeliveryView(RetrieveAPIView):
     """A delivery by its tracking number."""
 
     serializer_class = DeliverySerializer
+    problems = {"GET": [services.UnknownDelivery]}
     queryset = Delivery.objects.all()
     lookup_url_kwarg = lookup_field = "tracking_number"
 
@@ -54,6 +55,7 @@ class CarrierEventsView(APIView):
     authentication_classes = [CarrierSignature]
     permission_classes = [IsAuthenticated]
     serializer_class = CarrierEventSerializer
+    problems = {"POST": [services.UnknownDelivery]}
 
     @extend_schema(
         operation_id="carrier_event",

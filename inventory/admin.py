@@ -2,12 +2,24 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from inventory import services
 from inventory.models import DeadLetter, Outbox, Reservation, ReservationLine, StockItem, StockMovement
 from shop.api.problems import Problem
+from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.messaging.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
+from shop.messaging.errors import OUTAGES
+from shop.rpc import connect
+
+LOW_STOCK = 10  # pieces that can be sold: fewer is low
+SHOWN_MOVEMENTS = 20
+AVAILABLE = F("on_hand") - F("reserved")
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
@@ -33,15 +45,92 @@ class AdjustmentForm(forms.ModelForm):
         return delta
 
 
+class LowStockFilter(admin.SimpleListFilter):
+    """What should be ordered again."""
+
+    title = "stock"
+    parameter_name = "stock"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("low", f"low: fewer than {LOW_STOCK} can be sold"), ("none", "sold out"), ("enough", "enough")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[StockItem]) -> QuerySet[StockItem]:
+        items = queryset.alias(free=AVAILABLE)
+        match self.value():
+            case "low":
+                return items.filter(free__lt=LOW_STOCK)
+            case "none":
+                return items.filter(free__lte=0)
+            case "enough":
+                return items.filter(free__gte=LOW_STOCK)
+        return queryset
+
+
 @admin.register(StockItem)
 class StockItemAdmin(admin.ModelAdmin):
-    list_display = ["product_id", "available", "on_hand", "reserved", "updated_at"]
-    search_fields = ["product_id"]
+    """Stock, with what was moved. It is changed by booking pieces in or out."""
+
+    list_display = ["product_id", "product", "can_be_sold", "on_hand", "reserved", "enough", "updated_at"]
+    list_display_links = ["product_id", "product"]
+    list_filter = [LowStockFilter]
+    search_fields = ["=product_id"]
     ordering = ["product_id"]
     form = AdjustmentForm
 
     def get_readonly_fields(self, request: HttpRequest, obj: StockItem | None = None) -> list[str]:
-        return ["product_id", "available", "on_hand", "reserved", "updated_at"] if obj else []
+        return ["product_id", "available", "on_hand", "reserved", "updated_at", "movements"] if obj else []
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The page, with the names of all its products from the catalogue, asked for once."""
+        page = super().get_changelist_instance(request)
+        items = list(page.result_list)
+        products: dict[int, ProductSnapshot] = {}
+        try:
+            products = connect(CatalogService).get_products([item.pk for item in items])
+        except OUTAGES:
+            messages.warning(request, "The catalogue is away: products are shown by number only.")
+        for item in items:
+            item.found_product = products.get(item.pk)
+        page.result_list = items
+        return page
+
+    @admin.display(description="product")
+    def product(self, item: Any) -> str | None:
+        return item.found_product and item.found_product.name
+
+    @admin.display(description="can be sold", ordering=AVAILABLE)
+    def can_be_sold(self, item: StockItem) -> int:
+        return item.available
+
+    @admin.display(boolean=True)
+    def enough(self, item: StockItem) -> bool:
+        return item.available >= LOW_STOCK
+
+    @admin.display(description="latest movements")
+    def movements(self, item: StockItem) -> SafeString:
+        """Every change of what is on hand, newest first."""
+        latest = StockMovement.objects.filter(product_id=item.pk).order_by("-pk")[:SHOWN_MOVEMENTS]
+        rows = format_html_join(
+            "",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (
+                    f"{one.created_at:%Y-%m-%d %H:%M}",
+                    f"{one.delta:+d}",
+                    one.kind.lower(),
+                    one.order_id or "",
+                    one.reason,
+                )
+                for one in latest
+            ),
+        )
+        every = f"{reverse('admin:inventory_stockmovement_changelist')}?product_id={item.pk}"
+        head = "<tr><th>when</th><th>pieces</th><th>kind</th><th>order</th><th>reason</th></tr>"
+        return format_html(f'<table>{head}{{}}</table><a href="{{}}">all movements</a>', rows, every)
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """The log says how many pieces were booked, and why."""
+        return f"Booked {form.cleaned_data['delta']:+d}: {form.cleaned_data['reason']}"
 
     def changeform_view(
         self,
@@ -75,12 +164,15 @@ class LineInline(ReadOnlyInline):
 class ReservationAdmin(ReadOnlyAdmin):
     list_display = ["order_id", "status", "reason", "created_at", "updated_at"]
     list_filter = ["status"]
-    search_fields = ["order_id"]
+    search_fields = ["=order_id"]
     inlines = [LineInline]
 
 
 @admin.register(StockMovement)
 class StockMovementAdmin(ReadOnlyAdmin):
     list_display = ["created_at", "product_id", "delta", "kind", "order_id", "reason"]
-    list_filter = ["kind"]
-    search_fields = ["product_id", "order_id"]
+    list_filter = ["kind", "created_at"]
+    search_fields = ["=product_id", "=order_id", "reason"]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return lookup == "product_id" or super().lookup_allowed(lookup, value, request)

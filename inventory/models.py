@@ -34,6 +34,11 @@ class StockItem(models.Model):
         return f"product {self.product_id}: {self.on_hand} on hand, {self.reserved} reserved"
 
     @property
+    def version(self) -> str:
+        """Names this state of the stock: when it was written, in microseconds."""
+        return f"{self.updated_at.timestamp() * 1_000_000:.0f}"
+
+    @property
     def available(self) -> int:
         """Pieces that can be sold now."""
         return self.on_hand - self.reserved

@@ -1,6 +1,9 @@
-from rest_framework import serializers
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
 
 from inventory.models import StockItem
+from shop.api.schema import example
 from shop.api.serializers import Identifier, Integer, ModelSerializer, Serializer, Text
 
 MOST_PIECES = 1_000_000_000
@@ -13,6 +16,16 @@ class StockSerializer(Serializer):
     quantity = Integer(source="available", read_only=True, help_text="Pieces that can be sold now.")
 
 
+@example(
+    response={
+        "productId": 7,
+        "quantity": 148,
+        "onHand": 150,
+        "reserved": 2,
+        "createdAt": "2026-11-23T09:00:00Z",
+        "updatedAt": "2026-11-23T09:00:00Z",
+    }
+)
 class StaffStockSerializer(ModelSerializer):
     """The same for staff, with what lies on the shelf and what is promised."""
 
@@ -24,13 +37,27 @@ class StaffStockSerializer(ModelSerializer):
         read_only_fields = fields
 
 
+@extend_schema_field(
+    {"type": "integer", "minimum": -MOST_PIECES, "maximum": MOST_PIECES, "not": {"const": 0}},
+)
+class Delta(Integer):
+    """A number of pieces, up or down."""
+
+    default_error_messages = {"zero": "An adjustment changes something."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"min_value": -MOST_PIECES, "max_value": MOST_PIECES} | kwargs)
+
+    def to_internal_value(self, data: Any) -> int:
+        delta = super().to_internal_value(data)
+        if delta == 0:
+            self.fail("zero")
+        return delta
+
+
+@example(request={"delta": 50, "reason": "Delivery note 4711"})
 class AdjustmentSerializer(Serializer):
     """Pieces booked in or out."""
 
-    delta = Integer(min_value=-MOST_PIECES, max_value=MOST_PIECES, help_text="Positive came, negative went.")
+    delta = Delta(help_text="Positive came, negative went.")
     reason = Text(max_length=200)
-
-    def validate_delta(self, delta: int) -> int:
-        if delta == 0:
-            raise serializers.ValidationError("An adjustment changes something.")
-        return delta

@@ -6,7 +6,8 @@ must run inside a transaction on `inventory`; the others open their own.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from inventory.models import Reservation, ReservationLine, StockItem, StockMovem
 from shop.api.problems import Problem
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
+from shop.contracts.inventory import StockView
 from shop.locks import distributed_lock
 from shop.messaging.crashpoints import crash_point
 from shop.rpc import connect
@@ -35,6 +37,13 @@ class BelowReserved(Problem):
     """The adjustment would leave fewer pieces on hand than are promised to orders."""
 
     code = "I002"
+
+
+class StaleStock(Problem):
+    """The stock has changed since it was read. Read it again, and book on that."""
+
+    code = "C002"
+    status_code = HTTPStatus.PRECONDITION_FAILED
 
 
 def lock_key(product_id: int) -> str:
@@ -117,18 +126,22 @@ def available(product_id: int) -> StockItem:
         raise NoStockRecord(f"There is no stock record for product {product_id}.") from None
 
 
-@distributed_lock(lambda *, product_id, delta, reason: [lock_key(product_id)])  # noqa: ARG005
-def adjust_stock(*, product_id: int, delta: int, reason: str) -> StockItem:
+@distributed_lock(lambda *, product_id, delta, reason, expected=None: [lock_key(product_id)])  # noqa: ARG005
+def adjust_stock(*, product_id: int, delta: int, reason: str, expected: Collection[str] | None = None) -> StockItem:
     """Book pieces in (positive) or out (negative); the first receipt of a product opens its stock record.
 
+    `expected`: which versions of the stock the booking is meant for; None for any.
+
     Raises `NoStockRecord` when the catalogue does not know the product, `BelowReserved` when fewer pieces would be
-    left than orders have been promised.
+    left than orders have been promised, `StaleStock`.
     """
     if not StockItem.objects.filter(pk=product_id).exists() and not connect(CatalogService).get_products([product_id]):
         raise NoStockRecord(f"There is no product {product_id} to keep stock of.")
     with transaction.atomic(using="inventory", durable=True):
         insert_if_absent(StockItem, [{"product_id": product_id}], key="product_id")
         stock = StockItem.objects.select_for_update().get(pk=product_id)
+        if expected is not None and stock.version not in expected:
+            raise StaleStock
         if stock.on_hand + delta < stock.reserved:
             raise BelowReserved(
                 f"{stock.reserved} of {stock.on_hand} pieces are reserved; {stock.available} can be booked out."
@@ -139,6 +152,14 @@ def adjust_stock(*, product_id: int, delta: int, reason: str) -> StockItem:
         crash_point("adjustment.written")
     crash_point("adjustment.committed")
     return stock
+
+
+class LocalInventory:
+    """`shop.contracts.inventory.InventoryService` on this service's own table."""
+
+    def get_stock(self, product_ids: Iterable[int]) -> dict[int, StockView]:
+        rows = StockItem.objects.filter(pk__in=set(product_ids)).values("product_id", "on_hand", "reserved")
+        return {row["product_id"]: StockView(**row) for row in rows}
 
 
 def seed_stock(quantities: Mapping[int, int]) -> int:

@@ -1,4 +1,4 @@
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -7,7 +7,9 @@ from rest_framework.views import APIView
 
 from inventory import services
 from inventory.serializers import AdjustmentSerializer, StaffStockSerializer, StockSerializer
+from shop.api import etags
 from shop.api.permissions import IsStaff
+from shop.api.schema import tagged
 
 
 class StockView(APIView):
@@ -15,13 +17,24 @@ class StockView(APIView):
 
     permission_classes = [AllowAny]
     serializer_class = StockSerializer
+    problems = {"GET": [services.NoStockRecord]}
 
-    @extend_schema(operation_id="stock_read", responses=StaffStockSerializer)
+    @extend_schema(
+        operation_id="stock_read",
+        summary="The stock of a product",
+        responses=PolymorphicProxySerializer(
+            component_name="AnyStock",
+            serializers=[StockSerializer, StaffStockSerializer],
+            resource_type_field_name=None,
+        ),
+        parameters=[tagged(200)],
+    )
     def get(self, request: Request, product_id: int) -> Response:
         """Pieces that can be sold now; staff also see what lies on the shelf and what is promised to orders."""
         stock = services.available(product_id)
-        serializer = StaffStockSerializer if getattr(request.user, "is_staff", False) else StockSerializer
-        return Response(serializer(stock).data)
+        staff = getattr(request.user, "is_staff", False)
+        serializer = StaffStockSerializer if staff else StockSerializer
+        return Response(serializer(stock).data, headers={"ETag": f'"{stock.version}{"" if staff else "-public"}"'})
 
 
 class AdjustmentsView(APIView):
@@ -29,11 +42,23 @@ class AdjustmentsView(APIView):
 
     permission_classes = [IsStaff]
     serializer_class = AdjustmentSerializer
+    problems = {"POST": [services.NoStockRecord, services.BelowReserved, services.StaleStock]}
 
-    @extend_schema(operation_id="stock_adjust", request=AdjustmentSerializer, responses={201: StaffStockSerializer})
+    @extend_schema(
+        operation_id="stock_adjust",
+        summary="Book stock in or out",
+        request=AdjustmentSerializer,
+        responses={201: StaffStockSerializer},
+        parameters=[etags.if_match(required=False), tagged(201)],
+    )
     def post(self, request: Request, product_id: int) -> Response:
-        """Book pieces in (positive) or out (negative), with the reason; answers the stock that results."""
+        """Book pieces in (positive) or out (negative), with the reason; answers the stock that results.
+
+        With `If-Match` only if the stock still is as it was read. Without, whatever it is: a delta loses nobody's work.
+        """
         form = AdjustmentSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        stock = services.adjust_stock(product_id=product_id, **form.validated_data)
-        return Response(StaffStockSerializer(stock).data, status=status.HTTP_201_CREATED)
+        expected = etags.wanted(request, required=False)
+        stock = services.adjust_stock(product_id=product_id, expected=expected, **form.validated_data)
+        body = StaffStockSerializer(stock).data
+        return Response(body, status=status.HTTP_201_CREATED, headers={"ETag": f'"{stock.version}"'})

@@ -1,14 +1,67 @@
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 
 from orders import services
-from orders.models import DeadLetter, Order, OrderLine, Outbox, TimelineEntry
+from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, TimelineEntry
 from shop.api.problems import Problem
 from shop.messaging.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
+
+
+def _stalled(orders: QuerySet[Order]) -> QuerySet[Order]:
+    """Those that have not ended, and have not moved for STALLED_AFTER."""
+    since = timezone.now() - timedelta(seconds=settings.STALLED_AFTER)
+    return orders.filter(look_at__isnull=False, progress_at__lt=since).exclude(status__in=FINAL)
+
+
+class ProgressFilter(admin.SimpleListFilter):
+    """Whether an order is under way, and moves."""
+
+    title = "progress"
+    parameter_name = "progress"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("open", "under way"), ("stalled", f"stalled for {settings.STALLED_AFTER:g} s"), ("ended", "ended")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
+        match self.value():
+            case "open":
+                return queryset.exclude(status__in=FINAL)
+            case "stalled":
+                return _stalled(queryset)
+            case "ended":
+                return queryset.filter(status__in=FINAL)
+        return queryset
+
+
+class AgeFilter(admin.SimpleListFilter):
+    """How long ago an order was placed."""
+
+    title = "age"
+    parameter_name = "age"
+    AGES = {"10m": timedelta(minutes=10), "1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = {"10m": "10 minutes", "1h": "an hour", "1d": "a day", "7d": "a week"}
+        return [(key, f"less than {name}") for key, name in names.items()] + [("older", "more than a week")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
+        now, value = timezone.now(), self.value()
+        if value in self.AGES:
+            return queryset.filter(created_at__gte=now - self.AGES[value])
+        return queryset.filter(created_at__lt=now - self.AGES["7d"]) if value == "older" else queryset
 
 
 class LineInline(ReadOnlyInline):
@@ -24,26 +77,55 @@ class TimelineInline(ReadOnlyInline):
 class OrderAdmin(ReadOnlyAdmin):
     """Orders are moved by their sagas; what staff can do is ask for a cancellation, or wake one up."""
 
-    list_display = ["id", "user_id", "status", "total_price", "currency", "cancellation_reason", "created_at"]
-    list_filter = ["status", "payment_gateway"]
-    search_fields = ["id", "user_id", "tracking_number"]
+    list_display = ["id", "status", "saga", "total", "age", "unmoved", "user_id", "cancellation_reason"]
+    list_filter = ["status", ProgressFilter, AgeFilter, "payment_gateway"]
+    search_fields = ["=id", "=user_id", "=tracking_number"]
+    show_full_result_count = False
     inlines = [LineInline, TimelineInline]
     actions = ["cancel", "resume"]
+
+    @admin.display(description="total", ordering="total_price")
+    def total(self, order: Order) -> str:
+        return f"₩{order.total_price:,}" if order.currency == "KRW" else f"{order.total_price:,} {order.currency}"
+
+    @admin.display(description="age", ordering="-created_at")
+    def age(self, order: Order) -> str:
+        return timesince(order.created_at, depth=1)
+
+    @admin.display(description="not moved for", ordering="-progress_at")
+    def unmoved(self, order: Order) -> str | SafeString:
+        """How long an order that is under way has stood still; marked when that is too long."""
+        if order.status in FINAL:
+            return "–"
+        seconds = (timezone.now() - order.progress_at).total_seconds()
+        return (
+            format_html("<b>stalled: {} s</b>", round(seconds))
+            if seconds > settings.STALLED_AFTER
+            else f"{seconds:.0f} s"
+        )
+
+    @admin.display(description="saga")
+    def saga(self, order: Order) -> SafeString:
+        return format_html('<a href="{}">timeline</a>', reverse("saga", args=[order.pk]))
 
     @admin.action(description="Cancel the selected orders", permissions=["change"])
     def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
         """Ask for each to be cancelled; say which cannot be."""
         asked = 0
-        for order_id in orders.values_list("pk", flat=True):
+        for order in orders:
             try:
-                services.request_cancellation(order_id)
-                asked += 1
+                services.request_cancellation(order.pk)
             except Problem as refusal:
                 messages.warning(request, str(refusal.detail))
+            else:
+                self.log_change(request, order, "Cancellation asked for.")
+                asked += 1
         messages.success(request, f"{asked} cancellations asked for; delivery decides.")
 
-    @admin.action(description="Emit the selected orders' events again", permissions=["change"])
+    @admin.action(description="Resume: emit the selected orders' events again", permissions=["change"])
     def resume(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
         """What `manage.py redrive` does."""
         woken = services.rearm_open(orders.values_list("pk", flat=True))
+        for order in Order.objects.filter(pk__in=woken):
+            self.log_change(request, order, "Emitted again.")
         messages.success(request, f"{len(woken)} unfinished orders are emitted again.")

@@ -81,6 +81,7 @@ class Claim:
             "answer": _text(self.answer(order)),
         }
         insert_rows(IdempotencyKey, [row])
+        order.idempotency_key = IdempotencyKey(**row)
 
 
 def claim(

@@ -5,7 +5,7 @@ from rest_framework import serializers
 
 from orders.models import Order, OrderLine, TimelineEntry
 from shop.api.schema import example
-from shop.api.serializers import Identifier, Integer, ModelSerializer, Serializer, Text
+from shop.api.serializers import Identifier, Integer, ModelSerializer, Moment, Serializer, Text
 from shop.contracts.events import Line
 from shop.contracts.payments import GATEWAYS
 
@@ -77,6 +77,8 @@ class LineSerializer(ModelSerializer):
 
 
 class TimelineSerializer(serializers.ModelSerializer):
+    at = Moment(read_only=True)
+
     class Meta:
         model = TimelineEntry
         fields = ["at", "service", "event", "detail"]
@@ -106,7 +108,7 @@ class OrderSerializer(ModelSerializer):
 
 @example(response=PLACED | {"userName": "김하나", "userEmail": "hana@example.com"})
 class ListedOrderSerializer(OrderSerializer):
-    """With whose it is, as accounts knows them (in the context: `users`, by id)."""
+    """With whose it is: its `owner`, as accounts knows them; None while that is away."""
 
     user_name = serializers.SerializerMethodField("get_user_name")
     user_email = serializers.SerializerMethodField("get_user_email")
@@ -115,12 +117,10 @@ class ListedOrderSerializer(OrderSerializer):
         fields = [*OrderSerializer.Meta.fields, "user_name", "user_email"]
 
     def get_user_name(self, order: Order) -> str:
-        user = self.context["users"].get(order.user_id)
-        return user.name if user else "Unknown User"
+        return order.owner.name if order.owner else "Unknown User"  # type: ignore[attr-defined]
 
     def get_user_email(self, order: Order) -> str:
-        user = self.context["users"].get(order.user_id)
-        return user.email if user else ""
+        return order.owner.email if order.owner else ""  # type: ignore[attr-defined]
 
 
 @example(

@@ -1,7 +1,7 @@
 """The rules of an order, and the only code that writes one.
 
-Status changes are compare-and-set under the order's row lock, and progress is monotonic: what comes late, twice or
-after the end changes nothing.
+Status changes are compare-and-set (`orders/moves.py`), and progress is monotonic: what comes late, twice or after the
+end changes nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from orders.idempotency import Claim
 from orders.models import FINAL, FORWARD, Order, OrderLine, TimelineEntry
+from orders.moves import move
 from shop.api.problems import Problem
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, OrderCreated, origin
@@ -24,7 +25,7 @@ from shop.messaging.outbox import rearm
 from shop.observability.tracing import current_trace
 from shop.rpc import connect
 from shop.seal import seal
-from shop.sql import Row, insert_rows, query, update_rows
+from shop.sql import Row, insert_row, insert_rows, query, update_rows
 
 Status = Order.Status
 
@@ -32,6 +33,7 @@ BY_CUSTOMER = "cancelled by the customer"
 OVERDUE = "not with the carrier before the deadline"
 LONGEST_PAUSE = 600.0  # seconds between two looks at an order
 BUSY = 100  # messages in one queue from which on an order that does not move is only waiting its turn
+FILLED_IN = ("id", "created_at", "updated_at")  # of an order, by the database
 PORTION = 500  # orders that a timer takes at once
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
 
@@ -118,8 +120,8 @@ def place_order(
     if total >= 2**63:
         raise InvalidOrder("The total is more than can be charged.")
     (currency,) = currencies
-    order = Order(user_id=user_id, currency=currency, total_price=total, payment_gateway=payment_gateway)
-    order.look_at = timezone.now() + timedelta(seconds=settings.STALLED_AFTER)
+    row = {"user_id": user_id, "currency": currency, "total_price": total, "payment_gateway": payment_gateway}
+    row["look_at"] = timezone.now() + timedelta(seconds=settings.STALLED_AFTER)
     checkout = Checkout(
         user_id=user_id,
         amount=total,
@@ -132,7 +134,10 @@ def place_order(
     with transaction.atomic(using="orders", durable=True):
         if claim and (placed := claim.take()):
             return placed
-        order.save()
+        filled_in = insert_row(Order, row, returning=FILLED_IN)
+        order = Order(**row, **dict(zip(FILLED_IN, filled_in, strict=True)))
+        lines_of_it = [OrderLine(order=order, **item) for item, _ in items]
+        order._prefetched_objects_cache = {"items": lines_of_it}  # type: ignore[attr-defined]  # not to be read again
         insert_rows(OrderLine, ({"order_id": order.pk, **item} for item, _ in items))
         created = OrderCreated(order_id=order.pk, checkout=checkout, trace=current_trace())
         entry = {"service": origin(created), "event": type(created).__name__, "status": order.status}
@@ -196,7 +201,7 @@ def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:
 def _cancel(orders: Sequence[Order], reason: str) -> None:
     """For locked orders on their way forward."""
     requests = [OrderCancellationRequested(order_id=order.pk, reason=reason, trace=current_trace()) for order in orders]
-    _move(requests, since=FORWARD, to=Status.CANCELLING, reasons={order.pk: reason for order in orders})
+    move(requests, since=FORWARD, to=Status.CANCELLING, reasons={order.pk: reason for order in orders})
     for order in orders:
         order.status, order.cancellation_reason = Status.CANCELLING, reason
     emit(*requests, service="orders")
@@ -204,7 +209,7 @@ def _cancel(orders: Sequence[Order], reason: str) -> None:
 
 def advance(events: Sequence[Event], *, to: str) -> None:
     """Move orders forward to a status, those that are not there yet or beyond, or on their way back."""
-    _move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to)
+    move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to)
 
 
 def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
@@ -226,17 +231,17 @@ def complete(events: Sequence[Event]) -> dict[int, int]:
 
     An order being cancelled is completed too: the carrier was faster.
     """
-    return _move(events, since=UNFINISHED, to=Status.COMPLETED)
+    return move(events, since=UNFINISHED, to=Status.COMPLETED)
 
 
 def begin_undoing(events: Sequence[Event], reasons: Mapping[int, str]) -> None:
     """Something was refused further down the chain: the orders are on their way back."""
-    _move(events, since=UNFINISHED, to=Status.CANCELLING, reasons=reasons)
+    move(events, since=UNFINISHED, to=Status.CANCELLING, reasons=reasons)
 
 
 def resume(events: Sequence[Event]) -> None:
     """A requested cancellation was refused: the orders are with the carrier. One undone for another reason stays so."""
-    _move(
+    move(
         events,
         since=[Status.CANCELLING],
         to=Status.DELIVERY_STARTED,
@@ -247,7 +252,7 @@ def resume(events: Sequence[Event]) -> None:
 
 def cancel(events: Sequence[Event], reasons: Mapping[int, str]) -> dict[int, int]:
     """Everything is undone; {order: user} of the orders that this call has cancelled."""
-    return _move(events, since=UNFINISHED, to=Status.CANCELLED, reasons=reasons)
+    return move(events, since=UNFINISHED, to=Status.CANCELLED, reasons=reasons)
 
 
 def look_after() -> int:
@@ -261,11 +266,12 @@ def look_after() -> int:
         return 0
     due, stalled = _claim_due()
     ended = [order.pk for order in stalled if order.status in FINAL]
+    rearm("orders", {order.pk for order in stalled} - set(ended))  # first: for the others every service is asked
     lost = {one.order_id for one in missing(ended)} if ended else set()
     closed = [pk for pk in ended if pk not in lost]
     Order.objects.filter(pk__in=closed, status__in=FINAL).update(look_at=None)
     crash_point("look_after.closed")
-    rearm("orders", {order.pk for order in stalled} - set(closed))
+    rearm("orders", lost)
     crash_point("look_after.rearmed")
     return due
 
@@ -324,65 +330,3 @@ def cancel_overdue() -> int:
 
 def _lock(order_ids: Iterable[int]) -> list[Order]:
     return list(Order.objects.filter(pk__in=list(order_ids)).select_for_update().order_by("pk"))
-
-
-# Compare and set, for a batch: rows are locked in the order of their ids, those in another status left as they are.
-MOVE = """
-    WITH event AS (
-        SELECT * FROM unnest(%(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[])
-            AS event (order_id, event, service, detail)
-    ), due AS (
-        SELECT id FROM orders_order
-        WHERE id = ANY(%(orders)s) AND status = ANY(%(since)s)
-            AND (%(reasons)s::text[] IS NULL OR cancellation_reason = ANY(%(reasons)s))
-        ORDER BY id FOR UPDATE
-    ), moved AS (
-        UPDATE orders_order SET
-            status = %(to)s, progress_at = %(now)s, updated_at = %(now)s, looks = 0,
-            look_at = CASE WHEN looks > 0 THEN %(look_at)s ELSE look_at END,
-            cancellation_reason = CASE WHEN %(reasoned)s THEN event.detail ELSE cancellation_reason END
-        FROM event WHERE id IN (SELECT id FROM due) AND event.order_id = id
-        RETURNING id, user_id
-    ), told AS (
-        INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
-        SELECT id, event.service, event.event, %(to)s, event.detail
-        FROM moved JOIN event ON event.order_id = id ORDER BY id
-    )
-    SELECT id, user_id FROM moved
-"""
-
-
-def _move(
-    events: Sequence[Event],
-    *,
-    since: Iterable[str],
-    to: str,
-    reasons: Mapping[int, str] | None = None,
-    cancelled_for: Sequence[str] | None = None,
-) -> dict[int, int]:
-    """Give those of the events' orders that are in one of the statuses `since` the status `to`, and tell it in their
-    timelines; {order: user} of those that were moved.
-
-    `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
-    orders with one of these reasons move.
-    """
-    now = timezone.now()
-    details = reasons or {event.order_id: getattr(event, "reason", "") for event in events}
-    return dict(
-        query(
-            "orders",
-            MOVE,
-            {
-                "orders": [event.order_id for event in events],
-                "events": [type(event).__name__ for event in events],
-                "services": [origin(event) for event in events],
-                "details": [details[event.order_id][:200] for event in events],
-                "since": [str(status) for status in since],
-                "to": str(to),
-                "reasons": cancelled_for and list(cancelled_for),
-                "reasoned": reasons is not None,
-                "now": now,
-                "look_at": now + timedelta(seconds=settings.STALLED_AFTER),
-            },
-        )
-    )

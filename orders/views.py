@@ -4,7 +4,6 @@ import time
 from typing import Any, cast
 
 from django.db.models import QuerySet
-from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
@@ -57,12 +56,11 @@ class OrdersView(ListAPIView):
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """A page, with its users looked up all at once."""
-        page = super().paginate_queryset(queryset)
-        self.users = _users(page or [])
+        page = super().paginate_queryset(queryset) or []
+        users = _users(page)
+        for order in page:
+            order.owner = users.get(order.user_id)
         return page
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "users": getattr(self, "users", {})}
 
     @extend_schema(
         operation_id="order_place",
@@ -109,7 +107,7 @@ class OrdersView(ListAPIView):
                 answer = status.HTTP_201_CREATED
                 if kept:
                     idempotency.replace_answer(kept, status=answer, answer=_body(order))
-        location = request.build_absolute_uri(reverse("order", args=[order.pk]))
+        location = request.build_absolute_uri(f"{request.path}/{order.pk}")
         body = json.loads(kept.answer) if kept else _body(order)
         return Response(body, status=answer, headers={"Location": location})
 
@@ -146,7 +144,10 @@ class CancelView(APIView):
 
 
 def _body(order: Order) -> dict[str, Any]:
-    return dict(OrderSerializer(order).data)
+    return _answered.to_representation(order)
+
+
+_answered = OrderSerializer()
 
 
 def _own(request: Request, order_id: int) -> Order:

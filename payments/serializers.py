@@ -1,7 +1,22 @@
 from payments.models import Payment
+from shop.api.schema import example
 from shop.api.serializers import ModelSerializer
 
 
+@example(
+    response={
+        "id": 12,
+        "orderId": 42,
+        "userId": 7,
+        "amount": 66000,
+        "currency": "KRW",
+        "gateway": "TOSS_PAYMENTS",
+        "status": "COMPLETED",
+        "reason": "",
+        "createdAt": "2026-11-23T09:00:00Z",
+        "updatedAt": "2026-11-23T09:00:00Z",
+    }
+)
 class PaymentSerializer(ModelSerializer):
     """A payment as its customer sees it; the amount is in the currency's minor unit."""
 

@@ -97,12 +97,12 @@ def systemd() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-def apt_install(package: str) -> None:
-    """Install a Debian package, not letting it start anything where there is no init to do that properly."""
+def apt_install(package: str, *, start: bool = True) -> None:
+    """Install a Debian package; it starts nothing without `start`, or where there is no init to do that properly."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     command = ("apt-get", "install", "-y", "--no-install-recommends", package)
     policy = Path("/usr/sbin/policy-rc.d")
-    ours = not systemd() and not policy.exists()
+    ours = not (start and systemd()) and not policy.exists()
     if ours:
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
@@ -252,8 +252,12 @@ class Postgres(Server):
     def probe(self, url: str) -> str:
         try:
             with postgres(url) as cursor:
-                cursor.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")
-                return "" if cursor.fetchone()[0] else "its role may not create databases (ALTER ROLE … CREATEDB)"
+                cursor.execute(
+                    "SELECT rolcreatedb AND rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
+                )
+                if cursor.fetchone()[0]:
+                    return ""
+                return "its role may not create databases and roles (ALTER ROLE … CREATEDB CREATEROLE)"
         except psycopg2.Error as error:
             return str(error).strip()
 
@@ -269,14 +273,14 @@ class Postgres(Server):
         statements = """
             SELECT format('CREATE ROLE %I', :'role') WHERE NOT EXISTS (
                 SELECT FROM pg_roles WHERE rolname = :'role') \\gexec
-            SELECT format('ALTER ROLE %I LOGIN CREATEDB PASSWORD %L', :'role', :'password') \\gexec"""
+            SELECT format('ALTER ROLE %I LOGIN CREATEDB CREATEROLE PASSWORD %L', :'role', :'password') \\gexec"""
         settings = f"\\set role {self.role}\n\\set password {password}\n"
         if self.as_superuser(settings + statements).returncode:
             return ""
         url = f"postgres://{self.role}:{password}@{LOCALHOST}:{self.port}/"
         if self.probe(url):
             return ""
-        say(f"{self.title}: made the role {self.role}, which may create databases")
+        say(f"{self.title}: made the role {self.role}, which may create databases and roles")
         self.memory.urls[self.name] = url
         self.memory.save()
         return url

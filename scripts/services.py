@@ -5,7 +5,7 @@
     services.py up -- COMMAND      run COMMAND in that environment instead
     services.py exec -- COMMAND    run COMMAND with databases and a vhost of its own, dropped afterwards
     services.py down               stop what this script started, and only that
-    services.py browser            find or install Chromium, for the browser tests
+    services.py tools              find or install Chromium, nginx and psql, for the tests that run them
 
 Which servers are used, and how missing ones are started, is told in servers.py.
 """
@@ -69,11 +69,14 @@ def make_databases(url: str, prefix: str) -> None:
 
 
 def drop_databases(url: str, prefix: str) -> None:
-    """Everything a run made: its databases, pytest-django's `test_…` of them, whatever else carries its prefix."""
+    """Everything a run made: its databases, pytest-django's `test_…` of them, roles, all that carries its prefix."""
     with postgres(url) as cursor:
         cursor.execute("SELECT datname FROM pg_database WHERE position(%s in datname) > 0", [prefix])
         for (name,) in cursor.fetchall():
             cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        cursor.execute("SELECT rolname FROM pg_roles WHERE position(%s in rolname) > 0", [prefix])
+        for (name,) in cursor.fetchall():
+            cursor.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
 def redis_database(url: str, number: int) -> str:
@@ -224,14 +227,18 @@ def down() -> int:
     return 0
 
 
-def browser() -> int:
-    """The browser tests drive the system's Chromium."""
-    if shutil.which("chromium"):
-        return 0
-    if not debian_ready():
-        raise Failure("the browser tests need Chromium. On Debian: sudo apt-get install chromium, or run this as root.")
-    say("Chromium: installing Debian's chromium, for the browser tests (some minutes) ...")
-    apt_install("chromium")
+TOOLS = {"chromium": "chromium", "nginx": "nginx-light", "psql": "postgresql-client"}  # program: Debian's package
+
+
+def tools() -> int:
+    """The tests drive the system's Chromium, put the gateway's configuration into nginx, and run psql."""
+    for program, package in TOOLS.items():
+        if shutil.which(program):
+            continue
+        if not debian_ready():
+            raise Failure(f"the tests need {program}. On Debian: sudo apt-get install {package}, or run this as root.")
+        say(f"installing Debian's {package}, for the tests (the first time this takes a while) ...")
+        apt_install(package, start=False)
     return 0
 
 
@@ -242,8 +249,8 @@ def main(arguments: Sequence[str]) -> int:
         return up(command)
     if name == "exec" and command:
         return execute(command)
-    if name in ("down", "browser"):
-        return {"down": down, "browser": browser}[name]()
+    if name in ("down", "tools"):
+        return {"down": down, "tools": tools}[name]()
     print(__doc__, file=sys.stderr)
     return 2
 

@@ -1,10 +1,22 @@
 """The Celery application. Its settings are in `celeryconfig.py`, the choreography in `shop/saga.py`."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import celeryd_after_setup
+from django.conf import settings
+
+from shop.observability import processes  # noqa: F401 (connects itself to Celery's signals)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
 app = Celery("shop", config_source="celeryconfig")
 app.autodiscover_tasks()  # every service's tasks.py
+
+
+@celeryd_after_setup.connect
+def _only_its_own_queue(**_kwargs: Any) -> None:
+    """The worker of one service alone can run no other's steps, whatever queues its command line names."""
+    if settings.ALONE:
+        app.amqp.queues.select(settings.LOCAL_SERVICES)

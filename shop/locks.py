@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django_redis import get_redis_connection
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WITHOUT_LOCK = Counter("shop_lock_unavailable_total", "Work done without its distributed lock.", ["why"])
+WAIT = Histogram("shop_lock_wait_seconds", "Waiting for a distributed lock, held in the end or not.", ["held"])
 
 # All or none. A key that already holds our token counts as ours: the reply to a first try may have been lost.
 ACQUIRE = """
@@ -79,13 +80,15 @@ def distributed_lock(
 
 
 def _acquire(keys: tuple[str, ...], token: str, wait: float, lease: float) -> bool:
-    give_up_at = time.monotonic() + wait
+    began = time.monotonic()
+    give_up_at = began + wait
     try:
         redis = get_redis_connection("locks")
         arguments: list[Any] = [*sorted(set(keys)), token, int(lease * 1000)]
         while not redis.eval(ACQUIRE, len(arguments) - 2, *arguments):
             if time.monotonic() >= give_up_at:
                 WITHOUT_LOCK.labels("timeout").inc()
+                WAIT.labels("no").observe(wait)
                 logger.warning("Waited %.1f s for %s; going on with the database's locks alone", wait, ", ".join(keys))
                 return False
             time.sleep(RETRY_PAUSE * random.uniform(0.5, 1.5))
@@ -93,6 +96,7 @@ def _acquire(keys: tuple[str, ...], token: str, wait: float, lease: float) -> bo
         WITHOUT_LOCK.labels("redis_away").inc()
         logger.warning("Redis is away (%s); going on with the database's locks alone", error)
         return False
+    WAIT.labels("yes").observe(time.monotonic() - began)
     return True
 
 

@@ -1,7 +1,8 @@
 """Every app has its own database: the alias is the app's label.
 
 Django's own tables (users' groups, sessions, the admin's log, content types) and the token blacklist live with
-`accounts`. `default` is a second name for that database, because commands such as `createsuperuser` ask for it.
+`accounts`. `default` is a second name for that database, because commands such as `createsuperuser` ask for it; in a
+process that runs one service alone it is a second name for that one's, the only one it knows.
 """
 
 from typing import Any
@@ -29,4 +30,4 @@ class ServiceRouter:
         return database_of(one._meta.app_label) == database_of(other._meta.app_label)
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
-        return (HOME_OF_DJANGO if db == "default" else db) == database_of(app_label)
+        return (settings.LOCAL_SERVICES[0] if db == "default" else db) == database_of(app_label)

@@ -17,7 +17,12 @@ VAR_DIR = Path(env.str("SHOP_VAR", str(BASE_DIR / "var")))
 
 # --- What runs here --------------------------------------------------------------------------------------------------
 SERVICES = ("accounts", "catalog", "orders", "inventory", "payments", "delivery", "notifications")
-EMBEDDED = not env.str("DATABASE_URL", "")
+SHOP_SERVICE = env.str("SHOP_SERVICE", "")  # the one that runs alone here, "shop" for the back office, empty for all
+if SHOP_SERVICE not in ("", "shop", *SERVICES):
+    raise ImproperlyConfigured(f"SHOP_SERVICE is {SHOP_SERVICE!r}. There are: shop, {', '.join(SERVICES)}.")
+ALONE = SHOP_SERVICE in SERVICES  # without admin, sessions and documentation, with no database but its own
+LOCAL_SERVICES = (SHOP_SERVICE,) if ALONE else SERVICES
+EMBEDDED = not (SHOP_SERVICE or env.str("DATABASE_URL", ""))
 DEBUG = env.bool("DEBUG", EMBEDDED)
 PORT = env.int("PORT", 8080)
 
@@ -40,30 +45,39 @@ def _secret_key() -> str:
 
 SECRET_KEY = _secret_key()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+if SHOP_SERVICE:
+    ALLOWED_HOSTS += [SHOP_SERVICE]  # as the other services, and who scrapes metrics, call it
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+
+def _unless_alone(*names: str) -> list[str]:
+    """What one service alone does without."""
+    return [] if ALONE else list(names)
+
 
 INSTALLED_APPS = [
     "shop",
-    *SERVICES,
-    "django.contrib.admin",
+    *LOCAL_SERVICES,
+    *_unless_alone("django.contrib.admin"),
+    # A service alone has no tables of these two. What it imports needs them.
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
+    *_unless_alone("django.contrib.sessions", "django.contrib.messages", "django.contrib.staticfiles"),
     "rest_framework",
-    "rest_framework_simplejwt.token_blacklist",
+    *(["rest_framework_simplejwt.token_blacklist"] if "accounts" in LOCAL_SERVICES else []),
     "django_filters",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
+    *_unless_alone("drf_spectacular", "drf_spectacular_sidecar"),
 ]
 MIDDLEWARE = [
+    "shop.rpc.PassOn",
     "django.middleware.security.SecurityMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    *_unless_alone("django.contrib.sessions.middleware.SessionMiddleware"),
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    *_unless_alone(
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ),
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "shop.urls"
@@ -83,7 +97,7 @@ TEMPLATES = [
 ]
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
-AUTH_USER_MODEL = "accounts.User"
+AUTH_USER_MODEL = "accounts.User" if "accounts" in LOCAL_SERVICES else "auth.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
@@ -100,6 +114,8 @@ def _database(service: str) -> dict:
     prefix = env.str("DATABASE_PREFIX", "shop_")
     if own := env.str(f"{service.upper()}_DATABASE_URL", ""):
         config = env.db_url_config(own)
+    elif SHOP_SERVICE and not env.str("DATABASE_URL", ""):
+        raise ImproperlyConfigured(f"Set {service.upper()}_DATABASE_URL: SHOP_SERVICE={SHOP_SERVICE} needs it.")
     elif EMBEDDED:
         config = {"ENGINE": "shop.embedded.postgresql", "NAME": f"{prefix}{service}", "USER": "postgres"}
     else:
@@ -112,8 +128,8 @@ def _database(service: str) -> dict:
     }
 
 
-DATABASES = {service: _database(service) for service in SERVICES}
-DATABASES["default"] = DATABASES["accounts"] | {"TEST": {"MIRROR": "accounts"}}
+DATABASES = {service: _database(service) for service in LOCAL_SERVICES}
+DATABASES["default"] = DATABASES[LOCAL_SERVICES[0]] | {"TEST": {"MIRROR": LOCAL_SERVICES[0]}}
 DATABASE_ROUTERS = ["shop.router.ServiceRouter"]
 
 # --- Broker, Redis ---------------------------------------------------------------------------------------------------
@@ -136,8 +152,22 @@ CACHES = {
     "default": _redis(env.str("CACHE_URL", "fakeredis://localhost:6379/2")),
     "locks": _redis(env.str("LOCKS_URL", "fakeredis://localhost:6379/1")),
 }
+# Fault switches (`shop/faults.py`) are seen by all processes; embedded, `manage.py fault` is another process, too.
+CACHES["faults"] = (
+    {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": VAR_DIR / "faults"}
+    if EMBEDDED
+    else CACHES["default"]
+)
 LOCK_WAIT = env.float("LOCK_WAIT", 5.0)  # seconds to wait for a stock lock
 LOCK_LEASE = env.float("LOCK_LEASE", 3.0)  # seconds after which Redis drops a lock whose holder died
+
+# --- Calls between services ------------------------------------------------------------------------------------------
+SERVICE_URLS = {service: env.str(f"{service.upper()}_URL", "") for service in SERVICES}  # of those that run elsewhere
+CALL_TIMEOUT = env.float("CALL_TIMEOUT", 3.0)  # seconds for a call, with all its attempts
+BREAKER_OPEN_FOR = env.float("BREAKER_OPEN_FOR", 10.0)  # seconds that a service which keeps failing is left alone
+INTERNAL_SECRET = env.str("INTERNAL_SECRET", f"internal:{SECRET_KEY}" if DEBUG else "")  # signs calls
+if ALONE and not INTERNAL_SECRET:
+    raise ImproperlyConfigured("Set INTERNAL_SECRET, the same for every service, or DEBUG=1 on a development machine.")
 
 # --- Messaging -------------------------------------------------------------------------------------------------------
 BATCH_LIMIT = env.int("BATCH_LIMIT", 100)  # events in one message, at most
@@ -164,6 +194,34 @@ EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
 SMS_SENDER = env.str("SMS_SENDER", "notifications.senders.ConsoleSms")
 
+# --- Elsewhere -------------------------------------------------------------------------------------------------------
+LINKS = {  # where the landing page leads to, as a browser reaches it
+    "flower": env.str("FLOWER_URL", ""),
+    "traces": env.str("TRACES_URL", ""),
+    "dashboards": env.str("DASHBOARDS_URL", ""),
+}
+
+# --- Watching: metrics, traces, logs ---------------------------------------------------------------------------------
+if directory := env.str("PROMETHEUS_MULTIPROC_DIR", ""):  # there, before the first metric writes into it
+    Path(directory).mkdir(parents=True, exist_ok=True)
+METRICS_PORT = env.int("METRICS_PORT", 0)  # of workers and relays; a web server has /metrics
+METRICS_ADDRESS = env.str("METRICS_ADDRESS", "127.0.0.1")
+TRACE_FILE = env.str("TRACE_FILE", "")
+TRACES_SENT_TO = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+TRACE_SAMPLING = env.float("TRACE_SAMPLING", 1.0 if TRACE_FILE else 0.05)  # share of the requests
+OTEL_SERVICE_NAME = env.str("OTEL_SERVICE_NAME", "")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "shop.observability.logs.formatter", "style": env.str("LOG_FORMAT", "text")}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO"},
+        "django.request": {"level": "WARNING" if DEBUG else "ERROR"},  # a client's mistake is no news
+    },
+}
+
 # --- Personal data and carriers --------------------------------------------------------------------------------------
 SEAL_KEY = env.str("SEAL_KEY", "")  # seals addresses in events; SECRET_KEY unless set, the same for every service
 CARRIER_WEBHOOK_SECRET = env.str(
@@ -171,7 +229,7 @@ CARRIER_WEBHOOK_SECRET = env.str(
 )  # empty refuses all
 
 # --- The API ---------------------------------------------------------------------------------------------------------
-MIDDLEWARE.insert(0, "shop.api.errors.ProblemMiddleware")
+MIDDLEWARE[:0] = ["shop.api.errors.ProblemMiddleware", "django.middleware.http.ConditionalGetMiddleware"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 262_144)
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": [
@@ -185,22 +243,47 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PAGINATION_CLASS": "shop.api.pagination.CursorPagination",
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_FILTER_BACKENDS": ["shop.api.filters.FilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "shop.api.schema.Schema",
     "EXCEPTION_HANDLER": "shop.api.errors.exception_handler",
     "NON_FIELD_ERRORS_KEY": "nonFieldErrors",
+    "NUM_PROXIES": env.int("PROXIES", 0),  # whose X-Forwarded-For is believed when addresses are throttled
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
+# Requests a minute, of one user or, of strangers, from one address; 0 is no limit.
+THROTTLES = {
+    "tokens": env.int("TOKENS_PER_MINUTE", 120),
+    "sign-ups": env.int("SIGN_UPS_PER_MINUTE", 60),
+    "orders": env.int("ORDERS_PER_MINUTE", 600),
+}
+
+# With HTTPS a proxy in front ends TLS, and sets X-Forwarded-Proto. Without, cookies and addresses are for plain HTTP,
+# as on one's own machine.
+HTTPS = env.bool("HTTPS", False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_REDIRECT_EXEMPT = ["^(livez|readyz|metrics)$", "^internal/"]  # asked from within, where no TLS is
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", 3600) if HTTPS else 0
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # whether HSTS is for subdomains, too,
+    "security.W021",  # and for the browsers' own list, is for the owner of the domain to say
+    *(["security.W003"] if ALONE else []),  # a service alone takes no cookies, so it needs no CSRF protection
+]
 
 from shop.api.keys import derived_private_key, public_key  # noqa: E402 (nothing above needs it)
 
-# Tokens are signed with JWT_PRIVATE_KEY (Ed25519, PEM), or with a key derived from SECRET_KEY.
-JWT_PRIVATE_KEY = env.str("JWT_PRIVATE_KEY", "", multiline=True) or derived_private_key(SECRET_KEY)
+# Tokens are signed with JWT_PRIVATE_KEY (Ed25519, PEM), and checked with its public key and those of JWT_PUBLIC_KEY.
+# Who has only public keys checks tokens and makes none. With neither, a key is derived from SECRET_KEY.
+JWT_PUBLIC_KEY = env.str("JWT_PUBLIC_KEY", "", multiline=True)
+JWT_PRIVATE_KEY = env.str("JWT_PRIVATE_KEY", "", multiline=True) or (
+    "" if JWT_PUBLIC_KEY else derived_private_key(SECRET_KEY)
+)
 SIMPLE_JWT = {
     "ALGORITHM": "EdDSA",
-    "SIGNING_KEY": JWT_PRIVATE_KEY,
-    "VERIFYING_KEY": public_key(JWT_PRIVATE_KEY),
+    "SIGNING_KEY": JWT_PRIVATE_KEY or None,
+    "VERIFYING_KEY": (public_key(JWT_PRIVATE_KEY) if JWT_PRIVATE_KEY else "") + JWT_PUBLIC_KEY,
     "ISSUER": "shop",
+    "AUTH_TOKEN_CLASSES": ["shop.api.tokens.AccessToken"],
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 15)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7)),
     "ROTATE_REFRESH_TOKENS": True,
@@ -210,6 +293,15 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "shop",
     "DESCRIPTION": "Takes an order through seven services as one saga. Amounts are in the currency's minor unit.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "OrderStatus": "orders.models.Order.Status",
+        "DeliveryStatus": "delivery.models.Delivery.Status",
+        "PaymentStatus": "payments.models.Payment.Status",
+        "NotificationStatus": "notifications.models.Notification.Status",
+        "CarrierReport": "delivery.serializers.REPORTED",
+    },
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
@@ -218,9 +310,18 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True, "docExpansion": "list"},
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "shop.api.schema.add_problems",
+        "shop.api.schema.add_problem",
     ],
 }
 LOGIN_URL = "rest_framework:login"
 LOGIN_REDIRECT_URL = "/api/v1/products"
 LOGOUT_REDIRECT_URL = "/"
+
+# --- One service alone -----------------------------------------------------------------------------------------------
+# It knows callers by their tokens, which only accounts can make, and answers with JSON: a browser has no session here.
+if ALONE:
+    key = "JWT_PRIVATE_KEY" if SHOP_SERVICE == "accounts" else "JWT_PUBLIC_KEY"
+    if not env.str(key, ""):
+        raise ImproperlyConfigured(f"Set {key}: SHOP_SERVICE={SHOP_SERVICE} needs it.")
+    REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"] = ["shop.api.authentication.BearerAuthentication"]
+    REST_FRAMEWORK["DEFAULT_RENDERER_CLASSES"] = ["rest_framework.renderers.JSONRenderer"]

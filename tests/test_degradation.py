@@ -20,13 +20,15 @@ from inventory.models import DeadLetter, Reservation, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.models import Order, Outbox
-from orders.services import OVERDUE, place_order, request_cancellation
+from orders.services import OVERDUE, look_after, place_order, request_cancellation
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from shop import locks
 from shop.audit import Violation, audit
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
+from shop.contracts.messages import MessagesService
+from shop.messaging import Unavailable
 from shop.messaging.errors import OUTAGES
 from shop.messaging.execution import run_sweep
 from shop.messaging.outbox import local_services
@@ -333,3 +335,29 @@ def test_an_outage_makes_no_dead_letter_however_often_a_message_comes_back(bus: 
     assert DeadLetter.objects.count() == 0
     play(bus)
     assert violations() == []
+
+
+# —— One service that cannot be asked —————————————————————————————————————————————————————————————————————————————————
+# tests/test_split.py kills accounts and catalogue for real.
+class Away:
+    def get_messages(self, *args: Any) -> Any:
+        raise Unavailable("payments is away")
+
+
+def test_while_a_service_cannot_be_asked_no_order_is_closed_and_stalled_ones_go_on(bus: Bus):
+    refused = place(quantity=11)
+    bus.drain(timers=False)
+    stalled = place()
+    bus.relay()
+    bus.messages.clear()  # the broker has lost them
+    assert (status(refused), status(stalled)) == ("CANCELLED", "PENDING")
+
+    with substituting(MessagesService, Away()), pytest.raises(Unavailable):
+        look_after()
+
+    assert Order.objects.filter(look_at=None).count() == 0
+    assert Outbox.objects.filter(order_id=stalled, published_at=None).count() == 1
+    play(bus)
+    look_after()
+    assert Order.objects.filter(look_at=None).count() == 2
+    assert (status(stalled), violations()) == ("COMPLETED", [])

@@ -71,7 +71,9 @@ def in_the_code() -> dict[str, set[Any]]:
 def in_the_shell() -> set[str]:
     """Names in Procfile and docker-compose.yml."""
     texts = [ROOT.joinpath(name).read_text() for name in ("Procfile", "docker-compose.yml")]
-    return {name for text in texts for name in re.findall(r"(?<!\$)\$\{(\w+)", text)}
+    services = "|".join(settings.SERVICES).upper()
+    names = {name for text in texts for name in re.findall(r"(?<!\$)\$\{(\w+)", text)}
+    return {re.sub(f"^({services})_", "<SERVICE>_", name) for name in names}
 
 
 def in_the_tables() -> dict[str, str]:
@@ -152,3 +154,12 @@ def test_what_a_page_points_to_is_there(page: Path):
     paths = [ROOT / path for path in re.findall(rf"`((?:{top})/[\w./-]*)`", text)]
 
     assert [str(path) for path in (*links, *paths) if not path.exists()] == []
+
+
+def test_the_fault_matrix_names_tests_that_there_are():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/reliability.md").read_text()))
+    files = [path for folder in ("tests", *settings.SERVICES) for path in (ROOT / folder).rglob("test_*.py")]
+    there = {name for path in files for name in (path.stem, *re.findall(r"def (test_\w+)", path.read_text()))}
+
+    assert len(named) > 40
+    assert named - there == set()

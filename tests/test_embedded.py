@@ -15,7 +15,10 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from shop.messaging.topology import SERVICES_WITH_QUEUES
 from tests.processes import eventually
+
+pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).parent.parent
 KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")  # nothing that names a server
@@ -37,12 +40,13 @@ def port() -> int:
         return free.getsockname()[1]
 
 
-def start(command: str, *, var: Path, port: int) -> subprocess.Popen[str]:
+def start(command: str, *arguments: str, var: Path, port: int) -> subprocess.Popen[str]:
     environment = {name: os.environ[name] for name in KEPT if name in os.environ}
     return subprocess.Popen(
-        [sys.executable, "manage.py", command],
+        [sys.executable, "manage.py", command, *arguments],
         cwd=ROOT,
-        env=environment | {"SHOP_VAR": str(var), "PORT": str(port), "PYTHONUNBUFFERED": "1"},
+        env=environment
+        | {"SHOP_VAR": str(var), "PORT": str(port), "TRACE_FILE": str(var / "traces"), "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -95,6 +99,12 @@ def test_the_demo_plays_every_flow_and_ends_them_as_they_must(var: Path, port: i
     assert "✗" not in said
     assert "ERROR" not in said
     assert processes(var) == []
+
+    drawn, _ = start("trace", "1", var=var, port=port).communicate(timeout=PATIENCE)
+    services = re.findall(r"ms +(shop\S*) ", drawn)
+    assert drawn.count("order 1, trace ") == 1, drawn
+    assert set(services) == {"shop", *(f"shop-{one}" for one in SERVICES_WITH_QUEUES)}
+    assert re.search(r" 0\.0 ms .* shop +POST api/v1/orders .*\n.* shop-orders +  orders\.relay OrderCreated", drawn)
 
 
 def test_up_serves_until_ctrl_c_and_leaves_no_process(var: Path, port: int) -> None:

@@ -24,7 +24,7 @@ import django, json
 django.setup()
 from django.db import connections
 from django.contrib.contenttypes.models import ContentType
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 def labels(alias):
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT DISTINCT app FROM django_migrations")
@@ -33,6 +33,7 @@ from django.conf import settings
 print(json.dumps({
     "migrations": {name: labels(name) for name in settings.SERVICES},
     "content_types": sorted(set(ContentType.objects.values_list("app_label", flat=True))),
+    "rights of staff": Group.objects.get(name="shop staff").permissions.count(),
     "permissions": [one.content_type.app_label for one in Permission.objects.filter(codename="view_order")],
 }))
 """
@@ -78,6 +79,7 @@ def test_from_nothing_to_up_to_date(fresh):
     assert survey["migrations"] == {service: [service] for service in SERVICES if service != "accounts"}
     assert set(survey["content_types"]) == OF_DJANGO | set(SERVICES)
     assert survey["permissions"] == ["orders"]
+    assert survey["rights of staff"] == 16
 
 
 def test_without_a_server_the_error_says_so(fresh):

@@ -102,6 +102,11 @@ def test_filters_combine(products, query, expected):
         "?maxPrice=1e400",
         "?ordering=brand",
         "?ordering=price,-price",
+        "?category=",
+        "?minPrice=",
+        "?ordering=",
+        "?minPrice=1&minPrice=2",
+        "?limit=1&limit=2",
         "?limit=0",
         "?limit=101",
         "?limit=²",
@@ -175,6 +180,9 @@ def test_nobody_else_writes(products, user, status, code):
         ({"category": "CARS"}, "C002", "category"),
         ({"category": ["TOY"]}, "C002", "category"),
         ({"imageUrl": "javascript:alert(1)"}, "C002", "imageUrl"),
+        ({"imageUrl": " "}, "C002", "imageUrl"),
+        ({"currency": " KRW"}, "C002", "currency"),
+        ({"name": "x" * 200 + " "}, "C002", "name"),
         ({"active": "yes"}, "C002", "active"),
         ({"active": []}, "C002", "active"),
         ({"id": 7}, "C002", "id"),
@@ -200,6 +208,16 @@ def test_a_change_needs_the_version_that_was_read(products):
     assert (answer.status_code, answer.headers["ETag"], answer.json()["price"]) == (200, '"2"', 3400000)
     assert client.patch(path, {"price": 1}, headers={"If-Match": '"1"'}).status_code == 412
     assert client.patch(path, {"name": "Mac"}, headers={"If-Match": "*"}).headers["ETag"] == '"3"'
+
+
+def test_a_product_that_has_not_changed_is_not_sent_again(products):
+    client, path = client_of(STAFF), f"/api/v1/products/{products[0].pk}"
+    again = client.get(path, headers={"If-None-Match": '"1"'})
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", '"1"')
+    client.patch(path, {"price": 1}, headers={"If-Match": '"1"'})
+    assert client.get(path, headers={"If-None-Match": '"1"'}).status_code == 200
+    page = client.get("/api/v1/products")
+    assert client.get("/api/v1/products", headers={"If-None-Match": page.headers["ETag"]}).status_code == 304
 
 
 def test_deleting_takes_off_sale(products):
@@ -240,7 +258,7 @@ def test_seeding_twice_is_seeding_once():
     assert services.create_product(name="Next", price=1).pk > 10
 
 
-@pytest.mark.django_db(databases=["catalog", "accounts"])
+@pytest.mark.django_db(databases=["catalog", "accounts", "inventory"])
 def test_the_admin_changes_products_through_the_service(products):
     from django.contrib.auth import get_user_model
 

@@ -29,7 +29,7 @@ def walk(address: str | None, way: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("ordering", "order"),
     [
-        ("", "0123456"),
+        ("id", "0123456"),
         ("-id", "6543210"),
         ("price", "0123456"),
         ("-price", "6543210"),

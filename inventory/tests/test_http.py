@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 from inventory import services
 from inventory.models import StockItem, StockMovement
 from shop.contracts.catalog import CatalogService
+from shop.contracts.events import Line
 from shop.rpc import substituting
 from tests.fakes import FakeCatalog
 
@@ -108,3 +109,35 @@ def test_only_staff_book(customer: APIClient):
     assert customer.post(f"{URL}/adjustments", body, format="json").status_code == 403
     assert APIClient().post(f"{URL}/adjustments", body, format="json").status_code == 401
     assert StockMovement.objects.count() == 1
+
+
+# --- What was read ----------------------------------------------------------------------------------------------------
+def test_a_booking_may_insist_on_the_stock_that_was_read(staff: APIClient):
+    def book(if_match: str) -> Any:
+        body = {"delta": 1, "reason": "counted"}
+        return staff.post(f"{URL}/adjustments", body, format="json", headers={"If-Match": if_match})
+
+    read = staff.get(URL).headers["ETag"]
+    first = book(read)
+    assert (first.status_code, first.headers["ETag"]) == (201, staff.get(URL).headers["ETag"])
+    for stale in (read, '"0"', f"W/{first.headers['ETag']}", APIClient().get(URL).headers["ETag"]):
+        answer = book(stale)
+        assert (answer.status_code, answer.json()["code"]) == (412, "C002"), stale
+    assert book(f'"0", {first.headers["ETag"]}').status_code == 201
+    assert book("*").status_code == 201
+    assert StockItem.objects.get().on_hand == 13
+
+
+def test_a_reservation_makes_what_was_read_stale(staff: APIClient):
+    read = staff.get(URL).headers["ETag"]
+    services.reserve({1: [Line(product_id=1, quantity=1)]})
+    assert staff.get(URL).headers["ETag"] != read
+
+
+def test_stock_that_has_not_changed_is_not_sent_again(staff: APIClient):
+    for client in (staff, APIClient()):
+        read = client.get(URL)
+        again = client.get(URL, headers={"If-None-Match": read.headers["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    services.adjust_stock(product_id=1, delta=1, reason="came")
+    assert staff.get(URL, headers={"If-None-Match": read.headers["ETag"]}).status_code == 200

@@ -25,6 +25,7 @@ from django.db import connections
 
 from payments.gateways.base import Charged, ChargeRequest, Declined, NotCharged, Refunded, Unknown
 from payments.models import GatewayLedger
+from shop import faults
 from shop.messaging import Unavailable
 from shop.sql import insert_rows, query
 
@@ -101,11 +102,14 @@ class SandboxGateway:
         return answers
 
     def _answer_the_door(self) -> None:
-        if query("payments", "SELECT 1 FROM payments_sandboxswitch WHERE gateway = %s AND away", [self.name]):
+        if slowness := faults.level("gateway-slow"):
+            self.pause(slowness)
+        switch = "SELECT 1 FROM payments_sandboxswitch WHERE gateway = %s AND away"
+        if faults.level("gateway-away") or query("payments", switch, [self.name]):
             raise Unavailable(f"{self.name} is away")
 
     def _failure_rate(self) -> float:
-        return settings.GATEWAY_FAILURE_RATES.get(self.name, 0.0)
+        return max(settings.GATEWAY_FAILURE_RATES.get(self.name, 0.0), faults.level("payment-failures"))
 
     def _fate(self, operation: str, key: str, attempt: int) -> tuple[bool, bool]:
         """Whether this request is lost, and whether its answer is."""

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import DataError
@@ -132,12 +133,19 @@ def _problem_response(request: HttpRequest, refused: HttpResponseBase) -> HttpRe
     if refused.headers.get("Content-Type", "").startswith(("application/json", MEDIA_TYPE)):
         return refused  # it says what it has to say, /readyz for one
     status = refused.status_code
+    if status == HTTPStatus.BAD_REQUEST and _is_too_large(request):  # Django's own answer to that is a 400
+        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     detail = DETAILS.get(status) or refused.reason_phrase
     body = problem(request, code=code_of_status(status), status=status, detail=detail)
     response = HttpResponse(json.dumps(body), content_type=MEDIA_TYPE, status=status)
     if allow := refused.headers.get("Allow"):
         response.headers["Allow"] = allow
     return response
+
+
+def _is_too_large(request: HttpRequest) -> bool:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    return length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 
 def _translated(exception: Exception) -> exceptions.APIException | None:

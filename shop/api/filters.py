@@ -4,9 +4,37 @@ from typing import Any
 
 from django import forms
 from django.core.validators import MaxLengthValidator
+from django.db.models import QuerySet
 from django_filters import rest_framework as filters
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema_field
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
 
 from shop.api.serializers import BIGGEST
+
+LONGEST = 200  # characters
+
+
+class FilterBackend(DjangoFilterBackend):
+    """Filters when it is asked to: making a form takes longer than the list.
+
+    Each parameter comes once, and those that are no texts with a value.
+    """
+
+    def filter_queryset(self, request: Request, queryset: QuerySet, view: Any) -> QuerySet:
+        known = getattr(getattr(view, "filterset_class", None), "base_filters", {})
+        errors = {}
+        for name, values in request.query_params.lists():
+            if len(values) > 1:
+                errors[name] = ["Give it once."]
+            elif not values[0] and name in known and not isinstance(known[name], TextFilter):
+                errors[name] = ["Give a value, or leave it out."]
+        if errors:
+            raise ValidationError(errors)
+        return (
+            super().filter_queryset(request, queryset, view) if known.keys() & request.query_params.keys() else queryset
+        )
 
 
 class IntegerFilter(filters.Filter):
@@ -15,11 +43,15 @@ class IntegerFilter(filters.Filter):
     field_class = forms.IntegerField
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"min_value": 0, "max_value": BIGGEST} | kwargs)
+        bounds = {"min_value": 0, "max_value": BIGGEST} | kwargs
+        super().__init__(*args, **bounds)
+        lowest, highest = bounds["min_value"], bounds["max_value"]
+        extend_schema_field({"type": "integer", "format": "int64", "minimum": lowest, "maximum": highest})(self)
 
 
 class TextFilter(filters.CharFilter):
     """Compares with a text of up to 200 characters."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"validators": [MaxLengthValidator(200)]} | kwargs)
+        super().__init__(*args, **{"validators": [MaxLengthValidator(LONGEST)]} | kwargs)
+        extend_schema_field({"type": "string", "maxLength": LONGEST})(self)

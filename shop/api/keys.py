@@ -1,11 +1,17 @@
-"""The key pair that access tokens are signed with: Ed25519, so that services can check tokens but not make them."""
+"""The keys of access tokens: Ed25519, so that services can check tokens but not make them."""
+
+import base64
+import json
+import re
+from hashlib import sha256
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 PURPOSE = b"shop: signing of access tokens"  # so that the key is of no use anywhere else the secret is used
+PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
 def derived_private_key(secret: str) -> str:
@@ -26,3 +32,34 @@ def public_key(private_key: str) -> str:
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         .decode()
     )
+
+
+def public_keys(pems: str) -> dict[str, Ed25519PublicKey]:
+    """The public keys in a text of one or more PEM blocks, by their ids, in that order.
+
+    Raises ValueError when there is none, or one that is no Ed25519 key.
+    """
+    keys = [serialization.load_pem_public_key(block[0].encode()) for block in PEM.finditer(pems)]
+    if not keys or not all(isinstance(key, Ed25519PublicKey) for key in keys):
+        raise ValueError("Give Ed25519 public keys as PEM.")
+    return {key_id(key): key for key in keys if isinstance(key, Ed25519PublicKey)}
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """A key's name in tokens and in the key set: its thumbprint (RFC 7638)."""
+    members = {name: value for name, value in sorted(_jwk(key).items()) if name in ("crv", "kty", "x")}
+    return _base64url(sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
+
+
+def key_set(pems: str) -> dict[str, list[dict[str, str]]]:
+    """The JSON Web Key Set (RFC 7517, RFC 8037) that anybody can check our tokens with."""
+    described = {"use": "sig", "alg": "EdDSA"}
+    return {"keys": [_jwk(key) | described | {"kid": kid} for kid, key in public_keys(pems).items()]}
+
+
+def _jwk(key: Ed25519PublicKey) -> dict[str, str]:
+    return {"kty": "OKP", "crv": "Ed25519", "x": _base64url(key.public_bytes_raw())}
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -62,8 +62,8 @@ class CursorPagination(BasePagination):
 
     def _ordering(self, view: Any) -> str:
         fields = _ordering_fields(view)
-        given = self.request.query_params.get("ordering", "") if fields else ""
-        if not given:
+        given = self.request.query_params.get("ordering") if fields else None
+        if given is None:
             return getattr(view, "ordering", "-id")
         if given.removeprefix("-") not in fields:
             raise ValidationError({"ordering": [f"Order by one of {', '.join(fields)}, with - for descending."]})
@@ -114,11 +114,16 @@ class CursorPagination(BasePagination):
         return loader.get_template(self.template).render(self.get_html_context())
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        link = {"type": "string", "format": "uri", "nullable": True}
+        link = {"type": ["string", "null"], "format": "uri"}
         return {
             "type": "object",
             "required": ["next", "previous", "results"],
-            "properties": {"next": link, "previous": link, "results": schema},
+            "properties": {
+                "next": link | {"example": "https://shop.example.com/api/v1/orders?cursor=eyJi…"},
+                "previous": link | {"example": None},
+                "results": schema,
+            },
+            "additionalProperties": False,
         }
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:

@@ -1,15 +1,43 @@
-"""What OpenAPI cannot know by itself: every operation may answer with a problem document."""
+"""What OpenAPI cannot know by itself: every operation's problems, and that unknown fields are refused.
 
-from typing import Any
+A view names the problems its own rules raise, by method: `problems = {"POST": [UnknownProduct, PaymentDeclined]}`.
+Those that its frame raises (who asks, what is sent, how often) are added here. What a serializer's `validate` asks for
+can be said in JSON Schema as its `rules`.
+"""
 
-from shop.api.problems import CODES
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
+from django.core.validators import RegexValidator
+from drf_spectacular.drainage import has_override
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_serializer
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.serializers import BaseSerializer, ListField
+
+from shop.api import problems
+from shop.api.permissions import IsStaff, IsStaffOrReadOnly
+from shop.api.problems import CODES, Problem
+from shop.api.serializers import BIGGEST, Text, Url
+
+S = TypeVar("S", bound=BaseSerializer)
+
+MEDIA_TYPE = "application/problem+json"
+ID = {"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGGEST}
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"  # what Python takes for a space, in any dialect
+LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+WEB_ADDRESS = rf"^https?://({LABEL}\.){{1,3}}[a-z]{{2,16}}(/[A-Za-z0-9._~/-]*)?$"
 FIELD_ERROR = {
     "type": "object",
     "required": ["field", "value", "reason"],
     "properties": {
         "field": {"type": "string"},
-        "value": {"nullable": True, "description": "What was sent, shortened; null for secrets."},
+        "value": {
+            "type": ["string", "number", "boolean", "null"],
+            "description": "What was sent, shortened; null for secrets.",
+        },
         "reason": {"type": "string"},
     },
 }
@@ -28,15 +56,189 @@ PROBLEM = {
         "traceId": {"type": "string"},
         "errors": {"type": "array", "items": FIELD_ERROR},
     },
+    "additionalProperties": False,
+}
+ANSWERED_WITH = {
+    401: {"WWW-Authenticate": "How to say who is asking."},
+    429: {"Retry-After": "Seconds until the next try."},
+    503: {"Retry-After": "Seconds until the next try."},
 }
 
 
-def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """drf-spectacular's hook: give every operation the problem document as its `default` answer."""
-    components = result.setdefault("components", {})
-    components.setdefault("schemas", {})["Problem"] = PROBLEM
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for operations in result["paths"].values():
-        for operation in operations.values():
-            operation["responses"]["default"] = {"description": "A problem", "content": content}
+def example(*, request: Any = None, response: Any = None) -> Callable[[type[S]], type[S]]:
+    """Decorate a serializer with what a client may send, and what it may get."""
+    examples = []
+    if request is not None:
+        examples.append(OpenApiExample("Request", request, request_only=True))
+    if response is not None:
+        examples.append(OpenApiExample("Answer", response, response_only=True))
+    return extend_schema_serializer(examples=examples)
+
+
+def created_at(*statuses: int) -> OpenApiParameter:
+    """The `Location` header of answers."""
+    return OpenApiParameter(
+        "Location",
+        {"type": "string", "format": "uri-reference"},
+        OpenApiParameter.HEADER,
+        required=True,
+        response=list(statuses),
+        description="Where it is from now on.",
+    )
+
+
+def tagged(*statuses: int) -> OpenApiParameter:
+    """The `ETag` header of answers."""
+    return OpenApiParameter(
+        "ETag",
+        str,
+        OpenApiParameter.HEADER,
+        required=True,
+        response=list(statuses),
+        description="Names what was read: for `If-Match` with a change, and `If-None-Match` with the next reading.",
+    )
+
+
+class NotAuthenticated(Problem):
+    """Say who you are: the token is missing, forged or has expired."""
+
+    code = "C006"
+
+
+class Forbidden(Problem):
+    """This is for staff; or a browser's request came without its CSRF token."""
+
+    code = "C005"
+
+
+class Throttled(Problem):
+    """Too many of these within a minute. Wait for as long as Retry-After says."""
+
+    code = "C007"
+
+
+class UnsupportedMediaType(Problem):
+    """The body is to be application/json."""
+
+    code = "C004"
+
+
+class NotAcceptable(Problem):
+    """The answer is application/json, and you accept something else only."""
+
+    code = "C004"
+    status_code = 406
+
+
+class Schema(AutoSchema):
+    """An operation with all its problems, and objects without unknown fields."""
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        operation = super().get_operation(*args, **kwargs)
+        if operation is not None:
+            operation["responses"] |= _responses(self.problems("requestBody" in operation), self.path)
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "path" and parameter["name"].endswith("_id"):
+                    parameter["schema"] = ID
+        return operation
+
+    def problems(self, with_body: bool) -> Sequence[type[Problem]]:
+        """What the operation may answer instead."""
+        return [*self._of_its_frame(with_body), *getattr(self.view, "problems", {}).get(self.method, ())]
+
+    def _of_its_frame(self, with_body: bool) -> Iterator[type[Problem]]:
+        writing = self.method not in SAFE_METHODS
+        authenticators, permissions = self.view.get_authenticators(), self.view.get_permissions()
+        yield problems.InvalidInput
+        yield NotAcceptable
+        if authenticators:
+            yield NotAuthenticated
+        if writing and (
+            any(isinstance(one, IsStaff) for one in permissions)
+            or any(isinstance(one, SessionAuthentication) for one in authenticators)
+        ):
+            yield Forbidden
+        if "{" in self.path:
+            yield problems.NotThere
+        if with_body:
+            yield problems.TooLarge
+            yield UnsupportedMediaType
+        if writing and self.view.throttle_classes:
+            yield Throttled
+        yield Problem
+        yield problems.TemporarilyUnavailable
+
+    def get_auth(self) -> list[Any]:
+        required = super().get_auth()
+        public = any(isinstance(one, IsStaffOrReadOnly) for one in self.view.get_permissions())
+        return [*required, {}] if public and self.method in SAFE_METHODS else required
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
+        schema = super()._map_basic_serializer(serializer, direction)
+        rules = getattr(serializer, "rules", {}) if direction == "request" else {}
+        return schema | rules | {"additionalProperties": False}
+
+    def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Any:
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)
+        if direction == "request" and isinstance(field, Url):
+            schema["pattern"] = WEB_ADDRESS
+        elif direction == "request" and isinstance(field, Text) and _is_never_blank(field):
+            schema["pattern"] = NOT_BLANK
+        if isinstance(field, ListField):
+            limits = {"minItems": 0 if field.allow_empty else 1, "maxItems": field.max_length}
+            schema |= {name: limit for name, limit in limits.items() if limit is not None}
+        return schema
+
+
+def _is_never_blank(field: Text) -> bool:
+    """Whether nothing but that is known of its characters."""
+    if has_override(field, "field") or any(isinstance(one, RegexValidator) for one in field.validators):
+        return False
+    return field.trim_whitespace and not field.allow_blank
+
+
+def _responses(kinds: Sequence[type[Problem]], path: str) -> dict[str, Any]:
+    by_status: dict[int, list[type[Problem]]] = defaultdict(list)
+    for kind in kinds:
+        by_status[int(kind.status_code)].append(kind)
+    return {str(status): _response(status, by_status[status], path) for status in sorted(by_status)}
+
+
+def _response(status: int, kinds: Sequence[type[Problem]], path: str) -> dict[str, Any]:
+    codes = sorted({kind.code for kind in kinds})
+    narrowed = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
+    response: dict[str, Any] = {
+        "description": "; ".join(f"{code} {CODES[code].title.lower()}" for code in codes) + ".",
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, narrowed]},
+                "examples": {kind.__name__: {"value": _example(kind, path)} for kind in kinds},
+            }
+        },
+    }
+    if headers := ANSWERED_WITH.get(status):
+        response["headers"] = {
+            name: {"description": text, "required": True, "schema": {"type": "string"}}
+            for name, text in headers.items()
+        }
+    return response
+
+
+def _example(kind: type[Problem], path: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:shop:problem:{kind.code}",
+        "title": CODES[kind.code].title,
+        "status": int(kind.status_code),
+        "detail": kind().detail,
+        "instance": path,
+        "code": kind.code,
+        "timestamp": "2026-11-23T09:00:00+00:00",
+        "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "errors": [],
+    }
+
+
+def add_problem(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """drf-spectacular's hook: the document that all problems are."""
+    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
     return result

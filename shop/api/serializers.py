@@ -6,10 +6,12 @@ their word: "5" is no integer, 5 is no text, 1 is no boolean.
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
-from django.core.validators import URLValidator
+from django.core.validators import RegexValidator, URLValidator
 from django.db import models
+from django.utils.functional import cached_property
 from rest_framework import serializers
 
 BIGGEST = 2**63 - 1  # of a bigint
@@ -21,12 +23,14 @@ def camel_case(name: str) -> str:
 
 
 class Integer(serializers.IntegerField):
-    """An integer that fits a bigint, or within narrower bounds."""
+    """An integer that fits a bigint, or within narrower bounds. 5.0 is one, as in JSON Schema, while it is exact."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"min_value": -BIGGEST - 1, "max_value": BIGGEST} | kwargs)
 
     def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, float) and data.is_integer() and abs(data) <= 2**53:
+            return int(data)
         if not isinstance(data, int) or isinstance(data, bool):
             self.fail("invalid")
         return data
@@ -47,7 +51,17 @@ class _StrictText:
 
 
 class Text(_StrictText, serializers.CharField):
-    """A text. Spaces around it are cut off; empty only with `allow_blank`."""
+    """A text. Spaces around it are cut off, unless it has a form to keep to; empty only with `allow_blank`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        if any(isinstance(one, RegexValidator) for one in kwargs.get("validators", ())):
+            kwargs.setdefault("trim_whitespace", False)
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, str) and self.max_length is not None and len(data) > self.max_length:
+            raise serializers.ValidationError(self.error_messages["max_length"].format(max_length=self.max_length))
+        return super().to_internal_value(data)
 
 
 class Email(_StrictText, serializers.EmailField):
@@ -58,8 +72,15 @@ class Url(Text):
     """A web address."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"trim_whitespace": False} | kwargs)
         self.validators.append(URLValidator(["http", "https"]))
+
+
+class Moment(serializers.DateTimeField):
+    """A time, in UTC."""
+
+    def to_representation(self, value: Any) -> Any:
+        return value and value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 class Choice(serializers.ChoiceField):
@@ -80,8 +101,24 @@ class Boolean(serializers.BooleanField):
         return data
 
 
+_fields_of: dict[type, Any] = {}
+
+
 class _Wire:
-    """What makes a serializer speak the wire format."""
+    """What makes a serializer speak the wire format.
+
+    Fields are made once for a class, not for each serializer as Django REST framework does: that took longer than
+    reading or showing an order with them. So they must not ask for their serializer's context or data.
+    """
+
+    @cached_property
+    def fields(self) -> Any:
+        kind = type(self)
+        if self.partial:  # type: ignore[attr-defined]  # they ask for that, and few serializers are
+            return super().fields  # type: ignore[misc]
+        if kind not in _fields_of:
+            _fields_of[kind] = super(_Wire, kind()).fields  # type: ignore[misc]
+        return _fields_of[kind]
 
     def get_fields(self) -> dict[str, serializers.Field]:
         fields: dict[str, serializers.Field] = {}
@@ -95,7 +132,7 @@ class _Wire:
     def to_internal_value(self, data: Any) -> Any:
         errors: dict[str, Any] = {}
         if isinstance(data, Mapping):
-            known = {name: field.read_only for name, field in self.fields.items()}  # type: ignore[attr-defined]
+            known = {name: field.read_only for name, field in self.fields.items()}
             for name in data:
                 if known.get(name, True):
                     errors[name] = ["This field is read-only." if name in known else "There is no such field."]
@@ -127,11 +164,12 @@ class ModelSerializer(_Wire, serializers.ModelSerializer):
         models.EmailField: Email,
         models.URLField: Url,
         models.BooleanField: Boolean,
+        models.DateTimeField: Moment,
     }
     serializer_choice_field = Choice
 
-    created_at = serializers.DateTimeField(read_only=True)
-    updated_at = serializers.DateTimeField(read_only=True)
+    created_at = Moment(read_only=True)
+    updated_at = Moment(read_only=True)
 
     def get_field_names(self, declared_fields: Mapping[str, serializers.Field], info: Any) -> list[str]:
         names = list(super().get_field_names(declared_fields, info))

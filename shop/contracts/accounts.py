@@ -1,6 +1,6 @@
 """What accounts offers the other services."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -39,10 +39,10 @@ class AccountsService(Protocol):
         """One user. Raises `UnknownUser`."""
         ...
 
-    def get_users(self, user_ids: Iterable[int]) -> dict[int, UserView]:
+    def get_users(self, user_ids: Collection[int]) -> dict[int, UserView]:
         """Those of these users that exist, by id."""
         ...
 
-    def get_contacts(self, user_ids: Iterable[int]) -> dict[int, Contact]:
+    def get_contacts(self, user_ids: Collection[int]) -> dict[int, Contact]:
         """How to reach those of these users that exist, by id."""
         ...

@@ -1,6 +1,6 @@
 """What catalog offers the other services."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -19,6 +19,6 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 class CatalogService(Protocol):
     """Reading products. Raises `shop.messaging.Unavailable` when catalog is away."""
 
-    def get_products(self, product_ids: Iterable[int]) -> dict[int, ProductSnapshot]:
+    def get_products(self, product_ids: Collection[int]) -> dict[int, ProductSnapshot]:
         """Those of these products that exist, by id; also the inactive ones."""
         ...

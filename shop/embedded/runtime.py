@@ -29,6 +29,8 @@ from shop.embedded.components import Component, Patience, PortTaken, Relays, Tim
 from shop.embedded.postgresql.base import server
 from shop.embedded.server import NotStarted
 from shop.messaging.outbox import local_services, rearm
+from shop.observability import sdk
+from shop.observability.logs import formatter
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +108,7 @@ class Runtime:
 
     # --- Up -----------------------------------------------------------------------------------------------------------
     def _start(self, web: Web) -> None:
+        sdk.start()
         with self._step("PostgreSQL", "new, " if server.is_new else "", f"data in {_short(server.home)}/"):
             server.ensure()
         with self._step("databases", "migrated and seeded"):
@@ -162,7 +165,7 @@ class Runtime:
     def _keep_quiet(self) -> None:
         """Logs go to a file in var/, errors to the terminal as well."""
         log = logging.handlers.RotatingFileHandler(LOG, maxBytes=5_000_000, backupCount=1)
-        log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"))
+        log.setFormatter(formatter())
         errors = logging.StreamHandler()
         errors.setLevel(logging.ERROR)
         errors.setFormatter(_FirstLine(f"%(levelname)s %(name)s: %(message)s (more in {_short(LOG)})"))

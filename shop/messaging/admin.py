@@ -2,12 +2,16 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from shop.messaging import deadletters
 from shop.messaging.errors import OUTAGES
+
+SHORT = 100  # characters of an error that a list shows
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -54,16 +58,46 @@ class OutboxAdmin(ReadOnlyAdmin):
 
     list_display = ["id", "event_type", "order_id", "created_at", "published_at"]
     list_filter = ["event_type", ("published_at", admin.EmptyFieldListFilter)]
-    search_fields = ["order_id"]
+    search_fields = ["=order_id"]
+
+
+class OpenFilter(admin.SimpleListFilter):
+    """Whether somebody should look at a dead letter."""
+
+    title = "state"
+    parameter_name = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "open"), ("0", "resolved")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(resolved_at__isnull=self.value() == "1") if self.value() else queryset
+
+
+class ReasonForm(ActionForm):
+    """Beside the choice of the action: why, for those that ask."""
+
+    reason = forms.CharField(required=False, max_length=200, label="Reason, to discard:")
 
 
 class DeadLetterAdmin(ReadOnlyAdmin):
     """Events that a step could not handle."""
 
-    list_display = ["id", "step", "event_type", "order_id", "attempts", "error", "created_at", "resolution"]
-    list_filter = ["resolution", "step"]
-    search_fields = ["order_id", "event_id"]
+    list_display = ["id", "step", "event_type", "order_id", "attempts", "first_line", "created_at", "state"]
+    list_filter = [OpenFilter, "resolution", "step"]
+    search_fields = ["=order_id", "=event_id"]
+    action_form = ReasonForm
+    change_form_template = "admin/deadletter_change_form.html"
     actions = ["replay", "discard"]
+
+    @admin.display(description="error")
+    def first_line(self, letter: Any) -> str:
+        line = letter.error.partition("\n")[0]
+        return line if len(line) <= SHORT else f"{line[:SHORT]}…"
+
+    @admin.display(description="state", ordering="resolution")
+    def state(self, letter: Any) -> str:
+        return letter.resolution.lower() or "open"
 
     @admin.action(description="Replay: send to the step again", permissions=["change"])
     def replay(self, request: HttpRequest, letters: QuerySet[Any]) -> None:
@@ -71,6 +105,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         try:
             for letter in letters:
                 deadletters.replay(letter)
+                self.log_change(request, letter, "Replayed.")
         except deadletters.NoSuchStep as error:
             messages.error(request, str(error))
         except OUTAGES as outage:
@@ -80,7 +115,12 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Discard: the event needs no handling", permissions=["change"])
     def discard(self, request: HttpRequest, letters: QuerySet[Any]) -> None:
-        """Mark as given up."""
-        for letter in letters:
-            deadletters.discard(letter)
-        messages.info(request, f"{len(letters)} discarded.")
+        """Mark as given up, for a reason that is kept with the letter."""
+        reason = request.POST.get("reason", "").strip()
+        if not reason:
+            messages.error(request, "Nothing was discarded: say why, in the field beside the action.")
+            return
+        discarded = [letter for letter in letters if deadletters.discard(letter, reason)]
+        for letter in discarded:
+            self.log_change(request, letter, f"Discarded: {reason}")
+        messages.info(request, f"{len(discarded)} discarded.")

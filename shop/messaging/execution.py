@@ -35,6 +35,9 @@ from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import OUTAGES, ForeignOrder, drop_broken_connections
 from shop.messaging.publisher import are_few, publish
 from shop.messaging.steps import Step
+from shop.observability.metrics import REPEATED
+from shop.observability.steps import observed
+from shop.observability.tracing import trace_after
 from shop.saga import prompt_steps, steps_hearing
 
 logger = logging.getLogger(__name__)
@@ -82,7 +85,8 @@ def _one_per_order(events: Sequence[Event]) -> list[list[Event]]:
 def _run_batch(step: Step, batch: Sequence[Event]) -> None:
     """Handle and publish; if the batch fails, one event at a time, so that a bad event fails alone."""
     try:
-        emitted = _wait_out(partial(handle, step, batch))
+        with observed(step, batch):
+            emitted = _wait_out(partial(handle, step, batch))
     except Reject:
         raise
     except Exception as error:
@@ -133,6 +137,7 @@ def _transact(
             inbox.keep(step, fresh, followers, owing=are_few(emitted))
         if handled:
             inbox.find_again(step, list(handled), owing=are_few(emitted))
+            REPEATED.labels(step.name).inc(len(handled))
             outbox.rearm_followers(step.service, list(handled))
         crash_point("step.written")
     return emitted
@@ -148,7 +153,7 @@ def _by_cause(step: Step, fresh: Sequence[Event], outcome: Sequence[Event]) -> l
             raise ForeignOrder(
                 f"{step.name} emitted {type(event).__name__} for order {event.order_id}, not in its batch"
             )
-        follower = msgspec.structs.replace(event, caused_by=cause.event_id, trace=cause.trace)
+        follower = msgspec.structs.replace(event, caused_by=cause.event_id, trace=trace_after(cause))
         emitted[cause.order_id].append(follower)
     return list(emitted.values())
 

@@ -30,9 +30,11 @@ RESOLVE = """
     UPDATE {service}_deadletter SET resolved_at = clock_timestamp(), resolution = 'HANDLED'
     WHERE event_id = ANY(%s::uuid[]) AND step = %s AND resolved_at IS NULL
 """
-OWE = """
-    UPDATE {service}_inbox SET tell_at = clock_timestamp()
-    WHERE event_id = ANY(%s::uuid[]) AND step = %s AND emitted <> '[]'
+AGAIN = """
+    UPDATE {service}_inbox SET
+        repeats = LEAST(repeats + 1, 9999),
+        tell_at = CASE WHEN %s AND emitted <> '[]' THEN clock_timestamp() ELSE tell_at END
+    WHERE event_id = ANY(%s::uuid[]) AND step = %s
 """
 
 
@@ -65,8 +67,7 @@ def find_again(step: Step, event_ids: Sequence[UUID], *, owing: bool) -> None:
     """The step was told once more of events that it has handled: what they led to is to be told once more, too."""
     ids = [str(event_id) for event_id in event_ids]
     query(step.service, RESOLVE.format(service=step.service), [ids, step.name])
-    if owing:
-        query(step.service, OWE.format(service=step.service), [ids, step.name])
+    query(step.service, AGAIN.format(service=step.service), [owing, ids, step.name])
 
 
 def is_conflict(step: Step, error: IntegrityError) -> bool:

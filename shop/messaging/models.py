@@ -16,6 +16,7 @@ class Inbox(models.Model):
     when the event comes again, what is stored here is emitted again.
 
     `tell_at` is when the relay is to tell of it the steps that can wait (`saga.PATIENT`); empty when they know.
+    `repeats` is how often the event came again.
     """
 
     pk = models.CompositePrimaryKey("event_id", "step")
@@ -25,6 +26,7 @@ class Inbox(models.Model):
     order_id = models.BigIntegerField()
     emitted = models.JSONField(default=list)
     handled_at = models.DateTimeField(db_default=Now())
+    repeats = models.PositiveSmallIntegerField(db_default=0)
     tell_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -16,10 +16,12 @@ from celery import current_app
 from django.conf import settings
 from kombu import Connection, Producer
 
+from shop import faults
 from shop.contracts.events import Event, encode
 from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import Unavailable
 from shop.messaging.topology import QUEUES, declare
+from shop.observability.tracing import headers_for
 from shop.saga import service_of, steps_hearing
 
 
@@ -64,7 +66,8 @@ def are_few(events: Sequence[Event]) -> bool:
 
 def send(step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
     """Send one message to one step, whoever else hears its events; `summary` is what Flower shows of it."""
-    _transport.send(step, payload, summary)
+    for _ in range(faults.copies()):
+        _transport.send(step, payload, summary)
 
 
 def backlog() -> int:
@@ -94,6 +97,7 @@ class Broker:
                 args=[payload],
                 producer=producer,
                 queue=service_of(step),
+                headers=headers_for(payload),
                 argsrepr=summary,  # what Flower shows; the events themselves stay out of it
                 mandatory=True,
                 confirm_timeout=settings.CONFIRM_TIMEOUT,

@@ -20,6 +20,7 @@ from shop.messaging import deadqueue
 from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import OUTAGES, drop_broken_connections
 from shop.messaging.publisher import are_few, backlog, publish
+from shop.observability.steps import relayed
 from shop.saga import patient_steps, prompt_steps, steps_hearing
 from shop.sql import query
 
@@ -63,7 +64,7 @@ DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.02  # seconds between looks: just after work, and after a while without
 # A message stays as small as it was sent, so when consumers are behind, events had better wait here and be sent as one.
 # Never for long: the crowded queue may be another service's, whose worker is away.
-CROWDED, GATHERING_PAUSE = 20, 0.5  # messages in one queue, and seconds
+CROWDED, GATHERING_PAUSE = 20, 0.1  # messages in one queue, and seconds
 
 
 class Relay:
@@ -141,7 +142,8 @@ def relay_once(service: str) -> int:
     ids, events = [pk for pk, _ in claimed], [event for _, event in claimed]
     few = are_few(events)
     try:
-        publish(events, prompt_steps if few else steps_hearing)
+        with relayed(service, events):
+            publish(events, prompt_steps if few else steps_hearing)
         crash_point("relay.published")
     except Exception:
         query(service, RETURN.format(table=table), [ids])

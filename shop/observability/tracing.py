@@ -1,12 +1,94 @@
-"""The trace context that travels with an event, so that one order is one trace across outbox, broker and retries."""
+"""The trace context that travels with an event, so that one order is one trace across outbox, broker and retries.
 
+Nothing here costs anything until `shop.observability.sdk` has started. A trace begins with a request. Its context is
+stored with the event that the request emits; each step that handles an event of it adds a span of its own service, and
+hands the context on with what it emits. What the step does for the whole batch (its statements, its locks) belongs to
+the batch's span, which Celery's instrumentation makes in the trace of the batch's first traced event; the spans of the
+others are linked to it. The reasons are in docs/adr/0012-a-span-per-event.md.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+if TYPE_CHECKING:
+    from shop.contracts.events import Event
+
+RECORDED = tuple("13579bdf")
+
 _w3c = TraceContextTextMapPropagator()
+_tracer_of: Callable[[str], trace.Tracer] | None = None  # a service's, once the SDK has started
+_handed_on: ContextVar[Mapping[UUID, str] | None] = ContextVar("handed_on", default=None)
+
+
+def started(tracer_of: Callable[[str], trace.Tracer] | None) -> None:
+    """The SDK has started: from now on events get spans. None ends that."""
+    global _tracer_of
+    _tracer_of = tracer_of
 
 
 def current_trace() -> str:
     """The W3C `traceparent` of the current span; empty when nothing is being traced."""
+    return _context_of(trace.get_current_span())
+
+
+def trace_after(event: "Event") -> str:
+    """The context for what follows from an event: that of its span while it is handled, else its own."""
+    return (_handed_on.get() or {}).get(event.event_id, event.trace)
+
+
+def headers_for(payload: Sequence[Any]) -> dict[str, str] | None:
+    """What a message's header says of the events in it: the context of the first that is traced."""
+    if _tracer_of is None:
+        return None
+    traces = (raw.get("trace") for raw in payload if isinstance(raw, dict))
+    first = next((one for one in traces if isinstance(one, str) and is_recorded(one)), "")
+    return {"traceparent": first} if first else None
+
+
+def is_recorded(traceparent: str) -> bool:
+    """Whether a W3C context is of a trace that is recorded: the lowest of its flags, at its end, says so."""
+    return traceparent[-1:] in RECORDED
+
+
+@contextmanager
+def spans(name: str, service: str, events: Iterable["Event"]) -> Iterator[None]:
+    """A span for each traced event, in its own trace, over the block; all linked to the current span, the batch's."""
+    if _tracer_of is None or not (traced := [event for event in events if is_recorded(event.trace)]):
+        yield
+        return
+    batch = trace.get_current_span().get_span_context()
+    links = [trace.Link(batch)] if batch.trace_flags.sampled else []
+    opened = {event.event_id: _open(_tracer_of(service), name, event, links) for event in traced}
+    token = _handed_on.set({event_id: _context_of(span) for event_id, span in opened.items()})
+    try:
+        yield
+    except BaseException as error:
+        for span in opened.values():  # its type only: what an error says may name a person
+            span.set_status(trace.Status(trace.StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        _handed_on.reset(token)
+        for span in opened.values():
+            span.end()
+
+
+def _open(tracer: trace.Tracer, name: str, event: "Event", links: Sequence[trace.Link]) -> trace.Span:
+    return tracer.start_span(
+        name,
+        context=_w3c.extract({"traceparent": event.trace}),
+        kind=trace.SpanKind.CONSUMER,
+        links=links,
+        attributes={"shop.order_id": event.order_id, "shop.event": type(event).__name__},
+    )
+
+
+def _context_of(span: trace.Span) -> str:
     carrier: dict[str, str] = {}
-    _w3c.inject(carrier)
+    _w3c.inject(carrier, trace.set_span_in_context(span))
     return carrier.get("traceparent", "")

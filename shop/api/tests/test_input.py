@@ -65,7 +65,7 @@ class OrderSerializer(Serializer):
 
 
 def test_the_wire_is_camel_case_and_the_code_is_not():
-    serializer = OrderSerializer(data={"lineItems": [{"productId": 1, "quantity": 2}], "giftWrap": True})
+    serializer = OrderSerializer(data={"lineItems": [{"productId": 1.0, "quantity": 2}], "giftWrap": True})
     assert serializer.is_valid()
     assert serializer.validated_data == {"line_items": [{"product_id": 1, "quantity": 2}], "gift_wrap": True}
     assert OrderSerializer({"delivery_note": "x", "line_items": [], "gift_wrap": False, "sort": "a"}).data == {
@@ -83,7 +83,8 @@ def test_the_wire_is_camel_case_and_the_code_is_not():
         {"lineItems": [{"productId": 0, "quantity": 1}]},
         {"lineItems": [{"productId": 2**63, "quantity": 1}]},
         {"lineItems": [{"productId": "1", "quantity": 1}]},
-        {"lineItems": [{"productId": 1.0, "quantity": 1}]},
+        {"lineItems": [{"productId": 1.5, "quantity": 1}]},
+        {"lineItems": [{"productId": 2.0**60, "quantity": 1}]},
         {"lineItems": [{"productId": True, "quantity": 1}]},
         {"lineItems": [{"productId": 1, "quantity": 1001}]},
         {"lineItems": [{"productId": 1, "quantity": 1, "price": 5}]},

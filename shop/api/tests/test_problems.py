@@ -157,6 +157,25 @@ def test_the_wrong_method():
     assert answer.headers["Allow"] == "GET, HEAD"
 
 
+def test_a_form_without_its_csrf_token():
+    client = Client(enforce_csrf_checks=True)
+    answer = client.post("/admin/login/", {"username": "x"}, headers={"Accept": "*/*"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "C005")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_form_that_is_too_large(settings):
+    body = b"username=" + b"x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    form = "application/x-www-form-urlencoded"
+    answer = Client().post("/admin/login/", body, content_type=form)
+    assert (answer.status_code, answer.json()["code"]) == (413, "C002")
+
+
+def test_a_form_of_too_many_fields():
+    answer = Client().post("/admin/login/", {f"f{number}": "" for number in range(2000)})
+    assert (answer.status_code, answer.json()["code"]) == (400, "C002")
+
+
 def test_an_answer_nobody_can_give():
     answer = APIClient().get("/api/v1/users/me", headers={"Accept": "application/xml"})
     assert (answer.status_code, answer.json()["code"]) == (406, "C004")

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
+from django.utils.module_loading import import_string
 from psycopg2 import errors
 
 from shop.router import HOME_OF_DJANGO, database_of
@@ -24,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when something is missing")
 
     def handle(self, *args: Any, check: bool, **options: Any) -> None:
-        behind = [service for service in settings.SERVICES if not self._bring_up_to_date(service, check=check)]
+        behind = [service for service in settings.LOCAL_SERVICES if not self._bring_up_to_date(service, check=check)]
         if behind:
             raise CommandError(f"Not up to date: {', '.join(behind)}. Run: manage.py migrate_all", returncode=1)
 
@@ -50,6 +51,8 @@ class Command(BaseCommand):
             if service == HOME_OF_DJANGO and not check:
                 for app in apps.get_app_configs():  # of all services: the admin's rights are kept here
                     create_permissions(app, verbosity=0, using=service)
+                if not settings.ALONE:
+                    import_string("accounts.services.make_staff_group")()
         finally:
             if not check:
                 connection.close()  # frees the lock, and forgets the timeouts

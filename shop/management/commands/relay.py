@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from shop.messaging.outbox import local_services
 from shop.messaging.relay import Relay, relay_once
+from shop.observability import metrics, sdk
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Command(BaseCommand):
                 stop.set()
 
         threads = [Thread(target=run, args=(relay,), name=f"relay-{relay.service}") for relay in relays]
+        sdk.start()
+        metrics.serve()
         for thread in threads:
             thread.start()
         self.stdout.write(f"Relaying the outboxes of {', '.join(services)}")

@@ -1,0 +1,43 @@
+"""The tables of the four steps: an inbox, and a row that each step leaves."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Order(models.Model):
+    created_at = models.DateTimeField(db_default=Now())
+
+
+class Inbox(models.Model):
+    """Which step has handled which order: a message that comes again does nothing twice."""
+
+    step = models.CharField(max_length=32)
+    order_id = models.BigIntegerField()
+    handled_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["step", "order_id"], name="plain_inbox_once")]
+
+
+class Effect(models.Model):
+    order_id = models.BigIntegerField(unique=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        abstract = True
+
+
+class Reservation(Effect):
+    pass
+
+
+class Payment(Effect):
+    pass
+
+
+class Delivery(Effect):
+    pass
+
+
+class Completion(Effect):
+    pass

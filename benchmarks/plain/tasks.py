@@ -1,0 +1,65 @@
+"""The four steps as Celery's and Django's documentation have them: one message per order and step.
+
+A step writes its inbox row and its effect in one transaction, sends the next step's message, and is acknowledged after
+that. If it dies in between, its message comes again, finds the inbox row, and sends the next one once more.
+"""
+
+import os
+
+import django
+from celery import Celery, shared_task
+from django.db import IntegrityError, transaction
+from kombu import Queue
+
+django.setup()
+
+from benchmarks.plain.models import Completion, Delivery, Effect, Inbox, Payment, Reservation  # noqa: E402
+
+app = Celery("plain")
+app.conf.update(
+    broker_url=os.environ["BROKER_URL"],
+    broker_transport_options={"confirm_publish": True},
+    task_queues=[Queue(os.environ["PLAIN_QUEUE"], queue_arguments={"x-queue-type": "quorum"})],
+    task_default_queue=os.environ["PLAIN_QUEUE"],
+    task_default_queue_type="quorum",
+    worker_detect_quorum_queues=True,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_ignore_result=True,
+    CELERY_DB_REUSE_MAX=10_000,  # else Celery closes the database connection around every task
+)
+app.set_default()
+
+
+def handle(step: str, effect: type[Effect], order_id: int) -> None:
+    """The effect of a step, once."""
+    try:
+        with transaction.atomic():
+            Inbox.objects.create(step=step, order_id=order_id)
+            effect.objects.create(order_id=order_id)
+    except IntegrityError:
+        if not Inbox.objects.filter(step=step, order_id=order_id).exists():
+            raise
+
+
+@shared_task
+def complete(order_id: int) -> None:
+    handle("complete", Completion, order_id)
+
+
+@shared_task
+def deliver(order_id: int) -> None:
+    handle("deliver", Delivery, order_id)
+    complete.delay(order_id)
+
+
+@shared_task
+def charge(order_id: int) -> None:
+    handle("charge", Payment, order_id)
+    deliver.delay(order_id)
+
+
+@shared_task
+def reserve(order_id: int) -> None:
+    handle("reserve", Reservation, order_id)
+    charge.delay(order_id)

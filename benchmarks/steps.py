@@ -1,0 +1,191 @@
+"""What each step costs: processor time of Python and of PostgreSQL per order, and statements per message; no broker.
+
+    .venv/bin/python scripts/services.py exec -- .venv/bin/python -m benchmarks.steps
+    … -m benchmarks.steps --limits 100 --profile      where Python spends it, by function
+
+All steps run in this one process, over a queue in memory, one message after another. What is left out is what Celery,
+kombu and RabbitMQ take for a message.
+"""
+
+import argparse
+import cProfile
+import os
+import pstats
+import sys
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.surroundings import QUEUES, Unfit, own_databases
+
+os.environ.setdefault("BATCH_LIMIT", "100")
+
+
+class Memory:
+    """A transport that keeps messages until they are asked for."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[str, Sequence[dict[str, Any]]]] = deque()
+
+    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+        self.waiting.append((step, payload))
+
+    def backlog(self) -> int:
+        return len(self.waiting)
+
+
+@dataclass
+class Cost:
+    """Of one step, or of a service's relay. Seconds."""
+
+    python: float = 0
+    postgresql: float = 0
+    wall: float = 0
+    calls: int = 0
+    statements: int = 0
+
+
+class Meter:
+    """Runs sagas, and adds up what each part of them costs."""
+
+    def __init__(self) -> None:
+        self.costs: dict[str, Cost] = defaultdict(Cost)
+        self._transport = Memory()
+        self._statements = 0
+
+    def run(self, load: Any, count: int) -> None:
+        """So many orders, until nothing is left to do."""
+        from shop.messaging.execution import execute
+        from shop.messaging.publisher import publishing_to
+        from shop.messaging.relay import relay_once, tell_once
+        from shop.messaging.steps import STEPS
+
+        load.place(count)
+        with publishing_to(self._transport), self._counting():
+            busy = True
+            while busy:
+                busy = False
+                for service in QUEUES:
+                    busy |= bool(self._timed(f"{service}: relay", relay_once, service))
+                while self._transport.waiting:
+                    step, payload = self._transport.waiting.popleft()
+                    self._timed(step, execute, STEPS[step], payload)
+                for service in QUEUES:
+                    busy |= bool(self._timed(f"{service}: tell those who can wait", tell_once, service))
+                busy |= bool(self._transport.waiting)
+
+    def _timed(self, name: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        python, postgresql, wall = time.process_time(), backend_seconds(), time.perf_counter()
+        statements = self._statements
+        answer = call(*arguments)
+        if answer == 0:  # a relay that found nothing
+            return answer
+        cost = self.costs[name]
+        cost.wall += time.perf_counter() - wall
+        cost.python += time.process_time() - python
+        cost.postgresql += backend_seconds() - postgresql
+        cost.calls += 1
+        cost.statements += self._statements - statements
+        return answer
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        from django.db import connections
+
+        def count(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+            self._statements += 1
+            return execute(sql, parameters, many, context)
+
+        with ExitStack() as stack:
+            for alias in connections:
+                if alias != "default":  # the same as another
+                    stack.enter_context(connections[alias].execute_wrapper(count))
+            yield
+
+
+def backend_seconds() -> float:
+    """Processor time that our database sessions have used, as far as the kernel counts it: in hundredths."""
+    from django.db import connections
+
+    total = 0.0
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            used = psutil.Process(connection.connection.info.backend_pid).cpu_times()
+            total += used.user + used.system
+    return total
+
+
+def table(costs: dict[str, Cost], limit: int, count: int) -> Table:
+    shown = Table(title=f"{count:,} orders, messages of up to {limit}: ms per order")
+    shown.add_column("")
+    for heading in ("Python", "PostgreSQL", "wall", "messages", "statements in each"):
+        shown.add_column(heading, justify="right")
+    for name, cost in sorted(costs.items(), key=lambda one: -one[1].wall):
+        shown.add_row(name, *_figures(cost, count), f"{cost.calls:,}", f"{cost.statements / cost.calls:.1f}")
+    total = Cost(*(sum(getattr(cost, name) for cost in costs.values()) for name in ("python", "postgresql", "wall")))
+    shown.add_section()
+    shown.add_row("all of them", *_figures(total, count), f"{sum(cost.calls for cost in costs.values()):,}", "")
+    return shown
+
+
+def _figures(cost: Cost, count: int) -> list[str]:
+    return [f"{1000 * seconds / count:.3f}" for seconds in (cost.python, cost.postgresql, cost.wall)]
+
+
+def main(arguments: Sequence[str]) -> int:
+    assert __doc__
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__.partition("\n")[0])
+    parser.add_argument("--limits", type=int, nargs="+", default=[1, 100], help="events in a message, at most")
+    parser.add_argument("--orders", type=int, help="default: 20 for each event in a message, 200 at the least")
+    parser.add_argument("--profile", action="store_true", help="show Python's time by function instead")
+    options = parser.parse_args(arguments)
+    console = Console()
+    os.environ["BROKER_URL"] = "memory://"
+    try:
+        with own_databases():
+            _measure(options, console)
+    except Unfit as unfit:
+        console.print(str(unfit), style="red", highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _measure(options: argparse.Namespace, console: Console) -> None:
+    import django
+    from celery import current_app
+    from django.conf import settings
+    from django.db import connections
+
+    django.setup()
+    import shop.celery  # noqa: F401 (its tasks are the steps)
+    from benchmarks.load import Load, must_be_clean
+
+    current_app.loader.import_default_modules()
+    load = Load()
+    for limit in options.limits:
+        settings.BATCH_LIMIT = limit
+        count = options.orders or max(200, 20 * limit)
+        Meter().run(load, max(50, 3 * limit))  # connections, plans, caches
+        meter = Meter()
+        profile = cProfile.Profile() if options.profile else None
+        with profile or nullcontext():
+            meter.run(load, count)
+        must_be_clean()
+        if profile:
+            pstats.Stats(profile).sort_stats("tottime").print_stats(40)
+        else:
+            console.print(table(meter.costs, limit, count))
+    connections.close_all()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""How orders get from one status to another: compare and set, a whole batch in one statement."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from shop.contracts.events import Event, origin
+from shop.observability import metrics
+from shop.sql import query
+
+# Rows are locked in the order of their ids; those in another status are left as they are.
+MOVE = """
+    WITH event AS (
+        SELECT * FROM unnest(%(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[])
+            AS event (order_id, event, service, detail)
+    ), due AS (
+        SELECT id FROM orders_order
+        WHERE id = ANY(%(orders)s) AND status = ANY(%(since)s)
+            AND (%(reasons)s::text[] IS NULL OR cancellation_reason = ANY(%(reasons)s))
+        ORDER BY id FOR UPDATE
+    ), moved AS (
+        UPDATE orders_order SET
+            status = %(to)s, progress_at = %(now)s, updated_at = %(now)s, looks = 0,
+            look_at = CASE WHEN looks > 0 THEN %(look_at)s ELSE look_at END,
+            cancellation_reason = CASE WHEN %(reasoned)s THEN event.detail ELSE cancellation_reason END
+        FROM event WHERE id IN (SELECT id FROM due) AND event.order_id = id
+        RETURNING id, user_id, created_at
+    ), told AS (
+        INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
+        SELECT id, event.service, event.event, %(to)s, event.detail
+        FROM moved JOIN event ON event.order_id = id ORDER BY id
+    )
+    SELECT id, user_id, EXTRACT(EPOCH FROM %(now)s - created_at) FROM moved
+"""
+
+
+def move(
+    events: Sequence[Event],
+    *,
+    since: Iterable[str],
+    to: str,
+    reasons: Mapping[int, str] | None = None,
+    cancelled_for: Sequence[str] | None = None,
+) -> dict[int, int]:
+    """Give those of the events' orders that are in one of the statuses `since` the status `to`, and tell it in their
+    timelines; {order: user} of those that were moved.
+
+    `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
+    orders with one of these reasons move.
+    """
+    now = timezone.now()
+    details = reasons or {event.order_id: getattr(event, "reason", "") for event in events}
+    moved = query(
+        "orders",
+        MOVE,
+        {
+            "orders": [event.order_id for event in events],
+            "events": [type(event).__name__ for event in events],
+            "services": [origin(event) for event in events],
+            "details": [details[event.order_id][:200] for event in events],
+            "since": [str(status) for status in since],
+            "to": str(to),
+            "reasons": cancelled_for and list(cancelled_for),
+            "reasoned": reasons is not None,
+            "now": now,
+            "look_at": now + timedelta(seconds=settings.STALLED_AFTER),
+        },
+    )
+    metrics.moved(str(to), [float(age) for _, _, age in moved])
+    return {order_id: user_id for order_id, user_id, _ in moved}

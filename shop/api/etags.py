@@ -1,0 +1,40 @@
+"""`ETag` and `If-Match`: nobody overwrites what they have not read.
+
+`If-None-Match` is answered by Django's ConditionalGetMiddleware.
+"""
+
+from http import HTTPStatus
+
+from django.utils.http import parse_etags
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+
+from shop.api.problems import Problem
+
+
+def if_match(*, required: bool) -> OpenApiParameter:
+    """How the schema describes it."""
+    return OpenApiParameter(
+        "If-Match",
+        {"type": "string", "minLength": 1},
+        OpenApiParameter.HEADER,
+        required=required,
+        description="The ETag that came with what is to be changed, or `*`.",
+    )
+
+
+class IfMatchMissing(Problem):
+    """A change needs `If-Match` with the ETag that was read, or `*`."""
+
+    code = "C002"
+    status_code = HTTPStatus.PRECONDITION_REQUIRED
+
+
+def wanted(request: Request, *, required: bool) -> set[str] | None:
+    """What `If-Match` allows a change of, without the quotes; None for anything. Raises `IfMatchMissing`."""
+    given = request.headers.get("If-Match", "").strip()
+    if not given and required:
+        raise IfMatchMissing
+    if given in ("", "*"):
+        return None
+    return {tag[1:-1] for tag in parse_etags(given) if tag.startswith('"')}  # a weak one never matches

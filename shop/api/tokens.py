@@ -1,0 +1,76 @@
+"""Access and refresh tokens that name the key they are signed with, so that a key can be replaced while both are good.
+
+Who has no private key (`JWT_PUBLIC_KEY` only) can check tokens and not make any.
+"""
+
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from rest_framework_simplejwt import tokens
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenBackendError
+
+from shop.api.keys import key_id, public_keys
+
+REMEMBERED = 4096  # tokens that have been checked; that they have not expired is asked each time
+
+
+class Backend(TokenBackend):
+    """Signs with the one private key, and checks with that of the public keys which the token names in `kid`."""
+
+    @cached_property
+    def keys(self) -> dict[str, Ed25519PublicKey]:
+        return public_keys(self.verifying_key)
+
+    @cached_property
+    def signing_key_id(self) -> str:
+        if not self.signing_key:
+            raise ImproperlyConfigured("Without JWT_PRIVATE_KEY this process can check tokens, but not make any.")
+        return key_id(self.prepared_signing_key.public_key())
+
+    def encode(self, payload: dict[str, Any]) -> str:
+        claims = payload | {"iss": self.issuer}
+        headers = {"kid": self.signing_key_id}
+        return jwt.encode(claims, self.prepared_signing_key, algorithm=self.algorithm, headers=headers)
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        """The claims of a token that is good. A client sends the same one for a while, and its signature stays good."""
+        return dict(self._decoded(token)) if verify else super().decode(token, verify=False)
+
+    @cached_property
+    def _decoded(self) -> Callable[[Any], dict[str, Any]]:
+        return lru_cache(REMEMBERED)(super().decode)
+
+    def get_verifying_key(self, token: Any) -> Ed25519PublicKey:
+        try:
+            return self.keys[jwt.get_unverified_header(token)["kid"]]
+        except (jwt.InvalidTokenError, KeyError, TypeError) as error:
+            raise TokenBackendError("The token names no key of ours.") from error
+
+
+def _backend() -> Backend:
+    rules = settings.SIMPLE_JWT
+    return Backend(rules["ALGORITHM"], rules["SIGNING_KEY"], rules["VERIFYING_KEY"], issuer=rules["ISSUER"])
+
+
+backend = _backend()
+
+
+class _Ours:
+    def get_token_backend(self) -> Backend:
+        return backend
+
+
+class AccessToken(_Ours, tokens.AccessToken):
+    """What a client calls the API with."""
+
+
+class RefreshToken(_Ours, tokens.RefreshToken):  # type: ignore[misc]  # as in the library
+    """What a client gets the next pair of tokens for, once."""
+
+    access_token_class = AccessToken

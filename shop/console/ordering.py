@@ -1,0 +1,71 @@
+"""Placing a sample customer's order from the landing page; on development machines only, for nobody signs in for it."""
+
+from typing import Any
+
+from django import forms
+from django.apps import apps
+from django.utils.module_loading import import_string
+
+from shop.contracts.events import Line
+from shop.contracts.inventory import InventoryService
+from shop.management.commands.seed import USERS
+from shop.rpc import connect
+
+CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused")  # named as their texts
+ADDRESS = "서울특별시 중구 세종대로 110"
+REFUSED = f"{ADDRESS}, addr_refused_by_recipient"
+CUSTOMERS = [user["email"] for user in USERS if not user.get("is_superuser")]
+
+
+class OrderForm(forms.Form):
+    """What the landing page asks. Raises one of `OUTAGES` when made while accounts or catalog is away."""
+
+    use_required_attribute = False
+
+    def __init__(self, data: Any, texts: dict[str, str]) -> None:
+        super().__init__(data)
+        users = apps.get_model("accounts", "User").objects.filter(email__in=CUSTOMERS, is_active=True)
+        products = apps.get_model("catalog", "Product").objects.filter(active=True)
+        self.customers = list(users.order_by("pk").values_list("pk", "name", "email"))
+        self.products = list(products.order_by("pk").values_list("pk", "name", "price", "currency")[:50])
+        self.fields |= {
+            "customer": forms.ChoiceField(
+                label=texts["customer"], choices=[(pk, f"{name} ({email})") for pk, name, email in self.customers]
+            ),
+            "product": forms.ChoiceField(
+                label=texts["product"],
+                choices=[(pk, f"{name} – {money(price, currency)}") for pk, name, price, currency in self.products],
+            ),
+            "outcome": forms.ChoiceField(
+                label=texts["what_happens"],
+                choices=[(name, texts[name]) for name in CHOICES],
+                initial=CHOICES[0],
+                widget=forms.RadioSelect,
+            ),
+        }
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is anybody, and anything to order."""
+        return bool(self.customers and self.products)
+
+    def place(self) -> int:
+        """Place the order; its id. Raises `Problem` for a refusal, and one of `OUTAGES`."""
+        outcome, product_id = self.cleaned_data["outcome"], int(self.cleaned_data["product"])
+        order = import_string("orders.services.place_order")(
+            user_id=int(self.cleaned_data["customer"]),
+            lines=[Line(product_id, _more_than_there_is(product_id) if outcome == "out_of_stock" else 1)],
+            payment_token="tok_declined" if outcome == "declined" else "tok_ok",
+            address=REFUSED if outcome == "delivery_refused" else ADDRESS,
+        )
+        return order.pk
+
+
+def _more_than_there_is(product_id: int) -> int:
+    stock = connect(InventoryService).get_stock([product_id]).get(product_id)
+    return stock.on_hand - stock.reserved + 1 if stock else 1
+
+
+def money(amount: int, currency: str) -> str:
+    """An amount in the currency's minor unit, as one reads it."""
+    return f"₩{amount:,}" if currency == "KRW" else f"{amount / 100:,.2f} {currency}"

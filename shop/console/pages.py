@@ -1,0 +1,75 @@
+"""What every page of the console needs: its language, who is looking, and parts that renew themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.cache import patch_vary_headers
+from django.utils.translation.trans_real import parse_accept_lang_header
+
+from shop.console.texts import LANGUAGES, texts
+from shop.messaging.errors import OUTAGES
+
+COOKIE = "lang"
+A_YEAR = 365 * 24 * 3600  # seconds
+
+
+def language(request: HttpRequest) -> str:
+    """What the visitor has chosen (`?lang=ko`, remembered), else what the browser asks for."""
+    chosen = request.GET.get("lang") or request.COOKIES.get(COOKIE, "")
+    if chosen in LANGUAGES:
+        return chosen
+    wanted = (tag[:2] for tag, _ in parse_accept_lang_header(request.headers.get("Accept-Language", "").lower()))
+    return next((tag for tag in wanted if tag in LANGUAGES), LANGUAGES[0])
+
+
+def visitor(request: HttpRequest) -> Any:
+    """Who is looking; nobody while accounts' database is away, for then it is not known."""
+    try:
+        return request.user if request.user.is_authenticated else AnonymousUser()
+    except OUTAGES:
+        return AnonymousUser()
+
+
+def may(request: HttpRequest, permission: str = "") -> bool:
+    """Whether the visitor is staff, and has a permission if one is named."""
+    user = visitor(request)
+    try:
+        return bool(user.is_staff and (not permission or user.has_perm(permission)))
+    except OUTAGES:
+        return False
+
+
+def may_look(request: HttpRequest, permission: str = "") -> bool:
+    """Whether what goes on inside is this visitor's business: staff's, and on a development machine everybody's."""
+    return settings.DEBUG or may(request, permission)
+
+
+def page(request: HttpRequest, template: str, context: Mapping[str, Any], status: int = 200) -> HttpResponse:
+    """A page, in the visitor's language."""
+    response = render(request, template, {**_common(request), **context}, status=status)
+    if request.GET.get("lang") in LANGUAGES:
+        response.set_cookie(COOKIE, request.GET["lang"], max_age=A_YEAR, samesite="Lax")
+    patch_vary_headers(response, ["Accept-Language", "Cookie"])
+    return response
+
+
+def fragment(request: HttpRequest, template: str, context: Mapping[str, Any], **more: Any) -> JsonResponse:
+    """A part of a page that renews itself (`live.js`): as HTML, with what else is asked for."""
+    html = render_to_string(template, {**_common(request), **context}, request)
+    return JsonResponse({"html": html, **more}, headers={"Cache-Control": "no-store"})
+
+
+def _common(request: HttpRequest) -> dict[str, Any]:
+    lang = language(request)
+    return {
+        "lang": lang,
+        "other_lang": next(one for one in LANGUAGES if one != lang),
+        "t": texts(lang),
+        "visitor": visitor(request),
+        "debug": settings.DEBUG,
+    }

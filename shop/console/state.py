@@ -1,0 +1,218 @@
+"""What is up, and what waits: every service, its database and queue, the relays, asked now.
+
+Whoever asks within a second of somebody else gets the same answer. A part that is away is said to be away; that the
+rest is shown all the same is what this is for.
+"""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any
+
+import httpx
+from celery import current_app
+from django.apps import apps
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connections
+from django.utils import timezone
+from django_redis import get_redis_connection
+from redis.exceptions import RedisError
+
+from shop import faults, timeline
+from shop.messaging.errors import OUTAGES
+from shop.messaging.outbox import local_services
+from shop.sql import query
+
+UP, DOWN = "up", "down"
+FRESH_FOR = 1.0  # seconds
+PATIENCE = 4.0  # seconds for all databases together: those not asked by then are not known
+BROKER_TIMEOUT = 2
+WEB_TIMEOUT = 1.0
+COUNTED = 10_000  # rows, at most: then "more than"
+LATEST = 5  # orders
+LATE = 5.0  # seconds that an event may wait before its age is shown as a warning
+
+# Each by an index, whatever there is: the oldest row by its id, the rest by the partial indexes of the relay.
+MESSAGES = """
+    SELECT (SELECT created_at FROM {service}_outbox WHERE published_at IS NULL ORDER BY id LIMIT 1),
+        (SELECT count(*) FROM (SELECT FROM {service}_outbox WHERE published_at IS NULL LIMIT %(most)s) AS unsent),
+        LEAST((SELECT min(tell_at) FROM {service}_outbox), (SELECT min(tell_at) FROM {service}_inbox)),
+        (SELECT count(*) FROM (SELECT FROM {service}_deadletter WHERE resolved_at IS NULL LIMIT %(most)s) AS dead)
+"""
+
+
+@dataclass
+class Queue:
+    """Messages in a service's queue. `consumers` is None where the broker does not say."""
+
+    waiting: int
+    consumers: int | None
+    dead: int  # in the broker's dead-letter queue
+
+
+@dataclass
+class Service:
+    """One service as it is now. Ages are in seconds, None when nothing waits."""
+
+    name: str
+    database: str = ""  # UP, DOWN; empty when there was no time to ask
+    web: str = ""  # UP, DOWN for a service that runs elsewhere
+    queue: Queue | None = None
+    oldest: float | None = None  # the oldest event on its way to this service
+    unsent: int = 0  # events in its outbox
+    lag: float | None = None  # the oldest of them
+    owed: float | None = None  # the oldest event that the steps which can wait have not been told of
+    dead_letters: int = 0
+
+    @property
+    def up(self) -> bool:
+        return DOWN not in (self.database, self.web)
+
+    @property
+    def marked(self) -> bool:
+        """Whether somebody should look at messages that were set aside."""
+        return bool(self.dead_letters or (self.queue and self.queue.dead))
+
+    @property
+    def late(self) -> bool:
+        """Whether something waits for longer than it should."""
+        ages = (self.oldest, self.lag, self.owed)
+        return any(age is not None and age > LATE for age in ages) or bool(self.queue and self.queue.consumers == 0)
+
+
+@dataclass
+class State:
+    """The whole shop."""
+
+    services: list[Service]
+    broker: str = UP
+    redis: str = UP
+    unfinished: int | None = None  # orders; None while their database is away
+    stalled: int | None = None  # of them, those that have not moved for STALLED_AFTER
+    latest: list[Any] = field(default_factory=list)  # orders, newest first
+    faults: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def down(self) -> list[str]:
+        """What does not answer."""
+        named = {"broker": self.broker, "redis": self.redis}
+        return [one.name for one in self.services if not one.up] + [name for name, is_ in named.items() if is_ == DOWN]
+
+
+_lock = Lock()
+_known: tuple[float, State] | None = None
+
+
+def state() -> State:
+    """How the shop is now, or was less than a second ago."""
+    global _known
+    with _lock:
+        if _known is None or time.monotonic() - _known[0] >= FRESH_FOR:
+            found = ask()
+            _known = time.monotonic(), found
+        return _known[1]
+
+
+def ask() -> State:
+    """Ask everybody."""
+    give_up_at = time.monotonic() + PATIENCE
+    services = {name: Service(name) for name in settings.SERVICES}
+    found = State(list(services.values()), redis=_redis(), faults=dict(faults.levels()))
+    for name, answer in _web(settings.SERVICE_URLS).items():
+        services[name].web = answer
+    for name, service in services.items():
+        if time.monotonic() < give_up_at:
+            _ask_database(service, takes_part=name in local_services())
+    try:
+        for name, queue in _queues().items():
+            services[name].queue = queue
+    except OUTAGES:
+        found.broker = DOWN
+    if services["orders"].database == UP:
+        _ask_about_orders(found, services)
+    return found
+
+
+def _ask_database(service: Service, *, takes_part: bool) -> None:
+    now = timezone.now()
+    try:
+        if takes_part:
+            statement = MESSAGES.format(service=service.name)
+            ((unsent_since, service.unsent, owed_since, service.dead_letters),) = query(
+                service.name, statement, {"most": COUNTED}
+            )
+            service.lag, service.owed = _age(unsent_since, now), _age(owed_since, now)
+        else:
+            query(service.name, "SELECT 1")
+        service.database = UP
+    except (DatabaseError, InterfaceError):
+        connections[service.name].close()
+        service.database = DOWN
+
+
+def _ask_about_orders(found: State, services: Mapping[str, Service]) -> None:
+    orders = apps.get_model("orders", "Order").objects
+    unfinished = orders.filter(look_at__isnull=False).exclude(status__in=("COMPLETED", "CANCELLED"))
+    now = timezone.now()
+    try:
+        found.latest = list(orders.order_by("-created_at")[:LATEST])
+        found.unfinished = unfinished[:COUNTED].count()
+        stalled_since = now - timedelta(seconds=settings.STALLED_AFTER)
+        found.stalled = unfinished.filter(progress_at__lt=stalled_since)[:COUNTED].count()
+        if any((one.queue and one.queue.waiting) or one.unsent for one in services.values()):
+            for name, since in timeline.oldest_waiting().items():
+                services[name].oldest = _age(since, now)
+    except OUTAGES:
+        pass  # one of them went just now; the next look will say which
+
+
+def _age(since: datetime | None, now: datetime) -> float | None:
+    """Seconds since then; None for never, and for what is only due later (somebody has it in hand)."""
+    return max(0.0, (now - since).total_seconds()) if since and since <= now + timedelta(seconds=1) else None
+
+
+def _queues() -> dict[str, Queue]:
+    """Every service's queue. Raises what the broker raises when it is away."""
+    in_memory = settings.BROKER_URL.startswith("memory:")
+    with current_app.connection_for_write(connect_timeout=BROKER_TIMEOUT) as connection:
+        connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT, interval_start=0.1)
+        queues = {}
+        for service in local_services():
+            with connection.channel() as channel:  # asking for a queue that is not there ends the channel
+                try:
+                    told = channel.queue_declare(service, passive=True)
+                    dead = 0 if in_memory else channel.queue_declare(f"{service}.dead", passive=True).message_count
+                except connection.channel_errors:
+                    continue  # nobody has declared it yet
+                queues[service] = Queue(told.message_count, None if in_memory else told.consumer_count, dead)
+    return queues
+
+
+def _web(urls: Mapping[str, str]) -> dict[str, str]:
+    """Whether services that run elsewhere answer."""
+    elsewhere = {name: url for name, url in urls.items() if url}
+    if not elsewhere:
+        return {}
+    with (
+        httpx.Client(timeout=WEB_TIMEOUT, trust_env=False) as client,
+        ThreadPoolExecutor(len(elsewhere)) as pool,
+    ):
+        return dict(zip(elsewhere, pool.map(lambda url: _answers(client, url), elsewhere.values()), strict=True))
+
+
+def _answers(client: httpx.Client, url: str) -> str:
+    try:
+        return UP if client.get(f"{url.rstrip('/')}/livez").is_success else DOWN
+    except httpx.HTTPError:
+        return DOWN
+
+
+def _redis() -> str:
+    try:
+        get_redis_connection("locks").ping()
+    except (RedisError, OSError):
+        return DOWN
+    return UP

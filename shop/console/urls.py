@@ -1,0 +1,15 @@
+"""The console's addresses."""
+
+from django.urls import path
+
+from shop.console import views
+
+urlpatterns = [
+    path("", views.landing, name="landing"),
+    path("console/state", views.state_now, name="state"),
+    path("console/orders", views.place_order, name="place-order"),
+    path("console/orders/<id:order_id>", views.saga, name="saga"),
+    path("console/orders/<id:order_id>/now", views.saga_now, name="saga-now"),
+    path("console/orders/<id:order_id>/<str:action>", views.act, name="saga-act"),
+    path("console/faults", views.fault_switches, name="faults"),
+]

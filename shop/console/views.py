@@ -1,0 +1,200 @@
+"""The console's pages: landing page, live state, placing a sample order, an order's saga, fault switches.
+
+What goes on inside is for staff, and on development machines for everybody; acting on an order is for staff always.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.module_loading import import_string
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from shop import faults
+from shop.api.problems import Problem
+from shop.console import saga as sagas
+from shop.console.ordering import OrderForm, money
+from shop.console.pages import fragment, language, may, may_look, page, visitor
+from shop.console.state import state
+from shop.console.texts import texts
+from shop.messaging.errors import OUTAGES
+
+SEE, CHANGE = "orders.view_order", "orders.change_order"
+ELSEWHERE = {"flower": "FLOWER_URL", "traces": "TRACES_URL", "dashboards": "DASHBOARDS_URL"}
+
+
+@require_safe
+def landing(request: HttpRequest) -> HttpResponse:
+    """What this is, and how it is. Asks no server for anything but the form's choices, so it shows whatever is away."""
+    return _landing(request)
+
+
+def _landing(request: HttpRequest, data: Any = None, refusal: str = "", status: int = 200) -> HttpResponse:
+    t = texts(language(request))
+    form, no_form = None, ""
+    if settings.DEBUG:
+        try:
+            form = OrderForm(data, t)
+            no_form = "" if form.is_usable else t["no_samples"]
+        except OUTAGES:
+            no_form = t["no_form"]
+    links = [
+        ("admin", "admin:index", t["link_admin"]),
+        ("link_api", "products", t["link_api_what"]),
+        ("link_docs", "docs", t["link_docs_what"]),
+        ("link_schema", "schema", t["link_schema_what"]),
+        ("link_metrics", "metrics", t["link_metrics_what"]),
+        ("link_ready", "readyz", t["link_ready_what"]),
+        *([("link_faults", "faults", t["link_faults_what"])] if settings.DEBUG else []),
+    ]
+    context = {
+        "links": [(t[name], reverse(address), what) for name, address, what in links],
+        "elsewhere": [
+            (t[f"link_{name}"], settings.LINKS[name], t[f"link_{name}_what"], variable)
+            for name, variable in ELSEWHERE.items()
+        ],
+        "form": form,
+        "no_form": no_form,
+        "refusal": refusal,
+        "may_look": may_look(request),
+    }
+    return page(request, "shop/landing.html", context, status)
+
+
+@require_safe
+def state_now(request: HttpRequest) -> HttpResponse:
+    """The live part of the landing page."""
+    if not may_look(request):
+        return JsonResponse({}, status=HTTPStatus.FORBIDDEN)
+    now, t = state(), texts(language(request))
+    said = f"{t['some_down']} {', '.join(now.down)}" if now.down else t["all_up"]
+    return fragment(request, "shop/_state.html", {"state": now, "said": said}, said=said, ended=False, down=now.down)
+
+
+@require_POST
+def place_order(request: HttpRequest) -> HttpResponse:
+    """Take a sample customer's order, and lead to its saga."""
+    _on_development_machines()
+    t = texts(language(request))
+    try:
+        form = OrderForm(request.POST, t)
+        if not form.is_valid():
+            return _landing(request, request.POST, t["choose"], HTTPStatus.BAD_REQUEST)
+        return redirect("saga", form.place())
+    except Problem as refused:
+        return _landing(request, request.POST, str(refused.detail), refused.status_code)
+    except OUTAGES:
+        return _landing(request, request.POST, t["no_form"], HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@require_safe
+@never_cache
+def saga(request: HttpRequest, order_id: int) -> HttpResponseBase:
+    """An order's saga; the live part is in it, for those without JavaScript."""
+    if not may_look(request, SEE):
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+    found = _saga(order_id)
+    staff = may(request, CHANGE)
+    context = {
+        **_told(request, found),
+        "rows_in_admin": sagas.rows_in_admin(order_id, visitor(request)),
+        "staff": staff,
+    }
+    return page(request, "shop/saga.html", context)
+
+
+@require_safe
+def saga_now(request: HttpRequest, order_id: int) -> HttpResponse:
+    """The live part of an order's saga."""
+    if not may_look(request, SEE):
+        return JsonResponse({}, status=HTTPStatus.FORBIDDEN)
+    found = _saga(order_id)
+    context = _told(request, found)
+    status = found.order.status if found.order else None
+    return fragment(request, "shop/_saga.html", context, said=context["said"], ended=found.ended, status=status)
+
+
+def _saga(order_id: int) -> sagas.Saga:
+    found = sagas.look_up(order_id)
+    if not found.exists:
+        raise Http404
+    return found
+
+
+def _told(request: HttpRequest, found: sagas.Saga) -> dict[str, Any]:
+    t = texts(language(request))
+    where = t["has_ended"] if found.ended else t["ended_waiting"] if found.final else t["under_way"]
+    return {
+        "saga": found,
+        "rows": list(found.rows()),
+        "lanes": sagas.LANES,
+        "total": money(found.order.total_price, found.order.currency) if found.order else "",
+        "said": f"{found.order.status} – {where}" if found.order else where,
+        "trace_url": f"{settings.LINKS['traces'].rstrip('/')}/traces/{found.trace}" if settings.LINKS["traces"] else "",
+    }
+
+
+@require_POST
+def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
+    """Resume or cancel an order, as staff; the admin's log says who has."""
+    if action not in ("resume", "cancel"):
+        raise Http404
+    if not may(request, CHANGE):
+        return HttpResponse(status=HTTPStatus.FORBIDDEN)
+    model, t = apps.get_model("orders", "Order"), texts(language(request))
+    try:
+        if action == "cancel":
+            import_string("orders.services.request_cancellation")(order_id)
+        elif not import_string("orders.services.rearm_open")([order_id]):
+            messages.warning(request, t["not_open"])
+            return redirect("saga", order_id)
+    except Problem as refused:
+        messages.error(request, str(refused.detail))
+    else:
+        done = "Cancellation asked for." if action == "cancel" else "Emitted again."
+        admin.site.get_model_admin(model).log_change(request, model.objects.get(pk=order_id), done)
+        messages.success(request, t["cancelling" if action == "cancel" else "resumed"])
+    return redirect("saga", order_id)
+
+
+@never_cache
+def fault_switches(request: HttpRequest) -> HttpResponse:
+    """See and set the fault switches."""
+    _on_development_machines()
+    t, refusal = texts(language(request)), ""
+    if request.method == "POST":
+        try:
+            if "clear" in request.POST:
+                faults.clear()
+            else:
+                faults.turn(request.POST.get("name", ""), float(request.POST.get("value") or 0))
+            return redirect("faults")
+        except ValueError as error:
+            refusal = str(error)
+        except faults.AWAY:
+            refusal = t["cache_away"]
+    now = faults.levels()
+    switches = [
+        {
+            "name": name,
+            "fault": one,
+            "now": now.get(name, 0),
+            "expect": getattr(one, language(request)),
+            "unit": t[one.unit],
+        }
+        for name, one in faults.FAULTS.items()
+    ]
+    context = {"switches": switches, "any_on": bool(now), "refusal": refusal}
+    return page(request, "shop/faults.html", context, HTTPStatus.BAD_REQUEST if refusal else HTTPStatus.OK)
+
+
+def _on_development_machines() -> None:
+    if not settings.DEBUG:
+        raise Http404

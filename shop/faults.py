@@ -1,0 +1,162 @@
+"""Fault switches: have something go wrong, on a development machine, and see what the shop does about it.
+
+They are set on a page and by `manage.py fault`, and kept where every process can see them: in the cache, in the
+embedded mode in a file. A process looks at most once a second. Without DEBUG there are none: nothing is read, and
+setting one is refused.
+"""
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core.cache import caches
+from django_redis.exceptions import ConnectionInterrupted
+from redis.exceptions import RedisError
+
+KEY = "faults"
+LOOK_EVERY = 1.0  # seconds
+LOOK_AGAIN_AFTER_FAILURE = 10.0  # seconds: waiting for a cache that is away must not become a fault of its own
+FORGOTTEN_AFTER = 3600  # seconds: nobody is to wonder tomorrow why things go wrong
+AWAY = (ConnectionInterrupted, RedisError, OSError)
+
+SHARE, SECONDS, SWITCH = "share", "seconds", "switch"
+
+
+class NotInProduction(Exception):
+    """There are no fault switches without DEBUG: they are for development machines."""
+
+
+class NoSuchFault(ValueError):
+    """There is no fault switch of this name, or it cannot be set to that."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that can go wrong: `most` is how far it can be turned up, `en` and `ko` say what to expect then."""
+
+    unit: str  # SHARE of all, SECONDS, or SWITCH: on with 1
+    most: float
+    en: str
+    ko: str
+
+
+FAULTS: Mapping[str, Fault] = {
+    "payment-failures": Fault(
+        SHARE,
+        1,
+        "So many of the questions to payment gateways, or of their answers, are lost: such payments stay open and are "
+        "asked about again with the same key, and nobody is charged twice.",
+        "게이트웨이 요청이나 응답이 이 비율만큼 사라집니다. 결제는 같은 키로 다시 확인되며 이중 청구는 없습니다.",
+    ),
+    "gateway-slow": Fault(
+        SECONDS,
+        10,
+        "Each call to a gateway takes so much longer: orders wait at INVENTORY_RESERVED and the payments queue grows.",
+        "게이트웨이 호출이 이만큼 느려집니다. 주문이 INVENTORY_RESERVED에서 기다리고 결제 큐가 길어집니다.",
+    ),
+    "gateway-away": Fault(
+        SWITCH,
+        1,
+        "No gateway can be reached: payments stay open until it is back, or until the order's deadline cancels it.",
+        "모든 게이트웨이에 연결할 수 없습니다. 결제는 복구되거나 주문 기한이 지나 취소될 때까지 열려 있습니다.",
+    ),
+    "carrier-refuses": Fault(
+        SHARE,
+        1,
+        "Carriers refuse so many parcels at hand-over: these orders are refunded, restocked and cancelled.",
+        "택배사가 이 비율만큼 인수를 거부합니다. 해당 주문은 환불되고 재고가 돌아오며 취소됩니다.",
+    ),
+    "step-delay": Fault(
+        SECONDS,
+        10,
+        "Every step starts so much later: good for watching a saga slowly, and queues grow under load.",
+        "모든 단계가 이만큼 늦게 시작됩니다. 사가를 천천히 지켜보기 좋고, 부하가 있으면 큐가 길어집니다.",
+    ),
+    "drop-messages": Fault(
+        SHARE,
+        1,
+        "So many messages vanish after they were sent: their orders stand still until they are emitted again, "
+        "STALLED_AFTER seconds later (30 unless set).",
+        "메시지가 이 비율만큼 사라집니다. 주문은 멈췄다가 STALLED_AFTER초(기본 30초) 뒤 다시 발행됩니다.",
+    ),
+    "duplicate-messages": Fault(
+        SHARE,
+        0.5,  # who hears an event again emits again: along the chain the copies multiply
+        "So many messages arrive twice: each step does its work once, and the timeline marks what came again.",
+        "메시지가 이 비율만큼 두 번 도착합니다. 각 단계는 한 번만 처리하고, 타임라인에 중복 도착이 표시됩니다.",
+    ),
+}
+
+_known: Mapping[str, float] = {}
+_look_at = 0.0  # by time.monotonic()
+
+
+def level(name: str) -> float:
+    """How far a switch is turned up now; 0 is off, as all of them are without DEBUG."""
+    return levels().get(name, 0.0) if settings.DEBUG else 0.0
+
+
+def happens(name: str) -> bool:
+    """Whether it goes wrong this time, for a switch that is a share."""
+    return random.random() < level(name)
+
+
+def pause(name: str) -> None:
+    """Take the time that a switch says."""
+    if seconds := level(name):
+        time.sleep(seconds)
+
+
+def copies() -> int:
+    """How often a message is to be sent: once, but for the switches that drop and duplicate some."""
+    if not settings.DEBUG:
+        return 1
+    return 0 if happens("drop-messages") else 2 if happens("duplicate-messages") else 1
+
+
+def levels() -> Mapping[str, float]:
+    """All switches that are on."""
+    global _known, _look_at
+    if not settings.DEBUG:
+        return {}
+    if time.monotonic() >= _look_at:
+        try:
+            _known, pause_for = caches["faults"].get(KEY) or {}, LOOK_EVERY
+        except AWAY:
+            _known, pause_for = {}, LOOK_AGAIN_AFTER_FAILURE
+        _look_at = time.monotonic() + pause_for
+    return _known
+
+
+def turn(name: str, to: float) -> None:
+    """Set a switch, for an hour; 0 turns it off. Other processes follow within a second.
+
+    Raises `NotInProduction`, `NoSuchFault`.
+    """
+    _refuse_in_production()
+    fault = FAULTS.get(name)
+    if fault is None:
+        raise NoSuchFault(f"There is no fault switch {name!r}. There are: {', '.join(FAULTS)}.")
+    if not 0 <= to <= fault.most:
+        raise NoSuchFault(f"{name} is a {fault.unit} from 0 to {fault.most:g}, not {to:g}.")
+    others = {key: value for key, value in (caches["faults"].get(KEY) or {}).items() if key != name}
+    _keep(others | ({name: to} if to else {}))
+
+
+def clear() -> None:
+    """Turn all switches off. Raises `NotInProduction`."""
+    _refuse_in_production()
+    _keep({})
+
+
+def _keep(switches: Mapping[str, float]) -> None:
+    global _look_at
+    caches["faults"].set(KEY, switches, FORGOTTEN_AFTER)
+    _look_at = 0.0
+
+
+def _refuse_in_production() -> None:
+    if not settings.DEBUG:
+        raise NotInProduction(NotInProduction.__doc__)

@@ -1,0 +1,93 @@
+"""`manage.py errors`: every code of a problem document, when it is answered, and by what."""
+
+from argparse import ArgumentParser
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from drf_spectacular.generators import SchemaGenerator
+
+from shop.api.problems import CODE_OF_STATUS, CODES
+from shop.api.schema import MEDIA_TYPE
+
+TABLE = Path("docs/errors.md")
+MANY = 8  # operations from which on a row says how many, not which
+METHODS = ("get", "post", "put", "patch", "delete")
+
+HEAD = """# Errors
+
+Written by `manage.py errors --write` from the code; a test fails when it is stale.
+
+Every error is an `application/problem+json` document with a stable `code`: the status says what kind of error it is,
+the code which one. `errors` names the fields, `traceId` is what to look for in logs and traces. A running shop shows at
+`/docs/` which of them each operation may answer, with an example of each.
+
+| code | status | title | when | answered by |
+|---|---|---|---|---|
+"""
+
+
+class Row(NamedTuple):
+    code: str
+    status: int
+    when: str
+
+
+class Command(BaseCommand):
+    help = "Print every error code of the API, when it is answered and by which operations."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--write", action="store_true", help=f"write the table to {TABLE}")
+        parser.add_argument("--check", action="store_true", help=f"exit with 1 when {TABLE} is not what --write writes")
+
+    def handle(self, *, write: bool, check: bool, **options: Any) -> None:
+        path = settings.BASE_DIR / TABLE
+        if check and (not path.exists() or path.read_text() != as_markdown()):
+            raise CommandError(f"{TABLE} is stale: run `manage.py errors --write` and commit it.")
+        if write:
+            path.write_text(as_markdown())
+        self.stdout.write(f"{TABLE} is up to date." if check or write else as_markdown())
+
+
+def as_markdown() -> str:
+    """The whole page."""
+    answered: dict[Row, list[str]] = defaultdict(list)
+    total = 0
+    for operation, rows in operations():
+        total += 1
+        for row in rows:
+            answered[row].append(operation)
+    for code in CODES.keys() - {row.code for row in answered}:
+        anywhere = code in CODE_OF_STATUS.values()
+        when = (
+            "Any address, asked in a way it does not know." if anywhere else "Kept for later: nothing answers it yet."
+        )
+        answered[Row(code, CODES[code].status, when)] = []
+    order = list(CODES)
+    lines = [
+        f"| `{row.code}` | {row.status} | {CODES[row.code].title} | {row.when} | {_operations(answered[row], total)} |"
+        for row in sorted(answered, key=lambda row: (order.index(row.code), row.status, row.when))
+    ]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def operations() -> Iterator[tuple[str, list[Row]]]:
+    """Every operation of the API with the problems it may answer."""
+    schema: Any = SchemaGenerator().get_schema(request=None, public=True)
+    for path, methods in schema["paths"].items():
+        for method in METHODS:
+            if method in methods:
+                responses = methods[method]["responses"].values()
+                contents = [one.get("content", {}).get(MEDIA_TYPE, {}) for one in responses]
+                examples = [one["value"] for content in contents for one in content.get("examples", {}).values()]
+                rows = [Row(one["code"], one["status"], one["detail"].replace("\n", " ")) for one in examples]
+                yield f"`{method.upper()} {path.removeprefix('/api/v1')}`", rows
+
+
+def _operations(names: list[str], total: int) -> str:
+    if len(names) == total:
+        return "all"
+    return ", ".join(names) if len(names) < MANY else f"{len(names)} of {total} operations"

@@ -1,0 +1,62 @@
+"""Log lines that say which trace and which orders they are about, as text for people or as JSON for machines."""
+
+import logging
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+
+SHOWN = 5  # orders of a batch that a line names
+
+_orders: ContextVar[Sequence[int]] = ContextVar("orders", default=())
+
+
+@contextmanager
+def about(order_ids: Iterable[int]) -> Iterator[None]:
+    """What is logged within the block concerns these orders."""
+    token = _orders.set(tuple(order_ids))
+    try:
+        yield
+    finally:
+        _orders.reset(token)
+
+
+def where(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For structlog: adds the current trace and the orders at hand, so far as there are any."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        line["trace"] = f"{context.trace_id:032x}"
+    if orders := _orders.get():
+        more = [f"+{len(orders) - SHOWN}"] if len(orders) > SHOWN else []
+        line["orders"] = ",".join([*map(str, orders[:SHOWN]), *more])
+    return line
+
+
+class _Text:
+    """`time level logger: message  trace=… orders=…`, and a traceback below."""
+
+    def __call__(self, _logger: Any, _method: str, line: dict[str, Any]) -> str:
+        said = "{timestamp} {level} {logger}: {event}".format(**line)
+        told = "".join(f" {name}={line[name]}" for name in ("trace", "orders") if name in line)
+        return f"{said}{' ' if told else ''}{told}" + (f"\n{line['exception']}" if "exception" in line else "")
+
+
+def formatter(style: str = "text") -> logging.Formatter:
+    """How the standard library's loggers write a line; `style` is "text" or "json"."""
+    render: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if style == "json" else _Text()
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            where,
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            render,
+        ],
+    )

@@ -1,0 +1,143 @@
+"""What is counted and timed, and how Prometheus gets it.
+
+Each process counts for itself. With PROMETHEUS_MULTIPROC_DIR all processes that share the directory add up, and any of
+them answers for all. A web server answers at /metrics; a worker's parent and the relay on METRICS_PORT, if it is set.
+What the databases know is asked when somebody scrapes (`shop.observability.gauges`), by web servers only.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from celery.exceptions import Reject
+from django.conf import settings
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Metric,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from shop.contracts.events import Event
+
+logger = logging.getLogger(__name__)
+
+QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
+SLOW = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+
+STEP = Histogram("shop_step_seconds", "Handling a batch: locks, outside call, transaction.", ["step"], buckets=QUICK)
+EVENTS = Counter(
+    "shop_step_events_total",
+    "Events, by what came of them: handled, failed (their batch did; they are tried one by one), dead, given back, "
+    "interrupted (the process was told to end).",
+    ["step", "outcome"],
+)
+REPEATED = Counter("shop_step_repeated_total", "Of the handled events, those that had been handled before.", ["step"])
+BATCH = Histogram("shop_batch_events", "Events in a batch.", ["step"], buckets=(1, 2, 5, 10, 20, 50, 100))
+DELAY = Histogram(
+    "shop_step_delay_seconds", "From the making of a batch's oldest event to the step's end.", ["step"], buckets=SLOW
+)
+RELAYED = Counter("shop_relayed_events_total", "Events that a relay has published.", ["service"])
+OUTBOX = Histogram(
+    "shop_outbox_seconds", "How long the oldest event of a portion had been in the outbox.", ["service"], buckets=SLOW
+)
+SAGA = Histogram("shop_saga_seconds", "From an order to its status.", ["status"], buckets=SLOW)
+TOLD = ("PAYMENT_COMPLETED", "COMPLETED", "CANCELLED")  # the statuses whose times are kept
+
+
+# --- Counting -------------------------------------------------------------------------------------------------------
+@contextmanager
+def counted(step: str, batch: Sequence["Event"]) -> Iterator[None]:
+    """Count and time the handling of a batch within the block, and how it ends."""
+    outcome, began = "interrupted", time.perf_counter()
+    try:
+        yield
+        outcome = "handled"
+    except Reject:
+        outcome = "given back"
+        raise
+    except Exception:
+        outcome = "failed" if len(batch) > 1 else "dead"
+        raise
+    finally:
+        EVENTS.labels(step, outcome).inc(len(batch))
+        STEP.labels(step).observe(time.perf_counter() - began)
+        BATCH.labels(step).observe(len(batch))
+        if outcome == "handled":
+            DELAY.labels(step).observe(age(batch))
+
+
+@contextmanager
+def relayed(service: str, events: Sequence["Event"]) -> Iterator[None]:
+    """Count events that are published from an outbox within the block."""
+    yield
+    RELAYED.labels(service).inc(len(events))
+    OUTBOX.labels(service).observe(age(events))
+
+
+def moved(status: str, seconds: Iterable[float]) -> None:
+    """Keep how old orders were when they got a status."""
+    if status in TOLD:
+        times = SAGA.labels(status)
+        for taken in seconds:
+            times.observe(taken)
+
+
+def made_at(event: "Event") -> float:
+    """When an event was made, as its id tells, in seconds since 1970."""
+    return (event.event_id.int >> 80) / 1000
+
+
+def age(events: Sequence["Event"]) -> float:
+    """Seconds since the oldest of these events was made."""
+    return max(0.0, time.time() - min(map(made_at, events)))
+
+
+# --- Telling --------------------------------------------------------------------------------------------------------
+class Counted(Collector):
+    """What this process has counted, or all that share its PROMETHEUS_MULTIPROC_DIR."""
+
+    def collect(self) -> Iterable[Metric]:
+        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if not directory:
+            return REGISTRY.collect()
+        _forget_the_dead(Path(directory))
+        return MultiProcessCollector(None, directory).collect()
+
+
+def serve() -> None:
+    """Answer on METRICS_PORT, if there is one, in a thread. A port that cannot be had is no reason not to work."""
+    if not settings.METRICS_PORT:
+        return
+    registry = CollectorRegistry()
+    registry.register(Counted())
+    try:
+        start_http_server(settings.METRICS_PORT, addr=settings.METRICS_ADDRESS, registry=registry)
+    except OSError as error:
+        logger.error("No metrics on port %d: %s", settings.METRICS_PORT, error)
+
+
+def as_text(*collectors: Collector) -> bytes:
+    """What Prometheus reads."""
+    registry = CollectorRegistry()
+    for collector in (Counted(), *collectors):
+        registry.register(collector)
+    return generate_latest(registry)
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """What a process says of its present state (`live` gauges) ends with it."""
+    for path in directory.glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists():
+            mark_process_dead(pid, str(directory))

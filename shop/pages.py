@@ -1,0 +1,24 @@
+"""The addresses of what people look at: landing page, admin, the API's documentation."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.staticfiles.views import serve
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from shop import views
+
+admin.site.site_header = admin.site.site_title = "shop"
+admin.site.index_title = "Seven services"
+admin.site.enable_nav_sidebar = False  # the lists need the room
+
+urlpatterns = [
+    path("", include("shop.console.urls")),
+    path("favicon.ico", views.favicon),
+    path("admin/", admin.site.urls),
+    path("api-auth/", include("rest_framework.urls")),
+    path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    # "insecure" means slow: the files are found among the apps' own.
+    path(f"{settings.STATIC_URL.lstrip('/')}<path:path>", serve, {"insecure": True}),
+]

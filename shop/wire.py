@@ -1,0 +1,109 @@
+"""What both ends of a call between services agree on: address, encoding, declared errors, signature.
+
+    POST /internal/accounts/AccountsService/get_users    {"user_ids": [7, 8]}
+    200  {"7": {"id": 7, …}}                    what the method returns
+    422  {"error": "UnknownUser", "detail": "…"}    an error that the contract's module declares: an answer, too
+
+Arguments and results are JSON by the annotations of the contract's methods.
+"""
+
+import hashlib
+import hmac
+import inspect
+import re
+import secrets
+import sys
+import time
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+from django.conf import settings
+
+from shop.api.problems import Problem
+
+WINDOW = 30  # seconds that a request may be old, or, of a clock that is ahead, in the future
+TIMESTAMP, NONCE, SIGNATURE = "X-Internal-Timestamp", "X-Internal-Nonce", "X-Internal-Signature"
+
+
+def path_of(contract: Any, method: str, service: str) -> str:
+    return f"/internal/{service}/{contract.__name__}/{method}"
+
+
+# --- Encoding -------------------------------------------------------------------------------------------------------
+class Declared(msgspec.Struct):
+    """An error of the contract."""
+
+    error: str
+    detail: str
+
+
+class Method:
+    """One method of a contract."""
+
+    def __init__(self, function: Any) -> None:
+        hints = typing.get_type_hints(function)
+        self._result: Any = hints.pop("return")
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        self._signature = inspect.Signature(parameters)
+        fields = [
+            (one.name, hints[one.name], *(() if one.default is one.empty else (one.default,))) for one in parameters
+        ]
+        self._arguments = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
+
+    def encode_arguments(self, *args: Any, **kwargs: Any) -> bytes:
+        """Raises TypeError for arguments that the method does not take."""
+        bound = self._signature.bind(*args, **kwargs).arguments
+        return msgspec.json.encode(self._arguments(**bound), enc_hook=list)  # list: a range, a dict's keys
+
+    def decode_arguments(self, body: bytes) -> dict[str, Any]:
+        """Raises msgspec.MsgspecError."""
+        return msgspec.structs.asdict(msgspec.json.decode(body, type=self._arguments))
+
+    def decode_result(self, body: bytes) -> Any:
+        """Raises msgspec.MsgspecError."""
+        return msgspec.json.decode(body, type=self._result)
+
+
+@cache
+def methods_of(contract: Any) -> Mapping[str, Method]:
+    """A contract's methods by name."""
+    return {name: Method(one) for name, one in vars(contract).items() if inspect.isfunction(one) and name[0] != "_"}
+
+
+@cache
+def errors_of(contract: Any) -> Mapping[str, type[Problem]]:
+    """The errors that a contract's module declares, by name."""
+    declared = vars(sys.modules[contract.__module__]).values()
+    return {one.__name__: one for one in declared if inspect.isclass(one) and one.__module__ == contract.__module__
+            and issubclass(one, Problem)}  # fmt: skip
+
+
+# --- Signature ------------------------------------------------------------------------------------------------------
+class BadSignature(Exception):
+    """The request was not made by one of our services just now."""
+
+
+def sign(path: str, body: bytes) -> dict[str, str]:
+    """The headers that prove a POST request to be ours: an HMAC over method, path, time, a nonce, and the body."""
+    timestamp, nonce = str(int(time.time())), secrets.token_hex(16)
+    return {TIMESTAMP: timestamp, NONCE: nonce, SIGNATURE: _signature(path, timestamp, nonce, body)}
+
+
+def verify(path: str, headers: Mapping[str, str], body: bytes) -> str:
+    """The nonce of a request that is ours and no older than WINDOW. Raises `BadSignature`."""
+    timestamp, nonce, given = (headers.get(name, "") for name in (TIMESTAMP, NONCE, SIGNATURE))
+    if not settings.INTERNAL_SECRET or not hmac.compare_digest(
+        given.encode(), _signature(path, timestamp, nonce, body).encode()
+    ):
+        raise BadSignature("The signature is not one of ours.")
+    if not re.fullmatch("[0-9]{1,15}", timestamp) or abs(time.time() - int(timestamp)) > WINDOW:
+        raise BadSignature(f"The request was not signed within the last {WINDOW} seconds.")
+    return nonce
+
+
+def _signature(path: str, timestamp: str, nonce: str, body: bytes) -> str:
+    message = f"POST\n{path}\n{timestamp}\n{nonce}\n".encode() + body
+    return hmac.new(settings.INTERNAL_SECRET.encode(), message, hashlib.sha256).hexdigest()

@@ -1,0 +1,66 @@
+"""The shop as deployed: Django's own checks have nothing to say, and plain HTTP is sent to HTTPS."""
+
+import os
+import secrets
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+
+PRODUCTION = {
+    "DEBUG": "0",
+    "HTTPS": "1",
+    "SECRET_KEY": secrets.token_urlsafe(48),
+    "INTERNAL_SECRET": secrets.token_urlsafe(48),
+    "ALLOWED_HOSTS": "shop.example.com",
+    "SEAL_KEY": secrets.token_urlsafe(48),
+    "JWT_PUBLIC_KEY": settings.SIMPLE_JWT["VERIFYING_KEY"],
+    "BROKER_URL": "amqp://shop:secret@rabbitmq:5672/shop",
+}
+
+
+@pytest.mark.parametrize("service", ["", "orders"], ids=["all in one", "one service"])
+def test_checks_for_deployment_find_nothing(service: str):
+    own = {"DATABASE_URL": "", "ORDERS_DATABASE_URL": "postgres://orders@db/orders"} if service else {}
+    answer = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        cwd=settings.BASE_DIR,
+        env={"DATABASE_URL": "postgres://db/"} | os.environ | PRODUCTION | {"SHOP_SERVICE": service} | own,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.fixture
+def _https(settings: Any) -> None:
+    """What HTTPS=1 sets."""
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.SECURE_SSL_REDIRECT = True
+    settings.SECURE_HSTS_SECONDS = 3600
+
+
+@pytest.mark.usefixtures("_https")
+def test_plain_http_is_sent_to_https_but_for_probes_from_within():
+    assert Client().get("/api/v1/products").headers["Location"] == "https://testserver/api/v1/products"
+    assert Client().get("/livez").status_code == 200
+
+    answer = Client().get("/docs/", headers={"X-Forwarded-Proto": "https"})
+    assert answer.status_code == 200
+    assert answer.headers["Strict-Transport-Security"] == "max-age=3600"
+
+
+def test_without_https_nothing_is_redirected():
+    assert not settings.HTTPS
+    assert Client().get("/docs/", headers={"X-Forwarded-Proto": "https"}).wsgi_request.scheme == "http"
+    assert "Strict-Transport-Security" not in Client().get("/docs/").headers
+
+
+def test_headers_that_browsers_heed():
+    headers = Client().get("/docs/").headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "same-origin"
