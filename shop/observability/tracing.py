@@ -4,7 +4,7 @@ Nothing here costs anything until `shop.observability.sdk` has started. A trace 
 stored with the event that the request emits; each step that handles an event of it adds a span of its own service, and
 hands the context on with what it emits. What the step does for the whole batch (its statements, its locks) belongs to
 the batch's span, which Celery's instrumentation makes in the trace of the batch's first traced event; the spans of the
-others are linked to it. The reasons are in docs/adr/0012-a-span-per-event.md.
+others are linked to it. The reasons are in docs/adr/0011-a-span-per-event.md.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
