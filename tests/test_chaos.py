@@ -123,7 +123,13 @@ def test_nothing_is_lost_or_done_twice(tmp_path):
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
     environment = os.environ | {"TMPDIR": str(_reachable(tmp_path))}
     process = subprocess.Popen(
-        [*COMMAND, "--orders=50", "--seed=1"], cwd=settings.BASE_DIR, env=environment, stdout=subprocess.PIPE, text=True
+        [*COMMAND, "--orders=50", "--seed=1"],
+        cwd=settings.BASE_DIR,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        # As from a terminal: what a shell runs in the background, as `make test` does with this half, ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     started: set[int] = set()
     for line in process.stdout:
