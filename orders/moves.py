@@ -17,7 +17,7 @@ MOVE = """
             AS event (order_id, event, service, detail)
     ), due AS (
         SELECT id FROM orders_order
-        WHERE id = ANY(%(orders)s) AND status = ANY(%(since)s)
+        WHERE id = ANY(%(orders)s) AND status = ANY(%(since)s::text[])
             AND (%(reasons)s::text[] IS NULL OR cancellation_reason = ANY(%(reasons)s))
         ORDER BY id FOR UPDATE
     ), moved AS (

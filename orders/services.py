@@ -217,7 +217,7 @@ def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
     query(
         "orders",
         """
-        WITH due AS (SELECT id FROM orders_order WHERE id = ANY(%(orders)s) ORDER BY id FOR UPDATE)
+        WITH due AS (SELECT id FROM orders_order WHERE id = ANY(%(orders)s::bigint[]) ORDER BY id FOR UPDATE)
         UPDATE orders_order SET tracking_number = noted.number
         FROM unnest(%(orders)s, %(numbers)s::text[]) AS noted (order_id, number)
         WHERE id IN (SELECT id FROM due) AND order_id = id

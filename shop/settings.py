@@ -123,7 +123,10 @@ def _database(service: str) -> dict:
     return config | {
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 3, "options": "-c statement_timeout=30s -c lock_timeout=10s"},
+        "OPTIONS": {
+            "connect_timeout": 3,
+            "options": "-c statement_timeout=30s -c lock_timeout=10s -c plan_cache_mode=force_generic_plan",
+        },
         "TEST": {"DEPENDENCIES": []},  # Django's default is `default`, which is a mirror here and never made
     }
 

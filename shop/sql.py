@@ -1,18 +1,24 @@
 """Statements that Django's ORM cannot say, or says too slowly for a message: many rows in one statement, as columns.
 
 Values travel as one array per column (`unnest`), rows as dicts by field name: for a hundred payments that takes a
-tenth of the time of `bulk_create`, which makes an instance per row and an expression per value. A statement's text is
-made once for a model and its columns.
+tenth of the time of `bulk_create`, which makes an instance per row and an expression per value.
+
+Every statement is prepared once per database session: to plan one takes PostgreSQL two to three times as long as to
+execute it for a single event. docs/adr/0012-statements-are-prepared.md says what comes with that.
 """
 
+import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
-from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import msgspec
 from django.db import connections
-from django.db.models import AutoField, BigAutoField, Field, JSONField, Model, UUIDField
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import AutoField, BigAutoField, Field, JSONField, Model
 from django.db.models.fields import NOT_PROVIDED
 from django.utils import timezone
 
@@ -21,11 +27,90 @@ from shop.router import database_of
 Row = Mapping[str, Any]  # {field: value}; a foreign key by its column's name, e.g. "order_id"
 
 
+REPLAN_EVERY = 5.0  # seconds: a plan made for a table of ten rows had better not be that of ten thousand
+
+
 def query(database: str, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
-    """Execute one statement on a service's database; the rows that it returns, if it is one that does."""
-    with connections[database].cursor() as cursor:
-        cursor.execute(statement, parameters)
+    """Execute one statement on a service's database; the rows that it returns, if it is one that does.
+
+    Its placeholders are psycopg2's. A list becomes an array, whose type the statement must tell (`%s::bigint[]`).
+    """
+    connection = connections[database]
+    with connection.cursor() as cursor:
+        name, keys = _prepared(connection, statement)
+        values = [parameters[key] for key in keys]  # type: ignore[call-overload]  # by name or by position
+        marks = f"({', '.join(['%s'] * len(values))})" if values else ""
+        cursor.execute(
+            f"EXECUTE {name}{marks}", [array(value) if isinstance(value, list) else value for value in values]
+        )
         return cursor.fetchall() if cursor.description else []
+
+
+def array(values: list[Any]) -> str:
+    """PostgreSQL's text form of an array: numbers, texts, UUIDs, times, None. For the server that is a single token,
+    where psycopg2's ARRAY[…] is an expression of as many constants."""
+    text = msgspec.json.encode(values).decode()
+    if "\\" in text:  # JSON's escapes are not the array's, but for those of quotes and backslashes themselves
+        text = f"[{', '.join(map(_array_item, values))}]"
+    return f"{{{text[1:-1]}}}"
+
+
+def _array_item(value: Any) -> str:
+    if not isinstance(value, str):
+        return msgspec.json.encode(value).decode()
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}"'
+
+
+@dataclass
+class _Session:
+    """What has been prepared in a database session: each statement's name and its parameters' keys."""
+
+    statements: dict[str, tuple[str, Sequence[Any]]] = field(default_factory=dict)
+    replan_at: float = field(default_factory=lambda: time.monotonic() + REPLAN_EVERY)
+
+
+_sessions: WeakKeyDictionary[Any, _Session] = WeakKeyDictionary()  # by psycopg2's connection
+_PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?s|%%")
+_TABLE = re.compile(r'(?:INTO|UPDATE|FROM) "?(\w+_\w+)')
+
+
+def _prepared(connection: BaseDatabaseWrapper, statement: str) -> tuple[str, Sequence[Any]]:
+    """The name under which the connection's session knows a statement, and its parameters' keys in their order."""
+    session = _sessions.setdefault(connection.connection, _Session())
+    known = session.statements.get(statement)
+    if known is None:
+        text, keys = _numbered(statement)
+        table = _TABLE.search(text)  # for who reads the name in a trace or in a log
+        known = f"{table[1] if table else 'shop'}_{len(session.statements)}", keys
+        _say(connection, f"PREPARE {known[0]} AS {text}")
+        session.statements[statement] = known
+    if time.monotonic() >= session.replan_at:
+        _say(connection, "DISCARD PLANS")
+        session.replan_at = time.monotonic() + REPLAN_EVERY
+    return known
+
+
+def _say(connection: BaseDatabaseWrapper, command: str) -> None:
+    """Past Django's cursor, so that what counts statements counts the same each time."""
+    with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+        cursor.execute(command)
+
+
+@lru_cache(maxsize=512)
+def _numbered(statement: str) -> tuple[str, Sequence[Any]]:
+    """A statement with $1, $2, … for its placeholders, and their keys; a name that stands twice is one parameter."""
+    keys: list[Any] = []
+
+    def number(match: re.Match[str]) -> str:
+        if match[0] == "%%":
+            return "%"
+        key = match[1] or len(keys)
+        if key not in keys:
+            keys.append(key)
+        return f"${keys.index(key) + 1}"
+
+    return _PLACEHOLDER.sub(number, statement), tuple(keys)
 
 
 def insert_rows(model: type[Model], rows: Iterable[Row], *, ignore_conflicts: bool = False) -> None:
@@ -60,20 +145,25 @@ def update_rows(objects: Iterable[Model], *fields: str) -> None:
 
 
 class _Column(NamedTuple):
-    """A field as a column of `unnest`."""
+    """A field as a column of rows that travel by columns."""
 
     name: str
     sql: str  # quoted
     type: str
-    plain: bool  # psycopg2 takes its values as they are
+    is_json: bool
 
-    def of(self, values: list[Any]) -> list[Any]:
-        """Values as psycopg2 takes them quickest."""
-        return values if self.plain else [None if value is None else _text(value) for value in values]
+    @property
+    def unnested(self) -> str:
+        """SQL for a parameter with all its values, as rows."""
+        return "jsonb_array_elements(%s::jsonb)" if self.is_json else f"unnest(%s::{self.type}[])"
+
+    def of(self, values: list[Any]) -> Any:
+        """That parameter. In a column of JSON, None is JSON's null."""
+        return msgspec.json.encode(values).decode() if self.is_json else values
 
 
-def _text(value: Any) -> str:
-    return str(value) if isinstance(value, UUID) else msgspec.json.encode(value).decode()
+def _rows_from(columns: Iterable[_Column]) -> str:
+    return f"ROWS FROM ({', '.join(column.unnested for column in columns)})"
 
 
 def _insert(model: type[Model], rows: Sequence[Row], suffix: str, key: str = "") -> list[tuple[Any, ...]]:
@@ -101,7 +191,7 @@ def _insert_statement(model: type[Model], names: tuple[str, ...], suffix: str, k
     statement = (
         f"INSERT INTO {quote(meta.db_table)} ({', '.join(column.sql for column in (*own, *given))}) "  # noqa: S608
         f"SELECT {''.join(f'%s::{column.type}, ' for column in own)}given.* "
-        f"FROM unnest({', '.join(f'%s::{column.type}[]' for column in given)}) AS given {suffix.format(**returned)}"
+        f"FROM {_rows_from(given)} AS given {suffix.format(**returned)}"
     )
     return statement, given, list(rest.values())
 
@@ -114,7 +204,9 @@ def _default_of(field: Field) -> Any:
         return timezone.now
     if field.null and not field.has_default():
         return None
-    return lambda: _column(field).of([field.get_default()])[0]
+    if isinstance(field, JSONField):
+        return lambda: msgspec.json.encode(field.get_default()).decode()
+    return field.get_default
 
 
 @lru_cache(maxsize=64)
@@ -123,7 +215,7 @@ def _update_statement(model: type[Model], fields: tuple[str, ...]) -> tuple[str,
     pk, *columns = [_column(field) for field in (meta.pk, *map(meta.get_field, fields))]
     statement = (
         f"UPDATE {quote(meta.db_table)} AS old SET {', '.join(f'{one.sql} = new.{one.sql}' for one in columns)} "  # noqa: S608
-        f"FROM unnest({', '.join(f'%s::{one.type}[]' for one in (pk, *columns))}) "
+        f"FROM {_rows_from((pk, *columns))} "
         f"AS new ({', '.join(one.sql for one in (pk, *columns))}) WHERE old.{pk.sql} = new.{pk.sql}"
     )
     return statement, [pk, *columns]
@@ -132,8 +224,8 @@ def _update_statement(model: type[Model], fields: tuple[str, ...]) -> tuple[str,
 @lru_cache(maxsize=512)
 def _column(field: Field) -> _Column:
     connection = connections[_home(field.model)]
-    plain = not isinstance(field, JSONField | UUIDField)
-    return _Column(field.attname, connection.ops.quote_name(str(field.column)), str(field.db_type(connection)), plain)
+    kind = str(field.db_type(connection)).partition("(")[0]  # without a length: the table refuses what is too long
+    return _Column(field.attname, connection.ops.quote_name(str(field.column)), kind, isinstance(field, JSONField))
 
 
 def _home(model: type[Model]) -> str:

@@ -7,7 +7,9 @@ default; renaming or removing one needs a new event.
 Amounts are integers in the currency's minor unit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -138,6 +140,7 @@ def origin(event: Event) -> str:
     raise ValueError(f"{name} is named after no service")
 
 
+@lru_cache(maxsize=64)
 def by_name(name: str) -> type[Event]:
     """The event type of that name. Raises KeyError."""
     return {event.__name__: event for event in Event.__subclasses__()}[name]
@@ -148,12 +151,18 @@ def encode(event: Event) -> dict[str, Any]:
     return msgspec.to_builtins(event)
 
 
-def decode(raw: Any, types: Iterable[type[Event]] | None = None) -> Event:
+def decode(raw: Any, types: Collection[type[Event]] | None = None) -> Event:
     """The event that `raw` describes, one of `types` (default: any).
 
     Raises `msgspec.ValidationError`, whose message names the field that is wrong.
     """
-    union: Any = None
+    named = raw.get("type") if isinstance(raw, dict) else None
+    if isinstance(named, str):
+        with suppress(KeyError):
+            event_type = by_name(named)
+            if types is None or event_type in types:
+                return msgspec.convert(raw, event_type)
+    union: Any = None  # which takes msgspec ten times as long; but its message says what was expected
     for event_type in types or Event.__subclasses__():
         union = event_type if union is None else union | event_type
     return msgspec.convert(raw, union)

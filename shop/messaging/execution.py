@@ -2,9 +2,10 @@
 
 1. Decode. An event that cannot be decoded is dead-lettered, its neighbours go on.
 2. Take the step's locks, outside the transaction.
-3. Look up the inbox, and make the outside call for events not handled yet; outside any transaction.
-4. In one transaction on the service's database: run the step on the fresh events, insert one inbox row per event with
-   what it emitted. If somebody has handled one of them meanwhile, its key breaks: undo all this, and look again.
+3. If the step calls somebody outside: look up the inbox, and make the call for events not handled yet; outside any
+   transaction.
+4. In one transaction on the service's database: run the step on the events, insert one inbox row per event with what it
+   emitted. If a row is there already, undo all this, look up the inbox, and go on with the fresh events alone.
 5. Publish what was emitted, by fresh and by already handled events alike, and wait for the broker's confirm. Of few
    events the relay tells the steps that can wait.
 6. Return; only then does Celery acknowledge the message.
@@ -25,7 +26,7 @@ import msgspec
 import stamina
 from celery.exceptions import Reject
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from shop import faults
 from shop.contracts.events import Event, decode, encode
@@ -43,6 +44,8 @@ from shop.saga import prompt_steps, steps_hearing
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Handled = Mapping[UUID, Sequence[dict[str, Any]]]  # what was emitted for each event that is handled already, by its id
 
 
 def execute(step: Step, payload: Sequence[Any]) -> None:
@@ -106,9 +109,10 @@ def _run_batch(step: Step, batch: Sequence[Event]) -> None:
 def handle(step: Step, batch: Sequence[Event]) -> list[Event]:
     """Parts 2 to 4: the effect of a batch and its record, and the events to publish for it."""
     with holding(*step.locks(batch)) if step.locks else nullcontext():
+        handled: Handled = {}
         answer: tuple[Any, ...] = ()
-        handled = inbox.handled(step, batch)
         if step.outside:
+            handled = inbox.handled(step, batch)
             fresh = [event for event in batch if event.event_id not in handled]
             answer = (step.outside(fresh) if fresh else {},)
             crash_point("step.answered")
@@ -117,17 +121,15 @@ def handle(step: Step, batch: Sequence[Event]) -> list[Event]:
                 emitted = _transact(step, batch, handled, answer)
                 crash_point("step.committed")
                 return emitted
-            except IntegrityError as error:
-                if not inbox.is_conflict(step, error):
-                    raise
+            except inbox.HandledMeanwhile:
                 handled = inbox.handled(step, batch)
 
 
-def _transact(
-    step: Step, batch: Sequence[Event], handled: Mapping[UUID, Sequence[dict[str, Any]]], answer: tuple[Any, ...]
-) -> list[Event]:
-    """The effect of those events that are not `handled` yet, and its record. What is handled meanwhile by somebody
-    else breaks the inbox's key, and all of this is undone."""
+def _transact(step: Step, batch: Sequence[Event], handled: Handled, answer: tuple[Any, ...]) -> list[Event]:
+    """The effect of those events that are not known to be `handled`, and its record.
+
+    Raises `HandledMeanwhile` when one of them turns out to be, and all of this is undone.
+    """
     with transaction.atomic(using=step.service, durable=True):
         fresh = [event for event in batch if event.event_id not in handled]
         followers = _by_cause(step, fresh, step(fresh, *answer) if fresh else [])
@@ -161,12 +163,15 @@ def _by_cause(step: Step, fresh: Sequence[Event], outcome: Sequence[Event]) -> l
 def _wait_out(call: Callable[[], T]) -> T:
     """`call()`, again and again through an outage, with growing pauses; the message stays unacknowledged meanwhile."""
     try:
+        return call()  # as nearly always: who waits for nothing needs no retrying made ready
+    except OUTAGES as outage:
+        logger.warning("Waiting: %s", outage)
+    try:
         for attempt in stamina.retry_context(
             on=OUTAGES, attempts=None, timeout=settings.OUTAGE_PATIENCE, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
         ):
             with attempt:
-                if attempt.num > 1:
-                    drop_broken_connections()
+                drop_broken_connections()
                 return call()
     except OUTAGES as outage:
         raise Reject(outage, requeue=True) from outage

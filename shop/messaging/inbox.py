@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db import IntegrityError
 
 from shop.contracts.events import Event
 from shop.messaging.steps import Step
@@ -22,8 +21,11 @@ KEEP = """
     )
     INSERT INTO {service}_inbox (step, event_id, event_type, order_id, emitted, tell_at)
     SELECT %(step)s, event_id, event_type, order_id, emitted, CASE WHEN owing THEN clock_timestamp() END
-    FROM unnest(%(events)s::uuid[], %(types)s::text[], %(orders)s::bigint[], %(emitted)s::jsonb[], %(owing)s::bool[])
-        AS handled (event_id, event_type, order_id, emitted, owing)
+    FROM ROWS FROM (
+        unnest(%(events)s::uuid[]), unnest(%(types)s::text[]), unnest(%(orders)s::bigint[]),
+        jsonb_array_elements(%(emitted)s::jsonb), unnest(%(owing)s::bool[])
+    ) AS handled (event_id, event_type, order_id, emitted, owing)
+    ON CONFLICT DO NOTHING RETURNING 1
 """
 
 RESOLVE = """
@@ -38,6 +40,10 @@ AGAIN = """
 """
 
 
+class HandledMeanwhile(Exception):
+    """The step has handled an event of the batch already, or somebody does right now: nothing of this may stay."""
+
+
 def handled(step: Step, batch: Sequence[Event]) -> dict[UUID, list[dict[str, Any]]]:
     """The events of the batch that the step has handled already: what it emitted for each, by its id."""
     found = query(step.service, HANDLED.format(service=step.service), [_ids(batch), step.name])
@@ -47,9 +53,9 @@ def handled(step: Step, batch: Sequence[Event]) -> dict[UUID, list[dict[str, Any
 def keep(step: Step, events: Sequence[Event], emitted: Sequence[Sequence[Event]], *, owing: bool) -> None:
     """Write down that the step has handled these events, and what it emitted for each; in the effect's transaction.
 
-    `owing` leaves it to the relay to tell the steps that can wait.
+    `owing` leaves it to the relay to tell the steps that can wait. Raises `HandledMeanwhile`.
     """
-    query(
+    kept = query(
         step.service,
         KEEP.format(service=step.service),
         {
@@ -57,24 +63,19 @@ def keep(step: Step, events: Sequence[Event], emitted: Sequence[Sequence[Event]]
             "events": _ids(events),
             "types": [type(event).__name__ for event in events],
             "orders": [event.order_id for event in events],
-            "emitted": [msgspec.json.encode(followers).decode() for followers in emitted],
+            "emitted": msgspec.json.encode(emitted).decode(),
             "owing": [owing and any(patient_steps(type(one)) for one in followers) for followers in emitted],
         },
     )
+    if len(kept) < len(events):
+        raise HandledMeanwhile
 
 
 def find_again(step: Step, event_ids: Sequence[UUID], *, owing: bool) -> None:
     """The step was told once more of events that it has handled: what they led to is to be told once more, too."""
-    ids = [str(event_id) for event_id in event_ids]
-    query(step.service, RESOLVE.format(service=step.service), [ids, step.name])
-    query(step.service, AGAIN.format(service=step.service), [owing, ids, step.name])
+    query(step.service, RESOLVE.format(service=step.service), [list(event_ids), step.name])
+    query(step.service, AGAIN.format(service=step.service), [owing, list(event_ids), step.name])
 
 
-def is_conflict(step: Step, error: IntegrityError) -> bool:
-    """Whether somebody else handled the same event between our look at the inbox and our entry in it."""
-    constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
-    return constraint == f"{step.service}_inbox_pkey"
-
-
-def _ids(events: Sequence[Event]) -> list[str]:
-    return [str(event.event_id) for event in events]
+def _ids(events: Sequence[Event]) -> list[UUID]:
+    return [event.event_id for event in events]

@@ -42,10 +42,10 @@ CLAIM = """
     )
     RETURNING id, payload
 """
-RETURN = "UPDATE {table} SET leased_until = NULL WHERE id = ANY(%s) AND published_at IS NULL"
+RETURN = "UPDATE {table} SET leased_until = NULL WHERE id = ANY(%s::bigint[]) AND published_at IS NULL"
 MARK = """
     UPDATE {table} SET published_at = clock_timestamp(), tell_at = CASE WHEN owing THEN clock_timestamp() END
-    FROM unnest(%s, %s) AS done (done_id, owing) WHERE id = done_id
+    FROM unnest(%s::bigint[], %s::bool[]) AS done (done_id, owing) WHERE id = done_id
 """
 # A row belongs to whoever has set its lease, and to nobody else once that has ended.
 CLAIM_OWED = """
