@@ -55,7 +55,8 @@ class Cost:
 class Meter:
     """Runs sagas, and adds up what each part of them costs."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: cProfile.Profile | None = None) -> None:
+        self._profile = profile
         self.costs: dict[str, Cost] = defaultdict(Cost)
         self._transport = Memory()
         self._statements = 0
@@ -84,7 +85,8 @@ class Meter:
     def _timed(self, name: str, call: Callable[..., Any], *arguments: Any) -> Any:
         python, postgresql, wall = time.process_time(), backend_seconds(), time.perf_counter()
         statements = self._statements
-        answer = call(*arguments)
+        with self._profile or nullcontext():
+            answer = call(*arguments)
         if answer == 0:  # a relay that found nothing
             return answer
         cost = self.costs[name]
@@ -175,13 +177,12 @@ def _measure(options: argparse.Namespace, console: Console) -> None:
         settings.BATCH_LIMIT = limit
         count = options.orders or max(200, 20 * limit)
         Meter().run(load, max(50, 3 * limit))  # connections, plans, caches
-        meter = Meter()
-        profile = cProfile.Profile() if options.profile else None
-        with profile or nullcontext():
-            meter.run(load, count)
+        profile = cProfile.Profile(time.process_time) if options.profile else None
+        meter = Meter(profile)
+        meter.run(load, count)
         must_be_clean()
         if profile:
-            pstats.Stats(profile).sort_stats("tottime").print_stats(40)
+            pstats.Stats(profile).sort_stats(os.environ.get('PS','tottime')).print_stats(60)
         else:
             console.print(table(meter.costs, limit, count))
     connections.close_all()

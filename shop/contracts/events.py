@@ -8,7 +8,6 @@ Amounts are integers in the currency's minor unit.
 """
 
 from collections.abc import Collection
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -140,10 +139,14 @@ def origin(event: Event) -> str:
     raise ValueError(f"{name} is named after no service")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1)
+def _types() -> dict[str, type[Event]]:
+    return {event.__name__: event for event in every_event()}
+
+
 def by_name(name: str) -> type[Event]:
     """The event type of that name. Raises KeyError."""
-    return {event.__name__: event for event in Event.__subclasses__()}[name]
+    return _types()[name]
 
 
 def encode(event: Event) -> dict[str, Any]:
@@ -157,11 +160,9 @@ def decode(raw: Any, types: Collection[type[Event]] | None = None) -> Event:
     Raises `msgspec.ValidationError`, whose message names the field that is wrong.
     """
     named = raw.get("type") if isinstance(raw, dict) else None
-    if isinstance(named, str):
-        with suppress(KeyError):
-            event_type = by_name(named)
-            if types is None or event_type in types:
-                return msgspec.convert(raw, event_type)
+    known = _types().get(named) if isinstance(named, str) else None
+    if known and (types is None or known in types):
+        return msgspec.convert(raw, known)
     union: Any = None  # which takes msgspec ten times as long; but its message says what was expected
     for event_type in types or Event.__subclasses__():
         union = event_type if union is None else union | event_type

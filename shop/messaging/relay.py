@@ -26,20 +26,24 @@ from shop.sql import query
 
 logger = logging.getLogger(__name__)
 
+# Each is read off the beginning of an index. EXISTS (… WHERE tell_at <= …) would do as well, if PostgreSQL did not
+# expect to find such a row early in the table, where as a rule there is none at all. And it is the statement's time,
+# not clock_timestamp(): what may change from row to row is looked up in no index.
 WAITING = """
-    SELECT EXISTS (
-        SELECT FROM {service}_outbox
-        WHERE published_at IS NULL AND (leased_until IS NULL OR leased_until < clock_timestamp())
-    ), EXISTS (SELECT FROM {service}_outbox WHERE tell_at <= clock_timestamp())
-    OR EXISTS (SELECT FROM {service}_inbox WHERE tell_at <= clock_timestamp())
+    SELECT
+        (SELECT true FROM {service}_outbox
+         WHERE published_at IS NULL AND (leased_until IS NULL OR leased_until < statement_timestamp())
+         ORDER BY id LIMIT 1) IS NOT NULL,
+        LEAST((SELECT min(tell_at) FROM {service}_outbox WHERE tell_at IS NOT NULL),
+              (SELECT min(tell_at) FROM {service}_inbox WHERE tell_at IS NOT NULL)) <= statement_timestamp()
 """
 CLAIM = """
     UPDATE {table} SET leased_until = clock_timestamp() + make_interval(secs => %s)
-    WHERE id IN (
+    WHERE id = ANY (ARRAY(
         SELECT id FROM {table}
-        WHERE published_at IS NULL AND (leased_until IS NULL OR leased_until < clock_timestamp())
+        WHERE published_at IS NULL AND (leased_until IS NULL OR leased_until < statement_timestamp())
         ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
-    )
+    ))
     RETURNING id, payload
 """
 RETURN = "UPDATE {table} SET leased_until = NULL WHERE id = ANY(%s::bigint[]) AND published_at IS NULL"
@@ -51,7 +55,7 @@ MARK = """
 CLAIM_OWED = """
     UPDATE {table} AS owed SET tell_at = %s
     FROM (
-        SELECT event_id, tell_at FROM {table} WHERE tell_at <= clock_timestamp()
+        SELECT event_id, tell_at FROM {table} WHERE tell_at <= statement_timestamp()
         ORDER BY tell_at LIMIT %s FOR UPDATE SKIP LOCKED
     ) AS due
     WHERE owed.event_id = due.event_id AND owed.tell_at = due.tell_at
@@ -61,7 +65,7 @@ SETTLE = "UPDATE {table} SET tell_at = %s WHERE event_id = ANY(%s::uuid[]) AND t
 PORTION = 1000  # rows in one claim
 TELL_EVERY = 0.2  # seconds: how long the steps that can wait do wait, at most
 DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
-BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.01  # seconds between looks: just after work, and after a while without
+BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and, doubled each time, without
 # A message stays as small as it was sent, so when consumers are behind, events had better wait here and be sent as one.
 # Never for long: the crowded queue may be another service's, whose worker is away.
 CROWDED, GATHERING_PAUSE = 2, 0.1  # messages in one queue, and seconds
@@ -126,7 +130,7 @@ class Relay:
 def waiting(service: str) -> tuple[bool, bool]:
     """Whether there is something for `relay_once`, and for `tell_once`: all that an idle relay asks."""
     ((events, owed),) = query(service, WAITING.format(service=service))
-    return events, owed
+    return events, bool(owed)  # NULL when nobody is owed anything, ever
 
 
 def relay_once(service: str) -> int:
