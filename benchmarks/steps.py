@@ -182,7 +182,7 @@ def _measure(options: argparse.Namespace, console: Console) -> None:
         meter.run(load, count)
         must_be_clean()
         if profile:
-            pstats.Stats(profile).sort_stats(os.environ.get('PS','tottime')).print_stats(60)
+            pstats.Stats(profile).sort_stats(os.environ.get("PS", "tottime")).print_stats(60)
         else:
             console.print(table(meter.costs, limit, count))
     connections.close_all()

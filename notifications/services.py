@@ -65,7 +65,7 @@ def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
     rows = [
         row for event in news if (contact := contacts.get(customer_of(event))) for row in _notifications(event, contact)
     ]
-    insert_rows(Notification, rows, ignore_conflicts=True)
+    insert_rows(Notification, rows, then="ON CONFLICT DO NOTHING")
 
 
 def _notifications(event: News, contact: Contact) -> list[Row]:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Protocol
 
 from payments.gateways import (
     Answer,
@@ -18,13 +19,30 @@ from payments.gateways import (
     UnknownGateway,
     gateway,
 )
-from payments.models import Payment, PaymentAttempt
+from payments.models import PaymentAttempt
 from shop.messaging import Unavailable
 from shop.messaging.crashpoints import crash_point
 
 logger = logging.getLogger(__name__)
 
 Operation = PaymentAttempt.Operation
+
+
+class Payable(Protocol):
+    """What a gateway has to know of a payment: the row, or these columns of it."""
+
+    @property
+    def order_id(self) -> int: ...
+    @property
+    def gateway(self) -> str: ...
+    @property
+    def idempotency_key(self) -> str: ...
+    @property
+    def amount(self) -> int: ...
+    @property
+    def currency(self) -> str: ...
+    @property
+    def token(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -38,29 +56,29 @@ class Asked:
 Answers = Mapping[int, Asked]  # by order
 
 
-def charge(payments: Iterable[Payment]) -> Answers:
+def charge(payments: Iterable[Payable]) -> Answers:
     """Have payments charged, each by its gateway and with its key."""
     return _ask(Operation.CHARGE, payments, lambda to, batch: to.charge([_request(payment) for payment in batch]))
 
 
-def refund(payments: Iterable[Payment]) -> Answers:
+def refund(payments: Iterable[Payable]) -> Answers:
     """Have payments refunded by the gateway that charged them."""
     return _ask(Operation.REFUND, payments, lambda to, batch: to.refund([payment.idempotency_key for payment in batch]))
 
 
-def find(payments: Iterable[Payment]) -> Answers:
+def find(payments: Iterable[Payable]) -> Answers:
     """Look up what has become of payments."""
     return _ask(Operation.FIND, payments, lambda to, batch: to.find([payment.idempotency_key for payment in batch]))
 
 
-def _request(payment: Payment) -> ChargeRequest:
+def _request(payment: Payable) -> ChargeRequest:
     return ChargeRequest(
         key=payment.idempotency_key, amount=payment.amount, currency=payment.currency, token=payment.token
     )
 
 
 def _ask(
-    operation: str, payments: Iterable[Payment], ask: Callable[[PaymentGateway, list[Payment]], Sequence[Answer]]
+    operation: str, payments: Iterable[Payable], ask: Callable[[PaymentGateway, list[Payable]], Sequence[Answer]]
 ) -> Answers:
     answers = {}
     for name, group in groupby(sorted(payments, key=lambda payment: payment.gateway), key=lambda one: one.gateway):

@@ -14,6 +14,7 @@ charge that lands in that time is refunded.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 from django.db import transaction
@@ -33,9 +34,9 @@ from shop.contracts.events import (
 )
 from shop.messaging import emit
 from shop.messaging.crashpoints import crash_point
-from shop.sql import insert_if_absent, insert_rows, update_rows
+from shop.sql import insert_if_absent, insert_rows, query, update_rows
 
-Status = Payment.Status
+Operation, Status = PaymentAttempt.Operation, Payment.Status
 
 LEASE = timedelta(seconds=30)  # how long one process asks before another one takes over
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again: doubled each time
@@ -45,54 +46,86 @@ PORTION = 100  # payments that a timer takes at once
 
 # For every message: the ORM would take longer to write these than PostgreSQL to answer them.
 LOCK = "SELECT * FROM payments_payment WHERE order_id = ANY(%s::bigint[]) ORDER BY order_id FOR UPDATE"
-TO_CHARGE = """
-    SELECT id, order_id, idempotency_key, amount, currency, gateway, token FROM payments_payment
-    WHERE order_id = ANY(%s::bigint[]) AND status = %s
+# Of those that are there already only what is still to be charged is charged again, and kept from the timer meanwhile.
+TO_BE_CHARGED = """
+    ON CONFLICT (order_id) DO UPDATE SET due_at = EXCLUDED.due_at WHERE payments_payment.status = 'PENDING'
+    RETURNING order_id, gateway, idempotency_key, amount, currency, token
+"""
+COMPLETE = """
+    WITH due AS (
+        SELECT order_id FROM payments_payment WHERE order_id = ANY(%(orders)s::bigint[]) AND status = 'PENDING'
+        ORDER BY order_id FOR UPDATE
+    ), completed AS (
+        UPDATE payments_payment SET status = 'COMPLETED', due_at = NULL, attempts = 0, updated_at = clock_timestamp()
+        WHERE order_id IN (SELECT order_id FROM due) RETURNING id, order_id
+    ), logged AS (
+        INSERT INTO payments_paymentattempt (payment_id, operation, outcome, detail)
+        SELECT id, %(operation)s, 'CHARGED', '' FROM completed
+    )
+    SELECT order_id FROM completed
 """
 
 
 # --- Charging ---------------------------------------------------------------------------------------------------------
+class ToCharge(NamedTuple):
+    """A payment that a gateway is to be asked about."""
+
+    order_id: int
+    gateway: str
+    idempotency_key: str
+    amount: int
+    currency: str
+    token: str
+
+
 def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
     """Write down that these orders are to be charged, then have the gateways charge those that still are.
 
     Outside any transaction. An order that was undone before it came here is not charged.
     """
-    _write_intents(reserved)
-    crash_point("charge.intended")
-    order_ids = [event.order_id for event in reserved]
-    return charge(Payment.objects.raw(TO_CHARGE, [order_ids, Status.PENDING]))
-
-
-def _write_intents(reserved: Sequence[InventoryReserved]) -> None:
     due_at = timezone.now() + LEASE  # should this process die, the timer takes over
-    insert_if_absent(
-        Payment,
-        [
-            {
-                "order_id": event.order_id,
-                "idempotency_key": _key(event.order_id),
-                "user_id": event.checkout.user_id,
-                "amount": event.checkout.amount,
-                "currency": event.checkout.currency,
-                "gateway": event.checkout.payment_gateway,
-                "token": event.checkout.payment_token,
-                "checkout": event.checkout,
-                "status": Status.PENDING,
-                "due_at": due_at,
-                "caused_by": event.event_id,
-                "trace": event.trace,
-            }
-            for event in reserved
-        ],
-        key="order_id",
-    )
+    intents = [
+        {
+            "order_id": event.order_id,
+            "idempotency_key": _key(event.order_id),
+            "user_id": event.checkout.user_id,
+            "amount": event.checkout.amount,
+            "currency": event.checkout.currency,
+            "gateway": event.checkout.payment_gateway,
+            "token": event.checkout.payment_token,
+            "checkout": event.checkout,
+            "status": Status.PENDING,
+            "due_at": due_at,
+            "caused_by": event.event_id,
+            "trace": event.trace,
+        }
+        for event in sorted(reserved, key=lambda event: event.order_id)
+    ]
+    to_charge = [ToCharge(*row) for row in insert_rows(Payment, intents, then=TO_BE_CHARGED)]
+    crash_point("charge.intended")
+    return charge(to_charge)
 
 
-def keep_charges(order_ids: Sequence[int], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
+def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
     """Write down what the gateways said; returns what follows. What they left open is left to `settle_due`.
 
     Raises KeyError for an order that `ask_for_charges` was not told of.
     """
+    charged = [one for one, asked in answers.items() if isinstance(asked.outcome, Charged)]
+    completed = {
+        order_id for (order_id,) in query("payments", COMPLETE, {"orders": charged, "operation": Operation.CHARGE})
+    }
+    followers: list[PaymentCompleted | PaymentFailed] = [
+        PaymentCompleted(order_id=event.order_id, checkout=event.checkout)
+        for event in reserved
+        if event.order_id in completed
+    ]
+    others = [event.order_id for event in reserved if event.order_id not in completed]
+    return followers + (_keep_one_by_one(others, answers) if others else [])
+
+
+def _keep_one_by_one(order_ids: Sequence[int], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
+    """Apply the answers to payments as they are by now: declined, left open, or undone in the meantime."""
     now = timezone.now()
     payments = {payment.order_id: payment for payment in _lock(order_ids)}
     followers = []

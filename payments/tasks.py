@@ -23,7 +23,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
 @step(outside=ask_for_charges)
 def charge_payment(reserved: list[InventoryReserved], answers: Answers) -> Outcome[PaymentCompleted | PaymentFailed]:
     """Write down what the gateways said. While an outcome is unknown nothing is emitted: `settle_payments` asks on."""
-    return services.keep_charges([event.order_id for event in reserved], answers)
+    return services.keep_charges(reserved, answers)
 
 
 def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Answers:

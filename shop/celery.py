@@ -1,10 +1,11 @@
 """The Celery application. Its settings are in `celeryconfig.py`, the choreography in `shop/saga.py`."""
 
+import gc
 import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_after_setup
+from celery.signals import celeryd_after_setup, worker_before_create_process
 from django.conf import settings
 
 from shop.observability import processes  # noqa: F401 (connects itself to Celery's signals)
@@ -20,3 +21,10 @@ def _only_its_own_queue(**_kwargs: Any) -> None:
     """The worker of one service alone can run no other's steps, whatever queues its command line names."""
     if settings.ALONE:
         app.amqp.queues.select(settings.LOCAL_SERVICES)
+
+
+@worker_before_create_process.connect
+def _share_what_is_imported(**_kwargs: Any) -> None:
+    """Before a child is forked: what is there by now stays. The collector never looks through it again, and so the
+    child's memory remains its parent's."""
+    gc.freeze()

@@ -38,7 +38,7 @@ def query(database: str, statement: str, parameters: Sequence[Any] | Mapping[str
     connection = connections[database]
     with connection.cursor() as cursor:
         name, keys = _prepared(connection, statement)
-        values = [parameters[key] for key in keys]  # type: ignore[call-overload]  # by name or by position
+        values = [parameters[key] for key in keys]  # by name or by position
         marks = f"({', '.join(['%s'] * len(values))})" if values else ""
         cursor.execute(
             f"EXECUTE {name}{marks}", [array(value) if isinstance(value, list) else value for value in values]
@@ -113,9 +113,10 @@ def _numbered(statement: str) -> tuple[str, Sequence[Any]]:
     return _PLACEHOLDER.sub(number, statement), tuple(keys)
 
 
-def insert_rows(model: type[Model], rows: Iterable[Row], *, ignore_conflicts: bool = False) -> None:
-    """INSERT all rows in one statement. All name the same fields; the others get their defaults."""
-    _insert(model, list(rows), "ON CONFLICT DO NOTHING" if ignore_conflicts else "")
+def insert_rows(model: type[Model], rows: Iterable[Row], *, then: str = "") -> list[tuple[Any, ...]]:
+    """INSERT all rows in one statement, with what is to be said `then`, such as ON CONFLICT or RETURNING; returns what
+    that returns. All rows name the same fields; the others get their defaults."""
+    return _insert(model, list(rows), then)
 
 
 def insert_row(model: type[Model], row: Row, *, returning: Sequence[str]) -> tuple[Any, ...]:

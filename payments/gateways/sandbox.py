@@ -136,5 +136,5 @@ class SandboxGateway:
                 {"gateway": self.name, "key": key, "kind": kind, "amount": amount, "currency": currency}
                 for key, amount, currency in sorted(entries)
             ),
-            ignore_conflicts=True,
+            then="ON CONFLICT DO NOTHING",
         )

@@ -167,3 +167,16 @@ def decode(raw: Any, types: Collection[type[Event]] | None = None) -> Event:
     for event_type in types or Event.__subclasses__():
         union = event_type if union is None else union | event_type
     return msgspec.convert(raw, union)
+
+
+def stored(text: str) -> list[Event]:
+    """The events in a JSON array that was stored by us, of any type."""
+    return _reader().decode(text)
+
+
+@lru_cache(maxsize=1)
+def _reader() -> msgspec.json.Decoder[list[Event]]:
+    union: Any = None
+    for event_type in every_event():
+        union = event_type if union is None else union | event_type
+    return msgspec.json.Decoder(list[union])

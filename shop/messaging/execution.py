@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Handled = Mapping[UUID, Sequence[dict[str, Any]]]  # what was emitted for each event that is handled already, by its id
+Handled = Mapping[UUID, Sequence[Event]]  # what was emitted for each event that is handled already, by its id
 
 
 def execute(step: Step, payload: Sequence[Any]) -> None:
@@ -133,8 +133,7 @@ def _transact(step: Step, batch: Sequence[Event], handled: Handled, answer: tupl
     with transaction.atomic(using=step.service, durable=True):
         fresh = [event for event in batch if event.event_id not in handled]
         followers = _by_cause(step, fresh, step(fresh, *answer) if fresh else [])
-        again = [decode(raw) for stored in handled.values() for raw in stored]
-        emitted = again + [follower for some in followers for follower in some]
+        emitted = [follower for some in (*handled.values(), *followers) for follower in some]
         if fresh:
             inbox.keep(step, fresh, followers, owing=are_few(emitted))
         if handled:

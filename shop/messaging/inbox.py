@@ -1,12 +1,11 @@
 """The inbox: which events a step has handled, and what it emitted for each."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from shop.contracts.events import Event
+from shop.contracts.events import Event, stored
 from shop.messaging.steps import Step
 from shop.saga import patient_steps
 from shop.sql import query
@@ -44,10 +43,10 @@ class HandledMeanwhile(Exception):
     """The step has handled an event of the batch already, or somebody does right now: nothing of this may stay."""
 
 
-def handled(step: Step, batch: Sequence[Event]) -> dict[UUID, list[dict[str, Any]]]:
+def handled(step: Step, batch: Sequence[Event]) -> dict[UUID, list[Event]]:
     """The events of the batch that the step has handled already: what it emitted for each, by its id."""
     found = query(step.service, HANDLED.format(service=step.service), [_ids(batch), step.name])
-    return {event_id: msgspec.json.decode(emitted) for event_id, emitted in found}
+    return {event_id: stored(emitted) for event_id, emitted in found}
 
 
 def keep(step: Step, events: Sequence[Event], emitted: Sequence[Sequence[Event]], *, owing: bool) -> None:

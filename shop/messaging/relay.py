@@ -10,12 +10,11 @@ import threading
 import time
 from datetime import timedelta
 
-import msgspec
 from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
-from shop.contracts.events import Event, decode
+from shop.contracts.events import Event, stored
 from shop.messaging import deadqueue
 from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import OUTAGES, drop_broken_connections
@@ -68,7 +67,9 @@ DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and, doubled each time, without
 # A message stays as small as it was sent, so when consumers are behind, events had better wait here and be sent as one.
 # Never for long: the crowded queue may be another service's, whose worker is away.
-CROWDED, GATHERING_PAUSE = 2, 0.1  # messages in one queue, and seconds
+CROWDED = 2  # messages in one queue
+A_MESSAGE_TAKES, GATHER_AT_MOST = 0.004, 0.1  # seconds, about: as long as it would wait in that queue
+ASK_EVERY = 0.05  # seconds: the broker takes some time, too, to say how long its queues are
 
 
 class Relay:
@@ -77,7 +78,8 @@ class Relay:
     def __init__(self, service: str) -> None:
         self.service = service
         self._stopping = threading.Event()
-        self._next_drain = self._next_telling = 0.0
+        self._next_drain = self._next_telling = self._next_asking = 0.0
+        self._crowd = 0  # messages in the longest queue, when we last asked
 
     def run(self) -> None:
         """Work until `stop()` is called. Outages of database and broker are waited out."""
@@ -99,9 +101,15 @@ class Relay:
         """Publish until nothing waits; returns in how many seconds to look again."""
         while relayed := relay_once(self.service):
             logger.debug("Relayed %d events of %s", relayed, self.service)
-            if relayed < settings.BATCH_LIMIT and backlog() > CROWDED:
-                return GATHERING_PAUSE
+            if relayed < settings.BATCH_LIMIT and self._crowded():
+                return min(self._crowd * A_MESSAGE_TAKES, GATHER_AT_MOST)
         return BUSY_PAUSE
+
+    def _crowded(self) -> bool:
+        if time.monotonic() >= self._next_asking:
+            self._crowd = backlog()
+            self._next_asking = time.monotonic() + ASK_EVERY
+        return self._crowd > CROWDED
 
     def _tell_those_who_can_wait(self) -> None:
         if time.monotonic() >= self._next_telling:
@@ -161,13 +169,13 @@ def relay_once(service: str) -> int:
 def tell_once(service: str) -> int:
     """Tell the steps that can wait what they have not been told of yet, a portion of it; how many events that was."""
     told = 0
-    for table, stored in ((f"{service}_outbox", "jsonb_build_array(payload)"), (f"{service}_inbox", "emitted")):
+    for table, column in ((f"{service}_outbox", "jsonb_build_array(payload)"), (f"{service}_inbox", "emitted")):
         lease = timezone.now() + timedelta(seconds=settings.OUTBOX_LEASE)
-        claimed = query(service, CLAIM_OWED.format(table=table, stored=stored), [lease, PORTION])
+        claimed = query(service, CLAIM_OWED.format(table=table, stored=column), [lease, PORTION])
         if not claimed:
             continue
         crash_point("relay.owed_claimed")
-        events = [decode(raw) for _, stored in claimed for raw in msgspec.json.decode(stored)]
+        events = [event for _, emitted in claimed for event in stored(emitted)]
         ids = [str(event_id) for event_id, _ in claimed]
         try:
             publish(events, patient_steps)
@@ -182,5 +190,6 @@ def tell_once(service: str) -> int:
 
 
 def _claim(service: str) -> list[tuple[int, Event]]:
-    rows = query(service, CLAIM.format(table=f"{service}_outbox"), [settings.OUTBOX_LEASE, PORTION])
-    return sorted((pk, decode(msgspec.json.decode(payload))) for pk, payload in rows)
+    rows = sorted(query(service, CLAIM.format(table=f"{service}_outbox"), [settings.OUTBOX_LEASE, PORTION]))
+    events = stored(f"[{','.join(payload for _, payload in rows)}]")
+    return [(pk, event) for (pk, _), event in zip(rows, events, strict=True)]
