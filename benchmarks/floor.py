@@ -62,29 +62,6 @@ HANDLE = """
     SELECT count(*) FROM fresh
 """
 PLACE = """
-    WITH new AS (INSERT INTO placed SELECT FROM generate_series(1, %s) RETURNING id), event AS (
-        SELECT id, gen_random_uuid() AS event_id FROM new
-    ), sent AS (
-        INSERT INTO outbox (event_id, order_id, payload)
-        SELECT event_id, id, %s::jsonb || jsonb_build_object('event_id', event_id, 'order_id', id) FROM event
-    )
-    SELECT min(id), max(id) FROM new
-"""
-CHECKOUT = {  # as large as the shop's, whose address is sealed
-    "type": "OrderCreated",
-    "caused_by": None,
-    "trace": "",
-    "checkout": {
-        "user_id": 1000001,
-        "amount": 33000,
-        "currency": "KRW",
-        "payment_gateway": "TOSS_PAYMENTS",
-        "payment_token": "tok_ok",
-        "lines": [{"product_id": 1000001, "quantity": 1}],
-        "address": 160 * "x",
-    },
-}
-PLACE = """
     WITH new AS (
         INSERT INTO placed (at) SELECT clock_timestamp() FROM generate_series(1, %s) RETURNING id
     ), event AS MATERIALIZED (

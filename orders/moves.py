@@ -13,8 +13,9 @@ from shop.sql import query
 # Rows are locked in the order of their ids; those in another status are left as they are.
 MOVE = """
     WITH event AS (
-        SELECT * FROM unnest(%(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[])
-            AS event (order_id, event, service, detail)
+        SELECT * FROM unnest(
+            %(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[], %(numbers)s::text[]
+        ) AS event (order_id, event, service, detail, number)
     ), due AS (
         SELECT id FROM orders_order
         WHERE id = ANY(%(orders)s) AND status = ANY(%(since)s::text[])
@@ -24,7 +25,8 @@ MOVE = """
         UPDATE orders_order SET
             status = %(to)s, progress_at = %(now)s, updated_at = %(now)s, looks = 0,
             look_at = CASE WHEN looks > 0 THEN %(look_at)s ELSE look_at END,
-            cancellation_reason = CASE WHEN %(reasoned)s THEN event.detail ELSE cancellation_reason END
+            cancellation_reason = CASE WHEN %(reasoned)s THEN event.detail ELSE cancellation_reason END,
+            tracking_number = CASE WHEN event.number <> '' THEN event.number ELSE tracking_number END
         FROM event WHERE id IN (SELECT id FROM due) AND event.order_id = id
         RETURNING id, user_id, created_at
     ), told AS (
@@ -45,7 +47,7 @@ def move(
     cancelled_for: Sequence[str] | None = None,
 ) -> dict[int, int]:
     """Give those of the events' orders that are in one of the statuses `since` the status `to`, and tell it in their
-    timelines; {order: user} of those that were moved.
+    timelines; {order: user} of those that were moved. A tracking number in an event is kept with its order.
 
     `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
     orders with one of these reasons move.
@@ -60,6 +62,7 @@ def move(
             "events": [type(event).__name__ for event in events],
             "services": [origin(event) for event in events],
             "details": [details[event.order_id][:200] for event in events],
+            "numbers": [getattr(event, "tracking_number", "") for event in events],
             "since": [str(status) for status in since],
             "to": str(to),
             "reasons": cancelled_for and list(cancelled_for),

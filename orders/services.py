@@ -207,9 +207,10 @@ def _cancel(orders: Sequence[Order], reason: str) -> None:
     emit(*requests, service="orders")
 
 
-def advance(events: Sequence[Event], *, to: str) -> None:
-    """Move orders forward to a status, those that are not there yet or beyond, or on their way back."""
-    move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to)
+def advance(events: Sequence[Event], *, to: str) -> dict[int, int]:
+    """Move orders forward to a status, those that are not there yet or beyond, nor on their way back; {order: user} of
+    those that this call has moved."""
+    return move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to)
 
 
 def note_tracking_numbers(numbers: Mapping[int, str]) -> None:

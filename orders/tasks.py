@@ -40,8 +40,9 @@ def mark_paid(paid: list[PaymentCompleted]) -> Outcome[None]:
 @step
 def mark_shipped(started: list[DeliveryStarted]) -> Outcome[None]:
     """The delivery is on its way; the customer can follow it."""
-    services.note_tracking_numbers({event.order_id: event.tracking_number for event in started})
-    services.advance(started, to=Status.DELIVERY_STARTED)
+    moved = services.advance(started, to=Status.DELIVERY_STARTED)
+    if late := [event for event in started if event.order_id not in moved]:
+        services.note_tracking_numbers({event.order_id: event.tracking_number for event in late})
     return []
 
 

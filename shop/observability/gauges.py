@@ -30,7 +30,7 @@ MESSAGES = """
 """
 ORDERS = """
     SELECT status, count(*), count(*) FILTER (
-        WHERE progress_at < statement_timestamp() - make_interval(secs => %s) AND status NOT IN ('COMPLETED', 'CANCELLED')
+        WHERE progress_at < clock_timestamp() - make_interval(secs => %s) AND status NOT IN ('COMPLETED', 'CANCELLED')
     )
     FROM (SELECT status, progress_at FROM orders_order WHERE look_at IS NOT NULL LIMIT %s) AS open GROUP BY status
 """

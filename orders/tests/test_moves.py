@@ -1,0 +1,44 @@
+"""An order's steps, whatever the order in which events arrive."""
+
+import pytest
+
+from orders.models import Order
+from orders.tasks import complete_order, mark_paid, mark_shipped
+from shop.contracts.events import Checkout, DeliveryCompleted, DeliveryStarted, Line, PaymentCompleted
+
+pytestmark = pytest.mark.django_db(databases=["orders"])
+
+STARTED = {"user_id": 7, "tracking_number": "CJ0000000001"}
+CHECKOUT = Checkout(
+    user_id=7, amount=1, currency="KRW", payment_gateway="TOSS_PAYMENTS", payment_token="tok_ok", lines=(Line(1, 1),)
+)
+
+
+@pytest.fixture
+def order() -> Order:
+    return Order.objects.create(user_id=7, currency="KRW", total_price=1, payment_gateway="TOSS_PAYMENTS")
+
+
+def test_the_tracking_number_comes_with_the_move(order: Order, django_assert_num_queries):
+    with django_assert_num_queries(1, using="orders"):
+        mark_shipped([DeliveryStarted(order_id=order.pk, **STARTED)])
+    order.refresh_from_db()
+    assert (order.status, order.tracking_number) == ("DELIVERY_STARTED", "CJ0000000001")
+
+
+@pytest.mark.parametrize("status", ["CANCELLING", "COMPLETED", "CANCELLED"])
+def test_an_order_that_does_not_move_any_more_gets_its_tracking_number_all_the_same(order: Order, status: str):
+    Order.objects.update(status=status)
+    mark_shipped([DeliveryStarted(order_id=order.pk, **STARTED)])
+    order.refresh_from_db()
+    assert (order.status, order.tracking_number) == (status, "CJ0000000001")
+    assert not order.timeline.exists()
+
+
+def test_what_comes_late_takes_nothing_back(order: Order):
+    completed = complete_order([DeliveryCompleted(order_id=order.pk, **STARTED)])
+    mark_paid([PaymentCompleted(order_id=order.pk, checkout=CHECKOUT)])
+    order.refresh_from_db()
+    assert [event.order_id for event in completed] == [order.pk]
+    assert (order.status, order.tracking_number) == ("COMPLETED", "CJ0000000001")
+    assert [entry.event for entry in order.timeline.all()] == ["DeliveryCompleted"]
