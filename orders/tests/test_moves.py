@@ -1,5 +1,7 @@
 """An order's steps, whatever the order in which events arrive."""
 
+from typing import Any
+
 import pytest
 
 from orders.models import Order
@@ -8,7 +10,7 @@ from shop.contracts.events import Checkout, DeliveryCompleted, DeliveryStarted, 
 
 pytestmark = pytest.mark.django_db(databases=["orders"])
 
-STARTED = {"user_id": 7, "tracking_number": "CJ0000000001"}
+STARTED: Any = {"user_id": 7, "tracking_number": "CJ0000000001"}
 CHECKOUT = Checkout(
     user_id=7, amount=1, currency="KRW", payment_gateway="TOSS_PAYMENTS", payment_token="tok_ok", lines=(Line(1, 1),)
 )

@@ -64,7 +64,7 @@ SETTLE = "UPDATE {table} SET tell_at = %s WHERE event_id = ANY(%s::uuid[]) AND t
 PORTION = 1000  # rows in one claim
 TELL_EVERY = 0.2  # seconds: how long the steps that can wait do wait, at most
 DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
-BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and, doubled each time, without
+BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.02  # seconds between looks: just after work, and, doubled each time, without
 # A message stays as small as it was sent, so when consumers are behind, events had better wait here and be sent as one.
 # Never for long: the crowded queue may be another service's, whose worker is away.
 CROWDED = 2  # messages in one queue
