@@ -6,6 +6,7 @@ import re
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ QUICK = {"HANDOVER_AFTER": "2", "DELIVERED_AFTER": "0.5"}  # seconds; a test doe
 
 # What is not typed here, and why.
 ELSEWHERE = {
+    "make demo": "tests/test_embedded.py plays it, and looks closer",
     "make test": "it runs these tests",
     "make lint": "its stages are the first of `make test`",
     "make env": "tests/test_compose.py runs what it runs, into a folder of its own",
@@ -96,9 +98,8 @@ def test_the_tour(reader: Reader):
 def test_the_readme(reader: Reader, on_servers: dict[str, str]):
     for block in blocks("README.md"):
         if "make -s services" in block.commands:
-            typed = Terminal(reader.directory, on_servers)
-            printed = typed.run(block.commands)
-            typed.close()
+            with closing(Terminal(reader.directory, on_servers)) as terminal:
+                printed = terminal.run(block.commands)
             assert "Seeded 10 products" in printed
         else:
             printed = reader.type(block)
@@ -152,6 +153,15 @@ def test_both_readmes_have_the_same_parts():
 )
 def test_how_a_page_and_an_answer_are_compared(documented: str, printed: str, expected: list[str]):
     assert differences(documented, printed) == expected
+
+
+def test_a_terminal_keeps_variables_and_names_what_fails(tmp_path: Path):
+    (tmp_path / "var").mkdir()
+    with closing(Terminal(tmp_path, {"PATH": os.environ["PATH"]})) as terminal:
+        assert terminal.run("WORD=kept\n") == ""
+        assert terminal.run("false\necho on | grep -c off\necho $WORD\n") == (
+            "exit code 1 of: false\n0\nexit code 1 of: grep -c off\nkept\n"
+        )
 
 
 def test_what_a_shell_sees_of_a_block():
