@@ -17,7 +17,7 @@ from orders.models import Order
 from orders.services import place_order
 from shop.audit import Violation, audit
 from shop.contracts.events import Line
-from shop.management.commands import redrive
+from shop.messaging import gaps
 from shop.messaging.publisher import publishing_to
 from tests.bus import Bus
 from tests.conftest import SERVICES
@@ -146,7 +146,7 @@ def test_a_dry_run_tells_nobody(bus: PromptBus, restored: str):
 
 @pytest.mark.parametrize("restored", ["inventory"], indirect=True)
 def test_a_worker_that_is_not_there_is_pointed_out(bus: PromptBus, restored: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(redrive, "PATIENCE", 0.0)
+    monkeypatch.setattr(gaps, "PATIENCE", 0.0)
     with pytest.raises(CommandError, match="reserve_stock has not handled OrderCreated of order"):
         call_command("redrive", "--missing")
 

@@ -8,6 +8,7 @@ the very events that it misses, as those who emitted them keep them.
 Of an order, a service is told one event at a time, the oldest first: what it does depends on what it has done before.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
@@ -24,16 +25,49 @@ from shop.messaging.publisher import publish
 from shop.saga import service_of
 
 WINDOW = 500  # orders looked at together
+LOOK_EVERY = 0.2  # seconds
+PATIENCE = 60.0  # seconds without an event being handled
 
 
-def windows() -> Iterator[list[int]]:
-    """The ids of all orders whose messages are still kept, in portions."""
+class NotHandled(Exception):
+    """A step was told an event that it had forgotten, and has not handled it."""
+
+
+def missing_anywhere() -> Iterator[list[Missing]]:
+    """What steps have not handled of all orders whose messages are still kept, in portions."""
     kept_since = timezone.now() - settings.RETENTION + timedelta(days=1)  # purges do not come at the same moment
     ids = apps.get_model("orders", "Order").objects.filter(created_at__gt=kept_since).order_by("pk")
     last = 0
     while portion := list(ids.filter(pk__gt=last).values_list("pk", flat=True)[:WINDOW]):
-        yield portion
+        if lost := missing(portion):
+            yield lost
         last = portion[-1]
+
+
+def fill(order_ids: Collection[int]) -> int:
+    """Tell these orders' steps what they miss until nothing is missing; how many events that was.
+
+    Raises `NotHandled` when a step does not get on with it, and what the transport raises.
+    """
+    told = 0
+    while lost := tell_oldest(order_ids):
+        told += len(lost)
+        _wait_for(set(lost), order_ids)
+    return told
+
+
+def _wait_for(told: set[Missing], order_ids: Collection[int]) -> None:
+    give_up_at = time.monotonic() + PATIENCE
+    while left := told & set(missing(order_ids)):
+        if left < told:
+            told, give_up_at = left, time.monotonic() + PATIENCE
+        elif time.monotonic() > give_up_at:
+            one = min(left)
+            raise NotHandled(
+                f"{one.step} has not handled {one.event_type} of order {one.order_id}; {len(left) - 1} more are open."
+                " Is its worker there? Is there a dead letter?"
+            )
+        time.sleep(LOOK_EVERY)
 
 
 def tell_oldest(order_ids: Collection[int]) -> list[Missing]:

@@ -1,7 +1,6 @@
 """`manage.py redrive`: have orders' events published again, from the first; or those that a step has forgotten."""
 
 import json
-import time
 from argparse import ArgumentParser
 from typing import Any
 
@@ -9,12 +8,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
 from shop.messaging import gaps
-from shop.messaging.accounting import Missing, missing
 from shop.messaging.errors import OUTAGES
 from shop.messaging.publisher import heard_here_only
-
-LOOK_EVERY = 0.2  # seconds
-PATIENCE = 60.0  # seconds without an event being handled
 
 
 class Command(BaseCommand):
@@ -37,7 +32,7 @@ class Command(BaseCommand):
         self, *, orders: list[str], all_open: bool, missing: bool, dry_run: bool, json: bool, **options: Any
     ) -> None:
         if missing:
-            self._fill_gaps(dry_run=dry_run, as_json=json)
+            self._tell_missing(dry_run=dry_run, as_json=json)
             return
         ids = None if all_open else _ids(orders)
         redriven = import_string("orders.services.rearm_open")(ids, dry_run=dry_run)
@@ -50,46 +45,24 @@ class Command(BaseCommand):
         if ids is not None and (ended := [pk for pk in ids if pk not in set(redriven)]):
             self.stdout.write(f"{len(ended)} of those asked for have ended or do not exist.")
 
-    def _fill_gaps(self, *, dry_run: bool, as_json: bool) -> None:
+    def _tell_missing(self, *, dry_run: bool, as_json: bool) -> None:
         if heard_here_only() and not dry_run:
             raise CommandError("The broker in memory lives in the process of `make up`: nothing sent here reaches it.")
-        told = 0
-        orders: list[int] = []
+        told, orders = 0, []
         try:
-            for window in gaps.windows():
-                if lost := missing(window):
-                    orders += sorted({one.order_id for one in lost})
-                    told += len(lost) if dry_run else _fill(window)
+            for lost in gaps.missing_anywhere():
+                ids = sorted({one.order_id for one in lost})
+                told += len(lost) if dry_run else gaps.fill(ids)
+                orders += ids
+        except gaps.NotHandled as error:
+            raise CommandError(f"{error} Then run this again.") from error
         except OUTAGES as outage:
-            raise CommandError(f"After {told} events: {outage}. Run it again for the rest.") from outage
+            raise CommandError(f"After {told} events: {outage}. Run this again for the rest.") from outage
         if as_json:
             self.stdout.write(_as_json(orders, dry_run))
-        else:
-            verb = "Would tell" if dry_run else "Told"
-            self.stdout.write(f"{verb} {told} events of {len(orders)} orders to the steps that had not handled them.")
-
-
-def _fill(window: list[int]) -> int:
-    """Tell these orders' steps what they miss until nothing is; how many events that was. Raises CommandError."""
-    told = 0
-    while lost := gaps.tell_oldest(window):
-        told += len(lost)
-        _until_handled(set(lost), window)
-    return told
-
-
-def _until_handled(told: set[Missing], window: list[int]) -> None:
-    give_up_at = time.monotonic() + PATIENCE
-    while left := told & set(missing(window)):
-        if left < told:
-            told, give_up_at = left, time.monotonic() + PATIENCE
-        elif time.monotonic() > give_up_at:
-            one = min(left)
-            raise CommandError(
-                f"{one.step} has not handled {one.event_type} of order {one.order_id}; {len(left) - 1} more are open."
-                " Is its worker there? Is there a dead letter? Then run this again."
-            )
-        time.sleep(LOOK_EVERY)
+            return
+        verb = "Would tell" if dry_run else "Told"
+        self.stdout.write(f"{verb} {told} events of {len(orders)} orders to the steps that had not handled them.")
 
 
 def _ids(words: list[str]) -> list[int]:
