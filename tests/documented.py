@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
+from threading import Timer
 from typing import NamedTuple
 
 from tests.processes import ROOT
@@ -14,6 +16,7 @@ BLOCK = re.compile(
 )
 LEFT_OUT = "..."
 END = "—— end of block ——"
+PATIENCE = 180.0  # seconds for a block: one that follows an order for ever must not keep the tests
 
 
 class Block(NamedTuple):
@@ -76,6 +79,7 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
+            start_new_session=True,
         )
         self.run("trap 'echo \"exit code $? of: $BASH_COMMAND\"' ERR")
 
@@ -87,11 +91,16 @@ class Terminal:
         self._shell.stdin.write(f". {self._script} </dev/null; echo '{END}'\n")
         self._shell.stdin.flush()
         printed = []
-        for line in self._shell.stdout:
-            if line.rstrip().endswith(END):
-                return "".join(printed) + line.rstrip().removesuffix(END)
-            printed.append(line)
-        raise AssertionError(f"The shell has ended:\n{''.join(printed)}")
+        watchdog = Timer(PATIENCE, os.killpg, (self._shell.pid, signal.SIGKILL))
+        watchdog.start()
+        try:
+            for line in self._shell.stdout:
+                if line.rstrip().endswith(END):
+                    return "".join(printed) + line.rstrip().removesuffix(END)
+                printed.append(line)
+        finally:
+            watchdog.cancel()
+        raise AssertionError(f"The shell has ended, by itself or after {PATIENCE:.0f} s:\n{''.join(printed)}")
 
     def close(self) -> None:
         assert self._shell.stdin is not None
