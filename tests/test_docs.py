@@ -1,4 +1,4 @@
-"""What the documentation says is so: every environment variable with its default, every command, every link."""
+"""What the documentation says is so: every environment variable with its default, every command, link and alert."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ from django.core.management import get_commands
 
 ROOT = settings.BASE_DIR
 CONFIGURATION = ROOT / "docs/howto/configuration.md"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 NOTHING = "–"
 
 # Left out: what `manage.py chaos` hands to itself, and which settings Django is to load.
@@ -154,6 +154,42 @@ def test_what_a_page_points_to_is_there(page: Path):
     paths = [ROOT / path for path in re.findall(rf"`((?:{top})/[\w./-]*)`", text)]
 
     assert [str(path) for path in (*links, *paths) if not path.exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_sections_that_a_page_points_to_are_there(page: Path):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", page.read_text())
+
+    missing = [(other, part) for other, part in links if part not in anchors(page.parent / other if other else page)]
+    assert missing == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall("^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text()
+    linked = {(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)", index)}
+    pages = {page for page in PAGES if page.is_relative_to(ROOT / "docs") and page.parent.name != "adr"}
+
+    assert pages - linked - {ROOT / "docs/README.md"} == set()
+
+
+def test_the_readme_shows_code_that_there_is():
+    for page in ("README.md", "README.ko.md"):
+        (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+        assert code in (ROOT / "inventory/tasks.py").read_text()
+
+
+def test_each_alert_is_explained():
+    alerts = re.findall(r"- alert: (\w+)", (ROOT / "deploy/prometheus/rules.yml").read_text())
+    section = (ROOT / "docs/operations.md").read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
+
+    assert len(alerts) > 5
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(alerts)
 
 
 def test_the_fault_matrix_names_tests_that_there_are():

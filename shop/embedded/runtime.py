@@ -139,7 +139,7 @@ class Runtime:
                 rearm("orders", recent)
         self._owing = False
         if resumed:
-            self._say("orders", f"{len(resumed)} unfinished, going on with them")
+            self._say("orders", f"{len(resumed)} not closed yet, gone on with")
 
     def _claim(self) -> None:
         """Be the only one on this data; and know whether the last one ended in an orderly way."""

@@ -5,7 +5,8 @@ outbox      emit, for what does not start from a message         relay        ou
 publisher   events to messages        topology     queues and timers
 deadletters events that failed        models       inbox, outbox and dead-letter tables
 deadqueue   what the broker set aside
-accounting  events that are missing   housekeeping old rows
+accounting  events that are missing   gaps         telling them again
+housekeeping old rows
 """
 
 from shop.messaging.errors import Unavailable

@@ -26,6 +26,7 @@ class Missing(NamedTuple):
     event_type: str
     step: str
     emitted_by: str  # the step, or "service.outbox"
+    event_id: UUID
 
 
 def missing(order_ids: Collection[int], *, before: datetime | None = None) -> list[Missing]:
@@ -37,7 +38,7 @@ def missing(order_ids: Collection[int], *, before: datetime | None = None) -> li
         emitted.update((event.event_id, event) for event in messages.emitted)
         handled.update((one.step, one.event_id) for one in messages.handled)
     return [
-        Missing(event.order_id, event.event_type, step, event.source)
+        Missing(event.order_id, event.event_type, step, event.source, event.event_id)
         for event in emitted.values()
         for step in steps_hearing(by_name(event.event_type))
         if (step, event.event_id) not in handled

@@ -1,4 +1,4 @@
-"""`manage.py redrive`: have orders' events published again, from the first."""
+"""`manage.py redrive`: have orders' events published again, from the first; or those that a step has forgotten."""
 
 import json
 from argparse import ArgumentParser
@@ -7,21 +7,33 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
+from shop.messaging import gaps
+from shop.messaging.errors import OUTAGES
+from shop.messaging.publisher import heard_here_only
+
 
 class Command(BaseCommand):
     help = (
         "Emit the events of unfinished orders again, from the first: every step that has handled its part repeats what "
-        "it emitted, up to where the saga broke off. Harmless for orders that are on their way. The relay publishes."
+        "it emitted, up to where the saga broke off. Harmless for orders that are on their way. The relay publishes. "
+        "With --missing, for a service whose database was restored to an earlier time: tell its steps the events that "
+        "they have forgotten, oldest first, and wait until they are handled."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("orders", nargs="*", default=[], help="ids, or ranges of ids: 17 20-35")
         which.add_argument("--all-open", action="store_true", help="every order that has not ended")
+        which.add_argument("--missing", action="store_true", help="every event that a step should have handled")
         parser.add_argument("--dry-run", action="store_true", help="only say which orders would be emitted again")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
-    def handle(self, *, orders: list[str], all_open: bool, dry_run: bool, json: bool, **options: Any) -> None:
+    def handle(
+        self, *, orders: list[str], all_open: bool, missing: bool, dry_run: bool, json: bool, **options: Any
+    ) -> None:
+        if missing:
+            self._tell_missing(dry_run=dry_run, as_json=json)
+            return
         ids = None if all_open else _ids(orders)
         redriven = import_string("orders.services.rearm_open")(ids, dry_run=dry_run)
         if json:
@@ -32,6 +44,25 @@ class Command(BaseCommand):
         self.stdout.write(f"{verb} {len(redriven)} unfinished orders again{': ' + listed if redriven else '.'}")
         if ids is not None and (ended := [pk for pk in ids if pk not in set(redriven)]):
             self.stdout.write(f"{len(ended)} of those asked for have ended or do not exist.")
+
+    def _tell_missing(self, *, dry_run: bool, as_json: bool) -> None:
+        if heard_here_only() and not dry_run:
+            raise CommandError("The broker in memory lives in the process of `make up`: nothing sent here reaches it.")
+        told, orders = 0, []
+        try:
+            for lost in gaps.missing_anywhere():
+                ids = sorted({one.order_id for one in lost})
+                told += len(lost) if dry_run else gaps.fill(ids)
+                orders += ids
+        except gaps.NotHandled as error:
+            raise CommandError(f"{error} Then run this again.") from error
+        except OUTAGES as outage:
+            raise CommandError(f"After {told} events: {outage}. Run this again for the rest.") from outage
+        if as_json:
+            self.stdout.write(_as_json(orders, dry_run))
+            return
+        verb = "Would tell" if dry_run else "Told"
+        self.stdout.write(f"{verb} {told} events of {len(orders)} orders to the steps that had not handled them.")
 
 
 def _ids(words: list[str]) -> list[int]:

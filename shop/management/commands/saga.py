@@ -9,7 +9,6 @@ from typing import IO, Any, cast
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from shop.sagamap import as_markdown, as_table
@@ -52,28 +51,20 @@ class Command(BaseCommand):
             entries = timeline(order_id)
             if not entries:
                 raise CommandError(f"Nothing is known of order {order_id}.")
-            console.print(as_timeline(entries))
+            for entry in entries:
+                console.print(line(entry, entries[0].at))
 
 
-def as_timeline(entries: list[Entry]) -> Table:
-    """A table of what happened; the way back is red."""
-    table = Table("since start", "service", "step", "event", "emitted")
-    for entry in entries:
-        table.add_row(*cells(entry, entries[0].at))
-    return table
-
-
-def cells(entry: Entry, start: datetime) -> list[Text]:
-    """One row of a timeline."""
-    style = "red" if entry.backward else ""
-    values = (
-        f"{(entry.at - start).total_seconds() * 1000:9.0f} ms",
-        entry.service,
-        entry.step.partition(".")[2] or "(outbox)",
-        entry.event,
-        ", ".join(entry.emitted) or "–",
-    )
-    return [Text(value, style=style) for value in values]
+def line(entry: Entry, start: datetime) -> Text:
+    """One thing that happened, as wide as most terminals; the way back is red, ↻ is how often the event came again."""
+    since = f"{(entry.at - start).total_seconds() * 1000:,.0f} ms"
+    words = [f"{since:>10}  {entry.event:<18}", f"{entry.step or f'(outbox of {entry.service})':<23}"]
+    if entry.emitted:
+        words.append(f"→ {', '.join(entry.emitted)}")
+    if entry.repeats:
+        words.append(f"↻ {entry.repeats}")
+    text = " ".join(words).rstrip()
+    return Text(text, style="red" if entry.backward else "")
 
 
 def _follow(console: Console, order_id: int) -> None:
@@ -88,7 +79,7 @@ def _follow(console: Console, order_id: int) -> None:
                 start = start or entry.at
                 if entry.key not in shown:
                     shown.add(entry.key)
-                    console.print(Text("  ").join(cells(entry, start)))
+                    console.print(line(entry, start))
             if any(entry.event in LAST_EVENTS for entry in entries):
                 return
             time.sleep(POLL_SECONDS)
