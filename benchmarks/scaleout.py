@@ -95,12 +95,16 @@ def measure(options: argparse.Namespace, cleanup: ExitStack, show: Show) -> Iter
             link.set(round_trip)
         for count in options.nodes:
             shop.nodes, shop.beside = names[:count], {"links": [link.pid for link in links[:count]]}
-            what = f"{round_trip:g} ms, {count} nodes"
+            what = named(round_trip, count)
             with shop.running():
                 backlog(shop, options.orders, f"{what}, warming up", show)
                 measured = links[0].round_trip()
                 rounds = [backlog(shop, options.orders * count, what, show) for _ in range(options.rounds)]
             yield Point(count, round_trip, measured, rounds)
+
+
+def named(round_trip: float, nodes: int) -> str:
+    return f"{round_trip:g} ms, {nodes} node{'' if nodes == 1 else 's'}"
 
 
 def rows(points: Sequence[Point]) -> Rows:
@@ -131,7 +135,7 @@ def plots(points: Sequence[dict[str, Any]]) -> dict[str, str]:
         ]
         for round_trip in far
     }
-    bars = [(f"{one['round_trip_ms']:g} ms, {one['nodes']} nodes", one["cpu_ms_per_order"]) for one in points]
+    bars = [(named(one["round_trip_ms"], one["nodes"]), one["cpu_ms_per_order"]) for one in points]
     return {
         "scaleout.svg": charts.curves(
             "Sagas per second, by worker nodes", lines, zero=True, ticks=sorted({one["nodes"] for one in points})
@@ -197,7 +201,7 @@ def played(options: argparse.Namespace, progress: Progress, cleanup: ExitStack) 
     for one in measure(options, cleanup, show):
         points.append(one)
         progress.console.print(
-            f"{one.round_trip:g} ms, {one.nodes} nodes: {one.per_second:,.0f} sagas/s, {one.cores:.1f} cores"
+            f"{named(one.round_trip, one.nodes)}: {one.per_second:,.0f} sagas/s, {one.cores:.1f} cores"
         )
     progress.remove_task(task)
     return points
