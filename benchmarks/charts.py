@@ -41,8 +41,13 @@ def stacks(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], groups: 
     return svg(title, bottom + 34, [*parts, *legend(groups, bottom + 14)])
 
 
-def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], *, zero: bool = False) -> str:
-    """A curve for each name through its (x, y), both logarithmic; with `zero` y is linear, from nothing."""
+def curves(
+    title: str, lines: Mapping[str, Sequence[tuple[float, float]]], *, zero: bool = False, ticks: Sequence[float] = ()
+) -> str:
+    """A curve for each name through its (x, y), both logarithmic; with `zero` y is linear, from nothing.
+
+    `ticks` are the x that are named, instead of powers of ten.
+    """
     points = [point for line in lines.values() for point in line]
     left, top, width, height = 60, 46, WIDTH - 90, 300
     low_x, high_x = edge(log10(x) for x, _ in points)
@@ -54,9 +59,9 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], *, ze
         return left + across * width, top + (1 - up) * height
 
     parts = []
-    for power in range(ceil(low_x), floor(high_x) + 1):
-        x, _ = at(10.0**power, 1 if zero else 10**low_y)
-        parts += [line(x, top, x, top + height, TICK), text(x, top + height + 18, figure(10.0**power), "middle")]
+    for tick in ticks or [10.0**power for power in range(ceil(low_x), floor(high_x) + 1)]:
+        x, _ = at(tick, 1 if zero else 10**low_y)
+        parts += [line(x, top, x, top + height, TICK), text(x, top + height + 18, figure(tick), "middle")]
     steps = (
         [high_y * part / 4 for part in range(5)]
         if zero

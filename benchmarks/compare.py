@@ -11,7 +11,6 @@ docs/performance.md says how to read it.
 """
 
 import argparse
-import signal
 import statistics
 import sys
 from collections.abc import Sequence
@@ -20,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from benchmarks.measure import Throughput, audit, backlog, latency, warm_up
-from benchmarks.results import FOLDER, Result, as_table, busy, keep, latency_rows, machine, throughput_rows
-from benchmarks.surroundings import Unfit, own_queues, refuse_unfit_surroundings
+from benchmarks.results import FOLDER, Result, as_table, keep, latency_rows, machine, throughput_rows
+from benchmarks.session import measuring
+from benchmarks.surroundings import own_queues
 from benchmarks.systems import SYSTEMS
 
 SATURATION = 0.9  # of a round's throughput: at all of it latency would only measure how long the queue has become
@@ -104,35 +104,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
-    console = Console(stderr=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up as after Ctrl-C
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<48}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    try:
-        refuse_unfit_surroundings()
-        if note := busy():
-            console.print(note, style="yellow", highlight=False)
+    with measuring() as (progress, cleanup):
         record = {"machine": machine(), "options": {k: v for k, v in vars(options).items() if k != "out"}}
-        with ExitStack() as cleanup, Progress(*columns, console=console) as progress:
-            results = measure(options, progress, cleanup)
-    except Unfit as unfit:
-        console.print(str(unfit), style="red", highlight=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print("Interrupted; its databases, queues and processes are gone.")
-        return 130
+        results = measure(options, progress, cleanup)
     if options.guard is not None:
         return 1 if guard(results, options.guard) else 0
     keep(results, record, options.out)
     Console().print(as_table("Four steps, durably; processor time in ms per order", throughput_rows(results)))
     if options.rates:
         Console().print(as_table("Latency: p50 / p95 / p99 in ms", latency_rows(results)))
-    console.print(f"Kept in {options.out}")
+    print(f"Kept in {options.out}", file=sys.stderr)
     return 0
 
 

@@ -2,41 +2,44 @@
 an order, and the share of orders for one product.
 
     .venv/bin/python scripts/services.py exec -- .venv/bin/python -m benchmarks.growth
-    … -m benchmarks.growth --only products hot --seconds 2
+    … -m benchmarks.growth --only products hot --rounds 1
     … -m benchmarks.growth --only history --sizes 10000 100000
 
-The full saga, a backlog for each point. Plots and `growth.json` go to `benchmarks/results/`; docs/performance.md says
-which curve is flat, and why the others are not. Throughput is what a person asks for, processor time per order what
-tells more on a machine that has other things to do.
+The full saga, some backlogs of the same size for each point, and of those the median. The measure is processor time
+per order, which depends less than throughput on what else the machine does. Plots and `growth.json` go to
+`benchmarks/results/`, after each part, and replace only what that part has measured before; docs/performance.md says
+which curve is flat, and why the others are not.
 """
 
 import argparse
 import json
-import signal
+import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from benchmarks import charts
-from benchmarks.load import PRODUCTS, SAMPLES
-from benchmarks.measure import Show, Throughput, backlog, finish, warm_up
-from benchmarks.results import FOLDER, GROUPS, Rows, as_table, busy, machine
-from benchmarks.surroundings import Processes, Unfit, own_queues, refuse_unfit_surroundings, shop_processes
+from benchmarks.load import PRODUCTS
+from benchmarks.measure import Show, Throughput, backlog, finish
+from benchmarks.results import FOLDER, GROUPS, Rows, as_table, machine
+from benchmarks.session import measuring
+from benchmarks.surroundings import Processes, own_queues, shop_processes
 from benchmarks.systems import Orders, Shop
 
-Point = tuple[str, Throughput]
+Point = tuple[str, list[Throughput]]  # what of, and its rounds
+FEWEST = 100  # orders in a backlog: each sample once
 
 
 class Sized(Shop):
     """The shop with as many workers, and as large messages, as a point asks for."""
 
     name, title = "growth", "shop"
-    limit, concurrency = 100, 2
+    limit, concurrency = 100, 4
 
     def commands(self) -> Processes:
         return shop_processes(self.environment, limit=self.limit, concurrency=self.concurrency)
@@ -47,49 +50,57 @@ class Growth:
 
     def __init__(self, cleanup: ExitStack, options: argparse.Namespace, show: Show) -> None:
         self._cleanup, self._options, self._show = cleanup, options, show
-        self._one: Sized | None = None
 
+    @cached_property
     def _shop(self) -> Sized:
-        if self._one is None:
-            self._one = Sized(self._cleanup)
-        return self._one
+        return Sized(self._cleanup)
 
-    def _point(self, shop: Sized, name: object) -> Point:
+    def _point(
+        self,
+        name: object,
+        *,
+        limit: int = Sized.limit,
+        concurrency: int = Sized.concurrency,
+        products: int = PRODUCTS,
+        lines: int = 1,
+        hot: float = 0.0,
+    ) -> Point:
+        shop = self._shop
+        shop.limit, shop.concurrency = limit, concurrency
+        shop.generator.ask(f"samples {products} {lines} {hot}")
+        return self._measured(shop, name)
+
+    def _measured(self, shop: Sized, name: object) -> Point:
+        """Backlogs of as many messages each, whatever their size; the first does not count."""
+        orders = max(FEWEST, self._options.orders * shop.limit // Sized.limit)
         with shop.running():
-            rough = warm_up(shop, self._show)
-            return str(name), backlog(shop, int(rough * self._options.seconds), str(name), self._show)
+            backlog(shop, orders, f"{name}, warming up", self._show)
+            return str(name), [backlog(shop, orders, str(name), self._show) for _ in range(self._options.rounds)]
 
     def batch(self) -> Iterator[Point]:
         """events in a message, at most"""
         for limit in (1, 5, 20, 50, 100, 300):
-            self._shop().limit = limit
-            yield self._point(self._shop(), limit)
-        self._shop().limit = Sized.limit
+            yield self._point(limit, limit=limit)
 
     def workers(self) -> Iterator[Point]:
         """worker processes"""
         for concurrency in (1, 2, 4, 8):
-            self._shop().concurrency = concurrency
-            yield self._point(self._shop(), concurrency)
-        self._shop().concurrency = Sized.concurrency
+            yield self._point(concurrency, concurrency=concurrency)
 
     def products(self) -> Iterator[Point]:
         """products"""
         for products in (1, 10, 100, 1000):
-            self._shop().generator.ask(f"samples {products} 1 0")
-            yield self._point(self._shop(), products)
+            yield self._point(products, products=products)
 
     def lines(self) -> Iterator[Point]:
         """lines of an order"""
         for lines in (1, 2, 5, 10):
-            self._shop().generator.ask(f"samples {PRODUCTS} {lines} 0")
-            yield self._point(self._shop(), lines)
+            yield self._point(lines, lines=lines)
 
     def hot(self) -> Iterator[Point]:
         """share of orders for one product, the rest uniform over a hundred"""
         for share in (0.0, 0.1, 0.5, 1.0):
-            self._shop().generator.ask(f"samples {PRODUCTS} 1 {share}")
-            yield self._point(self._shop(), f"{share:.0%}")
+            yield self._point(f"{share:.0%}", hot=share)
 
     def history(self) -> Iterator[Point]:
         """finished orders in the tables"""
@@ -97,20 +108,37 @@ class Growth:
         shop.environment |= {"HANDOVER_AFTER": "0", "DELIVERED_AFTER": "0"}
         with shop.running():
             finish(shop, Orders(*shop.generator.ask("finish")), "the first orders", self._show)
-            if wrong := shop.generator.ask("end"):
-                raise Unfit(wrong)
+            originals = shop.generator.ask("end")
         copied = 0
         for size in sorted(self._options.sizes):
             self._show(f"making {size:,} finished orders", 0, 1)
-            shop.generator.ask(f"history {copied} {size // SAMPLES}")
-            copied = size // SAMPLES
-            yield self._point(shop, f"{size:,}")
+            shop.generator.ask(f"history {copied} {size // originals}")
+            copied = size // originals
+            yield self._measured(shop, f"{size:,}")
 
 
-def rows(name: str, points: Sequence[Point]) -> Rows:
-    found: Rows = [(name, "sagas/s", *(f"{who}, ms" for who in GROUPS))]
-    for at, one in points:
-        found.append((at, f"{one.per_second:,.0f}", *(f"{one.cpu.get(who, 0):.2f}" for who in GROUPS)))
+def medians(rounds: Sequence[Throughput]) -> dict[str, float]:
+    """Of the processor time per order, in ms, by who used it."""
+    return {who: statistics.median(one.cpu.get(who, 0.0) for one in rounds) for who in GROUPS}
+
+
+def total(rounds: Sequence[Throughput]) -> float:
+    return sum(medians(rounds).values())
+
+
+def rows(about: str, points: Sequence[Point]) -> Rows:
+    """The heading, and a row for each point; times in ms per order."""
+    found: Rows = [(about, "sagas/s", *GROUPS, "together", "of the first")]
+    for at, rounds in points:
+        found.append(
+            (
+                at,
+                f"{statistics.median(one.per_second for one in rounds):,.0f}",
+                *(f"{used:.2f}" for used in medians(rounds).values()),
+                f"{total(rounds):.2f}",
+                f"{total(rounds) / total(points[0][1]):.2f}",
+            )
+        )
     return found
 
 
@@ -119,74 +147,62 @@ def main(arguments: Sequence[str]) -> int:
     every = ("batch", "workers", "products", "lines", "hot", "history")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="NAME", help=", ".join(every))
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each point, about (default: %(default)s)")
+    parser.add_argument("--orders", type=int, default=2000, help="in a backlog, with messages of 100 (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="backlogs for each point (default: %(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="of the history")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where JSON and plots go (benchmarks/results)")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up as after Ctrl-C
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<48}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    try:
-        refuse_unfit_surroundings()
-        if note := busy():
-            console.print(note, style="yellow", highlight=False)
-        with ExitStack() as cleanup, Progress(*columns, console=console) as progress:
-            found = measure(options, progress, cleanup)
-    except Unfit as unfit:
-        console.print(str(unfit), style="red", highlight=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print("Interrupted; its databases, queues and processes are gone.")
-        return 130
-    keep(found, options.out)
-    for about, points in found.values():
-        Console().print(as_table("Processor time per order", rows(about, points)))
+    with measuring() as (progress, cleanup):
+        measure(options, progress, cleanup)
     return 0
 
 
-def measure(options: argparse.Namespace, progress: Progress, cleanup: ExitStack) -> dict[str, tuple[str, list[Point]]]:
-    """The points of each dimension, with its title."""
+def measure(options: argparse.Namespace, progress: Progress, cleanup: ExitStack) -> None:
+    """One part after the other; each is shown and kept when it is through."""
     task = progress.add_task("making databases", total=None)
 
     def show(what: str, done: int, of: int) -> None:
         progress.update(task, description=f"{about}: {what}", completed=done, total=of)
 
+    on = machine()
     cleanup.enter_context(own_queues())
     growth = Growth(cleanup, options, show)
-    found: dict[str, tuple[str, list[Point]]] = {}
     for name in options.only:
-        dimension: Callable[[], Iterator[Point]] = getattr(growth, name)
-        about = dimension.__doc__ or name
-        found[name] = (about, [])
-        for at, one in dimension():
-            found[name][1].append((at, one))
-            progress.console.print(
-                f"{about}: {at}: {one.per_second:,.0f} sagas/s ({one.orders:,} in {one.seconds:.1f} s)"
-            )
-    return found
+        part: Callable[[], Iterator[Point]] = getattr(growth, name)
+        about, points = part.__doc__ or name, []
+        for at, rounds in part():
+            points.append((at, rounds))
+            progress.console.print(f"{about}: {at}: {total(rounds):.2f} ms per order")
+        keep(name, about, points, on, options.out)
+        progress.console.print(as_table("Processor time per order, ms", rows(about, points)))
+    progress.remove_task(task)
 
 
-def keep(found: dict[str, tuple[str, list[Point]]], folder: Path) -> None:
-    """A plot of each dimension; the JSON holds the latest of every dimension that was ever measured here."""
+def keep(name: str, about: str, points: Sequence[Point], on: Mapping[str, Any], folder: Path) -> None:
+    """A part's plot; the JSON holds the latest of every part that was ever measured into this folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "growth.json"
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    on = machine()
-    for name, (about, points) in found.items():
-        record[name] = {
-            "about": about,
-            "machine": on,
-            "points": {at: {"sagas_per_second": one.per_second, "cpu_ms_per_order": one.cpu} for at, one in points},
-        }
-        title = f"Processor time per order, ms, by {about}"
-        (folder / f"growth-{name}.svg").write_text(charts.stacks(title, [(at, one.cpu) for at, one in points], GROUPS))
+    record[name] = {
+        "about": about,
+        "machine": on,
+        "orders": [one.orders for one in points[0][1]],
+        "points": {
+            at: {
+                "sagas_per_second": [one.per_second for one in rounds],
+                "cpu_ms_per_order": medians(rounds),
+                "cpu_ms_per_order_rounds": [one.cpu for one in rounds],
+            }
+            for at, rounds in points
+        },
+    }
     path.write_text(json.dumps(record, indent=1) + "\n")
+    (folder / f"growth-{name}.svg").write_text(plot(about, {at: medians(rounds) for at, rounds in points}))
+
+
+def plot(about: str, cpu: Mapping[str, Mapping[str, float]]) -> str:
+    """Milliseconds per order at each point, by who used them."""
+    return charts.stacks(f"Processor time per order, ms, by {about}", list(cpu.items()), GROUPS)
 
 
 if __name__ == "__main__":

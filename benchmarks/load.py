@@ -10,7 +10,8 @@ As a program: reads what to do from standard input, answers each line with a lin
     finish                        the samples' own sagas begin, too: [first id, last id, 0]
     check                         "", or what is wrong: dead letters, cancellations
     audit                         the same, and what the audit finds
-    end, history FROM UNTIL       see benchmarks/history.py
+    end                           how many orders there are; all have ended
+    history FROM UNTIL            see benchmarks/history.py
 """
 
 import json
@@ -180,7 +181,7 @@ def answer(load: Load, what: str, *arguments: str) -> object:
             except Unfit as unfit:
                 return str(unfit)
             return ""
-    return history.answer(load.samples, what, *arguments)
+    return history.answer(what, *arguments)
 
 
 if __name__ == "__main__":

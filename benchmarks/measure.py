@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg2
@@ -134,6 +135,7 @@ def cpu_seconds(system: System) -> dict[str, float]:
         "PostgreSQL": _postmaster(),
         "RabbitMQ": _broker(),
         "load": [os.getpid(), system.generator.pid],
+        **system.beside,
     }
     return {who: _with_children(pids, children=who != "load") for who, pids in groups.items() if pids}
 
@@ -153,8 +155,14 @@ def _postmaster() -> list[int]:
     return [parent.pid] if parent else []
 
 
+@cache
 def _broker() -> list[int]:
-    """The Erlang machine that RabbitMQ runs in, and not those of its command line tools, which come and go."""
+    """The process that listens where BROKER_URL leads to. Only root sees whose a socket is: others take every RabbitMQ
+    of this machine, its command line tools left out."""
+    port = urlsplit(os.environ["BROKER_URL"]).port or 5672
+    sockets = psutil.net_connections("tcp")
+    if found := {one.pid for one in sockets if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid}:
+        return list(found)
     machines = (one for one in psutil.process_iter(["name", "cmdline"]) if one.info["name"] == "beam.smp")
     return [one.pid for one in machines if "-s rabbit " in " ".join(one.info["cmdline"] or ()) + " "]
 

@@ -133,12 +133,20 @@ def administration() -> Iterator[Any]:
         server.close()
 
 
-class Generator:
-    """A process of its own that places orders when it is told to: `module` answers each line with a line of JSON."""
+class Helper:
+    """A process of its own that does what it is told, line by line, and answers each with a line of JSON."""
+
+    title = "A process that helps to measure"
 
     def __init__(self, *command: str, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches us alone; it ends with its standard input
         )
         self.pid = self._process.pid
 
@@ -153,7 +161,7 @@ class Generator:
         else:
             answer = self._process.stdout.readline()
         if not answer:
-            raise Unfit("What places the orders has died; see above.")
+            raise Unfit(f"{self.title} has died; see above.")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -165,6 +173,12 @@ class Generator:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+class Generator(Helper):
+    """Places orders."""
+
+    title = "What places the orders"
 
 
 class Processes:
@@ -214,15 +228,15 @@ class Processes:
 
 
 def shop_processes(
-    environment: Mapping[str, str], *, limit: int = 100, workers: int = 1, concurrency: int = 4
+    environment: Mapping[str, str], *, limit: int = 100, concurrency: int = 4, nodes: Sequence[str] = ("",)
 ) -> Processes:
-    """A relay and Celery workers for all queues. As in Procfile but fewer: they share the machine with the servers.
-
-    Twice as many children as the two cores that the benchmarks are made for: about half of them wait for a server.
-    """
+    """A relay, and on each node a Celery worker for all queues. As in Procfile but fewer: they share the machine with
+    the servers. Twice as many children as the two cores that the benchmarks are made for: about half of them wait for a
+    server. A node is the name of a network namespace, "" for ours."""
     commands = {"relay": [sys.executable, "manage.py", "relay"]}
-    for number in range(workers):
+    for number, node in enumerate(nodes):
         commands[f"worker {number + 1}"] = [
+            *(("ip", "netns", "exec", node) if node else ()),
             *(sys.executable, "-m", "celery", "-A", "shop", "worker", "-l", "WARNING"),
             *("-Q", ",".join(QUEUES), "-n", f"bench{number}@%h", "-c", str(concurrency)),
         ]

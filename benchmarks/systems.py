@@ -60,6 +60,7 @@ class System:
         self._databases: dict[str, Any] = {}
         self.urls: dict[str, str] = {}
         self.processes: Processes | None = None
+        self.beside: dict[str, list[int]] = {}  # process ids of what else belongs to it, by how results call that
         self.finished: list[tuple[int, int]] = []
         self.generator = self.prepare()
         cleanup.callback(self.generator.close)
