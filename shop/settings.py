@@ -113,13 +113,13 @@ def _database(service: str) -> dict:
     """The service's own URL, else its database on the common server, else the embedded server."""
     prefix = env.str("DATABASE_PREFIX", "shop_")
     if own := env.str(f"{service.upper()}_DATABASE_URL", ""):
-        config = env.db_url_config(own)
+        config = env.db_url_config(own) | {"ENGINE": "shop.postgresql"}
     elif SHOP_SERVICE and not env.str("DATABASE_URL", ""):
         raise ImproperlyConfigured(f"Set {service.upper()}_DATABASE_URL: SHOP_SERVICE={SHOP_SERVICE} needs it.")
     elif EMBEDDED:
         config = {"ENGINE": "shop.embedded.postgresql", "NAME": f"{prefix}{service}", "USER": "postgres"}
     else:
-        config = env.db_url("DATABASE_URL") | {"NAME": f"{prefix}{service}"}
+        config = env.db_url("DATABASE_URL") | {"ENGINE": "shop.postgresql", "NAME": f"{prefix}{service}"}
     return config | {
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
