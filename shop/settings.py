@@ -233,7 +233,7 @@ MIDDLEWARE[:0] = ["shop.api.errors.ProblemMiddleware", "django.middleware.http.C
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 262_144)
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": [
-        "rest_framework.renderers.JSONRenderer",
+        "shop.api.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["shop.api.parsers.StrictJSONParser"],
@@ -324,4 +324,4 @@ if ALONE:
     if not env.str(key, ""):
         raise ImproperlyConfigured(f"Set {key}: SHOP_SERVICE={SHOP_SERVICE} needs it.")
     REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"] = ["shop.api.authentication.BearerAuthentication"]
-    REST_FRAMEWORK["DEFAULT_RENDERER_CLASSES"] = ["rest_framework.renderers.JSONRenderer"]
+    REST_FRAMEWORK["DEFAULT_RENDERER_CLASSES"] = ["shop.api.renderers.JSONRenderer"]
