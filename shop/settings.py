@@ -71,12 +71,12 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "shop.rpc.PassOn",
     "django.middleware.security.SecurityMiddleware",
-    *_unless_alone("django.contrib.sessions.middleware.SessionMiddleware"),
+    *_unless_alone("shop.sessions.SessionMiddleware"),
     "django.middleware.common.CommonMiddleware",
     *_unless_alone(
         "django.middleware.csrf.CsrfViewMiddleware",
-        "django.contrib.auth.middleware.AuthenticationMiddleware",
-        "django.contrib.messages.middleware.MessageMiddleware",
+        "shop.sessions.AuthenticationMiddleware",
+        "shop.sessions.MessageMiddleware",
     ),
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
