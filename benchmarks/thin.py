@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import pickle
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ def place(request: HttpRequest) -> JsonResponse:
     reads = [one for one in played.statements if one[0] != "orders"]
     for statement in reads:
         rows_of(*statement)
-    with transaction.atomic(using="orders", durable=True):
-        for database, sql, parameters in played.statements[len(reads) :]:
+    writes = played.statements[len(reads) :]
+    with transaction.atomic(using="orders", durable=True) if len(writes) > 1 else nullcontext():
+        for database, sql, parameters in writes:
             mine = replaced(parameters, played, order_id, event_id)
             rows = rows_of(database, sql, mine)
             if rows and order_id == played.order_id:
@@ -87,6 +89,8 @@ def rows_of(database: str, sql: str, parameters: Any) -> list[dict[str, Any]]:
 def replaced(value: Any, played: Played, order_id: int, event_id: str) -> Any:
     """Parameters with another order and event."""
     match value:
+        case dict():
+            return {name: replaced(one, played, order_id, event_id) for name, one in value.items()}
         case list() | tuple():
             return [replaced(one, played, order_id, event_id) for one in value]
         case str():

@@ -14,6 +14,9 @@ class DisplayNameSerializer(serializers.Serializer):
     ko = serializers.CharField(read_only=True)
     en = serializers.CharField(read_only=True)
 
+    def to_representation(self, names: dict[str, str]) -> dict[str, str]:
+        return names
+
 
 @extend_schema_field({"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGGEST})
 class Price(Integer):

@@ -45,6 +45,7 @@ class ProductListView(ListCreateAPIView):
     filterset_class = ProductFilter
     permission_classes = [IsStaffOrReadOnly]
     problems = {"POST": [services.InvalidPrice]}
+    same_for_everybody = True
     ordering = "id"
     ordering_fields = {"id": "id", "price": "price", "name": "name", "createdAt": "created_at"}
 

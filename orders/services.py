@@ -11,12 +11,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from orders import placing
 from orders.idempotency import Claim
-from orders.models import FINAL, FORWARD, Order, OrderLine, TimelineEntry
+from orders.models import FINAL, FORWARD, Order
 from orders.moves import move
 from shop.api.problems import Problem
 from shop.contracts.catalog import CatalogService
-from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, OrderCreated, origin
+from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, OrderCreated
 from shop.contracts.payments import GATEWAYS
 from shop.messaging import backlog, emit
 from shop.messaging.accounting import missing
@@ -25,7 +26,7 @@ from shop.messaging.outbox import rearm
 from shop.observability.tracing import current_trace
 from shop.rpc import connect
 from shop.seal import seal
-from shop.sql import Row, insert_row, insert_rows, query, update_rows
+from shop.sql import Row, query, update_rows
 
 Status = Order.Status
 
@@ -33,7 +34,7 @@ BY_CUSTOMER = "cancelled by the customer"
 OVERDUE = "not with the carrier before the deadline"
 LONGEST_PAUSE = 600.0  # seconds between two looks at an order
 BUSY = 100  # messages in one queue from which on an order that does not move is only waiting its turn
-FILLED_IN = ("id", "created_at", "updated_at")  # of an order, by the database
+UNKNOWN = 0  # an order's id, before it is written
 PORTION = 500  # orders that a timer takes at once
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
 
@@ -131,21 +132,17 @@ def place_order(
         lines=tuple(lines),
         address=seal(address) if address else "",
     )
-    with transaction.atomic(using="orders", durable=True):
-        if claim and (placed := claim.take()):
-            return placed
-        filled_in = insert_row(Order, row, returning=FILLED_IN)
-        order = Order(**row, **dict(zip(FILLED_IN, filled_in, strict=True)))
-        lines_of_it = [OrderLine(order=order, **item) for item, _ in items]
-        order._prefetched_objects_cache = {"items": lines_of_it}  # type: ignore[attr-defined]  # not to be read again
-        insert_rows(OrderLine, ({"order_id": order.pk, **item} for item, _ in items))
-        created = OrderCreated(order_id=order.pk, checkout=checkout, trace=current_trace())
-        entry = {"service": origin(created), "event": type(created).__name__, "status": order.status}
-        insert_rows(TimelineEntry, [{"order_id": order.pk, **entry}])
-        emit(created, service="orders")
-        if claim:
+    created = OrderCreated(order_id=UNKNOWN, checkout=checkout, trace=current_trace())
+    lines_of_it = [item for item, _ in items]
+    if claim is None:
+        order = placing.write(row, lines_of_it, created)
+    else:
+        with transaction.atomic(using="orders", durable=True):
+            if placed := claim.take():
+                return placed
+            order = placing.write(row, lines_of_it, created)
             claim.keep(order)
-        crash_point("order.written")
+            crash_point("order.written")
     crash_point("order.committed")
     return order
 

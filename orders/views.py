@@ -14,9 +14,10 @@ from rest_framework.views import APIView
 
 from orders import idempotency, services
 from orders.filters import OrderFilter
-from orders.models import Order
+from orders.models import Order, OrderLine, TimelineEntry
 from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer
 from shop.api.permissions import visible_to
+from shop.api.prepared import Prepared
 from shop.api.problems import InvalidInput
 from shop.api.schema import created_at
 from shop.api.throttles import OrderThrottle
@@ -150,11 +151,23 @@ def _body(order: Order) -> dict[str, Any]:
 _answered = OrderSerializer()
 
 
+_order_of = Prepared(lambda order_id, user_id: Order.objects.filter(pk=order_id, user_id=user_id))
+_any_order = Prepared(lambda order_id: Order.objects.filter(pk=order_id))
+_lines_of = Prepared(lambda order_id: OrderLine.objects.filter(order_id=order_id).order_by("pk"))
+_timeline_of = Prepared(lambda order_id: TimelineEntry.objects.filter(order_id=order_id))
+
+
 def _own(request: Request, order_id: int) -> Order:
-    orders = visible_to(request.user, Order.objects.prefetch_related("items", "timeline"))
-    order = orders.filter(pk=order_id).first()
-    if order is None:
+    """An order that the user may see, with its lines and timeline. Raises `UnknownOrder`."""
+    user: Any = request.user
+    found = _any_order(order_id=order_id) if user.is_staff else _order_of(order_id=order_id, user_id=user.id)
+    if not found:
         raise services.UnknownOrder(f"There is no order {order_id}.")
+    (order,) = found
+    order._prefetched_objects_cache = {  # type: ignore[attr-defined]
+        "items": _lines_of(order_id=order_id),
+        "timeline": _timeline_of(order_id=order_id),
+    }
     return order
 
 

@@ -39,6 +39,7 @@ ATTEMPTS = 3
 CONNECTING = 0.2  # of the time for an attempt, what connecting may take
 B3 = ("b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags")
 PASSED_ON = ("x-request-id", "traceparent", "tracestate", *B3)
+IN_META = {f"HTTP_{name.upper().replace('-', '_')}": name for name in PASSED_ON}  # Django's names for them
 CALLS = Histogram("shop_call_seconds", "Calls to other services over HTTP.", ["service", "method", "outcome"])
 
 _substitutes: dict[Any, Any] = {}
@@ -206,7 +207,7 @@ class PassOn:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        brought = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        brought = {name: request.META[key] for key, name in IN_META.items() if key in request.META}
         if request_id := getattr(request, "request_id", ""):  # ours, where the client's would not do
             brought["x-request-id"] = request_id
         token = _brought.set(brought)

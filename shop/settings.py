@@ -71,12 +71,12 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "shop.rpc.PassOn",
     "django.middleware.security.SecurityMiddleware",
-    *_unless_alone("django.contrib.sessions.middleware.SessionMiddleware"),
+    *_unless_alone("shop.sessions.SessionMiddleware"),
     "django.middleware.common.CommonMiddleware",
     *_unless_alone(
         "django.middleware.csrf.CsrfViewMiddleware",
-        "django.contrib.auth.middleware.AuthenticationMiddleware",
-        "django.contrib.messages.middleware.MessageMiddleware",
+        "shop.sessions.AuthenticationMiddleware",
+        "shop.sessions.MessageMiddleware",
     ),
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -113,13 +113,13 @@ def _database(service: str) -> dict:
     """The service's own URL, else its database on the common server, else the embedded server."""
     prefix = env.str("DATABASE_PREFIX", "shop_")
     if own := env.str(f"{service.upper()}_DATABASE_URL", ""):
-        config = env.db_url_config(own)
+        config = env.db_url_config(own) | {"ENGINE": "shop.postgresql"}
     elif SHOP_SERVICE and not env.str("DATABASE_URL", ""):
         raise ImproperlyConfigured(f"Set {service.upper()}_DATABASE_URL: SHOP_SERVICE={SHOP_SERVICE} needs it.")
     elif EMBEDDED:
         config = {"ENGINE": "shop.embedded.postgresql", "NAME": f"{prefix}{service}", "USER": "postgres"}
     else:
-        config = env.db_url("DATABASE_URL") | {"NAME": f"{prefix}{service}"}
+        config = env.db_url("DATABASE_URL") | {"ENGINE": "shop.postgresql", "NAME": f"{prefix}{service}"}
     return config | {
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
@@ -236,7 +236,7 @@ MIDDLEWARE[:0] = ["shop.api.errors.ProblemMiddleware", "django.middleware.http.C
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 262_144)
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": [
-        "rest_framework.renderers.JSONRenderer",
+        "shop.api.renderers.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["shop.api.parsers.StrictJSONParser"],
@@ -327,4 +327,4 @@ if ALONE:
     if not env.str(key, ""):
         raise ImproperlyConfigured(f"Set {key}: SHOP_SERVICE={SHOP_SERVICE} needs it.")
     REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"] = ["shop.api.authentication.BearerAuthentication"]
-    REST_FRAMEWORK["DEFAULT_RENDERER_CLASSES"] = ["rest_framework.renderers.JSONRenderer"]
+    REST_FRAMEWORK["DEFAULT_RENDERER_CLASSES"] = ["shop.api.renderers.JSONRenderer"]

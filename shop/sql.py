@@ -119,12 +119,6 @@ def insert_rows(model: type[Model], rows: Iterable[Row], *, then: str = "") -> l
     return _insert(model, list(rows), then)
 
 
-def insert_row(model: type[Model], row: Row, *, returning: Sequence[str]) -> tuple[Any, ...]:
-    """INSERT one row; these columns of it, as the database has filled them in."""
-    (values,) = _insert(model, [row], f"RETURNING {', '.join(returning)}")
-    return values
-
-
 def insert_if_absent(model: type[Model], rows: Iterable[Row], *, key: str) -> dict[Any, Any]:
     """INSERT … ON CONFLICT (key) DO NOTHING for all rows in one statement, in the order of their keys.
 

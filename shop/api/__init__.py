@@ -6,4 +6,5 @@ parsers         JSON, strictly            serializers    camelCase on the wire, 
 pagination      by cursor, with ordering  filters        bounded query parameters
 authentication  bearer token or session   permissions    who may
 converters      ids in paths              schema         what OpenAPI cannot know by itself
+renderers       JSON, quickly             prepared       querysets that are made into SQL once
 """

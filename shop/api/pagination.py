@@ -1,6 +1,6 @@
 """Pages by position: a page starts after the last row of the one before, however many rows came or went meanwhile."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.core import signing
@@ -11,7 +11,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
+from shop.api.prepared import Prepared
+
 SALT = "shop.api.cursor"
+
+_first_pages: dict[Any, Prepared] = {}  # by view, order and limit: as many as these allow
 
 
 class CursorPagination(BasePagination):
@@ -19,7 +23,8 @@ class CursorPagination(BasePagination):
 
     A view may say `ordering = "-id"` (the default), and `ordering_fields = {"price": "price"}`: what a client can
     order by, and the model's field for it, which must not be null. Equal values are told apart by their keys, so no
-    row is shown twice or left out. Cursors are signed: one that we did not make is refused.
+    row is shown twice or left out. Cursors are signed: one that we did not make is refused. With
+    `same_for_everybody = True` it says that its rows depend on the query parameters only, and not on who asks.
     """
 
     default_limit = 20
@@ -40,7 +45,7 @@ class CursorPagination(BasePagination):
             queryset = queryset.filter(self._beyond(queryset.model, cursor, "lt" if descending else "gt"))
         sign = "-" if descending else ""
         keys = (f"{sign}pk",) if self._by_key(queryset.model) else (f"{sign}{self.field}", f"{sign}pk")
-        rows = list(queryset.order_by(*keys)[: limit + 1])
+        rows = self._rows(view, (*keys, limit), lambda: queryset.order_by(*keys)[: limit + 1])
         more = len(rows) > limit
         self.page = rows[:limit]
         if backwards:
@@ -52,6 +57,15 @@ class CursorPagination(BasePagination):
 
     def get_paginated_response(self, data: Sequence[Any]) -> Response:
         return Response({"next": self._next(), "previous": self._previous(), "results": data})
+
+    def _rows(self, view: Any, page: tuple[Any, ...], queryset: Callable[[], Any]) -> list[Any]:
+        """The page's rows. The first page of all that there is for everybody is the same statement each time."""
+        if not getattr(view, "same_for_everybody", False) or self.request.query_params.keys() - {"limit", "ordering"}:
+            return list(queryset())
+        key = (type(view), *page)
+        if key not in _first_pages:
+            _first_pages[key] = Prepared(queryset)
+        return _first_pages[key]()
 
     # --- Query parameters --------------------------------------------------------------------------------------------
     def _limit(self) -> int:

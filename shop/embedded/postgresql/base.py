@@ -1,4 +1,4 @@
-"""`ENGINE = "shop.embedded.postgresql"`: Django's own backend, except that the server is started by connecting to it.
+"""`ENGINE = "shop.embedded.postgresql"`: our own backend, except that the server is started by connecting to it.
 
 So every command works without a server, and two that run at once share one.
 """
@@ -8,9 +8,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import OperationalError
-from django.db.backends.postgresql import base, client
+from django.db.backends.postgresql import client
 
 from shop.embedded.server import PORT, NotStarted, Server
+from shop.postgresql import base
 
 server = Server(settings.VAR_DIR.absolute() / "postgres")
 atexit.register(server.release)

@@ -1,0 +1,64 @@
+"""How an order is written: with its lines, the beginning of its timeline and its event, in one statement.
+
+One round trip instead of six, and one commit: the statement is a transaction by itself where there is none around it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from orders.models import Order, OrderLine
+from shop.contracts.events import OrderCreated, origin
+from shop.sql import Row, query
+
+# The event learns of its order's id here. What is not named has its default in the database.
+PLACE = """
+    WITH placed AS (
+        INSERT INTO orders_order (
+            user_id, status, cancellation_reason, currency, total_price, payment_gateway, tracking_number,
+            updated_at, look_at, looks
+        )
+        VALUES (
+            %(user_id)s, %(status)s, '', %(currency)s, %(total_price)s, %(payment_gateway)s, '', now(), %(look_at)s, 0
+        )
+        RETURNING id, created_at, updated_at
+    ), listed AS (
+        INSERT INTO orders_orderline (order_id, product_id, product_name, unit_price, quantity)
+        SELECT placed.id, line.* FROM placed, unnest(
+            %(product_ids)s::bigint[], %(product_names)s::text[], %(unit_prices)s::bigint[], %(quantities)s::integer[]
+        ) AS line
+    ), told AS (
+        INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
+        SELECT id, %(service)s, %(event_type)s, %(status)s, '' FROM placed
+    ), emitted AS (
+        INSERT INTO orders_outbox (event_id, event_type, order_id, payload)
+        SELECT %(event_id)s::uuid, %(event_type)s, id, %(event)s::jsonb || jsonb_build_object('order_id', id)
+        FROM placed
+    )
+    SELECT id, created_at, updated_at FROM placed
+"""
+
+
+def write(row: Row, lines: Sequence[Row], created: OrderCreated) -> Order:
+    """The order of these values, with its lines; `created` is emitted with the id that the database gives it."""
+    ((order_id, created_at, updated_at),) = query(
+        "orders",
+        PLACE,
+        {
+            **row,
+            "status": Order.Status.PENDING.value,
+            "product_ids": [line["product_id"] for line in lines],
+            "product_names": [line["product_name"] for line in lines],
+            "unit_prices": [line["unit_price"] for line in lines],
+            "quantities": [line["quantity"] for line in lines],
+            "service": origin(created),
+            "event_id": str(created.event_id),
+            "event_type": type(created).__name__,
+            "event": msgspec.json.encode(created).decode(),
+        },
+    )
+    order = Order(id=order_id, created_at=created_at, updated_at=updated_at, **row)
+    known: Any = {"items": [OrderLine(order=order, **line) for line in lines]}
+    order._prefetched_objects_cache = known  # type: ignore[attr-defined]  # so they are not read again
+    return order
