@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.surroundings import ROOT, Unfit, own_databases, refuse_unfit_surroundings
-from benchmarks.thin import PLAYED, Played
+from benchmarks.thin import PLAYED, Played, Statement
 
 FIRST_ORDER = 100_000_000  # a number that is found nowhere else in a statement
 PRODUCTS = 20
@@ -220,10 +220,13 @@ def watched(call: Any) -> Played:
     """What a request executes."""
     from django.db import connections
 
-    statements: list[tuple[str, str, Any]] = []
+    from shop.sql import preparation
+
+    statements: list[Statement] = []
 
     def watch(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
-        statements.append((context["connection"].alias, sql, parameters))
+        connection = context["connection"]
+        statements.append(Statement(connection.alias, sql, parameters, preparation(connection, sql)))
         return execute(sql, parameters, many, context)
 
     call()  # once before, so that nothing is watched that happens once only

@@ -11,7 +11,7 @@ import pickle
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from django.conf import settings
@@ -23,19 +23,24 @@ from django.urls import path
 PLAYED = "BENCHMARK_PLAYED"  # the variable that names the file
 
 
+class Statement(NamedTuple):
+    """What was executed, and what had prepared it in the session, if anything had."""
+
+    database: str
+    sql: str
+    parameters: Any
+    preparation: str
+
+
 @dataclass
 class Played:
-    """The statements of one request, (database, SQL, parameters), its answer's body and status, and its order."""
+    """The statements of one request, its answer's body and status, and its order."""
 
-    statements: list[tuple[str, str, Any]]
+    statements: list[Statement]
     body: Any
     status: int
     order_id: int = 0
     event_id: str = ""
-
-    @property
-    def writes(self) -> bool:
-        return any(sql.startswith("INSERT") for _, sql, _ in self.statements)
 
 
 def place(request: HttpRequest) -> JsonResponse:
@@ -44,14 +49,14 @@ def place(request: HttpRequest) -> JsonResponse:
     json.loads(request.body)
     event_id = str(uuid4())
     order_id = played.order_id
-    reads = [one for one in played.statements if one[0] != "orders"]
+    reads = [one for one in played.statements if one.database != "orders"]
     for statement in reads:
-        rows_of(*statement)
+        rows_of(statement)
     writes = played.statements[len(reads) :]
     with transaction.atomic(using="orders", durable=True) if len(writes) > 1 else nullcontext():
-        for database, sql, parameters in writes:
-            mine = replaced(parameters, played, order_id, event_id)
-            rows = rows_of(database, sql, mine)
+        for statement in writes:
+            mine = replaced(statement.parameters, played, order_id, event_id)
+            rows = rows_of(statement._replace(parameters=mine))
             if rows and order_id == played.order_id:
                 order_id = rows[0]["id"]
     answer = answered(played.body | {"id": order_id}, played.status)
@@ -62,12 +67,12 @@ def place(request: HttpRequest) -> JsonResponse:
 def products(_: HttpRequest) -> JsonResponse:
     """GET /products."""
     (statement,) = PLAYS["products"].statements
-    return answered({"next": None, "previous": None, "results": rows_of(*statement)})
+    return answered({"next": None, "previous": None, "results": rows_of(statement)})
 
 
 def order(_: HttpRequest, order_id: int) -> JsonResponse:
     """GET /orders/{id}."""
-    of_order, items, timeline = (rows_of(*statement) for statement in PLAYS["order"].statements)
+    of_order, items, timeline = (rows_of(statement) for statement in PLAYS["order"].statements)
     return answered(of_order[0] | {"id": order_id, "items": items, "timeline": timeline})
 
 
@@ -77,9 +82,14 @@ def answered(body: Any, status: int = 200) -> JsonResponse:
     return answer
 
 
-def rows_of(database: str, sql: str, parameters: Any) -> list[dict[str, Any]]:
-    with connections[database].cursor() as cursor:
-        cursor.execute(sql, parameters)
+def rows_of(statement: Statement) -> list[dict[str, Any]]:
+    with connections[statement.database].cursor() as cursor:
+        if statement.preparation:
+            prepared = vars(connections[statement.database]).setdefault("prepared", set())  # these stay open
+            if statement.preparation not in prepared:
+                cursor.execute(statement.preparation)
+                prepared.add(statement.preparation)
+        cursor.execute(statement.sql, statement.parameters)
         if cursor.description is None:
             return []
         names = [column.name for column in cursor.description]

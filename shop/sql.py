@@ -75,6 +75,13 @@ _PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?s|%%")
 _TABLE = re.compile(r'(?:INTO|UPDATE|FROM) "?(\w+_\w+)')
 
 
+def preparation(connection: BaseDatabaseWrapper, execute: str) -> str:
+    """The PREPARE that an EXECUTE of this connection's session refers to; empty for another statement."""
+    name = execute.removeprefix("EXECUTE ").partition("(")[0]
+    known = _sessions.setdefault(connection.connection, _Session()).statements
+    return next((f"PREPARE {name} AS {_numbered(one)[0]}" for one in known if known[one][0] == name), "")
+
+
 def _prepared(connection: BaseDatabaseWrapper, statement: str) -> tuple[str, Sequence[Any]]:
     """The name under which the connection's session knows a statement, and its parameters' keys in their order."""
     session = _sessions.setdefault(connection.connection, _Session())
