@@ -22,12 +22,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from benchmarks import charts
 from benchmarks.load import PRODUCTS, SAMPLES
 from benchmarks.measure import Show, Throughput, backlog, finish, warm_up
 from benchmarks.results import FOLDER, GROUPS, Rows, as_table, busy, machine
 from benchmarks.surroundings import Processes, Unfit, own_queues, refuse_unfit_surroundings, shop_processes
 from benchmarks.systems import Orders, Shop
+from shop import charts
 
 Point = tuple[str, Throughput]
 
