@@ -134,7 +134,7 @@ def over_time(
 
 def bucket_width(end: float) -> float:
     """Seconds, so that no line over so many seconds has too many points; whole ones, unless it is short."""
-    return next_round(end / BUCKETS) if end < 15 else float(ceil(end / BUCKETS))
+    return next_round(3 * end / BUCKETS) if end < 15 else float(ceil(end / BUCKETS))
 
 
 def per_second(times: Iterable[float], width: float, end: float) -> list[Point]:

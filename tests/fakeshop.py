@@ -22,6 +22,7 @@ class FakeShop:
         self.url = ""
         self.orders: dict[int, dict[str, Any]] = {}
         self.sent: list[float] = []  # when orders came, on the monotonic clock
+        self.looked_at: list[float] = []  # when orders were looked at one by one
         self.stock: dict[int, int] = {}
         self.off_sale: list[int] = []
         self.before_answering: Callable[[int], Any] = lambda number: None  # with the order's number; may wait
@@ -53,6 +54,7 @@ class FakeShop:
             case "GET", ["orders"]:
                 return self._page(path)
             case "GET", ["orders", order_id]:
+                self.looked_at.append(time.monotonic())
                 return 200, self.orders[int(order_id)]
         return 404, {"code": "C002"}
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from shop.loadtest.results import VERSION
 
-NOISE = 0.1  # a change of less says nothing: runs of the same shop differ as much
+NOISE, NOISE_MS = 0.1, 5  # a change of less says nothing: runs of the same shop differ as much
 
 
 class NotComparable(Exception):
@@ -72,7 +72,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Row]:
     for mark in after["latency"]:
         then, now = before["latency"].get(mark, {}), after["latency"][mark]
         rows += [
-            _row(f"{mark} {percentile}, ms", _ms(then.get(percentile)), _ms(now.get(percentile)), more_is_better=False)
+            _row(f"{mark} {percentile}, ms", _ms(then.get(percentile)), _ms(now.get(percentile)), least=NOISE_MS)
             for percentile in ("p50", "p95", "p99")
         ]
     return [row for row in rows if row.before is not None or row.after is not None]
@@ -82,8 +82,11 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(1000 * seconds)
 
 
-def _row(what: str, before: float | None, after: float | None, *, more_is_better: bool) -> Row:
+def _row(
+    what: str, before: float | None, after: float | None, *, more_is_better: bool = False, least: float = 0.0
+) -> Row:
+    """`least` is the smallest difference that says anything, whatever its share."""
     better = None
-    if before and after is not None and abs(after / before - 1) >= NOISE:
+    if before and after is not None and abs(after - before) >= max(least, NOISE * before):
         better = (after > before) is more_is_better
     return Row(what, before, after, better)

@@ -56,7 +56,10 @@ class Follower:
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
     async def look(self, orders: Sequence[Order], products: Collection[int]) -> tuple[int, int]:
-        """How many orders are still open, and how many were placed without the client having been told."""
+        """How many orders are still open, and how many were placed without the client having been told.
+
+        An order that is not there is not waited for: it was written before it was accepted.
+        """
         by_id = {one.order_id: one for one in orders if one.accepted}
         strangers = 0
         async for found in self._staff.orders_since(self._after):
@@ -64,7 +67,7 @@ class Follower:
                 self._note(order, found)
             elif any(line["productId"] in products for line in found["items"]):
                 strangers += 1
-        return sum(one.status not in ENDED for one in by_id.values()), strangers
+        return sum(bool(one.status) and one.status not in ENDED for one in by_id.values()), strangers
 
     def _note(self, order: Order, found: Mapping[str, Any]) -> None:
         order.status, order.reason = found["status"], found["cancellationReason"]

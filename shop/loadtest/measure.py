@@ -160,25 +160,21 @@ class Client:
         self.busiest = max(self.busiest, share)
         return share
 
-    def figures(self, orders: Sequence[Order], waited: int, load_before: float) -> dict[str, object]:
-        """For the report. `waited` is how many requests waited for a connection, `load_before` how many processes had
-        something to do on this machine before the load began."""
+    def figures(self, orders: Sequence[Order], load_before: float) -> dict[str, object]:
+        """For the report. `load_before`: how many processes had something to do on this machine before it began."""
         late = percentiles([one.sent - one.due for one in orders if one.sent is not None])
         answers = percentiles(answer_times(orders))
         return {
             "busiest": round(self.busiest, 2),
             "late": late,
-            "waitedForConnection": waited,
-            "warnings": [*self._warnings(late["p99"], answers["p99"], waited), *_busy(load_before)],
+            "warnings": [*self._warnings(late["p99"], answers["p99"]), *_busy(load_before)],
         }
 
-    def _warnings(self, late: float, answered: float, waited: int) -> Iterable[str]:
+    def _warnings(self, late: float, answered: float) -> Iterable[str]:
         if self.busiest > BUSY:
             yield f"the client used {100 * self.busiest:.0f} % of a core, and has only one"
         if late > max(LATE, LATE_SHARE * answered):
             yield f"the client sent orders {1000 * late:.0f} ms late at p99, which is part of the latencies"
-        if waited:
-            yield f"{waited} requests waited because all of the client's connections were in use"
 
 
 def _busy(load: float) -> Iterable[str]:

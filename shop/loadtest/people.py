@@ -27,7 +27,7 @@ class Person:
 
     def __init__(self, email: str, password: str) -> None:
         self.email, self._password = email, password
-        self.token = ""
+        self.bearer = ""
         self._renew_at = 0.0
 
     async def sign_in(self, server: Server) -> None:
@@ -49,8 +49,8 @@ class Person:
             raise CannotLoad(
                 f"{server.url} is no shop, or a broken one: POST /api/v1/auth/token answered {answer.status}."
             )
-        self.token = answer.body["access"]
-        self._renew_at = time.time() + (_expiry(self.token) - time.time()) / 2
+        self.bearer = answer.body["access"]
+        self._renew_at = time.time() + (_expiry(self.bearer) - time.time()) / 2
 
     async def stay(self, server: Server) -> None:
         """Sign in again when half of the token's time is over; if that fails now, it is tried again."""
@@ -80,7 +80,7 @@ class Staff(Person):
         extra = tuple((name.replace("_", "-"), value) for name, value in headers.items())
         try:
             answer: Answer = await self.server.ask(
-                method, path, body, token=self.token, timeout=PATIENCE, headers=extra
+                method, path, body, token=self.bearer, timeout=PATIENCE, headers=extra
             )
         except NoAnswer as error:
             raise CannotLoad(f"{self.server.url}: {method} {path}: {error}") from None

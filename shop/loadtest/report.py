@@ -8,7 +8,7 @@ from typing import Any
 
 from shop import charts
 from shop.loadtest.compare import Row
-from shop.loadtest.tables import PERCENTILES, UNTIL, client, figure, knee
+from shop.loadtest.tables import PERCENTILES, UNTIL, client, figure, knee, latency_rows
 
 ABOUT = {
     "orders per second": "Sent as the profile wants it, accepted by the shop, and ended: completed, refused or undone.",
@@ -41,9 +41,13 @@ def page(found: Mapping[str, Any], rows: Sequence[Row] = (), differences: Sequen
     ]
     if found["steps"]:
         body += ["<h2>The ramp</h2>", f"<p>{escape(knee(found))}</p>", _curves(found), _steps(found)]
-    body += ["<h2>Latency</h2>", "<p>Seconds, from when an order was due.</p>", _latencies(found)]
+    body += [
+        "<h2>Latency</h2>",
+        "<p>Seconds, from when an order was due.</p>",
+        _table(("until", "orders", *PERCENTILES), latency_rows(found)),
+    ]
     if rows:
-        note = f"Not the same: {'; '.join(differences)}." if differences else "Changes below 10 % say nothing."
+        note = f"Not the same: {'; '.join(differences)}." if differences else "Changes below 10 % or 5 ms say nothing."
         body += ["<h2>Beside the earlier run</h2>", f"<p>{escape(note)}</p>", _comparison(rows)]
     if found["drift"]:
         drift = [(what, f"{then['first']:g}", f"{then['last']:g}") for what, then in found["drift"].items()]
@@ -76,16 +80,6 @@ def _tiles(found: Mapping[str, Any]) -> str:
         if of_it["count"]:
             tiles.append((f"{of_it['p95']:.2f} s", f"until {title}, p95"))
     return f'<ul class="tiles">{"".join(charts.tile(value, what) for value, what in tiles)}</ul>'
-
-
-def _latencies(found: Mapping[str, Any]) -> str:
-    rows = [
-        (title, f"{of_it['count']:,}", *(f"{of_it[one]:.3f}" for one in PERCENTILES))
-        for mark, title in UNTIL.items()
-        for of_it in [found["latency"][mark]]
-        if of_it["count"]
-    ]
-    return _table(("until", "orders", *PERCENTILES), rows)
 
 
 def _steps(found: Mapping[str, Any]) -> str:

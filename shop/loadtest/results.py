@@ -10,6 +10,7 @@ from typing import Any
 
 from shop import charts
 from shop.chaos.verdict import percentiles
+from shop.loadtest.follow import TIMELINES
 from shop.loadtest.measure import (
     ENDED,
     Order,
@@ -46,6 +47,7 @@ def results(run: Run, *, where: str, audit: dict[str, Any] | None, locks: list[s
         "orders": len(orders),
         "rates": _rates(orders, seconds),
         "latency": latencies(orders),
+        "sampled": sum(one.accepted for one in orders) > TIMELINES,  # when orders were paid is known of some only
         "answers": dict(run.answers.most_common()),
         "endings": counted(one.ending for one in orders if one.accepted),
         "cancellations": counted(run.cancellations),
@@ -53,7 +55,7 @@ def results(run: Run, *, where: str, audit: dict[str, Any] | None, locks: list[s
         "knee": _knee(steps),
         "findings": _findings(run, audit, locks),
         "audit": audit,
-        "client": run.client.figures(orders, run.waited_for_connection, run.load_before),
+        "client": run.client.figures(orders, run.load_before),
         "clockAhead": round(run.clock.ahead, 4),
         "drift": _drift(run) if run.profile.name == "soak" else {},
         "series": _series(run),

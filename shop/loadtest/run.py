@@ -58,15 +58,17 @@ class Run:
     interrupted: bool = False
     trouble: str = ""  # why it is not known how the orders have ended
 
-    # --- From beginning to end ----------------------------------------------------------------------------------------
-    async def play(self) -> None:
-        """Raises CannotLoad."""
-        self.loop = asyncio.get_running_loop()
+    def __post_init__(self) -> None:
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._died_of: BaseException | None = None
         self._reading: asyncio.Task[None] | None = None
         self.clock, self.client = Clock(), Client()
+
+    # --- From beginning to end ----------------------------------------------------------------------------------------
+    async def play(self) -> None:
+        """Raises CannotLoad."""
+        self.loop = asyncio.get_running_loop()
         self._phase("signing in")
         await self.people.sign_in()
         staff = self.people.staff
@@ -112,10 +114,6 @@ class Run:
         """Seconds since the load began."""
         return self.loop.time() - self._began
 
-    @property
-    def waited_for_connection(self) -> int:
-        return sum(server.waited for server in self.servers)
-
     def _phase(self, what: str) -> None:
         self.phase = what
         self.show(self)
@@ -126,20 +124,21 @@ class Run:
             customer = self.people.customers[number % len(self.people.customers)]
             server = self.servers[number % len(self.servers)]
             try:
-                answer = await server.ask("POST", "/orders", self._body(WARM_UP), token=customer.token)
+                answer = await server.ask("POST", "/orders", self._body(WARM_UP), token=customer.bearer)
             except NoAnswer as error:
                 raise CannotLoad(f"{server.url} took an order and did not answer: {error}") from None
             if answer.status >= 400:
                 refused.add(answer.said)
         if refused:
             raise CannotLoad(f"The shop refuses orders: {', '.join(sorted(refused))}.{throttled_because(refused)}")
+        if not isfinite(self.profile.steps[0].rate):  # all come at once: connections are ready for them
+            for server in self.servers:
+                await server.open(self.profile.count // len(self.servers))
 
     def _begin(self) -> None:
         self._began = self.loop.time()
         self.clock, self.client = Clock(), Client()
         self.follower.clock = self.clock
-        for server in self.servers:
-            server.waited = 0
 
     # --- The load -----------------------------------------------------------------------------------------------------
     async def _load(self) -> None:
@@ -195,7 +194,7 @@ class Run:
         server = self.servers[order.number % len(self.servers)]
         order.sent = self.now
         try:
-            answer = await server.ask("POST", "/orders", self._body(planned), token=customer.token)
+            answer = await server.ask("POST", "/orders", self._body(planned), token=customer.bearer)
         except NoAnswer as error:
             order.answered, order.said = self.now, str(error)
             self.answers[order.said] += 1
@@ -208,7 +207,7 @@ class Run:
             self.clock.learn(answer.body["createdAt"], order.sent, order.answered)
             self.follower.placed(order)
             if planned.cancel_after is not None:
-                self._start(self._cancel(order, server, customer.token, planned.cancel_after))
+                self._start(self._cancel(order, server, customer.bearer, planned.cancel_after))
 
     async def _cancel(self, order: Order, server: Server, token: str, after: float) -> None:
         with suppress(TimeoutError):

@@ -54,11 +54,23 @@ def _rates(found: Mapping[str, Any]) -> str:
 def latencies(found: Mapping[str, Any]) -> Table:
     numbers = (Column(one, justify="right") for one in ("orders", *PERCENTILES))
     table = Table("from when it was due until", *numbers, caption="seconds", caption_justify="right")
-    for mark, title in UNTIL.items():
-        of_it = found["latency"][mark]
-        if of_it["count"]:
-            table.add_row(title, f"{of_it['count']:,}", *(f"{of_it[one]:.3f}" for one in PERCENTILES))
+    for row in latency_rows(found):
+        table.add_row(*row)
     return table
+
+
+def latency_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Until what, of how many orders, and the percentiles in seconds."""
+    return [
+        (
+            f"{title} (a sample)" if mark == "paid" and found["sampled"] else title,
+            f"{of_it['count']:,}",
+            *(f"{of_it[one]:.3f}" for one in PERCENTILES),
+        )
+        for mark, title in UNTIL.items()
+        for of_it in [found["latency"][mark]]
+        if of_it["count"]
+    ]
 
 
 def steps(found: Mapping[str, Any]) -> Table:
@@ -92,7 +104,7 @@ def client(found: Mapping[str, Any]) -> Text:
 
 def comparison(rows: Iterable[Row], differences: Iterable[str]) -> Table:
     """Two runs beside each other."""
-    caption = f"Not the same: {'; '.join(differences)}." if differences else "Changes below 10 % say nothing."
+    caption = f"Not the same: {'; '.join(differences)}." if differences else "Changes below 10 % or 5 ms say nothing."
     numbers = (Column(one, justify="right") for one in ("earlier", "now", "change"))
     table = Table("", *numbers, title="Beside the earlier run", caption=caption)
     for row in rows:

@@ -187,7 +187,7 @@ def load(
         run = asyncio.run(_load(profile, urls, password, show=watch, look_at_memory=memory, **options))
         own = system is not None
         at_hand = own or inside.same_shop(run.evidence)
-        audit = inside.audited(own=own, at_rest=not run.interrupted and not run.still_open) if at_hand else None
+        audit = inside.audited(own=own, at_rest=not run.interrupted and run.still_open == 0) if at_hand else None
         found = results(run, where=where, audit=audit, locks=inside.look_for_locks() if at_hand else None)
         connections.close_all()
     if system and any(one["good"] is False for one in found["findings"]):
