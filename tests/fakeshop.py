@@ -28,13 +28,14 @@ class FakeShop:
         self.before_answering: Callable[[int], Any] = lambda number: None  # with the order's number; may wait
         self.refuses_with: Callable[[int], int] = lambda number: 0  # a status, or 0 for an order that is taken
         self.clock_ahead = 0.0  # seconds
+        self.token_seconds = 900.0
         self.oversells = False
         self._mutex = threading.Lock()
 
     def _now(self) -> str:
         return datetime.fromtimestamp(time.time() + self.clock_ahead, UTC).isoformat()
 
-    def answer(self, method: str, path: str, body: Any) -> Answer:
+    def answer(self, method: str, path: str, body: Any, token: str) -> Answer:
         match method, path.partition("?")[0].split("/")[3:]:
             case "POST", ["auth", "token"]:
                 return self._token(body)
@@ -50,7 +51,8 @@ class FakeShop:
             case "GET", ["inventory", product]:
                 return 200, {"quantity": self.stock[int(product)]}
             case "POST", ["orders"]:
-                return self._place(body)
+                good = float(token) > time.time()
+                return self._place(body) if good else (401, {"code": "C006"})
             case "GET", ["orders"]:
                 return self._page(path)
             case "GET", ["orders", order_id]:
@@ -61,8 +63,9 @@ class FakeShop:
     def _token(self, body: Any) -> Answer:
         if body["password"] != PASSWORD:
             return 401, {"code": "C006"}
-        payload = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + 900}).encode()).decode().rstrip("=")
-        return 200, {"access": f"x.{payload}.x"}
+        until = time.time() + self.token_seconds
+        payload = base64.urlsafe_b64encode(json.dumps({"exp": until}).encode()).decode().rstrip("=")
+        return 200, {"access": f"x.{payload}.{until}"}
 
     def _place(self, body: Any) -> Answer:
         with self._mutex:
@@ -107,7 +110,8 @@ def open_for_business() -> Iterator[FakeShop]:
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, answer = shop.answer(self.command, self.path, json.loads(body) if body else None)
+            token = self.headers.get("Authorization", "").split(".", 2)[-1]
+            status, answer = shop.answer(self.command, self.path, json.loads(body) if body else None, token)
             content = b"" if answer is None else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))

@@ -2,14 +2,19 @@
 
 import asyncio
 import os
+from datetime import timedelta
 from math import inf
 from typing import Any
 
 import pytest
+from django.conf import settings
 
+from orders.models import Order
 from shop.loadtest import profiles
 from shop.loadtest.http import NoAnswer, Server
-from shop.loadtest.measure import Client, Clock, Order, answer_times, in_flight, latencies
+from shop.loadtest.inside import audited, same_shop
+from shop.loadtest.measure import Client, Clock, answer_times, in_flight, latencies
+from shop.loadtest.measure import Order as Sent
 from shop.loadtest.profiles import Limits, NotPossible
 from shop.loadtest.run import not_held
 
@@ -75,15 +80,15 @@ def test_what_cannot_be_played_is_refused(play: Any, options: dict[str, Any]):
 
 # --- Measuring --------------------------------------------------------------------------------------------------------
 def test_latency_counts_from_when_an_order_was_due():
-    late = Order(0, "normal", due=1.0, sent=3.0, answered=3.5, order_id=1, paid=4.0, ended=6.0, status="COMPLETED")
+    late = Sent(0, "normal", due=1.0, sent=3.0, answered=3.5, order_id=1, paid=4.0, ended=6.0, status="COMPLETED")
     found = latencies([late])
     assert (found["answered"]["p50"], found["paid"]["p50"], found["completed"]["p50"]) == (2.5, 3.0, 5.0)
     assert found["cancelled"] == {"count": 0}
 
 
 def test_who_got_no_answer_counts_with_what_they_waited_and_who_was_refused_does_not_count():
-    waited = Order(0, "normal", due=0.0, sent=0.0, answered=10.0, said="no answer in 10 s")
-    refused = Order(1, "normal", due=0.0, sent=0.0, answered=0.001, said="429 C007")
+    waited = Sent(0, "normal", due=0.0, sent=0.0, answered=10.0, said="no answer in 10 s")
+    refused = Sent(1, "normal", due=0.0, sent=0.0, answered=0.001, said="429 C007")
     assert answer_times([waited, refused]) == [10.0]
 
 
@@ -100,9 +105,9 @@ def test_a_clock_that_goes_right_is_believed_and_one_that_does_not_is_corrected(
 
 def test_what_is_in_flight():
     orders = [
-        Order(0, "", due=0, sent=0.0, answered=1.0, order_id=1, ended=3.0),
-        Order(1, "", due=0, sent=0.5, answered=4.0, order_id=2),
-        Order(2, "", due=0, sent=0.5, answered=0.7),  # refused
+        Sent(0, "", due=0, sent=0.0, answered=1.0, order_id=1, ended=3.0),
+        Sent(1, "", due=0, sent=0.5, answered=4.0, order_id=2),
+        Sent(2, "", due=0, sent=0.5, answered=0.7),  # refused
     ]
     assert in_flight(orders, [0.6, 2.0, 5.0], "answered") == [(0.6, 3.0), (2.0, 1.0), (5.0, 0.0)]
     assert in_flight(orders, [0.6, 2.0, 5.0], "ended") == [(0.6, 2.0), (2.0, 2.0), (5.0, 1.0)]
@@ -111,24 +116,24 @@ def test_what_is_in_flight():
 @pytest.mark.parametrize(
     ("order", "now", "why_not"),
     [
-        (Order(0, "", due=0, answered=0.1, order_id=1, paid=1.0), None, ""),
-        (Order(0, "", due=0, answered=0.6, order_id=1, paid=1.0), None, "answered p95 above 0.5 s"),
-        (Order(0, "", due=0, answered=0.1, order_id=1, paid=3.1), None, "paid p95 above 3 s"),
-        (Order(0, "", due=0, answered=0.1, said="503"), None, "1 of 1 not accepted"),
-        (Order(0, "", due=0, sent=0), 0.4, ""),
-        (Order(0, "", due=0, sent=0), 0.6, "answered p95 above 0.5 s"),  # still waits
-        (Order(0, "", due=0, answered=0.1, order_id=1, followed=True), 9, "paid p95 above 3 s"),  # likewise
-        (Order(0, "", due=0, answered=0.1, order_id=1), 9, ""),  # nobody has looked whether it is paid
+        (Sent(0, "", due=0, answered=0.1, order_id=1, paid=1.0), None, ""),
+        (Sent(0, "", due=0, answered=0.6, order_id=1, paid=1.0), None, "answered p95 above 0.5 s"),
+        (Sent(0, "", due=0, answered=0.1, order_id=1, paid=3.1), None, "paid p95 above 3 s"),
+        (Sent(0, "", due=0, answered=0.1, said="503"), None, "1 of 1 not accepted"),
+        (Sent(0, "", due=0, sent=0), 0.4, ""),
+        (Sent(0, "", due=0, sent=0), 0.6, "answered p95 above 0.5 s"),  # still waits
+        (Sent(0, "", due=0, answered=0.1, order_id=1, followed=True), 9, "paid p95 above 3 s"),  # likewise
+        (Sent(0, "", due=0, answered=0.1, order_id=1), 9, ""),  # nobody has looked whether it is paid
     ],
 )
-def test_when_a_step_is_not_held(order: Order, now: float | None, why_not: str):
+def test_when_a_step_is_not_held(order: Sent, now: float | None, why_not: str):
     assert not_held([order], LIMITS, now) == why_not
 
 
 def test_a_client_that_does_not_keep_up_says_so():
     client = Client()
     client.busiest = 0.99
-    orders = [Order(0, "", due=0.0, sent=0.3, answered=0.5, order_id=1)]
+    orders = [Sent(0, "", due=0.0, sent=0.3, answered=0.5, order_id=1)]
     cores = os.cpu_count() or 1
     assert client.figures(orders, load_before=cores + 1.5)["warnings"] == [
         "the client used 99 % of a core, and has only one",
@@ -138,8 +143,31 @@ def test_a_client_that_does_not_keep_up_says_so():
 
 
 def test_a_client_that_keeps_up_says_nothing():
-    orders = [Order(0, "", due=0.0, sent=0.004, answered=0.02, order_id=1)]
+    orders = [Sent(0, "", due=0.0, sent=0.004, answered=0.02, order_id=1)]
     assert Client().figures(orders, load_before=0.1)["warnings"] == []
+
+
+# --- From inside ------------------------------------------------------------------------------------------------------
+@pytest.mark.django_db(databases=list(settings.SERVICES))
+def test_a_shop_is_known_by_an_order_that_it_has_taken(settings: Any):
+    settings.EMBEDDED = False
+    order = Order.objects.create(user_id=1, currency="KRW", total_price=1, payment_gateway="TOSS_PAYMENTS")
+    order.refresh_from_db()
+    then = order.created_at
+    assert same_shop((order.pk, then.isoformat()))
+    assert not same_shop((order.pk, (then + timedelta(microseconds=1)).isoformat()))
+    assert not same_shop((order.pk + 1, then.isoformat()))
+    assert not same_shop(None)
+
+
+@pytest.mark.django_db(databases=list(settings.SERVICES))
+def test_an_order_that_is_left_is_found_by_the_audit_of_a_shop_of_our_own():
+    assert audited(own=True, at_rest=True)["detail"].startswith("clean: 0 orders, ")
+    Order.objects.create(user_id=1, currency="KRW", total_price=1, payment_gateway="TOSS_PAYMENTS")
+    found = audited(own=True, at_rest=True)
+    assert not found["good"]
+    assert found["orders"] == 1
+    assert found["detail"].startswith(f"{found['violations']} violations; the first is ")
 
 
 # --- Requests ---------------------------------------------------------------------------------------------------------

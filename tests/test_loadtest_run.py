@@ -100,6 +100,12 @@ def test_a_shop_whose_clock_is_wrong(shop: FakeShop, load: Any):
     assert found["latency"]["paid"]["max"] < 5
 
 
+def test_who_orders_for_longer_than_a_token_is_good_signs_in_again(shop: FakeShop, load: Any):
+    shop.token_seconds = 4.0
+    _, found = load("steady", "--rate=10", "--seconds=6")
+    assert found["answers"] == {"202": 60}
+
+
 def test_a_flash_sale_that_goes_well(load: Any):
     code, found = load("flash-sale", "--buyers=30", "--items=4")
     assert code == 0

@@ -35,6 +35,7 @@ def page(found: Mapping[str, Any], rows: Sequence[Row] = (), differences: Sequen
     body = [
         f'<p class="{"bad" if bad else "good"}">{word}{interrupted}</p>',
         f"<p>{escape(_where(found))}</p>",
+        f"<p{' class=bad' if found['client']['warnings'] else ''}>{escape(client(found).plain)}</p>",
         _tiles(found),
         "<h2>What was checked</h2>",
         f"<table>{''.join(map(_finding, found['findings']))}</table>",
@@ -59,7 +60,6 @@ def page(found: Mapping[str, Any], rows: Sequence[Row] = (), differences: Sequen
         "<h2>The load</h2>",
         f"<table>{charts.row('answers', found['answers'])}{charts.row('orders ended as', found['endings'])}",
         f"{charts.row('cancellations', found['cancellations'])}</table>" if found["cancellations"] else "</table>",
-        f'<p class="{"bad" if found["client"]["warnings"] else ""}">{escape(client(found).plain)}</p>',
     ]
     return charts.page(f"Load test: {found['title']}", "\n".join(body))
 
