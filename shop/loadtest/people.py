@@ -4,7 +4,7 @@ the orders. All of it goes over HTTP, so it is the same against any shop."""
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
@@ -69,7 +69,7 @@ def _expiry(token: str) -> float:
 
 
 class Staff(Person):
-    """The one who runs the shop for the time of the load."""
+    """The one who runs the shop for the time of the load, over connections of their own."""
 
     def __init__(self, email: str, password: str, server: Server) -> None:
         super().__init__(email, password)
@@ -136,19 +136,19 @@ class Staff(Person):
 class People:
     """All of them."""
 
-    def __init__(self, servers: Sequence[Server], password: str) -> None:
-        self._server = servers[0]
+    def __init__(self, url: str, password: str) -> None:
+        self.server = Server(url)
         self.customers = [Person(email, password) for email in CUSTOMERS]
-        self.staff = Staff(STAFF, password, servers[0])
+        self.staff = Staff(STAFF, password, self.server)
 
     async def sign_in(self) -> None:
         """Raises CannotLoad."""
-        await self.staff.sign_in(self._server)
-        await asyncio.gather(*(one.sign_in(self._server) for one in self.customers))
+        await self.staff.sign_in(self.server)
+        await asyncio.gather(*(one.sign_in(self.server) for one in self.customers))
 
     async def stay(self) -> None:
         """Be signed in for as long as this runs."""
         while True:
             await asyncio.sleep(1)
             for one in (self.staff, *self.customers):
-                await one.stay(self._server)
+                await one.stay(self.server)

@@ -33,7 +33,8 @@ def results(run: Run, *, where: str, audit: dict[str, Any] | None, locks: list[s
     orders = run.orders
     seconds = run.played[-1].ended - run.played[0].began if run.played else 0.0
     limits = run.profile.limits
-    steps = [_step(one, orders, limits) for one in run.played] if limits else []
+    whole = [one for one in run.played if one.last - one.first == one.step.count]
+    steps = [_step(one, orders, limits) for one in whole] if limits else []
     return {
         "version": VERSION,
         "profile": run.profile.name,

@@ -197,7 +197,8 @@ def load(
 
 async def _load(profile: profiles.Profile, urls: Sequence[str], password: str, **options: Any) -> Run:
     servers = [Server(url) for url in urls]
-    run = Run(profile, servers, People(servers, password), **options)
+    people = People(urls[0], password)
+    run = Run(profile, servers, people, **options)
     playing = asyncio.ensure_future(run.play())
 
     def stop() -> None:
@@ -214,7 +215,7 @@ async def _load(profile: profiles.Profile, urls: Sequence[str], password: str, *
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
-        for server in servers:
+        for server in (*servers, people.server):
             await server.close()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
