@@ -67,12 +67,20 @@ def audited(*, own: bool, at_rest: bool) -> dict[str, Any]:
     return {"good": not violations, "orders": orders, "violations": len(violations), "detail": detail}
 
 
-def memory_of(processes: Processes) -> dict[str, float]:
-    """MiB that are resident, by what the processes are for; children count with their parents."""
-    roles = {one.pid: one.role for one in processes.all}
-    used = dict.fromkeys(roles.values(), 0.0)
-    for one in psutil.process_iter(["pid", "ppid", "memory_info"]):
-        role = roles.get(one.info["pid"]) or roles.get(one.info["ppid"])
-        if role and one.info["memory_info"]:
-            used[role] += one.info["memory_info"].rss / MIB
-    return {role: round(mib, 1) for role, mib in used.items()}
+class Memory:
+    """MiB that are resident, by what the processes are for; children count with their parents.
+
+    Who the children are is found out once, before the load: looking through all processes of a machine takes longer
+    than an order may be late.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        pids = {pid: one.role for one in processes.all for pid in (one.pid, *one.children())}
+        self._processes = [(psutil.Process(pid), role) for pid, role in pids.items()]
+
+    def __call__(self) -> dict[str, float]:
+        used = dict.fromkeys((role for _, role in self._processes), 0.0)
+        for process, role in self._processes:
+            with suppress(psutil.NoSuchProcess):
+                used[role] += process.memory_info().rss / MIB
+        return {role: round(mib, 1) for role, mib in used.items()}

@@ -245,9 +245,9 @@ class Run:
             self.show(self)
 
     async def _remember(self) -> None:
-        """What memory the shop uses. A thread looks: that takes longer than an order may be late."""
+        """What memory the shop uses."""
         while self.look_at_memory:
-            self.memory.append((self.now, await asyncio.to_thread(self.look_at_memory)))
+            self.memory.append((self.now, self.look_at_memory()))
             await asyncio.sleep(REMEMBERED_EVERY)
 
 

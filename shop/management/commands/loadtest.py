@@ -182,7 +182,7 @@ def load(
     system: System | None = None, **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Play a profile against a shop; the results. Raises CannotLoad."""
-    memory = (lambda: inside.memory_of(system.processes)) if system else None
+    memory = inside.Memory(system.processes) if system else None
     with Watch(console) as watch:
         run = asyncio.run(_load(profile, urls, password, show=watch, look_at_memory=memory, **options))
         own = system is not None
