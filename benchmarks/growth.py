@@ -23,13 +23,13 @@ from typing import Any
 
 from rich.progress import Progress
 
-from benchmarks import charts
 from benchmarks.load import PRODUCTS
 from benchmarks.measure import Show, Throughput, backlog, finish
 from benchmarks.results import FOLDER, GROUPS, Rows, as_table, machine
 from benchmarks.session import measuring
 from benchmarks.surroundings import Processes, own_queues, shop_processes
 from benchmarks.systems import Orders, Shop
+from shop import charts
 
 Point = tuple[str, list[Throughput]]  # what of, and its rounds
 FEWEST = 100  # orders in a backlog: each sample once

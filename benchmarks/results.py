@@ -12,10 +12,10 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks import charts
 from benchmarks.measure import Latency, Throughput, percentiles, spread
 from benchmarks.surroundings import ROOT, administration
 from benchmarks.systems import System
+from shop import charts
 
 FOLDER = Path(ROOT, "benchmarks", "results")
 GROUPS = ("workers", "PostgreSQL", "RabbitMQ")

@@ -24,13 +24,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import charts
 from benchmarks.measure import Show, Throughput, backlog
 from benchmarks.nodes import Link, namespaces, refuse_without_namespaces, server_ports
 from benchmarks.results import FOLDER, GROUPS, Rows, as_markdown, as_table, machine
 from benchmarks.session import measuring
 from benchmarks.surroundings import Processes, own_queues, shop_processes
 from benchmarks.systems import Shop
+from shop import charts
 
 PARTS = (*GROUPS, "links")
 
@@ -138,7 +138,7 @@ def plots(points: Sequence[dict[str, Any]]) -> dict[str, str]:
     bars = [(named(one["round_trip_ms"], one["nodes"]), one["cpu_ms_per_order"]) for one in points]
     return {
         "scaleout.svg": charts.curves(
-            "Sagas per second, by worker nodes", lines, zero=True, ticks=sorted({one["nodes"] for one in points})
+            "Sagas per second, by worker nodes", lines, zero=True, named=sorted({one["nodes"] for one in points})
         ),
         "scaleout-cpu.svg": charts.stacks("Processor time per order, ms, by distance and nodes", bars, PARTS),
     }

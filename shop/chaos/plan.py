@@ -1,8 +1,8 @@
 """What is ordered, and what fails when: all of it follows from the seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from random import Random
 from typing import Any
 
@@ -68,11 +68,23 @@ class Plan:
 
 def make_plan(seed: int, *, orders: int, faults: int, kinds: Sequence[str], gaps: tuple[float, float]) -> Plan:
     """`gaps` are the shortest and longest seconds between faults."""
+    load = list(islice(planned_orders(seed), orders))
+    return Plan(seed, load, list(islice(_faults(Random(f"faults {seed}"), kinds, gaps), faults)), enough_for(load))
+
+
+def planned_orders(
+    seed: int, *, kinds: Mapping[str, int] = KINDS, products: Sequence[int] = PRODUCTS
+) -> Iterator[PlannedOrder]:
+    """Orders without end. `kinds`: how many in a hundred are of each; the first of the products is the hot one."""
     dice = Random(seed)
-    load = [_order(seed, number, dice) for number in range(orders)]
-    wanted = sum(line["quantity"] for one in load for line in one.body["items"] if line["productId"] == HOT_PRODUCT)
-    stock = dict.fromkeys(PRODUCTS, 10 * orders) | {HOT_PRODUCT: wanted * 2 // 3}  # the hot product sells out
-    return Plan(seed, load, list(islice(_faults(Random(f"faults {seed}"), kinds, gaps), faults)), stock)
+    return (_order(seed, number, dice, kinds, products) for number in count())
+
+
+def enough_for(orders: Sequence[PlannedOrder]) -> dict[int, int]:
+    """Stock that these orders do not exhaust, but for the hot product's: that sells out."""
+    products = {line["productId"] for one in orders for line in one.body["items"]}
+    wanted = sum(line["quantity"] for one in orders for line in one.body["items"] if line["productId"] == HOT_PRODUCT)
+    return dict.fromkeys(sorted(products), 10 * len(orders)) | {HOT_PRODUCT: wanted * 2 // 3}
 
 
 def _faults(dice: Random, kinds: Sequence[str], gaps: tuple[float, float]) -> Iterator[PlannedFault]:
@@ -82,14 +94,14 @@ def _faults(dice: Random, kinds: Sequence[str], gaps: tuple[float, float]) -> It
             yield PlannedFault(kind, round(dice.uniform(*gaps), 1), dice.randrange(2**32))
 
 
-def _order(seed: int, number: int, dice: Random) -> PlannedOrder:
-    (kind,) = dice.choices(list(KINDS), weights=list(KINDS.values()))
-    products = [HOT_PRODUCT] if kind == "hot product" else dice.sample(PRODUCTS[1:], k=1)
+def _order(seed: int, number: int, dice: Random, kinds: Mapping[str, int], products: Sequence[int]) -> PlannedOrder:
+    (kind,) = dice.choices(list(kinds), weights=list(kinds.values()))
+    chosen = [products[0]] if kind == "hot product" else dice.sample(products[1:], k=1)
     if kind == "several lines":
-        products = dice.sample(PRODUCTS, k=dice.randint(2, 5))
+        chosen = dice.sample(products, k=dice.randint(2, 5))
     marker = f"chaos-{seed}-{number}"
     body = {
-        "items": [{"productId": product, "quantity": dice.randint(1, 3)} for product in products],
+        "items": [{"productId": product, "quantity": dice.randint(1, 3)} for product in chosen],
         "address": f"{marker} {ADDRESS_WORDS.get(kind, '')}".strip(),
         "paymentToken": TOKENS.get(kind, "tok_ok"),
         "paymentGateway": dice.choice(["TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY"]),

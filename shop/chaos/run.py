@@ -1,20 +1,14 @@
-"""A whole run: servers, processes, load and faults, rest, verdict; and everything taken down again."""
+"""A whole run on a system of its own: load and faults, rest, verdict."""
 
-import shutil
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from secrets import token_urlsafe
-from typing import Any, Self
+from typing import Any
 
 import httpx
 from amqp.exceptions import AMQPError
-from django.core.management import call_command
 from django.db import InterfaceError, OperationalError, connections
 from django.utils.module_loading import import_string
 from rich.console import Console
@@ -23,78 +17,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from shop.chaos.client import Client
 from shop.chaos.faults import FAULTS, Fired, World, fire
 from shop.chaos.plan import CUSTOMERS, KEPT_BACK, PRICE, Plan
-from shop.chaos.processes import Processes
-from shop.chaos.servers import HOST, CannotStart, Postgres, RabbitMQ, Redis, until
+from shop.chaos.servers import until
+from shop.chaos.system import STARTED_WITHIN, System
 from shop.chaos.verdict import Verdict, judge, recovery, unfinished
 from shop.messaging.topology import SERVICES_WITH_QUEUES
 
 THREADS = 8  # of the client
 CROWDED = 150  # messages in one queue from which on the shop is behind
-STARTED_WITHIN = 120.0  # seconds, for the shop's processes
 SAID_EVERY = 15.0  # seconds, where no progress bar can be shown
 
 
-@dataclass(frozen=True)
-class Ports:
-    postgres: int
-    redis: int
-    rabbitmq: int
-    dist: int
-    epmd: int
-    web: tuple[int, int]
-
-
 class Run:
-    """A context manager: inside it the servers and the shop run, and at its end neither does."""
+    """The load, the faults and the verdict, on a system that runs."""
 
-    def __init__(self, home: Path, ports: Ports, plan: Plan, *, console: Console, keep: bool) -> None:
-        self.home, self.ports, self.plan, self.console, self.keep = home, ports, plan, console, keep
-        self._exits = ExitStack()
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
-        """Take everything down; a second Ctrl-C must not leave half of it."""
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        self._exits.close()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-    # --- Up -----------------------------------------------------------------------------------------------------------
-    def _start(self) -> None:
-        ports = self.ports
-        self._exits.callback(self._remove)
-        postgres = Postgres(self.home / "postgres", ports.postgres)
-        rabbitmq = RabbitMQ(self.home / "rabbitmq", ports.rabbitmq, ports.dist, ports.epmd)
-        redis = Redis(self.home / "redis", ports.redis)
-        self._say(f"Servers of this run's own below {self.home}")
-        for server in (redis, postgres, rabbitmq):
-            self._exits.callback(server.stop)
-            try:
-                server.start()
-            except (TimeoutError, OSError, subprocess.SubprocessError) as error:
-                raise CannotStart(f"{type(server).__name__} does not start: {error}") from error
-            self._say(f"  {type(server).__name__} on port {server.port}")
-        self._exits.callback(connections.close_all)
-        call_command("migrate_all", verbosity=0, stdout=(self.home / "migrate.log").open("w"))
+    def __init__(self, system: System, plan: Plan, *, console: Console) -> None:
+        self.system, self.plan, self.console = system, plan, console
         password = self._seed()
-        self.processes = Processes(self.home, list(ports.web))
-        self._exits.callback(self.processes.stop)
-        self.processes.start()
-        self.world = World(postgres, rabbitmq, redis, self.processes)
-        self.urls = [f"http://{HOST}:{port}" for port in ports.web]
-        self._say(f"  {len(self.processes.all)} processes: {', '.join(one.name for one in self.processes.all)}")
+        self.world = World(system.postgres, system.rabbitmq, system.redis, system.processes)
         self.tokens = [self._sign_in(customer, password) for customer in range(CUSTOMERS)]
-        until(rabbitmq.all_consumed, "a worker for every queue", seconds=STARTED_WITHIN, pause=0.5)
 
     def _seed(self) -> str:
         """Products, stock and customers; the customers' password."""
@@ -112,7 +52,7 @@ class Run:
     def _sign_in(self, customer: int, password: str) -> str:
         """A customer's token; the first of them waits until the shop answers."""
         body = {"email": _address(customer), "password": password}
-        url, answers = self.urls[customer % len(self.urls)], []
+        url, answers = self.system.urls[customer % len(self.system.urls)], []
 
         def answered() -> bool:
             try:
@@ -125,12 +65,6 @@ class Run:
         until(answered, "an answer from the shop", seconds=STARTED_WITHIN)
         return answers[-1]
 
-    def _remove(self) -> None:
-        if self.keep:
-            self._say(f"Logs and data stay in {self.home}")
-        else:
-            shutil.rmtree(self.home, ignore_errors=True)
-
     # --- Under way ----------------------------------------------------------------------------------------------------
     def play(self, *, least: int, patience: float, rate: float | None, one_by_one: bool) -> Verdict:
         """Place the orders, make faults meanwhile, wait for rest at most `patience` seconds, and judge.
@@ -141,9 +75,8 @@ class Run:
         orders = self.plan.orders
         lasting = sum(one.gap + FAULTS[one.kind].takes for one in self.plan.faults[:least]) or 1.0
         kept_back = max(1, int(len(orders) * KEPT_BACK)) if least and not one_by_one else 0
-        client = Client(self.urls, self.tokens, orders, rate or (len(orders) - kept_back) / lasting)
+        client = Client(self.system.urls, self.tokens, orders, rate or (len(orders) - kept_back) / lasting)
         client.hold_back(kept_back)
-        self._exits.callback(client.stop)
         fired: list[Fired] = []
         with self._watching(client, fired):
             client.start(THREADS)
@@ -154,7 +87,7 @@ class Run:
                 one = fire(number, planned, self.world)
                 fired.append(one)
                 proof = f"[red]{one.failure}[/]" if one.failure else one.proof
-                self._say(f"{one.began - client.began:6.1f} s  [bold]{one.kind}[/]  {proof}")
+                self.system.say(f"{one.began - client.began:6.1f} s  [bold]{one.kind}[/]  {proof}")
                 if one_by_one:
                     self._await_recovery(one, patience)
             calm_since = time.time()
@@ -164,10 +97,10 @@ class Run:
         seconds = time.time() - calm_since
         connections.close_all()  # those of before the faults are broken
         verdict = judge(
-            client, fired, seed=self.plan.seed, restarts=self.processes.restarts, seconds_to_rest=seconds,
+            client, fired, seed=self.plan.seed, restarts=self.system.processes.restarts, seconds_to_rest=seconds,
             one_by_one=one_by_one,
         )  # fmt: skip
-        self.keep = self.keep or not verdict.good
+        self.system.keep = self.system.keep or not verdict.good
         return verdict
 
     def _await_recovery(self, fault: Fired, patience: float) -> None:
@@ -183,7 +116,7 @@ class Run:
             quiet = quiet + 1 if _asked(unfinished) == {} else 0
             time.sleep(0.5)
         lease_ends = time.monotonic() + 5  # of a lock whose holder was killed
-        while quiet and time.monotonic() < lease_ends and any(self.world.redis.client.scan_iter("*lock*")):
+        while quiet and time.monotonic() < lease_ends and any(self.system.redis.client.scan_iter("*lock*")):
             time.sleep(0.1)
 
     @contextmanager
@@ -196,6 +129,7 @@ class Run:
             try:
                 yield
             finally:
+                client.stop()
                 ended.set()
                 pace.join()
 
@@ -203,12 +137,9 @@ class Run:
         """Let the load wait while the shop is behind: how fast this machine is, is not the question here."""
         while not ended.wait(0.3):
             try:
-                client.crowded = max(map(self.world.rabbitmq.waiting, SERVICES_WITH_QUEUES)) > CROWDED
+                client.crowded = max(map(self.system.rabbitmq.waiting, SERVICES_WITH_QUEUES)) > CROWDED
             except (AMQPError, OSError):
                 client.crowded = False  # the broker is away, and orders are taken all the same
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True)
 
 
 class Watch:

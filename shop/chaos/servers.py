@@ -101,7 +101,7 @@ class Postgres(Server):
 
     def stop(self) -> None:
         if (self.data / "postmaster.pid").exists():
-            self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self.data))
+            self._run("pg_ctl", "stop", "-w", "-t", f"{PATIENCE:.0f}", "-m", "immediate", "-D", str(self.data))
 
 
 class Redis:

@@ -159,7 +159,7 @@ def judge(
         "oversold": ["a product"] * _count("inventory", OVERSOLD),
         "stuck": [f"order {pk} is {status}" for pk, status in statuses.items() if status not in FINAL]
         + [f"{count} {what} not at rest" for what, count in unfinished().items()],
-        "locks left": _locks_left(),
+        "locks left": locks_left(),
         "audit": [
             f"{one.invariant}: {one.subject}: {one.detail}" for one in audit(strict=True) if isinstance(one, Violation)
         ],
@@ -247,7 +247,8 @@ def _dead_letters() -> dict[str, int]:
     return dict(found.most_common())
 
 
-def _locks_left() -> list[str]:
+def locks_left() -> list[str]:
+    """The stock locks that somebody holds."""
     with redis.Redis.from_url(str(settings.CACHES["locks"]["LOCATION"])) as locks:
         return [key.decode() for key in locks.scan_iter("*lock*")]
 

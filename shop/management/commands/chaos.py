@@ -4,13 +4,11 @@ import json as jsonlib
 import os
 import signal
 import sys
-import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
-from secrets import randbelow, token_urlsafe
+from secrets import randbelow
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.table import Table
@@ -18,22 +16,16 @@ from rich.table import Table
 from shop.chaos.faults import FAULTS
 from shop.chaos.plan import make_plan
 from shop.chaos.report import write_report
-from shop.chaos.run import Ports, Run
-from shop.chaos.servers import HOST, VHOST, CannotStart, free_ports
+from shop.chaos.run import Run
+from shop.chaos.servers import CannotStart
+from shop.chaos.system import System, start_again, started_again
 from shop.chaos.verdict import Verdict
 from shop.embedded.server import NotStarted
 
-HOME = "CHAOS_HOME"  # set in the run itself: the directory of its servers
-SECONDS_SIGNED_IN = 36_000  # the client signs in once
 GAPS, FAST_GAPS = (2.0, 10.0), (0.5, 2.0)  # seconds between two faults
 CALM_RATE = 5.0  # orders per second that a small machine carries easily
 ORDERS_PER_FAULT = 350  # by default, but every kind of fault comes at least once
 FAST = {"STALLED_AFTER": "3", "OUTBOX_LEASE": "5", "HANDOVER_AFTER": "0.2", "DELIVERED_AFTER": "0.2"}
-
-# What the run takes over from the environment it is started in; all other settings are the defaults.
-PASSED_ON = {"PATH", "HOME", "USER", "LANG", "TERM", "COLUMNS", "NO_COLOR", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH",
-             "LD_LIBRARY_PATH", "STALLED_AFTER", "ORDER_DEADLINE", "HANDOVER_AFTER", "DELIVERED_AFTER", "OUTBOX_LEASE",
-             "LOCK_WAIT", "LOCK_LEASE", "BATCH_LIMIT", "CONFIRM_TIMEOUT", "DJANGO_SETTINGS_MODULE"}  # fmt: skip
 
 
 class Command(BaseCommand):
@@ -64,8 +56,9 @@ class Command(BaseCommand):
         parser.add_argument("--keep", action="store_true", help="keep logs and data; they are kept anyway if it fails")
 
     def handle(self, *, seed: int | None, **options: Any) -> None:
-        if HOME not in os.environ:
-            _start_again(fast=options["fast"], seed=seed)
+        if not started_again():
+            chosen = randbelow(10**6) if seed is None else seed
+            start_again("chaos", defaults=FAST if options["fast"] else {}, chosen={"CHAOS_SEED": str(chosen)})
         try:
             sys.exit(self._run(int(os.environ["CHAOS_SEED"]), **options))
         except (CannotStart, NotStarted) as error:
@@ -87,9 +80,8 @@ class Command(BaseCommand):
         console = Console(stderr=options["json"], highlight=False)
         console.print(f"[bold]Chaos[/]: {orders} orders, {least} faults{'' if faults else ' or more'}, seed {seed}")
         signal.signal(signal.SIGTERM, _interrupt)
-        home = Path(os.environ[HOME])
-        with Run(home, _ports(), plan, console=console, keep=options["keep"]) as run:
-            verdict = run.play(
+        with System(console=console, keep=options["keep"]) as system:
+            verdict = Run(system, plan, console=console).play(
                 least=least, patience=options["patience"], rate=options["rate"], one_by_one=options["one_by_one"]
             )
         if options["report"]:
@@ -135,37 +127,6 @@ def show(console: Console, verdict: Verdict) -> None:
     for line in verdict.findings[:30]:
         console.print(f"[red]{line}[/]", soft_wrap=True)
     console.print("[green]Nothing lost, nothing done twice.[/]" if verdict.good else "[bold red]Chaos won.[/]")
-
-
-def _start_again(*, fast: bool, seed: int | None) -> None:
-    """Become this command in the environment of servers that it will start: settings are read only once."""
-    home = Path(tempfile.mkdtemp(prefix="shop-chaos-"))
-    home.chmod(0o711)  # PostgreSQL may run as another account
-    postgres, redis, rabbitmq, dist, epmd, *web = map(str, free_ports(7))
-    environment = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("LC_")}
-    environment = (FAST if fast else {}) | environment | {
-        HOME: str(home),
-        "CHAOS_SEED": str(randbelow(10**6) if seed is None else seed),
-        "CHAOS_PORTS": ",".join([postgres, redis, rabbitmq, dist, epmd, *web]),
-        "DATABASE_URL": f"postgres://postgres@{HOST}:{postgres}/",
-        "DATABASE_PREFIX": "chaos_",
-        "BROKER_URL": f"amqp://guest:guest@{HOST}:{rabbitmq}/{VHOST}",
-        "LOCKS_URL": f"redis://{HOST}:{redis}/1",
-        "CACHE_URL": f"redis://{HOST}:{redis}/2",
-        "SECRET_KEY": token_urlsafe(48),
-        "DEBUG": "0",
-        "ALLOWED_HOSTS": HOST,
-        "ACCESS_TOKEN_MINUTES": str(SECONDS_SIGNED_IN // 60),
-        "EMAIL_URL": "dummymail:",
-        "SHOP_VAR": str(home / "var"),
-    }  # fmt: skip
-    manage = settings.BASE_DIR / "manage.py"
-    os.execve(sys.executable, [sys.executable, str(manage), *sys.argv[1:]], environment)  # noqa: S606 (our own)  # nosec B606
-
-
-def _ports() -> Ports:
-    postgres, redis, rabbitmq, dist, epmd, *web = map(int, os.environ["CHAOS_PORTS"].split(","))
-    return Ports(postgres, redis, rabbitmq, dist, epmd, (web[0], web[1]))
 
 
 def _interrupt(number: int, _: object) -> None:
