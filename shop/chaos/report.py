@@ -1,7 +1,7 @@
 """The run as one HTML page that needs nothing else: what was placed and ended, how long it took, what failed when."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from shop.chaos.verdict import Verdict, percentiles
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 1000, 240, 56, 16, 34, 26
 LARGEST_BUCKETS = 150  # points on a line
+LONGEST_GAP = 0.05  # of the run, across which a line is drawn
 
 Point = tuple[float, float]
 
@@ -21,12 +22,13 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .3re
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #e3e7ec; vertical-align: top; }
 td.n, th.n { text-align: right; white-space: nowrap; }
+table.load th { width: 10rem; }
 ul.zero { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .5rem; }
 ul.zero li { border: 1px solid #dfe4ea; border-radius: 6px; padding: .35rem .8rem; }
 ul.zero b { font-size: 1.25rem; display: block; }
 svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #59636f; }
 svg .fault { fill: #d9480f; fill-opacity: .13; } svg .mark { fill: #b5400f; font-size: 10px; }
-svg .grid { stroke: #e3e7ec; } svg .line { fill: none; stroke-width: 1.6; }
+svg .grid { stroke: #e3e7ec; } svg .line { fill: none; stroke-width: 1.6; stroke-linecap: round; }
 """
 
 
@@ -84,7 +86,7 @@ after it is paid and on its way (after beat's: completed).</p>
 <table><tr><th class="n">#</th><th class="n">at</th><th>fault</th><th>what was seen of it</th><th class="n">took</th>
 <th class="n">recovery</th></tr>{"".join(_fault(one, start) for one in verdict.faults)}</table>
 <h2>The load</h2>
-<table>{_row("operations", orders)}{_row("unknown because of", figures["unknownBecause"])}
+<table class="load">{_row("operations", orders)}{_row("unknown because of", figures["unknownBecause"])}
 {_row("ended as", figures["statuses"])}{_row("kinds", figures["kinds"])}</table>
 </body></html>
 """
@@ -99,6 +101,9 @@ def _findings(findings: Sequence[str]) -> str:
 
 
 def _row(title: str, counts: dict[str, int]) -> str:
+    """A row, if there is something to count."""
+    if not counts:
+        return ""
     return f"<tr><th>{title}</th><td>{escape(', '.join(f'{n:,} {what}' for what, n in counts.items()))}</td></tr>"
 
 
@@ -157,11 +162,24 @@ def _chart(
         for number in range(int(end / step) + 1)
     ]
     for place, (name, colour, points) in enumerate(lines):
-        path = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in points)
-        parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
+        for stretch in _stretches(points, end * LONGEST_GAP):
+            stretch = stretch if len(stretch) > 1 else stretch * 2  # of no length, and with round ends: a dot
+            path = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in stretch)
+            parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
         parts.append(f'<text x="{LEFT + 90 * place}" y="14" style="fill:{colour}">— {escape(name)}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="14" text-anchor="end">{escape(title)}</text></svg>')
     return "".join(parts)
+
+
+def _stretches(points: Sequence[Point], longest_gap: float) -> Iterator[list[Point]]:
+    """The points in parts between which there is nothing to draw a line through."""
+    part: list[Point] = []
+    for point in points:
+        if part and point[0] - part[-1][0] > longest_gap:
+            yield part
+            part = []
+        part.append(point)
+    yield part
 
 
 def _round_up(value: float) -> float:
