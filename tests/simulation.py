@@ -32,7 +32,7 @@ from shop.messaging.steps import STEPS, SWEEPS
 from shop.saga import RECORDS, SAGA, service_of
 from tests.bus import TIMERS, Bus
 
-PRODUCTS = range(101, 151)  # each schedule sells one of them
+PRODUCTS = range(101, 161)  # each schedule sells one of them
 PIECES = 6  # of it
 RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at one is about that timer
     "look_after": "orders.look_after",
