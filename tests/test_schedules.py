@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, example, given, note, settings
 from hypothesis import strategies as st
 
 from shop.contracts.catalog import CatalogService
@@ -64,6 +64,12 @@ some_schedules = st.lists(schedules, min_size=1, max_size=len(PRODUCTS) // 4)
 worlds = st.tuples(*[some_schedules] * 4).map(lambda parts: [*chain(*parts)])
 
 
+def dying_at(boundary: str) -> Schedule:
+    """A schedule in which some process certainly comes by there: in its first decision, in its last, or between."""
+    wish = Wish(1, "tok_timeout_charged", "", cancelled_at=2 if boundary.startswith("cancellation") else None)
+    return Schedule([wish], 0, [Decision(0, boundary), *[Decision(0, None)] * (DECISIONS - 2), Decision(0, boundary)])
+
+
 def play(schedules: Sequence[Schedule]) -> Counter[str]:
     """Play schedules in a world that leaves nothing; how often what went wrong."""
     with rolled_back(), substituting(CatalogService, FakeCatalog(PRODUCTS)):
@@ -81,6 +87,7 @@ def test_any_schedule_ends_well():
 
     @settings(UNHURRIED, max_examples=SCHEDULES // 10 + 1, derandomize=not MORE)
     @given(worlds)
+    @example([dying_at(boundary) for boundary in BOUNDARIES])
     def any_schedule_ends_well(schedules: list[Schedule]):
         nonlocal played, failed
         if played >= SCHEDULES and not failed:
