@@ -85,7 +85,7 @@ pytest:
 
 .PHONY: simulate
 simulate: .venv/.dev ## Play 100,000 random schedules of trouble (hours); SCHEDULES=1000 for fewer
-	@SCHEDULES=$${SCHEDULES:-100000} exec $(SERVICES) exec -- $(PY) -m pytest tests/test_schedules.py
+	@SCHEDULES=$${SCHEDULES:-100000} exec $(SERVICES) exec -- $(PY) -m pytest -s -k any_schedule tests/test_schedules.py
 
 .PHONY: lint-stages
 lint-stages:

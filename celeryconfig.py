@@ -26,6 +26,7 @@ task_routes = (lambda name, *_, **__: {"queue": name.partition(".")[0]},)
 task_create_missing_queues = False
 task_default_queue_type = "quorum"
 worker_detect_quorum_queues = True
+worker_consumer = "shop.messaging.consumer:Consumer"  # which declares no queues for delayed messages
 
 # Messages: JSON only, no results kept, arguments not shown to Flower (the publisher writes a summary instead).
 task_serializer = "json"

@@ -1,6 +1,6 @@
 """Small plots as SVG, by hand: bars, stacked bars, curves on logarithmic axes, lines over time; and a page for them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from math import ceil, floor, log10
 
@@ -9,6 +9,7 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#9
 QUARTERED = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8)  # their quarters are short numbers
 TICK, MARKED = "#8884", "#d9480f22"
 BUCKETS = 150  # points on a line over time, at most
+LONGEST_GAP = 0.05  # of the time, across which a line is drawn
 
 Point = tuple[float, float]
 Mark = tuple[float, float, str, str]  # from and to in seconds, a short label, what it is
@@ -130,9 +131,25 @@ def over_time(
         for number in range(int(end / unit / step) + 1)
     ]
     for colour, points in zip(COLOURS, lines.values(), strict=False):
-        path = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        for stretch in _stretches(points, end * LONGEST_GAP):
+            stretch = stretch if len(stretch) > 1 else stretch * 2  # of no length, and with round ends: a dot
+            path = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in stretch)
+            parts.append(
+                f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-linecap="round"/>'
+            )
     return svg(title, bottom + 54, [*parts, *legend(tuple(lines), bottom + 42)], width=width)
+
+
+def _stretches(points: Sequence[Point], longest_gap: float) -> Iterator[list[Point]]:
+    """The points in parts between which there is nothing to draw a line through."""
+    part: list[Point] = []
+    for point in points:
+        if part and point[0] - part[-1][0] > longest_gap:
+            yield part
+            part = []
+        part.append(point)
+    if part:
+        yield part
 
 
 def bucket_width(end: float) -> float:
@@ -227,6 +244,8 @@ def tile(figure: str, what: str, *, well: bool | None = None) -> str:
 
 
 def row(heading: str, counts: Mapping[str, int]) -> str:
-    """A row of a table: what there is, and how many of each."""
+    """A row of a table: what there is, and how many of each; none if there is nothing to count."""
+    if not counts:
+        return ""
     told = ", ".join(f"{count:,} × {what}" for what, count in counts.items())
     return f"<tr><th>{escape(heading)}</th><td>{escape(told)}</td></tr>"

@@ -1,6 +1,6 @@
 """Stand-ins for the services that the saga asks synchronously: a catalogue and accounts that live in memory."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from shop.contracts.accounts import Contact, UnknownUser, UserView
 from shop.contracts.catalog import ProductSnapshot
@@ -9,11 +9,14 @@ from shop.contracts.catalog import ProductSnapshot
 class FakeCatalog:
     """Products 1 to 9, at 1,000 won a piece times their id; 9 is no longer sold."""
 
+    def __init__(self, products: Container[int] = range(1, 10)) -> None:
+        self._products = products
+
     def get_products(self, product_ids: Iterable[int]) -> dict[int, ProductSnapshot]:
         return {
             pk: ProductSnapshot(id=pk, name=f"Product {pk}", price=1000 * pk, currency="KRW", active=pk != 9)
             for pk in product_ids
-            if 1 <= pk <= 9
+            if pk in self._products
         }
 
 

@@ -1,126 +1,272 @@
-"""A seeded world of trouble: the saga's steps under a bus that duplicates, reorders, delays, loses and crashes.
+"""A world of trouble: the saga's steps under a bus that duplicates, reorders, delays, loses and crashes.
 
-A `Schedule` takes its decisions from a `Random`. Everything below the bus is real: the kernel, the steps, PostgreSQL. A
-crash is raised at one of the kernel's crash points and rolls the transaction back, as the end of the process would.
-After `steps` decisions the trouble ends and the world plays out, its timers running; then every order must have ended
-and the audit must be clean.
+A `Schedule` is data: orders, and a row of decisions about what happens next and what goes wrong with it. Everything
+below the bus is real: the kernel, the steps, PostgreSQL. A crash is raised at one of the kernel's crash points and
+rolls the transaction back, as the end of the process would. Then the trouble is over; what was lost stays lost, and
+the timers alone must bring every order to its end, with nothing for the strict audit to find.
+
+A `World` plays several schedules, each with a product and messages of its own. What is shared is the peace after them:
+bringing ten to rest, and the audit, cost little more than for one.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from random import Random
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple
 
-from django.apps import apps
-from django.db.models import QuerySet
+from django.conf import settings
+from django.utils import timezone
 
-from orders.services import request_cancellation
+from inventory.services import seed_stock
+from orders.models import Order
+from orders.services import place_order, request_cancellation
 from shop.api.problems import Problem
 from shop.audit import Violation, audit
+from shop.contracts.events import Line
 from shop.messaging.crashpoints import calling
 from shop.messaging.outbox import local_services
-from shop.messaging.relay import relay_once, tell_once
-from shop.messaging.steps import SWEEPS
+from shop.messaging.publisher import publishing_to
+from shop.messaging.relay import relay_once, tell_once, waiting
+from shop.messaging.steps import STEPS, SWEEPS
+from shop.saga import RECORDS, SAGA, service_of
 from tests.bus import TIMERS, Bus
+
+PRODUCTS = range(101, 161)  # each schedule sells one of them
+PIECES = 6  # of it
+RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at one is about that timer
+    "look_after": "orders.look_after",
+    "overdue": "orders.cancel_overdue",
+    "settle": "payments.settle_payments",
+    "advance": "delivery.advance_deliveries",
+}
+LOST, TWICE = "lost", "twice"
+IN_ORDER = sorted(dict.fromkeys(step for heard in SAGA.values() for step in heard), key=lambda step: step in RECORDS)
+ROUNDS = 4  # looks after all orders, at most, until they have ended and are closed
+
+
+class Wish(NamedTuple):
+    """What a customer orders, and the decision before which it is cancelled; None for never."""
+
+    quantity: int
+    payment_token: str
+    address: str
+    cancelled_at: int | None
+
+
+class Decision(NamedTuple):
+    """`choice` picks what happens next from all that could, 0 the oldest message.
+
+    `trouble` is what goes wrong: a message is LOST, or comes TWICE; a boundary's name is where a process will die that
+    passes it, now or later.
+    """
+
+    choice: int
+    trouble: str | None
+
+
+class Schedule(NamedTuple):
+    """Orders of one product; so many things happen in order and in peace, then what is decided."""
+
+    wishes: Sequence[Wish]
+    calm: int
+    decisions: Sequence[Decision]
 
 
 class Crash(BaseException):
     """The process ends here. Not an Exception, so that no handler of the kernel's can survive it."""
 
 
-@dataclass
-class Schedule:
-    """Plays `steps` random decisions over a bus, then lets the world come to rest."""
+class Post(Bus):
+    """A bus that puts aside what is not about one of `orders`."""
 
-    random: Random
-    bus: Bus
-    steps: int = 20
-    crashes: float = 0.1
-    losses: float = 0.05
-    duplicates: float = 0.15
-    cancels: Sequence[int] = ()  # orders that their customer cancels at some moment
-    dialogue: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__()
+        self.orders: Collection[int] = ()
+        self.aside: list[tuple[str, list[dict[str, Any]]]] = []
 
-    def __post_init__(self) -> None:
-        self._passed = 0
-        self._crash_at = 0
+    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+        for messages, wanted in ((self.messages, True), (self.aside, False)):
+            if events := [raw for raw in payload if (raw["order_id"] in self.orders) == wanted]:
+                messages.append((step, events))
+
+
+class World:
+    """Plays schedules over a bus. `dialogue` tells what happened, `fired` counts what went wrong, by what it was."""
+
+    def __init__(self, schedules: Sequence[Schedule]) -> None:
+        self.bus = Post()
+        self.schedules = dict(zip(PRODUCTS, schedules, strict=False))
+        self.dialogue: list[str] = []
+        self.fired: Counter[str] = Counter()
+        self._names: dict[int, str] = {}  # of orders
+        self._due: set[str] = set()  # services whose relay, and timers that, may find something to do
+        self._now = ""  # what is being done
+        self._mined: set[str] = set()  # boundaries at which a process will die
 
     def play(self) -> None:
-        """All decisions, then peace."""
-        waiting = list(self.cancels)
-        for _ in range(self.steps):
-            if waiting and self.random.random() < 0.1:
-                self._cancel(waiting.pop())
-            self._with_crashes(self._something)
-        for order_id in waiting:
+        """All schedules, then peace. Raises AssertionError when an order does not end."""
+        seed_stock(dict.fromkeys(self.schedules, PIECES))
+        with publishing_to(self.bus):
+            for product, schedule in self.schedules.items():
+                self._play(product, schedule)
+            self._log("—— the trouble is over ——")
+            self._come_to_rest()
+
+    def verdict(self) -> list[str]:
+        """What the strict audit finds."""
+        found = [one for one in audit(strict=True) if isinstance(one, Violation)]
+        subjects = {f"order {pk}": name for pk, name in self._names.items()}
+        return [f"{one.invariant}: {subjects.get(one.subject, one.subject)}: {one.detail}" for one in found]
+
+    # —— A schedule ————————————————————————————————————————————————————————————————————————————————————————————————————
+    def _play(self, product: int, schedule: Schedule) -> None:
+        orders = {self._place(product, wish): wish for wish in schedule.wishes}
+        cancelled = {order_id: wish.cancelled_at for order_id, wish in orders.items() if wish.cancelled_at is not None}
+        self.bus.orders = orders
+        for _ in range(schedule.calm):
+            self._act(Decision(0, None))
+        for number, decision in enumerate(schedule.decisions):
+            self._mined |= {decision.trouble} - {LOST, TWICE, None}
+            with self._mortal():
+                if due := [order_id for order_id, at in cancelled.items() if at <= number]:
+                    self._cancel(due[0])
+                    del cancelled[due[0]]  # who is not answered asks again
+                else:
+                    self._act(decision)
+        self._mined.clear()
+        for order_id in cancelled:
             self._cancel(order_id)
-        self._come_to_rest()
+        while relays := self._due - SWEEPS.keys():  # the next schedule's are to find their own events
+            self._relay(min(relays))
+        self.bus.aside += self.bus.messages
+        self.bus.messages.clear()
 
-    def _come_to_rest(self) -> None:
-        """The trouble is over: the timers alone must bring every order to its end and close it."""
-        for _ in range(20):
-            self.bus.drain()
-            if not self._open().exists():
-                return
-            self.dialogue.append(f"orders.look_after sees to {[order.pk for order in self._open()]}")
-            SWEEPS["orders.look_after"]()
-        raise AssertionError(f"orders that never end: {list(self._open())}")
+    def _act(self, decision: Decision) -> None:
+        """Do one of all that could be done now."""
+        messages, others = len(self.bus.messages), sorted(self._due)
+        if timer := RUN_BY.get((decision.trouble or "").partition(".")[0]):
+            if timer == "orders.cancel_overdue":
+                self._deadline_passes()
+            self._tick(timer)
+        elif messages or others:
+            picked = decision.choice % (messages + len(others))
+            if picked < messages:
+                self._deliver(picked, decision.trouble)
+            else:
+                self._do(others[picked - messages])
 
-    @staticmethod
-    def _open() -> QuerySet:
-        return apps.get_model("orders.Order").objects.filter(look_at__isnull=False)
-
-    def _something(self) -> None:
-        choices = [self._relay, self._tick] + [self._deliver] * (4 if self.bus.messages else 0)
-        self.random.choice(choices)()
-
-    def _deliver(self) -> None:
-        position, dice = self.random.randrange(len(self.bus.messages)), self.random.random()
-        step, payload = self.bus.messages[position]
-        what = f"{payload[0]['type']} (order {', '.join(str(raw['order_id']) for raw in payload)}) to {step}"
-        if dice < self.losses:
-            self.bus.messages.pop(position)
-            self.dialogue.append(f"lost: {what}")
-            return
-        twice = dice < self.losses + self.duplicates
-        self.dialogue.append(f"{'delivered, and will come again' if twice else 'delivered'}: {what}")
-        message = self.bus.messages[position]
+    @contextmanager
+    def _mortal(self) -> Iterator[None]:
+        """Within the block works a process that may die."""
         try:
-            self.bus.deliver(position, keep=twice)
+            with calling(self._pass):
+                yield
+        except Crash as crash:
+            self.fired[str(crash)] += 1
+            self._log(f"✗ killed at {crash}: {self._now}")
+
+    def _pass(self, boundary: str) -> None:
+        if boundary in self._mined:
+            self._mined.remove(boundary)
+            raise Crash(boundary)
+
+    # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
+    def _come_to_rest(self) -> None:
+        """The timers alone must bring every order to its end, and close it. What is alike is done together."""
+        self._due |= {*local_services(), *TIMERS}
+        self.bus.messages += self.bus.aside
+        self.bus.orders = self._names
+        for _ in range(ROUNDS):
+            while self.bus.messages or self._due:
+                step = min((step for step, _ in self.bus.messages), key=IN_ORDER.index, default="")
+                if step and (step not in RECORDS or not self._due):
+                    self._gather(step)
+                    self._deliver()
+                else:
+                    self._do(min(self._due, key=lambda name: (name not in SWEEPS, name)))
+            still_open = Order.objects.filter(look_at__isnull=False).values_list("pk", flat=True)
+            if not (names := [self._names[pk] for pk in still_open]):
+                return
+            self._tick("orders.look_after")
+        raise AssertionError(f"{', '.join(names)} never ended")
+
+    def _gather(self, step: str) -> None:
+        """Make one message, the first, of all for a step: a message carries a batch."""
+        events = [raw for to, payload in self.bus.messages if to == step for raw in payload]
+        self.bus.messages = [(step, events), *(message for message in self.bus.messages if message[0] != step)]
+
+    # —— What happens ——————————————————————————————————————————————————————————————————————————————————————————————————
+    def _place(self, product: int, wish: Wish) -> int:
+        line = Line(product, wish.quantity)
+        order = place_order(user_id=1, lines=[line], payment_token=wish.payment_token, address=wish.address)
+        self._names[order.pk] = f"order {len(self._names) + 1}"
+        self._due.add("orders")
+        wanted = f"{wish.quantity} of {PIECES} pieces, {wish.payment_token}"
+        self._log(f"{self._names[order.pk]} is placed: {', '.join(filter(None, [wanted, wish.address]))}")
+        return order.pk
+
+    def _cancel(self, order_id: int) -> None:
+        self._now = f"its customer cancels {self._names[order_id]}"
+        self._due.add("orders")
+        try:
+            request_cancellation(order_id)
+            self._log(self._now)
+        except Problem as refusal:
+            self._log(f"{self._now}, in vain ({refusal.code})")
+
+    def _deadline_passes(self) -> None:
+        """For the orders of this schedule."""
+        long_ago = timezone.now() - timedelta(seconds=settings.ORDER_DEADLINE + 1)
+        Order.objects.filter(pk__in=self.bus.orders).update(created_at=long_ago)
+
+    def _do(self, name: str) -> None:
+        """Run a timer, or a service's relay."""
+        (self._tick if name in SWEEPS else self._relay)(name)
+
+    def _deliver(self, position: int = 0, trouble: str | None = None) -> None:
+        message = self.bus.messages[position]
+        step, payload = message
+        heard = ", ".join(f"{raw['type']} of {self._names[raw['order_id']]}" for raw in payload)
+        self._now = f"{step} hears {heard}"
+        if trouble in (LOST, TWICE):
+            self.fired[trouble] += 1
+        if trouble == LOST:
+            self.bus.messages.pop(position)
+            self._log(f"✗ lost: {self._now}")
+            return
+        self._log(f"✗ once more, later: {self._now}" if trouble == TWICE else self._now)
+        self._due |= _follow_ups(step)
+        try:
+            self.bus.deliver(position, keep=trouble == TWICE)
         except Crash:
-            if not twice:
+            if trouble != TWICE:
                 self.bus.messages.append(message)  # not acknowledged: the broker delivers it again
             raise
 
-    def _relay(self) -> None:
-        service = self.random.choice(local_services())
-        if count := self.random.choice([relay_once, tell_once])(service):
-            self.dialogue.append(f"relayed {count} of {service}")
+    def _relay(self, service: str) -> None:
+        self._now = f"the relay of {service}"
+        events, owed = waiting(service)
+        if relayed := relay_once(service) if events else 0:
+            self._log(f"{self._now} publishes {relayed}")
+        if told := tell_once(service) if relayed or owed else 0:
+            self._log(f"{self._now} tells of {told} those who can wait")
+        self._due.discard(service)
 
-    def _tick(self) -> None:
-        timer = self.random.choice(TIMERS)
-        if count := SWEEPS[timer]():
-            self.dialogue.append(f"{timer} did {count}")
+    def _tick(self, timer: str) -> None:
+        self._now = f"the timer {timer}"
+        if done := SWEEPS[timer]():
+            self._due.add(service_of(timer))
+            self._log(f"{self._now} does {done}")
+        else:
+            self._due.discard(timer)
 
-    def _cancel(self, order_id: int) -> None:
-        try:
-            request_cancellation(order_id)
-            self.dialogue.append(f"the customer cancels order {order_id}")
-        except Problem as refusal:
-            self.dialogue.append(f"the customer cannot cancel order {order_id}: {refusal}")
+    def _log(self, line: str) -> None:
+        self.dialogue.append(line)
 
-    def _with_crashes(self, action) -> None:
-        self._passed, self._crash_at = 0, self.random.randrange(1, 6) if self.random.random() < self.crashes else 0
-        try:
-            with calling(self._pass):
-                action()
-        except Crash as crash:
-            self.dialogue.append(f"crashed at {crash}")
 
-    def _pass(self, name: str) -> None:
-        self._passed += 1
-        if self._passed == self._crash_at:
-            raise Crash(name)
-
-    def verdict(self) -> list[Violation]:
-        """What the strict audit finds."""
-        return [found for found in audit(strict=True) if isinstance(found, Violation)]
+def _follow_ups(step: str) -> set[str]:
+    """What may have something to do when a step has run, now or again: its service's relay, and its timers."""
+    service = service_of(step)
+    timers = {timer for timer in TIMERS if service_of(timer) == service}
+    return timers | ({service} if timers or STEPS[step].emits else set())

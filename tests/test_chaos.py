@@ -9,15 +9,18 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from django.conf import settings
 
 from orders.models import Order
+from shop.chaos import faults
 from shop.chaos.client import Client
-from shop.chaos.faults import FAULTS, Fired
-from shop.chaos.plan import HOT_PRODUCT, KINDS, make_plan
+from shop.chaos.faults import FAULTS, Fired, World
+from shop.chaos.plan import HOT_PRODUCT, KINDS, PlannedFault, make_plan
+from shop.chaos.report import _stretches
 from shop.chaos.servers import until
 from shop.chaos.verdict import recovery
 
@@ -66,6 +69,36 @@ def test_a_client_that_is_told_so_places_no_more():
     client.start(threads=2)
     until(lambda: not client.busy, "the end of the load", seconds=10, pause=0.01)
     assert client.placed == 0
+
+
+def test_a_queue_that_is_empty_is_not_purged_before_an_order_has_filled_it(monkeypatch: pytest.MonkeyPatch):
+    class Broker:
+        messages = 0
+
+        def waiting(self, queue: str) -> int:
+            return self.messages
+
+        def purge(self, queue: str) -> int:
+            purged, self.messages = self.messages, 0
+            return purged
+
+        def order(self) -> None:
+            self.messages += 1
+
+    monkeypatch.setattr(faults, "LULL", 0.0)
+    broker, planned = Broker(), PlannedFault("queue purged", gap=0, choice=1)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as worker:
+        processes = SimpleNamespace(hearing=lambda queue: worker)
+        fired = faults.fire(1, planned, World(None, broker, None, processes, broker.order))
+        assert psutil.Process(worker.pid).status() != psutil.STATUS_STOPPED
+        worker.kill()
+    assert (fired.failure, fired.proof.split(" ")[0], broker.messages) == ("", "1", 0)
+
+
+def test_no_line_is_drawn_across_a_time_without_samples():
+    points = [(0.0, 1.0), (1.0, 2.0), (2.0, 1.0), (60.0, 5.0), (61.0, 5.0)]
+    assert list(_stretches(points, longest_gap=3.0)) == [points[:3], points[3:]]
+    assert list(_stretches(points, longest_gap=60.0)) == [points]
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -69,11 +69,11 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         before=before,
         strict=strict,
         orders={},
-        order_lines=_lines(within("orders.OrderLine"), "order_id"),
+        order_lines=defaultdict(dict),
         line_totals=defaultdict(int),
         histories=defaultdict(list),
         reservations={},
-        reserved_lines=_lines(within("inventory.ReservationLine", "reservation__order_id"), "reservation__order_id"),
+        reserved_lines=defaultdict(dict),
         movements=_grouped(within("inventory.StockMovement").filter(order_id__isnull=False)),
         payments=_by_order(within("payments.Payment")),
         ledger=defaultdict(list),
@@ -81,8 +81,13 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         mentioned={what: _order_ids(within(model)) for what, model in _mentioning()},
     )
     facts.reservations = _by_order(within("inventory.Reservation"))
-    for order_id, price, quantity in within("orders.OrderLine").values_list("order_id", "unit_price", "quantity"):
+    ordered = within("orders.OrderLine").values_list("order_id", "product_id", "quantity", "unit_price")
+    for order_id, product_id, quantity, price in ordered:
+        facts.order_lines[order_id][product_id] = quantity
         facts.line_totals[order_id] += price * quantity
+    reserved = within("inventory.ReservationLine", "reservation__order_id")
+    for order_id, product_id, quantity in reserved.values_list("reservation__order_id", "product_id", "quantity"):
+        facts.reserved_lines[order_id][product_id] = quantity
     for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
         facts.histories[order_id].append(status)
     by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
@@ -121,10 +126,3 @@ def _grouped(rows: QuerySet[Any]) -> dict[int, list[dict[str, Any]]]:
     for row in rows.values():
         groups[row["order_id"]].append(row)
     return groups
-
-
-def _lines(rows: QuerySet[Any], order_field: str) -> dict[int, dict[int, int]]:
-    lines: dict[int, dict[int, int]] = defaultdict(dict)
-    for order_id, product_id, quantity in rows.values_list(order_field, "product_id", "quantity"):
-        lines[order_id][product_id] = quantity
-    return lines

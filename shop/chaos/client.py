@@ -64,6 +64,10 @@ class Client:
         """Do not place the last so many orders before `release()`."""
         self._allowed = len(self._orders) - count
 
+    def one_more(self) -> None:
+        """Place one of those that are held back."""
+        self._allowed = min(self._allowed + 1, len(self._orders))
+
     def release(self) -> None:
         self._allowed = len(self._orders)
 

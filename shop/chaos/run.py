@@ -77,6 +77,7 @@ class Run:
         kept_back = max(1, int(len(orders) * KEPT_BACK)) if least and not one_by_one else 0
         client = Client(self.system.urls, self.tokens, orders, rate or (len(orders) - kept_back) / lasting)
         client.hold_back(kept_back)
+        self.world.order = client.one_more
         fired: list[Fired] = []
         with self._watching(client, fired):
             client.start(THREADS)

@@ -117,7 +117,7 @@ class Verdict:
                 "max": round(max(times), 1) if times else 0.0,
             }
             for kind, fired in sorted(by_kind.items())
-            for times in [[one.recovered_after for one in fired if one.recovered_after is not None]]
+            for times in [[one.recovered_after for one in fired if one.recovered_after is not None and not one.failure]]
         }
 
 

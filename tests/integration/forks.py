@@ -19,7 +19,6 @@ from unittest.mock import patch
 import django
 from celery import current_app
 from celery.signals import worker_ready
-from celery.worker.consumer.delayed_delivery import DelayedDelivery
 from django.core.management import call_command
 from waitress.server import create_server
 
@@ -39,7 +38,6 @@ FORKING.set_forkserver_preload(["pytest", __name__])  # pytest, for it may be th
 def worker(queues: tuple[str, ...] = SERVICES_WITH_QUEUES) -> None:
     worker_ready.connect(lambda **_: print(READY[worker], flush=True), weak=False)
     options = ("-Q", ",".join(queues), "-n", f"fork{os.getpid()}@test", "-P", "solo", "-c", "1", "-l", "WARNING")
-    DelayedDelivery.include_if = lambda self, consumer: False  # exchanges that nothing here uses, and that take a while
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     current_app.worker_main(["worker", *options, *quiet])
 

@@ -72,6 +72,14 @@ class Queues:
         with self._connection.channel() as channel:
             return channel.queue_declare(name, passive=True).message_count
 
+    def has_exchange(self, name: str) -> bool:
+        try:
+            with self._connection.channel() as channel:
+                channel.exchange_declare(name, "topic", passive=True)
+        except NotFound:
+            return False
+        return True
+
     def consumed(self) -> bool:
         """Whether anybody listens to any of them."""
         with self._connection.channel() as channel:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings as configured
 from django.contrib.auth.hashers import make_password
 
 from accounts.models import User
 from accounts.services import sign_in
 from shop.messaging.crashpoints import EXIT_CODE
+from tests.boundaries import all_points, points_in, sources
 from tests.integration.conftest import CARRIERS_SECRET, LOGS
 from tests.integration.forks import relay, web, worker
 from tests.integration.scenes import (
@@ -36,7 +36,6 @@ from tests.integration.scenes import (
     staff_books_stock,
 )
 from tests.integration.shop import Queues, Shop
-from tests.processes import ROOT
 
 PASSWORD = "a password for tests 17"
 
@@ -109,24 +108,7 @@ PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
 UNWATCHED = {"accounts/services.py", "catalog/services.py", "seed_stock"}
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
-    """The modules of the shop, without tests."""
-    for package in ("shop", *configured.SERVICES):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            name = path.relative_to(ROOT).as_posix()
-            if "/tests/" not in name and "/migrations/" not in name:
-                yield name, ast.parse(path.read_text())
-
-
-def points_in(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Names of the crash points below a node, and their lines; of one that is no literal, what stands there."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "crash_point":
-            (name,) = node.args
-            yield str(name.value) if isinstance(name, ast.Constant) else ast.unparse(name), node.lineno
-
-
-POINTS = {point for _, tree in sources() for point, _ in points_in(tree)}
+POINTS = all_points()
 CASES = [(point, role, scene) for (role, scene), points in PASSES.items() for point in points]
 STRANGERS = [(point, None, None) for point in sorted(POINTS - {point for point, *_ in CASES})]
 

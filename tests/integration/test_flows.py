@@ -25,7 +25,7 @@ from shop.contracts.events import (
     PaymentFailed,
     PaymentRefunded,
 )
-from tests.integration.shop import PRICE, Shop, booked, history, outcome, stock_of, told
+from tests.integration.shop import PRICE, Queues, Shop, booked, history, outcome, stock_of, told
 from tests.processes import eventually
 
 BUYERS = 100
@@ -48,6 +48,12 @@ def test_an_order_runs_through_all_processes(running_shop: Shop):
     assert eventually(lambda: not Notification.objects.exclude(status="SENT").exists())
     for beat in running_shop.standing("beat"):  # two of them, and neither did harm
         beat.says("Sending due task delivery.advance_deliveries")
+
+
+def test_workers_declare_nothing_for_delayed_messages(running_shop: Shop, queues: Queues):
+    assert running_shop.standing("worker")
+    assert queues.has_exchange("shop.dead")
+    assert not queues.has_exchange("celery_delayed_delivery")
 
 
 @pytest.mark.parametrize(

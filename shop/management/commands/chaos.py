@@ -114,7 +114,7 @@ def show(console: Console, verdict: Verdict) -> None:
         ("operations", "operations"), ("unknown because of", "unknownBecause"), ("ended as", "statuses"),
         ("kinds of orders", "kinds"),
     ):  # fmt: skip
-        table.add_row(title, ", ".join(f"{count} {what}" for what, count in figures[name].items()))
+        table.add_row(title, ", ".join(f"{count} {what}" for what, count in figures[name].items()) or "–")
     table.add_section()
     table.add_row("orders per second", f"{figures['ordersPerSecond']} for {figures['seconds']} s")
     for title, name in (("answer to POST /orders", "answer"), ("from order to its end", "orderToEnd")):

@@ -11,6 +11,8 @@ from shop.messaging import gaps
 from shop.messaging.errors import OUTAGES
 from shop.messaging.publisher import heard_here_only
 
+SHOWN = 20
+
 
 class Command(BaseCommand):
     help = (
@@ -34,16 +36,21 @@ class Command(BaseCommand):
         if missing:
             self._tell_missing(dry_run=dry_run, as_json=json)
             return
-        ids = None if all_open else _ids(orders)
-        redriven = import_string("orders.services.rearm_open")(ids, dry_run=dry_run)
+        asked_for = [_range(word) for word in orders]
+        rearm_open = import_string("orders.services.rearm_open")
+        redriven = rearm_open(dry_run=True)
+        if not all_open:
+            redriven = [pk for pk in redriven if any(pk in ids for ids in asked_for)]
+        if not dry_run:
+            redriven = rearm_open(redriven)
         if json:
             self.stdout.write(_as_json(redriven, dry_run))
             return
         verb = "Would emit" if dry_run else "Emitted"
-        listed = ", ".join(map(str, redriven[:20])) + (", …" if len(redriven) > 20 else "")
-        self.stdout.write(f"{verb} {len(redriven)} unfinished orders again{': ' + listed if redriven else '.'}")
-        if ids is not None and (ended := [pk for pk in ids if pk not in set(redriven)]):
-            self.stdout.write(f"{len(ended)} of those asked for have ended or do not exist.")
+        listed = ", ".join(map(str, redriven[:SHOWN])) + (", …" if len(redriven) > SHOWN else "")
+        self.stdout.write(f"{verb} {_unfinished(len(redriven))} again{': ' + listed if redriven else ''}.")
+        if not all_open and not redriven:
+            self.stdout.write("Those asked for have ended, or do not exist.")
 
     def _tell_missing(self, *, dry_run: bool, as_json: bool) -> None:
         if heard_here_only() and not dry_run:
@@ -65,15 +72,19 @@ class Command(BaseCommand):
         self.stdout.write(f"{verb} {told} events of {len(orders)} orders to the steps that had not handled them.")
 
 
-def _ids(words: list[str]) -> list[int]:
-    ids: list[int] = []
-    for word in words:
-        low, dash, high = word.partition("-")
-        try:
-            ids.extend(range(int(low), int(high if dash else low) + 1))
-        except ValueError:
-            raise CommandError(f"{word!r} is neither an order's id nor a range such as 20-35.") from None
+def _range(word: str) -> range:
+    low, dash, high = word.partition("-")
+    try:
+        ids = range(int(low), int(high if dash else low) + 1)
+    except ValueError:
+        ids = range(0)
+    if not ids:
+        raise CommandError(f"{word!r} is neither an order's id nor a range such as 20-35.")
     return ids
+
+
+def _unfinished(count: int) -> str:
+    return "1 unfinished order" if count == 1 else f"{count} unfinished orders"
 
 
 def _as_json(redriven: list[int], dry_run: bool) -> str:
