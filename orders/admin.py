@@ -114,7 +114,7 @@ class OrderAdmin(ReadOnlyAdmin):
         asked = 0
         for order in orders:
             try:
-                services.request_cancellation(order.pk)
+                services.request_cancellation(order.pk, reason=services.BY_STAFF)
             except Problem as refusal:
                 messages.warning(request, str(refusal.detail))
             else:

@@ -228,6 +228,7 @@ def test_cancelling_and_resuming_are_logged(staff: Client, orders: Any):
         "COMPLETED",
         "CANCELLED",
     ]
+    assert Order.objects.get(pk=new.pk).cancellation_reason == "cancelled by the shop's staff"
     assert [message for _, message in log()] == ["Cancellation asked for.", "Emitted again."]
 
 

@@ -472,7 +472,8 @@ def test_staff_cancel_and_the_log_says_who(samples: Any):
     assert "is cancelling." in client.post(f"/console/orders/{order_id}/cancel", follow=True).content.decode()
     samples.drain()
 
-    assert Order.objects.get().status == "CANCELLED"
+    order = Order.objects.get()
+    assert (order.status, order.cancellation_reason) == ("CANCELLED", "cancelled by the shop's staff")
     entry = apps.get_model("admin", "LogEntry").objects.get()
     assert (entry.user.email, entry.object_id, entry.change_message) == (
         "staff@example.com",

@@ -4,6 +4,7 @@ What goes on inside is for staff, and on development machines for everybody; act
 """
 
 from http import HTTPStatus
+from importlib import import_module
 from typing import Any
 
 from django.apps import apps
@@ -13,7 +14,6 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.module_loading import import_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -149,10 +149,11 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
     if not may(request, CHANGE):
         return HttpResponse(status=HTTPStatus.FORBIDDEN)
     model, t = apps.get_model("orders", "Order"), texts(language(request))
+    services = import_module("orders.services")
     try:
         if action == "cancel":
-            import_string("orders.services.request_cancellation")(order_id)
-        elif not import_string("orders.services.rearm_open")([order_id]):
+            services.request_cancellation(order_id, reason=services.BY_STAFF)
+        elif not services.rearm_open([order_id]):
             messages.warning(request, t["not_open"])
             return redirect("saga", order_id)
     except Problem as refused:
