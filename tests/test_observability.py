@@ -240,6 +240,37 @@ def test_every_alert_says_what_to_do_and_is_explained():
         assert f"`{rule['alert']}`" in page
 
 
+PROMETHEUS = settings.BASE_DIR / "deploy/prometheus"
+
+
+def promtool(*arguments: str, given: bytes = b"", cwd: Path = PROMETHEUS) -> str:
+    """What promtool says when it is content."""
+    done = subprocess.run(["promtool", *arguments], input=given, cwd=cwd, capture_output=True, timeout=60)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    return said
+
+
+def test_prometheus_takes_its_configuration_and_alerts(tmp_path: Path):
+    rules = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"][0]["rules"]
+    assert f"{len(rules)} rules found" in promtool("check", "rules", "rules.yml")
+    text = (PROMETHEUS / "prometheus.yml").read_text().replace("/etc/prometheus", str(PROMETHEUS))
+    (tmp_path / "prometheus.yml").write_text(text)
+    promtool("check", "config", "prometheus.yml", cwd=tmp_path)
+
+
+def test_every_alert_tells_of_what_it_is_for_and_of_nothing_else():
+    promtool("test", "rules", "rules_test.yml")
+    stories = yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text())["tests"]
+    told = {one["alertname"] for story in stories for one in story.get("alert_rule_test", ()) if one["exp_alerts"]}
+    assert told == {name.removeprefix("alert ") for name in expressions() if name.startswith("alert ")}
+
+
+@pytest.mark.django_db(databases=DATABASES)
+def test_metrics_are_named_as_prometheus_wants_them(client: Client):
+    promtool("check", "metrics", given=client.get("/metrics").content)
+
+
 def test_prometheus_asks_every_worker_and_relay():
     compose = yaml.safe_load((settings.BASE_DIR / "docker-compose.yml").read_text())["services"]
     jobs = yaml.safe_load((settings.BASE_DIR / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
