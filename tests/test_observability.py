@@ -231,6 +231,18 @@ def test_alerts_and_dashboards_name_metrics_that_exist(client: Client):
     assert len(known & set(re.findall(r"\bshop_\w+", " ".join(expressions().values())))) >= 12
 
 
+@pytest.mark.django_db(databases=DATABASES)
+def test_every_metric_is_explained(client: Client):
+    text = client.get("/metrics").content.decode()
+    ours = set(re.findall(r"^# TYPE (shop_\w+?)(?<!_created) ", text, re.MULTILINE))
+    page = (settings.BASE_DIR / "docs/howto/observability.md").read_text()
+    table = {
+        name for line in page.splitlines() if line.startswith("| `shop_") for name in re.findall(r"`(shop_\w+)`", line)
+    }
+    assert ours <= table
+    assert table <= ours | {"shop_internal_replay_unchecked_total"}  # of a service alone
+
+
 def test_every_alert_says_what_to_do_and_is_explained():
     page = (settings.BASE_DIR / "docs/howto/observability.md").read_text()
     rules = yaml.safe_load((settings.BASE_DIR / "deploy/prometheus/rules.yml").read_text())
