@@ -191,7 +191,7 @@ def test_the_circuits_of_workers_are_measured_too(customer: Customer, stage: Sta
     eventually(lambda: customer.read(f"notifications?orderId={order_id}")["results"])
     text = httpx.get(f"http://{stage.addresses['notifications-worker']}:9100/metrics").text
     assert 'shop_breaker_state{name="accounts"} 0.0' in text
-    assert 'shop_call_seconds_count{method="get_contacts",outcome="ok",service="accounts"}' in text
+    assert 'shop_call_seconds_count{method="get_contacts",outcome="answered",service="accounts"}' in text
 
 
 # --- Watched --------------------------------------------------------------------------------------------------------
