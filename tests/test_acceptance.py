@@ -15,7 +15,7 @@ from tests.chromium import keep, sign_in
 from tests.compose import WEB
 from tests.integration.shop import Queues
 from tests.otlp import Receiver, receiving, unconnected
-from tests.processes import PATIENCE, eventually
+from tests.processes import eventually
 from tests.stage import PASSWORD, Customer, Stage, raised
 
 pytestmark = pytest.mark.acceptance
@@ -231,7 +231,7 @@ def test_the_pages_behind_the_gateway(page: Page, customer: Customer, collector:
     sign_in(page, url, PASSWORD)
     page.goto(f"{url}/console/orders/{order_id}")
 
-    expect(page.get_by_role("status")).to_have_text("CANCELLED – The saga has ended.", timeout=1000 * PATIENCE)
+    expect(page.get_by_role("status")).to_have_text("CANCELLED – The saga has ended.")
     expect(page.locator(".row.backward").first).to_be_visible()
     expect(page.get_by_role("link", name=trace)).to_have_attribute("href", f"{TRACES}/traces/{trace}")
     page.get_by_role("link", name="Payment").click()
@@ -258,7 +258,7 @@ def test_flower(browser: Browser, customer: Customer, stage: Stage):
     eventually(listens)
     page.goto(url)
     for service in SERVICES_WITH_QUEUES:
-        expect(page.get_by_role("link", name=f"{service}@")).to_be_visible(timeout=1000 * PATIENCE)
+        expect(page.get_by_role("link", name=f"{service}@")).to_be_visible()
     order_id = customer.order(productId=8, quantity=1).json()["id"]
     eventually(lambda: customer.status(order_id) == "COMPLETED")
 

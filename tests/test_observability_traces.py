@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled, suppress_instrumentation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -122,6 +123,18 @@ def test_there_is_no_link_to_a_batch_that_is_not_recorded(bus: Bus, recorded: Re
 
     (span,) = recorded()
     assert span.links == ()
+
+
+@every_database
+@pytest.mark.parametrize(("traces", "enabled"), [((PASSED_BY, ""), False), ((PASSED_BY, TRACED), True)])
+def test_statements_of_a_batch_that_nobody_traces_get_no_spans(
+    bus: Bus, tracer_of: Any, monkeypatch: pytest.MonkeyPatch, traces: tuple[str, ...], enabled: bool
+):
+    tracing.started(tracer_of, suppress_instrumentation)
+    within: list[bool] = []
+    monkeypatch.setattr(NOTIFY, "function", lambda *_: within.append(is_instrumentation_enabled()) or [])
+    execute(NOTIFY, [encode(event) for event in told(*traces)])
+    assert (within, is_instrumentation_enabled()) == ([enabled], True)
 
 
 @every_database

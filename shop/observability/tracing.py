@@ -8,7 +8,7 @@ others are linked to it. The reasons are in docs/adr/0011-a-span-per-event.md.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -23,13 +23,21 @@ RECORDED = tuple("13579bdf")
 
 _w3c = TraceContextTextMapPropagator()
 _tracer_of: Callable[[str], trace.Tracer] | None = None  # a service's, once the SDK has started
+_unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext
 _handed_on: ContextVar[Mapping[UUID, str] | None] = ContextVar("handed_on", default=None)
 
 
-def started(tracer_of: Callable[[str], trace.Tracer] | None) -> None:
-    """The SDK has started: from now on events get spans. None ends that."""
-    global _tracer_of
-    _tracer_of = tracer_of
+def started(
+    tracer_of: Callable[[str], trace.Tracer] | None,
+    unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """The SDK has started: from now on events get spans. None ends that.
+
+    Batches without a traced event are handled within `unrecorded()`, which keeps the instrumentations from making spans
+    for each statement only to throw them away.
+    """
+    global _tracer_of, _unrecorded
+    _tracer_of, _unrecorded = tracer_of, unrecorded
 
 
 def current_trace() -> str:
@@ -59,8 +67,13 @@ def is_recorded(traceparent: str) -> bool:
 @contextmanager
 def spans(name: str, service: str, events: Iterable["Event"]) -> Iterator[None]:
     """A span for each traced event, in its own trace, over the block; all linked to the current span, the batch's."""
-    if _tracer_of is None or not (traced := [event for event in events if is_recorded(event.trace)]):
+    if _tracer_of is None:
         yield
+        return
+    traced = [event for event in events if is_recorded(event.trace)]
+    if not traced:
+        with _unrecorded():
+            yield
         return
     batch = trace.get_current_span().get_span_context()
     links = [trace.Link(batch)] if batch.trace_flags.sampled else []
