@@ -126,11 +126,20 @@ def test_there_is_no_link_to_a_batch_that_is_not_recorded(bus: Bus, recorded: Re
 
 
 @every_database
-@pytest.mark.parametrize(("traces", "enabled"), [((PASSED_BY, ""), False), ((PASSED_BY, TRACED), True)])
-def test_statements_of_a_batch_that_nobody_traces_get_no_spans(
-    bus: Bus, tracer_of: Any, monkeypatch: pytest.MonkeyPatch, traces: tuple[str, ...], enabled: bool
+@pytest.mark.parametrize(
+    ("traces", "chance", "enabled"),
+    [
+        ((PASSED_BY, ""), 0.0, False),
+        ((TRACED,), 0.999, True),
+        ((PASSED_BY, TRACED), 0.49, True),
+        ((PASSED_BY, TRACED), 0.5, False),
+    ],
+)
+def test_statements_of_a_batch_get_spans_as_often_as_its_events(
+    bus: Bus, tracer_of: Any, monkeypatch: pytest.MonkeyPatch, traces: tuple[str, ...], chance: float, enabled: bool
 ):
     tracing.started(tracer_of, suppress_instrumentation)
+    monkeypatch.setattr(tracing.random, "random", lambda: chance)
     within: list[bool] = []
     monkeypatch.setattr(NOTIFY, "function", lambda *_: within.append(is_instrumentation_enabled()) or [])
     execute(NOTIFY, [encode(event) for event in told(*traces)])

@@ -7,6 +7,7 @@ the batch's span, which Celery's instrumentation makes in the trace of the batch
 others are linked to it. The reasons are in docs/adr/0011-a-span-per-event.md.
 """
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -33,8 +34,7 @@ def started(
 ) -> None:
     """The SDK has started: from now on events get spans. None ends that.
 
-    Batches without a traced event are handled within `unrecorded()`, which keeps the instrumentations from making spans
-    for each statement only to throw them away.
+    Within `unrecorded()` instrumentations make no spans: for the statements of batches that are not chosen.
     """
     global _tracer_of, _unrecorded
     _tracer_of, _unrecorded = tracer_of, unrecorded
@@ -70,14 +70,23 @@ def spans(name: str, service: str, events: Iterable["Event"]) -> Iterator[None]:
     if _tracer_of is None:
         yield
         return
-    traced = [event for event in events if is_recorded(event.trace)]
-    if not traced:
-        with _unrecorded():
+    every = list(events)
+    traced = [event for event in every if is_recorded(event.trace)]
+    # A batch's statements are shown as often as its events are traced: else nearly all would be, for the one in twenty.
+    chosen = random.random() * len(every) < len(traced)
+    with nullcontext() if chosen else _unrecorded():
+        if traced:
+            with _opened(_tracer_of(service), name, traced):
+                yield
+        else:
             yield
-        return
+
+
+@contextmanager
+def _opened(tracer: trace.Tracer, name: str, traced: Sequence["Event"]) -> Iterator[None]:
     batch = trace.get_current_span().get_span_context()
     links = [trace.Link(batch)] if batch.trace_flags.sampled else []
-    opened = {event.event_id: _open(_tracer_of(service), name, event, links) for event in traced}
+    opened = {event.event_id: _open(tracer, name, event, links) for event in traced}
     token = _handed_on.set({event_id: _context_of(span) for event_id, span in opened.items()})
     try:
         yield
