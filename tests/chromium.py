@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import PATIENCE
-
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+PATIENCE = 40_000  # milliseconds for anything to show: machines that run tests are busy
 PHONE, DESKTOP = {"width": 375, "height": 740}, {"width": 1280, "height": 900}
 
 # Texts of which a part is printed over another, or is cut off. Texts within what scrolls by itself may be.
@@ -52,7 +51,7 @@ def browser() -> Iterator["Browser"]:
     """Chromium. Its driver has an event loop in this thread, in which Django would not ask a database."""
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=1000 * PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
