@@ -108,6 +108,14 @@ format: .venv/.dev ## Let ruff fix and format
 migrations: .venv/.dev ## Write the migrations that are missing; ARGS="orders -n name"
 	@$(PY) manage.py makemigrations $(ARGS) && ruff format --quiet $(APPS)
 
+.PHONY: messages
+messages: .venv/.dev ## Compile the Korean translations of the admin, after a change in django.po
+	@$(PY) scripts/messages.py
+
+.PHONY: pictures
+pictures: .venv/.dev ## Take the documentation's pictures, of an embedded shop in Chromium
+	@$(PY) scripts/pictures.py
+
 .PHONY: lock
 lock: .venv/.dev ## Lock requirements*.in with hashes; ARGS=--upgrade to take newer versions
 	@for name in requirements requirements-dev benchmarks/dbos; do \

@@ -63,10 +63,8 @@ class Meter:
 
     def run(self, load: Any, count: int) -> None:
         """So many orders, until nothing is left to do."""
-        from shop.messaging.execution import execute
         from shop.messaging.publisher import publishing_to
         from shop.messaging.relay import relay_once, tell_once
-        from shop.messaging.steps import STEPS
 
         load.place(count)
         with publishing_to(self._transport), self._counting():
@@ -77,10 +75,17 @@ class Meter:
                     busy |= bool(self._timed(f"{service}: relay", relay_once, service))
                 while self._transport.waiting:
                     step, payload = self._transport.waiting.popleft()
-                    self._timed(step, execute, STEPS[step], payload)
+                    self._timed(step, self.handle, step, payload)
                 for service in QUEUES:
                     busy |= bool(self._timed(f"{service}: tell those who can wait", tell_once, service))
                 busy |= bool(self._transport.waiting)
+
+    def handle(self, step: str, payload: Sequence[dict[str, Any]]) -> None:
+        """What a worker does with a message."""
+        from shop.messaging.execution import execute
+        from shop.messaging.steps import STEPS
+
+        execute(STEPS[step], payload)
 
     def _timed(self, name: str, call: Callable[..., Any], *arguments: Any) -> Any:
         python, postgresql, wall = time.process_time(), backend_seconds(), time.perf_counter()

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from catalog import services
 from catalog.models import Product
@@ -38,27 +39,27 @@ class ProductAdmin(admin.ModelAdmin):
         try:
             stock = connect(InventoryService).get_stock([product.pk for product in products])
         except OUTAGES:
-            messages.warning(request, "Inventory is away: no stock is shown.")
+            messages.warning(request, _("Inventory is away: no stock is shown."))
         for product in products:
             product.found_stock = stock.get(product.pk)
         page.result_list = products
         return page
 
-    @admin.display(description="price", ordering="price")
+    @admin.display(description=_("price"), ordering="price")
     def shown_price(self, product: Product) -> str:
         return f"₩{product.price:,}" if product.currency == "KRW" else f"{product.price:,} {product.currency}"
 
-    @admin.display(description="stock, free")
+    @admin.display(description=_("stock, free"))
     def stock(self, product: Any) -> str | None:
         found = product.found_stock
-        return found and f"{found.on_hand - found.reserved} of {found.on_hand}"
+        return found and _("%(free)d of %(all)d") % {"free": found.on_hand - found.reserved, "all": found.on_hand}
 
-    @admin.action(description="Put on sale", permissions=["change"])
+    @admin.action(description=_("Put on sale"), permissions=["change"])
     def activate(self, request: HttpRequest, products: QuerySet[Product]) -> None:
         """Those that are on sale already are left as they are."""
         self._set_active(request, products, active=True)
 
-    @admin.action(description="Take off sale", permissions=["change"])
+    @admin.action(description=_("Take off sale"), permissions=["change"])
     def deactivate(self, request: HttpRequest, products: QuerySet[Product]) -> None:
         """Orders that were placed go on."""
         self._set_active(request, products, active=False)
@@ -69,7 +70,8 @@ class ProductAdmin(admin.ModelAdmin):
         for product in changed:
             services.change_product(product.pk, {"active": active})
             self.log_change(request, product, what)
-        self.message_user(request, f"{len(changed)} products: {what.lower()}")
+        said = _("Put on sale: %d.") if active else _("Taken off sale: %d.")
+        self.message_user(request, said % len(changed))
 
     def save_model(self, request: HttpRequest, obj: Product, form: ModelForm, change: bool) -> None:
         if change:

@@ -11,7 +11,7 @@ admin.site.register(Outbox, OutboxAdmin)
 class DeliveryAdmin(ReadOnlyAdmin):
     """Deliveries are moved by their sagas, by time and by the carriers."""
 
-    list_display = ["order_id", "user_id", "tracking_number", "carrier", "status", "reason", "due_at", "created_at"]
+    list_display = ["order_id", "user_id", "tracking_number", "carrier", "badge", "reason", "due_at", "created_at"]
     list_filter = ["status", "carrier"]
     search_fields = ["=order_id", "=user_id", "=tracking_number"]
 

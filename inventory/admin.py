@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from inventory import services
 from inventory.models import DeadLetter, Outbox, Reservation, ReservationLine, StockItem, StockMovement
@@ -28,8 +29,8 @@ admin.site.register(Outbox, OutboxAdmin)
 class AdjustmentForm(forms.ModelForm):
     """Stock is never typed over: it is booked in or out, with a reason, and leaves a movement."""
 
-    delta = forms.IntegerField(label="Pieces to book", help_text="Positive came, negative went.")
-    reason = forms.CharField(max_length=200)
+    delta = forms.IntegerField(label=_("Pieces to book"), help_text=_("Positive came, negative went."))
+    reason = forms.CharField(label=_("Reason"), max_length=200)
 
     class Meta:
         model = StockItem
@@ -39,20 +40,20 @@ class AdjustmentForm(forms.ModelForm):
         delta = self.cleaned_data["delta"]
         left = self.instance.on_hand + delta
         if not delta or not self.instance.reserved <= left < 2**31:
-            raise forms.ValidationError(
-                f"From {self.instance.reserved - self.instance.on_hand} to a billion pieces can be booked, but not 0."
-            )
+            least = self.instance.reserved - self.instance.on_hand
+            raise forms.ValidationError(_("From %d to a billion pieces can be booked, but not 0.") % least)
         return delta
 
 
 class LowStockFilter(admin.SimpleListFilter):
     """What should be ordered again."""
 
-    title = "stock"
+    title = _("stock")
     parameter_name = "stock"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("low", f"low: fewer than {LOW_STOCK} can be sold"), ("none", "sold out"), ("enough", "enough")]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        low = _("low: fewer than %d can be sold") % LOW_STOCK
+        return [("low", low), ("none", _("sold out")), ("enough", _("enough"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[StockItem]) -> QuerySet[StockItem]:
         items = queryset.alias(free=AVAILABLE)
@@ -78,7 +79,7 @@ class StockItemAdmin(admin.ModelAdmin):
     form = AdjustmentForm
 
     def get_readonly_fields(self, request: HttpRequest, obj: StockItem | None = None) -> list[str]:
-        return ["product_id", "available", "on_hand", "reserved", "updated_at", "movements"] if obj else []
+        return ["product_id", "can_be_sold", "on_hand", "reserved", "updated_at", "movements"] if obj else []
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """The page, with the names of all its products from the catalogue, asked for once."""
@@ -88,25 +89,25 @@ class StockItemAdmin(admin.ModelAdmin):
         try:
             products = connect(CatalogService).get_products([item.pk for item in items])
         except OUTAGES:
-            messages.warning(request, "The catalogue is away: products are shown by number only.")
+            messages.warning(request, _("The catalogue is away: products are shown by number only."))
         for item in items:
             item.found_product = products.get(item.pk)
         page.result_list = items
         return page
 
-    @admin.display(description="product")
+    @admin.display(description=_("product"))
     def product(self, item: Any) -> str | None:
         return item.found_product and item.found_product.name
 
-    @admin.display(description="can be sold", ordering=AVAILABLE)
+    @admin.display(description=_("can be sold"), ordering=AVAILABLE)
     def can_be_sold(self, item: StockItem) -> int:
         return item.available
 
-    @admin.display(boolean=True)
+    @admin.display(description=_("enough"), boolean=True)
     def enough(self, item: StockItem) -> bool:
         return item.available >= LOW_STOCK
 
-    @admin.display(description="latest movements")
+    @admin.display(description=_("latest movements"))
     def movements(self, item: StockItem) -> SafeString:
         """Every change of what is on hand, newest first."""
         latest = StockMovement.objects.filter(product_id=item.pk).order_by("-pk")[:SHOWN_MOVEMENTS]
@@ -117,7 +118,7 @@ class StockItemAdmin(admin.ModelAdmin):
                 (
                     f"{one.created_at:%Y-%m-%d %H:%M}",
                     f"{one.delta:+d}",
-                    one.kind.lower(),
+                    one.get_kind_display(),
                     one.order_id or "",
                     one.reason,
                 )
@@ -125,8 +126,10 @@ class StockItemAdmin(admin.ModelAdmin):
             ),
         )
         every = f"{reverse('admin:inventory_stockmovement_changelist')}?product_id={item.pk}"
-        head = "<tr><th>when</th><th>pieces</th><th>kind</th><th>order</th><th>reason</th></tr>"
-        return format_html(f'<table>{head}{{}}</table><a href="{{}}">all movements</a>', rows, every)
+        columns = (_("when"), _("pieces"), _("kind"), _("order"), _("reason"))
+        head = format_html_join("", "<th>{}</th>", ((column,) for column in columns))
+        table = format_html('<div class="wide"><table><tr>{}</tr>{}</table></div>', head, rows)
+        return format_html('{}<a href="{}">{}</a>', table, every, _("all movements"))
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """The log says how many pieces were booked, and why."""
@@ -140,8 +143,9 @@ class StockItemAdmin(admin.ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         """Without the transaction that Django would open here: booking opens its own, and asks the catalogue before."""
+        context = {**(extra_context or {}), "show_save_and_add_another": False}
         try:
-            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
+            return self._changeform_view(request, object_id, form_url, context)  # type: ignore[attr-defined]
         except Problem as refusal:
             messages.error(request, str(refusal.detail))
             return HttpResponseRedirect(request.get_full_path())
@@ -162,7 +166,7 @@ class LineInline(ReadOnlyInline):
 
 @admin.register(Reservation)
 class ReservationAdmin(ReadOnlyAdmin):
-    list_display = ["order_id", "status", "reason", "created_at", "updated_at"]
+    list_display = ["order_id", "badge", "reason", "created_at", "updated_at"]
     list_filter = ["status"]
     search_fields = ["=order_id"]
     inlines = [LineInline]

@@ -1,6 +1,7 @@
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from notifications import services
 from notifications.models import DeadLetter, Notification
@@ -13,15 +14,15 @@ admin.site.register(DeadLetter, DeadLetterAdmin)
 class NotificationAdmin(ReadOnlyAdmin):
     """What customers were told: to read, and to send once more what could not be sent."""
 
-    list_display = ("id", "order_id", "type", "channel", "recipient", "status", "attempts", "created_at", "sent_at")
+    list_display = ("id", "order_id", "type", "channel", "recipient", "badge", "attempts", "created_at", "sent_at")
     list_filter = ("status", "type", "channel")
     search_fields = ("=order_id", "=user_id", "=recipient")
     show_full_result_count = False
     actions = ("send_again",)
 
-    @admin.action(description="Send again what has failed", permissions=["change"])
+    @admin.action(description=_("Send again what has failed"), permissions=["change"])
     def send_again(self, request: HttpRequest, chosen: QuerySet[Notification]) -> None:
         """FAILED ones get all their attempts anew; what is sent or pending already is left as it is."""
         count = services.send_again(chosen.values_list("pk", flat=True))
         level = messages.SUCCESS if count else messages.WARNING
-        self.message_user(request, f"{count} of {len(chosen)} had failed and will be sent now.", level)
+        self.message_user(request, _("Had failed and will be sent now: %d.") % count, level)

@@ -113,6 +113,7 @@ REASONS = {
     "refused by the recipient": {"ko": "수령이 거부되었습니다.", "en": "the parcel was refused at the door."},
     "failed with the carrier": {"ko": "배송 중 문제가 발생했습니다.", "en": "something went wrong on the way."},
     "cancelled by the customer": {"ko": "고객님의 요청으로 취소되었습니다.", "en": "you asked us to."},
+    "cancelled by the shop's staff": {"ko": "판매자가 주문을 취소하였습니다.", "en": "we had to cancel it."},
     "not with the carrier before": {
         "ko": "기한 내에 택배사에 전달하지 못했습니다.",
         "en": "we could not hand it to the carrier in time.",

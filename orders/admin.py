@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
+from django.utils.translation import gettext_lazy as _
 
 from orders import services
 from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, TimelineEntry
@@ -29,11 +30,12 @@ def _stalled(orders: QuerySet[Order]) -> QuerySet[Order]:
 class ProgressFilter(admin.SimpleListFilter):
     """Whether an order is under way, and moves."""
 
-    title = "progress"
+    title = _("progress")
     parameter_name = "progress"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "under way"), ("stalled", f"stalled for {settings.STALLED_AFTER:g} s"), ("ended", "ended")]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        stalled = _("stalled for %g s") % settings.STALLED_AFTER
+        return [("open", _("under way")), ("stalled", stalled), ("ended", _("ended"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         match self.value():
@@ -49,13 +51,18 @@ class ProgressFilter(admin.SimpleListFilter):
 class AgeFilter(admin.SimpleListFilter):
     """How long ago an order was placed."""
 
-    title = "age"
+    title = _("age")
     parameter_name = "age"
     AGES = {"10m": timedelta(minutes=10), "1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        names = {"10m": "10 minutes", "1h": "an hour", "1d": "a day", "7d": "a week"}
-        return [(key, f"less than {name}") for key, name in names.items()] + [("older", "more than a week")]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("10m", _("less than 10 minutes")),
+            ("1h", _("less than an hour")),
+            ("1d", _("less than a day")),
+            ("7d", _("less than a week")),
+            ("older", _("more than a week")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         now, value = timezone.now(), self.value()
@@ -77,55 +84,55 @@ class TimelineInline(ReadOnlyInline):
 class OrderAdmin(ReadOnlyAdmin):
     """Orders are moved by their sagas; what staff can do is ask for a cancellation, or wake one up."""
 
-    list_display = ["id", "status", "saga", "total", "age", "unmoved", "user_id", "cancellation_reason"]
+    list_display = ["id", "badge", "saga", "total", "age", "unmoved", "user_id", "cancellation_reason"]
     list_filter = ["status", ProgressFilter, AgeFilter, "payment_gateway"]
     search_fields = ["=id", "=user_id", "=tracking_number"]
     show_full_result_count = False
     inlines = [LineInline, TimelineInline]
     actions = ["cancel", "resume"]
 
-    @admin.display(description="total", ordering="total_price")
+    @admin.display(description=_("total"), ordering="total_price")
     def total(self, order: Order) -> str:
         return f"₩{order.total_price:,}" if order.currency == "KRW" else f"{order.total_price:,} {order.currency}"
 
-    @admin.display(description="age", ordering="-created_at")
+    @admin.display(description=_("age"), ordering="-created_at")
     def age(self, order: Order) -> str:
         return timesince(order.created_at, depth=1)
 
-    @admin.display(description="not moved for", ordering="-progress_at")
+    @admin.display(description=_("not moved for"), ordering="-progress_at")
     def unmoved(self, order: Order) -> str | SafeString:
         """How long an order that is under way has stood still; marked when that is too long."""
         if order.status in FINAL:
             return "–"
         seconds = (timezone.now() - order.progress_at).total_seconds()
         return (
-            format_html("<b>stalled: {} s</b>", round(seconds))
+            format_html('<b class="stalled">{}</b>', _("stalled: %d s") % round(seconds))
             if seconds > settings.STALLED_AFTER
             else f"{seconds:.0f} s"
         )
 
-    @admin.display(description="saga")
+    @admin.display(description=_("saga"))
     def saga(self, order: Order) -> SafeString:
-        return format_html('<a href="{}">timeline</a>', reverse("saga", args=[order.pk]))
+        return format_html('<a href="{}">{}</a>', reverse("saga", args=[order.pk]), _("timeline"))
 
-    @admin.action(description="Cancel the selected orders", permissions=["change"])
+    @admin.action(description=_("Cancel the selected orders"), permissions=["change"])
     def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
         """Ask for each to be cancelled; say which cannot be."""
         asked = 0
         for order in orders:
             try:
-                services.request_cancellation(order.pk)
+                services.request_cancellation(order.pk, reason=services.BY_STAFF)
             except Problem as refusal:
                 messages.warning(request, str(refusal.detail))
             else:
                 self.log_change(request, order, "Cancellation asked for.")
                 asked += 1
-        messages.success(request, f"{asked} cancellations asked for; delivery decides.")
+        messages.success(request, _("Cancellations asked for: %d. Delivery decides.") % asked)
 
-    @admin.action(description="Resume: emit the selected orders' events again", permissions=["change"])
+    @admin.action(description=_("Resume: emit the selected orders' events again"), permissions=["change"])
     def resume(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
         """What `manage.py redrive` does."""
         woken = services.rearm_open(orders.values_list("pk", flat=True))
         for order in Order.objects.filter(pk__in=woken):
             self.log_change(request, order, "Emitted again.")
-        messages.success(request, f"{len(woken)} unfinished orders are emitted again.")
+        messages.success(request, _("Emitted again: %d. Closed orders are left alone.") % len(woken))

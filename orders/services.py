@@ -31,6 +31,7 @@ from shop.sql import Row, query, update_rows
 Status = Order.Status
 
 BY_CUSTOMER = "cancelled by the customer"
+BY_STAFF = "cancelled by the shop's staff"
 OVERDUE = "not with the carrier before the deadline"
 LONGEST_PAUSE = 600.0  # seconds between two looks at an order
 BUSY = 100  # messages in one queue from which on an order that does not move is only waiting its turn
@@ -179,6 +180,8 @@ def refusal(order: Order) -> Problem:
 def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:
     """Enter the backward chain at its head. Delivery decides: it refuses when the carrier already has the parcel.
 
+    `reason` is one of those that `resume` knows.
+
     Raises `UnknownOrder`, `AlreadyCancelled`, `NotCancellable`.
     """
     with transaction.atomic(using="orders", durable=True):
@@ -244,7 +247,7 @@ def resume(events: Sequence[Event]) -> None:
         since=[Status.CANCELLING],
         to=Status.DELIVERY_STARTED,
         reasons={event.order_id: "" for event in events},
-        cancelled_for=[BY_CUSTOMER, OVERDUE],
+        cancelled_for=[BY_CUSTOMER, BY_STAFF, OVERDUE],
     )
 
 

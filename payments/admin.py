@@ -16,7 +16,7 @@ class AttemptInline(ReadOnlyInline):
 class PaymentAdmin(ReadOnlyAdmin):
     """Payments are moved by their sagas and by what the gateways answer."""
 
-    list_display = ["order_id", "user_id", "status", "amount", "currency", "gateway", "reason", "due_at", "created_at"]
+    list_display = ["order_id", "user_id", "badge", "amount", "currency", "gateway", "reason", "due_at", "created_at"]
     list_filter = ["status", "gateway", ("due_at", admin.EmptyFieldListFilter)]
     search_fields = ["=order_id", "=user_id"]
     exclude = ["token", "checkout"]

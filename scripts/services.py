@@ -5,7 +5,7 @@
     services.py up -- COMMAND      run COMMAND in that environment instead
     services.py exec -- COMMAND    run COMMAND with databases and a vhost of its own, dropped afterwards
     services.py down               stop what this script started, and only that
-    services.py tools              find or install Chromium, nginx and psql, for the tests that run them
+    services.py tools              find or install Chromium, nginx, psql and promtool, for the tests that run them
 
 Which servers are used, and how missing ones are started, is told in servers.py.
 """
@@ -227,11 +227,13 @@ def down() -> int:
     return 0
 
 
-TOOLS = {"chromium": "chromium", "nginx": "nginx-light", "psql": "postgresql-client"}  # program: Debian's package
+# Program: Debian's package.
+TOOLS = {"chromium": "chromium", "nginx": "nginx-light", "psql": "postgresql-client", "promtool": "prometheus"}
 
 
 def tools() -> int:
-    """The tests drive the system's Chromium, put the gateway's configuration into nginx, and run psql."""
+    """The tests drive the system's Chromium, put the gateway's configuration into nginx and the alerts' rules into
+    promtool, and run psql."""
     for program, package in TOOLS.items():
         if shutil.which(program):
             continue

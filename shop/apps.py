@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.urls import register_converter
 from django.utils.module_loading import autodiscover_modules
 
@@ -11,4 +12,8 @@ class ShopConfig(AppConfig):
         from shop.messaging import checks  # noqa: F401 (registers the system checks)
 
         register_converter(IdConverter, "id")
+        if not settings.ALONE:  # the admin, and so the people who look at it, are elsewhere
+            from shop.languages import translate_names
+
+            translate_names(settings.SERVICES)
         autodiscover_modules("tasks")  # every service's steps, for the checks and for what runs them

@@ -74,6 +74,7 @@ MIDDLEWARE = [
     *_unless_alone("shop.sessions.SessionMiddleware"),
     "django.middleware.common.CommonMiddleware",
     *_unless_alone(
+        "shop.languages.middleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "shop.sessions.AuthenticationMiddleware",
         "shop.sessions.MessageMiddleware",
@@ -104,6 +105,10 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("ko", "한국어")]  # of the pages; the API is in English
+LANGUAGE_COOKIE_NAME = "lang"
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600  # seconds
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 TIME_ZONE = "UTC"
 USE_TZ = True
 

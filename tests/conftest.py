@@ -17,6 +17,7 @@ from shop.contracts.catalog import CatalogService
 from shop.messaging.publisher import publishing_to
 from shop.rpc import substituting
 from tests.bus import Bus
+from tests.chromium import browser, page  # noqa: F401 (fixtures)
 from tests.fakes import FakeAccounts, FakeCatalog
 
 SERVICES = list(settings.SERVICES)

@@ -39,7 +39,7 @@ HASTE = {
 class Stage:
     """The processes, the gateway in front of them, and the operators' commands."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, given: Mapping[str, str]) -> None:
         self.folder = folder
         self.image = folder / "image"
         self.port = free_port()
@@ -53,7 +53,7 @@ class Stage:
         subprocess.run([sys.executable, ROOT / "scripts/dotenv.py", folder / ".env"], check=True, capture_output=True)
         hosts = ",".join(["localhost", f"{NETWORK}.1", *self.addresses.values(), f"{NETWORK}.100"])
         self.variables = dotenv((folder / ".env").read_text()) | HASTE
-        self.variables |= {"ALLOWED_HOSTS": hosts, "SEED_PASSWORD": PASSWORD}
+        self.variables |= {"ALLOWED_HOSTS": hosts, "SEED_PASSWORD": PASSWORD, **given}
 
     # --- Setting up -------------------------------------------------------------------------------------------------
     def build(self) -> None:
@@ -102,6 +102,7 @@ class Stage:
         """A text of docker-compose.yml with host names, ports and databases as they are here."""
         text = re.sub(r"http://([a-z]+):8080", lambda match: f"http://{self.addresses[match[1]]}:{self.port}", text)
         text = text.replace("0.0.0.0 --port 8080", f"{address or self.addresses.get(name)} --port {self.port}")
+        text = text.replace("--address=0.0.0.0", f"--address={self.addresses.get(name)}")
         text = text.replace("postgres:5432", self.server).replace("shop_", self.prefix)
         if "@rabbitmq:" in text:
             return settings.BROKER_URL
@@ -177,12 +178,12 @@ class Customer(httpx.Client):
 
 
 @contextmanager
-def raised(folder: Path, *, without: Mapping[str, str]) -> Iterator[tuple[Stage, str]]:
-    """Everything that `docker compose --profile sample up` starts, but for what `without` names, and says why.
+def raised(folder: Path, given: Mapping[str, str]) -> Iterator[tuple[Stage, str]]:
+    """Everything that `docker compose --profile sample up` starts, with what is `given` in its .env besides.
 
     Yields the stage and the gateway's URL.
     """
-    stage = Stage(folder)
+    stage = Stage(folder, given)
     try:
         stage.build()
         stage.drop_roles()
@@ -191,7 +192,7 @@ def raised(folder: Path, *, without: Mapping[str, str]) -> Iterator[tuple[Stage,
             done = stage.run(one_shot)
             assert done.returncode == 0, done.stderr
         for name, service in OURS.items():
-            if name not in without and service.get("restart") != "no":
+            if service.get("restart") != "no":
                 stage.start(name)
         for name in WEB:
             stage.names.addresses[name] = [stage.addresses[name]]

@@ -1,34 +1,50 @@
 """The shop as docker-compose.yml starts it: seven services apart, played through the gateway."""
 
 from collections.abc import Iterator
+from secrets import token_hex
 
 import httpx
 import psycopg2
 import pytest
 import yaml
 from django.conf import settings
+from playwright.sync_api import Browser, Page, expect
 
+from shop.messaging.topology import SERVICES_WITH_QUEUES
+from tests.chromium import keep, sign_in
 from tests.compose import WEB
 from tests.integration.shop import Queues
+from tests.otlp import Receiver, receiving, unconnected
 from tests.processes import eventually
-from tests.stage import Customer, Stage, raised
+from tests.stage import PASSWORD, Customer, Stage, raised
 
 pytestmark = pytest.mark.acceptance
 
 TOLD = {(what, "SENT") for what in ("ORDER_RECEIVED", "SHIPPED", "DELIVERED", "COMPLETED")}
 TAIL = 3000  # characters of each log that are shown when a test has failed
-LEFT_OUT = {"flower": "it only watches; tests/test_compose.py starts it as far as its help"}
+TRACES = "http://zipkin.example/zipkin"  # where the pages say that traces are
+CALLER = "00f067aa0ba902b7"  # the span of a client that traces, too
 
 
 @pytest.fixture(scope="module")
-def _up(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[tuple[Stage, str]]:
+def collector() -> Iterator[Receiver]:
+    """To which all processes send their spans."""
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def _up(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, collector: Receiver
+) -> Iterator[tuple[Stage, str]]:
     fake = [name for name, cache in settings.CACHES.items() if "CONNECTION_POOL_KWARGS" in cache["OPTIONS"]]
     if settings.EMBEDDED or fake or not settings.BROKER_URL.startswith("amqp"):
         pytest.fail("This needs PostgreSQL, RabbitMQ and Redis. `make test` finds or starts them.", pytrace=False)
     with Queues(settings.BROKER_URL) as queues:
         queues.delete()
         failed = request.session.testsfailed
-        with raised(tmp_path_factory.mktemp("up"), without=LEFT_OUT) as up:
+        given = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "TRACES_URL": TRACES}
+        with raised(tmp_path_factory.mktemp("up"), given) as up:
             yield up
             if request.session.testsfailed > failed:
                 for process in up[0].processes.values():
@@ -169,6 +185,95 @@ def test_prometheus_finds_every_process_of_ours(stage: Stage):
     eventually(all_count)
 
 
+def test_the_circuits_of_workers_are_measured_too(customer: Customer, stage: Stage):
+    """Notifications' worker asks accounts for the customers' addresses."""
+    order_id = customer.order(productId=8, quantity=1).json()["id"]
+    eventually(lambda: customer.read(f"notifications?orderId={order_id}")["results"])
+    text = httpx.get(f"http://{stage.addresses['notifications-worker']}:9100/metrics").text
+    assert 'shop_breaker_state{name="accounts"} 0.0' in text
+    assert 'shop_call_seconds_count{method="get_contacts",outcome="answered",service="accounts"}' in text
+
+
+# --- Watched --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("header", ["traceparent", "b3", "X-B3"])
+def test_one_order_is_one_trace_through_the_processes_of_all_services(
+    customer: Customer, collector: Receiver, header: str
+):
+    trace = token_hex(16)
+    said = {
+        "traceparent": {"traceparent": f"00-{trace}-{CALLER}-01"},
+        "b3": {"b3": f"{trace}-{CALLER}-1"},
+        "X-B3": {"X-B3-TraceId": trace, "X-B3-SpanId": CALLER, "X-B3-Sampled": "1"},
+    }[header]
+    placed = customer.post("/api/v1/orders", json={"productId": 8, "quantity": 1}, headers=said)
+    order_id = placed.json()["id"]
+    eventually(lambda: customer.status(order_id) == "COMPLETED")
+
+    def complete() -> bool:
+        spans = [span for span in collector.spans if span.trace == trace]
+        assert {span.service for span in spans} == {f"shop-{service}" for service in settings.SERVICES}
+        assert {span.parent for span in unconnected(spans)} == {CALLER}
+        steps = {span.name for span in spans if span.attributes.get("shop.order_id") == order_id}
+        assert steps >= {"orders.relay", "inventory.reserve_stock", "delivery.start_delivery", "orders.complete_order"}
+        return True
+
+    eventually(complete)
+    others = {span.trace for span in collector.of_order(order_id)}
+    assert others == {trace}
+
+
+def test_the_pages_behind_the_gateway(page: Page, customer: Customer, collector: Receiver):
+    trace = token_hex(16)
+    said = {"traceparent": f"00-{trace}-{CALLER}-01"}
+    address = "addr_refused_by_recipient"
+    placed = customer.post("/api/v1/orders", json={"productId": 8, "quantity": 1, "address": address}, headers=said)
+    order_id, url = placed.json()["id"], str(customer.base_url).rstrip("/")
+    sign_in(page, url, PASSWORD)
+    page.goto(f"{url}/console/orders/{order_id}")
+
+    expect(page.get_by_role("status")).to_have_text("CANCELLED – The saga has ended.")
+    expect(page.locator(".row.backward").first).to_be_visible()
+    expect(page.get_by_role("link", name=trace)).to_have_attribute("href", f"{TRACES}/traces/{trace}")
+    page.get_by_role("link", name="Payment").click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    page.goto(url)
+    expect(page.locator(".service")).to_have_count(len(settings.SERVICES) + 2)
+    expect(page.get_by_role("status")).to_have_text("Everything answers.")
+
+
+def test_flower(browser: Browser, customer: Customer, stage: Stage):
+    user, _, password = stage.variables["FLOWER_BASIC_AUTH"].partition(":")
+    url = f"http://{stage.addresses['flower']}:5555"
+    context = browser.new_context(http_credentials={"username": user, "password": password})
+    page, wrong = context.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+
+    def listens() -> bool:
+        try:
+            return httpx.get(url, trust_env=False).status_code == 401
+        except httpx.TransportError:
+            return False
+
+    eventually(listens)
+    page.goto(url)
+    for service in SERVICES_WITH_QUEUES:
+        expect(page.get_by_role("link", name=f"{service}@")).to_be_visible()
+    order_id = customer.order(productId=8, quantity=1).json()["id"]
+    eventually(lambda: customer.status(order_id) == "COMPLETED")
+
+    def shown() -> bool:
+        page.goto(f"{url}/tasks")
+        page.get_by_role("searchbox").fill("reserve_stock")
+        expect(page.locator("#tasks-table")).to_contain_text(f"1 × OrderCreated (order {order_id})", timeout=2000)
+        return True
+
+    eventually(shown)
+    keep(page, "flower")
+    context.close()
+    assert wrong == []
+
+
 # --- One service away -----------------------------------------------------------------------------------------------
 def test_without_accounts(customer: Customer, stage: Stage):
     assert customer.order(productId=8, quantity=1).status_code == 202
@@ -238,7 +343,7 @@ def test_only_the_back_office_is_told_of_all_databases(stage: Stage):
     }  # fmt: skip
     for name, databases in known.items():
         service = name.removesuffix("-worker").removesuffix("-relay")
-        wanted = {"shop": len(settings.SERVICES), "beat": 0}.get(service, 1)
+        wanted = {"shop": len(settings.SERVICES), "beat": 0, "flower": 0}.get(service, 1)
         assert len(databases) == wanted
         if wanted == 1:
             assert databases == [f"{service.upper()}_DATABASE_URL"]

@@ -22,6 +22,7 @@ from orders.models import Order
 from shop.console import state as states
 from shop.console.saga import duration
 from shop.console.texts import LANGUAGES, TEXTS
+from shop.console.views import MAP
 from shop.contracts.events import OrderCreated, encode
 from shop.management.commands.seed import USERS
 from shop.messaging import deadletters
@@ -150,6 +151,7 @@ def test_every_text_is_there_in_both_languages_and_used():
     quoted = {name for text in code for name in re.findall(r"[\"'](\w+)[\"']", text)}
     derived = {"link_flower", "link_traces", "link_dashboards", "share", "seconds", "switch"}
     derived |= {f"{name}_what" for name in derived if name.startswith("link")}
+    derived |= {f"{direction}_{service}" for direction in ("map", "undo") for service in MAP}
 
     assert named - set(TEXTS) == set()
     assert set(TEXTS) - named - quoted - derived == set()
@@ -269,7 +271,7 @@ def test_a_queue_that_nobody_listens_to(samples: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(states, "_queues", lambda: queues)
     html = now()["html"]
     assert html.count("No worker listens to this queue.") == html.count('class="is">behind<') == 1
-    assert re.search(r"workers listen</dt><dd>2<", html)
+    assert re.search(r"workers</dt><dd>2<", html)
     assert re.search(r'set aside by the broker</dt><dd class="bad">1<', html)
 
 
@@ -296,6 +298,56 @@ def test_dead_letters_are_counted_and_linked(samples: Any):
     html = now()["html"]
     assert 'href="/admin/inventory/deadletter/?open=1"' in html
     assert html.count("needs a look") == 1
+
+
+# --- Dead letters ----------------------------------------------------------------------------------------------------
+def letter(step: str, order_id: int, error: str = "a bad day") -> None:
+    deadletters.record(STEPS[step], encode(OrderCreated(order_id=order_id, checkout=None)), ValueError(error))
+
+
+@DATABASES
+def test_the_dead_letters_of_all_services_on_one_page(samples: Any):
+    boss = signed_in(group=False, is_superuser=True)
+    assert "every event was handled" in boss.get("/console/dead-letters").content.decode()
+    letter("inventory.reserve_stock", 4711)
+    letter("payments.charge_payment", 4712, "the gateway speaks in tongues")
+    page = boss.get("/console/dead-letters").content.decode()
+    assert page.count('type="checkbox"') == 2
+    for part in ("the gateway speaks in tongues", '"/console/orders/4711"', '"/admin/payments/deadletter/?open=1"'):
+        assert part in page
+
+
+@DATABASES
+def test_letters_are_shown_and_decided_by_those_who_may(samples: Any, settings: Any):
+    letter("inventory.reserve_stock", 4711)
+    page = Client().get("/console/dead-letters").content.decode()  # on a development machine, everybody looks
+    assert ("4711" in page, "checkbox" in page) == (True, False)
+    settings.DEBUG = False
+    assert Client().get("/console/dead-letters").url == "/admin/login/?next=/console/dead-letters"
+    client = signed_in()
+    assert "4711" not in client.get("/console/dead-letters").content.decode()  # not the shop staff's business
+    right = Permission.objects.get(codename="view_deadletter", content_type__app_label="inventory")
+    User.objects.get(email="staff@example.com").user_permissions.add(right)
+    page = client.get("/console/dead-letters").content.decode()
+    assert ("4711" in page, "checkbox" in page) == (True, False)
+
+
+@DATABASES
+def test_letters_of_a_service_whose_database_is_away(samples: Any, away: Any):
+    letter("inventory.reserve_stock", 4711)
+    away("payments")
+    page = Client().get("/console/dead-letters").content.decode()
+    assert ("4711" in page, page.count("The database does not answer.")) == (True, 1)
+
+
+@DATABASES
+def test_more_letters_than_a_page_holds(samples: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shop.console.letters.SHOWN", 2)
+    for order_id in (1, 2, 3):
+        letter("inventory.reserve_stock", order_id)
+    page = Client().get("/console/dead-letters").content.decode()
+    assert ("/console/orders/1" in page, page.count("/console/orders/")) == (False, 2)
+    assert "There are more." in page
 
 
 @DATABASES
@@ -472,7 +524,8 @@ def test_staff_cancel_and_the_log_says_who(samples: Any):
     assert "is cancelling." in client.post(f"/console/orders/{order_id}/cancel", follow=True).content.decode()
     samples.drain()
 
-    assert Order.objects.get().status == "CANCELLED"
+    order = Order.objects.get()
+    assert (order.status, order.cancellation_reason) == ("CANCELLED", "cancelled by the shop's staff")
     entry = apps.get_model("admin", "LogEntry").objects.get()
     assert (entry.user.email, entry.object_id, entry.change_message) == (
         "staff@example.com",

@@ -231,11 +231,54 @@ def test_alerts_and_dashboards_name_metrics_that_exist(client: Client):
     assert len(known & set(re.findall(r"\bshop_\w+", " ".join(expressions().values())))) >= 12
 
 
+@pytest.mark.django_db(databases=DATABASES)
+def test_every_metric_is_explained(client: Client):
+    text = client.get("/metrics").content.decode()
+    ours = set(re.findall(r"^# TYPE (shop_\w+?)(?<!_created) ", text, re.MULTILINE))
+    page = (settings.BASE_DIR / "docs/howto/observability.md").read_text()
+    table = {
+        name for line in page.splitlines() if line.startswith("| `shop_") for name in re.findall(r"`(shop_\w+)`", line)
+    }
+    assert ours <= table
+    assert table <= ours | {"shop_internal_replay_unchecked_total"}  # of a service alone
+
+
 def test_every_alert_says_what_to_do():
     rules = yaml.safe_load((settings.BASE_DIR / "deploy/prometheus/rules.yml").read_text())
     for rule in rules["groups"][0]["rules"]:
         assert set(rule["annotations"]) == {"summary", "action"}
         assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+PROMETHEUS = settings.BASE_DIR / "deploy/prometheus"
+
+
+def promtool(*arguments: str, given: bytes = b"", cwd: Path = PROMETHEUS) -> str:
+    """What promtool says when it is content."""
+    done = subprocess.run(["promtool", *arguments], input=given, cwd=cwd, capture_output=True, timeout=60)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    return said
+
+
+def test_prometheus_takes_its_configuration_and_alerts(tmp_path: Path):
+    rules = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"][0]["rules"]
+    assert f"{len(rules)} rules found" in promtool("check", "rules", "rules.yml")
+    text = (PROMETHEUS / "prometheus.yml").read_text().replace("/etc/prometheus", str(PROMETHEUS))
+    (tmp_path / "prometheus.yml").write_text(text)
+    promtool("check", "config", "prometheus.yml", cwd=tmp_path)
+
+
+def test_every_alert_tells_of_what_it_is_for_and_of_nothing_else():
+    promtool("test", "rules", "rules_test.yml")
+    stories = yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text())["tests"]
+    told = {one["alertname"] for story in stories for one in story.get("alert_rule_test", ()) if one["exp_alerts"]}
+    assert told == {name.removeprefix("alert ") for name in expressions() if name.startswith("alert ")}
+
+
+@pytest.mark.django_db(databases=DATABASES)
+def test_metrics_are_named_as_prometheus_wants_them(client: Client):
+    promtool("check", "metrics", given=client.get("/metrics").content)
 
 
 def test_prometheus_asks_every_worker_and_relay():

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from kombu import Connection
 
+from shop.messaging.topology import declare
 from shop.observability import doctor
 
 EVERY = pytest.mark.django_db(databases=list(configured.SERVICES))
@@ -59,6 +60,24 @@ def test_what_is_not_right_comes_with_its_fix_and_spoils_nothing_else(settings: 
     assert all(finding.fix for finding in wrong.values())
     assert found["payments"].well is True
     assert "secret" not in str(found)
+
+
+def test_a_queue_with_other_limits_than_ours_is_told_of():
+    with doctor.current_app.connection_for_write() as connection:
+        declare(connection)
+        try:
+            with connection.channel() as channel:
+                channel.queue_delete("delivery")
+                channel.queue_declare("delivery", durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
+            found = doctor._queue(connection, "delivery")
+            others = doctor._queue(connection, "orders")
+        finally:
+            with connection.channel() as channel:
+                channel.queue_delete("delivery")
+            declare(connection)
+    assert (found.well, "inequivalent arg 'x-" in found.detail) == (False, True)
+    assert "delete it" in found.fix
+    assert "inequivalent" not in others.detail
 
 
 def test_embedded_it_says_what_it_cannot_see(settings: Any):

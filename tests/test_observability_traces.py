@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled, suppress_instrumentation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -122,6 +123,27 @@ def test_there_is_no_link_to_a_batch_that_is_not_recorded(bus: Bus, recorded: Re
 
     (span,) = recorded()
     assert span.links == ()
+
+
+@every_database
+@pytest.mark.parametrize(
+    ("traces", "chance", "enabled"),
+    [
+        ((PASSED_BY, ""), 0.0, False),
+        ((TRACED,), 0.999, True),
+        ((PASSED_BY, TRACED), 0.49, True),
+        ((PASSED_BY, TRACED), 0.5, False),
+    ],
+)
+def test_statements_of_a_batch_get_spans_as_often_as_its_events(
+    bus: Bus, tracer_of: Any, monkeypatch: pytest.MonkeyPatch, traces: tuple[str, ...], chance: float, enabled: bool
+):
+    tracing.started(tracer_of, suppress_instrumentation)
+    monkeypatch.setattr(tracing.random, "random", lambda: chance)
+    within: list[bool] = []
+    monkeypatch.setattr(NOTIFY, "function", lambda *_: within.append(is_instrumentation_enabled()) or [])
+    execute(NOTIFY, [encode(event) for event in told(*traces)])
+    assert (within, is_instrumentation_enabled()) == ([enabled], True)
 
 
 @every_database

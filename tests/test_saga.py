@@ -167,11 +167,12 @@ def test_a_customer_can_cancel_until_the_carrier_has_the_parcel(bus: Bus, stage:
     assert violations() == []
 
 
-def test_a_cancellation_that_the_carrier_outran_lets_the_order_go_on(bus: Bus):
+@pytest.mark.parametrize("reason", [services.BY_CUSTOMER, services.BY_STAFF])
+def test_a_cancellation_that_the_carrier_outran_lets_the_order_go_on(bus: Bus, reason: str):
     order_id = place()
     bus.drain(timers=False)
     bus.tick("delivery.advance_deliveries")  # handed over
-    request_cancellation(order_id)
+    request_cancellation(order_id, reason=reason)
     assert state(order_id)[0] == "CANCELLING"
 
     bus.drain()

@@ -115,7 +115,7 @@ def test_staff_send_again_what_failed_and_nothing_else(admin, told):
         follow=True,
     )
 
-    assert "1 of 2 had failed and will be sent now." in answer.content.decode()
+    assert "Had failed and will be sent now: 1." in answer.content.decode()
     failed.refresh_from_db()
     sent.refresh_from_db()
     assert (failed.status, failed.attempts) == ("PENDING", 0)

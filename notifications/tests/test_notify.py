@@ -101,6 +101,7 @@ def test_every_kind_of_news_in_both_languages(event, type_, korean, english):
         ("I002: insufficient stock of product 4", "재고가 부족합니다.", "there is not enough in stock."),
         ("PAY002: card declined", "결제가 거절되었습니다.", "your payment was declined."),
         ("refused by the recipient (수령 거부)", "수령이 거부되었습니다.", "the parcel was refused at the door."),
+        ("cancelled by the shop's staff", "판매자가 주문을 취소하였습니다.", "we had to cancel it."),
         ("a {strange} one", "a {strange} one", "a {strange} one"),
     ],
 )

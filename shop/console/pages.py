@@ -9,22 +9,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
-from django.utils.translation.trans_real import parse_accept_lang_header
 
 from shop.console.texts import LANGUAGES, texts
+from shop.languages import language
 from shop.messaging.errors import OUTAGES
-
-COOKIE = "lang"
-A_YEAR = 365 * 24 * 3600  # seconds
-
-
-def language(request: HttpRequest) -> str:
-    """What the visitor has chosen (`?lang=ko`, remembered), else what the browser asks for."""
-    chosen = request.GET.get("lang") or request.COOKIES.get(COOKIE, "")
-    if chosen in LANGUAGES:
-        return chosen
-    wanted = (tag[:2] for tag, _ in parse_accept_lang_header(request.headers.get("Accept-Language", "").lower()))
-    return next((tag for tag in wanted if tag in LANGUAGES), LANGUAGES[0])
 
 
 def visitor(request: HttpRequest) -> Any:
@@ -53,7 +41,12 @@ def page(request: HttpRequest, template: str, context: Mapping[str, Any], status
     """A page, in the visitor's language."""
     response = render(request, template, {**_common(request), **context}, status=status)
     if request.GET.get("lang") in LANGUAGES:
-        response.set_cookie(COOKIE, request.GET["lang"], max_age=A_YEAR, samesite="Lax")
+        response.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME,
+            request.GET["lang"],
+            max_age=settings.LANGUAGE_COOKIE_AGE,
+            samesite="Lax",
+        )
     patch_vary_headers(response, ["Accept-Language", "Cookie"])
     return response
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-LANGUAGES = ("en", "ko")
+LANGUAGES = ("en", "ko")  # those of the settings
 
 TEXTS: Mapping[str, tuple[str, str]] = {
     # every page
@@ -35,6 +35,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "So every order ends completed or cancelled, nothing is oversold, and no money is kept for a cancelled order.",
         "그래서 모든 주문은 완료되거나 취소되고, 재고보다 많이 팔리지 않으며, 취소된 주문의 돈은 남지 않습니다.",
     ),
+    "map": ("The saga, forward and back", "사가의 정방향과 보상"),
+    "map_inventory": ("reserve stock", "재고 예약"),
+    "map_payments": ("charge payment", "결제"),
+    "map_delivery": ("start delivery", "배송 시작"),
+    "map_orders": ("complete the order", "주문 완료"),
+    "undo_inventory": ("release it", "예약 해제"),
+    "undo_payments": ("refund it", "환불"),
+    "undo_delivery": ("cancel it", "배송 취소"),
+    "undo_orders": ("cancel the order", "주문 취소"),
     "look_around": ("Look around", "둘러보기"),
     "link_admin": ("orders, stock, dead letters", "주문, 재고, 데드 레터"),
     "link_api": ("Browsable API", "API 둘러보기"),
@@ -53,6 +62,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "link_traces_what": ("one order as one trace", "주문 하나가 트레이스 하나"),
     "link_dashboards": ("Dashboards", "대시보드"),
     "link_dashboards_what": ("Grafana's", "Grafana"),
+    "link_letters": ("Dead letters", "데드 레터"),
+    "link_letters_what": ("what could not be handled, of all services", "모든 서비스에서 처리하지 못한 것"),
     "link_faults": ("Fault switches", "장애 스위치"),
     "link_faults_what": ("have something go wrong", "일부러 문제 일으키기"),
     "not_here": ("not set up here:", "설정되지 않음:"),
@@ -73,12 +84,13 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "web_down": ("The service does not answer.", "서비스가 응답하지 않습니다."),
     "no_queue": ("answers calls only: no queue", "호출에만 응답, 큐 없음"),
     "queue_unknown": ("queue: the broker does not answer", "큐: 브로커가 응답하지 않음"),
-    "queue": ("in the queue", "큐 대기"),
-    "oldest": ("oldest event on its way", "가장 오래된 대기 이벤트"),
-    "consumers": ("workers listen", "워커 수신 중"),
+    "database": ("database", "데이터베이스"),
+    "queue": ("queue", "큐"),
+    "oldest": ("oldest", "최장 대기"),
+    "consumers": ("workers", "워커"),
     "no_consumer": ("No worker listens to this queue.", "이 큐를 듣는 워커가 없습니다."),
-    "outbox": ("in the outbox", "아웃박스"),
-    "lag": ("relay behind by", "릴레이 지연"),
+    "outbox": ("outbox", "아웃박스"),
+    "lag": ("relay lag", "릴레이 지연"),
     "owed": ("owed to the steps that can wait", "기다릴 수 있는 단계에 전달 대기"),
     "dead_letters": ("dead letters", "데드 레터"),
     "set_aside": ("set aside by the broker", "브로커가 격리한 메시지"),
@@ -162,6 +174,17 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "sign_in_to_act": ("Staff who sign in can resume and cancel.", "로그인한 직원은 재개하거나 취소할 수 있습니다."),
     "legend_forward": ("forward", "정방향"),
     "legend_backward": ("compensation", "보상"),
+    # dead letters
+    "letters_lead": (
+        "Events that a step could not handle. Mend the cause, then replay: what succeeds is resolved by that.",
+        "단계가 처리하지 못한 이벤트입니다. 원인을 고치고 재처리하면, 성공한 것은 해결됩니다.",
+    ),
+    "no_letters": ("There are none: every event was handled.", "없습니다. 모든 이벤트가 처리되었습니다."),
+    "letter": ("letter", "데드 레터"),
+    "more_letters": ("There are more.", "더 있습니다."),
+    "replay": ("Replay what is ticked", "선택한 것 재처리"),
+    "discard_why": ("or give it up, because", "또는 폐기, 이유:"),
+    "discard": ("Discard", "폐기"),
     # fault switches
     "faults_lead": (
         "On development machines only. All processes follow within a second; after an hour a switch goes off.",

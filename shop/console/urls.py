@@ -11,5 +11,6 @@ urlpatterns = [
     path("console/orders/<id:order_id>", views.saga, name="saga"),
     path("console/orders/<id:order_id>/now", views.saga_now, name="saga-now"),
     path("console/orders/<id:order_id>/<str:action>", views.act, name="saga-act"),
+    path("console/dead-letters", views.dead_letters, name="dead-letters"),
     path("console/faults", views.fault_switches, name="faults"),
 ]

@@ -1,9 +1,10 @@
-"""The console's pages: landing page, live state, placing a sample order, an order's saga, fault switches.
+"""The console's pages: landing page, live state, placing a sample order, an order's saga, dead letters, fault switches.
 
 What goes on inside is for staff, and on development machines for everybody; acting on an order is for staff always.
 """
 
 from http import HTTPStatus
+from importlib import import_module
 from typing import Any
 
 from django.apps import apps
@@ -13,20 +14,22 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.module_loading import import_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from shop import faults
 from shop.api.problems import Problem
 from shop.console import saga as sagas
+from shop.console.letters import open_letters
 from shop.console.ordering import OrderForm, money
-from shop.console.pages import fragment, language, may, may_look, page, visitor
+from shop.console.pages import fragment, may, may_look, page, visitor
 from shop.console.state import state
 from shop.console.texts import texts
+from shop.languages import language
 from shop.messaging.errors import OUTAGES
 
 SEE, CHANGE = "orders.view_order", "orders.change_order"
+MAP = ("inventory", "payments", "delivery", "orders")  # in the order of the saga
 ELSEWHERE = {"flower": "FLOWER_URL", "traces": "TRACES_URL", "dashboards": "DASHBOARDS_URL"}
 
 
@@ -50,6 +53,7 @@ def _landing(request: HttpRequest, data: Any = None, refusal: str = "", status: 
         ("link_api", "products", t["link_api_what"]),
         ("link_docs", "docs", t["link_docs_what"]),
         ("link_schema", "schema", t["link_schema_what"]),
+        ("link_letters", "dead-letters", t["link_letters_what"]),
         ("link_metrics", "metrics", t["link_metrics_what"]),
         ("link_ready", "readyz", t["link_ready_what"]),
         *([("link_faults", "faults", t["link_faults_what"])] if settings.DEBUG else []),
@@ -60,6 +64,7 @@ def _landing(request: HttpRequest, data: Any = None, refusal: str = "", status: 
             (t[f"link_{name}"], settings.LINKS[name], t[f"link_{name}_what"], variable)
             for name, variable in ELSEWHERE.items()
         ],
+        "map": [(name, t[f"map_{name}"], t[f"undo_{name}"]) for name in MAP],
         "form": form,
         "no_form": no_form,
         "refusal": refusal,
@@ -149,10 +154,11 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
     if not may(request, CHANGE):
         return HttpResponse(status=HTTPStatus.FORBIDDEN)
     model, t = apps.get_model("orders", "Order"), texts(language(request))
+    services = import_module("orders.services")
     try:
         if action == "cancel":
-            import_string("orders.services.request_cancellation")(order_id)
-        elif not import_string("orders.services.rearm_open")([order_id]):
+            services.request_cancellation(order_id, reason=services.BY_STAFF)
+        elif not services.rearm_open([order_id]):
             messages.warning(request, t["not_open"])
             return redirect("saga", order_id)
     except Problem as refused:
@@ -162,6 +168,16 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
         admin.site.get_model_admin(model).log_change(request, model.objects.get(pk=order_id), done)
         messages.success(request, t["cancelling" if action == "cancel" else "resumed"])
     return redirect("saga", order_id)
+
+
+@require_safe
+@never_cache
+def dead_letters(request: HttpRequest) -> HttpResponseBase:
+    """The open dead letters of all services that the visitor may see."""
+    if not may_look(request):
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+    services = open_letters(visitor(request), see_all=settings.DEBUG)
+    return page(request, "shop/letters.html", {"services": services})
 
 
 @never_cache

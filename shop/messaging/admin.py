@@ -7,6 +7,9 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from shop.messaging import deadletters
 from shop.messaging.errors import OUTAGES
@@ -18,6 +21,11 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     """For rows that only services write: to be looked at, and acted on by the actions offered."""
 
     ordering = ["-pk"]
+
+    @admin.display(description=_("status"), ordering="status")
+    def badge(self, row: Any) -> SafeString:
+        """The status of a row that has one, coloured by what it means."""
+        return format_html('<span class="status {}">{}</span>', row.status.lower(), row.get_status_display())
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -64,11 +72,11 @@ class OutboxAdmin(ReadOnlyAdmin):
 class OpenFilter(admin.SimpleListFilter):
     """Whether somebody should look at a dead letter."""
 
-    title = "state"
+    title = _("state")
     parameter_name = "open"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1", "open"), ("0", "resolved")]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("1", _("open")), ("0", _("resolved"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(resolved_at__isnull=self.value() == "1") if self.value() else queryset
@@ -77,7 +85,7 @@ class OpenFilter(admin.SimpleListFilter):
 class ReasonForm(ActionForm):
     """Beside the choice of the action: why, for those that ask."""
 
-    reason = forms.CharField(required=False, max_length=200, label="Reason, to discard:")
+    reason = forms.CharField(required=False, max_length=200, label=_("Reason, to discard:"))
 
 
 class DeadLetterAdmin(ReadOnlyAdmin):
@@ -90,16 +98,17 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     change_form_template = "admin/deadletter_change_form.html"
     actions = ["replay", "discard"]
 
-    @admin.display(description="error")
+    @admin.display(description=_("error"))
     def first_line(self, letter: Any) -> str:
         line = letter.error.partition("\n")[0]
         return line if len(line) <= SHORT else f"{line[:SHORT]}…"
 
-    @admin.display(description="state", ordering="resolution")
-    def state(self, letter: Any) -> str:
-        return letter.resolution.lower() or "open"
+    @admin.display(description=_("state"), ordering="resolution")
+    def state(self, letter: Any) -> SafeString:
+        shown = letter.get_resolution_display() or _("open")
+        return format_html('<span class="status {}">{}</span>', letter.resolution.lower() or "open", shown)
 
-    @admin.action(description="Replay: send to the step again", permissions=["change"])
+    @admin.action(description=_("Replay: send to the step again"), permissions=["change"])
     def replay(self, request: HttpRequest, letters: QuerySet[Any]) -> None:
         """Send each to its step once more; those that succeed are resolved by that."""
         try:
@@ -109,18 +118,19 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         except deadletters.NoSuchStep as error:
             messages.error(request, str(error))
         except OUTAGES as outage:
-            messages.error(request, f"The broker is away: {outage}")
+            messages.error(request, _("The broker is away: %s") % outage)
         else:
-            messages.info(request, f"{len(letters)} sent to their steps again; what succeeds is resolved.")
+            said = _("Sent to their steps again: %d. What succeeds is resolved.") % len(letters)
+            messages.info(request, said)
 
-    @admin.action(description="Discard: the event needs no handling", permissions=["change"])
+    @admin.action(description=_("Discard: the event needs no handling"), permissions=["change"])
     def discard(self, request: HttpRequest, letters: QuerySet[Any]) -> None:
         """Mark as given up, for a reason that is kept with the letter."""
         reason = request.POST.get("reason", "").strip()
         if not reason:
-            messages.error(request, "Nothing was discarded: say why, in the field beside the action.")
+            messages.error(request, _("Nothing was discarded: say why, in the field beside the action."))
             return
         discarded = [letter for letter in letters if deadletters.discard(letter, reason)]
         for letter in discarded:
             self.log_change(request, letter, f"Discarded: {reason}")
-        messages.info(request, f"{len(discarded)} discarded.")
+        messages.info(request, _("Discarded: %d.") % len(discarded))

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from shop.messaging.errors import OUTAGES
 from shop.messaging.outbox import local_services
+from shop.messaging.topology import DEAD_LETTER_QUEUES, QUEUES
 from shop.router import database_of
 from shop.sql import query
 
@@ -144,13 +145,17 @@ def _broker() -> Iterator[Finding]:
 
 
 def _queue(connection: object, service: str) -> Finding:
-    what = f"queue {service}"
+    what, fix = f"queue {service}", "start a worker or a relay: whoever connects first declares them"
     try:
         with connection.channel() as channel:  # type: ignore[attr-defined]
             told = channel.queue_declare(service, passive=True)
             dead = channel.queue_declare(f"{service}.dead", passive=True).message_count
+            fix = "its limits and dead-lettering are not ours: let it run empty, delete it, and start a worker"
+            for queue in (*QUEUES, *DEAD_LETTER_QUEUES):
+                if queue.name in (service, f"{service}.dead"):
+                    queue(channel).queue_declare()  # it is there: this only compares the arguments
     except connection.channel_errors as error:  # type: ignore[attr-defined]
-        return Finding(what, False, _line(error), "start a worker or a relay: whoever connects first declares them")
+        return Finding(what, False, _line(error), fix)
     detail = f"{told.message_count} waiting, {told.consumer_count} consumers, {dead} in {service}.dead"
     if not told.consumer_count:
         return Finding(what, False, detail, f"celery -A shop worker -Q {service} -n {service}@%h --concurrency 1")

@@ -31,6 +31,7 @@ def start_with(exporter: Any) -> None:
     """Start with an exporter of the SDK's."""
     global _processor
     from opentelemetry import propagate, trace
+    from opentelemetry.instrumentation.utils import suppress_instrumentation
     from opentelemetry.propagators.b3 import B3MultiFormat, B3SingleFormat
     from opentelemetry.propagators.composite import CompositePropagator
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -45,7 +46,7 @@ def start_with(exporter: Any) -> None:
         CompositePropagator([B3MultiFormat(), B3SingleFormat(), TraceContextTextMapPropagator()])
     )
     trace.set_tracer_provider(_provider(own))
-    tracing.started(cache(lambda service: _provider(f"shop-{service}").get_tracer("shop")))
+    tracing.started(cache(lambda service: _provider(f"shop-{service}").get_tracer("shop")), suppress_instrumentation)
     _instrument()
 
 

@@ -7,8 +7,9 @@ the batch's span, which Celery's instrumentation makes in the trace of the batch
 others are linked to it. The reasons are in docs/adr/0011-a-span-per-event.md.
 """
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -23,13 +24,20 @@ RECORDED = tuple("13579bdf")
 
 _w3c = TraceContextTextMapPropagator()
 _tracer_of: Callable[[str], trace.Tracer] | None = None  # a service's, once the SDK has started
+_unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext
 _handed_on: ContextVar[Mapping[UUID, str] | None] = ContextVar("handed_on", default=None)
 
 
-def started(tracer_of: Callable[[str], trace.Tracer] | None) -> None:
-    """The SDK has started: from now on events get spans. None ends that."""
-    global _tracer_of
-    _tracer_of = tracer_of
+def started(
+    tracer_of: Callable[[str], trace.Tracer] | None,
+    unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """The SDK has started: from now on events get spans. None ends that.
+
+    Within `unrecorded()` instrumentations make no spans: for the statements of batches that are not chosen.
+    """
+    global _tracer_of, _unrecorded
+    _tracer_of, _unrecorded = tracer_of, unrecorded
 
 
 def current_trace() -> str:
@@ -59,12 +67,26 @@ def is_recorded(traceparent: str) -> bool:
 @contextmanager
 def spans(name: str, service: str, events: Iterable["Event"]) -> Iterator[None]:
     """A span for each traced event, in its own trace, over the block; all linked to the current span, the batch's."""
-    if _tracer_of is None or not (traced := [event for event in events if is_recorded(event.trace)]):
+    if _tracer_of is None:
         yield
         return
+    every = list(events)
+    traced = [event for event in every if is_recorded(event.trace)]
+    # A batch's statements are shown as often as its events are traced: else nearly all would be, for the one in twenty.
+    chosen = random.random() * len(every) < len(traced)
+    with nullcontext() if chosen else _unrecorded():
+        if traced:
+            with _opened(_tracer_of(service), name, traced):
+                yield
+        else:
+            yield
+
+
+@contextmanager
+def _opened(tracer: trace.Tracer, name: str, traced: Sequence["Event"]) -> Iterator[None]:
     batch = trace.get_current_span().get_span_context()
     links = [trace.Link(batch)] if batch.trace_flags.sampled else []
-    opened = {event.event_id: _open(_tracer_of(service), name, event, links) for event in traced}
+    opened = {event.event_id: _open(tracer, name, event, links) for event in traced}
     token = _handed_on.set({event_id: _context_of(span) for event_id, span in opened.items()})
     try:
         yield

@@ -31,8 +31,10 @@ async function renew(part) {
       part.classList.add("stale");
     }
   }
-  if (ended) part.dataset.ended = "";
-  else setTimeout(renew, Number(part.dataset.every), part);
+  if (ended) {
+    part.dataset.ended = "";
+    document.querySelectorAll("[data-until-ended]").forEach((one) => (one.hidden = true));
+  } else setTimeout(renew, Number(part.dataset.every), part);
 }
 
 document.querySelectorAll("[data-live]").forEach(renew);

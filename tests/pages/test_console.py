@@ -1,86 +1,20 @@
-"""The console and the admin in Chromium, as a person uses them."""
+"""The console in Chromium, as a person uses it."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.db import connections
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from accounts.services import seed_users
-from catalog.models import Product
-from inventory.models import DeadLetter, StockMovement
-from inventory.services import seed_stock
 from orders.models import Order
 from shop import faults
 from shop.console import state as states
-from shop.contracts.events import OrderCreated, encode
-from shop.management.commands.seed import USERS
-from shop.messaging import deadletters
-from shop.messaging.steps import STEPS
+from tests.chromium import PHONE, fits
 from tests.conftest import SERVICES
+from tests.pages.conftest import PASSWORD, order
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(databases=SERVICES, transaction=True)]
-PHONE, DESKTOP = {"width": 375, "height": 740}, {"width": 1280, "height": 900}
-PASSWORD = "for-this-test"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium. Its driver has an event loop in this thread, in which Django would not ask a database."""
-    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-    if before is None:
-        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
-
-
-@pytest.fixture
-def shop(bus: Any, no_waiting: None, settings: Any, live_server: Any) -> Iterator[Any]:
-    """A shop with samples, on a development machine; its messages wait on the bus until the test delivers them."""
-    settings.DEBUG = True
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    seed_users(USERS, password=PASSWORD)
-    Product.objects.create(pk=7, name="클린 코드", price=7000, category="BOOK", brand="인사이트")
-    seed_stock({7: 10})
-    faults.clear()
-    states._known = None
-    bus.url = live_server.url
-    yield bus
-    settings.DEBUG = True
-    faults.clear()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page on which nothing may go wrong."""
-    wrong: list[str] = []
-    context = browser.new_context(viewport=DESKTOP, locale="en-US")
-    page = context.new_page()
-    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    yield page
-    context.close()
-    assert wrong == []
-
-
-def order(page: Page, url: str, outcome: str) -> None:
-    """Place an order on the landing page."""
-    page.goto(url)
-    page.get_by_label(outcome).check()
-    page.get_by_role("button", name="Order").click()
-    expect(page.get_by_role("heading", name="Order")).to_be_visible()
-
-
-def fits(page: Page) -> bool:
-    """Whether nothing sticks out to the right."""
-    return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_an_order_is_placed_and_followed_to_its_end(shop: Any, page: Page):
@@ -145,43 +79,6 @@ def test_what_is_away_turns_red_and_comes_back(shop: Any, page: Page, monkeypatc
     monkeypatch.setattr(states, "query", asked)
     page.clock.run_for(2000)
     expect(page.get_by_role("status")).to_have_text("Everything answers.")
-
-
-def test_staff_at_work(shop: Any, page: Page):
-    page.goto(f"{shop.url}/admin/")
-    page.get_by_label("Email").fill("admin@example.com")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-
-    page.goto(f"{shop.url}/admin/catalog/product/")
-    expect(page.locator("#result_list")).to_contain_text("10 of 10")
-    page.locator(".action-select").check()
-    page.get_by_label("Action:").select_option("deactivate")
-    page.get_by_role("button", name="Go").click()
-    expect(page.get_by_text("1 products: taken off sale.")).to_be_visible()
-
-    page.goto(f"{shop.url}/admin/inventory/stockitem/7/change/")
-    page.get_by_label("Pieces to book").fill("-2")
-    page.get_by_label("Reason").fill("broken")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.locator("#result_list")).to_contain_text("8")
-    assert StockMovement.objects.order_by("pk").last().reason == "broken"
-
-    event = encode(OrderCreated(order_id=4711, checkout=None))
-    deadletters.record(STEPS["inventory.reserve_stock"], event, ValueError("no checkout"))
-    page.goto(shop.url)
-    page.get_by_role("link", name="dead letters", exact=True).click()
-    page.locator(".action-select").check()
-    page.get_by_label("Action:").select_option("replay")
-    page.get_by_role("button", name="Go").click()
-    expect(page.get_by_text("1 sent to their steps again")).to_be_visible()
-    shop.drain()
-    assert DeadLetter.objects.get().attempts == 2  # it still has no checkout
-    page.locator(".action-select").check()
-    page.get_by_label("Action:").select_option("discard")
-    page.get_by_label("Reason, to discard").fill("made by a test")
-    page.get_by_role("button", name="Go").click()
-    expect(page.get_by_text("1 discarded.")).to_be_visible()
 
 
 def test_staff_cancel_on_the_page_and_a_switch_is_set(shop: Any, page: Page, monkeypatch: pytest.MonkeyPatch):

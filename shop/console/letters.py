@@ -1,0 +1,45 @@
+"""The open dead letters of all services. The admin of each service replays and discards them, and keeps the log."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.urls import reverse
+
+from shop.messaging.errors import OUTAGES
+from shop.messaging.outbox import local_services
+
+SHOWN = 50  # of each service
+
+
+@dataclass
+class Letters:
+    """Of one service, newest first; `more` when there are others. `letters` is None while the database is away."""
+
+    service: str
+    letters: list[Any] | None
+    more: bool
+    may_decide: bool
+
+    @property
+    def list(self) -> str:
+        """Where the admin has them all, and takes decisions."""
+        return f"{reverse(f'admin:{self.service}_deadletter_changelist')}?open=1"
+
+
+def open_letters(user: Any, *, see_all: bool) -> list[Letters]:
+    """Of those services that have some, as far as the user may see them."""
+    found = []
+    for service in local_services():
+        if not (see_all or user.has_perm(f"{service}.view_deadletter")):
+            continue
+        letters: list[Any] | None = None
+        try:
+            unresolved = apps.get_model(service, "DeadLetter").objects.filter(resolved_at=None)
+            letters = list(unresolved.order_by("-pk")[: SHOWN + 1])
+        except OUTAGES:
+            pass  # it says so
+        may_decide = user.has_perm(f"{service}.change_deadletter")
+        if letters != []:
+            found.append(Letters(service, letters and letters[:SHOWN], len(letters or ()) > SHOWN, may_decide))
+    return found
