@@ -131,7 +131,7 @@ def over_time(
         for number in range(int(end / unit / step) + 1)
     ]
     for colour, points in zip(COLOURS, lines.values(), strict=False):
-        for stretch in _stretches(points, end * LONGEST_GAP):
+        for stretch in stretches(points, end * LONGEST_GAP):
             stretch = stretch if len(stretch) > 1 else stretch * 2  # of no length, and with round ends: a dot
             path = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in stretch)
             parts.append(
@@ -140,7 +140,7 @@ def over_time(
     return svg(title, bottom + 54, [*parts, *legend(tuple(lines), bottom + 42)], width=width)
 
 
-def _stretches(points: Sequence[Point], longest_gap: float) -> Iterator[list[Point]]:
+def stretches(points: Sequence[Point], longest_gap: float) -> Iterator[list[Point]]:
     """The points in parts between which there is nothing to draw a line through."""
     part: list[Point] = []
     for point in points:

@@ -20,9 +20,9 @@ from shop.chaos import faults
 from shop.chaos.client import Client
 from shop.chaos.faults import FAULTS, Fired, World
 from shop.chaos.plan import HOT_PRODUCT, KINDS, PlannedFault, make_plan
-from shop.chaos.report import _stretches
 from shop.chaos.servers import until
 from shop.chaos.verdict import recovery
+from shop.charts import stretches
 
 # One of every part that can fail; a whole run has all kinds.
 SHORT = (
@@ -97,8 +97,8 @@ def test_a_queue_that_is_empty_is_not_purged_before_an_order_has_filled_it(monke
 
 def test_no_line_is_drawn_across_a_time_without_samples():
     points = [(0.0, 1.0), (1.0, 2.0), (2.0, 1.0), (60.0, 5.0), (61.0, 5.0)]
-    assert list(_stretches(points, longest_gap=3.0)) == [points[:3], points[3:]]
-    assert list(_stretches(points, longest_gap=60.0)) == [points]
+    assert list(stretches(points, longest_gap=3.0)) == [points[:3], points[3:]]
+    assert list(stretches(points, longest_gap=60.0)) == [points]
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
