@@ -3,9 +3,9 @@
 forward  OrderCreated ─► InventoryReserved ─► PaymentCompleted ─► DeliveryStarted ─► DeliveryCompleted ─► OrderCompleted
               │                 │                    │                  │                   │
          reserve_stock    charge_payment       start_delivery      ship_stock        complete_order
-              │                 │                                       │
-       …ReservationFailed PaymentFailed                          DeliveryFailed (the carrier's)
-              ▼                 ▼                                       ▼
+              │                 │
+       …ReservationFailed PaymentFailed       DeliveryFailed (the carrier's)
+              ▼                 ▼                    ▼
 backward OrderCancelled ◄─ InventoryReleased ◄─ PaymentRefunded ◄─ DeliveryCancelled ◄─ OrderCancellationRequested
           cancel_order       release_stock       refund_payment     cancel_delivery       customer, or deadline
 
