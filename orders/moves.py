@@ -2,32 +2,34 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from shop.contracts.events import Event, origin
 from shop.observability import metrics
 from shop.sql import query
 
-# Rows are locked in the order of their ids; those in another status are left as they are.
+# All rows are locked, in the order of their ids; those in another status are left as they are.
 MOVE = """
     WITH event AS (
         SELECT * FROM unnest(
             %(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[], %(numbers)s::text[]
         ) AS event (order_id, event, service, detail, number)
-    ), due AS (
-        SELECT id FROM orders_order
-        WHERE id = ANY(%(orders)s) AND status = ANY(%(since)s::text[])
-            AND (%(reasons)s::text[] IS NULL OR cancellation_reason = ANY(%(reasons)s))
-        ORDER BY id FOR UPDATE
+    ), locked AS (
+        SELECT id, status, cancellation_reason FROM orders_order WHERE id = ANY(%(orders)s) ORDER BY id FOR UPDATE
     ), moved AS (
         UPDATE orders_order SET
             status = %(to)s, progress_at = %(now)s, updated_at = %(now)s, looks = 0,
             look_at = CASE WHEN looks > 0 THEN %(look_at)s ELSE look_at END,
             cancellation_reason = CASE WHEN %(reasoned)s THEN event.detail ELSE cancellation_reason END,
             tracking_number = CASE WHEN event.number <> '' THEN event.number ELSE tracking_number END
-        FROM event WHERE id IN (SELECT id FROM due) AND event.order_id = id
+        FROM event WHERE event.order_id = id AND id IN (
+            SELECT id FROM locked WHERE status = ANY(%(since)s::text[])
+                AND (%(reasons)s::text[] IS NULL OR cancellation_reason = ANY(%(reasons)s))
+        )
         RETURNING id, user_id, created_at
     ), told AS (
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
@@ -71,5 +73,6 @@ def move(
             "look_at": now + timedelta(seconds=settings.STALLED_AFTER),
         },
     )
-    metrics.moved(str(to), [float(age) for _, _, age in moved])
+    ages = [float(age) for _, _, age in moved]
+    transaction.on_commit(partial(metrics.moved, str(to), ages), using="orders")
     return {order_id: user_id for order_id, user_id, _ in moved}

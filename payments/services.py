@@ -51,13 +51,16 @@ TO_BE_CHARGED = """
     ON CONFLICT (order_id) DO UPDATE SET due_at = EXCLUDED.due_at WHERE payments_payment.status = 'PENDING'
     RETURNING order_id, gateway, idempotency_key, amount, currency, token
 """
+# Locks all of a batch, in order, and completes those of it that were charged.
 COMPLETE = """
-    WITH due AS (
-        SELECT order_id FROM payments_payment WHERE order_id = ANY(%(orders)s::bigint[]) AND status = 'PENDING'
+    WITH locked AS (
+        SELECT order_id, status FROM payments_payment WHERE order_id = ANY(%(orders)s::bigint[])
         ORDER BY order_id FOR UPDATE
     ), completed AS (
         UPDATE payments_payment SET status = 'COMPLETED', due_at = NULL, attempts = 0, updated_at = clock_timestamp()
-        WHERE order_id IN (SELECT order_id FROM due) RETURNING id, order_id
+        WHERE order_id IN (SELECT order_id FROM locked WHERE status = 'PENDING')
+            AND order_id = ANY(%(charged)s::bigint[])
+        RETURNING id, order_id
     ), logged AS (
         INSERT INTO payments_paymentattempt (payment_id, operation, outcome, detail)
         SELECT id, %(operation)s, 'CHARGED', '' FROM completed
@@ -111,10 +114,13 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
 
     Raises KeyError for an order that `ask_for_charges` was not told of.
     """
-    charged = [one for one, asked in answers.items() if isinstance(asked.outcome, Charged)]
-    completed = {
-        order_id for (order_id,) in query("payments", COMPLETE, {"orders": charged, "operation": Operation.CHARGE})
+    asked = [event.order_id for event in reserved if event.order_id in answers]  # there may be answers for others, too
+    rows = {
+        "orders": [event.order_id for event in reserved],
+        "charged": [order_id for order_id in asked if isinstance(answers[order_id].outcome, Charged)],
+        "operation": Operation.CHARGE,
     }
+    completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
     followers: list[PaymentCompleted | PaymentFailed] = [
         PaymentCompleted(order_id=event.order_id, checkout=event.checkout)
         for event in reserved

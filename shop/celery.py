@@ -27,4 +27,5 @@ def _only_its_own_queue(**_kwargs: Any) -> None:
 def _share_what_is_imported(**_kwargs: Any) -> None:
     """Before a child is forked: what is there by now stays. The collector never looks through it again, and so the
     child's memory remains its parent's."""
+    gc.collect()
     gc.freeze()

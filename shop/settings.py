@@ -130,6 +130,11 @@ def _database(service: str) -> dict:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "connect_timeout": 3,
+            # A server that is gone without a word is noticed after these, in seconds and milliseconds.
+            "keepalives_idle": 30,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
             "options": "-c statement_timeout=30s -c lock_timeout=10s -c plan_cache_mode=force_generic_plan",
         },
         "TEST": {"DEPENDENCIES": []},  # Django's default is `default`, which is a mirror here and never made

@@ -9,9 +9,10 @@ execute it for a single event. docs/adr/0012-statements-are-prepared.md says wha
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -47,8 +48,8 @@ def query(database: str, statement: str, parameters: Sequence[Any] | Mapping[str
 
 
 def array(values: list[Any]) -> str:
-    """PostgreSQL's text form of an array: numbers, texts, UUIDs, times, None. For the server that is a single token,
-    where psycopg2's ARRAY[…] is an expression of as many constants."""
+    """PostgreSQL's text form of an array of whole numbers, texts, booleans, UUIDs, times or None; of nothing else. For
+    the server that is a single token, where psycopg2's ARRAY[…] is an expression of as many constants."""
     text = msgspec.json.encode(values).decode()
     if "\\" in text:  # JSON's escapes are not the array's, but for those of quotes and backslashes themselves
         text = f"[{', '.join(map(_array_item, values))}]"
@@ -64,9 +65,11 @@ def _array_item(value: Any) -> str:
 
 @dataclass
 class _Session:
-    """What has been prepared in a database session: each statement's name and its parameters' keys."""
+    """What a database session has prepared: each statement's name and its parameters' keys, and each name's text."""
 
     statements: dict[str, tuple[str, Sequence[Any]]] = field(default_factory=dict)
+    preparations: dict[str, str] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=count)
     replan_at: float = field(default_factory=lambda: time.monotonic() + REPLAN_EVERY)
 
 
@@ -77,25 +80,24 @@ _TABLE = re.compile(r'(?:INTO|UPDATE|FROM) "?(\w+_\w+)')
 
 def preparation(connection: BaseDatabaseWrapper, execute: str) -> str:
     """The PREPARE that an EXECUTE of this connection's session refers to; empty for another statement."""
-    name = execute.removeprefix("EXECUTE ").partition("(")[0]
-    known = _sessions.setdefault(connection.connection, _Session()).statements
-    return next((f"PREPARE {name} AS {_numbered(one)[0]}" for one in known if known[one][0] == name), "")
+    session = _sessions.get(connection.connection) or _Session()
+    return session.preparations.get(execute.removeprefix("EXECUTE ").partition("(")[0], "")
 
 
 def _prepared(connection: BaseDatabaseWrapper, statement: str) -> tuple[str, Sequence[Any]]:
     """The name under which the connection's session knows a statement, and its parameters' keys in their order."""
     session = _sessions.setdefault(connection.connection, _Session())
-    known = session.statements.get(statement)
-    if known is None:
-        text, keys = _numbered(statement)
-        table = _TABLE.search(text)  # for who reads the name in a trace or in a log
-        known = f"{table[1] if table else 'shop'}_{len(session.statements)}", keys
-        _say(connection, f"PREPARE {known[0]} AS {text}")
-        session.statements[statement] = known
     if time.monotonic() >= session.replan_at:
         _say(connection, "DISCARD PLANS")
         session.replan_at = time.monotonic() + REPLAN_EVERY
-    return known
+    if statement not in session.statements:
+        text, keys = _numbered(statement)
+        table = _TABLE.search(text)  # for who reads the name in a trace or in a log
+        name = f"s{next(session.numbers)}_{table[1] if table else 'shop'}"  # never used again, whatever comes between
+        session.preparations[name] = f"PREPARE {name} AS {text}"
+        _say(connection, session.preparations[name])
+        session.statements[statement] = name, keys
+    return session.statements[statement]
 
 
 def _say(connection: BaseDatabaseWrapper, command: str) -> None:
@@ -193,7 +195,7 @@ def _insert_statement(model: type[Model], names: tuple[str, ...], suffix: str, k
     statement = (
         f"INSERT INTO {quote(meta.db_table)} ({', '.join(column.sql for column in (*own, *given))}) "  # noqa: S608
         f"SELECT {''.join(f'%s::{column.type}, ' for column in own)}given.* "
-        f"FROM {_rows_from(given)} AS given {suffix.format(**returned)}"
+        f"FROM {_rows_from(given)} AS given {suffix.format(**returned) if key else suffix}"
     )
     return statement, given, list(rest.values())
 

@@ -36,6 +36,7 @@ from shop.messaging.publisher import Broker, publishing_to
 from shop.messaging.relay import relay_once, tell_once
 from shop.messaging.steps import SWEEPS
 from shop.rpc import substituting
+from shop.sql import preparation
 from tests.bus import TIMERS, Bus
 from tests.conftest import SERVICES
 from tests.fakes import FakeAccounts, FakeCatalog
@@ -106,7 +107,8 @@ def test_without_redis_stock_moves_on_row_locks(bus: Bus, redis_away: None):
         bus.deliver([step for step, _ in bus.messages].index("inventory.reserve_stock"))
 
     assert worked_without_lock() == before + 1  # once for the batch
-    assert any("inventory_stockitem" in one["sql"] and "FOR UPDATE" in one["sql"] for one in captured.captured_queries)
+    executed = [preparation(connections["inventory"], one["sql"]) for one in captured.captured_queries]
+    assert any("FROM inventory_stockitem" in sql and "FOR UPDATE" in sql for sql in executed)
     assert dict(Reservation.objects.values_list("order_id", "status")) == {fitting: "RESERVED", too_many: "REFUSED"}
     assert (stock_of(1), stock_of(2)) == ((10, 6), (10, 1))
 

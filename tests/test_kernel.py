@@ -92,6 +92,26 @@ def test_a_message_delivered_three_times_has_one_effect_and_the_same_answer(bus:
     assert len({raw["event_id"] for _, payload in bus.messages for raw in payload}) == 1
 
 
+def test_what_was_handled_is_answered_though_the_step_would_not_take_it_any_more(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = created(1), created(2)
+    execute(RESERVE, [encode(first)])
+    bus.messages.clear()
+
+    def stricter(orders: list[OrderCreated]) -> list[InventoryReserved]:
+        assert all(order.order_id != 1 for order in orders), "not this one"
+        return reserve(orders)
+
+    reserve = RESERVE.function
+    monkeypatch.setattr(RESERVE, "function", stricter)
+    execute(RESERVE, [encode(first), encode(second)])
+
+    assert sorted(order_id for step, _, order_id in sent(bus) if step == "payments.charge_payment") == [1, 2]
+    assert not DeadLetter.objects.exists()
+    assert Inbox.objects.get(order_id=1).repeats == 1
+
+
 def test_an_event_twice_in_one_message_is_one_event(bus: Bus):
     message = encode(created(1))
 

@@ -6,6 +6,7 @@ import psycopg2
 import pytest
 from django.db import connections
 
+from shop.postgresql.base import TRUSTED_FOR
 from tests.processes import eventually
 
 pytestmark = pytest.mark.django_db(databases=["orders", "catalog"], transaction=True)
@@ -38,6 +39,15 @@ def test_a_quiet_connection_is_good_and_nobody_is_asked(connection: Any):
 
     assert connection.is_usable()
     assert last_statement(connection) == "SELECT 'the last word'"
+
+
+def test_one_that_was_not_looked_at_for_long_is_asked_for(connection: Any):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 'the last word'")
+    connection._seen_at -= TRUSTED_FOR
+
+    assert connection.is_usable()
+    assert last_statement(connection) == "SELECT 1"
 
 
 def test_a_connection_that_the_server_has_ended_is_not(connection: Any):

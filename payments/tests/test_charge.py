@@ -160,6 +160,15 @@ def test_a_charge_whose_process_died_and_whose_message_was_lost_is_settled_by_th
     assert held() == 3_500_000
 
 
+def test_only_the_orders_of_the_batch_are_completed_whatever_is_known_of_others():
+    """One was handled by somebody else meanwhile: the gateway's answer for it is not ours to apply."""
+    events = [reserved(order_id) for order_id in (1, 2)]
+    answers = ask_for_charges(events)
+    assert told(charge_payment(events[1:], answers)) == [("PaymentCompleted", 2, None)]
+    assert state(1) == ("PENDING", True)
+    assert state(2) == ("COMPLETED", False)
+
+
 def test_an_order_undone_before_it_came_is_not_charged():
     assert told(run(refund_payment, cancelled())) == [("PaymentRefunded", 1, "cancelled by the customer")]
     assert run(charge_payment, reserved()) == []

@@ -118,7 +118,7 @@ def test_the_admin_replays_a_dead_letter(admin):
             "/admin/payments/deadletter/", {"action": "replay", "_selected_action": [letter.pk]}, follow=True
         )
         bus.deliver()
-    assert "1 sent to their steps again" in answer.content.decode()
+    assert "Sent to their steps again: 1." in answer.content.decode()
     letter.refresh_from_db()
     assert letter.resolution == "HANDLED"
     assert [step for step, _ in bus.messages] == ["delivery.start_delivery", "orders.mark_paid"]

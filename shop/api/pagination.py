@@ -60,7 +60,7 @@ class CursorPagination(BasePagination):
 
     def _rows(self, view: Any, page: tuple[Any, ...], queryset: Callable[[], Any]) -> list[Any]:
         """The page's rows. The first page of all that there is for everybody is the same statement each time."""
-        if not getattr(view, "same_for_everybody", False) or self.request.query_params.keys() - {"limit", "ordering"}:
+        if not getattr(view, "same_for_everybody", False) or self.request.query_params.keys() - {"ordering"}:
             return list(queryset())
         key = (type(view), *page)
         if key not in _first_pages:

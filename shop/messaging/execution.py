@@ -121,8 +121,13 @@ def handle(step: Step, batch: Sequence[Event]) -> list[Event]:
                 emitted = _transact(step, batch, handled, answer)
                 crash_point("step.committed")
                 return emitted
-            except inbox.HandledMeanwhile:
-                handled = inbox.handled(step, batch)
+            except (*OUTAGES, Reject):
+                raise
+            except Exception as error:
+                # What comes again may raise now, too: a key was changed, a rule has become stricter.
+                known, handled = handled, inbox.handled(step, batch)
+                if handled.keys() == known.keys() and not isinstance(error, inbox.HandledMeanwhile):
+                    raise
 
 
 def _transact(step: Step, batch: Sequence[Event], handled: Handled, answer: tuple[Any, ...]) -> list[Event]:

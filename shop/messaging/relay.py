@@ -52,11 +52,11 @@ MARK = """
 """
 # A row belongs to whoever has set its lease, and to nobody else once that has ended.
 CLAIM_OWED = """
-    UPDATE {table} AS owed SET tell_at = %s
-    FROM (
+    WITH due AS MATERIALIZED (
         SELECT event_id, tell_at FROM {table} WHERE tell_at <= statement_timestamp()
         ORDER BY tell_at LIMIT %s FOR UPDATE SKIP LOCKED
-    ) AS due
+    )
+    UPDATE {table} AS owed SET tell_at = %s FROM due
     WHERE owed.event_id = due.event_id AND owed.tell_at = due.tell_at
     RETURNING owed.event_id, {stored}
 """
@@ -171,7 +171,7 @@ def tell_once(service: str) -> int:
     told = 0
     for table, column in ((f"{service}_outbox", "jsonb_build_array(payload)"), (f"{service}_inbox", "emitted")):
         lease = timezone.now() + timedelta(seconds=settings.OUTBOX_LEASE)
-        claimed = query(service, CLAIM_OWED.format(table=table, stored=column), [lease, PORTION])
+        claimed = query(service, CLAIM_OWED.format(table=table, stored=column), [PORTION, lease])
         if not claimed:
             continue
         crash_point("relay.owed_claimed")
