@@ -22,7 +22,7 @@ class Delivery(models.Model):
 
     order_id = models.BigIntegerField(unique=True)
     user_id = models.BigIntegerField(null=True, help_text="Empty for a tombstone.")
-    tracking_number = models.CharField(max_length=32, unique=True, null=True, help_text="Empty for a tombstone.")  # noqa: DJ001
+    tracking_number = models.CharField(max_length=32, null=True, help_text="Empty for a tombstone.")  # noqa: DJ001
     carrier = models.CharField(max_length=32, blank=True)
     address = models.TextField(blank=True)
     status = models.CharField(max_length=16, choices=Status.choices)
@@ -38,6 +38,8 @@ class Delivery(models.Model):
     class Meta:
         verbose_name_plural = "deliveries"
         constraints = [
+            # Rather than `unique=True`, which makes a second index, for LIKE.
+            models.UniqueConstraint(fields=["tracking_number"], name="delivery_tracked_once"),
             models.CheckConstraint(
                 condition=models.Q(due_at__isnull=False, status__in=["PREPARING", "IN_TRANSIT"])
                 | models.Q(due_at=None, status__in=["DELIVERED", "FAILED", "CANCELLED"]),
