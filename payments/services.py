@@ -54,12 +54,12 @@ TO_BE_CHARGED = """
 # Locks all of a batch, in order, and completes those of it that were charged.
 COMPLETE = """
     WITH locked AS (
-        SELECT order_id, status FROM payments_payment WHERE order_id = ANY(%(orders)s::bigint[])
-        ORDER BY order_id FOR UPDATE
+        SELECT id, status, charged
+        FROM unnest(%(orders)s::bigint[], %(charged)s::bool[]) AS asked (ordered, charged)
+        JOIN payments_payment ON order_id = ordered ORDER BY order_id FOR UPDATE OF payments_payment
     ), completed AS (
         UPDATE payments_payment SET status = 'COMPLETED', due_at = NULL, attempts = 0, updated_at = clock_timestamp()
-        WHERE order_id IN (SELECT order_id FROM locked WHERE status = 'PENDING')
-            AND order_id = ANY(%(charged)s::bigint[])
+        WHERE id IN (SELECT id FROM locked WHERE status = 'PENDING' AND charged)
         RETURNING id, order_id
     ), logged AS (
         INSERT INTO payments_paymentattempt (payment_id, operation, outcome, detail)
@@ -114,12 +114,9 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
 
     Raises KeyError for an order that `ask_for_charges` was not told of.
     """
-    asked = [event.order_id for event in reserved if event.order_id in answers]  # there may be answers for others, too
-    rows = {
-        "orders": [event.order_id for event in reserved],
-        "charged": [order_id for order_id in asked if isinstance(answers[order_id].outcome, Charged)],
-        "operation": Operation.CHARGE,
-    }
+    orders = [event.order_id for event in reserved]
+    charged = [one in answers and isinstance(answers[one].outcome, Charged) for one in orders]
+    rows = {"orders": orders, "charged": charged, "operation": Operation.CHARGE}
     completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
     followers: list[PaymentCompleted | PaymentFailed] = [
         PaymentCompleted(order_id=event.order_id, checkout=event.checkout)

@@ -114,6 +114,11 @@ USE_TZ = True
 
 
 # --- Databases: one per service -------------------------------------------------------------------------------------
+# A plan is made once per session and kept, whatever its parameters are and however many rows there come to be: it has
+# to be one by index, even while a table is as good as empty (docs/adr/0012-statements-are-prepared.md).
+PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+
+
 def _database(service: str) -> dict:
     """The service's own URL, else its database on the common server, else the embedded server."""
     prefix = env.str("DATABASE_PREFIX", "shop_")
@@ -135,7 +140,7 @@ def _database(service: str) -> dict:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
-            "options": "-c statement_timeout=30s -c lock_timeout=10s -c plan_cache_mode=force_generic_plan",
+            "options": f"-c statement_timeout=30s -c lock_timeout=10s {PLANS}",
         },
         "TEST": {"DEPENDENCIES": []},  # Django's default is `default`, which is a mirror here and never made
     }
@@ -183,7 +188,7 @@ if ALONE and not INTERNAL_SECRET:
     raise ImproperlyConfigured("Set INTERNAL_SECRET, the same for every service, or DEBUG=1 on a development machine.")
 
 # --- Messaging -------------------------------------------------------------------------------------------------------
-BATCH_LIMIT = env.int("BATCH_LIMIT", 100)  # events in one message, at most
+BATCH_LIMIT = env.int("BATCH_LIMIT", 200)  # events in one message, at most
 CONFIRM_TIMEOUT = env.float("CONFIRM_TIMEOUT", 10.0)  # seconds to wait for the broker's confirm
 OUTAGE_PATIENCE = env.int("OUTAGE_PATIENCE", 600)  # seconds a step waits for an outage before it hands its message back
 OUTBOX_LEASE = env.float("OUTBOX_LEASE", 30.0)  # seconds until another relay may take a dead relay's rows

@@ -8,7 +8,6 @@ execute it for a single event. docs/adr/0012-statements-are-prepared.md says wha
 """
 
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,9 +25,6 @@ from django.utils import timezone
 from shop.router import database_of
 
 Row = Mapping[str, Any]  # {field: value}; a foreign key by its column's name, e.g. "order_id"
-
-
-REPLAN_EVERY = 5.0  # seconds: a plan made for a table of ten rows had better not be that of ten thousand
 
 
 def query(database: str, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
@@ -70,7 +66,6 @@ class _Session:
     statements: dict[str, tuple[str, Sequence[Any]]] = field(default_factory=dict)
     preparations: dict[str, str] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=count)
-    replan_at: float = field(default_factory=lambda: time.monotonic() + REPLAN_EVERY)
 
 
 _sessions: WeakKeyDictionary[Any, _Session] = WeakKeyDictionary()  # by psycopg2's connection
@@ -87,9 +82,6 @@ def preparation(connection: BaseDatabaseWrapper, execute: str) -> str:
 def _prepared(connection: BaseDatabaseWrapper, statement: str) -> tuple[str, Sequence[Any]]:
     """The name under which the connection's session knows a statement, and its parameters' keys in their order."""
     session = _sessions.setdefault(connection.connection, _Session())
-    if time.monotonic() >= session.replan_at:
-        _say(connection, "DISCARD PLANS")
-        session.replan_at = time.monotonic() + REPLAN_EVERY
     if statement not in session.statements:
         text, keys = _numbered(statement)
         table = _TABLE.search(text)  # for who reads the name in a trace or in a log

@@ -1,13 +1,17 @@
 """A batch of a hundred costs as many statements as a batch of one, in every step, forward and back."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import CaptureQueriesContext
 
 from inventory.services import seed_stock
 from orders.services import place_order, request_cancellation
+from shop import sql
 from shop.contracts.events import Line
 from shop.saga import SAGA
 from tests.bus import Bus
@@ -83,3 +87,43 @@ def test_the_ways_take_every_step(bus: CountingBus):
         ("orders.cancel_order", "InventoryReservationFailed"),
         ("orders.resume_order", "DeliveryCancellationRefused"),
     }
+
+
+def test_no_plan_reads_a_whole_table(bus: CountingBus, monkeypatch: pytest.MonkeyPatch):
+    """…be the tables as good as empty: a plan is kept, and must do for what they hold an hour later."""
+    executed = set()
+    prepared = sql._prepared
+
+    def noting(connection: BaseDatabaseWrapper, statement: str) -> Any:
+        executed.add((connection.alias, *prepared(connection, statement)))
+        return prepared(connection, statement)
+
+    monkeypatch.setattr(sql, "_prepared", noting)
+    seed_stock({1: 1000, 2: 1000})
+    for wishes, cancelled in WAYS.values():
+        order_id = place_order(user_id=1, lines=[Line(1, 1), Line(2, 1)], **wishes).pk
+        if cancelled:
+            bus.drain(timers=False)
+            request_cancellation(order_id)
+        bus.drain()
+
+    assert len(executed) > 30
+    assert [one for service, *how in executed for one in _reading_all(_plan(service, *how))] == []
+
+
+def _plan(service: str, name: str, keys: Sequence[Any]) -> dict[str, Any]:
+    """Of a statement that the service's session has prepared, as it is executed."""
+    parameters = f"({', '.join(['NULL'] * len(keys))})" if keys else ""
+    with connections[service].cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) EXECUTE {name}{parameters}")
+        return cursor.fetchone()[0][0]["Plan"]
+
+
+def _reading_all(node: dict[str, Any], limited: bool = False) -> Iterator[str]:
+    """Where a plan reads more of a table than an index finds for it; an index's beginning (LIMIT) is found, too."""
+    kind, limited = node["Node Type"], limited or node["Node Type"] == "Limit"
+    found = "Index Cond" in node or kind in ("Bitmap Heap Scan", "Tid Scan") or (limited and kind.startswith("Index"))
+    if {"Relation Name", "Index Name"} & node.keys() and "Scan" in kind and not found:
+        yield f"{kind} on {node.get('Relation Name') or node['Index Name']}"
+    for child in node.get("Plans", ()):
+        yield from _reading_all(child, limited)
