@@ -5,6 +5,7 @@ The reasons, one by one, are in docs/adr/0004-celery-settings.md.
 
 from django.conf import settings
 
+from shop.messaging.encoding import EVENTS
 from shop.messaging.topology import BEAT_SCHEDULE, QUEUES
 
 # Connection
@@ -30,7 +31,7 @@ worker_consumer = "shop.messaging.consumer:Consumer"  # which declares no queues
 
 # Messages: JSON only, no results kept, arguments not shown to Flower (the publisher writes a summary instead).
 task_serializer = "json"
-accept_content = ["json"]
+accept_content = ["json", EVENTS]
 task_ignore_result = True
 task_store_eager_result = False
 

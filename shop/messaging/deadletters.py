@@ -6,6 +6,7 @@ import logging
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.apps import apps
 from django.db import transaction
 from django.db.models import F, Value
@@ -31,6 +32,8 @@ def record(step: Step, raw: Any, error: Exception) -> None:
 def keep(service: str, step: str, raw: Any, error: str) -> None:
     """Keep an event, as it arrived, that was not handled; once per step and event, with the number of attempts."""
     dead_letter = apps.get_model(service, "DeadLetter")
+    if isinstance(raw, msgspec.Raw):
+        raw = json.loads(bytes(raw))
     fields = raw if isinstance(raw, dict) else {}
     step, event_id, order_id = storable(step)[:64], id_of(raw), fields.get("order_id")
     logger.error("Dead letter at %s: %s", step, error)

@@ -65,7 +65,7 @@ def _decode(step: Step, payload: Sequence[Any]) -> list[Event]:
     for raw in payload:
         try:
             event = decode(raw, step.hears)
-        except msgspec.ValidationError as error:
+        except msgspec.DecodeError as error:
             _wait_out(partial(deadletters.record, step, raw, error))
         else:
             events[event.event_id] = event

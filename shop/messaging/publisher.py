@@ -19,6 +19,7 @@ from kombu import Connection, Producer
 from shop import faults
 from shop.contracts.events import Event, encode
 from shop.messaging.crashpoints import crash_point
+from shop.messaging.encoding import EVENTS
 from shop.messaging.errors import Unavailable
 from shop.messaging.topology import QUEUES, declare
 from shop.observability.tracing import headers_for
@@ -97,6 +98,7 @@ class Broker:
                 args=[payload],
                 producer=producer,
                 queue=service_of(step),
+                serializer=EVENTS,
                 headers=headers_for(payload),
                 argsrepr=summary,  # what Flower shows; the events themselves stay out of it
                 mandatory=True,
