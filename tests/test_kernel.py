@@ -23,7 +23,7 @@ from shop.contracts.events import (
     encode,
     uuid7,
 )
-from shop.messaging import deadletters, emit
+from shop.messaging import deadletters, emit, outbox, relay
 from shop.messaging.crashpoints import calling
 from shop.messaging.errors import ForeignOrder
 from shop.messaging.execution import execute
@@ -278,6 +278,28 @@ def test_rows_under_another_relays_lease_are_left_alone(bus: Bus):
         relay_once("inventory")
 
     assert (relay_once("inventory"), bus.messages) == (0, [])
+
+
+def test_what_waits_again_is_found_by_a_look_at_all(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    """…and what commits a little late by any look."""
+    monkeypatch.setattr(relay, "LOOK_BACK", 1)
+    for order_id in (1, 2, 3):
+        emit_in_transaction(PaymentRefunded(order_id=order_id, reason="r"))
+    first, second, third = Outbox.objects.order_by("pk").values_list("pk", flat=True)
+    looking = relay.Relay("inventory")
+    Outbox.objects.filter(pk__lt=third).update(published_at=timezone.now())
+    assert looking._look() == (third, False)
+    assert relay_once("inventory", third) == 1
+
+    Outbox.objects.filter(pk=second).update(published_at=None, leased_until=None)
+    assert looking._look() == (second, False)
+    assert (relay_once("inventory", third), relay_once("inventory", second)) == (0, 1)
+
+    outbox.rearm("inventory", [1])
+    looking._first = third
+    assert looking._look() == (None, False)
+    looking._next_look_at_all = 0.0
+    assert looking._look() == (first, False)
 
 
 def test_what_the_broker_refused_stays_in_the_outbox(bus: Bus, monkeypatch: pytest.MonkeyPatch):

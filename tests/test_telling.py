@@ -58,19 +58,19 @@ def crash_at(point: str) -> Callable[[str], None]:
 def test_few_events_are_gathered_for_the_steps_that_can_wait(bus: Bus):
     for event in paid(3):
         deliver([event])
-    assert (taken(bus), waiting("delivery")) == ([], (False, True))
+    assert (taken(bus), waiting("delivery")) == ([], (None, True))
 
     assert tell_once("delivery") == 3
 
     assert taken(bus) == [(step, 3) for step in PATIENT]
-    assert (tell_once("delivery"), waiting("delivery"), taken(bus)) == (0, (False, False), [])
+    assert (tell_once("delivery"), waiting("delivery"), taken(bus)) == (0, (None, False), [])
 
 
 def test_of_many_events_everybody_hears_at_once(bus: Bus):
     deliver(paid(FEW))
 
     assert taken(bus) == [(step, FEW) for step in PATIENT]
-    assert waiting("delivery") == (False, False)
+    assert waiting("delivery") == (None, False)
 
 
 def test_the_outbox_tells_who_cannot_wait_first(bus: Bus):
@@ -105,7 +105,7 @@ def test_when_a_relay_dies_over_it_the_next_one_tells(bus: Bus, settings: Any, p
 
     assert tell_once("delivery") == 1
     assert told_before | {step for step, _ in taken(bus)} <= set(PATIENT)
-    assert waiting("delivery") == (False, False)
+    assert waiting("delivery") == (None, False)
 
 
 def test_what_another_relay_holds_is_left_alone(bus: Bus):
