@@ -76,9 +76,10 @@ RECORDS: tuple[str, ...] = (
     "notifications.notify",
 )
 
-# Steps that nothing waits for. Of what goes by in ones and twos they are told a moment later, in one message for many:
-# what a message costs is then paid once, and the steps that an order does wait for find the workers free.
+# Steps that nobody waits for: a customer waits until the order is paid. Of what goes by in ones and twos they are told
+# a moment later, in one message for many: what a message costs is paid once, and the other steps find the workers free.
 PATIENT: tuple[str, ...] = (
+    "delivery.start_delivery",
     "orders.mark_shipped",
     "inventory.ship_stock",
     "notifications.notify",

@@ -59,10 +59,11 @@ def _compensations() -> Iterator[CheckMessage]:
                 id="saga.E005",
             )
     for name in PATIENT:
-        if name in STEPS and STEPS[name].emits:
+        follows = STEPS[name].emits if name in STEPS else ()
+        if prompt := sorted({one for event in follows for one in SAGA.get(event, ()) if one not in PATIENT}):
             yield Error(
-                f"{name} cannot be among PATIENT: {_names(STEPS[name].emits)} may follow from it.",
-                hint="Whoever hears of that would wait, too.",
+                f"{name} cannot be among PATIENT: {', '.join(prompt)} would wait with it.",
+                hint=f"They hear {_names(follows)}, which may follow from it.",
                 id="saga.E010",
             )
     for name in sorted({*UNDONE_BY, *UNDONE_BY.values(), *RECORDS, *PATIENT} - known):

@@ -157,10 +157,17 @@ def payment_unknown(stage: Stage) -> Iterator[None]:
     stage.tick("payments.settle_payments")
 
 
+def until_it_is_paid(order_id: int) -> None:
+    """…and everybody has been told of that."""
+    eventually(Payment.objects.filter(order_id=order_id, status="COMPLETED").exists)
+    relay_everything()
+
+
 def parcel_due(stage: Stage) -> Iterator[None]:
-    stage.shop.place()
+    order_id = stage.shop.place()
     relay_everything()
     yield
+    until_it_is_paid(order_id)
     eventually(lambda: Delivery.objects.filter(status="PREPARING").update(due_at=timezone.now()))
     stage.tick("delivery.advance_deliveries")
 
@@ -275,6 +282,7 @@ def customer_cancels(stage: Stage) -> Iterator[None]:
 def carrier_tells(stage: Stage) -> Iterator[None]:
     order_id = stage.shop.place()
     relay_everything()
+    until_it_is_paid(order_id)
     eventually(Delivery.objects.filter(order_id=order_id).exists)
     relay_everything()
     number = Delivery.objects.get(order_id=order_id).tracking_number
