@@ -39,7 +39,7 @@ class Sized(Shop):
     """The shop with as many workers, and as large messages, as a point asks for."""
 
     name, title = "growth", "shop"
-    limit, concurrency = 100, 4
+    limit, concurrency = 200, 4
 
     def commands(self) -> Processes:
         return shop_processes(self.environment, limit=self.limit, concurrency=self.concurrency)
@@ -79,7 +79,7 @@ class Growth:
 
     def batch(self) -> Iterator[Point]:
         """events in a message, at most"""
-        for limit in (1, 5, 20, 50, 100, 300):
+        for limit in (1, 5, 20, 50, 100, 200, 400):
             yield self._point(limit, limit=limit)
 
     def workers(self) -> Iterator[Point]:
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
     every = ("batch", "workers", "products", "lines", "hot", "history")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="NAME", help=", ".join(every))
-    parser.add_argument("--orders", type=int, default=2000, help="in a backlog, with messages of 100 (%(default)s)")
+    parser.add_argument("--orders", type=int, default=2000, help="in a backlog, with messages of 200 (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="backlogs for each point (default: %(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="of the history")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where JSON and plots go (benchmarks/results)")
