@@ -2,7 +2,8 @@
 
 The same kernel, the same steps, the same databases and queues; what goes is listeners. `complete_order` hears
 `DeliveryStarted`, as if each parcel arrived at once, and nobody hears what the orders' progress and the customers'
-mails are made from. `charge_payment` still asks its gateway, and writes down the attempt and the gateway's ledger.
+mails are made from. Each step is told at once, for the end of the last is what is measured. `charge_payment` still asks
+its gateway, and writes down the attempt and the gateway's ledger.
 """
 
 from django.apps import AppConfig
@@ -21,6 +22,7 @@ FOUR: dict[type[events.Event], tuple[str, ...]] = {
 }
 assert isinstance(saga.SAGA, dict)
 saga.SAGA.update(FOUR)
+saga.PATIENT = ()
 
 
 class Four(AppConfig):
