@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.conf import settings
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -281,6 +281,7 @@ def _moved(facts: Facts, order_id: int) -> Counter[tuple[str, int]]:
 
 
 def _rows(service: str, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
-    with connections[service].cursor() as cursor:
+    with transaction.atomic(using=service), connections[service].cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = on")  # these read whole tables, unlike all others (settings.PLANS)
         cursor.execute(sql, parameters)
         return cursor.fetchall()
