@@ -51,7 +51,8 @@ MARK = """
     UPDATE {table} SET published_at = clock_timestamp(), tell_at = CASE WHEN owing THEN clock_timestamp() END
     FROM unnest(%s::bigint[], %s::bool[]) AS done (done_id, owing) WHERE id = done_id
 """
-# A row belongs to whoever has set its lease, and to nobody else once that has ended.
+# A row belongs to whoever has set its lease, and to nobody else once that has ended. It is found by its address: its
+# lock keeps it there, and an event's id alone may stand for rows of several steps.
 CLAIM_OWED = """
     UPDATE {table} SET tell_at = %s
     WHERE ctid = ANY (ARRAY(
