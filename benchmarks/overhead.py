@@ -37,15 +37,13 @@ SPAN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"  # of the reque
 class Traced(Meter):
     """With the batch's span, which Celery's instrumentation makes for a worker."""
 
-    def handle(self, step: str, payload: Sequence[dict[str, Any]]) -> None:
+    def handle(self, step: str, payload: Sequence[Any], headers: dict[str, str]) -> None:
         from opentelemetry import propagate, trace
 
-        from shop.observability.tracing import headers_for
-
-        context = propagate.extract(headers_for(payload) or {})
+        context = propagate.extract(headers)
         tracer = trace.get_tracer("benchmark")
         with tracer.start_as_current_span(f"run/{step}", context=context, kind=trace.SpanKind.CONSUMER):
-            super().handle(step, payload)
+            super().handle(step, payload, headers)
 
 
 def serve(variant: str) -> None:

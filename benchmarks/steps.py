@@ -29,13 +29,17 @@ os.environ.setdefault("BATCH_LIMIT", "200")
 
 
 class Memory:
-    """A transport that keeps messages until they are asked for."""
+    """A transport that keeps messages until they are asked for: step, what a worker reads of it, and its headers."""
 
     def __init__(self) -> None:
-        self.waiting: deque[tuple[str, Sequence[dict[str, Any]]]] = deque()
+        self.waiting: deque[tuple[str, Sequence[Any], dict[str, str]]] = deque()
 
-    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
-        self.waiting.append((step, payload))
+    def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
+        from shop.messaging.encoding import read, write
+        from shop.observability.tracing import headers_for
+
+        ((arrived,), _, _) = read(write(((payload,), {}, {})).decode())
+        self.waiting.append((step, arrived, headers_for(payload) or {}))
 
     def backlog(self) -> int:
         return len(self.waiting)
@@ -74,13 +78,13 @@ class Meter:
                 for service in QUEUES:
                     busy |= bool(self._timed(f"{service}: relay", relay_once, service))
                 while self._transport.waiting:
-                    step, payload = self._transport.waiting.popleft()
-                    self._timed(step, self.handle, step, payload)
+                    step, payload, headers = self._transport.waiting.popleft()
+                    self._timed(step, self.handle, step, payload, headers)
                 for service in QUEUES:
                     busy |= bool(self._timed(f"{service}: tell those who can wait", tell_once, service))
                 busy |= bool(self._transport.waiting)
 
-    def handle(self, step: str, payload: Sequence[dict[str, Any]]) -> None:
+    def handle(self, step: str, payload: Sequence[Any], headers: dict[str, str]) -> None:
         """What a worker does with a message."""
         from shop.messaging.execution import execute
         from shop.messaging.steps import STEPS

@@ -127,7 +127,7 @@ def compose(
     """The finished text in the customer's language, or in English when there is none in it."""
     if language not in LETTERS:
         language = DEFAULT_LANGUAGE
-    because = next((known[language] for start, known in REASONS.items() if reason.startswith(start)), reason)
+    because = reason and next((known[language] for start, known in REASONS.items() if reason.startswith(start)), reason)
     text = Text(
         *(part.format(order=order, tracking=tracking, reason=because) for part in TEXTS[notification][language])
     )

@@ -62,7 +62,7 @@ def move(
         {
             "orders": [event.order_id for event in events],
             "events": [type(event).__name__ for event in events],
-            "services": [origin(event) for event in events],
+            "services": [origin(type(event)) for event in events],
             "details": [details[event.order_id][:200] for event in events],
             "numbers": [getattr(event, "tracking_number", "") for event in events],
             "since": [str(status) for status in since],

@@ -52,7 +52,7 @@ def write(row: Row, lines: Sequence[Row], created: OrderCreated) -> Order:
             "product_names": [line["product_name"] for line in lines],
             "unit_prices": [line["unit_price"] for line in lines],
             "quantities": [line["quantity"] for line in lines],
-            "service": origin(created),
+            "service": origin(type(created)),
             "event_id": str(created.event_id),
             "event_type": type(created).__name__,
             "event": msgspec.json.encode(created).decode(),

@@ -7,6 +7,8 @@ the kernel just as under Celery; only the broker and the clock's waiting are mis
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import to_builtins
+
 from shop.messaging.execution import execute
 from shop.messaging.outbox import local_services
 from shop.messaging.relay import relay_once, tell_once, waiting
@@ -22,8 +24,8 @@ class Bus:
         self.messages: list[tuple[str, list[dict[str, Any]]]] = []
         self.log: list[tuple[str, tuple[str, ...]]] = []
 
-    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
-        self.messages.append((step, list(payload)))
+    def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
+        self.messages.append((step, to_builtins(payload)))
 
     def backlog(self) -> int:
         return 0

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils import timezone
+from msgspec import to_builtins
 
 from inventory.services import seed_stock
 from orders.models import Order
@@ -85,9 +86,9 @@ class Post(Bus):
         self.orders: Collection[int] = ()
         self.aside: list[tuple[str, list[dict[str, Any]]]] = []
 
-    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+    def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
         for messages, wanted in ((self.messages, True), (self.aside, False)):
-            if events := [raw for raw in payload if (raw["order_id"] in self.orders) == wanted]:
+            if events := [raw for raw in to_builtins(payload) if (raw["order_id"] in self.orders) == wanted]:
                 messages.append((step, events))
 
 

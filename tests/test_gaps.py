@@ -36,7 +36,7 @@ class PromptBus(Bus):
 
     prompt = False
 
-    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+    def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
         super().send(step, payload, summary)
         if self.prompt:
             self.deliver()

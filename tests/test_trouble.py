@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.db.models import DateTimeField, F
+from msgspec import to_builtins
 
 from inventory.models import StockItem
 from inventory.services import seed_stock
@@ -66,8 +67,8 @@ class TroubledBus(Bus):
         self.copies, self.backwards, self.held_for = copies, backwards, held_for
         self.held: list[Any] = []
 
-    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
-        (self.held if step == self.held_for else self.messages).extend([(step, list(payload))] * self.copies)
+    def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
+        (self.held if step == self.held_for else self.messages).extend([(step, to_builtins(payload))] * self.copies)
 
     def deliver(self, position: int = 0, *, keep: bool = False) -> None:
         super().deliver(len(self.messages) - 1 if self.backwards else position, keep=keep)

@@ -8,7 +8,8 @@ Amounts are integers in the currency's minor unit.
 """
 
 import operator
-from functools import lru_cache, reduce
+from collections.abc import Iterable
+from functools import cache, lru_cache, reduce
 from typing import Any
 from uuid import UUID
 
@@ -125,9 +126,10 @@ def every_event() -> tuple[type[Event], ...]:
     return tuple(Event.__subclasses__())
 
 
-def origin(event: Event) -> str:
-    """The service that an event comes from: an event is named after what it is about, and that has one owner."""
-    name = type(event).__name__
+@cache
+def origin(event_type: type[Event]) -> str:
+    """The service that such an event comes from: it is named after what it is about, and that has one owner."""
+    name = event_type.__name__
     for prefix, service in (
         ("Order", "orders"),
         ("Inventory", "inventory"),
@@ -154,6 +156,11 @@ def encode(event: Event) -> dict[str, Any]:
     return msgspec.to_builtins(event)
 
 
+def decode_all(raws: Iterable[msgspec.Raw], types: tuple[type[Event], ...] | None = None) -> list[Event]:
+    """The events that are described by JSON, each one of `types` (default: any). Raises `msgspec.DecodeError`."""
+    return _reader_of_many(types).decode(b"[%b]" % b",".join(raws))
+
+
 def decode(raw: Any, types: tuple[type[Event], ...] | None = None) -> Event:
     """The event that `raw`, JSON (`msgspec.Raw`) or what it stands for, describes: one of `types` (default: any).
 
@@ -170,7 +177,7 @@ def decode(raw: Any, types: tuple[type[Event], ...] | None = None) -> Event:
 
 def stored(text: str) -> list[Event]:
     """The events in a JSON array that was stored by us, of any type."""
-    return _reader_of_many().decode(text)
+    return _reader_of_many(None).decode(text)
 
 
 def _any_of(types: tuple[type[Event], ...] | None) -> Any:
@@ -182,7 +189,7 @@ def _reader(types: tuple[type[Event], ...] | None) -> msgspec.json.Decoder[Event
     return msgspec.json.Decoder(_any_of(types))
 
 
-@lru_cache(maxsize=1)
-def _reader_of_many() -> msgspec.json.Decoder[list[Event]]:
-    event: Any = _any_of(None)
+@lru_cache(maxsize=64)
+def _reader_of_many(types: tuple[type[Event], ...] | None) -> msgspec.json.Decoder[list[Event]]:
+    event: Any = _any_of(types)
     return msgspec.json.Decoder(list[event])

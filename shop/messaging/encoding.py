@@ -19,11 +19,11 @@ _reader = msgspec.json.Decoder(tuple[tuple[list[msgspec.Raw]], dict[str, Any], d
 
 
 def write(body: Any) -> bytes:
-    """Celery's (args, kwargs, embed) as JSON."""
+    """Celery's (args, kwargs, embed) as JSON; the events in it may be events, or ready to be JSON."""
     try:
         return msgspec.json.encode(body)
     except UnicodeEncodeError:  # half a surrogate pair, in a dead letter that is replayed
-        return json.dumps(body).encode()
+        return json.dumps(msgspec.to_builtins(body)).encode()
 
 
 def read(text: str) -> Any:

@@ -17,7 +17,7 @@ event of an order again replays the whole chain through what is done, up to wher
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -29,7 +29,7 @@ from django.conf import settings
 from django.db import transaction
 
 from shop import faults
-from shop.contracts.events import Event, decode, encode
+from shop.contracts.events import Event, decode, decode_all, encode
 from shop.locks import holding
 from shop.messaging import deadletters, inbox, outbox
 from shop.messaging.crashpoints import crash_point
@@ -61,15 +61,21 @@ def execute(step: Step, payload: Sequence[Any]) -> None:
 
 
 def _decode(step: Step, payload: Sequence[Any]) -> list[Event]:
-    events = {}
+    """The events of a message, each once; one that cannot be read becomes a dead letter."""
+    if all(isinstance(raw, msgspec.Raw) for raw in payload):
+        with suppress(msgspec.DecodeError):  # then one by one, to tell which
+            return _each_once(decode_all(payload, step.hears))
+    events = []
     for raw in payload:
         try:
-            event = decode(raw, step.hears)
+            events.append(decode(raw, step.hears))
         except msgspec.DecodeError as error:
             _wait_out(partial(deadletters.record, step, raw, error))
-        else:
-            events[event.event_id] = event
-    return list(events.values())
+    return _each_once(events)
+
+
+def _each_once(events: Sequence[Event]) -> list[Event]:
+    return list({event.event_id.int: event for event in events}.values())
 
 
 def _one_per_order(events: Sequence[Event]) -> list[list[Event]]:
@@ -136,7 +142,7 @@ def _transact(step: Step, batch: Sequence[Event], handled: Handled, answer: tupl
     Raises `HandledMeanwhile` when one of them turns out to be, and all of this is undone.
     """
     with transaction.atomic(using=step.service, durable=True):
-        fresh = [event for event in batch if event.event_id not in handled]
+        fresh = [event for event in batch if event.event_id not in handled] if handled else batch
         followers = _by_cause(step, fresh, step(fresh, *answer) if fresh else [])
         emitted = [follower for some in (*handled.values(), *followers) for follower in some]
         if fresh:

@@ -9,7 +9,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from celery import current_app
@@ -17,7 +16,7 @@ from django.conf import settings
 from kombu import Connection, Producer
 
 from shop import faults
-from shop.contracts.events import Event, encode
+from shop.contracts.events import Event
 from shop.messaging.crashpoints import crash_point
 from shop.messaging.encoding import EVENTS
 from shop.messaging.errors import Unavailable
@@ -26,10 +25,13 @@ from shop.observability.tracing import headers_for
 from shop.saga import service_of, steps_hearing
 
 
+Payload = Sequence[Event] | Sequence[Any]  # events, or what was kept of some, ready to be JSON
+
+
 class Transport(Protocol):
     """Where messages go."""
 
-    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+    def send(self, step: str, payload: Payload, summary: str) -> None:
         """Hand one message, `payload` for `step`, to the broker; return when it has it, else raise."""
 
     def backlog(self) -> int:
@@ -47,17 +49,17 @@ def publish(events: Iterable[Event], to: Callable[[type[Event]], Iterable[str]] 
     Raises what the transport raises when a message was not confirmed; some of the others may be out by then, which
     is harmless, for every step knows what it has handled.
     """
-    batches: dict[tuple[str, type[Event]], list[Event]] = defaultdict(list)
+    by_type: dict[type[Event], list[Event]] = defaultdict(list)
     for event in events:
-        for step in to(type(event)):
-            batches[step, type(event)].append(event)
-    for (step, event_type), batch in batches.items():
-        rest = iter(batch)
-        while part := list(islice(rest, settings.BATCH_LIMIT)):
-            summary = f"{len(part)} × {event_type.__name__} (order {part[0].order_id}{', …' if len(part) > 1 else ''})"
-            crash_point("publisher.before_send")
-            send(step, [encode(event) for event in part], summary)
-            crash_point("publisher.confirmed")
+        by_type[type(event)].append(event)
+    for event_type, batch in by_type.items():
+        for step in to(event_type):
+            for first in range(0, len(batch), settings.BATCH_LIMIT):
+                part = batch[first : first + settings.BATCH_LIMIT]
+                more = ", …" if len(part) > 1 else ""
+                crash_point("publisher.before_send")
+                send(step, part, f"{len(part)} × {event_type.__name__} (order {part[0].order_id}{more})")
+                crash_point("publisher.confirmed")
 
 
 def are_few(events: Sequence[Event]) -> bool:
@@ -65,7 +67,7 @@ def are_few(events: Sequence[Event]) -> bool:
     return len(events) < FEW
 
 
-def send(step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+def send(step: str, payload: Payload, summary: str) -> None:
     """Send one message to one step, whoever else hears its events; `summary` is what Flower shows of it."""
     for _ in range(faults.copies()):
         _transport.send(step, payload, summary)
@@ -91,7 +93,7 @@ class Broker:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def send(self, step: str, payload: Sequence[dict[str, Any]], summary: str) -> None:
+    def send(self, step: str, payload: Payload, summary: str) -> None:
         with self._producer() as producer:
             current_app.send_task(
                 step,

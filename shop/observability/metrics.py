@@ -93,14 +93,10 @@ def moved(status: str, seconds: Iterable[float]) -> None:
             times.observe(taken)
 
 
-def made_at(event: "Event") -> float:
-    """When an event was made, as its id tells, in seconds since 1970."""
-    return (event.event_id.int >> 80) / 1000
-
-
 def age(events: Sequence["Event"]) -> float:
-    """Seconds since the oldest of these events was made."""
-    return max(0.0, time.time() - min(map(made_at, events)))
+    """Seconds since the oldest of these events was made, as their ids tell: they begin with milliseconds since 1970."""
+    oldest = min([event.event_id.int for event in events])
+    return max(0.0, time.time() - (oldest >> 80) / 1000)
 
 
 # --- Telling --------------------------------------------------------------------------------------------------------

@@ -47,14 +47,15 @@ def current_trace() -> str:
 
 def trace_after(event: "Event") -> str:
     """The context for what follows from an event: that of its span while it is handled, else its own."""
-    return (_handed_on.get() or {}).get(event.event_id, event.trace)
+    handed_on = _handed_on.get()
+    return handed_on.get(event.event_id, event.trace) if handed_on else event.trace
 
 
 def headers_for(payload: Sequence[Any]) -> dict[str, str] | None:
     """What a message's header says of the events in it: the context of the first that is traced."""
     if _tracer_of is None:
         return None
-    traces = (raw.get("trace") for raw in payload if isinstance(raw, dict))
+    traces = (one.get("trace") if isinstance(one, dict) else getattr(one, "trace", "") for one in payload)
     first = next((one for one in traces if isinstance(one, str) and is_recorded(one)), "")
     return {"traceparent": first} if first else None
 
