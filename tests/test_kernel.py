@@ -187,11 +187,17 @@ def test_what_is_no_event_of_this_step_is_a_dead_letter(bus: Bus, raw: Any):
 
 
 def test_an_event_that_makes_the_step_fail_fails_alone(bus: Bus, monkeypatch: pytest.MonkeyPatch):
-    real = services.reserve
-    monkeypatch.setattr(services, "reserve", lambda orders: 1 / 0 if 13 in orders else real(orders))
+    real, batches = services.reserve, []
+
+    def failing(orders: Any) -> Any:
+        batches.append(len(orders))
+        return 1 / 0 if 13 in orders else real(orders)
+
+    monkeypatch.setattr(services, "reserve", failing)
 
     execute(RESERVE, [encode(created(order_id)) for order_id in range(1, 51)])
 
+    assert batches == [50, 25, 12, 13, 6, 3, 1, 2, 3, 7, 25]  # halves: few runs, however large the batch
     assert StockItem.objects.get(pk=1).reserved == 49
     letter = DeadLetter.objects.get()
     assert (letter.order_id, letter.error, letter.attempts) == (13, "ZeroDivisionError: division by zero", 1)

@@ -92,7 +92,7 @@ def _one_per_order(events: Sequence[Event]) -> list[list[Event]]:
 
 
 def _run_batch(step: Step, batch: Sequence[Event]) -> None:
-    """Handle and publish; if the batch fails, one event at a time, so that a bad event fails alone."""
+    """Handle and publish; if the batch fails, each half of it for itself, until a bad event fails alone."""
     try:
         with observed(step, batch):
             emitted = _wait_out(partial(handle, step, batch))
@@ -100,9 +100,10 @@ def _run_batch(step: Step, batch: Sequence[Event]) -> None:
         raise
     except Exception as error:
         if len(batch) > 1:
-            logger.warning("%s failed for a batch of %d, now one by one: %r", step.name, len(batch), error)
-            for event in batch:
-                _run_batch(step, [event])
+            logger.warning("%s failed for a batch of %d, now for its halves: %r", step.name, len(batch), error)
+            middle = len(batch) // 2
+            _run_batch(step, batch[:middle])
+            _run_batch(step, batch[middle:])
         else:
             # Its name and order only: an event's contents do not belong into a log.
             logger.exception("%s cannot handle %s of order %s", step.name, type(batch[0]).__name__, batch[0].order_id)

@@ -38,7 +38,7 @@ SLOW = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 STEP = Histogram("shop_step_seconds", "Handling a batch: locks, outside call, transaction.", ["step"], buckets=QUICK)
 EVENTS = Counter(
     "shop_step_events_total",
-    "Events, by what came of them: handled, failed (their batch did; they are tried one by one), dead, given back, "
+    "Events, by what came of them: handled, failed (with their batch, whose halves are tried), dead, given back, "
     "interrupted (the process was told to end).",
     ["step", "outcome"],
 )
