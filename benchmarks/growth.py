@@ -39,7 +39,7 @@ class Sized(Shop):
     """The shop with as many workers, and as large messages, as a point asks for."""
 
     name, title = "growth", "shop"
-    limit, concurrency = 200, 4
+    limit, concurrency = 400, 4
 
     def commands(self) -> Processes:
         return shop_processes(self.environment, limit=self.limit, concurrency=self.concurrency)
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
     every = ("batch", "workers", "products", "lines", "hot", "history")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="NAME", help=", ".join(every))
-    parser.add_argument("--orders", type=int, default=2000, help="in a backlog, with messages of 200 (%(default)s)")
+    parser.add_argument("--orders", type=int, default=4000, help="in a backlog, with messages of 400 (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="backlogs for each point (default: %(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="of the history")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where JSON and plots go (benchmarks/results)")

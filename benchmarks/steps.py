@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.surroundings import QUEUES, Unfit, own_databases
 
-os.environ.setdefault("BATCH_LIMIT", "200")
+os.environ.setdefault("BATCH_LIMIT", "400")
 
 
 class Memory:

@@ -228,7 +228,7 @@ class Processes:
 
 
 def shop_processes(
-    environment: Mapping[str, str], *, limit: int = 200, concurrency: int = 4, nodes: Sequence[str] = ("",)
+    environment: Mapping[str, str], *, limit: int = 400, concurrency: int = 4, nodes: Sequence[str] = ("",)
 ) -> Processes:
     """A relay, and on each node a Celery worker for all queues. As in Procfile but fewer: they share the machine with
     the servers. Twice as many children as the two cores that the benchmarks are made for: about half of them wait for a
