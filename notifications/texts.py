@@ -128,7 +128,6 @@ def compose(
     if language not in LETTERS:
         language = DEFAULT_LANGUAGE
     because = reason and next((known[language] for start, known in REASONS.items() if reason.startswith(start)), reason)
-    text = Text(
-        *(part.format(order=order, tracking=tracking, reason=because) for part in TEXTS[notification][language])
-    )
-    return text._replace(body=LETTERS[language].format(name=name, body=text.body))
+    facts = {"order": order, "tracking": tracking, "reason": because}
+    subject, body, sms = (part.format_map(facts) for part in TEXTS[notification][language])
+    return Text(subject, LETTERS[language].format(name=name, body=body), sms)

@@ -57,12 +57,13 @@ class SandboxGateway:
         if any(request.token == SLOW_TOKEN for request in requests):
             self.pause(SLOWNESS)
         counted = [one for one in requests if one.token in LOST_REQUESTS or one.token in LOST_ANSWERS]
-        attempts = self._count("CHARGE", [one.key for one in (requests if self._failure_rate() else counted)])
+        rate = self._failure_rate()
+        attempts = self._count("CHARGE", [one.key for one in (requests if rate else counted)])
         answers: list[Charged | Declined | Unknown] = []
         charged = []
         for request in requests:
             attempt = attempts.get(request.key, 1)
-            request_lost, answer_lost = self._fate("CHARGE", request.key, attempt)
+            request_lost, answer_lost = self._fate(rate, "CHARGE", request.key, attempt)
             if request_lost or attempt <= LOST_REQUESTS.get(request.token, 0):
                 answers.append(TIMED_OUT)
             elif request.token not in CHARGING:
@@ -75,8 +76,9 @@ class SandboxGateway:
 
     def refund(self, keys: Sequence[str]) -> list[Refunded | NotCharged | Unknown]:
         self._answer_the_door()
-        attempts = self._count("REFUND", keys if self._failure_rate() else ())
-        fates = {key: self._fate("REFUND", key, attempts.get(key, 1)) for key in keys}
+        rate = self._failure_rate()
+        attempts = self._count("REFUND", keys if rate else ())
+        fates = {key: self._fate(rate, "REFUND", key, attempts.get(key, 1)) for key in keys}
         reached = [key for key in keys if not fates[key][0]]
         rows = GatewayLedger.objects.filter(gateway=self.name, key__in=reached, kind=GatewayLedger.Kind.CHARGE)
         charges = {
@@ -87,11 +89,12 @@ class SandboxGateway:
 
     def find(self, keys: Sequence[str]) -> list[Charged | Refunded | NotCharged | Unknown]:
         self._answer_the_door()
-        attempts = self._count("FIND", keys if self._failure_rate() else ())
+        rate = self._failure_rate()
+        attempts = self._count("FIND", keys if rate else ())
         entries = set(GatewayLedger.objects.filter(gateway=self.name, key__in=keys).values_list("key", "kind"))
         answers: list[Charged | Refunded | NotCharged | Unknown] = []
         for key in keys:
-            if any(self._fate("FIND", key, attempts.get(key, 1))):
+            if any(self._fate(rate, "FIND", key, attempts.get(key, 1))):
                 answers.append(TIMED_OUT)
             elif (key, GatewayLedger.Kind.REFUND) in entries:
                 answers.append(Refunded())
@@ -111,9 +114,8 @@ class SandboxGateway:
     def _failure_rate(self) -> float:
         return max(settings.GATEWAY_FAILURE_RATES.get(self.name, 0.0), faults.level("payment-failures"))
 
-    def _fate(self, operation: str, key: str, attempt: int) -> tuple[bool, bool]:
-        """Whether this request is lost, and whether its answer is."""
-        rate = self._failure_rate()
+    def _fate(self, rate: float, operation: str, key: str, attempt: int) -> tuple[bool, bool]:
+        """Whether this request is lost, and whether its answer is, where that share of all is."""
         if not rate:
             return False, False
         digest = blake2b(f"{self.name} {operation} {key} {attempt}".encode(), digest_size=8).digest()

@@ -157,7 +157,10 @@ def encode(event: Event) -> dict[str, Any]:
 
 
 def decode_all(raws: Iterable[msgspec.Raw], types: tuple[type[Event], ...] | None = None) -> list[Event]:
-    """The events that are described by JSON, each one of `types` (default: any). Raises `msgspec.DecodeError`."""
+    """The events that are described by JSON, each one of `types` (default: any).
+
+    Raises `msgspec.DecodeError`, and TypeError when something is not `Raw`.
+    """
     return _reader_of_many(types).decode(b"[%b]" % b",".join(raws))
 
 

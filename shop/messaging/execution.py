@@ -62,9 +62,8 @@ def execute(step: Step, payload: Sequence[Any]) -> None:
 
 def _decode(step: Step, payload: Sequence[Any]) -> list[Event]:
     """The events of a message, each once; one that cannot be read becomes a dead letter."""
-    if all(isinstance(raw, msgspec.Raw) for raw in payload):
-        with suppress(msgspec.DecodeError):  # then one by one, to tell which
-            return _each_once(decode_all(payload, step.hears))
+    with suppress(msgspec.DecodeError, TypeError):  # not JSON, or not of events: then one by one, to tell which
+        return _each_once(decode_all(payload, step.hears))
     events = []
     for raw in payload:
         try:

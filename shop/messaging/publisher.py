@@ -63,7 +63,7 @@ def publish(events: Iterable[Event], to: Callable[[type[Event]], Iterable[str]] 
 
 def are_few(events: Sequence[Event]) -> bool:
     """Whether steps that can wait are better told of these together with others, by the relay."""
-    return len(events) < FEW
+    return 0 < len(events) < FEW
 
 
 def send(step: str, payload: Payload, summary: str) -> None:

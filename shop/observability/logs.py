@@ -1,7 +1,7 @@
 """Log lines that say which trace and which orders they are about, as text for people or as JSON for machines."""
 
 import logging
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -15,9 +15,9 @@ _orders: ContextVar[Sequence[int]] = ContextVar("orders", default=())
 
 
 @contextmanager
-def about(order_ids: Iterable[int]) -> Iterator[None]:
+def about(order_ids: Sequence[int]) -> Iterator[None]:
     """What is logged within the block concerns these orders."""
-    token = _orders.set(tuple(order_ids))
+    token = _orders.set(order_ids)
     try:
         yield
     finally:

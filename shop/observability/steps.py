@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def observed(step: "Step", batch: Sequence["Event"]) -> Iterator[None]:
     """Around a step's handling of a batch."""
     with (
-        logs.about(event.order_id for event in batch),
+        logs.about([event.order_id for event in batch]),
         tracing.spans(step.name, step.service, batch),
         metrics.counted(step.name, batch),
     ):
