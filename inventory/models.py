@@ -67,7 +67,8 @@ class Reservation(models.Model):
 class ReservationLine(models.Model):
     """So many pieces of a product within a reservation."""
 
-    reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="lines")
+    # Found by what must be unique, which begins with it.
+    reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="lines", db_index=False)
     product_id = models.BigIntegerField()
     quantity = models.PositiveIntegerField()
 
@@ -92,7 +93,7 @@ class StockMovement(models.Model):
     product_id = models.BigIntegerField(db_index=True)
     delta = models.IntegerField(help_text="Pieces: positive came, negative went.")
     kind = models.CharField(max_length=16, choices=Kind.choices)
-    order_id = models.BigIntegerField(null=True, db_index=True)
+    order_id = models.BigIntegerField(null=True)  # found by what must be unique, which begins with it
     reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 

@@ -62,7 +62,8 @@ FINAL = (Order.Status.COMPLETED, Order.Status.CANCELLED)
 class OrderLine(models.Model):
     """One product of an order; name and price as they were when it was ordered."""
 
-    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="items")
+    # Found by what must be unique, which begins with it.
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="items", db_index=False)
     product_id = models.BigIntegerField()
     product_name = models.CharField(max_length=200)
     unit_price = models.BigIntegerField()
