@@ -41,6 +41,10 @@ class Sized(Shop):
     name, title = "growth", "shop"
     limit, concurrency = 400, 4
 
+    def __init__(self, cleanup: ExitStack, name: str = name) -> None:
+        self.name = name  # of its databases
+        super().__init__(cleanup)
+
     def commands(self) -> Processes:
         return shop_processes(self.environment, limit=self.limit, concurrency=self.concurrency)
 
@@ -68,14 +72,14 @@ class Growth:
         shop = self._shop
         shop.limit, shop.concurrency = limit, concurrency
         shop.generator.ask(f"samples {products} {lines} {hot}")
-        return self._measured(shop, name)
+        return str(name), self._measured(shop, name, self._options.rounds)
 
-    def _measured(self, shop: Sized, name: object) -> Point:
+    def _measured(self, shop: Sized, name: object, rounds: int) -> list[Throughput]:
         """Backlogs of as many messages each, whatever their size; the first does not count."""
         orders = max(FEWEST, self._options.orders * shop.limit // Sized.limit)
         with shop.running():
             backlog(shop, orders, f"{name}, warming up", self._show)
-            return str(name), [backlog(shop, orders, str(name), self._show) for _ in range(self._options.rounds)]
+            return [backlog(shop, orders, str(name), self._show) for _ in range(rounds)]
 
     def batch(self) -> Iterator[Point]:
         """events in a message, at most"""
@@ -104,17 +108,23 @@ class Growth:
 
     def history(self) -> Iterator[Point]:
         """finished orders in the tables"""
-        shop = Sized(self._cleanup)  # with tables of its own, which nobody else has filled
+        shops = {size: self._with_history(size) for size in sorted(self._options.sizes)}
+        rounds: dict[int, list[Throughput]] = {size: [] for size in shops}
+        for _ in range(self._options.rounds):  # in turn: to make a long history takes minutes, and the machine changes
+            for size, shop in shops.items():
+                rounds[size] += self._measured(shop, f"{size:,}", 1)
+        yield from ((f"{size:,}", found) for size, found in rounds.items())
+
+    def _with_history(self, size: int) -> Sized:
+        """A shop of its own, with so many finished orders."""
+        shop = Sized(self._cleanup, f"history{size}")
         shop.environment |= {"HANDOVER_AFTER": "0", "DELIVERED_AFTER": "0"}
         with shop.running():
             finish(shop, Orders(*shop.generator.ask("finish")), "the first orders", self._show)
             originals = shop.generator.ask("end")
-        copied = 0
-        for size in sorted(self._options.sizes):
-            self._show(f"making {size:,} finished orders", 0, 1)
-            shop.generator.ask(f"history {copied} {size // originals}")
-            copied = size // originals
-            yield self._measured(shop, f"{size:,}")
+        self._show(f"making {size:,} finished orders", 0, 1)
+        shop.generator.ask(f"history {size // originals}")
+        return shop
 
 
 def medians(rounds: Sequence[Throughput]) -> dict[str, float]:

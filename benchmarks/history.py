@@ -42,9 +42,9 @@ def end() -> int:
     return orders.count()
 
 
-def grow(copied: int, until: int) -> None:
-    """Make the copies after number `copied` until number `until`; then do what would have been done long ago."""
-    copy(copied, until)
+def grow(copies: int) -> None:
+    """Make so many copies; then do what would have been done long ago."""
+    copy(copies)
     for service in QUEUES:
         with connections[service].cursor() as cursor:
             cursor.execute("VACUUM (ANALYZE)")
@@ -52,8 +52,8 @@ def grow(copied: int, until: int) -> None:
                 cursor.execute("CHECKPOINT")
 
 
-def copy(copied: int, until: int) -> None:
-    """Copy everything that belongs to those orders.
+def copy(copies: int) -> None:
+    """Copy everything that belongs to those orders, so many times.
 
     Ids of copies are negative: they lie before those of new rows in every index, as old ones do.
     """
@@ -61,8 +61,8 @@ def copy(copied: int, until: int) -> None:
         statement = _copy(model)
         with connections[model._meta.app_label].cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
-            for first in range(copied + 1, until + 1, PORTION):
-                cursor.execute(statement, {"first": first, "last": min(first + PORTION - 1, until)})
+            for first in range(1, copies + 1, PORTION):
+                cursor.execute(statement, {"first": first, "last": min(first + PORTION - 1, copies)})
 
 
 def _of_orders() -> Iterator[type[Model]]:
@@ -115,7 +115,7 @@ def _counts(field: Field) -> bool:
 
 
 def answer(what: str, *arguments: str) -> object:
-    """What `benchmarks.load` answers to the lines `end` and `history FROM UNTIL`."""
+    """What `benchmarks.load` answers to the lines `end` and `history COPIES`."""
     if what == "end":
         return end()
     grow(*map(int, arguments))

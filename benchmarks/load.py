@@ -11,7 +11,7 @@ As a program: reads what to do from standard input, answers each line with a lin
     check                         "", or what is wrong: dead letters, cancellations
     audit                         the same, and what the audit finds
     end                           how many orders there are; all have ended
-    history FROM UNTIL            see benchmarks/history.py
+    history COPIES                see benchmarks/history.py
 """
 
 import json
