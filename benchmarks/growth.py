@@ -33,6 +33,7 @@ from shop import charts
 
 Point = tuple[str, list[Throughput]]  # what of, and its rounds
 FEWEST = 100  # orders in a backlog: each sample once
+LONG = 5  # times as many orders show a difference of less than a tenth
 
 
 class Sized(Shop):
@@ -72,11 +73,11 @@ class Growth:
         shop = self._shop
         shop.limit, shop.concurrency = limit, concurrency
         shop.generator.ask(f"samples {products} {lines} {hot}")
-        return str(name), self._measured(shop, name, self._options.rounds)
+        orders = max(FEWEST, self._options.orders * limit // Sized.limit)  # as many messages, whatever their size
+        return str(name), self._measured(shop, name, orders, self._options.rounds)
 
-    def _measured(self, shop: Sized, name: object, rounds: int) -> list[Throughput]:
-        """Backlogs of as many messages each, whatever their size; the first does not count."""
-        orders = max(FEWEST, self._options.orders * shop.limit // Sized.limit)
+    def _measured(self, shop: Sized, name: object, orders: int, rounds: int) -> list[Throughput]:
+        """Backlogs of so many orders each; the first does not count."""
         with shop.running():
             backlog(shop, orders, f"{name}, warming up", self._show)
             return [backlog(shop, orders, str(name), self._show) for _ in range(rounds)]
@@ -112,7 +113,7 @@ class Growth:
         rounds: dict[int, list[Throughput]] = {size: [] for size in shops}
         for _ in range(self._options.rounds):  # in turn: to make a long history takes minutes, and the machine changes
             for size, shop in shops.items():
-                rounds[size] += self._measured(shop, f"{size:,}", 1)
+                rounds[size] += self._measured(shop, f"{size:,}", LONG * self._options.orders, 1)
         yield from ((f"{size:,}", found) for size, found in rounds.items())
 
     def _with_history(self, size: int) -> Sized:

@@ -24,7 +24,7 @@ from shop.messaging.topology import QUEUES, declare
 from shop.observability.tracing import headers_for
 from shop.saga import service_of, steps_hearing
 
-Payload = Sequence[Event] | Sequence[Any]  # events, or what was kept of some, ready to be JSON
+Payload = Sequence[Any]  # events, or what was kept of some, ready to be JSON
 
 
 class Transport(Protocol):
