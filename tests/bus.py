@@ -9,12 +9,19 @@ from typing import Any
 
 from msgspec import to_builtins
 
+from shop.messaging.encoding import read, write
 from shop.messaging.execution import execute
 from shop.messaging.outbox import local_services
 from shop.messaging.relay import relay_once, tell_once, waiting
 from shop.messaging.steps import STEPS, SWEEPS
 
 TIMERS = ("delivery.advance_deliveries", "payments.settle_payments")  # those that move the saga
+
+
+def arrived(payload: Sequence[Any]) -> Sequence[Any]:
+    """What a worker reads of a message: its events, still JSON."""
+    ((events,), _, _) = read(write(((payload,), {}, {})).decode())
+    return events
 
 
 class Bus:
@@ -34,7 +41,7 @@ class Bus:
         """Run the step of the message at a position; `keep` it, as a broker does that never saw the acknowledgement."""
         step, payload = self.messages[position] if keep else self.messages.pop(position)
         self.log.append((step, tuple(raw.get("type", "?") for raw in payload)))
-        execute(STEPS[step], payload)
+        execute(STEPS[step], arrived(payload))
 
     def relay(self) -> int:
         """Publish what every service's relay would."""

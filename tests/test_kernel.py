@@ -30,7 +30,7 @@ from shop.messaging.execution import execute
 from shop.messaging.publisher import publish
 from shop.messaging.relay import relay_once
 from shop.messaging.steps import STEPS, step
-from tests.bus import Bus
+from tests.bus import Bus, arrived
 from tests.simulation import Crash
 
 pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
@@ -156,11 +156,12 @@ def test_after_a_crash_between_commit_and_acknowledgement_the_chain_goes_on(bus:
     assert (StockItem.objects.get(pk=1).reserved, Inbox.objects.count(), sent(bus)) == (1, 1, RESERVED_1)
 
 
-def test_a_poison_event_leaves_its_forty_nine_neighbours_done(bus: Bus):
+@pytest.mark.parametrize("arriving", [arrived, list], ids=["as the shop writes it", "as Celery does"])
+def test_a_poison_event_leaves_its_forty_nine_neighbours_done(bus: Bus, arriving: Any):
     good = [encode(created(order_id)) for order_id in range(1, 50)]
     poison = {**encode(created(50)), "checkout": {"amount": "much"}}
 
-    execute(RESERVE, [*good[:20], poison, *good[20:]])
+    execute(RESERVE, arriving([*good[:20], poison, *good[20:]]))
 
     assert (StockItem.objects.get(pk=1).reserved, Inbox.objects.count()) == (49, 49)
     (letter,) = DeadLetter.objects.all()
