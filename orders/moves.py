@@ -14,27 +14,25 @@ from shop.sql import query
 
 # All rows are locked, in the order of their ids; those in another status are left as they are.
 MOVE = """
-    WITH event AS (
-        SELECT * FROM unnest(
+    WITH locked AS (
+        SELECT id, status, cancellation_reason AS reason, event, service, detail, number
+        FROM unnest(
             %(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[], %(numbers)s::text[]
-        ) AS event (order_id, event, service, detail, number)
-    ), locked AS (
-        SELECT id, status, cancellation_reason FROM orders_order WHERE id = ANY(%(orders)s) ORDER BY id FOR UPDATE
+        ) AS told (order_id, event, service, detail, number)
+        JOIN orders_order ON id = order_id ORDER BY id FOR UPDATE OF orders_order
     ), moved AS (
-        UPDATE orders_order SET
+        UPDATE orders_order AS old SET
             status = %(to)s, progress_at = %(now)s, updated_at = %(now)s, looks = 0,
             look_at = CASE WHEN looks > 0 THEN %(look_at)s ELSE look_at END,
-            cancellation_reason = CASE WHEN %(reasoned)s THEN event.detail ELSE cancellation_reason END,
-            tracking_number = CASE WHEN event.number <> '' THEN event.number ELSE tracking_number END
-        FROM event WHERE event.order_id = id AND id IN (
-            SELECT id FROM locked WHERE status = ANY(%(since)s::text[])
-                AND (%(reasons)s::text[] IS NULL OR cancellation_reason = ANY(%(reasons)s))
-        )
-        RETURNING id, user_id, created_at
+            cancellation_reason = CASE WHEN %(reasoned)s THEN detail ELSE cancellation_reason END,
+            tracking_number = CASE WHEN number <> '' THEN number ELSE tracking_number END
+        FROM locked
+        WHERE old.id = locked.id AND locked.status = ANY(%(since)s::text[])
+            AND (%(reasons)s::text[] IS NULL OR locked.reason = ANY(%(reasons)s))
+        RETURNING old.id, user_id, created_at, event, service, detail
     ), told AS (
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
-        SELECT id, event.service, event.event, %(to)s, event.detail
-        FROM moved JOIN event ON event.order_id = id ORDER BY id
+        SELECT id, service, event, %(to)s, detail FROM moved ORDER BY id
     )
     SELECT id, user_id, EXTRACT(EPOCH FROM %(now)s - created_at) FROM moved
 """
