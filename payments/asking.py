@@ -5,9 +5,8 @@ A gateway that is away leaves its own payments' outcomes unknown, and nobody els
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from payments.gateways import (
     Answer,
@@ -45,8 +44,7 @@ class Payable(Protocol):
     def token(self) -> str: ...
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What a gateway was asked about a payment, and what it said."""
 
     operation: str

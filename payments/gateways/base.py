@@ -7,11 +7,10 @@ is an answer too, `Unknown`: the money may have moved or not, and only asking ag
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True)
-class ChargeRequest:
+class ChargeRequest(NamedTuple):
     """Take `amount` (in the currency's minor unit) from what `token` stands for."""
 
     key: str
