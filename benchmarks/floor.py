@@ -37,11 +37,11 @@ NEXT = {"inventory": "payments", "payments": "delivery", "delivery": "orders", "
 QUEUE = "floor.{}"
 
 SCHEMA = """
-    CREATE TABLE inbox (event_id uuid PRIMARY KEY, order_id bigint NOT NULL, emitted jsonb,
+    CREATE TABLE inbox (event_id uuid PRIMARY KEY, order_id bigint NOT NULL, emitted json,
                         handled_at timestamptz NOT NULL DEFAULT clock_timestamp());
     CREATE TABLE effect (order_id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp());
     CREATE TABLE placed (id bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp());
-    CREATE TABLE outbox (event_id uuid PRIMARY KEY, order_id bigint NOT NULL, payload jsonb NOT NULL,
+    CREATE TABLE outbox (event_id uuid PRIMARY KEY, order_id bigint NOT NULL, payload json NOT NULL,
                          published_at timestamptz);
     CREATE INDEX ON outbox (order_id) WHERE published_at IS NULL;
 """
@@ -54,7 +54,7 @@ MARK = "UPDATE outbox SET published_at = clock_timestamp() WHERE event_id = ANY(
 HANDLE = """
     WITH fresh AS (
         INSERT INTO inbox (event_id, order_id, emitted)
-        SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::jsonb[])
+        SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::json[])
         ON CONFLICT DO NOTHING RETURNING order_id
     ), done AS (
         INSERT INTO effect (order_id) SELECT order_id FROM fresh
@@ -68,7 +68,7 @@ PLACE = """
         SELECT id, gen_random_uuid() AS event_id FROM new
     ), sent AS (
         INSERT INTO outbox (event_id, order_id, payload)
-        SELECT event_id, id, %s::jsonb || jsonb_build_object('event_id', event_id, 'order_id', id) FROM event
+        SELECT event_id, id, (%s::jsonb || jsonb_build_object('event_id', event_id, 'order_id', id))::json FROM event
     )
     SELECT min(id), max(id) FROM new
 """

@@ -35,6 +35,8 @@ PIECES = 10_000_000  # of each product
 UUID7 = """(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
     || '7' || substr(md5(random()::text), 1, 3) || '8' || substr(md5(random()::text), 1, 15))::uuid"""
 
+SAMPLES_OUTBOX = "SELECT id FROM orders_outbox WHERE order_id = ANY(%s)"
+
 
 class Load:
     """The shop's customers, all of them."""
@@ -59,7 +61,7 @@ class Load:
     def release_samples(self) -> None:
         """Have the orders that the others were copied from go their way, too."""
         with connections["orders"].cursor() as cursor:
-            cursor.execute("UPDATE orders_outbox SET published_at = NULL WHERE order_id = ANY(%s)", [self.samples])
+            cursor.execute(f"INSERT INTO orders_unsent (outbox_id) {SAMPLES_OUTBOX}", [self.samples])
 
 
 def must_be_clean() -> None:
@@ -133,9 +135,9 @@ def _copy_statement(samples: Sequence[int]) -> str:
             "Outbox": {
                 "order_id": "new.id",
                 "event_id": "new.event_id",
-                "payload": "sample.payload || jsonb_build_object('order_id', new.id, 'event_id', new.event_id)",
+                "payload": "(sample.payload::jsonb || "
+                "jsonb_build_object('order_id', new.id, 'event_id', new.event_id))::json",
                 "created_at": "clock_timestamp()",
-                **dict.fromkeys(("leased_until", "published_at", "tell_at"), "NULL"),
             },
         }.items():
             meta = apps.get_model("orders", model)._meta
@@ -152,7 +154,9 @@ def _copy_statement(samples: Sequence[int]) -> str:
                 f"SELECT {', '.join(fresh.get(column, 'sample.' + column) for column in columns)} "
                 f"FROM new JOIN sample_{table} sample ON sample.sample = 1 + new.id %% %(samples)s"
             )
-        cursor.execute("UPDATE orders_outbox SET published_at = clock_timestamp() WHERE order_id = ANY(%s)", [samples])
+        parts[-1] += " RETURNING id"
+        parts.append(f"INSERT INTO orders_unsent (outbox_id) SELECT id FROM part{len(parts) - 1}")
+        cursor.execute(f"DELETE FROM orders_unsent WHERE outbox_id IN ({SAMPLES_OUTBOX})", [samples])
     ids = "SELECT nextval(pg_get_serial_sequence('orders_order', 'id')) AS id FROM generate_series(1, %(count)s)"
     inserts = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(parts))
     return (

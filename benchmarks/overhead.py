@@ -99,7 +99,7 @@ def trace_some() -> None:
 
     with connections["orders"].cursor() as cursor:
         cursor.execute(
-            "UPDATE sample_orders_outbox SET payload = payload || jsonb_build_object('trace', %s::text) "
+            "UPDATE sample_orders_outbox SET payload = (payload::jsonb || jsonb_build_object('trace', %s::text))::json "
             "WHERE sample %% %s = 0",
             [SPAN, TRACED],
         )

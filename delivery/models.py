@@ -87,6 +87,13 @@ class Outbox(messaging.Outbox):
         pass
 
 
+class Unsent(messaging.Unsent):
+    """Of delivery's outbox, what is not published yet."""
+
+    class Meta(messaging.Unsent.Meta):
+        pass
+
+
 class DeadLetter(messaging.DeadLetter):
     """Events that delivery could not handle."""
 

@@ -125,6 +125,13 @@ class Outbox(messaging.Outbox):
         pass
 
 
+class Unsent(messaging.Unsent):
+    """Of inventory's outbox, what is not published yet."""
+
+    class Meta(messaging.Unsent.Meta):
+        pass
+
+
 class DeadLetter(messaging.DeadLetter):
     """Events that inventory could not handle."""
 

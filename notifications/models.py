@@ -78,6 +78,13 @@ class Outbox(messaging.Outbox):
         pass
 
 
+class Unsent(messaging.Unsent):
+    """Of notifications' outbox, what is not published yet."""
+
+    class Meta(messaging.Unsent.Meta):
+        pass
+
+
 class DeadLetter(messaging.DeadLetter):
     """Events that notifications could not handle."""
 

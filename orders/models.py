@@ -138,6 +138,13 @@ class Outbox(messaging.Outbox):
         pass
 
 
+class Unsent(messaging.Unsent):
+    """Orders placed and cancellations asked for that are not published yet."""
+
+    class Meta(messaging.Unsent.Meta):
+        pass
+
+
 class DeadLetter(messaging.DeadLetter):
     """Events that orders could not handle."""
 

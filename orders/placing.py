@@ -33,8 +33,11 @@ PLACE = """
         SELECT id, %(service)s, %(event_type)s, %(status)s, '' FROM placed
     ), emitted AS (
         INSERT INTO orders_outbox (event_id, event_type, order_id, payload)
-        SELECT %(event_id)s::uuid, %(event_type)s, id, %(event)s::jsonb || jsonb_build_object('order_id', id)
+        SELECT %(event_id)s::uuid, %(event_type)s, id, (%(event)s::jsonb || jsonb_build_object('order_id', id))::json
         FROM placed
+        RETURNING id
+    ), unsent AS (
+        INSERT INTO orders_unsent (outbox_id) SELECT id FROM emitted
     )
     SELECT id, created_at, updated_at FROM placed
 """

@@ -6,6 +6,7 @@ from django.db.models.functions import Now
 
 from shop.contracts.payments import GATEWAYS
 from shop.messaging import models as messaging
+from shop.sql import TextualJSONField
 
 
 class Payment(models.Model):
@@ -31,7 +32,7 @@ class Payment(models.Model):
     currency = models.CharField(max_length=3, blank=True)
     gateway = models.CharField(max_length=32, blank=True, help_text="Empty for a tombstone: no gateway was ever asked.")
     token = models.CharField(max_length=200, blank=True)
-    checkout = models.JSONField(null=True, help_text="What PaymentCompleted carries on.")
+    checkout = TextualJSONField(null=True, help_text="What PaymentCompleted carries on.")
     status = models.CharField(max_length=16, choices=Status.choices)
     reason = models.CharField(max_length=200, blank=True)
     attempts = models.PositiveIntegerField(default=0, help_text="Unanswered questions since the status last changed.")
@@ -147,6 +148,13 @@ class Outbox(messaging.Outbox):
     """What payments found out by asking again, on its way to the broker."""
 
     class Meta(messaging.Outbox.Meta):
+        pass
+
+
+class Unsent(messaging.Unsent):
+    """Of payments' outbox, what is not published yet."""
+
+    class Meta(messaging.Unsent.Meta):
         pass
 
 

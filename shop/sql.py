@@ -140,6 +140,17 @@ def update_rows(objects: Iterable[Model], *fields: str) -> None:
     query(_home(model), statement, [column.of([getattr(one, column.name) for one in found]) for column in columns])
 
 
+class TextualJSONField(JSONField):
+    """JSON that PostgreSQL keeps as it was written (`json`) instead of taking it apart (`jsonb`): for what is written
+    for every message, and read as a whole if ever."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "json"
+
+    def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
+        return value  # psycopg2 has read it already, as it does with json
+
+
 class _Column(NamedTuple):
     """A field as a column of rows that travel by columns."""
 
@@ -151,15 +162,20 @@ class _Column(NamedTuple):
     @property
     def unnested(self) -> str:
         """SQL for a parameter with all its values, as rows."""
-        return "jsonb_array_elements(%s::jsonb)" if self.is_json else f"unnest(%s::{self.type}[])"
+        return f"string_to_table(%s, chr(10))::{self.type}" if self.is_json else f"unnest(%s::{self.type}[])"
 
     def of(self, values: list[Any]) -> Any:
         """That parameter. In a column of JSON, None is JSON's null."""
-        return msgspec.json.encode(values).decode() if self.is_json else values
+        return json_lines(values) if self.is_json else values
 
 
-def _rows_from(columns: Iterable[_Column]) -> str:
-    return f"ROWS FROM ({', '.join(column.unnested for column in columns)})"
+def json_lines(values: Iterable[Any]) -> str:
+    """JSON texts, each in a line of its own, which `string_to_table(%s, chr(10))::json` makes rows of: the server looks
+    for the ends of lines only, where an array of JSON would have to be read twice."""
+    return _json.encode_lines(values).decode().removesuffix("\n")
+
+
+_json = msgspec.json.Encoder()
 
 
 def _insert(model: type[Model], rows: Sequence[Row], suffix: str, key: str = "") -> list[tuple[Any, ...]]:
@@ -185,9 +201,9 @@ def _insert_statement(model: type[Model], names: tuple[str, ...], suffix: str, k
     own = [_column(field) for field in rest]
     returned = {"key": _column(meta.get_field(key)).sql, "pk": _column(meta.pk).sql} if key else {}
     statement = (
-        f"INSERT INTO {quote(meta.db_table)} ({', '.join(column.sql for column in (*own, *given))}) "  # noqa: S608
-        f"SELECT {''.join(f'%s::{column.type}, ' for column in own)}given.* "
-        f"FROM {_rows_from(given)} AS given {suffix.format(**returned) if key else suffix}"
+        f"INSERT INTO {quote(meta.db_table)} ({', '.join(column.sql for column in (*own, *given))}) "
+        f"SELECT {', '.join((*(f'%s::{column.type}' for column in own), *(column.unnested for column in given)))} "
+        f"{suffix.format(**returned) if key else suffix}"
     )
     return statement, given, list(rest.values())
 
@@ -211,8 +227,8 @@ def _update_statement(model: type[Model], fields: tuple[str, ...]) -> tuple[str,
     pk, *columns = [_column(field) for field in (meta.pk, *map(meta.get_field, fields))]
     statement = (
         f"UPDATE {quote(meta.db_table)} AS old SET {', '.join(f'{one.sql} = new.{one.sql}' for one in columns)} "  # noqa: S608
-        f"FROM {_rows_from((pk, *columns))} "
-        f"AS new ({', '.join(one.sql for one in (pk, *columns))}) WHERE old.{pk.sql} = new.{pk.sql}"
+        f"FROM (SELECT {', '.join(f'{one.unnested} AS {one.sql}' for one in (pk, *columns))}) AS new "
+        f"WHERE old.{pk.sql} = new.{pk.sql}"
     )
     return statement, [pk, *columns]
 

@@ -7,7 +7,7 @@ the kernel just as under Celery; only the broker and the clock's waiting are mis
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import to_builtins
+from msgspec import Raw, to_builtins
 
 from shop.messaging.encoding import read, write
 from shop.messaging.execution import execute
@@ -18,7 +18,7 @@ from shop.messaging.steps import STEPS, SWEEPS
 TIMERS = ("delivery.advance_deliveries", "payments.settle_payments")  # those that move the saga
 
 
-def arrived(payload: Sequence[Any]) -> Sequence[Any]:
+def arrived(payload: Sequence[Any]) -> Raw:
     """What a worker reads of a message: its events, still JSON."""
     ((events,), _, _) = read(write(((payload,), {}, {})).decode())
     return events

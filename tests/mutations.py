@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 from django.db.models import F, Model
-from django.utils import timezone
 
 from delivery.models import Delivery
 from inventory.models import DeadLetter, Reservation, StockItem, StockMovement
 from inventory.models import Inbox as InventoryInbox
 from notifications.models import Inbox as NotificationsInbox
 from notifications.models import Notification
-from orders.models import IdempotencyKey, Order, OrderLine, Outbox, TimelineEntry
+from orders.models import IdempotencyKey, Order, OrderLine, Outbox, TimelineEntry, Unsent
 from orders.models import Inbox as OrdersInbox
 from payments.models import GatewayLedger, Payment
 from shop.contracts.events import DeliveryCancellationRefused, uuid7
 from shop.messaging import emit
+from shop.messaging.outbox import rearm
 
 NOBODYS = 10**15  # an order that does not exist
 TOSS = "TOSS_PAYMENTS"
@@ -404,7 +404,7 @@ def something_is_handled_for_nobody(world: World) -> None:
 
 @breaks("no_orphans")
 def something_is_emitted_for_nobody(world: World) -> None:
-    Outbox.objects.create(event_id=uuid7(), order_id=NOBODYS, payload={}, published_at=timezone.now())
+    Outbox.objects.create(event_id=uuid7(), order_id=NOBODYS, payload={})
 
 
 @breaks("no_orphans")
@@ -415,7 +415,7 @@ def an_order_is_gone(world: World) -> None:
 # —— Messages —————————————————————————————————————————————————————————————————————————————————————————————————————————
 @breaks("outbox_drained")
 def an_event_was_never_published(world: World) -> None:
-    Outbox.objects.filter(order_id=world.completed).update(published_at=None)
+    rearm("orders", [world.completed])
 
 
 @breaks("no_dead_letters")
@@ -442,4 +442,4 @@ def a_payment_was_never_noted(world: World) -> None:
 def what_was_published_was_lost(world: World) -> None:
     with transaction.atomic(using="orders"):
         emit(DeliveryCancellationRefused(order_id=world.completed), service="orders")
-    Outbox.objects.filter(published_at=None).update(published_at=timezone.now())
+    Unsent.objects.all().delete()

@@ -257,11 +257,11 @@ def test_what_waits_is_shown_with_its_age(samples: Any):
 @DATABASES
 def test_what_is_owed_to_the_steps_that_can_wait(samples: Any):
     place()
-    outbox = apps.get_model("orders", "Outbox").objects
-    outbox.update(published_at=timezone.now(), tell_at=timezone.now() - timedelta(seconds=4))
+    unsent = apps.get_model("orders", "Unsent").objects
+    unsent.update(tell_at=timezone.now() - timedelta(seconds=4))
     orders = next(one for one in states.ask().services if one.name == "orders")
     assert (orders.unsent, orders.lag, round(orders.owed)) == (0, None, 4)
-    outbox.update(tell_at=timezone.now() + timedelta(seconds=30))  # a relay has it in hand
+    unsent.update(tell_at=timezone.now() + timedelta(seconds=30))  # a relay has it in hand
     assert next(one for one in states.ask().services if one.name == "orders").owed is None
 
 

@@ -19,7 +19,7 @@ from rest_framework.test import APIClient
 from inventory.models import DeadLetter, Reservation, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
-from orders.models import Order, Outbox
+from orders.models import Order, Unsent
 from orders.services import OVERDUE, look_after, place_order, request_cancellation
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from shop import locks
@@ -144,8 +144,8 @@ def test_without_the_broker_orders_are_taken_and_the_outbox_keeps_them(broker_aw
         run_sweep("orders.look_after", SWEEPS["orders.look_after"])  # which wants to know the queues' lengths
 
         assert client.get(f"/api/v1/orders/{order_id}").status_code == 200
-        row = Outbox.objects.get()
-        assert (row.order_id, row.published_at, row.leased_until) == (order_id, None, None)
+        row = Unsent.objects.get()
+        assert (row.outbox.order_id, row.leased_until) == (order_id, None)
 
         with publishing_to(Bus()) as bus:  # it is back
             bus.drain()
@@ -358,7 +358,7 @@ def test_while_a_service_cannot_be_asked_no_order_is_closed_and_stalled_ones_go_
         look_after()
 
     assert Order.objects.filter(look_at=None).count() == 0
-    assert Outbox.objects.filter(order_id=stalled, published_at=None).count() == 1
+    assert Unsent.objects.filter(outbox__order_id=stalled).count() == 1
     play(bus)
     look_after()
     assert Order.objects.filter(look_at=None).count() == 2

@@ -18,6 +18,7 @@ from orders.services import place_order
 from shop.audit import Violation, audit
 from shop.contracts.events import Line
 from shop.messaging import gaps
+from shop.messaging.outbox import rearm
 from shop.messaging.publisher import publishing_to
 from tests.bus import Bus
 from tests.conftest import SERVICES
@@ -115,7 +116,7 @@ def test_it_catches_up_with_the_others(bus: PromptBus, restored: str):
 @pytest.mark.parametrize("restored", ["inventory"], indirect=True)
 def test_emitting_the_first_event_again_is_not_enough(bus: PromptBus, restored: str):
     """Why there is `--missing` at all."""
-    apps.get_model("orders", "Outbox").objects.update(published_at=None)
+    rearm("orders", Order.objects.values_list("pk", flat=True))
     play(bus)
 
     assert {"completed_is_whole", "cancelled_keeps_nothing"} <= broken()

@@ -19,7 +19,7 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from notifications.models import DeadLetter
-from orders.models import Order, Outbox
+from orders.models import Order, Outbox, Unsent
 from shop.contracts.events import OrderCancelled, OrderCompleted, encode
 from shop.contracts.ids import uuid7
 from shop.messaging.execution import execute
@@ -113,7 +113,8 @@ def test_databases_tell_what_waits(settings: Any):
     Order.objects.create(**order, status="COMPLETED", progress_at=long_ago)
     Order.objects.create(**order, status="CANCELLING", progress_at=long_ago)
     Order.objects.create(**order | {"look_at": None}, status="COMPLETED")
-    Outbox.objects.create(event_id=uuid7(), event_type="X", order_id=1, payload={}, created_at=long_ago)
+    event = Outbox.objects.create(event_id=uuid7(), event_type="X", order_id=1, payload={}, created_at=long_ago)
+    Unsent.objects.create(outbox=event)
     DeadLetter.objects.create(step="notifications.notify", payload="x", error="x")
     DeadLetter.objects.create(step="notifications.notify", payload="x", error="x", resolved_at=long_ago)
 

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from inventory.services import seed_stock
-from orders.models import Order, Outbox
+from orders.models import Order, Unsent
 from orders.services import place_order
 from shop.audit import Violation, audit
 from shop.contracts.events import Line
@@ -51,7 +51,7 @@ def state(order_id: int) -> tuple[str, Any]:
 
 
 def to_be_published() -> list[int]:
-    return list(Outbox.objects.filter(published_at=None).order_by("order_id").values_list("order_id", flat=True))
+    return list(Unsent.objects.order_by("outbox__order_id").values_list("outbox__order_id", flat=True))
 
 
 def run(*arguments: Any) -> str:

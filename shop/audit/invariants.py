@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from django.apps import apps
 from django.conf import settings
 from django.db import connections, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from shop.audit.facts import Facts
@@ -112,8 +111,8 @@ def one_order_per_key(before: datetime) -> Iterator[Violation]:
 def outbox_drained(before: datetime) -> Iterator[Violation]:
     """No event waits in an outbox, or in an inbox for the steps that can wait."""
     for service in local_services():
-        outbox, inbox = apps.get_model(service, "Outbox").objects, apps.get_model(service, "Inbox").objects
-        waiting = outbox.filter(Q(published_at=None) | Q(tell_at__isnull=False), created_at__lte=before).count()
+        unsent, inbox = apps.get_model(service, "Unsent").objects, apps.get_model(service, "Inbox").objects
+        waiting = unsent.filter(outbox__created_at__lte=before).count()
         if count := waiting + inbox.filter(tell_at__isnull=False, handled_at__lte=before).count():
             yield Violation("outbox_drained", service, f"{count} events not published")
 

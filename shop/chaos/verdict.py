@@ -133,9 +133,7 @@ def unfinished() -> dict[str, int]:
     waiting = {
         "orders": apps.get_model("orders.Order").objects.filter(look_at__isnull=False).count(),
         "payments": apps.get_model("payments.Payment").objects.filter(due_at__isnull=False).count(),
-        "events": sum(
-            apps.get_model(service, "Outbox").objects.filter(published_at=None).count() for service in local_services()
-        ),
+        "events": sum(apps.get_model(service, "Unsent").objects.count() for service in local_services()),
     }
     return {what: count for what, count in waiting.items() if count}
 

@@ -37,9 +37,10 @@ LATE = 5.0  # seconds that an event may wait before its age is shown as a warnin
 
 # Each by an index, whatever there is: the oldest row by its id, the rest by the partial indexes of the relay.
 MESSAGES = """
-    SELECT (SELECT created_at FROM {service}_outbox WHERE published_at IS NULL ORDER BY id LIMIT 1),
-        (SELECT count(*) FROM (SELECT FROM {service}_outbox WHERE published_at IS NULL LIMIT %(most)s) AS unsent),
-        LEAST((SELECT min(tell_at) FROM {service}_outbox), (SELECT min(tell_at) FROM {service}_inbox)),
+    SELECT (SELECT created_at FROM {service}_outbox
+            WHERE id = (SELECT min(outbox_id) FROM {service}_unsent WHERE tell_at IS NULL)),
+        (SELECT count(*) FROM (SELECT FROM {service}_unsent WHERE tell_at IS NULL LIMIT %(most)s) AS unsent),
+        LEAST((SELECT min(tell_at) FROM {service}_unsent), (SELECT min(tell_at) FROM {service}_inbox)),
         (SELECT count(*) FROM (SELECT FROM {service}_deadletter WHERE resolved_at IS NULL LIMIT %(most)s) AS dead)
 """
 

@@ -8,7 +8,6 @@ Amounts are integers in the currency's minor unit.
 """
 
 import operator
-from collections.abc import Iterable
 from functools import cache, lru_cache, reduce
 from typing import Any
 from uuid import UUID
@@ -156,14 +155,6 @@ def encode(event: Event) -> dict[str, Any]:
     return msgspec.to_builtins(event)
 
 
-def decode_all(raws: Iterable[msgspec.Raw], types: tuple[type[Event], ...] | None = None) -> list[Event]:
-    """The events that are described by JSON, each one of `types` (default: any).
-
-    Raises `msgspec.DecodeError`, and TypeError when something is not `Raw`.
-    """
-    return _reader_of_many(types).decode(b"[%b]" % b",".join(raws))
-
-
 def decode(raw: Any, types: tuple[type[Event], ...] | None = None) -> Event:
     """The event that `raw`, JSON (`msgspec.Raw`) or what it stands for, describes: one of `types` (default: any).
 
@@ -178,9 +169,9 @@ def decode(raw: Any, types: tuple[type[Event], ...] | None = None) -> Event:
     return msgspec.convert(raw, _any_of(types))  # which takes ten times as long; but it says what was expected
 
 
-def stored(text: str) -> list[Event]:
-    """The events in a JSON array that was stored by us, of any type."""
-    return _reader_of_many(None).decode(text)
+def decode_all(text: str | msgspec.Raw, types: tuple[type[Event], ...] | None = None) -> list[Event]:
+    """The events in a JSON array, each one of `types` (default: any). Raises `msgspec.DecodeError`."""
+    return _reader_of_many(types).decode(text)
 
 
 def _any_of(types: tuple[type[Event], ...] | None) -> Any:

@@ -19,7 +19,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
-from django.db.models import Max, Q
+from django.db.models import Max
 from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.markup import escape
@@ -100,7 +100,7 @@ class Runtime:
         """Whether everything that was begun has been done: every order has ended, and everybody has heard of it."""
         unfinished = apps.get_model("orders", "Order").objects.exclude(status__in=ENDED).exists()
         unsent = any(
-            apps.get_model(service, "Outbox").objects.filter(Q(published_at=None) | Q(tell_at__isnull=False)).exists()
+            apps.get_model(service, "Unsent").objects.exists()
             or apps.get_model(service, "Inbox").objects.filter(tell_at__isnull=False).exists()
             for service in local_services()
         )

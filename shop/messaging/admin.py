@@ -61,12 +61,30 @@ class ReadOnlyInline(admin.TabularInline):
         return self.fields or self.get_readonly_fields(request, obj)
 
 
-class OutboxAdmin(ReadOnlyAdmin):
-    """Events that a service emitted by itself, and when the broker had them."""
+class UnsentFilter(admin.SimpleListFilter):
+    """Whether the broker has an event."""
 
-    list_display = ["id", "event_type", "order_id", "created_at", "published_at"]
-    list_filter = ["event_type", ("published_at", admin.EmptyFieldListFilter)]
+    title = _("published")
+    parameter_name = "published"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("1", _("Yes")), ("0", _("No"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(unsent__isnull=self.value() == "1") if self.value() else queryset
+
+
+class OutboxAdmin(ReadOnlyAdmin):
+    """Events that a service emitted by itself, and whether the broker has them."""
+
+    list_display = ["id", "event_type", "order_id", "created_at", "published"]
+    list_filter = ["event_type", UnsentFilter]
+    list_select_related = ["unsent"]
     search_fields = ["=order_id"]
+
+    @admin.display(description=_("published"), boolean=True)
+    def published(self, event: Any) -> bool:
+        return not hasattr(event, "unsent")
 
 
 class OpenFilter(admin.SimpleListFilter):

@@ -48,8 +48,9 @@ T = TypeVar("T")
 Handled = Mapping[UUID, Sequence[Event]]  # what was emitted for each event that is handled already, by its id
 
 
-def execute(step: Step, payload: Sequence[Any]) -> None:
-    """Run a step on the events of one message. Returns when everything is done and published.
+def execute(step: Step, payload: msgspec.Raw | Sequence[Any]) -> None:
+    """Run a step on the events of one message, a list that is still JSON or what it stands for. Returns when everything
+    is done and published.
 
     Raises `celery.exceptions.Reject` to give the message back to its queue when an outage outlasts our patience.
     """
@@ -60,10 +61,12 @@ def execute(step: Step, payload: Sequence[Any]) -> None:
     crash_point("step.finished")
 
 
-def _decode(step: Step, payload: Sequence[Any]) -> list[Event]:
+def _decode(step: Step, payload: msgspec.Raw | Sequence[Any]) -> list[Event]:
     """The events of a message, each once; one that cannot be read becomes a dead letter."""
-    with suppress(msgspec.DecodeError, TypeError):  # not JSON, or not of events: then one by one, to tell which
-        return _each_once(decode_all(payload, step.hears))
+    if isinstance(payload, msgspec.Raw):
+        with suppress(msgspec.DecodeError):  # then one by one, to tell which
+            return _each_once(decode_all(payload, step.hears))
+        payload = msgspec.json.decode(payload, type=list[msgspec.Raw])
     events = []
     for raw in payload:
         try:
@@ -129,17 +132,18 @@ def handle(step: Step, batch: Sequence[Event]) -> list[Event]:
                 return emitted
             except (*OUTAGES, Reject):
                 raise
-            except Exception as error:
-                # What comes again may raise now, too: a key was changed, a rule has become stricter.
+            except Exception:
+                # Because some of it is handled already, if its inbox rows say so. What comes again may raise anything
+                # now: a key was changed, a rule has become stricter.
                 known, handled = handled, inbox.handled(step, batch)
-                if handled.keys() == known.keys() and not isinstance(error, inbox.HandledMeanwhile):
+                if handled.keys() == known.keys():
                     raise
 
 
 def _transact(step: Step, batch: Sequence[Event], handled: Handled, answer: tuple[Any, ...]) -> list[Event]:
     """The effect of those events that are not known to be `handled`, and its record.
 
-    Raises `HandledMeanwhile` when one of them turns out to be, and all of this is undone.
+    Raises `IntegrityError` when one of them turns out to be; all of this is undone then.
     """
     with transaction.atomic(using=step.service, durable=True):
         fresh = [event for event in batch if event.event_id not in handled] if handled else batch

@@ -16,7 +16,7 @@ from shop.messaging.crashpoints import crash_point
 PORTION = 5000  # rows of a table in one statement
 OLD = {
     "Inbox": "handled_at < %s",
-    "Outbox": "created_at < %s AND published_at IS NOT NULL",
+    "Outbox": "created_at < %s AND NOT EXISTS (SELECT FROM {service}_unsent WHERE outbox_id = id)",
     "DeadLetter": "resolved_at < %s",
 }
 
@@ -39,6 +39,8 @@ def purge_messages(service: str) -> int:
     """
     before = timezone.now() - settings.RETENTION
     return sum(
-        delete_portion(service, apps.get_model(service, table)._meta.db_table, condition, [before])
+        delete_portion(
+            service, apps.get_model(service, table)._meta.db_table, condition.format(service=service), [before]
+        )
         for table, condition in OLD.items()
     )

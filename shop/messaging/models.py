@@ -1,12 +1,14 @@
-"""The three tables that every service has: what came in, what goes out, what could not be handled.
+"""The tables of messages that every service has: what came in, what goes out, what could not be handled.
 
-Abstract: `inventory.Inbox`, `inventory.Outbox` and `inventory.DeadLetter` are concrete tables in inventory's own
-database, so that a message's effect and its record commit together.
+Abstract: `inventory.Inbox`, `inventory.Outbox` and so on are concrete tables in inventory's own database, so that a
+message's effect and its record commit together.
 """
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
+
+from shop.sql import TextualJSONField
 
 
 class Inbox(models.Model):
@@ -24,7 +26,7 @@ class Inbox(models.Model):
     event_id = models.UUIDField()
     event_type = models.CharField(max_length=64)
     order_id = models.BigIntegerField()
-    emitted = models.JSONField(default=list)
+    emitted = TextualJSONField(default=list)
     handled_at = models.DateTimeField(db_default=Now())
     repeats = models.PositiveSmallIntegerField(db_default=0)
     tell_at = models.DateTimeField(null=True)
@@ -43,33 +45,47 @@ class Inbox(models.Model):
 class Outbox(models.Model):
     """An event that did not start from a message: an order, a cancellation, a timer's work.
 
-    Written in the transaction of its cause, published by the relay. `leased_until` keeps two relays from publishing
-    the same row at once; publishing twice would be harmless, only wasteful. `tell_at` is as in the inbox.
+    Written in the transaction of its cause, together with its `Unsent`, and not touched again.
     """
 
     event_id = models.UUIDField(unique=True)
     event_type = models.CharField(max_length=64)
     order_id = models.BigIntegerField()
     caused_by = models.UUIDField(null=True)
-    payload = models.JSONField()
+    payload = TextualJSONField()
     created_at = models.DateTimeField(db_default=Now())
-    leased_until = models.DateTimeField(null=True)
-    published_at = models.DateTimeField(null=True)
-    tell_at = models.DateTimeField(null=True)
 
     class Meta:
         abstract = True
         verbose_name_plural = "outbox"
         indexes = [
-            models.Index(
-                fields=["tell_at"], name="%(app_label)s_outbox_owed", condition=models.Q(tell_at__isnull=False)
-            ),
-            models.Index(fields=["id"], name="%(app_label)s_outbox_due", condition=models.Q(published_at=None)),
             models.Index(fields=["order_id"], name="%(app_label)s_outbox_order"),
             models.Index(
                 fields=["caused_by"], name="%(app_label)s_outbox_cause", condition=models.Q(caused_by__isnull=False)
             ),
             BrinIndex(fields=["created_at"], name="%(app_label)s_outbox_age"),
+        ]
+
+
+class Unsent(models.Model):
+    """An event of the outbox that is to be published, for the first time or once more. The relay deletes it then.
+
+    A table of its own, because a mark on the event's row would cost a new one, with an entry in each index.
+    `leased_until` keeps two relays from publishing the same event at once; publishing twice would be harmless, only
+    wasteful. With a `tell_at`, as in the inbox, only the steps that can wait are still to be told.
+    """
+
+    outbox = models.OneToOneField("Outbox", models.CASCADE, primary_key=True)
+    leased_until = models.DateTimeField(null=True)
+    tell_at = models.DateTimeField(null=True)
+
+    class Meta:
+        abstract = True
+        verbose_name_plural = "unsent"
+        indexes = [
+            models.Index(
+                fields=["tell_at"], name="%(app_label)s_unsent_owed", condition=models.Q(tell_at__isnull=False)
+            ),
         ]
 
 
@@ -95,6 +111,11 @@ class DeadLetter(models.Model):
     class Meta:
         abstract = True
         constraints = [models.UniqueConstraint(fields=["event_id", "step"], name="%(app_label)s_deadletter_once")]
+        indexes = [
+            models.Index(
+                fields=["event_id"], name="%(app_label)s_deadletter_open", condition=models.Q(resolved_at=None)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.event_type or 'undecodable event'} at {self.step}"

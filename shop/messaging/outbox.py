@@ -8,7 +8,21 @@ from django.db import connections, transaction
 
 from shop.contracts.events import Event
 from shop.messaging.topology import SERVICES_WITH_QUEUES
-from shop.sql import insert_rows
+from shop.sql import json_lines, query
+
+EMIT = """
+    WITH kept AS (
+        INSERT INTO {service}_outbox (event_id, event_type, order_id, caused_by, payload)
+        SELECT unnest(%s::uuid[]), unnest(%s::text[]), unnest(%s::bigint[]), unnest(%s::uuid[]),
+            string_to_table(%s, chr(10))::json
+        RETURNING id
+    )
+    INSERT INTO {service}_unsent (outbox_id) SELECT id FROM kept
+"""
+REARM = """
+    INSERT INTO {service}_unsent (outbox_id) SELECT id FROM {service}_outbox WHERE {condition}
+    ON CONFLICT (outbox_id) DO UPDATE SET leased_until = NULL, tell_at = NULL RETURNING outbox_id
+"""
 
 
 def emit(*events: Event, service: str) -> None:
@@ -20,31 +34,26 @@ def emit(*events: Event, service: str) -> None:
         raise transaction.TransactionManagementError(
             f"emit() belongs into the transaction of its cause: wrap both in atomic(using={service!r})"
         )
-    insert_rows(
-        apps.get_model(service, "Outbox"),
-        (
-            {
-                "event_id": event.event_id,
-                "event_type": type(event).__name__,
-                "order_id": event.order_id,
-                "caused_by": event.caused_by,
-                "payload": event,
-            }
-            for event in events
-        ),
-    )
+    columns = [
+        [event.event_id for event in events],
+        [type(event).__name__ for event in events],
+        [event.order_id for event in events],
+        [event.caused_by for event in events],
+        json_lines(events),
+    ]
+    query(service, EMIT.format(service=service), columns)
 
 
 def rearm(service: str, order_ids: Iterable[int]) -> int:
     """Have everything the service's outbox holds for these orders published again; how many events that is."""
-    outbox = apps.get_model(service, "Outbox")
-    return outbox.objects.filter(order_id__in=list(order_ids)).update(published_at=None, leased_until=None)
+    condition = "order_id = ANY(%s::bigint[])"
+    return len(query(service, REARM.format(service=service, condition=condition), [list(order_ids)]))
 
 
 def rearm_followers(service: str, event_ids: Sequence[UUID]) -> None:
     """The same for what followed, by a timer or a webhook, from events that have now come again."""
-    outbox = apps.get_model(service, "Outbox")
-    outbox.objects.filter(caused_by__in=event_ids).update(published_at=None, leased_until=None)
+    condition = "caused_by = ANY(%s::uuid[])"
+    query(service, REARM.format(service=service, condition=condition), [list(event_ids)])
 
 
 def local_services() -> list[str]:

@@ -1,8 +1,8 @@
-"""From a service's outbox to the broker: claim, publish, mark.
+"""From a service's outbox to the broker: claim, publish, strike off the list of what is unsent.
 
 No transaction is open while the broker is asked, so a broker that hangs holds no row lock. Rows are claimed by a lease
 and with SKIP LOCKED, so several relays share the work, and a dead relay's rows are taken over when its lease ends.
-The claim asks for what is unpublished, not just for "ids greater than the last": transactions commit out of order, and
+The claim asks for what is unsent, not just for "ids greater than the last": transactions commit out of order, and
 what was published before may be to be published again.
 """
 
@@ -10,12 +10,13 @@ import logging
 import threading
 import time
 from datetime import timedelta
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
-from shop.contracts.events import Event, stored
+from shop.contracts.events import Event, decode_all
 from shop.messaging import deadqueue
 from shop.messaging.crashpoints import crash_point
 from shop.messaging.errors import OUTAGES, drop_broken_connections
@@ -29,42 +30,66 @@ logger = logging.getLogger(__name__)
 # Each is read off the beginning of an index. EXISTS (… WHERE tell_at <= …) would do as well, if PostgreSQL did not
 # expect to find such a row early in the table, where as a rule there is none at all. And it is the statement's time,
 # not clock_timestamp(): what may change from row to row is looked up in no index.
+FREE = "tell_at IS NULL AND (leased_until IS NULL OR leased_until < statement_timestamp()) AND outbox_id >= %s"
 WAITING = """
     SELECT
-        (SELECT id FROM {service}_outbox
-         WHERE published_at IS NULL AND (leased_until IS NULL OR leased_until < statement_timestamp()) AND id >= %s
-         ORDER BY id LIMIT 1),
-        LEAST((SELECT min(tell_at) FROM {service}_outbox WHERE tell_at IS NOT NULL),
+        (SELECT outbox_id FROM {service}_unsent WHERE {free} ORDER BY outbox_id LIMIT 1),
+        LEAST((SELECT min(tell_at) FROM {service}_unsent WHERE tell_at IS NOT NULL),
               (SELECT min(tell_at) FROM {service}_inbox WHERE tell_at IS NOT NULL)) <= statement_timestamp()
 """
 CLAIM = """
-    UPDATE {table} SET leased_until = clock_timestamp() + make_interval(secs => %s)
-    WHERE id = ANY (ARRAY(
-        SELECT id FROM {table}
-        WHERE published_at IS NULL AND (leased_until IS NULL OR leased_until < statement_timestamp()) AND id >= %s
-        ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
-    ))
-    RETURNING id, payload
+    WITH claimed AS (
+        UPDATE {service}_unsent SET leased_until = clock_timestamp() + make_interval(secs => %s)
+        WHERE outbox_id = ANY (ARRAY(
+            SELECT outbox_id FROM {service}_unsent WHERE {free} ORDER BY outbox_id LIMIT %s FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING outbox_id
+    )
+    SELECT id, payload::text FROM claimed JOIN {service}_outbox ON id = outbox_id
 """
-RETURN = "UPDATE {table} SET leased_until = NULL WHERE id = ANY(%s::bigint[]) AND published_at IS NULL"
-MARK = """
-    UPDATE {table} SET published_at = clock_timestamp(), tell_at = CASE WHEN owing THEN clock_timestamp() END
-    FROM unnest(%s::bigint[], %s::bool[]) AS done (done_id, owing) WHERE id = done_id
+RETURN = "UPDATE {service}_unsent SET leased_until = NULL WHERE outbox_id = ANY(%s::bigint[])"
+SENT = """
+    WITH owing AS (
+        UPDATE {service}_unsent SET tell_at = clock_timestamp() WHERE outbox_id = ANY(%(owing)s::bigint[])
+    )
+    DELETE FROM {service}_unsent WHERE outbox_id = ANY(%(done)s::bigint[])
 """
 # A row belongs to whoever has set its lease, and to nobody else once that has ended. It is found by its address: its
 # lock keeps it there, and an event's id alone may stand for rows of several steps.
 CLAIM_OWED = """
-    UPDATE {table} SET tell_at = %s
+    UPDATE {service}_{table} SET tell_at = %s
     WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM {table} WHERE tell_at <= statement_timestamp() ORDER BY tell_at LIMIT %s FOR UPDATE SKIP LOCKED
+        SELECT ctid FROM {service}_{table} WHERE tell_at <= statement_timestamp()
+        ORDER BY tell_at LIMIT %s FOR UPDATE SKIP LOCKED
     ))
-    RETURNING event_id, {stored}
+    RETURNING {key}, {events}
 """
-SETTLE = "UPDATE {table} SET tell_at = %s WHERE event_id = ANY(%s::uuid[]) AND tell_at = %s"
+PUT_BACK = "UPDATE {service}_{table} SET tell_at = clock_timestamp() WHERE {key} = ANY(%s) AND tell_at = %s"
+SETTLE = "{settle} WHERE {key} = ANY(%s) AND tell_at = %s"
+
+
+class Owing(NamedTuple):
+    """A table whose rows say by their `tell_at` that the steps which can wait are to be told of events, and when."""
+
+    table: str
+    key: str
+    events: str  # SQL: those of a row
+    settle: str  # SQL: what becomes of a row when they have been told
+
+
+OWING = (
+    Owing(
+        table="unsent",
+        key="outbox_id",
+        events="(SELECT '[' || payload || ']' FROM {service}_outbox WHERE id = outbox_id)",
+        settle="DELETE FROM {service}_unsent",
+    ),
+    Owing(table="inbox", key="event_id", events="emitted::text", settle="UPDATE {service}_inbox SET tell_at = NULL"),
+)
 PORTION = 1200  # rows in one claim: three full messages
 TELL_EVERY = 0.2  # seconds: how long the steps that can wait do wait, at most, and a look
 DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
-BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.1  # seconds between looks: just after work, and at most
+BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and at most
 IDLENESS = 0.1  # the part of the time without work that is waited until the next look
 # What was published is still in the index, until VACUUM, and a look from its beginning steps over all of it: 6 ms after
 # 20,000 orders. So most begin a little before the row that was found last; "a little" for what commits out of order.
@@ -159,7 +184,7 @@ class Relay:
 def waiting(service: str, since: int = 0) -> tuple[int | None, bool]:
     """The first row of the outbox, from `since` on, that waits for `relay_once`, and whether there is something for
     `tell_once`: all that an idle relay asks."""
-    ((first, owed),) = query(service, WAITING.format(service=service), [since])
+    ((first, owed),) = query(service, WAITING.format(service=service, free=FREE), [since])
     return first, bool(owed)  # NULL when nobody is owed anything, ever
 
 
@@ -168,50 +193,53 @@ def relay_once(service: str, since: int = 0) -> int:
 
     Of few events the steps that can wait are told later, by `tell_once`.
     """
-    table = f"{service}_outbox"
     claimed = _claim(service, since)
     if not claimed:
         return 0
     crash_point("relay.claimed")
     ids, events = [pk for pk, _ in claimed], [event for _, event in claimed]
     few = are_few(events)
+    owing = [pk for pk, event in claimed if few and patient_steps(type(event))]
     try:
         with relayed(service, events):
             publish(events, prompt_steps if few else steps_hearing)
         crash_point("relay.published")
     except Exception:
-        query(service, RETURN.format(table=table), [ids])
+        query(service, RETURN.format(service=service), [ids])
         raise
-    owing = [few and bool(patient_steps(type(event))) for event in events]
-    query(service, MARK.format(table=table), [ids, owing])
+    done = [pk for pk in ids if pk not in owing]
+    query(service, SENT.format(service=service), {"done": done, "owing": owing})
     crash_point("relay.marked")
     return len(claimed)
 
 
 def tell_once(service: str) -> int:
     """Tell the steps that can wait what they have not been told of yet, a portion of it; how many events that was."""
-    told = 0
-    for table, column in ((f"{service}_outbox", "jsonb_build_array(payload)"), (f"{service}_inbox", "emitted")):
-        lease = timezone.now() + timedelta(seconds=settings.OUTBOX_LEASE)
-        claimed = query(service, CLAIM_OWED.format(table=table, stored=column), [lease, PORTION])
-        if not claimed:
-            continue
-        crash_point("relay.owed_claimed")
-        events = [event for _, emitted in claimed for event in stored(emitted)]
-        ids = [str(event_id) for event_id, _ in claimed]
-        try:
-            publish(events, patient_steps)
-            crash_point("relay.told")
-        except Exception:
-            query(service, SETTLE.format(table=table), [timezone.now(), ids, lease])
-            raise
-        query(service, SETTLE.format(table=table), [None, ids, lease])
-        crash_point("relay.owed_marked")
-        told += len(events)
-    return told
+    return sum(_tell(service, owing) for owing in OWING)
+
+
+def _tell(service: str, owing: Owing) -> int:
+    names = {name: text.format(service=service) for name, text in owing._asdict().items()} | {"service": service}
+    lease = timezone.now() + timedelta(seconds=settings.OUTBOX_LEASE)
+    claimed = query(service, CLAIM_OWED.format(**names), [lease, PORTION])
+    if not claimed:
+        return 0
+    crash_point("relay.owed_claimed")
+    events = [event for _, some in claimed for event in decode_all(some)]
+    ids = [key for key, _ in claimed]
+    try:
+        publish(events, patient_steps)
+        crash_point("relay.told")
+    except Exception:
+        query(service, PUT_BACK.format(**names), [ids, lease])
+        raise
+    query(service, SETTLE.format(**names), [ids, lease])
+    crash_point("relay.owed_marked")
+    return len(events)
 
 
 def _claim(service: str, since: int) -> list[tuple[int, Event]]:
-    rows = sorted(query(service, CLAIM.format(table=f"{service}_outbox"), [settings.OUTBOX_LEASE, since, PORTION]))
-    events = stored(f"[{','.join(payload for _, payload in rows)}]")
+    claim = CLAIM.format(service=service, free=FREE)
+    rows = sorted(query(service, claim, [settings.OUTBOX_LEASE, since, PORTION]))
+    events = decode_all(f"[{','.join(payload for _, payload in rows)}]")
     return [(pk, event) for (pk, _), event in zip(rows, events, strict=True)]

@@ -78,7 +78,7 @@ def step(
     update_wrapper(registered, function)
     STEPS[name] = registered
 
-    def run(payload: list[Any]) -> None:
+    def run(payload: Any) -> None:
         from shop.messaging.execution import execute  # models are not loaded yet when tasks are registered
 
         execute(registered, payload)

@@ -23,9 +23,10 @@ MOST = 100_000  # rows that are counted
 MESSAGES = """
     SELECT
         COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - (
-            SELECT created_at FROM {service}_outbox WHERE published_at IS NULL ORDER BY id LIMIT 1
+            SELECT created_at FROM {service}_outbox
+            WHERE id = (SELECT min(outbox_id) FROM {service}_unsent WHERE tell_at IS NULL)
         )), 0),
-        (SELECT count(*) FROM (SELECT FROM {service}_outbox WHERE published_at IS NULL LIMIT {most}) AS unsent),
+        (SELECT count(*) FROM (SELECT FROM {service}_unsent WHERE tell_at IS NULL LIMIT {most}) AS unsent),
         (SELECT count(*) FROM (SELECT FROM {service}_deadletter WHERE resolved_at IS NULL LIMIT {most}) AS dead)
 """
 ORDERS = """

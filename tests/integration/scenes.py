@@ -23,7 +23,7 @@ from delivery.models import CarrierEvent, Delivery
 from inventory.models import DeadLetter
 from notifications.models import Notification
 from orders.models import FINAL, Order
-from orders.models import Outbox as OrdersOutbox
+from orders.models import Unsent as OrdersUnsent
 from payments.models import Payment
 from shop.messaging import deadletters, deadqueue
 from shop.messaging.publisher import broker
@@ -183,7 +183,7 @@ def notification_due(stage: Stage) -> Iterator[None]:
 def message_lost(stage: Stage) -> Iterator[None]:
     """An order that does not move, and those of earlier scenes, which have ended."""
     stage.shop.place()
-    OrdersOutbox.objects.filter(published_at=None).update(published_at=timezone.now())  # and the broker lost it
+    OrdersUnsent.objects.all().delete()  # it was published, and the broker lost it
     stage.shop.orders_stand_still()
     stage.tick("orders.look_after")
     yield

@@ -42,7 +42,7 @@ def write(*events: Event) -> None:
 
 def unpublished() -> int:
     """Rows that any relay may take."""
-    return apps.get_model("payments.Outbox").objects.filter(published_at=None, leased_until=None).count()
+    return apps.get_model("payments.Unsent").objects.filter(leased_until=None).count()
 
 
 def test_what_is_published_is_in_the_queue_of_everybody_who_hears_it(queues: Queues):
