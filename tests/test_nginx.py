@@ -4,6 +4,7 @@ import http.server
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -87,24 +88,25 @@ class Town:
         self.names.addresses.setdefault(name, []).append(stub.address)
         return stub
 
+    def close(self) -> None:
+        for stub in self.stubs:
+            stub.close()
+
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Town, httpx.Client]]:
-    names = Names()
-    town = Town(names, free_port())
-    for name in OWNERS:
-        if name != "payments":  # away
-            town.settle(name)
     changes = {
         "proxy_read_timeout 20s": "proxy_read_timeout 300ms",
         "proxy_connect_timeout 1s": "proxy_connect_timeout 300ms",
         "zone=guesses:10m rate=10r/s": "zone=guesses:10m rate=1r/m",  # a slow machine's guesses are too many as well
     }
-    with nginx(tmp_path_factory.mktemp("nginx"), names, town.port, changes) as url, httpx.Client(base_url=url) as ask:
-        yield town, ask
-    for stub in town.stubs:
-        stub.close()
-    names.close()
+    with closing(Names()) as names, closing(Town(names, free_port())) as town:
+        for name in OWNERS:
+            if name != "payments":  # away
+                town.settle(name)
+        folder = tmp_path_factory.mktemp("nginx")
+        with nginx(folder, names, town.port, changes) as url, httpx.Client(base_url=url) as ask:
+            yield town, ask
 
 
 @pytest.fixture
