@@ -12,6 +12,7 @@ from shop.contracts.events import Checkout, DeliveryCompleted, Event, Line, Paym
 from shop.messaging import emit
 from shop.messaging.crashpoints import calling
 from shop.messaging.execution import execute
+from shop.messaging.outbox import rearm
 from shop.messaging.publisher import FEW
 from shop.messaging.relay import relay_once, tell_once, waiting
 from shop.messaging.steps import STEPS
@@ -75,6 +76,19 @@ def test_of_many_events_everybody_hears_at_once(bus: Bus):
 
 def test_the_outbox_tells_who_cannot_wait_first(bus: Bus):
     arrive()
+
+    assert (relay_once("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
+    assert (tell_once("delivery"), taken(bus)) == (1, [("notifications.notify", 1)])
+    assert (relay_once("delivery"), tell_once("delivery"), taken(bus)) == (0, 0, [])
+
+
+def test_an_event_that_is_only_owed_is_not_published_again_until_it_is_to_be(bus: Bus, settings: Any):
+    settings.OUTBOX_LEASE = 0  # what keeps it from being claimed is not the lease of the first time
+    arrive()
+    assert (relay_once("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
+    assert (relay_once("delivery"), taken(bus)) == (0, [])
+
+    assert rearm("delivery", [1]) == 1
 
     assert (relay_once("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
     assert (tell_once("delivery"), taken(bus)) == (1, [("notifications.notify", 1)])
