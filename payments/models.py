@@ -12,8 +12,10 @@ from shop.sql import TextualJSONField
 class Payment(models.Model):
     """What became of an order's payment: one row per order, written before a gateway is asked.
 
-    `due_at` is when a gateway is to be asked next, empty when there is nothing left to ask. `caused_by` is the event
-    whose handling is being answered, so that what a timer emits is emitted again when that event comes again.
+    `due_at` is when the timer is to ask a gateway next, empty when it has nothing to ask: also before there was any
+    outcome, known or not, for until then the message comes again that has the payment charged. `checkout` is kept only
+    for what the timer may have to say. `caused_by` is the event whose handling is being answered, so that what a timer
+    emits is emitted again when that event comes again.
     Amounts are integers in the currency's minor unit.
     """
 
@@ -54,8 +56,12 @@ class Payment(models.Model):
                 name="payments_settled_asks_nothing",
             ),
             models.CheckConstraint(
-                condition=models.Q(due_at__isnull=False) | ~models.Q(status__in=["PENDING", "REFUNDING"]),
-                name="payments_open_is_asked_again",
+                condition=models.Q(due_at__isnull=False) | ~models.Q(status="REFUNDING"),
+                name="payments_refunding_is_asked_again",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(due_at=None) | ~models.Q(status="PENDING") | models.Q(checkout__isnull=False),
+                name="payments_asked_again_can_go_on",
             ),
         ]
         indexes = [

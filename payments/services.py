@@ -3,8 +3,9 @@
 Three rules carry the rest:
 
 - A payment is written down before a gateway is asked about it, so no charge is ever made that nobody remembers.
-- An unknown outcome is neither compensated nor taken for a failure: the payment has a `due_at`, and is asked about
-  again until the gateway knows (`settle_due`).
+- An unknown outcome is neither compensated nor taken for a failure: the payment gets a `due_at`, and is asked about
+  again until the gateway knows (`settle_due`). Before that its message is responsible: if the process dies, the message
+  comes again.
 - Whatever was learned at the gateway is applied to the payment as it is by then, under its row lock: see `_charged`
   and `_undone`. Rows are locked in the order of their orders.
 
@@ -38,7 +39,7 @@ from shop.sql import insert_if_absent, insert_rows, query, update_rows
 
 Operation, Status = PaymentAttempt.Operation, Payment.Status
 
-LEASE = timedelta(seconds=30)  # how long one process asks before another one takes over
+LEASE = timedelta(seconds=30)  # how long one timer asks before another one takes over
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again: doubled each time
 LOOKS_AFTER_VOIDING = 6  # with those pauses, half a minute
 PORTION = 100  # payments that a timer takes at once
@@ -46,9 +47,10 @@ PORTION = 100  # payments that a timer takes at once
 
 # For every message: the ORM would take longer to write these than PostgreSQL to answer them.
 LOCK = "SELECT * FROM payments_payment WHERE order_id = ANY(%s::bigint[]) ORDER BY order_id FOR UPDATE"
-# Of those that are there already only what is still to be charged is charged again, and kept from the timer meanwhile.
+# Of those that are there already only what is still to be charged is charged again. That changes nothing about it: when
+# another worker with the same message has left the outcome open, the timer goes on asking, whatever becomes of us.
 TO_BE_CHARGED = """
-    ON CONFLICT (order_id) DO UPDATE SET due_at = EXCLUDED.due_at WHERE payments_payment.status = 'PENDING'
+    ON CONFLICT (order_id) DO UPDATE SET due_at = payments_payment.due_at WHERE payments_payment.status = 'PENDING'
     RETURNING order_id, gateway, idempotency_key, amount, currency, token
 """
 # Locks all of a batch, in order, and completes those of it that were charged.
@@ -86,7 +88,6 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
 
     Outside any transaction. An order that was undone before it came here is not charged.
     """
-    due_at = timezone.now() + LEASE  # should this process die, the timer takes over
     intents = [
         {
             "order_id": event.order_id,
@@ -96,9 +97,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
             "currency": event.checkout.currency,
             "gateway": event.checkout.payment_gateway,
             "token": event.checkout.payment_token,
-            "checkout": event.checkout,
             "status": Status.PENDING,
-            "due_at": due_at,
             "caused_by": event.event_id,
             "trace": event.trace,
         }
@@ -123,18 +122,22 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
         for event in reserved
         if event.order_id in completed
     ]
-    others = [event.order_id for event in reserved if event.order_id not in completed]
+    others = [event for event in reserved if event.order_id not in completed]
     return followers + (_keep_one_by_one(others, answers) if others else [])
 
 
-def _keep_one_by_one(order_ids: Sequence[int], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
+def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
     """Apply the answers to payments as they are by now: declined, left open, or undone in the meantime."""
     now = timezone.now()
-    payments = {payment.order_id: payment for payment in _lock(order_ids)}
-    followers = []
-    for order_id in order_ids:
-        asked = answers.get(order_id)
-        followers.append(_charged(payments[order_id], asked.outcome if asked else None, now))
+    payments = {payment.order_id: payment for payment in _lock(event.order_id for event in reserved)}
+    followers, left_open = [], []
+    for event in reserved:
+        payment, asked = payments[event.order_id], answers.get(event.order_id)
+        followers.append(_charged(payment, asked.outcome if asked else None, now))
+        if payment.status == Status.PENDING:
+            payment.checkout = event.checkout
+            left_open.append(payment)
+    update_rows(left_open, "checkout")
     _save(payments.values(), now)
     _log(payments, answers)
     return [event for event in followers if event is not None]

@@ -37,7 +37,7 @@ def test_a_charged_order_goes_on_with_its_checkout():
     assert (payment.user_id, payment.amount, payment.currency, payment.gateway, payment.reason) == (
         7, 3_500_000, "KRW", "TOSS_PAYMENTS", "",
     )  # fmt: skip
-    assert msgspec.convert(payment.checkout, Checkout) == event.checkout
+    assert payment.checkout is None  # nobody will have to ask again
     assert settle() == 0
     assert outbox() == []
 
@@ -80,6 +80,7 @@ def test_an_unknown_outcome_is_asked_for_with_the_same_key_until_it_is_known(tok
         assert settle() == 1
     assert outbox() == []
     assert state() == ("PENDING", True)
+    assert msgspec.convert(Payment.objects.get().checkout, Checkout) == event.checkout
     assert held() == held_meanwhile
     assert settle() == 1
     (completed,) = outbox()
@@ -147,17 +148,32 @@ def test_told_twice_it_rearms_what_the_timer_had_said():
 def test_a_charge_whose_process_died_before_writing_it_down_is_not_made_twice():
     event = reserved()
     ask_for_charges([event])  # … and the process is gone
-    assert state() == ("PENDING", True)
+    assert state() == ("PENDING", False)
+    assert settle() == 0  # the message comes again, that is enough
     assert told(run(charge_payment, event)) == [("PaymentCompleted", 1, None)]
     assert held() == 3_500_000
     assert GatewayLedger.objects.count() == 1
 
 
-def test_a_charge_whose_process_died_and_whose_message_was_lost_is_settled_by_the_timer():
-    ask_for_charges([reserved()])
+def test_two_workers_with_the_same_message_leave_an_open_outcome_to_the_timer():
+    event = reserved(token="tok_timeout_charged")
+    assert run(charge_payment, event) == []  # one gets no answer …
+    ask_for_charges([event])  # … the other has begun before that, and gets one …
+    assert run(charge_payment, event) == []  # … when the event is handled already
+    assert state() == ("PENDING", True)
     settle()
     assert told(outbox()) == [("PaymentCompleted", 1, None)]
     assert held() == 3_500_000
+
+
+def test_a_charge_whose_process_died_is_refunded_when_its_order_is_undone():
+    """Also when its message was lost: either the order emits its first event again, or it is undone."""
+    ask_for_charges([reserved()])
+    assert run(refund_payment, cancelled()) == []
+    settle()
+    assert told(outbox()) == [("PaymentRefunded", 1, "cancelled by the customer")]
+    assert state() == ("REFUNDED", False)
+    assert held() == 0
 
 
 def test_only_the_orders_of_the_batch_are_completed_whatever_is_known_of_others():
@@ -165,7 +181,7 @@ def test_only_the_orders_of_the_batch_are_completed_whatever_is_known_of_others(
     events = [reserved(order_id) for order_id in (1, 2)]
     answers = ask_for_charges(events)
     assert told(charge_payment(events[1:], answers)) == [("PaymentCompleted", 2, None)]
-    assert state(1) == ("PENDING", True)
+    assert state(1) == ("PENDING", False)
     assert state(2) == ("COMPLETED", False)
 
 

@@ -39,6 +39,19 @@ def test_a_message_delivered_to_four_workers_at_once_has_one_effect():
     assert GatewayLedger.objects.count() == 50
 
 
+@pytest.mark.parametrize("token", ["tok_timeout_charged", "tok_timeout_not_charged", "tok_flaky_3"])
+def test_a_message_delivered_to_four_workers_at_once_is_settled_if_they_get_different_answers(token):
+    events = [reserved(order_id, token) for order_id in range(1, 51)]
+    published = together(*[lambda: run(charge_payment, *events)] * 4)
+    settle_all()
+    everything = [event for one in published for event in one] + outbox()
+    assert sorted(told(list({event.event_id: event for event in everything}.values()))) == [
+        ("PaymentCompleted", n, None) for n in range(1, 51)
+    ]
+    assert {state(order_id) for order_id in range(1, 51)} == {("COMPLETED", False)}
+    assert GatewayLedger.objects.count() == 50
+
+
 @pytest.mark.parametrize("token", ["tok_ok", "tok_declined", "tok_timeout_charged", "tok_timeout_not_charged"])
 def test_charge_against_refund_against_timer(token):
     orders = range(1, 31)

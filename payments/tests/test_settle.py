@@ -167,10 +167,12 @@ def test_a_cancellation_while_the_step_asks_for_the_charge(toss):
     assert held() == 0
 
 
-def test_the_timer_is_as_fast_as_the_step(toss):
-    toss.after = settle  # the step's own answer comes second
-    assert run(charge_payment, reserved()) == []
-    assert told(outbox()) == [("PaymentCompleted", 1, None)]
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_while_the_step_asks_no_timer_does(toss, when):
+    seen = []
+    setattr(toss, when, lambda: seen.append(settle()))
+    assert told(run(charge_payment, reserved())) == [("PaymentCompleted", 1, None)]
+    assert seen == [0]
     assert held() == 3_500_000
 
 

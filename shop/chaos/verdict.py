@@ -11,6 +11,7 @@ import redis
 from django.apps import apps
 from django.conf import settings
 from django.db import connections
+from django.db.models import Q
 
 from shop.audit import Violation, audit
 from shop.chaos.client import Client, Operation, Outcome
@@ -129,10 +130,11 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def unfinished() -> dict[str, int]:
-    """What is not at rest yet: open orders, events in outboxes, questions to gateways."""
+    """What is not at rest yet: open orders, events in outboxes, open payments."""
+    open_payments = Q(due_at__isnull=False) | Q(status="PENDING")
     waiting = {
         "orders": apps.get_model("orders.Order").objects.filter(look_at__isnull=False).count(),
-        "payments": apps.get_model("payments.Payment").objects.filter(due_at__isnull=False).count(),
+        "payments": apps.get_model("payments.Payment").objects.filter(open_payments).count(),
         "events": sum(apps.get_model(service, "Unsent").objects.count() for service in local_services()),
     }
     return {what: count for what, count in waiting.items() if count}
