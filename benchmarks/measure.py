@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from benchmarks.systems import Orders, System
 
 STALLED = 60.0  # seconds without a saga done, after which something must be broken
 FIRST = 100  # orders, to get going
+PORTION = 1000  # orders that are looked at together
 
 Show = Callable[[str, int, int], None]  # what, done, of how many
 
@@ -86,20 +88,29 @@ def latency(system: System, rate: float, seconds: float, show: Show) -> Latency:
 
 
 def finish(system: System, orders: Orders, what: str, show: Show) -> None:
-    """Wait for these sagas. Raises `Unfit` when they halt."""
+    """Wait for these sagas. Raises `Unfit` when they halt.
+
+    They end in the order of their ids, more or less, so a portion of which all are done is not counted again. Counting
+    all of them each time took two per cent of the shop's throughput, and less of the others'.
+    """
     done, moved_at, began = 0, time.monotonic(), time.monotonic()
+    left, through = deque(orders.portions(PORTION)), 0
     while True:
-        count = system.done(orders)
+        while left and (reached := system.done(left[0])) == len(left[0]):
+            through += len(left.popleft())
+        count = through + (reached if left else 0)
         show(what, count, len(orders))
         if count == len(orders):
             return
         now = time.monotonic()
+        if now - moved_at > STALLED:
+            count = system.done(orders)  # it might be the first of them alone that wait
+            if count <= done:
+                system.verify()
+                log = system.processes.log() if system.processes else ""
+                raise Unfit(f"{system.title}: {done} of {len(orders)} sagas are done and no more come.\n{log}")
         if count > done:
             done, moved_at = count, now
-        if now - moved_at > STALLED:
-            system.verify()
-            log = system.processes.log() if system.processes else ""
-            raise Unfit(f"{system.title}: {done} of {len(orders)} sagas are done and no more come.\n{log}")
         # Looking costs the database something, so the more there is still to do, the longer the pause.
         rest = (len(orders) - count) * (now - began) / count if count else 0.2
         time.sleep(min(1.0, max(0.05, rest / 4)))

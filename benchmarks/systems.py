@@ -40,6 +40,10 @@ class Orders:
     def __len__(self) -> int:
         return self.last - self.first + 1
 
+    def portions(self, size: int) -> Iterator["Orders"]:
+        for first in range(self.first, self.last + 1, size):
+            yield Orders(first, min(first + size - 1, self.last), self.committed_at)
+
 
 class System:
     """One of them, its databases made; `running()` has it work."""

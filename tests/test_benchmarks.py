@@ -12,10 +12,11 @@ from xml.etree import ElementTree
 import pytest
 from django.apps import apps
 
-from benchmarks import growth, history, nodes, scaleout
+from benchmarks import growth, history, measure, nodes, scaleout
 from benchmarks.link import HOST, Link, Near
 from benchmarks.measure import Throughput
 from benchmarks.surroundings import QUEUES, Unfit
+from benchmarks.systems import Orders
 from inventory.services import seed_stock
 from orders.services import place_order
 from shop.contracts.events import Line
@@ -30,6 +31,55 @@ def texts(svg: str) -> list[str]:
 
 def measured(*, per_second: float = 100.0, **cpu: float) -> Throughput:
     return Throughput(orders=1000, seconds=10.0, per_second=per_second, cpu=cpu)
+
+
+# --- Waiting for a backlog --------------------------------------------------------------------------------------------
+class Paced:
+    """A system whose orders are done one after the other, so many more each time it is looked at; and what was."""
+
+    title, processes = "paced", None
+
+    def __init__(self, pace: int, *, last_of_all: int = 0) -> None:
+        self.pace, self.last_of_all = pace, last_of_all
+        self.reached = 0
+        self.looked_at: list[int] = []
+
+    def done(self, orders: Orders) -> int:
+        self.looked_at.append(orders.first)
+        self.reached += self.pace
+        late = orders.first <= self.last_of_all <= orders.last and self.reached < 4500
+        return max(0, min(self.reached, orders.last) - orders.first + 1 - late)
+
+    def verify(self) -> None:
+        """Nothing is wrong but that nothing happens."""
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits, and whoever has not moved since the last look is stalled."""
+    monkeypatch.setattr(measure, "STALLED", -1.0)
+    monkeypatch.setattr(measure.time, "sleep", lambda seconds: None)
+
+
+def test_a_portion_of_a_backlog_that_is_through_is_not_counted_again(impatient):
+    system, shown = Paced(700), []
+    measure.finish(system, Orders(1, 4500, 0.0), "waiting", lambda what, done, of: shown.append((done, of)))
+    assert shown == sorted(shown)
+    assert shown[-1] == (4500, 4500)
+    assert {*system.looked_at} == {1, 1001, 2001, 3001, 4001}
+
+
+def test_an_order_that_is_overtaken_by_the_others_is_waited_for(impatient):
+    system, shown = Paced(700, last_of_all=5), []
+    measure.finish(system, Orders(1, 4500, 0.0), "waiting", lambda what, done, of: shown.append((done, of)))
+    assert shown[-1] == (4500, 4500)
+
+
+def test_a_backlog_that_halts_is_given_up_with_what_was_done(impatient):
+    system = Paced(0)
+    system.reached = 1200
+    with pytest.raises(Unfit, match="paced: 1200 of 4500 sagas are done and no more come"):
+        measure.finish(system, Orders(1, 4500, 0.0), "waiting", lambda *shown: None)
 
 
 # --- The link of a node -----------------------------------------------------------------------------------------------
