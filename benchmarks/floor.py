@@ -31,7 +31,7 @@ import psycopg2
 
 from shop.contracts.ids import uuid7
 
-BATCH = int(os.environ.get("BATCH_LIMIT", "400"))
+BATCH = int(os.environ.get("BATCH_LIMIT", "800"))
 PAUSE = 0.005  # seconds between looks at the outbox
 NEXT = {"inventory": "payments", "payments": "delivery", "delivery": "orders", "orders": None}
 QUEUE = "floor.{}"

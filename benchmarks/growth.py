@@ -27,7 +27,7 @@ from benchmarks.load import PRODUCTS
 from benchmarks.measure import Show, Throughput, backlog, finish
 from benchmarks.results import FOLDER, GROUPS, Rows, as_table, machine
 from benchmarks.session import measuring
-from benchmarks.surroundings import Processes, own_queues, shop_processes
+from benchmarks.surroundings import LIMIT, Processes, own_queues, shop_processes
 from benchmarks.systems import Orders, Shop
 from shop import charts
 
@@ -40,7 +40,7 @@ class Sized(Shop):
     """The shop with as many workers, and as large messages, as a point asks for."""
 
     name, title = "growth", "shop"
-    limit, concurrency = 400, 4
+    limit, concurrency = LIMIT, 4
 
     def __init__(self, cleanup: ExitStack, name: str = name) -> None:
         self.name = name  # of its databases
@@ -84,7 +84,7 @@ class Growth:
 
     def batch(self) -> Iterator[Point]:
         """events in a message, at most"""
-        for limit in (1, 5, 20, 50, 100, 200, 400):
+        for limit in (1, 5, 20, 50, 100, 200, 400, 800):
             yield self._point(limit, limit=limit)
 
     def workers(self) -> Iterator[Point]:
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str]) -> int:
     every = ("batch", "workers", "products", "lines", "hot", "history")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="NAME", help=", ".join(every))
-    parser.add_argument("--orders", type=int, default=4000, help="in a backlog, with messages of 400 (%(default)s)")
+    parser.add_argument("--orders", type=int, default=8000, help="in a backlog, with full messages (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="backlogs for each point (default: %(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="of the history")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where JSON and plots go (benchmarks/results)")

@@ -25,8 +25,6 @@ from rich.table import Table
 
 from benchmarks.surroundings import QUEUES, Unfit, own_databases
 
-os.environ.setdefault("BATCH_LIMIT", "400")
-
 
 class Memory:
     """A transport that keeps messages until they are asked for: step, what a worker reads of it, and its headers."""

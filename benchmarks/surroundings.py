@@ -22,6 +22,7 @@ from psycopg2 import sql
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("accounts", "catalog", "orders", "inventory", "payments", "delivery", "notifications")
 QUEUES = ("orders", "inventory", "payments", "delivery", "notifications")
+LIMIT = 800  # events in a message, at most: as the shop has it by default
 PATIENCE = 30  # seconds that a process may take to end when told to
 
 
@@ -228,7 +229,7 @@ class Processes:
 
 
 def shop_processes(
-    environment: Mapping[str, str], *, limit: int = 400, concurrency: int = 4, nodes: Sequence[str] = ("",)
+    environment: Mapping[str, str], *, limit: int = LIMIT, concurrency: int = 4, nodes: Sequence[str] = ("",)
 ) -> Processes:
     """A relay, and on each node a Celery worker for all queues. As in Procfile but fewer: they share the machine with
     the servers. Twice as many children as the two cores that the benchmarks are made for: about half of them wait for a

@@ -188,7 +188,7 @@ if ALONE and not INTERNAL_SECRET:
     raise ImproperlyConfigured("Set INTERNAL_SECRET, the same for every service, or DEBUG=1 on a development machine.")
 
 # --- Messaging -------------------------------------------------------------------------------------------------------
-BATCH_LIMIT = env.int("BATCH_LIMIT", 400)  # events in one message, at most
+BATCH_LIMIT = env.int("BATCH_LIMIT", 800)  # events in one message, at most
 CONFIRM_TIMEOUT = env.float("CONFIRM_TIMEOUT", 10.0)  # seconds to wait for the broker's confirm
 OUTAGE_PATIENCE = env.int("OUTAGE_PATIENCE", 600)  # seconds a step waits for an outage before it hands its message back
 OUTBOX_LEASE = env.float("OUTBOX_LEASE", 30.0)  # seconds until another relay may take a dead relay's rows

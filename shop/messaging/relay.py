@@ -86,7 +86,7 @@ OWING = (
     ),
     Owing(table="inbox", key="event_id", events="emitted::text", settle="UPDATE {service}_inbox SET tell_at = NULL"),
 )
-PORTION = 1200  # rows in one claim: three full messages
+PORTION = 2400  # rows in one claim: three full messages
 TELL_EVERY = 0.2  # seconds: how long the steps that can wait do wait, at most, and a look
 DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and at most

@@ -43,7 +43,9 @@ EVENTS = Counter(
     ["step", "outcome"],
 )
 REPEATED = Counter("shop_step_repeated_total", "Of the handled events, those that had been handled before.", ["step"])
-BATCH = Histogram("shop_batch_events", "Events in a batch.", ["step"], buckets=(1, 2, 5, 10, 20, 50, 100, 200, 400))
+BATCH = Histogram(
+    "shop_batch_events", "Events in a batch.", ["step"], buckets=(1, 2, 5, 10, 20, 50, 100, 200, 400, 800)
+)
 DELAY = Histogram(
     "shop_step_delay_seconds", "From the making of a batch's oldest event to the step's end.", ["step"], buckets=SLOW
 )
