@@ -33,7 +33,7 @@ from shop import charts
 
 Point = tuple[str, list[Throughput]]  # what of, and its rounds
 FEWEST = 100  # orders in a backlog: each sample once
-LONG = 5  # times as many orders show a difference of less than a tenth
+LONG = 3  # times as many orders show a difference of less than a tenth
 
 
 class Sized(Shop):
@@ -77,9 +77,9 @@ class Growth:
         return str(name), self._measured(shop, name, orders, self._options.rounds)
 
     def _measured(self, shop: Sized, name: object, orders: int, rounds: int) -> list[Throughput]:
-        """Backlogs of so many orders each; the first does not count."""
+        """Backlogs of so many orders each; a first one, of the usual length at most, does not count."""
         with shop.running():
-            backlog(shop, orders, f"{name}, warming up", self._show)
+            backlog(shop, min(orders, self._options.orders), f"{name}, warming up", self._show)
             return [backlog(shop, orders, str(name), self._show) for _ in range(rounds)]
 
     def batch(self) -> Iterator[Point]:
