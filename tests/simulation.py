@@ -1,4 +1,5 @@
-"""A world of trouble: the saga's steps under a bus that duplicates, reorders, delays, loses and crashes.
+"""A world of trouble: the saga's steps under a bus that duplicates, reorders, delays, loses and crashes, and under
+workers that have the same message at once.
 
 A `Schedule` is data: orders, and a row of decisions about what happens next and what goes wrong with it. Everything
 below the bus is real: the kernel, the steps, PostgreSQL. A crash is raised at one of the kernel's crash points and
@@ -31,6 +32,7 @@ from shop.messaging.publisher import publishing_to
 from shop.messaging.relay import relay_once, tell_once, waiting
 from shop.messaging.steps import STEPS, SWEEPS
 from shop.saga import RECORDS, SAGA, service_of
+from tests.boundaries import all_points
 from tests.bus import TIMERS, Bus
 
 PRODUCTS = range(101, 161)  # each schedule sells one of them
@@ -41,7 +43,7 @@ RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at
     "settle": "payments.settle_payments",
     "advance": "delivery.advance_deliveries",
 }
-LOST, TWICE = "lost", "twice"
+LOST, TWICE, OVERTAKEN = "lost", "twice", "overtaken at "
 IN_ORDER = sorted(dict.fromkeys(step for heard in SAGA.values() for step in heard), key=lambda step: step in RECORDS)
 ROUNDS = 4  # looks after all orders, at most, until they have ended and are closed
 
@@ -59,7 +61,8 @@ class Decision(NamedTuple):
     """`choice` picks what happens next from all that could, 0 the oldest message.
 
     `trouble` is what goes wrong: a message is LOST, or comes TWICE; a boundary's name is where a process will die that
-    passes it, now or later.
+    passes it, now or later; OVERTAKEN and a boundary's name, outside of transactions, is where a worker is when another
+    one with the same message begins, and is through with it.
     """
 
     choice: int
@@ -74,6 +77,9 @@ class Schedule(NamedTuple):
     decisions: Sequence[Decision]
 
 
+Message = tuple[str, list[dict[str, Any]]]  # for a step, and its events
+
+
 class Crash(BaseException):
     """The process ends here. Not an Exception, so that no handler of the kernel's can survive it."""
 
@@ -84,7 +90,7 @@ class Post(Bus):
     def __init__(self) -> None:
         super().__init__()
         self.orders: Collection[int] = ()
-        self.aside: list[tuple[str, list[dict[str, Any]]]] = []
+        self.aside: list[Message] = []
 
     def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
         for messages, wanted in ((self.messages, True), (self.aside, False)):
@@ -104,6 +110,7 @@ class World:
         self._due: set[str] = set()  # services whose relay, and timers that, may find something to do
         self._now = ""  # what is being done
         self._mined: set[str] = set()  # boundaries at which a process will die
+        self._overtaken: tuple[str, Message] | None = None  # at which boundary a worker will be, and with what
 
     def play(self) -> None:
         """All schedules, then peace. Raises AssertionError when an order does not end."""
@@ -128,7 +135,7 @@ class World:
         for _ in range(schedule.calm):
             self._act(Decision(0, None))
         for number, decision in enumerate(schedule.decisions):
-            self._mined |= {decision.trouble} - {LOST, TWICE, None}
+            self._mined |= {decision.trouble} & all_points()
             with self._mortal():
                 if due := [order_id for order_id, at in cancelled.items() if at <= number]:
                     self._cancel(due[0])
@@ -171,6 +178,12 @@ class World:
         if boundary in self._mined:
             self._mined.remove(boundary)
             raise Crash(boundary)
+        if self._overtaken and boundary == self._overtaken[0]:
+            (_, message), self._overtaken = self._overtaken, None
+            self.fired[OVERTAKEN + boundary] += 1
+            self._log(f"✗ at {boundary} another worker is faster with the same message")
+            self.bus.messages.append(message)
+            self.bus.deliver(-1)
 
     # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
     def _come_to_rest(self) -> None:
@@ -238,12 +251,16 @@ class World:
             return
         self._log(f"✗ once more, later: {self._now}" if trouble == TWICE else self._now)
         self._due |= _follow_ups(step)
+        if trouble and trouble.startswith(OVERTAKEN):
+            self._overtaken = trouble.removeprefix(OVERTAKEN), message
         try:
             self.bus.deliver(position, keep=trouble == TWICE)
         except Crash:
             if trouble != TWICE:
                 self.bus.messages.append(message)  # not acknowledged: the broker delivers it again
             raise
+        finally:
+            self._overtaken = None
 
     def _relay(self, service: str) -> None:
         self._now = f"the relay of {service}"

@@ -1,4 +1,4 @@
-"""Any schedule of duplicates, reorderings, delays, losses, crashes and cancellations ends well.
+"""Any schedule of duplicates, reorderings, delays, losses, crashes, overlaps and cancellations ends well.
 
 hypothesis makes the schedules, so one that fails is shrunk and printed as a dialogue. `make test` plays the same
 thousand each time; SCHEDULES=100000 plays so many others (`make simulate`).
@@ -22,7 +22,7 @@ from shop.rpc import substituting
 from tests.boundaries import all_points
 from tests.conftest import SERVICES, rolled_back
 from tests.fakes import FakeCatalog
-from tests.simulation import LOST, PRODUCTS, TWICE, Decision, Schedule, Wish, World
+from tests.simulation import LOST, OVERTAKEN, PRODUCTS, TWICE, Decision, Schedule, Wish, World
 
 pytestmark = [
     pytest.mark.django_db(databases=SERVICES),
@@ -35,6 +35,18 @@ DECISIONS = 6
 # Those of the steps, relays and timers. tests/integration/test_every_crash.py kills real processes at each there is.
 WHO = ["step", "publisher", "relay", "charge", "gateway", "settle", "advance", "cancellation", "look_after", "overdue"]
 BOUNDARIES = sorted(point for point in all_points() if point.partition(".")[0] in WHO)
+# Where a step's worker may be overtaken by another with the same message: no transaction is open there.
+OVERTAKINGS = [
+    OVERTAKEN + boundary
+    for boundary in (
+        "step.received",
+        "step.looked_up",
+        "charge.intended",
+        "gateway.asking",
+        "gateway.answered",
+        "step.answered",
+    )
+]
 UNHURRIED = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -51,7 +63,7 @@ wishes = st.builds(
 decisions = st.builds(
     Decision,
     choice=st.integers(0, 59),
-    trouble=st.sampled_from([*[None] * 80, *[LOST] * 4, *[TWICE] * 10, *BOUNDARIES]),
+    trouble=st.sampled_from([*[None] * 80, *[LOST] * 4, *[TWICE] * 10, *BOUNDARIES, *OVERTAKINGS]),
 )
 schedules = st.builds(
     Schedule,
@@ -68,6 +80,11 @@ def dying_at(boundary: str) -> Schedule:
     """A schedule in which some process certainly comes by there: in its first decision, in its last, or between."""
     wish = Wish(1, "tok_timeout_charged", "", cancelled_at=2 if boundary.startswith("cancellation") else None)
     return Schedule([wish], 0, [Decision(0, boundary), *[Decision(0, None)] * (DECISIONS - 2), Decision(0, boundary)])
+
+
+def overtaken(trouble: str) -> Schedule:
+    """A schedule in which that certainly happens."""
+    return Schedule([Wish(1, "tok_timeout_charged", "", cancelled_at=None)], 0, [Decision(0, trouble)] * DECISIONS)
 
 
 def play(schedules: Sequence[Schedule]) -> Counter[str]:
@@ -88,6 +105,7 @@ def test_any_schedule_ends_well():
     @settings(UNHURRIED, max_examples=SCHEDULES // 10 + 1, derandomize=not MORE)
     @given(worlds)
     @example([dying_at(boundary) for boundary in BOUNDARIES])
+    @example([overtaken(trouble) for trouble in OVERTAKINGS])
     def any_schedule_ends_well(schedules: list[Schedule]):
         nonlocal played, failed
         if played >= SCHEDULES and not failed:
@@ -104,7 +122,7 @@ def test_any_schedule_ends_well():
     if MORE:
         print(f"{played} schedules: {', '.join(f'{count} {what}' for what, count in fired.most_common())}")
     else:
-        assert fired.keys() == {LOST, TWICE, *BOUNDARIES}
+        assert fired.keys() == {LOST, TWICE, *BOUNDARIES, *OVERTAKINGS}
 
 
 def test_a_mistake_is_found_and_told_in_few_words(monkeypatch: pytest.MonkeyPatch):

@@ -123,6 +123,7 @@ def handle(step: Step, batch: Sequence[Event]) -> list[Event]:
         if step.outside:
             handled = inbox.handled(step, batch)
             fresh = [event for event in batch if event.event_id not in handled]
+            crash_point("step.looked_up")
             answer = (step.outside(fresh) if fresh else {},)
             crash_point("step.answered")
         while True:

@@ -43,6 +43,7 @@ PASSWORD = "a password for tests 17"
 PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
     (worker, sent): (
         "step.received",
+        "step.looked_up",
         "charge.intended",
         "gateway.asking",
         "gateway.answered",
