@@ -29,9 +29,9 @@ import amqp
 import msgspec
 import psycopg2
 
+from benchmarks.surroundings import LIMIT
 from shop.contracts.ids import uuid7
 
-BATCH = int(os.environ.get("BATCH_LIMIT", "800"))
 PAUSE = 0.005  # seconds between looks at the outbox
 NEXT = {"inventory": "payments", "payments": "delivery", "delivery": "orders", "orders": None}
 QUEUE = "floor.{}"
@@ -138,7 +138,7 @@ class Worker:
         orders = self._databases["orders"]
         with orders.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute(CLAIM, [BATCH])
+            cursor.execute(CLAIM, [LIMIT])
             if rows := cursor.fetchall():
                 self.publish("inventory", [payload.encode() for _, payload in rows])
                 cursor.execute(MARK, [[event_id for event_id, _ in rows]])

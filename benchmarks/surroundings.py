@@ -22,7 +22,7 @@ from psycopg2 import sql
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("accounts", "catalog", "orders", "inventory", "payments", "delivery", "notifications")
 QUEUES = ("orders", "inventory", "payments", "delivery", "notifications")
-LIMIT = 800  # events in a message, at most: as the shop has it by default
+LIMIT = 800  # events in a message, at most: the shop's default, for the floor as well
 PATIENCE = 30  # seconds that a process may take to end when told to
 
 

@@ -11,11 +11,12 @@ from xml.etree import ElementTree
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 
 from benchmarks import growth, history, measure, nodes, scaleout
 from benchmarks.link import HOST, Link, Near
 from benchmarks.measure import Throughput
-from benchmarks.surroundings import QUEUES, Unfit
+from benchmarks.surroundings import LIMIT, QUEUES, Unfit
 from benchmarks.systems import Orders
 from inventory.services import seed_stock
 from orders.services import place_order
@@ -31,6 +32,10 @@ def texts(svg: str) -> list[str]:
 
 def measured(*, per_second: float = 100.0, **cpu: float) -> Throughput:
     return Throughput(orders=1000, seconds=10.0, per_second=per_second, cpu=cpu)
+
+
+def test_messages_are_as_large_as_the_shops():
+    assert settings.BATCH_LIMIT == LIMIT
 
 
 # --- Waiting for a backlog --------------------------------------------------------------------------------------------
@@ -55,17 +60,22 @@ class Paced:
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """Nobody waits, and whoever has not moved since the last look is stalled."""
-    monkeypatch.setattr(measure, "STALLED", -1.0)
+def unslept(monkeypatch):
     monkeypatch.setattr(measure.time, "sleep", lambda seconds: None)
 
 
-def test_a_portion_of_a_backlog_that_is_through_is_not_counted_again(impatient):
+@pytest.fixture
+def impatient(unslept, monkeypatch):
+    """Whoever has not moved since the last look is stalled."""
+    monkeypatch.setattr(measure, "STALLED", -1.0)
+
+
+def test_a_portion_of_a_backlog_that_is_through_is_not_counted_again(unslept):
     system, shown = Paced(700), []
     measure.finish(system, Orders(1, 4500, 0.0), "waiting", lambda what, done, of: shown.append((done, of)))
     assert shown == sorted(shown)
     assert shown[-1] == (4500, 4500)
+    assert system.looked_at == sorted(system.looked_at)
     assert {*system.looked_at} == {1, 1001, 2001, 3001, 4001}
 
 
