@@ -15,7 +15,9 @@ ENV PATH=/venv/bin:$PATH \
 WORKDIR /srv/shop
 COPY --from=build /venv /venv
 COPY manage.py celeryconfig.py flowerconfig.py ./
+COPY sagas sagas
 COPY shop shop
+COPY lab lab
 COPY accounts accounts
 COPY catalog catalog
 COPY orders orders

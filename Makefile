@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 SERVICES := $(PY) scripts/services.py
 APPS := accounts catalog orders inventory payments delivery notifications
-CODE := shop $(APPS)
+CODE := sagas shop lab $(APPS)
 ARGS ?=
 
 # Processes find celery, granian and honcho of the virtual environment whoever starts them.
@@ -85,7 +85,7 @@ pytest:
 
 .PHONY: simulate
 simulate: .venv/.dev ## Play 100,000 random schedules of trouble (hours); SCHEDULES=1000 for fewer
-	@SCHEDULES=$${SCHEDULES:-100000} exec $(SERVICES) exec -- $(PY) -m pytest -s -k any_schedule tests/test_schedules.py
+	@SCHEDULES=$${SCHEDULES:-100000} exec $(SERVICES) exec -- $(PY) -m pytest -s -k any_schedule tests/system/test_schedules.py
 
 .PHONY: lint-stages
 lint-stages:

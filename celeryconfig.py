@@ -5,8 +5,8 @@ The reasons, one by one, are in docs/adr/0004-celery-settings.md.
 
 from django.conf import settings
 
-from shop.messaging.encoding import EVENTS
-from shop.messaging.topology import BEAT_SCHEDULE, QUEUES
+from sagas.serializer import EVENTS
+from sagas.topology import BEAT_SCHEDULE, QUEUES
 
 # Connection
 broker_url = settings.BROKER_URL
@@ -27,7 +27,7 @@ task_routes = (lambda name, *_, **__: {"queue": name.partition(".")[0]},)
 task_create_missing_queues = False
 task_default_queue_type = "quorum"
 worker_detect_quorum_queues = True
-worker_consumer = "shop.messaging.consumer:Consumer"  # which declares no queues for delayed messages
+worker_consumer = "sagas.consumer:Consumer"  # which declares no queues for delayed messages
 
 # Messages: JSON only, no results kept, arguments not shown to Flower (the publisher writes a summary instead).
 task_serializer = "json"

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from shop.messaging.admin import ReadOnlyAdmin
+from sagas.admin import ReadOnlyAdmin
 
 
 class UserCreationForm(AdminUserCreationForm):

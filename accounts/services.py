@@ -13,11 +13,11 @@ from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
 from accounts.models import User
+from sagas.db.prepared import query
 from shop.api.authentication import CUSTOMER, STAFF
 from shop.api.problems import FieldError, InvalidInput, Problem
 from shop.api.tokens import RefreshToken
 from shop.contracts.accounts import Contact, UnknownUser, UserView
-from shop.sql import query
 
 CONTACTS = "SELECT id, name, email, phone, language FROM accounts_user WHERE id = ANY(%s::bigint[])"
 

@@ -32,7 +32,7 @@ class Four(AppConfig):
 
     def ready(self) -> None:
         import orders.tasks  # noqa: F401 (registers the step)
-        from shop.messaging.steps import STEPS
+        from sagas.steps import STEPS
 
         STEPS["orders.complete_order"].hears = (events.DeliveryStarted,)
 

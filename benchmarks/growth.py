@@ -29,7 +29,7 @@ from benchmarks.results import FOLDER, GROUPS, Rows, as_table, machine
 from benchmarks.session import measuring
 from benchmarks.surroundings import LIMIT, Processes, own_queues, shop_processes
 from benchmarks.systems import Orders, Shop
-from shop import charts
+from lab import charts
 
 Point = tuple[str, list[Throughput]]  # what of, and its rounds
 FEWEST = 100  # orders in a backlog: each sample once

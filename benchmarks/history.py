@@ -23,7 +23,7 @@ def end() -> int:
     Relay and workers must run. What `orders.look_after` leaves of an ended order is left of them, and set aside: of
     these, and of no later ones, history is made.
     """
-    from shop.messaging.steps import SWEEPS
+    from sagas.steps import SWEEPS
 
     give_up_at = time.monotonic() + PATIENCE
     orders = apps.get_model("orders", "Order").objects.all()

@@ -220,7 +220,7 @@ def watched(call: Any) -> Played:
     """What a request executes."""
     from django.db import connections
 
-    from shop.sql import preparation
+    from sagas.db.prepared import preparation
 
     statements: list[Statement] = []
 

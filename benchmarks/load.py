@@ -77,7 +77,7 @@ def must_be_clean() -> None:
 
 def must_add_up() -> None:
     """Raises `Unfit` when the audit finds anything that does not add up, of orders that have come to rest."""
-    from shop.audit import Violation, audit
+    from shop.operations.audit import Violation, audit
 
     for found in audit(age=timedelta(seconds=1)):
         if isinstance(found, Violation):

@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.measure import Latency, Throughput, percentiles, spread
 from benchmarks.surroundings import ROOT, administration
 from benchmarks.systems import System
-from shop import charts
+from lab import charts
 
 FOLDER = Path(ROOT, "benchmarks", "results")
 GROUPS = ("workers", "PostgreSQL", "RabbitMQ")

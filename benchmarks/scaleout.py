@@ -30,7 +30,7 @@ from benchmarks.results import FOLDER, GROUPS, Rows, as_markdown, as_table, mach
 from benchmarks.session import measuring
 from benchmarks.surroundings import Processes, own_queues, shop_processes
 from benchmarks.systems import Shop
-from shop import charts
+from lab import charts
 
 PARTS = (*GROUPS, "links")
 

@@ -33,7 +33,7 @@ class Memory:
         self.waiting: deque[tuple[str, Sequence[Any], dict[str, str]]] = deque()
 
     def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
-        from shop.messaging.encoding import read, write
+        from sagas.serializer import read, write
         from shop.observability.tracing import headers_for
 
         ((arrived,), _, _) = read(write(((payload,), {}, {})).decode())
@@ -65,8 +65,8 @@ class Meter:
 
     def run(self, load: Any, count: int) -> None:
         """So many orders, until nothing is left to do."""
-        from shop.messaging.publisher import publishing_to
-        from shop.messaging.relay import relay_once, tell_once
+        from sagas.publisher import publishing_to
+        from sagas.relay import relay_once, tell_once
 
         load.place(count)
         with publishing_to(self._transport), self._counting():
@@ -84,8 +84,8 @@ class Meter:
 
     def handle(self, step: str, payload: Sequence[Any], headers: dict[str, str]) -> None:
         """What a worker does with a message."""
-        from shop.messaging.execution import execute
-        from shop.messaging.steps import STEPS
+        from sagas.execution import execute
+        from sagas.steps import STEPS
 
         execute(STEPS[step], payload)
 

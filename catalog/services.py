@@ -7,9 +7,9 @@ from typing import Any
 from django.db import connections, transaction
 
 from catalog.models import Product
+from sagas.db.prepared import query
 from shop.api.problems import FieldError, Problem
 from shop.contracts.catalog import ProductSnapshot
-from shop.sql import query
 
 
 class UnknownProduct(Problem):

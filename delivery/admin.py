@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox
-from shop.messaging.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin
+from sagas.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)

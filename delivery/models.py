@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from shop.messaging import models as messaging
+from sagas import models as messages
 
 
 class Delivery(models.Model):
@@ -73,29 +73,29 @@ class CarrierEvent(models.Model):
         return f"{self.tracking_number}: {self.status}"
 
 
-class Inbox(messaging.Inbox):
+class Inbox(messages.Inbox):
     """Events that delivery's steps have handled."""
 
-    class Meta(messaging.Inbox.Meta):
+    class Meta(messages.Inbox.Meta):
         pass
 
 
-class Outbox(messaging.Outbox):
+class Outbox(messages.Outbox):
     """What became of parcels, by the timer or by the carrier's word, on its way to the broker."""
 
-    class Meta(messaging.Outbox.Meta):
+    class Meta(messages.Outbox.Meta):
         pass
 
 
-class Unsent(messaging.Unsent):
+class Unsent(messages.Unsent):
     """Of delivery's outbox, what is not published yet."""
 
-    class Meta(messaging.Unsent.Meta):
+    class Meta(messages.Unsent.Meta):
         pass
 
 
-class DeadLetter(messaging.DeadLetter):
+class DeadLetter(messages.DeadLetter):
     """Events that delivery could not handle."""
 
-    class Meta(messaging.DeadLetter.Meta):
+    class Meta(messages.DeadLetter.Meta):
         pass

@@ -15,6 +15,10 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from delivery.models import CarrierEvent, Delivery
+from sagas import emit
+from sagas.crash_points import crash_point
+from sagas.db.prepared import insert_if_absent, update_rows
+from sagas.retention import delete_portion
 from shop import faults
 from shop.api.problems import Problem
 from shop.contracts.events import (
@@ -26,11 +30,7 @@ from shop.contracts.events import (
     OrderCancellationRequested,
     PaymentCompleted,
 )
-from shop.messaging import emit
-from shop.messaging.crashpoints import crash_point
-from shop.messaging.housekeeping import delete_portion
 from shop.seal import unseal
-from shop.sql import insert_if_absent, update_rows
 
 Status = Delivery.Status
 

@@ -1,6 +1,7 @@
 """Delivery's part in the saga."""
 
 from delivery import services
+from sagas import Outcome, purge_messages, step, sweep
 from shop.contracts.events import (
     DeliveryCancellationRefused,
     DeliveryCancelled,
@@ -8,7 +9,6 @@ from shop.contracts.events import (
     OrderCancellationRequested,
     PaymentCompleted,
 )
-from shop.messaging import Outcome, purge_messages, step, sweep
 
 
 @step

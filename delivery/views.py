@@ -9,9 +9,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from delivery import services
-from delivery.carriers import CarrierSignature
 from delivery.models import Delivery
 from delivery.serializers import CarrierEventSerializer, DeliverySerializer
+from delivery.signatures import CarrierSignature
 from shop.api.filters import IntegerFilter
 from shop.api.permissions import visible_to
 

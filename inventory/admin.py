@@ -12,11 +12,11 @@ from django.utils.translation import gettext_lazy as _
 
 from inventory import services
 from inventory.models import DeadLetter, Outbox, Reservation, ReservationLine, StockItem, StockMovement
+from sagas.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
+from sagas.outages import OUTAGES
 from shop.api.problems import Problem
+from shop.calls.rpc import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
-from shop.messaging.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
-from shop.messaging.errors import OUTAGES
-from shop.rpc import connect
 
 LOW_STOCK = 10  # pieces that can be sold: fewer is low
 SHOWN_MOVEMENTS = 20

@@ -8,7 +8,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
-from shop.messaging import models as messaging
+from sagas import models as messages
 
 
 class StockItem(models.Model):
@@ -111,29 +111,29 @@ class StockMovement(models.Model):
         return f"{self.delta:+d} of product {self.product_id} ({self.kind.lower()})"
 
 
-class Inbox(messaging.Inbox):
+class Inbox(messages.Inbox):
     """Events that inventory's steps have handled."""
 
-    class Meta(messaging.Inbox.Meta):
+    class Meta(messages.Inbox.Meta):
         pass
 
 
-class Outbox(messaging.Outbox):
+class Outbox(messages.Outbox):
     """Events that inventory emits of its own accord (none today; the table is every service's)."""
 
-    class Meta(messaging.Outbox.Meta):
+    class Meta(messages.Outbox.Meta):
         pass
 
 
-class Unsent(messaging.Unsent):
+class Unsent(messages.Unsent):
     """Of inventory's outbox, what is not published yet."""
 
-    class Meta(messaging.Unsent.Meta):
+    class Meta(messages.Unsent.Meta):
         pass
 
 
-class DeadLetter(messaging.DeadLetter):
+class DeadLetter(messages.DeadLetter):
     """Events that inventory could not handle."""
 
-    class Meta(messaging.DeadLetter.Meta):
+    class Meta(messages.DeadLetter.Meta):
         pass

@@ -14,14 +14,14 @@ import msgspec
 from django.db import transaction
 
 from inventory.models import Reservation, ReservationLine, StockItem, StockMovement
+from sagas.crash_points import crash_point
+from sagas.db.prepared import Row, insert_if_absent, insert_rows, query
 from shop.api.problems import Problem
+from shop.calls.rpc import connect
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from shop.contracts.inventory import StockView
 from shop.locks import distributed_lock
-from shop.messaging.crashpoints import crash_point
-from shop.rpc import connect
-from shop.sql import Row, insert_if_absent, insert_rows, query
 
 Status = Reservation.Status
 Kind = StockMovement.Kind

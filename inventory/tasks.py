@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from inventory import services
+from sagas import Outcome, purge_messages, step, sweep
 from shop.contracts.events import (
     DeliveryStarted,
     InventoryReleased,
@@ -12,7 +13,6 @@ from shop.contracts.events import (
     PaymentFailed,
     PaymentRefunded,
 )
-from shop.messaging import Outcome, purge_messages, step, sweep
 
 
 def product_locks(orders: Sequence[OrderCreated]) -> list[str]:

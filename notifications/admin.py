@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import services
 from notifications.models import DeadLetter, Notification
-from shop.messaging.admin import DeadLetterAdmin, ReadOnlyAdmin
+from sagas.admin import DeadLetterAdmin, ReadOnlyAdmin
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 

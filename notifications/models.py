@@ -4,7 +4,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
-from shop.messaging import models as messaging
+from sagas import models as messages
 
 
 class Notification(models.Model):
@@ -64,29 +64,29 @@ class Notification(models.Model):
         return f"{self.event_id}.{self.channel.lower()}"
 
 
-class Inbox(messaging.Inbox):
+class Inbox(messages.Inbox):
     """Events that customers have been told of, or need not be."""
 
-    class Meta(messaging.Inbox.Meta):
+    class Meta(messages.Inbox.Meta):
         pass
 
 
-class Outbox(messaging.Outbox):
+class Outbox(messages.Outbox):
     """Events that notifications emits of its own accord (none: it only listens; the table is every service's)."""
 
-    class Meta(messaging.Outbox.Meta):
+    class Meta(messages.Outbox.Meta):
         pass
 
 
-class Unsent(messaging.Unsent):
+class Unsent(messages.Unsent):
     """Of notifications' outbox, what is not published yet."""
 
-    class Meta(messaging.Unsent.Meta):
+    class Meta(messages.Unsent.Meta):
         pass
 
 
-class DeadLetter(messaging.DeadLetter):
+class DeadLetter(messages.DeadLetter):
     """Events that notifications could not handle."""
 
-    class Meta(messaging.DeadLetter.Meta):
+    class Meta(messages.DeadLetter.Meta):
         pass

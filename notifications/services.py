@@ -16,6 +16,10 @@ from django.utils import timezone
 from notifications.models import Notification
 from notifications.senders import Mailer, SmsSender, sms_sender
 from notifications.texts import compose
+from sagas import Unavailable, purge_messages
+from sagas.crash_points import crash_point
+from sagas.db.prepared import Row, insert_rows
+from sagas.retention import delete_portion
 from shop.contracts.accounts import Contact
 from shop.contracts.events import (
     DeliveryCompleted,
@@ -26,10 +30,6 @@ from shop.contracts.events import (
     OrderCompleted,
     OrderCreated,
 )
-from shop.messaging import Unavailable, purge_messages
-from shop.messaging.crashpoints import crash_point
-from shop.messaging.housekeeping import delete_portion
-from shop.sql import Row, insert_rows
 
 logger = logging.getLogger(__name__)
 

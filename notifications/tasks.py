@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from notifications import services
 from notifications.services import News, customer_of
+from sagas import Outcome, step, sweep
+from shop.calls.rpc import connect
 from shop.contracts.accounts import AccountsService, Contact
 from shop.contracts.events import (
     DeliveryCompleted,
@@ -13,8 +15,6 @@ from shop.contracts.events import (
     OrderCompleted,
     OrderCreated,
 )
-from shop.messaging import Outcome, step, sweep
-from shop.rpc import connect
 
 
 def look_up_contacts(news: Sequence[News]) -> Mapping[int, Contact]:

@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy as _
 
 from orders import services
 from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, TimelineEntry
+from sagas.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
 from shop.api.problems import Problem
-from shop.messaging.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)

@@ -17,9 +17,9 @@ from django.db import connections
 from rest_framework.utils.encoders import JSONEncoder
 
 from orders.models import IdempotencyKey, Order
+from sagas.db.prepared import insert_rows
+from sagas.retention import delete_portion
 from shop.api.problems import InvalidInput, Problem
-from shop.messaging.housekeeping import delete_portion
-from shop.sql import insert_rows
 
 HEADER = "Idempotency-Key"
 KEY = re.compile(r"[\x20-\x7e]{1,255}")

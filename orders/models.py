@@ -5,7 +5,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
-from shop.messaging import models as messaging
+from sagas import models as messages
 
 
 class Order(models.Model):
@@ -124,29 +124,29 @@ class IdempotencyKey(models.Model):
         return f"{self.key} of user {self.user_id}"
 
 
-class Inbox(messaging.Inbox):
+class Inbox(messages.Inbox):
     """Events that the steps of orders have handled."""
 
-    class Meta(messaging.Inbox.Meta):
+    class Meta(messages.Inbox.Meta):
         pass
 
 
-class Outbox(messaging.Outbox):
+class Outbox(messages.Outbox):
     """Orders placed and cancellations asked for, on their way to the broker."""
 
-    class Meta(messaging.Outbox.Meta):
+    class Meta(messages.Outbox.Meta):
         pass
 
 
-class Unsent(messaging.Unsent):
+class Unsent(messages.Unsent):
     """Orders placed and cancellations asked for that are not published yet."""
 
-    class Meta(messaging.Unsent.Meta):
+    class Meta(messages.Unsent.Meta):
         pass
 
 
-class DeadLetter(messaging.DeadLetter):
+class DeadLetter(messages.DeadLetter):
     """Events that orders could not handle."""
 
-    class Meta(messaging.DeadLetter.Meta):
+    class Meta(messages.DeadLetter.Meta):
         pass

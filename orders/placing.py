@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from orders.models import Order, OrderLine
+from sagas.db.prepared import Row, query
 from shop.contracts.events import OrderCreated, origin
-from shop.sql import Row, query
 
 # The event learns of its order's id here. What is not named has its default in the database.
 PLACE = """

@@ -1,7 +1,7 @@
 """The rules of an order, and the only code that writes one.
 
-Status changes are compare-and-set (`orders/moves.py`), and progress is monotonic: what comes late, twice or after the
-end changes nothing.
+Status changes are compare-and-set (`orders/transitions.py`), and progress is monotonic: what comes late, twice or
+after the end changes nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,19 +14,19 @@ from django.utils import timezone
 from orders import placing
 from orders.idempotency import Claim
 from orders.models import FINAL, FORWARD, Order
-from orders.moves import move
+from orders.transitions import move
+from sagas import backlog, emit
+from sagas.crash_points import crash_point
+from sagas.db.prepared import Row, query, update_rows
+from sagas.outbox import rearm
+from sagas.reconciliation import missing
 from shop.api.problems import Problem
+from shop.calls.rpc import connect
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, OrderCreated
 from shop.contracts.payments import GATEWAYS
-from shop.messaging import backlog, emit
-from shop.messaging.accounting import missing
-from shop.messaging.crashpoints import crash_point
-from shop.messaging.outbox import rearm
 from shop.observability.tracing import current_trace
-from shop.rpc import connect
 from shop.seal import seal
-from shop.sql import Row, query, update_rows
 
 Status = Order.Status
 

@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from orders import idempotency, services
 from orders.models import Order
+from sagas import Outcome, purge_messages, step, sweep
 from shop.contracts.events import (
     DeliveryCancellationRefused,
     DeliveryCompleted,
@@ -18,7 +19,6 @@ from shop.contracts.events import (
     PaymentCompleted,
     PaymentFailed,
 )
-from shop.messaging import Outcome, purge_messages, step, sweep
 
 Status = Order.Status
 

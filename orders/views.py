@@ -16,14 +16,14 @@ from orders import idempotency, services
 from orders.filters import OrderFilter
 from orders.models import Order, OrderLine, TimelineEntry
 from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer
+from sagas import Unavailable
 from shop.api.permissions import visible_to
 from shop.api.prepared import Prepared
 from shop.api.problems import InvalidInput
 from shop.api.schema import created_at
 from shop.api.throttles import OrderThrottle
+from shop.calls.rpc import connect
 from shop.contracts.accounts import AccountsService, UserView
-from shop.messaging import Unavailable
-from shop.rpc import connect
 
 LONGEST_WAIT = 10  # seconds, of `Prefer: wait`
 POLL_SECONDS = 0.02

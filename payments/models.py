@@ -4,9 +4,9 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
+from sagas import models as messages
+from sagas.db.prepared import TextualJSONField
 from shop.contracts.payments import GATEWAYS
-from shop.messaging import models as messaging
-from shop.sql import TextualJSONField
 
 
 class Payment(models.Model):
@@ -143,29 +143,29 @@ class SandboxSwitch(models.Model):
         return f"{self.gateway} is {'away' if self.away else 'there'}"
 
 
-class Inbox(messaging.Inbox):
+class Inbox(messages.Inbox):
     """Events that the steps of payments have handled."""
 
-    class Meta(messaging.Inbox.Meta):
+    class Meta(messages.Inbox.Meta):
         pass
 
 
-class Outbox(messaging.Outbox):
+class Outbox(messages.Outbox):
     """What payments found out by asking again, on its way to the broker."""
 
-    class Meta(messaging.Outbox.Meta):
+    class Meta(messages.Outbox.Meta):
         pass
 
 
-class Unsent(messaging.Unsent):
+class Unsent(messages.Unsent):
     """Of payments' outbox, what is not published yet."""
 
-    class Meta(messaging.Unsent.Meta):
+    class Meta(messages.Unsent.Meta):
         pass
 
 
-class DeadLetter(messaging.DeadLetter):
+class DeadLetter(messages.DeadLetter):
     """Events that payments could not handle."""
 
-    class Meta(messaging.DeadLetter.Meta):
+    class Meta(messages.DeadLetter.Meta):
         pass

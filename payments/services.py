@@ -21,9 +21,12 @@ import msgspec
 from django.db import transaction
 from django.utils import timezone
 
-from payments.asking import Answers, charge, find, refund
+from payments.gateway_calls import Answers, charge, find, refund
 from payments.gateways import Answer, Charged, Declined, NotCharged, Refunded, Unknown
 from payments.models import Payment, PaymentAttempt
+from sagas import emit
+from sagas.crash_points import crash_point
+from sagas.db.prepared import insert_if_absent, insert_rows, query, update_rows
 from shop.contracts.events import (
     Checkout,
     DeliveryCancelled,
@@ -33,9 +36,6 @@ from shop.contracts.events import (
     PaymentFailed,
     PaymentRefunded,
 )
-from shop.messaging import emit
-from shop.messaging.crashpoints import crash_point
-from shop.sql import insert_if_absent, insert_rows, query, update_rows
 
 Operation, Status = PaymentAttempt.Operation, Payment.Status
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from payments import services
-from payments.asking import Answers
+from payments.gateway_calls import Answers
+from sagas import Outcome, purge_messages, step, sweep
 from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryFailed,
@@ -12,7 +13,6 @@ from shop.contracts.events import (
     PaymentFailed,
     PaymentRefunded,
 )
-from shop.messaging import Outcome, purge_messages, step, sweep
 
 
 def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:

@@ -8,8 +8,8 @@ class ShopConfig(AppConfig):
     name = "shop"
 
     def ready(self) -> None:
+        from sagas import checks  # noqa: F401 (registers the system checks)
         from shop.api.converters import IdConverter
-        from shop.messaging import checks  # noqa: F401 (registers the system checks)
 
         register_converter(IdConverter, "id")
         if not settings.ALONE:  # the admin, and so the people who look at it, are elsewhere

@@ -56,7 +56,9 @@ def _unless_alone(*names: str) -> list[str]:
 
 
 INSTALLED_APPS = [
+    "sagas",
     "shop",
+    "lab",
     *LOCAL_SERVICES,
     *_unless_alone("django.contrib.admin"),
     # A service alone has no tables of these two. What it imports needs them.
@@ -69,7 +71,7 @@ INSTALLED_APPS = [
     *_unless_alone("drf_spectacular", "drf_spectacular_sidecar"),
 ]
 MIDDLEWARE = [
-    "shop.rpc.PassOn",
+    "shop.calls.rpc.PassOn",
     "django.middleware.security.SecurityMiddleware",
     *_unless_alone("shop.sessions.SessionMiddleware"),
     "django.middleware.common.CommonMiddleware",
@@ -123,13 +125,13 @@ def _database(service: str) -> dict:
     """The service's own URL, else its database on the common server, else the embedded server."""
     prefix = env.str("DATABASE_PREFIX", "shop_")
     if own := env.str(f"{service.upper()}_DATABASE_URL", ""):
-        config = env.db_url_config(own) | {"ENGINE": "shop.postgresql"}
+        config = env.db_url_config(own) | {"ENGINE": "sagas.db.postgresql"}
     elif SHOP_SERVICE and not env.str("DATABASE_URL", ""):
         raise ImproperlyConfigured(f"Set {service.upper()}_DATABASE_URL: SHOP_SERVICE={SHOP_SERVICE} needs it.")
     elif EMBEDDED:
         config = {"ENGINE": "shop.embedded.postgresql", "NAME": f"{prefix}{service}", "USER": "postgres"}
     else:
-        config = env.db_url("DATABASE_URL") | {"ENGINE": "shop.postgresql", "NAME": f"{prefix}{service}"}
+        config = env.db_url("DATABASE_URL") | {"ENGINE": "sagas.db.postgresql", "NAME": f"{prefix}{service}"}
     return config | {
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
@@ -148,7 +150,7 @@ def _database(service: str) -> dict:
 
 DATABASES = {service: _database(service) for service in LOCAL_SERVICES}
 DATABASES["default"] = DATABASES[LOCAL_SERVICES[0]] | {"TEST": {"MIRROR": LOCAL_SERVICES[0]}}
-DATABASE_ROUTERS = ["shop.router.ServiceRouter"]
+DATABASE_ROUTERS = ["sagas.db.router.ServiceRouter"]
 
 # --- Broker, Redis ---------------------------------------------------------------------------------------------------
 BROKER_URL = env.str("BROKER_URL", "memory://")
@@ -247,7 +249,7 @@ CARRIER_WEBHOOK_SECRET = env.str(
 )  # empty refuses all
 
 # --- The API ---------------------------------------------------------------------------------------------------------
-MIDDLEWARE[:0] = ["shop.api.errors.ProblemMiddleware", "django.middleware.http.ConditionalGetMiddleware"]
+MIDDLEWARE[:0] = ["shop.api.exception_handler.ProblemMiddleware", "django.middleware.http.ConditionalGetMiddleware"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 262_144)
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": [
@@ -263,7 +265,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "shop.api.pagination.CursorPagination",
     "DEFAULT_FILTER_BACKENDS": ["shop.api.filters.FilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "shop.api.schema.Schema",
-    "EXCEPTION_HANDLER": "shop.api.errors.exception_handler",
+    "EXCEPTION_HANDLER": "shop.api.exception_handler.exception_handler",
     "NON_FIELD_ERRORS_KEY": "nonFieldErrors",
     "NUM_PROXIES": env.int("PROXIES", 0),  # whose X-Forwarded-For is believed when addresses are throttled
     "TEST_REQUEST_DEFAULT_FORMAT": "json",

@@ -14,5 +14,5 @@ urlpatterns = [
     path("metrics", views.metrics, name="metrics"),
     path("api/v1/operations/<slug:service>/breakers", views.BreakersView.as_view(), name="breakers"),
     *(path("api/v1/", include(f"{service}.urls")) for service in settings.LOCAL_SERVICES),
-    path("", include("shop.internal_urls" if settings.ALONE else "shop.pages")),
+    path("", include("shop.calls.urls" if settings.ALONE else "shop.page_urls")),
 ]

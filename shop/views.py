@@ -15,14 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from sagas.outages import OUTAGES
+from sagas.outbox import local_services
 from shop.api.permissions import IsStaff
 from shop.api.problems import NotThere
 from shop.api.serializers import Integer, Serializer, Text
-from shop.messaging.errors import OUTAGES
-from shop.messaging.outbox import local_services
-from shop.observability.gauges import databases
+from shop.calls.resilience import snapshots
 from shop.observability.metrics import as_text
-from shop.resilience import snapshots
+from shop.operations.gauges import databases
 
 UP, DOWN = "up", "down"
 BROKER_TIMEOUT = 2  # seconds

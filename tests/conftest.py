@@ -12,13 +12,16 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from sagas.publisher import publishing_to
+from shop.calls.rpc import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
-from shop.messaging.publisher import publishing_to
-from shop.rpc import substituting
-from tests.bus import Bus
-from tests.chromium import browser, page  # noqa: F401 (fixtures)
-from tests.fakes import FakeAccounts, FakeCatalog
+
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.bus import Bus  # noqa: E402 (rewritten only when imported after that)
+from tests.support.chromium import browser, page  # noqa: E402, F401 (fixtures)
+from tests.support.fakes import FakeAccounts, FakeCatalog  # noqa: E402
 
 SERVICES = list(settings.SERVICES)
 

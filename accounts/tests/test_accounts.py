@@ -10,8 +10,8 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
 from accounts import services
 from accounts.models import User
+from shop.calls.rpc import connect
 from shop.contracts.accounts import AccountsService, Contact, UnknownUser, UserView
-from shop.rpc import connect
 
 pytestmark = pytest.mark.django_db(databases=["accounts"])
 

@@ -9,8 +9,8 @@ from rest_framework.test import APIClient
 
 from catalog import services
 from catalog.models import KOREAN_NAMES, Category, Product
+from shop.calls.rpc import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
-from shop.rpc import connect
 
 pytestmark = pytest.mark.django_db(databases=["catalog"])
 

@@ -6,9 +6,9 @@ from django.utils import timezone
 
 from delivery.models import Delivery, Outbox
 from delivery.tasks import advance_deliveries
+from sagas.execution import handle
+from sagas.steps import Step
 from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, PaymentCompleted, decode
-from shop.messaging.execution import handle
-from shop.messaging.steps import Step
 from shop.seal import seal
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -9,8 +9,8 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from delivery.carriers import signature
 from delivery.models import CarrierEvent, Delivery
+from delivery.signatures import signature
 from delivery.tasks import cancel_delivery, start_delivery
 from delivery.tests.saga import ADDRESS, TRACE, advance, cancelling, outbox, paid, run, status, told
 

@@ -3,7 +3,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-import shop.sql
+import sagas.db.prepared
 
 
 class Migration(migrations.Migration):
@@ -67,12 +67,12 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="inbox",
             name="emitted",
-            field=shop.sql.TextualJSONField(default=list),
+            field=sagas.db.prepared.TextualJSONField(default=list),
         ),
         migrations.AlterField(
             model_name="outbox",
             name="payload",
-            field=shop.sql.TextualJSONField(),
+            field=sagas.db.prepared.TextualJSONField(),
         ),
         migrations.AddIndex(
             model_name="deadletter",

@@ -8,10 +8,10 @@ from rest_framework.test import APIClient
 
 from inventory import services
 from inventory.models import StockItem, StockMovement
+from shop.calls.rpc import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
-from shop.rpc import substituting
-from tests.fakes import FakeCatalog
+from tests.support.fakes import FakeCatalog
 
 pytestmark = pytest.mark.django_db(databases=["inventory"])
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from notifications.models import Inbox, Notification
 from notifications.services import MAX_ATTEMPTS, _claim, pause_after, send_again
 from notifications.tasks import purge, send_pending
-from shop.messaging import Unavailable
+from sagas import Unavailable
 
 pytestmark = pytest.mark.django_db(databases=["notifications"], transaction=True)
 

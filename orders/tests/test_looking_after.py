@@ -10,12 +10,12 @@ from django.utils import timezone
 
 from orders.models import Order, Outbox, Unsent
 from orders.services import BUSY, advance, look_after, place_order
+from sagas.publisher import publishing_to
+from shop.calls.rpc import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import InventoryReserved, Line
-from shop.messaging.publisher import publishing_to
-from shop.rpc import substituting
-from tests.bus import Bus
-from tests.fakes import FakeCatalog
+from tests.support.bus import Bus
+from tests.support.fakes import FakeCatalog
 
 pytestmark = pytest.mark.django_db(databases=["orders"], transaction=True)
 

@@ -54,7 +54,7 @@ Answer = Charged | Declined | Refunded | NotCharged | Unknown
 class PaymentGateway(Protocol):
     """Somebody who moves money. Answers come in the order of the requests.
 
-    Each method raises `shop.messaging.Unavailable` when the whole gateway is away.
+    Each method raises `sagas.Unavailable` when the whole gateway is away.
     """
 
     def charge(self, requests: Sequence[ChargeRequest]) -> list[Charged | Declined | Unknown]:

@@ -25,9 +25,9 @@ from django.db import connections
 
 from payments.gateways.base import Charged, ChargeRequest, Declined, NotCharged, Refunded, Unknown
 from payments.models import GatewayLedger
+from sagas import Unavailable
+from sagas.db.prepared import insert_rows, query
 from shop import faults
-from shop.messaging import Unavailable
-from shop.sql import insert_rows, query
 
 DECLINES = {"tok_declined": "PAY002: declined", "tok_insufficient_funds": "PAY002: insufficient funds"}
 NOT_RECOGNISED = "PAY002: unknown token"

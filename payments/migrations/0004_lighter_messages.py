@@ -3,7 +3,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-import shop.sql
+import sagas.db.prepared
 
 
 class Migration(migrations.Migration):
@@ -67,17 +67,17 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="inbox",
             name="emitted",
-            field=shop.sql.TextualJSONField(default=list),
+            field=sagas.db.prepared.TextualJSONField(default=list),
         ),
         migrations.AlterField(
             model_name="outbox",
             name="payload",
-            field=shop.sql.TextualJSONField(),
+            field=sagas.db.prepared.TextualJSONField(),
         ),
         migrations.AlterField(
             model_name="payment",
             name="checkout",
-            field=shop.sql.TextualJSONField(help_text="What PaymentCompleted carries on.", null=True),
+            field=sagas.db.prepared.TextualJSONField(help_text="What PaymentCompleted carries on.", null=True),
         ),
         migrations.AddIndex(
             model_name="deadletter",

@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from payments.models import GatewayLedger, Outbox, Payment
 from payments.tasks import settle_payments
+from sagas.execution import handle
+from sagas.steps import Step
 from shop.contracts.events import Checkout, DeliveryCancelled, DeliveryFailed, Event, InventoryReserved, Line, decode
-from shop.messaging.execution import handle
-from shop.messaging.steps import Step
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from payments.asking import charge
+from payments.gateway_calls import charge
 from payments.models import GatewayLedger, Payment, SandboxSwitch, Unsent
 from payments.tasks import ask_for_charges, charge_payment, refund_payment
 from payments.tests.saga import (

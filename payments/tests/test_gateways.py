@@ -14,8 +14,8 @@ from payments.gateways import (
 )
 from payments.gateways.sandbox import SandboxGateway
 from payments.models import GatewayLedger, SandboxSwitch
+from sagas import Unavailable
 from shop.contracts.payments import GATEWAYS
-from shop.messaging import Unavailable
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model, QuerySet
 
-from shop.sql import query
+from sagas.db.prepared import query
 
 M = TypeVar("M", bound=Model)
 

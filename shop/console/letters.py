@@ -6,8 +6,8 @@ from typing import Any
 from django.apps import apps
 from django.urls import reverse
 
-from shop.messaging.errors import OUTAGES
-from shop.messaging.outbox import local_services
+from sagas.outages import OUTAGES
+from sagas.outbox import local_services
 
 SHOWN = 50  # of each service
 

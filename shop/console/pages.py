@@ -10,9 +10,9 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 
+from sagas.outages import OUTAGES
 from shop.console.texts import LANGUAGES, texts
 from shop.languages import language
-from shop.messaging.errors import OUTAGES
 
 
 def visitor(request: HttpRequest) -> Any:

@@ -10,8 +10,8 @@ from django.apps import apps
 from django.urls import reverse
 from django.utils import timezone
 
-from shop.messaging.errors import OUTAGES
-from shop.timeline import Dead, Entry, Story, Waiting, story
+from sagas.outages import OUTAGES
+from shop.operations.timeline import Dead, Entry, Story, Waiting, story
 
 LANES = ("orders", "inventory", "payments", "delivery", "notifications")
 FINAL = ("COMPLETED", "CANCELLED")

@@ -21,10 +21,11 @@ from django.utils import timezone
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
-from shop import faults, timeline
-from shop.messaging.errors import OUTAGES
-from shop.messaging.outbox import local_services
-from shop.sql import query
+from sagas.db.prepared import query
+from sagas.outages import OUTAGES
+from sagas.outbox import local_services
+from shop import faults
+from shop.operations import timeline
 
 UP, DOWN = "up", "down"
 FRESH_FOR = 1.0  # seconds

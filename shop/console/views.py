@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from sagas.outages import OUTAGES
 from shop import faults
 from shop.api.problems import Problem
 from shop.console import saga as sagas
@@ -26,7 +27,6 @@ from shop.console.pages import fragment, may, may_look, page, visitor
 from shop.console.state import state
 from shop.console.texts import texts
 from shop.languages import language
-from shop.messaging.errors import OUTAGES
 
 SEE, CHANGE = "orders.view_order", "orders.change_order"
 MAP = ("inventory", "payments", "delivery", "orders")  # in the order of the saga

@@ -33,7 +33,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountsService(Protocol):
-    """Reading users. Raises `shop.messaging.Unavailable` when accounts is away."""
+    """Reading users. Raises `sagas.Unavailable` when accounts is away."""
 
     def get_user(self, user_id: int) -> UserView:
         """One user. Raises `UnknownUser`."""

@@ -17,7 +17,7 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CatalogService(Protocol):
-    """Reading products. Raises `shop.messaging.Unavailable` when catalog is away."""
+    """Reading products. Raises `sagas.Unavailable` when catalog is away."""
 
     def get_products(self, product_ids: Collection[int]) -> dict[int, ProductSnapshot]:
         """Those of these products that exist, by id; also the inactive ones."""

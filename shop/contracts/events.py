@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from shop.contracts.ids import uuid7
+from sagas.ids import uuid7
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True, tag_field="type"):

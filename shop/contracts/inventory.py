@@ -15,7 +15,7 @@ class StockView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InventoryService(Protocol):
-    """Reading stock. Raises `shop.messaging.Unavailable` when inventory is away."""
+    """Reading stock. Raises `sagas.Unavailable` when inventory is away."""
 
     def get_stock(self, product_ids: Collection[int]) -> dict[int, StockView]:
         """The stock of those of these products that have a record, by product."""

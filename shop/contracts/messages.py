@@ -1,6 +1,6 @@
 """What every service of the saga offers: which messages of an order it has sent, and which it has handled.
 
-Orders asks for it before it closes an order, see `shop/messaging/accounting.py`.
+Orders asks for it before it closes an order, see `sagas/reconciliation.py`.
 """
 
 from collections.abc import Collection
@@ -35,7 +35,7 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessagesService(Protocol):
-    """Reading inbox and outbox. Raises `shop.messaging.Unavailable` when the service is away."""
+    """Reading inbox and outbox. Raises `sagas.Unavailable` when the service is away."""
 
     def get_messages(self, order_ids: Collection[int], before: datetime | None = None) -> Messages:
         """What was emitted for these orders up to a time, and all that was handled."""

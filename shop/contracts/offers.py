@@ -1,6 +1,7 @@
 """Who offers what: each contract, the service that keeps it and the class that does so there.
 
-`shop/rpc.py` calls by this table and `shop/internal.py` answers by it: a contract with a row needs no further code.
+`shop/calls/rpc.py` calls by this table and `shop/calls/server.py` answers by it: a contract with a row
+needs no further code.
 """
 
 from collections.abc import Mapping
@@ -23,5 +24,5 @@ OFFERS: Mapping[Any, Offer] = {
     AccountsService: Offer("accounts", "accounts.services.LocalAccounts"),
     CatalogService: Offer("catalog", "catalog.services.LocalCatalog"),
     InventoryService: Offer("inventory", "inventory.services.LocalInventory"),
-    MessagesService: Offer("", "shop.messaging.accounting.LocalMessages"),
+    MessagesService: Offer("", "sagas.reconciliation.LocalMessages"),
 }

@@ -14,10 +14,10 @@ from kombu.transport.memory import Channel
 from waitress import wasyncore
 from waitress.server import create_server
 
+from sagas.outbox import local_services
+from sagas.relay import Relay
+from sagas.topology import QUEUES, declare
 from shop.celery import app
-from shop.messaging.outbox import local_services
-from shop.messaging.relay import Relay
-from shop.messaging.topology import QUEUES, declare
 
 logger = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.markup import escape
 from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
+from sagas.outbox import local_services, rearm
 from shop.embedded.components import Component, Patience, PortTaken, Relays, Timers, Web, Worker, idle
 from shop.embedded.postgresql.base import server
 from shop.embedded.server import NotStarted
-from shop.messaging.outbox import local_services, rearm
 from shop.observability import sdk
 from shop.observability.logs import formatter
 

@@ -2,7 +2,7 @@
 
 Each process counts for itself. With PROMETHEUS_MULTIPROC_DIR all processes that share the directory add up, and any of
 them answers for all. A web server answers at /metrics; a worker's parent and the relay on METRICS_PORT, if it is set.
-What the databases know is asked when somebody scrapes (`shop.observability.gauges`), by web servers only.
+What the databases know is asked when somebody scrapes (`shop.operations.gauges`), by web servers only.
 """
 
 import logging

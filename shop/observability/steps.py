@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from shop.observability import logs, metrics, tracing
 
 if TYPE_CHECKING:
+    from sagas.steps import Step
     from shop.contracts.events import Event
-    from shop.messaging.steps import Step
 
 
 @contextmanager

@@ -16,16 +16,11 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
-from shop.messaging.publisher import broker
-
-pytest.register_assert_rewrite(
-    *(f"tests.integration.{name}" for name in ("shop", "forks", "scenes")), "tests.processes"
-)
-
-from tests.integration import forks  # noqa: E402
-from tests.integration.shop import Queues, Shop  # noqa: E402 (rewritten only when imported after that)
-from tests.processes import Processes  # noqa: E402
-from tests.proxy import Proxy  # noqa: E402
+from sagas.publisher import broker
+from tests.support import forks
+from tests.support.processes import Processes
+from tests.support.proxy import Proxy
+from tests.support.running_shop import Queues, Shop
 
 SCHEMES = {"DATABASE_URL": "postgres", "BROKER_URL": "amqp", "LOCKS_URL": "redis", "CACHE_URL": "redis"}
 EVERY_DATABASE = [*settings.SERVICES, "default"]

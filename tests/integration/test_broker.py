@@ -12,14 +12,14 @@ from celery import current_app
 from django.apps import apps
 from django.db import connections, transaction
 
+from sagas import emit
+from sagas.outages import OUTAGES
+from sagas.publisher import broker, publish
+from sagas.relay import relay_once
 from shop.contracts.events import Event, PaymentFailed
-from shop.messaging import emit
-from shop.messaging.errors import OUTAGES
-from shop.messaging.publisher import broker, publish
-from shop.messaging.relay import relay_once
 from shop.saga import SAGA
-from tests.integration.shop import Queues, Shop, events_in
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
+from tests.support.running_shop import Queues, Shop, events_in
 
 RELAYS, ROWS = 4, 400
 
@@ -131,7 +131,7 @@ def test_a_connection_that_is_cut_is_replaced(
 
 
 def test_several_relays_publish_every_row_once(shop: Shop, queues: Queues, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("shop.messaging.relay.PORTION", 10)
+    monkeypatch.setattr("sagas.relay.PORTION", 10)
     events = failures(*range(1, ROWS + 1))
     write(*events)
     start = Barrier(RELAYS)

@@ -3,8 +3,8 @@
 from django.apps import apps
 
 from inventory.models import Reservation
-from shop.messaging.relay import relay_once
-from tests.integration.shop import PRICE, Queues, Shop, booked, relay_everything, stock_of, told
+from sagas.relay import relay_once
+from tests.support.running_shop import PRICE, Queues, Shop, booked, relay_everything, stock_of, told
 
 
 def test_a_worker_killed_between_commit_and_acknowledgement(shop: Shop, queues: Queues):

@@ -10,11 +10,11 @@ from django.db import OperationalError
 
 from inventory.models import DeadLetter, Reservation
 from orders.models import DeadLetter as OrdersDeadLetter
+from sagas import dead_letter_queue, dead_letters
+from sagas.publisher import broker, send
 from shop.contracts.events import OrderCreated, encode
-from shop.messaging import deadletters, deadqueue
-from shop.messaging.publisher import broker, send
-from tests.integration.shop import Queues, Shop
-from tests.processes import eventually
+from tests.support.processes import eventually
+from tests.support.running_shop import Queues, Shop
 
 STEP = "inventory.reserve_stock"
 
@@ -36,14 +36,14 @@ def sent_and_rejected(shop: Shop, queues: Queues, *order_ids: int) -> list[Order
 def test_what_was_set_aside_is_kept_event_by_event(shop: Shop, queues: Queues):
     events = sent_and_rejected(shop, queues, 1, 2)
 
-    assert deadqueue.drain("inventory") == 1
+    assert dead_letter_queue.drain("inventory") == 1
 
     letters = DeadLetter.objects.order_by("pk")
     assert [(letter.order_id, letter.event_id, letter.step) for letter in letters] == [
         (event.order_id, event.event_id, STEP) for event in events
     ]
     assert {letter.error for letter in letters} == {"DeadLettered: rejected at queue inventory, 1×"}
-    assert (queues.waiting("inventory.dead"), deadqueue.drain("inventory")) == (0, 0)
+    assert (queues.waiting("inventory.dead"), dead_letter_queue.drain("inventory")) == (0, 0)
 
 
 def test_what_cannot_be_kept_stays_in_the_queue(shop: Shop, queues: Queues, monkeypatch: pytest.MonkeyPatch):
@@ -53,22 +53,22 @@ def test_what_cannot_be_kept_stays_in_the_queue(shop: Shop, queues: Queues, monk
         raise OperationalError("the database system is shutting down")
 
     with monkeypatch.context() as patch:
-        patch.setattr(deadletters, "keep", fail)
+        patch.setattr(dead_letters, "keep", fail)
         with pytest.raises(OperationalError):
-            deadqueue.drain("inventory")
+            dead_letter_queue.drain("inventory")
     assert DeadLetter.objects.count() == 0
     eventually(lambda: queues.waiting("inventory.dead") == 1)
 
-    assert deadqueue.drain("inventory") == 1
+    assert dead_letter_queue.drain("inventory") == 1
     assert DeadLetter.objects.get().attempts == 1
 
 
 def test_a_long_queue_is_drained_in_portions(shop: Shop, queues: Queues, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(deadqueue, "PORTION", 2)
+    monkeypatch.setattr(dead_letter_queue, "PORTION", 2)
     for number in range(3):
         queues.put("inventory.dead", f"not JSON {number}", headers={}, content_type="text/plain")
 
-    assert [deadqueue.drain("inventory") for _ in range(3)] == [2, 1, 0]
+    assert [dead_letter_queue.drain("inventory") for _ in range(3)] == [2, 1, 0]
     payloads = DeadLetter.objects.order_by("pk").values_list("payload", flat=True)
     assert [json.loads(payload) for payload in payloads] == ["not JSON 0", "not JSON 1", "not JSON 2"]
 
@@ -77,7 +77,7 @@ def test_a_tick_that_has_expired_leaves_nothing_behind(shop: Shop, queues: Queue
     current_app.send_task("orders.look_after", queue="orders", expires=0.001, retry=False, ignore_result=True)
     eventually(lambda: queues.waiting("orders.dead") == 1)
 
-    assert deadqueue.drain("orders") == 1
+    assert dead_letter_queue.drain("orders") == 1
     assert OrdersDeadLetter.objects.count() == 0
 
 
@@ -85,7 +85,7 @@ def test_a_replay_goes_through_the_broker_and_is_resolved_by_success(shop: Shop,
     order_id, checkout = shop.write_order()
     send(STEP, [encode(OrderCreated(order_id=order_id, checkout=checkout))], "by a test")
     queues.set_aside("inventory")
-    deadqueue.drain("inventory")
+    dead_letter_queue.drain("inventory")
     letter = DeadLetter.objects.get()
     worker = shop.processes.worker("inventory", queues=("inventory",))
 

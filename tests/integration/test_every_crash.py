@@ -12,11 +12,12 @@ from django.contrib.auth.hashers import make_password
 
 from accounts.models import User
 from accounts.services import sign_in
-from shop.messaging.crashpoints import EXIT_CODE
-from tests.boundaries import all_points, points_in, sources
+from sagas.crash_points import EXIT_CODE
 from tests.integration.conftest import CARRIERS_SECRET, LOGS
-from tests.integration.forks import relay, web, worker
-from tests.integration.scenes import (
+from tests.support.boundaries import all_points, points_in, sources
+from tests.support.forks import relay, web, worker
+from tests.support.running_shop import Queues, Shop
+from tests.support.scenes import (
     Scene,
     Stage,
     carrier_tells,
@@ -35,7 +36,6 @@ from tests.integration.scenes import (
     sent,
     staff_books_stock,
 )
-from tests.integration.shop import Queues, Shop
 
 PASSWORD = "a password for tests 17"
 

@@ -22,18 +22,20 @@ from inventory.services import lock_key
 from orders.models import Order
 from orders.services import request_cancellation
 from payments.models import Payment
+from sagas import dead_letter_queue, dead_letters
+from sagas.crash_points import EXIT_CODE, calling
+from sagas.execution import execute
+from sagas.outbox import local_services
+from sagas.publisher import broker, publishing_to
+from sagas.steps import STEPS
+from sagas.topology import DELIVERY_LIMIT
 from shop.contracts.events import Event, OrderCreated, encode
-from shop.messaging import deadletters, deadqueue
-from shop.messaging.crashpoints import EXIT_CODE, calling
-from shop.messaging.execution import execute
-from shop.messaging.outbox import local_services
-from shop.messaging.publisher import broker, publishing_to
-from shop.messaging.steps import STEPS
-from shop.messaging.topology import DELIVERY_LIMIT
-from tests.bus import Bus
 from tests.integration.conftest import LOGS
-from tests.integration.forks import Fork, inventory_worker, worker
-from tests.integration.shop import (
+from tests.support.bus import Bus
+from tests.support.forks import Fork, inventory_worker, worker
+from tests.support.processes import eventually
+from tests.support.proxy import Proxy
+from tests.support.running_shop import (
     PRICE,
     Queues,
     Shop,
@@ -45,8 +47,6 @@ from tests.integration.shop import (
     told,
     violations,
 )
-from tests.processes import eventually
-from tests.proxy import Proxy
 
 SLOW = "tok_slow_2s"
 PATIENCE = 20.0
@@ -225,16 +225,16 @@ def test_a_message_that_kills_whoever_takes_it_is_set_aside_alone(shop: Shop, qu
     assert shop.ends(*others, meanwhile=shop.relay_and_carry, audited=False) == [("COMPLETED", "")] * 2
 
     assert outcome(poisoned) == ("PENDING", "")
-    assert deadqueue.drain("inventory") == 1
+    assert dead_letter_queue.drain("inventory") == 1
     letter = DeadLetter.objects.get()
     assert (letter.order_id, letter.step) == (poisoned, "inventory.reserve_stock")
     assert "delivery_limit at queue inventory" in letter.error
-    deadletters.replay(letter)
+    dead_letters.replay(letter)
     assert shop.ends(poisoned, meanwhile=shop.relay_and_carry) == [("COMPLETED", "")]
 
     before = history(poisoned), booked(), stock_of(shop.products[0]), told()
     handled = apps.get_model("inventory.Inbox").objects.get(event_id=letter.event_id)
-    deadletters.replay(letter)  # once more
+    dead_letters.replay(letter)  # once more
     eventually(lambda: queues.waiting("inventory") == 0)
     assert shop.ends(poisoned, *others, meanwhile=shop.relay_and_carry) == [("COMPLETED", "")] * 3
     assert (history(poisoned), booked(), stock_of(shop.products[0]), told()) == before

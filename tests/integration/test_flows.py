@@ -25,8 +25,8 @@ from shop.contracts.events import (
     PaymentFailed,
     PaymentRefunded,
 )
-from tests.integration.shop import PRICE, Queues, Shop, booked, history, outcome, stock_of, told
-from tests.processes import eventually
+from tests.support.processes import eventually
+from tests.support.running_shop import PRICE, Queues, Shop, booked, history, outcome, stock_of, told
 
 BUYERS = 100
 

@@ -12,11 +12,11 @@ from django.apps import apps
 from delivery.models import Delivery
 from inventory.models import Reservation
 from orders.models import Order
+from sagas.publisher import broker
 from shop.contracts.events import OrderCreated, PaymentCompleted, encode
-from shop.messaging.publisher import broker
-from tests.integration.shop import PRICE, Queues, Shop, booked, stock_of
-from tests.processes import eventually
-from tests.proxy import Proxy
+from tests.support.processes import eventually
+from tests.support.proxy import Proxy
+from tests.support.running_shop import PRICE, Queues, Shop, booked, stock_of
 
 RESERVE = "inventory.reserve_stock"
 JSON, PICKLE = "application/json", "cos\nsystem\n."

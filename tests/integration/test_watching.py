@@ -12,12 +12,12 @@ import httpx
 import pytest
 from opentelemetry import trace
 
-from shop.messaging.steps import SWEEPS
-from shop.messaging.topology import SERVICES_WITH_QUEUES
-from shop.observability import doctor
-from tests.integration.shop import Shop
-from tests.otlp import receiving, unconnected
-from tests.processes import Process, eventually
+from sagas.steps import SWEEPS
+from sagas.topology import SERVICES_WITH_QUEUES
+from shop.operations import doctor
+from tests.support.otlp import receiving, unconnected
+from tests.support.processes import Process, eventually
+from tests.support.running_shop import Shop
 
 PASSWORD = "admin:for-the-test"
 

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.db import OperationalError
 from django.db.backends.postgresql import client
 
+from sagas.db.postgresql import base
 from shop.embedded.server import PORT, NotStarted, Server
-from shop.postgresql import base
 
 server = Server(settings.VAR_DIR.absolute() / "postgres")
 atexit.register(server.release)

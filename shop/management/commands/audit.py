@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from shop.audit import Violation, audit, count_orders, invariant_names
+from shop.operations.audit import Violation, audit, count_orders, invariant_names
 
 SHOWN = 50
 

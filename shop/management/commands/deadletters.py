@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from shop.messaging import deadletters
-from shop.messaging.errors import OUTAGES
-from shop.messaging.outbox import local_services
-from shop.messaging.publisher import heard_here_only
+from sagas import dead_letters
+from sagas.outages import OUTAGES
+from sagas.outbox import local_services
+from sagas.publisher import heard_here_only
 
 SHOWN = 100
 COLUMNS = ("letter", "step", "event", "order", "tries", "since", "state", "error")
@@ -97,8 +97,8 @@ class Command(BaseCommand):
         refused = 0
         for sent, letter in enumerate(letters):
             try:
-                deadletters.replay(letter)
-            except deadletters.NoSuchStep as error:
+                dead_letters.replay(letter)
+            except dead_letters.NoSuchStep as error:
                 self.stderr.write(str(error))
                 refused += 1
             except OUTAGES as outage:
@@ -108,7 +108,7 @@ class Command(BaseCommand):
             raise CommandError(f"{refused} cannot be replayed: discard them.")
 
     def _discard(self, letters: Sequence[Any], reason: str) -> None:
-        given_up = sum(deadletters.discard(letter, reason) for letter in letters)
+        given_up = sum(dead_letters.discard(letter, reason) for letter in letters)
         already = len(letters) - given_up
         self.stdout.write(f"{given_up} discarded." + (f" {already} had been resolved before." if already else ""))
 

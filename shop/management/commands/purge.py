@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from shop.messaging.steps import SWEEPS
+from sagas.steps import SWEEPS
 
 
 class Command(BaseCommand):

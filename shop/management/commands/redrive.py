@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
-from shop.messaging import gaps
-from shop.messaging.errors import OUTAGES
-from shop.messaging.publisher import heard_here_only
+from sagas.outages import OUTAGES
+from sagas.publisher import heard_here_only
+from shop.operations import backfill
 
 SHOWN = 20
 
@@ -57,11 +57,11 @@ class Command(BaseCommand):
             raise CommandError("The broker in memory lives in the process of `make up`: nothing sent here reaches it.")
         told, orders = 0, []
         try:
-            for lost in gaps.missing_anywhere():
+            for lost in backfill.missing_anywhere():
                 ids = sorted({one.order_id for one in lost})
-                told += len(lost) if dry_run else gaps.fill(ids)
+                told += len(lost) if dry_run else backfill.fill(ids)
                 orders += ids
-        except gaps.NotHandled as error:
+        except backfill.NotHandled as error:
             raise CommandError(f"{error} Then run this again.") from error
         except OUTAGES as outage:
             raise CommandError(f"After {told} events: {outage}. Run this again for the rest.") from outage

@@ -10,8 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from shop.messaging.outbox import local_services
-from shop.messaging.relay import Relay, relay_once
+from sagas.outbox import local_services
+from sagas.relay import Relay, relay_once
 from shop.observability import metrics, sdk
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.text import Text
 
-from shop.sagamap import as_markdown, as_table
-from shop.timeline import Entry, timeline
+from shop.operations.saga_map import as_markdown, as_table
+from shop.operations.timeline import Entry, timeline
 
 MAP = Path("docs/saga.md")
 LAST_EVENTS = {"OrderCompleted", "OrderCancelled"}

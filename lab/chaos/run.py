@@ -1,0 +1,197 @@
+"""A whole run on a system of its own: load and faults, rest, verdict."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from secrets import token_urlsafe
+from typing import Any
+
+import httpx
+from amqp.exceptions import AMQPError
+from django.db import InterfaceError, OperationalError, connections
+from django.utils.module_loading import import_string
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from lab.chaos.client import Client
+from lab.chaos.faults import FAULTS, Fired, World, fire
+from lab.chaos.plan import CUSTOMERS, KEPT_BACK, PRICE, Plan
+from lab.chaos.servers import until
+from lab.chaos.system import STARTED_WITHIN, System
+from lab.chaos.verdict import Verdict, judge, recovery, unfinished
+from sagas.topology import SERVICES_WITH_QUEUES
+
+THREADS = 8  # of the client
+CROWDED = 150  # messages in one queue from which on the shop is behind
+SAID_EVERY = 15.0  # seconds, where no progress bar can be shown
+
+
+class Run:
+    """The load, the faults and the verdict, on a system that runs."""
+
+    def __init__(self, system: System, plan: Plan, *, console: Console) -> None:
+        self.system, self.plan, self.console = system, plan, console
+        password = self._seed()
+        self.world = World(system.postgres, system.rabbitmq, system.redis, system.processes)
+        self.tokens = [self._sign_in(customer, password) for customer in range(CUSTOMERS)]
+
+    def _seed(self) -> str:
+        """Products, stock and customers; the customers' password."""
+        password = token_urlsafe(12)
+        products = [
+            {"id": number, "name": f"Product {number}", "price": PRICE * number, "category": "ETC"}
+            for number in self.plan.stock
+        ]
+        users = [{"email": _address(number), "name": f"Customer {number}"} for number in range(CUSTOMERS)]
+        import_string("catalog.services.seed_products")(products)
+        import_string("inventory.services.seed_stock")(self.plan.stock)
+        import_string("accounts.services.seed_users")(users, password=password)
+        return password
+
+    def _sign_in(self, customer: int, password: str) -> str:
+        """A customer's token; the first of them waits until the shop answers."""
+        body = {"email": _address(customer), "password": password}
+        url, answers = self.system.urls[customer % len(self.system.urls)], []
+
+        def answered() -> bool:
+            try:
+                answer = httpx.post(f"{url}/api/v1/auth/token", json=body, trust_env=False, timeout=30)
+            except httpx.HTTPError:
+                return False
+            answers.append(answer.json().get("access"))
+            return bool(answers[-1])
+
+        until(answered, "an answer from the shop", seconds=STARTED_WITHIN)
+        return answers[-1]
+
+    # --- Under way ----------------------------------------------------------------------------------------------------
+    def play(self, *, least: int, patience: float, rate: float | None, one_by_one: bool) -> Verdict:
+        """Place the orders, make faults meanwhile, wait for rest at most `patience` seconds, and judge.
+
+        There are at least `least` faults; after these, until only the orders are left that were kept back. If
+        `one_by_one`, each waits until the one before it has been recovered from, and after the last no order is placed.
+        """
+        orders = self.plan.orders
+        lasting = sum(one.gap + FAULTS[one.kind].takes for one in self.plan.faults[:least]) or 1.0
+        kept_back = max(1, int(len(orders) * KEPT_BACK)) if least and not one_by_one else 0
+        client = Client(self.system.urls, self.tokens, orders, rate or (len(orders) - kept_back) / lasting)
+        client.hold_back(kept_back)
+        self.world.order = client.one_more
+        fired: list[Fired] = []
+        with self._watching(client, fired):
+            client.start(THREADS)
+            for number, planned in enumerate(self.plan.faults, 1):
+                if number > least and client.placed >= len(orders) - kept_back:
+                    break
+                time.sleep(planned.gap)
+                one = fire(number, planned, self.world)
+                fired.append(one)
+                proof = f"[red]{one.failure}[/]" if one.failure else one.proof
+                self.system.say(f"{one.began - client.began:6.1f} s  [bold]{one.kind}[/]  {proof}")
+                if one_by_one:
+                    self._await_recovery(one, patience)
+            calm_since = time.time()
+            client.enough() if one_by_one else client.release()
+            until(lambda: not client.busy, "the end of the load", seconds=3600)
+            self._await_rest(patience)
+        seconds = time.time() - calm_since
+        connections.close_all()  # those of before the faults are broken
+        verdict = judge(
+            client, fired, seed=self.plan.seed, restarts=self.system.processes.restarts, seconds_to_rest=seconds,
+            one_by_one=one_by_one,
+        )  # fmt: skip
+        self.system.keep = self.system.keep or not verdict.good
+        return verdict
+
+    def _await_recovery(self, fault: Fired, patience: float) -> None:
+        """Wait until all is well after a fault; too long a wait is for the verdict to judge."""
+        with suppress(TimeoutError):
+            until(lambda: _asked(lambda: recovery(fault)) is not None, "recovery", seconds=patience, pause=0.5)
+
+    def _await_rest(self, patience: float) -> None:
+        """Wait until nothing is open, in two looks; too long a wait is for the verdict to judge."""
+        give_up_at = time.monotonic() + patience
+        quiet = 0
+        while quiet < 2 and time.monotonic() < give_up_at:
+            quiet = quiet + 1 if _asked(unfinished) == {} else 0
+            time.sleep(0.5)
+        lease_ends = time.monotonic() + 5  # of a lock whose holder was killed
+        while quiet and time.monotonic() < lease_ends and any(self.system.redis.client.scan_iter("*lock*")):
+            time.sleep(0.1)
+
+    @contextmanager
+    def _watching(self, client: Client, fired: list[Fired]) -> Iterator[None]:
+        """Within the block the load is paced, and it is shown how far everything is."""
+        ended = threading.Event()
+        pace = threading.Thread(target=self._pace, args=(client, ended), daemon=True)
+        with Watch(self.console, client, fired, len(self.plan.orders)):
+            pace.start()
+            try:
+                yield
+            finally:
+                client.stop()
+                ended.set()
+                pace.join()
+
+    def _pace(self, client: Client, ended: threading.Event) -> None:
+        """Let the load wait while the shop is behind: how fast this machine is, is not the question here."""
+        while not ended.wait(0.3):
+            try:
+                client.crowded = max(map(self.system.rabbitmq.waiting, SERVICES_WITH_QUEUES)) > CROWDED
+            except (AMQPError, OSError):
+                client.crowded = False  # the broker is away, and orders are taken all the same
+
+
+class Watch:
+    """Shows how far the run is: bars on a terminal, else a line now and then."""
+
+    def __init__(self, console: Console, client: Client, fired: list[Fired], total: int) -> None:
+        self._console, self._client, self._fired, self._total = console, client, fired, total
+        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> None:
+        self._progress.start()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._progress.stop()
+
+    def _look(self) -> None:
+        total = self._total
+        placed = self._progress.add_task("orders placed", total=total)
+        closed = self._progress.add_task("orders ended, and closed", total=total)
+        faults = self._progress.add_task("faults", total=None)
+        said = time.monotonic()
+        while not self._ended.wait(1.0):
+            waiting = _asked(unfinished)
+            count = self._client.placed
+            self._progress.update(placed, completed=count)
+            self._progress.update(faults, completed=len(self._fired))
+            if waiting is not None:
+                self._progress.update(closed, completed=max(0, count - waiting.get("orders", 0)))
+            if not self._console.is_terminal and time.monotonic() - said > SAID_EVERY:
+                said = time.monotonic()
+                open_now = (
+                    "?" if waiting is None else ", ".join(f"{n} {what}" for what, n in waiting.items()) or "nothing"
+                )
+                self._console.print(f"          {count} of {total} orders placed; open: {open_now}", soft_wrap=True)
+        connections.close_all()
+
+
+def _asked(question: Callable[[], Any]) -> Any:
+    """The databases' answer; None while they are away."""
+    try:
+        return question()
+    except (OperationalError, InterfaceError):
+        connections.close_all()
+        return None
+
+
+def _address(customer: int) -> str:
+    return f"customer{customer}@example.com"

@@ -1,0 +1,141 @@
+"""A whole shop of a run's own: three servers, the shop's processes, and the environment that all of them share.
+
+Settings are read once, when a process starts. So a command that wants such a shop first becomes itself again, in the
+environment of the servers that it is going to start.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import NoReturn, Self
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from rich.console import Console
+
+from lab.chaos.processes import Processes
+from lab.chaos.servers import HOST, VHOST, CannotStart, Postgres, RabbitMQ, Redis, free_ports, listening, until
+
+HOME = "CHAOS_HOME"  # set in the run itself: the directory of its servers
+STARTED_WITHIN = 120.0  # seconds, for the shop's processes
+SIGNED_IN = 600  # minutes: who places orders signs in once
+
+# What a run takes over from the environment it is started in; all other settings are the defaults.
+PASSED_ON = {"PATH", "HOME", "USER", "LANG", "TERM", "COLUMNS", "NO_COLOR", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH",
+             "LD_LIBRARY_PATH", "STALLED_AFTER", "ORDER_DEADLINE", "HANDOVER_AFTER", "DELIVERED_AFTER", "OUTBOX_LEASE",
+             "LOCK_WAIT", "LOCK_LEASE", "BATCH_LIMIT", "CONFIRM_TIMEOUT", "DJANGO_SETTINGS_MODULE"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ports:
+    postgres: int
+    redis: int
+    rabbitmq: int
+    dist: int
+    epmd: int
+    web: tuple[int, int]
+
+
+def started_again() -> bool:
+    """Whether this is the process that has the environment of servers of its own."""
+    return HOME in os.environ
+
+
+def start_again(command: str, *, defaults: Mapping[str, str], chosen: Mapping[str, str]) -> NoReturn:
+    """Become this command in the environment of the servers that it will start.
+
+    `defaults` give way to what is passed on, `chosen` goes before everything.
+    """
+    home = Path(tempfile.mkdtemp(prefix=f"shop-{command}-"))
+    home.chmod(0o711)  # PostgreSQL may run as another account
+    postgres, redis, rabbitmq, dist, epmd, *web = map(str, free_ports(7))
+    passed_on = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("LC_")}
+    environment = {**defaults, **passed_on} | {
+        HOME: str(home),
+        "CHAOS_PORTS": ",".join([postgres, redis, rabbitmq, dist, epmd, *web]),
+        "DATABASE_URL": f"postgres://postgres@{HOST}:{postgres}/",
+        "DATABASE_PREFIX": "chaos_",
+        "BROKER_URL": f"amqp://guest:guest@{HOST}:{rabbitmq}/{VHOST}",
+        "LOCKS_URL": f"redis://{HOST}:{redis}/1",
+        "CACHE_URL": f"redis://{HOST}:{redis}/2",
+        "SECRET_KEY": token_urlsafe(48),
+        "DEBUG": "0",
+        "ALLOWED_HOSTS": HOST,
+        "ACCESS_TOKEN_MINUTES": str(SIGNED_IN),
+        "EMAIL_URL": "dummymail:",
+        "SHOP_VAR": str(home / "var"),
+        **chosen,
+    }  # fmt: skip
+    manage = settings.BASE_DIR / "manage.py"
+    os.execve(sys.executable, [sys.executable, str(manage), *sys.argv[1:]], environment)  # noqa: S606 (our own)  # nosec B606
+
+
+class System:
+    """A context manager: inside it the servers and the shop run, empty, and at its end neither does."""
+
+    def __init__(self, *, console: Console, keep: bool = False) -> None:
+        self.home, self.console, self.keep = Path(os.environ[HOME]), console, keep
+        postgres, redis, rabbitmq, dist, epmd, *web = map(int, os.environ["CHAOS_PORTS"].split(","))
+        ports = Ports(postgres, redis, rabbitmq, dist, epmd, (web[0], web[1]))
+        self.postgres = Postgres(self.home / "postgres", ports.postgres)
+        self.rabbitmq = RabbitMQ(self.home / "rabbitmq", ports.rabbitmq, ports.dist, ports.epmd)
+        self.redis = Redis(self.home / "redis", ports.redis)
+        self.urls = [f"http://{HOST}:{port}" for port in ports.web]
+        self._ports = ports
+        self._exits = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def _start(self) -> None:
+        self._exits.callback(self._remove)
+        self.say(f"Servers of this run's own below {self.home}")
+        for server in (self.redis, self.postgres, self.rabbitmq):
+            self._exits.callback(server.stop)
+            try:
+                server.start()
+            except (TimeoutError, OSError, subprocess.SubprocessError) as error:
+                raise CannotStart(f"{type(server).__name__} does not start: {error}") from error
+            self.say(f"  {type(server).__name__} on port {server.port}")
+        self._exits.callback(connections.close_all)
+        with (self.home / "migrate.log").open("w") as log:
+            call_command("migrate_all", verbosity=0, stdout=log)
+        self.processes = Processes(self.home, list(self._ports.web))
+        self._exits.callback(self.processes.stop)
+        self.processes.start()
+        self.say(f"  {len(self.processes.all)} processes: {', '.join(one.name for one in self.processes.all)}")
+        until(self.rabbitmq.all_consumed, "a worker for every queue", seconds=STARTED_WITHIN, pause=0.5)
+        until(lambda: all(map(listening, self._ports.web)), "an answer from the shop", seconds=STARTED_WITHIN)
+
+    def _stop(self) -> None:
+        """Take everything down; a second Ctrl-C must not leave half of it."""
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._exits.close()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    def _remove(self) -> None:
+        if self.keep:
+            self.say(f"Logs and data stay in {self.home}")
+        else:
+            shutil.rmtree(self.home, ignore_errors=True)

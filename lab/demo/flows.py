@@ -1,0 +1,154 @@
+"""The flows of the README, numbered as there. Each shows what happens and checks how it ends."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from django_redis import get_redis_connection
+
+from lab.demo.client import ENDED, NotAsExpected, Person, until
+from lab.demo.stage import Stage
+
+BUYERS = 100
+CLEAN_CODE, TENNIS_RACKET, ESSENCE, VACUUM_CLEANER = 7, 9, 6, 10
+LIMITED = {
+    "name": "한정판 머그 (limited edition mug)",
+    "description": "The one that everybody wants, for the demo.",
+    "price": 25000,
+    "currency": "KRW",
+    "category": "HOME",
+    "brand": "shop",
+}
+PAID = {"PAYMENT_COMPLETED", "DELIVERY_STARTED", "COMPLETED"}
+
+
+@dataclass
+class Cast:
+    """Who plays."""
+
+    customers: Sequence[Person]
+    admin: Person
+
+    def set_stock(self, product_id: int, quantity: int, *, at_least: bool = False) -> None:
+        """Book pieces in or out, so that so many can be sold."""
+        try:
+            there = self.admin.stock(product_id)
+        except NotAsExpected:  # a new product: the first receipt opens its record
+            there = 0
+        if (delta := quantity - there) and not (at_least and delta < 0):
+            self.admin.post(f"/inventory/{product_id}/adjustments", {"delta": delta, "reason": "demo"})
+
+
+def happy_path(stage: Stage, cast: Cast) -> None:
+    """1 · An order, from the catalogue to the door"""
+    customer = cast.customers[0]
+    cast.set_stock(CLEAN_CODE, 10, at_least=True)
+    products = customer.get("/products")["results"]
+    product = customer.get(f"/products/{CLEAN_CODE}")
+    before = customer.stock(CLEAN_CODE)
+    stage.say(
+        f"{len(products)} products. {product['name']} costs ₩{product['price']:,}, {before} in stock; ordering 2."
+    )
+    order_id = customer.order(CLEAN_CODE, 2)
+    stage.saga(order_id)
+    order = customer.get(f"/orders/{order_id}")
+    stage.check("the order is COMPLETED", order["status"], "COMPLETED")
+    stage.check(f"at the catalogue's price, ₩{order['totalPrice']:,}", order["totalPrice"], 2 * product["price"])
+    stage.check("it is the first of the customer's own orders", customer.get("/orders")["results"][0]["id"], order_id)
+    stage.check("2 pieces have left the stock", customer.stock(CLEAN_CODE), before - 2)
+
+
+def last_piece(stage: Stage, cast: Cast) -> None:
+    """3 · 100 buyers, one item"""
+    known = cast.admin.get("/products", search=LIMITED["name"])["results"]
+    mug = known[0] if known else cast.admin.post("/products", LIMITED)
+    cast.set_stock(mug["id"], 1)
+    stage.say(f"There is one {mug['name']} left, and {BUYERS} buyers order it at the same moment.")
+
+    def buy(number: int) -> int:
+        return cast.customers[number % len(cast.customers)].order(mug["id"], 1)
+
+    with ThreadPoolExecutor(BUYERS) as crowd:
+        placed = set(crowd.map(buy, range(BUYERS)))
+    orders = until(lambda: _decided(cast.admin, placed), what="A decision on every order", look_every=0.2)
+    outcomes = Counter(_outcome(order) for order in orders)
+    stage.counts("outcome", dict(outcomes.most_common()))
+    winners = [order["id"] for order in orders if order["status"] in PAID]
+    refused = sum("I002" in order["cancellationReason"] for order in orders if order["status"] == "CANCELLED")
+    stage.check("one buyer gets it", len(winners), 1)
+    stage.check("99 are refused for insufficient stock", refused, BUYERS - 1)
+    stage.check("the stock is 0", cast.admin.stock(mug["id"]), 0)
+    locks = [key.decode() for key in get_redis_connection("locks").scan_iter("inventory:lock:*")]
+    stage.check("no lock is left", locks, [])
+
+
+def too_many(stage: Stage, cast: Cast) -> None:
+    """4 · More than there is"""
+    customer = cast.customers[1]
+    cast.set_stock(TENNIS_RACKET, 25, at_least=True)
+    before = customer.stock(TENNIS_RACKET)
+    stage.say(f"{before} tennis rackets are in stock. Ordering {before + 1}.")
+    order_id = customer.order(TENNIS_RACKET, before + 1)
+    stage.saga(order_id)
+    order = customer.get(f"/orders/{order_id}")
+    stage.check("the order is CANCELLED", order["status"], "CANCELLED")
+    stage.check(f"because of “{order['cancellationReason']}”", order["cancellationReason"][:4], "I002")
+    stage.check("the stock is what it was", customer.stock(TENNIS_RACKET), before)
+
+
+def declined(stage: Stage, cast: Cast) -> None:
+    """5 · The payment is declined"""
+    customer = cast.customers[2]
+    cast.set_stock(ESSENCE, 10, at_least=True)
+    before = customer.stock(ESSENCE)
+    stage.say("Paying with a card that the gateway declines.")
+    order_id = customer.order(ESSENCE, 1, paymentToken="tok_declined")
+    stage.saga(order_id)
+    order = customer.get(f"/orders/{order_id}")
+    stage.check("the order is CANCELLED", order["status"], "CANCELLED")
+    stage.check(f"because of “{order['cancellationReason']}”", order["cancellationReason"][:6], "PAY002")
+    stage.check("the piece is back in stock", customer.stock(ESSENCE), before)
+    _check_told(stage, customer, order_id, {"ORDER_RECEIVED", "CANCELLED"})
+
+
+def refused_at_the_door(stage: Stage, cast: Cast) -> None:
+    """6 · The delivery is refused"""
+    customer = cast.customers[0]
+    cast.set_stock(VACUUM_CLEANER, 5, at_least=True)
+    before = customer.stock(VACUUM_CLEANER)
+    stage.say("Paid and shipped; but whoever opens the door does not take the parcel (수령 거부).")
+    order_id = customer.order(VACUUM_CLEANER, 1, address="서울특별시 중구 세종대로 110, addr_refused_by_recipient")
+    stage.saga(order_id)
+    order = customer.get(f"/orders/{order_id}")
+    stage.check("the order is CANCELLED", order["status"], "CANCELLED")
+    stage.check(f"because of “{order['cancellationReason']}”", "수령 거부" in order["cancellationReason"], True)
+    payments = customer.get("/payments", orderId=order_id)["results"]
+    stage.check("the money is refunded", [payment["status"] for payment in payments], ["REFUNDED"])
+    stage.check("the piece is back in stock", customer.stock(VACUUM_CLEANER), before)
+    _check_told(stage, customer, order_id, {"ORDER_RECEIVED", "SHIPPED", "DELIVERY_FAILED", "CANCELLED"})
+
+
+FLOWS: tuple[Callable[[Stage, Cast], None], ...] = (happy_path, last_piece, too_many, declined, refused_at_the_door)
+
+
+def _decided(admin: Person, placed: set[int]) -> list[dict[str, Any]]:
+    """The orders placed, once each is either paid or cancelled; until then nothing."""
+    found = [order for order in admin.get("/orders", limit=100)["results"] if order["id"] in placed]
+    return found if len(found) == len(placed) and all(order["status"] in PAID | ENDED for order in found) else []
+
+
+def _outcome(order: dict[str, Any]) -> str:
+    return f"{order['status']} – {order['cancellationReason']}" if order["cancellationReason"] else "bought it"
+
+
+def _check_told(stage: Stage, customer: Person, order_id: int, types: set[str]) -> None:
+    """Everything of an order that a customer must be told has been sent, and nothing else has."""
+
+    def sent() -> set[str]:
+        told = customer.get("/notifications", orderId=order_id, limit=100)["results"]
+        return {one["type"] for one in told} if told and all(one["status"] == "SENT" for one in told) else set()
+
+    until(lambda: sent() >= types, what=f"Notifying the customer of {', '.join(sorted(types))}")
+    stage.check(f"{customer.email} was told: {', '.join(sorted(types))}", sent(), types)

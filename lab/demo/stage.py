@@ -1,0 +1,84 @@
+"""Where the demo is played: headings, the saga of an order while it happens, and whether all ended as it must."""
+
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.rule import Rule
+from rich.table import Column, Table
+from rich.text import Text
+
+from lab.demo.client import PATIENCE, NotAsExpected
+from shop.operations.timeline import Entry, timeline
+
+LAST = {"OrderCompleted", "OrderCancelled"}
+
+
+class Stage:
+    """Shows one flow after the other. `failures` names what did not end as it must."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.failures: list[str] = []
+        self._flow = ""
+
+    def begin(self, flow: str) -> None:
+        self._flow = flow
+        self.console.print()
+        self.console.print(Rule(f"[bold]{flow}[/]", align="left"))
+
+    def say(self, text: str) -> None:
+        self.console.print(text)
+
+    def saga(self, order_id: int) -> None:
+        """Show an order's saga as it happens, until everybody has heard of its end. Raises NotAsExpected."""
+        give_up_at = time.monotonic() + PATIENCE
+        live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        with live or nullcontext():
+            while True:
+                entries = timeline(order_id)
+                if live and entries:
+                    live.update(as_table(order_id, entries), refresh=True)
+                if any(entry.step and entry.event in LAST for entry in entries):
+                    break
+                if time.monotonic() > give_up_at:
+                    raise NotAsExpected(f"order {order_id} did not end within {PATIENCE:.0f} s")
+                time.sleep(0.1)
+        if not live:
+            self.console.print(as_table(order_id, entries))
+
+    def check(self, what: str, actual: Any, expected: Any) -> None:
+        """Say whether something is as it must be."""
+        if actual == expected:
+            self.say(f"  [green]✓[/] {what}")
+        else:
+            self.fail(f"{what}: expected {expected}, found {actual}")
+
+    def fail(self, what: str) -> None:
+        self.failures.append(f"{self._flow}: {what}")
+        self.console.print(Text(f"  ✗ {what}", style="bold red"))
+
+    def counts(self, title: str, counts: Mapping[str, int]) -> None:
+        """A small table: what, and how often."""
+        table = Table(title, "orders")
+        for name, count in counts.items():
+            table.add_row(Text(name, style="red" if name.startswith("CANCELLED") else ""), str(count))
+        self.console.print(table)
+
+
+def as_table(order_id: int, entries: list[Entry]) -> Table:
+    """An order's saga; compensation is red."""
+    table = Table(Column(f"order {order_id}", justify="right"), "event", "heard by", "which emitted")
+    for entry in entries:
+        table.add_row(*_cells(entry, entries[0].at), style="red" if entry.backward else "")
+    return table
+
+
+def _cells(entry: Entry, start: datetime) -> tuple[str, str, str, str]:
+    since = f"{(entry.at - start).total_seconds() * 1000:,.0f} ms"
+    step = entry.step or f"(outbox of {entry.service})"
+    return since, entry.event, step, ", ".join(entry.emitted) or "–"

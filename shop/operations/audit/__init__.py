@@ -1,0 +1,36 @@
+"""Does everything add up? The invariants that span services, checked over the seven databases and the gateway ledgers.
+
+`facts.py` reads, in windows of orders so that memory stays constant; `invariants.py` judges; here they meet.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.utils import timezone
+
+from shop.operations.audit.facts import count_orders, windows
+from shop.operations.audit.invariants import PER_WINDOW, WHOLE, Violation
+
+__all__ = ["Violation", "audit", "count_orders", "invariant_names"]
+
+
+def audit(
+    *, strict: bool = False, age: timedelta = timedelta(seconds=60), window: int = 1000
+) -> Iterator[int | Violation]:
+    """Check every invariant; yields each violation found, and after each window the number of orders it held.
+
+    On a running system only what has not moved for `age` is judged. `strict` judges everything and expects every
+    order to have ended: for a system at rest, after a test or an incident.
+    """
+    before = timezone.now() if strict else timezone.now() - age
+    for check in WHOLE:
+        yield from check(before)
+    for facts in windows(before, strict, window):
+        for check_window in PER_WINDOW:
+            yield from check_window(facts)
+        yield len(facts.orders)
+
+
+def invariant_names() -> list[str]:
+    """The names of all invariants, as violations carry them."""
+    return sorted(check.__name__ for check in (*WHOLE, *PER_WINDOW))

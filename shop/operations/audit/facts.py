@@ -1,0 +1,128 @@
+"""What the services' databases say about a window of orders.
+
+A window is a range of order ids that holds so many orders; the ranges cover the whole line of ids, so a row for an
+order that does not exist falls into one of them too.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.apps import apps
+from django.db.models import QuerySet
+
+from sagas.outbox import local_services
+from shop.contracts.payments import GATEWAYS
+
+
+@dataclass
+class Facts:
+    """Rows by order id, as the services keep them; only orders that have been still since `before` are judged."""
+
+    before: datetime
+    strict: bool
+    orders: dict[int, dict[str, Any]]
+    order_lines: dict[int, dict[int, int]]  # order -> product -> quantity
+    line_totals: dict[int, int]
+    histories: dict[int, list[str]]  # statuses in the order in which they were reached
+    reservations: dict[int, dict[str, Any]]
+    reserved_lines: dict[int, dict[int, int]]
+    movements: dict[int, list[dict[str, Any]]]
+    payments: dict[int, dict[str, Any]]
+    ledger: dict[int, list[dict[str, Any]]]
+    deliveries: dict[int, dict[str, Any]]
+    mentioned: dict[str, set[int]]  # orders that other rows speak of, by what these are
+
+    @property
+    def settled(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Orders that may be judged, with their ids."""
+        return ((pk, order) for pk, order in self.orders.items() if order["progress_at"] <= self.before)
+
+
+def count_orders() -> int:
+    """How many orders there are to audit."""
+    return _model("orders.Order").objects.count()
+
+
+def windows(before: datetime, strict: bool, size: int) -> Iterator[Facts]:
+    """All facts, a window of `size` orders at a time, in the order of their ids."""
+    low: int | None = None  # exclusive; None is minus infinity
+    while True:
+        ids = _model("orders.Order").objects.order_by("pk")
+        ids = ids.filter(pk__gt=low) if low is not None else ids
+        upto = list(ids.values_list("pk", flat=True)[size - 1 : size])
+        high = upto[0] if upto else None  # inclusive; None is infinity
+        yield _read(before, strict, low, high)
+        if high is None:
+            return
+        low = high
+
+
+def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> Facts:
+    def within(model: str, field: str = "order_id") -> QuerySet[Any]:
+        bounds = {f"{field}__gt": low, f"{field}__lte": high}
+        return _model(model).objects.filter(**{name: value for name, value in bounds.items() if value is not None})
+
+    facts = Facts(
+        before=before,
+        strict=strict,
+        orders={},
+        order_lines=defaultdict(dict),
+        line_totals=defaultdict(int),
+        histories=defaultdict(list),
+        reservations={},
+        reserved_lines=defaultdict(dict),
+        movements=_grouped(within("inventory.StockMovement").filter(order_id__isnull=False)),
+        payments=_by_order(within("payments.Payment")),
+        ledger=defaultdict(list),
+        deliveries=_by_order(within("delivery.Delivery")),
+        mentioned={what: _order_ids(within(model)) for what, model in _mentioning()},
+    )
+    facts.reservations = _by_order(within("inventory.Reservation"))
+    ordered = within("orders.OrderLine").values_list("order_id", "product_id", "quantity", "unit_price")
+    for order_id, product_id, quantity, price in ordered:
+        facts.order_lines[order_id][product_id] = quantity
+        facts.line_totals[order_id] += price * quantity
+    reserved = within("inventory.ReservationLine", "reservation__order_id")
+    for order_id, product_id, quantity in reserved.values_list("reservation__order_id", "product_id", "quantity"):
+        facts.reserved_lines[order_id][product_id] = quantity
+    for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
+        facts.histories[order_id].append(status)
+    by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
+    # Gateway and key, for that is what the table's index begins with.
+    entries = _model("payments.GatewayLedger").objects.filter(gateway__in=GATEWAYS, key__in=by_key, at__lte=before)
+    for entry in entries.values():
+        facts.ledger[by_key[entry["key"]]].append(entry)
+    # Last, while the shop may be running: an order is there before anything of it, and one that has moved since the
+    # rest was read shows it by its `progress_at`.
+    facts.orders = {row["id"]: row for row in within("orders.Order", "pk").values()}
+    return facts
+
+
+def _mentioning() -> Iterator[tuple[str, str]]:
+    """Tables with rows about orders of which no more is asked: what a row is, and its model."""
+    yield "notification", "notifications.Notification"
+    for service in local_services():
+        yield f"event handled by {service}", f"{service}.Inbox"
+        yield f"event emitted by {service}", f"{service}.Outbox"
+
+
+def _model(label: str) -> Any:
+    return apps.get_model(label)
+
+
+def _order_ids(rows: QuerySet[Any]) -> set[int]:
+    return set(rows.order_by().values_list("order_id", flat=True).distinct())
+
+
+def _by_order(rows: QuerySet[Any]) -> dict[int, dict[str, Any]]:
+    return {row["order_id"]: row for row in rows.values()}
+
+
+def _grouped(rows: QuerySet[Any]) -> dict[int, list[dict[str, Any]]]:
+    groups: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows.values():
+        groups[row["order_id"]].append(row)
+    return groups

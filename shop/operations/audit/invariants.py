@@ -1,0 +1,286 @@
+"""The invariants: functions that yield what breaks them. Name and docstring are the invariant's name and rule."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from django.apps import apps
+from django.conf import settings
+from django.db import connections, transaction
+from django.utils import timezone
+
+from sagas.outbox import local_services
+from sagas.reconciliation import missing
+from shop.operations.audit.facts import Facts
+
+
+class Violation(NamedTuple):
+    """An invariant that does not hold, and for what."""
+
+    invariant: str
+    subject: str
+    detail: str
+
+
+FINAL = {"COMPLETED", "CANCELLED"}
+
+# An order may skip what it learns late, never go back; a refused cancellation is the one way out of CANCELLING.
+_FORWARD = ["PENDING", "INVENTORY_RESERVED", "PAYMENT_COMPLETED", "DELIVERY_STARTED"]
+LEGAL_MOVES = {
+    **{
+        status: {*_FORWARD[place + 1 :], "COMPLETED", "CANCELLING", "CANCELLED"}
+        for place, status in enumerate(_FORWARD)
+    },
+    "CANCELLING": {"CANCELLING", "CANCELLED", "COMPLETED", "DELIVERY_STARTED"},
+    "COMPLETED": set(),
+    "CANCELLED": set(),
+}
+
+# What a gateway's ledger may hold for a payment.
+_NOTHING, _CHARGED, _REFUNDED = Counter[str](), Counter(CHARGE=1), Counter(CHARGE=1, REFUND=1)
+LEGAL_LEDGERS: dict[str, list[Counter[str]]] = {
+    "PENDING": [_NOTHING, _CHARGED],
+    "COMPLETED": [_CHARGED],
+    "REFUNDING": [_NOTHING, _CHARGED, _REFUNDED],
+    "REFUNDED": [_REFUNDED],
+    "FAILED": [_NOTHING],
+    "VOIDED": [_NOTHING, _REFUNDED],
+}
+NOTHING_HELD = {"REFUSED", "RELEASED", "RETURNED"}
+NOTHING_KEPT = {"FAILED", "REFUNDED", "VOIDED"}
+NOT_DELIVERED = {"CANCELLED", "FAILED"}
+
+# One snapshot of inventory: for each product what is on record beside what its movements and reservations add up to.
+STOCK = """
+    SELECT product_id, on_hand, reserved, coalesce(moved, 0), coalesce(held, 0)
+    FROM inventory_stockitem
+    FULL JOIN (SELECT product_id, sum(delta) AS moved FROM inventory_stockmovement GROUP BY product_id) movements
+        USING (product_id)
+    FULL JOIN (
+        SELECT l.product_id, sum(l.quantity) AS held
+        FROM inventory_reservationline l JOIN inventory_reservation r ON r.id = l.reservation_id
+        WHERE r.status = 'RESERVED' GROUP BY l.product_id
+    ) reservations USING (product_id)
+    WHERE on_hand IS DISTINCT FROM coalesce(moved, 0) OR reserved IS DISTINCT FROM coalesce(held, 0)
+        OR reserved < 0 OR reserved > on_hand
+"""
+# Only an order ships and returns, and an order does nothing else.
+STRAY_MOVEMENTS = """
+    SELECT product_id, kind, order_id FROM inventory_stockmovement WHERE (kind = 'ADJUSTMENT') <> (order_id IS NULL)
+"""
+STRAY_LEDGER = """
+    SELECT l.gateway, l.key, count(p.id) FROM payments_gatewayledger l
+    LEFT JOIN payments_payment p ON p.idempotency_key = l.key AND p.gateway = l.gateway
+    WHERE l.at <= %s GROUP BY l.id HAVING count(p.id) <> 1
+"""
+STRAY_KEYS = """
+    SELECT k.user_id, k.key, k.order_id FROM orders_idempotencykey k
+    CROSS JOIN LATERAL json_to_record(k.answer::json) AS answered (id bigint, "userId" bigint)
+    WHERE k.created_at <= %s AND NOT EXISTS (
+        SELECT FROM orders_order o WHERE o.id = k.order_id AND o.id = answered.id AND o.user_id = answered."userId"
+    )
+"""
+
+
+def stock_adds_up(_before: datetime) -> Iterator[Violation]:
+    """Per product: on hand is the sum of its movements, reserved the sum of what open reservations hold."""
+    for product, on_hand, reserved, moved, held in _rows("inventory", STOCK):
+        yield Violation(
+            "stock_adds_up",
+            f"product {product}",
+            f"on hand {on_hand}, movements {moved}; reserved {reserved}, reservations {held}",
+        )
+    for product, kind, order_id in _rows("inventory", STRAY_MOVEMENTS):
+        yield Violation("stock_adds_up", f"product {product}", f"{kind.lower()} of order {order_id}")
+
+
+def ledger_has_payments(before: datetime) -> Iterator[Violation]:
+    """Everything a gateway has booked belongs to one payment of ours at that gateway."""
+    for gateway, key, payments in _rows("payments", STRAY_LEDGER, [before]):
+        yield Violation("ledger_has_payments", key, f"booked at {gateway} for {payments} payments")
+
+
+def one_order_per_key(before: datetime) -> Iterator[Violation]:
+    """An idempotency key stands for one order, and answers with that order and its user."""
+    for user, key, order in _rows("orders", STRAY_KEYS, [before]):
+        yield Violation("one_order_per_key", f"order {order}", f"not what key {key!r} of user {user} was answered with")
+
+
+def outbox_drained(before: datetime) -> Iterator[Violation]:
+    """No event waits in an outbox, or in an inbox for the steps that can wait."""
+    for service in local_services():
+        unsent, inbox = apps.get_model(service, "Unsent").objects, apps.get_model(service, "Inbox").objects
+        waiting = unsent.filter(outbox__created_at__lte=before).count()
+        if count := waiting + inbox.filter(tell_at__isnull=False, handled_at__lte=before).count():
+            yield Violation("outbox_drained", service, f"{count} events not published")
+
+
+def no_dead_letters(_before: datetime) -> Iterator[Violation]:
+    """Every dead letter is resolved."""
+    for service in local_services():
+        for letter in apps.get_model(service, "DeadLetter").objects.filter(resolved_at=None).iterator():
+            yield Violation("no_dead_letters", f"order {letter.order_id}", f"{letter}: {letter.error}")
+
+
+def orders_end(facts: Facts) -> Iterator[Violation]:
+    """No order is past its deadline, time with the carrier not counted; strictly: every order has ended.
+
+    None is open for half the time for which messages are kept: without them it could not be resumed.
+    """
+    now = timezone.now()
+    overdue, ancient = now - timedelta(seconds=2 * settings.ORDER_DEADLINE), now - settings.RETENTION / 2
+    for pk, order in facts.settled:
+        late = order["created_at"] < (ancient if order["status"] == "DELIVERY_STARTED" else overdue)
+        if order["status"] not in FINAL and (facts.strict or late):
+            yield Violation("orders_end", f"order {pk}", f"still {order['status']}")
+
+
+def completed_is_whole(facts: Facts) -> Iterator[Violation]:
+    """COMPLETED means: paid in full, shipped once as ordered, delivered, nothing refunded."""
+    for pk, order in facts.settled:
+        if order["status"] != "COMPLETED":
+            continue
+        payment, reservation = facts.payments.get(pk, {}), facts.reservations.get(pk, {})
+        actual = {
+            "payment": (payment.get("status"), payment.get("amount"), payment.get("currency")),
+            "ledger": _booked(facts, pk),
+            "reservation": (reservation.get("status"), facts.reserved_lines.get(pk, {})),
+            "movements": _moved(facts, pk),
+            "delivery": facts.deliveries.get(pk, {}).get("status"),
+        }
+        lines = facts.order_lines.get(pk, {})
+        expected = {
+            "payment": ("COMPLETED", order["total_price"], order["currency"]),
+            "ledger": Counter(CHARGE=order["total_price"]),
+            "reservation": ("SHIPPED", lines),
+            "movements": Counter({("SHIPMENT", product): -quantity for product, quantity in lines.items()}),
+            "delivery": "DELIVERED",
+        }
+        for what, found in actual.items():
+            if found != expected[what]:
+                yield Violation("completed_is_whole", f"order {pk}", f"{what} is {found}, not {expected[what]}")
+
+
+def cancelled_keeps_nothing(facts: Facts) -> Iterator[Violation]:
+    """CANCELLED means: no money kept, no stock held or gone, no parcel delivered."""
+    for pk, order in facts.settled:
+        if order["status"] != "CANCELLED":
+            continue
+        booked, moved = _booked(facts, pk), _moved(facts, pk)
+        if booked["CHARGE"] != booked["REFUND"]:
+            yield Violation(
+                "cancelled_keeps_nothing", f"order {pk}", f"charged {booked['CHARGE']}, refunded {booked['REFUND']}"
+            )
+        for product in {product for _, product in moved}:
+            if moved["SHIPMENT", product] + moved["RETURN", product]:
+                yield Violation("cancelled_keeps_nothing", f"order {pk}", f"product {product} shipped, not returned")
+        for what, rows, harmless in (
+            ("payment", facts.payments, NOTHING_KEPT),
+            ("reservation", facts.reservations, NOTHING_HELD),
+            ("delivery", facts.deliveries, NOT_DELIVERED),
+        ):
+            if pk in rows and rows[pk]["status"] not in harmless:
+                yield Violation("cancelled_keeps_nothing", f"order {pk}", f"{what} is {rows[pk]['status']}")
+
+
+def money_matches_ledger(facts: Facts) -> Iterator[Violation]:
+    """Per payment: its gateway's ledger says the same; charged at most once, refunded in full or not at all."""
+    for pk, payment in facts.payments.items():
+        if payment["updated_at"] > facts.before:
+            continue
+        entries = facts.ledger.get(pk, [])
+        kinds = Counter(entry["kind"] for entry in entries)
+        if kinds not in LEGAL_LEDGERS.get(payment["status"], ()):
+            yield Violation("money_matches_ledger", f"order {pk}", f"{payment['status']}, ledger says {dict(kinds)}")
+        for entry in entries:
+            for what in ("gateway", "amount", "currency"):
+                if entry[what] != payment[what]:
+                    detail = f"{entry['kind']} with {what} {entry[what]}, not {payment[what]}"
+                    yield Violation("money_matches_ledger", f"order {pk}", detail)
+
+
+def order_adds_up(facts: Facts) -> Iterator[Violation]:
+    """An order has lines, and their prices add up to its total."""
+    for pk, order in facts.settled:
+        if facts.line_totals.get(pk, 0) != order["total_price"]:
+            yield Violation(
+                "order_adds_up", f"order {pk}", f"lines {facts.line_totals.get(pk, 0)}, total {order['total_price']}"
+            )
+
+
+def no_orphans(facts: Facts) -> Iterator[Violation]:
+    """Every reservation, movement, payment, delivery, notification and event belongs to an order."""
+    for what, order_ids in (
+        ("reservation", facts.reservations.keys()),
+        ("movement", facts.movements.keys()),
+        ("payment", facts.payments.keys()),
+        ("delivery", facts.deliveries.keys()),
+        *facts.mentioned.items(),
+    ):
+        for pk in sorted(order_ids - facts.orders.keys()):
+            yield Violation("no_orphans", f"order {pk}", f"{what} without an order")
+
+
+def histories_are_legal(facts: Facts) -> Iterator[Violation]:
+    """An order's statuses follow one another as the saga allows, and end where it stands."""
+    for pk, order in facts.settled:
+        history = facts.histories.get(pk, [])
+        if not history or history[0] != "PENDING" or history[-1] != order["status"]:
+            yield Violation("histories_are_legal", f"order {pk}", f"{order['status']}, history {history}")
+        for one, other in pairwise(history):
+            if other not in LEGAL_MOVES.get(one, ()):
+                yield Violation("histories_are_legal", f"order {pk}", f"{one} → {other}")
+
+
+def events_are_handled(facts: Facts) -> Iterator[Violation]:
+    """Every event that was emitted is in the inbox of each step that hears it, as long as both are kept."""
+    kept_since = timezone.now() - settings.RETENTION + timedelta(days=1)  # purges do not come at the same moment
+    judged = [pk for pk, order in facts.settled if order["created_at"] > kept_since]
+    for lost in missing(judged, before=facts.before):
+        yield Violation(
+            "events_are_handled", f"order {lost.order_id}", f"{lost.event_type} of {lost.emitted_by} not at {lost.step}"
+        )
+
+
+WHOLE: tuple[Callable[[datetime], Iterator[Violation]], ...] = (
+    stock_adds_up,
+    ledger_has_payments,
+    one_order_per_key,
+    outbox_drained,
+    no_dead_letters,
+)
+PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
+    orders_end,
+    completed_is_whole,
+    cancelled_keeps_nothing,
+    money_matches_ledger,
+    order_adds_up,
+    no_orphans,
+    histories_are_legal,
+    events_are_handled,
+)
+
+
+def _booked(facts: Facts, order_id: int) -> Counter[str]:
+    """Amounts in the gateway's ledger, by kind."""
+    sums: Counter[str] = Counter()
+    for entry in facts.ledger.get(order_id, []):
+        sums[entry["kind"]] += entry["amount"]
+    return sums
+
+
+def _moved(facts: Facts, order_id: int) -> Counter[tuple[str, int]]:
+    """Pieces that an order has moved, by kind and product."""
+    sums: Counter[tuple[str, int]] = Counter()
+    for move in facts.movements.get(order_id, []):
+        sums[move["kind"], move["product_id"]] += move["delta"]
+    return sums
+
+
+def _rows(service: str, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+    with transaction.atomic(using=service), connections[service].cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = on")  # these read whole tables, unlike all others (settings.PLANS)
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()

@@ -1,0 +1,207 @@
+"""What the shop needs, looked at one by one: versions, ports, databases, broker, Redis, clock, keys, disk."""
+
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+from celery import current_app
+from django.apps import apps
+from django.conf import settings
+from django.db import DatabaseError, connections
+from django.db.migrations.executor import MigrationExecutor
+from django_redis import get_redis_connection
+from redis.exceptions import RedisError
+
+from sagas.db.prepared import query
+from sagas.db.router import database_of
+from sagas.outages import OUTAGES
+from sagas.outbox import local_services
+from sagas.topology import DEAD_LETTER_QUEUES, QUEUES
+
+PACKAGES = ("django", "celery", "kombu", "djangorestframework", "psycopg2-binary", "redis", "flower")
+PYTHON = (3, 11)
+POSTGRESQL = 14  # the oldest with all that is used
+RABBITMQ = (3, 10)  # likewise: dead-lettering that loses nothing
+SKEW = 1.0  # seconds between this machine's clock and PostgreSQL's that do no harm
+DISK = 1_000_000_000  # bytes
+PATIENCE = 2  # seconds
+LONG_KEY = 32  # characters
+
+
+class Finding(NamedTuple):
+    """One line. `well` is None for what cannot be seen from here."""
+
+    what: str
+    well: bool | None
+    detail: str
+    fix: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything. What one look raises becomes its finding; the others are made all the same."""
+    looks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _versions, _mode, _port, _databases, _clock, _broker, _redis, _keys, _disk,
+    )  # fmt: skip
+    for look in looks:
+        try:
+            yield from look()
+        except Exception as error:  # an examination that dies of what it finds is of no use
+            yield Finding(look.__name__.strip("_"), False, f"{type(error).__name__}: {_line(error)}")
+
+
+def _versions() -> Iterator[Finding]:
+    try:
+        told = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    except PackageNotFoundError as missing:
+        yield Finding("packages", False, f"{missing.name} is missing", "make .venv/.runtime")
+    else:
+        yield Finding("packages", True, told)
+    here = sys.version_info[:2]
+    fix = "" if here == PYTHON else "use Python 3.11, which everything is locked for"
+    yield Finding("python", here == PYTHON, sys.version.split()[0], fix)
+
+
+def _mode() -> Iterator[Finding]:
+    mode = "embedded" if settings.EMBEDDED else settings.SHOP_SERVICE or "all services together"
+    yield Finding("mode", True, f"{mode}{', debug' if settings.DEBUG else ''}; data in {settings.VAR_DIR}")
+
+
+def _port() -> Iterator[Finding]:
+    with socket.socket() as client:
+        client.settimeout(PATIENCE)
+        taken = client.connect_ex(("127.0.0.1", settings.PORT)) == 0
+    yield Finding("port", True, f"{settings.PORT} is {'in use: the shop, or PORT=… for another' if taken else 'free'}")
+
+
+# --- Databases ------------------------------------------------------------------------------------------------------
+def _databases() -> Iterator[Finding]:
+    if settings.EMBEDDED:
+        made = (settings.VAR_DIR / "postgres").exists()
+        detail = "embedded: make up starts and migrates it" if made else "embedded: make up makes it"
+        yield Finding("databases", None, f"{detail}; not looked at, to leave a running one alone")
+        return
+    for service in settings.LOCAL_SERVICES:
+        yield _database(service)
+
+
+def _database(service: str) -> Finding:
+    name = connections[service].settings_dict["NAME"]
+    try:
+        ((number, shown),) = query(
+            service, "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version')"
+        )
+    except DatabaseError as error:
+        variable = "DATABASE_URL" if not settings.SHOP_SERVICE else f"{service.upper()}_DATABASE_URL"
+        return Finding(
+            service, False, f"database {name}: {_line(error)}", f"manage.py migrate_all makes it, or set {variable}"
+        )
+    if number < POSTGRESQL:
+        return Finding(service, False, f"PostgreSQL {shown}", f"PostgreSQL {POSTGRESQL} or newer")
+    if not _is_migrated(service):
+        return Finding(service, False, f"database {name} lacks migrations", "manage.py migrate_all")
+    return Finding(service, True, f"database {name}, PostgreSQL {shown.split()[0]}, migrated")
+
+
+def _is_migrated(service: str) -> bool:
+    executor = MigrationExecutor(connections[service])
+    labels = {app.label for app in apps.get_app_configs() if database_of(app.label) == service}
+    return not executor.migration_plan([key for key in executor.loader.graph.leaf_nodes() if key[0] in labels])
+
+
+def _clock() -> Iterator[Finding]:
+    if settings.EMBEDDED:
+        return
+    try:
+        ((theirs,),) = query(settings.LOCAL_SERVICES[0], "SELECT EXTRACT(EPOCH FROM clock_timestamp())")
+    except DatabaseError:
+        yield Finding("clock", None, "PostgreSQL cannot be asked for the time")
+        return
+    off = abs(time.time() - float(theirs))
+    fix = "" if off <= SKEW else "synchronise the clocks (NTP): what is due, tokens and signed calls go by them"
+    yield Finding("clock", off <= SKEW, f"{off:.2f} s from PostgreSQL's", fix)
+
+
+# --- Broker, Redis --------------------------------------------------------------------------------------------------
+def _broker() -> Iterator[Finding]:
+    if settings.BROKER_URL.startswith("memory:"):
+        yield Finding("broker", None, "in memory: its queues are in the process of make up, and cannot be seen")
+        return
+    try:
+        with current_app.connection_for_write(connect_timeout=PATIENCE) as connection:
+            connection.ensure_connection(max_retries=1, timeout=PATIENCE, interval_start=0.1)
+            properties = connection.connection.server_properties
+            shown = properties.get("version", "0")
+            enough = tuple(map(int, shown.split(".")[:2])) >= RABBITMQ
+            fix = "" if enough else f"RabbitMQ {RABBITMQ[0]}.{RABBITMQ[1]} or newer"
+            yield Finding("broker", enough, f"{properties.get('product', '')} {shown}", fix)
+            for service in local_services():
+                yield _queue(connection, service)
+    except OUTAGES as error:
+        yield Finding("broker", False, _line(error), "start RabbitMQ, or set BROKER_URL (make services prints one)")
+
+
+def _queue(connection: object, service: str) -> Finding:
+    what, fix = f"queue {service}", "start a worker or a relay: whoever connects first declares them"
+    try:
+        with connection.channel() as channel:  # type: ignore[attr-defined]
+            told = channel.queue_declare(service, passive=True)
+            dead = channel.queue_declare(f"{service}.dead", passive=True).message_count
+            fix = "its limits and dead-lettering are not ours: let it run empty, delete it, and start a worker"
+            for queue in (*QUEUES, *DEAD_LETTER_QUEUES):
+                if queue.name in (service, f"{service}.dead"):
+                    queue(channel).queue_declare()  # it is there: this only compares the arguments
+    except connection.channel_errors as error:  # type: ignore[attr-defined]
+        return Finding(what, False, _line(error), fix)
+    detail = f"{told.message_count} waiting, {told.consumer_count} consumers, {dead} in {service}.dead"
+    if not told.consumer_count:
+        return Finding(what, False, detail, f"celery -A shop worker -Q {service} -n {service}@%h --concurrency 1")
+    if dead:
+        return Finding(what, False, detail, "start its relay, which brings them home: manage.py deadletters")
+    return Finding(what, True, detail)
+
+
+def _redis() -> Iterator[Finding]:
+    for alias, variable in (("locks", "LOCKS_URL"), ("default", "CACHE_URL")):
+        if "CONNECTION_POOL_KWARGS" in settings.CACHES[alias]["OPTIONS"]:
+            yield Finding(f"redis {alias}", None, "a fake within each process")
+            continue
+        try:
+            told = get_redis_connection(alias).info("server")["redis_version"]
+        except (RedisError, OSError) as error:
+            yield Finding(f"redis {alias}", False, _line(error), f"start Redis, or set {variable}")
+        else:
+            yield Finding(f"redis {alias}", True, f"Redis {told}")
+    if settings.CACHES["locks"]["LOCATION"] == settings.CACHES["default"]["LOCATION"] and not settings.EMBEDDED:
+        yield Finding("redis", False, "locks and cache share a database", "another number in CACHE_URL: clearing drops")
+
+
+# --- Keys, disk -----------------------------------------------------------------------------------------------------
+def _keys() -> Iterator[Finding]:
+    if settings.DEBUG:
+        yield Finding("keys", True, "made for development, as DEBUG is on")
+        return
+    weak = [
+        name for name in ("SECRET_KEY", "INTERNAL_SECRET", "SEAL_KEY", "CARRIER_WEBHOOK_SECRET")
+        if 0 < len(getattr(settings, name)) < LONG_KEY
+    ]  # fmt: skip
+    if weak:
+        yield Finding("keys", False, f"short: {', '.join(weak)}", "openssl rand -hex 32 makes a good one")
+    else:
+        signs = "signs tokens" if settings.SIMPLE_JWT["SIGNING_KEY"] else "only checks tokens"
+        yield Finding("keys", True, f"long enough; this process {signs}")
+
+
+def _disk() -> Iterator[Finding]:
+    place = next(path for path in (settings.VAR_DIR, *settings.VAR_DIR.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    detail = f"{free / 1e9:.1f} GB free at {settings.VAR_DIR}"
+    yield Finding("disk", free >= DISK, detail, "" if free >= DISK else "make room, or set SHOP_VAR")
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what an error says, from where it says why."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rpartition("FATAL:  ")[2]

@@ -1,0 +1,84 @@
+"""`shop/saga.py` drawn: as a table for the terminal, as a diagram for docs/saga.md."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+from rich.text import Text
+
+from shop.contracts.events import Event
+from shop.operations.timeline import BACKWARD
+from shop.saga import PATIENT, RECORDS, SAGA, TIMERS, UNDONE_BY
+
+
+def as_table() -> Table:
+    """Which event is heard by which step; the way back is red."""
+    table = Table("event", "heard by", title="The saga", title_justify="left", caption="… can wait")
+    for event, steps in SAGA.items():
+        style = "red" if event.__name__ in BACKWARD else ""
+        heard_by = "\n".join(f"{step} …" if step in PATIENT else step for step in steps)
+        table.add_row(Text(event.__name__, style=style), Text(heard_by, style=style))
+    return table
+
+
+def as_markdown() -> str:
+    """The page docs/saga.md."""
+    return f"""# The saga
+
+Made from `shop/saga.py` by `manage.py saga --mermaid`; do not edit.
+
+Solid arrows lead to the step that hears an event, dotted ones to the event that may follow. Steps that only write
+down what happened (`orders.mark_*`, `notifications.notify`) are in the table, not in the picture. Steps that can wait
+({", ".join(f"`{step}`" for step in PATIENT)}) are told of single events a moment later.
+
+```mermaid
+{_mermaid()}
+```
+
+| event | heard by |
+|---|---|
+{_rows()}
+
+| effect | undone by |
+|---|---|
+{_pairs(UNDONE_BY)}
+
+| timer | every |
+|---|---|
+{_pairs({task: f"{seconds:g} s" for task, seconds in TIMERS.items()})}
+"""
+
+
+def _mermaid() -> str:
+    drawn = {step for steps in SAGA.values() for step in steps} - set(RECORDS) | {
+        "orders.complete_order", "orders.cancel_order", "orders.resume_order"
+    }  # fmt: skip
+    hears = [
+        f'    {event.__name__}(["{event.__name__}"]) --> {_id(step)}["{step}"]'
+        for event, steps in SAGA.items()
+        for step in steps
+        if step in drawn
+    ]
+    emits = [f"    {_id(step)} -.-> {event.__name__}" for step, events in _emissions().items() for event in events]
+    backward = ",".join(event.__name__ for event in SAGA if event.__name__ in BACKWARD)
+    styles = ["    classDef backward stroke:#c00,color:#c00", f"    class {backward} backward"]
+    return "\n".join(["flowchart LR", *hears, *emits, *styles])
+
+
+def _emissions() -> dict[str, tuple[type[Event], ...]]:
+    from sagas.steps import STEPS
+
+    return {name: step.emits for name, step in sorted(STEPS.items()) if step.emits}
+
+
+def _rows() -> str:
+    return "\n".join(
+        f"| {event.__name__} | {', '.join(f'`{step}`' for step in steps)} |" for event, steps in SAGA.items()
+    )
+
+
+def _pairs(pairs: Mapping[str, str]) -> str:
+    return "\n".join(f"| `{left}` | {right} |" for left, right in pairs.items())
+
+
+def _id(step: str) -> str:
+    return step.replace(".", "_")

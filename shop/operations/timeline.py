@@ -1,0 +1,197 @@
+"""What happened to one order, joined across the services' databases: their outboxes, inboxes and dead letters.
+
+For operators (`manage.py saga ORDER_ID`, the timeline page); a customer's view is `orders.TimelineEntry`, which needs
+one database only.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.apps import apps
+
+from sagas.outages import OUTAGES
+from sagas.outbox import local_services
+from sagas.reconciliation import LocalMessages
+from shop.contracts.events import (
+    DeliveryCancelled,
+    DeliveryFailed,
+    InventoryReleased,
+    InventoryReservationFailed,
+    OrderCancellationRequested,
+    OrderCancelled,
+    PaymentFailed,
+    PaymentRefunded,
+    by_name,
+)
+from shop.saga import UNDONE_BY, service_of, steps_hearing
+
+# Events that turn a saga round, or belong to the way back.
+BACKWARD = {
+    event.__name__
+    for event in (
+        InventoryReservationFailed,
+        PaymentFailed,
+        DeliveryFailed,
+        OrderCancellationRequested,
+        DeliveryCancelled,
+        PaymentRefunded,
+        InventoryReleased,
+        OrderCancelled,
+    )
+}
+SAMPLE = 50  # orders that are looked at for the oldest message
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that happened: a step handled an event, or (with no step) a service emitted one by itself."""
+
+    at: datetime
+    service: str
+    step: str  # "inventory.reserve_stock"; empty for an event from the outbox
+    event: str  # the type of event that was handled, or emitted from the outbox
+    emitted: tuple[str, ...]  # the types of events that followed
+    backward: bool  # part of an undoing
+    key: tuple[str, UUID]  # unique
+    repeats: int = 0  # how often the event came again after it was handled
+
+
+@dataclass(frozen=True)
+class Dead:
+    """An event that a step could not handle. `resolution` is empty while that is so."""
+
+    at: datetime
+    service: str
+    step: str
+    event: str
+    pk: int
+    attempts: int
+    error: str  # its first line
+    resolution: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An event that was emitted and that a step has not handled yet."""
+
+    at: datetime  # of its emission
+    service: str
+    step: str
+    event: str
+
+
+@dataclass
+class Story:
+    """All that is known of an order's saga, from those databases that answer; `away` are the others' services."""
+
+    entries: list[Entry] = field(default_factory=list)
+    dead: list[Dead] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+    away: list[str] = field(default_factory=list)
+
+
+def timeline(order_id: int) -> list[Entry]:
+    """Everything known of an order's saga, oldest first. Empty for an order that does not exist."""
+    entries = [entry for service in local_services() for entry in _entries(service, order_id)]
+    return sorted(entries, key=lambda entry: (entry.at, entry.step))
+
+
+def story(order_id: int) -> Story:
+    """The same with dead letters and with what is still to be handled. A database that is away spoils only its part."""
+    told = Story()
+    for service in local_services():
+        try:
+            told.entries += _entries(service, order_id)
+            told.dead += _dead_letters(service, order_id)
+        except OUTAGES:
+            told.away.append(service)
+    told.entries.sort(key=lambda entry: (entry.at, entry.step))
+    told.dead.sort(key=lambda letter: letter.at)
+    try:
+        dead = {(letter.step, letter.event) for letter in told.dead if not letter.resolution}
+        waiting = _waiting([order_id], [service for service in local_services() if service not in told.away])
+        told.waiting = sorted(
+            (one for one in waiting if one.service not in told.away and (one.step, one.event) not in dead),
+            key=lambda one: (one.at, one.step),
+        )
+    except OUTAGES:  # it went just now: the next look will say so
+        pass
+    return told
+
+
+def oldest_waiting() -> dict[str, datetime]:
+    """{service: when the oldest event was emitted that its queue, or an outbox, holds for it}.
+
+    Of the orders that have not moved for the longest: an event's order stands still while it waits.
+    """
+    orders = apps.get_model("orders", "Order").objects.filter(look_at__isnull=False)
+    unmoved = orders.exclude(status__in=("COMPLETED", "CANCELLED")).order_by("progress_at")
+    oldest: dict[str, datetime] = {}
+    if order_ids := list(unmoved.values_list("pk", flat=True)[:SAMPLE]):
+        for one in _waiting(order_ids, local_services()):
+            oldest[one.service] = min(one.at, oldest.get(one.service, one.at))
+    return oldest
+
+
+def _entries(service: str, order_id: int) -> Iterator[Entry]:
+    inbox, outbox = apps.get_model(service, "Inbox"), apps.get_model(service, "Outbox")
+    for row in inbox.objects.filter(order_id=order_id):
+        emitted = tuple(event["type"] for event in row.emitted)
+        yield Entry(
+            at=row.handled_at,
+            service=service,
+            step=row.step,
+            event=row.event_type,
+            emitted=emitted,
+            backward=row.step in UNDONE_BY.values() or not BACKWARD.isdisjoint({row.event_type, *emitted}),
+            key=(row.step, row.event_id),
+            repeats=row.repeats,
+        )
+    for row in outbox.objects.filter(order_id=order_id):
+        yield Entry(
+            at=row.created_at,
+            service=service,
+            step="",
+            event=row.event_type,
+            emitted=(),
+            backward=row.event_type in BACKWARD,
+            key=("", row.event_id),
+        )
+
+
+def _dead_letters(service: str, order_id: int) -> Iterator[Dead]:
+    for letter in apps.get_model(service, "DeadLetter").objects.filter(order_id=order_id):
+        yield Dead(
+            at=letter.created_at,
+            service=service,
+            step=letter.step,
+            event=letter.event_type,
+            pk=letter.pk,
+            attempts=letter.attempts,
+            error=letter.error.partition("\n")[0],
+            resolution=letter.resolution,
+        )
+
+
+def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]:
+    """What these orders' services have emitted and not handled."""
+    ids = list(order_ids)
+    emitted: dict[UUID, str] = {}
+    handled: set[tuple[str, UUID]] = set()
+    for service in services:
+        messages = LocalMessages(service).get_messages(ids)
+        emitted.update((one.event_id, one.event_type) for one in messages.emitted)
+        handled.update((one.step, one.event_id) for one in messages.handled)
+    return [
+        Waiting(at=_emitted_at(event_id), service=service_of(step), step=step, event=event_type)
+        for event_id, event_type in emitted.items()
+        for step in steps_hearing(by_name(event_type))
+        if (step, event_id) not in handled
+    ]
+
+
+def _emitted_at(event_id: UUID) -> datetime:
+    """An event's id says when it was made (UUID version 7)."""
+    return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)

@@ -1,0 +1,355 @@
+"""Dead letters: `manage.py deadletters`, what the broker has set aside, and their end."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from inventory import services
+from inventory.models import DeadLetter, StockItem
+from orders.models import DeadLetter as OrdersDeadLetter
+from sagas import dead_letter_queue, dead_letters
+from sagas.execution import execute
+from sagas.outbox import local_services
+from sagas.relay import Relay
+from sagas.steps import STEPS
+from shop.contracts.events import Checkout, Line, OrderCreated, encode, uuid7
+from tests.support.bus import Bus
+
+pytestmark = pytest.mark.django_db(databases=local_services())
+
+RESERVE = "inventory.reserve_stock"
+BROKEN = "ZeroDivisionError: division by zero"
+
+
+@pytest.fixture(autouse=True)
+def stock() -> None:
+    services.seed_stock({1: 100})
+
+
+def created(order_id: int) -> OrderCreated:
+    checkout = Checkout(
+        user_id=7,
+        amount=1000,
+        currency="KRW",
+        payment_gateway="TOSS_PAYMENTS",
+        payment_token="tok_ok",
+        lines=(Line(1, 1),),
+    )
+    return OrderCreated(order_id=order_id, checkout=checkout)
+
+
+@pytest.fixture
+def repaired(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Reserving is broken until this is called."""
+    monkeypatch.setattr(services, "reserve", lambda orders: 1 / 0)
+    return monkeypatch.undo
+
+
+def fail(*order_ids: int) -> list[DeadLetter]:
+    """Have the broken step fail for these orders."""
+    execute(STEPS[RESERVE], [encode(created(order_id)) for order_id in order_ids])
+    return list(DeadLetter.objects.order_by("pk"))
+
+
+def run(*arguments: Any) -> str:
+    output = StringIO()
+    call_command("deadletters", *map(str, arguments), stdout=output)
+    return output.getvalue()
+
+
+def listed(*arguments: str) -> list[tuple[str, int | None, str]]:
+    return [
+        (row["service"], row["orderId"], row["resolution"]) for row in json.loads(run("list", "--json", *arguments))
+    ]
+
+
+# —— list, show ———————————————————————————————————————————————————————————————————————————————————————————————————————
+def test_a_list_of_the_open_ones_of_every_service(bus: Bus, repaired: Any):
+    assert run("list") == "No open dead letters.\n"
+    first, second = fail(1, 2)
+    letter = OrdersDeadLetter.objects.create(
+        step="orders.mark_paid", order_id=3, payload="7", error="ValueError: [bold]odd[/]"
+    )
+    dead_letters.discard(second)
+
+    text = run("list")
+
+    assert [line.split()[1:3] for line in text.splitlines() if line.startswith("│")] == [
+        ["inventory", str(first.pk)],
+        ["orders", str(letter.pk)],
+    ]
+    assert RESERVE in text
+    assert BROKEN in text
+    assert "ValueError: [bold]odd[/]" in text
+    assert listed() == [("inventory", 1, "open"), ("orders", 3, "open")]
+    assert listed("--service", "inventory") == [("inventory", 1, "open")]
+    assert listed("--all") == [("inventory", 1, "open"), ("inventory", 2, "DISCARDED"), ("orders", 3, "open")]
+
+
+def test_one_with_its_event(bus: Bus, repaired: Any):
+    (letter,) = fail(1)
+
+    shown = json.loads(run("show", "inventory", letter.pk, "--json"))
+
+    assert (shown["id"], shown["step"], shown["eventType"], shown["attempts"], shown["error"]) == (
+        letter.pk,
+        RESERVE,
+        "OrderCreated",
+        1,
+        BROKEN,
+    )
+    assert shown["event"] == json.loads(letter.payload)
+    text = run("show", "inventory", letter.pk)
+    assert '"payment_token": "tok_ok"' in text
+    assert BROKEN in text
+
+
+# —— replay, discard ——————————————————————————————————————————————————————————————————————————————————————————————————
+def test_replaying_one_resolves_it_and_replaying_it_again_changes_nothing(bus: Bus, repaired: Any):
+    first, _ = fail(1, 2)
+    repaired()
+
+    assert run("replay", "inventory", first.pk) == "1 sent to their steps again; what succeeds is resolved.\n"
+    bus.deliver()
+
+    assert listed("--all") == [("inventory", 1, "HANDLED"), ("inventory", 2, "open")]
+    assert StockItem.objects.get(pk=1).reserved == 1
+    bus.messages.clear()
+    run("replay", "inventory", first.pk)
+    bus.deliver()
+    assert StockItem.objects.get(pk=1).reserved == 1
+    assert listed() == [("inventory", 2, "open")]
+
+
+@pytest.mark.parametrize("of", [("--all",), ("inventory", "--all")])
+def test_replaying_all_that_are_open(bus: Bus, repaired: Any, of: tuple[str, ...]):
+    fail(1, 2, 3)
+    repaired()
+    dead_letters.discard(DeadLetter.objects.get(order_id=3))
+
+    run("replay", *of)
+    for _ in range(2):
+        bus.deliver()
+
+    assert listed("--all") == [("inventory", 1, "HANDLED"), ("inventory", 2, "HANDLED"), ("inventory", 3, "DISCARDED")]
+
+
+def test_what_fails_again_stays_with_one_more_attempt(bus: Bus, repaired: Any):
+    (letter,) = fail(1)
+
+    run("replay", "inventory", letter.pk)
+    bus.deliver()
+
+    letter.refresh_from_db()
+    assert (letter.attempts, letter.resolved_at) == (2, None)
+
+
+def test_giving_one_up_keeps_the_reason(bus: Bus, repaired: Any):
+    (letter,) = fail(1)
+
+    assert run("discard", "inventory", letter.pk, "--reason", "order 1 was a test") == "1 discarded.\n"
+    assert run("discard", "inventory", letter.pk, "--reason", "x") == "0 discarded. 1 had been resolved before.\n"
+
+    letter.refresh_from_db()
+    assert (letter.resolution, letter.error) == ("DISCARDED", f"{BROKEN}\nDiscarded: order 1 was a test")
+    assert listed() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("list", "--service", "catalog"), "There are: delivery, inventory, notifications, orders, payments"),
+        (("show", "inventory", "99"), "inventory has no dead letter 99"),
+        (("replay", "inventory", "98", "99"), "inventory has no dead letter 98, 99"),
+        (("replay",), "Say which"),
+        (("replay", "inventory"), "Say which"),
+        (("replay", "inventory", "1", "--all"), "Say which"),
+        (("discard", "inventory", "1"), "--reason"),
+        ((), "required: list|show|replay|discard"),
+    ],
+)
+def test_what_makes_no_sense_is_explained(bus: Bus, arguments: tuple[str, ...], message: str):
+    with pytest.raises(CommandError, match=message.replace("|", r"\|")):
+        run(*arguments)
+
+
+def test_what_has_no_step_cannot_be_replayed_and_stops_nobody(bus: Bus, repaired: Any):
+    dead_letters.keep("inventory", "inventory.burn_stock", {"type": "?"}, "unknown")
+    fail(1)
+
+    with pytest.raises(CommandError, match="1 cannot be replayed"):
+        run("replay", "--all")
+
+    assert [step for step, _ in bus.messages] == [RESERVE]
+
+
+def test_a_broker_that_is_away_is_an_error(bus: Bus, repaired: Any, monkeypatch: pytest.MonkeyPatch):
+    fail(1)
+
+    def refuse(*_: Any) -> None:
+        raise ConnectionRefusedError("nobody there")
+
+    monkeypatch.setattr(bus, "send", refuse)
+
+    with pytest.raises(CommandError, match="The broker is away after 0 of 1: nobody there"):
+        run("replay", "--all")
+
+
+def test_the_broker_in_memory_is_another_process_own(settings: Any):
+    settings.BROKER_URL = "memory://"
+    letter = DeadLetter.objects.create(step=RESERVE, payload="7", error="?")
+
+    with pytest.raises(CommandError, match="The broker in memory lives in the process of `make up`"):
+        run("replay", "inventory", letter.pk)
+
+
+def test_a_letter_whose_event_had_been_handled_is_resolved_by_its_coming_again(bus: Bus):
+    event = encode(created(1))
+    execute(STEPS[RESERVE], [event])
+    dead_letters.keep("inventory", RESERVE, event, "set aside by mistake")
+
+    execute(STEPS[RESERVE], [event])
+
+    assert listed("--all") == [("inventory", 1, "HANDLED")]
+    assert StockItem.objects.get(pk=1).reserved == 1
+
+
+# —— What the broker has set aside ————————————————————————————————————————————————————————————————————————————————————
+def body(*events: Any) -> bytes:
+    return json.dumps([[events], {}, {"callbacks": None}]).encode()
+
+
+def headers(task: str | None = RESERVE, reason: str = "delivery_limit") -> dict[str, Any]:
+    death = {"reason": reason, "queue": "inventory", "count": 1}
+    return {"x-death": [death]} | ({"task": task} if task else {})
+
+
+def test_each_event_of_a_dead_message_is_a_dead_letter(bus: Bus):
+    message = body(encode(created(1)), encode(created(2)), {"type": "Nonsense"})
+
+    dead_letter_queue.keep("inventory", message, headers())
+
+    letters = list(DeadLetter.objects.order_by("pk"))
+    assert [(letter.order_id, letter.event_type) for letter in letters] == [
+        (1, "OrderCreated"),
+        (2, "OrderCreated"),
+        (None, "Nonsense"),
+    ]
+    assert {(letter.step, letter.error) for letter in letters} == {
+        (RESERVE, "DeadLettered: delivery_limit at queue inventory, 1×")
+    }
+    assert [json.loads(letter.payload) for letter in letters] == json.loads(message)[0][0]
+
+    run("replay", "inventory", letters[0].pk)
+    bus.deliver()
+    assert listed("--all")[0] == ("inventory", 1, "HANDLED")
+
+
+def test_a_message_that_comes_again_is_the_same_dead_letter(bus: Bus):
+    message = body(encode(created(1)), "x")
+
+    for _ in range(2):  # the relay died before its acknowledgement
+        dead_letter_queue.keep("inventory", message, headers())
+
+    assert list(DeadLetter.objects.order_by("pk").values_list("order_id", "attempts")) == [(1, 2), (None, 2)]
+
+
+def test_what_was_handled_before_its_worker_died_is_no_dead_letter(bus: Bus):
+    event = encode(created(1))
+    execute(STEPS[RESERVE], [event])
+
+    dead_letter_queue.keep("inventory", body(event, encode(created(2))), headers())
+
+    assert listed() == [("inventory", 2, "open")]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xff\x00",
+        b"{",
+        b"7",
+        b"[]",
+        b"[[[]], {}, {}]",
+        b"[[7], {}, {}]",
+        b"[[[], []], {}, {}]",
+        "text \udcff \0 text",
+        b"[" * 100_000,
+    ],
+)
+def test_what_cannot_be_read_is_kept_as_it_is(message: bytes | str):
+    dead_letter_queue.keep("inventory", message, headers(task=None))
+
+    letter = DeadLetter.objects.get()
+    assert (letter.step, letter.event_type, letter.order_id) == ("no task", "", None)
+    text = json.loads(letter.payload)
+    assert text[:5] == (message if isinstance(message, str) else message.decode(errors="backslashreplace"))[:5]
+    assert len(text) <= dead_letter_queue.SHOWN
+    assert letter.error == "DeadLettered: delivery_limit at queue inventory, 1×"
+    with pytest.raises(dead_letters.NoSuchStep):
+        dead_letters.replay(letter)
+
+
+@pytest.mark.parametrize("task", ["inventory.\0burn\ud800", "x" * 1000])
+def test_a_task_that_nobody_knows_is_kept_with_its_events(task: str):
+    dead_letter_queue.keep("inventory", body(encode(created(1))), headers(task=task, reason="rejected"))
+
+    letter = DeadLetter.objects.get()
+    assert (letter.order_id, letter.error) == (1, "DeadLettered: rejected at queue inventory, 1×")
+
+
+@pytest.mark.parametrize("deaths", [None, [], [7], {}, "x"])
+def test_a_broker_that_gives_no_reason(deaths: Any):
+    dead_letter_queue.keep("inventory", body(7), {"task": RESERVE, "x-death": deaths})
+
+    assert DeadLetter.objects.get().error == "DeadLettered: set aside at queue inventory, 1×"
+
+
+@pytest.mark.parametrize("reason", ["expired", "delivery_limit"])
+def test_a_tick_that_nobody_had_time_for_is_nothing_to_keep(reason: str):
+    dead_letter_queue.keep("orders", json.dumps([[], {}, {}]), headers(task="orders.look_after", reason=reason))
+
+    assert OrdersDeadLetter.objects.count() == 0
+
+
+def test_the_broker_in_memory_sets_nothing_aside(settings: Any):
+    settings.BROKER_URL = "memory://"
+
+    assert dead_letter_queue.drain("inventory") == 0
+
+
+def test_what_cannot_be_kept_does_not_stop_the_relay(monkeypatch: pytest.MonkeyPatch):
+    calls = []
+
+    def fail_always(service: str) -> int:
+        calls.append(service)
+        raise ValueError
+
+    monkeypatch.setattr(dead_letter_queue, "drain", fail_always)
+    relay = Relay("inventory")
+
+    relay._see_to_dead_letters()
+    relay._see_to_dead_letters()  # not before some seconds have passed
+
+    assert calls == ["inventory"]
+
+
+# —— Their end ————————————————————————————————————————————————————————————————————————————————————————————————————————
+def test_old_ones_are_purged_when_they_are_resolved():
+    then = timezone.now() - settings.RETENTION * 1.1
+    for event_id, resolved_at in ((uuid7(), then), (uuid7(), timezone.now()), (None, None)):
+        DeadLetter.objects.create(
+            step=RESERVE, event_id=event_id, payload="{}", error="?", resolved_at=resolved_at, created_at=then
+        )
+
+    from sagas import purge_messages
+
+    assert purge_messages("inventory") == 1
+    assert DeadLetter.objects.filter(resolved_at=then).count() == 0
+    assert DeadLetter.objects.count() == 2

@@ -1,0 +1,145 @@
+"""Steps that can wait: of few events the relay tells them a moment later, of many they hear at once; never neither."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from delivery.models import Inbox, Outbox
+from sagas import emit
+from sagas.crash_points import calling
+from sagas.execution import execute
+from sagas.outbox import rearm
+from sagas.publisher import FEW
+from sagas.relay import relay_once, tell_once, waiting
+from sagas.steps import STEPS
+from shop.contracts.events import Checkout, DeliveryCompleted, Event, Line, PaymentCompleted, encode
+from tests.support.bus import Bus
+from tests.support.simulation import Crash
+
+pytestmark = pytest.mark.django_db(databases=["delivery"])
+
+START = STEPS["delivery.start_delivery"]
+PATIENT = ["inventory.ship_stock", "notifications.notify", "orders.mark_shipped"]
+
+
+def paid(count: int) -> list[PaymentCompleted]:
+    checkout = Checkout(
+        user_id=7, amount=1, currency="KRW", payment_gateway="KAKAO_PAY", payment_token="tok_ok", lines=(Line(1, 1),)
+    )
+    return [PaymentCompleted(order_id=order_id, checkout=checkout) for order_id in range(1, count + 1)]
+
+
+def deliver(events: Sequence[Event]) -> None:
+    execute(START, [encode(event) for event in events])
+
+
+def arrive() -> None:
+    with transaction.atomic(using="delivery"):
+        emit(DeliveryCompleted(order_id=1, user_id=7, tracking_number="T1"), service="delivery")
+
+
+def taken(bus: Bus) -> list[tuple[str, int]]:
+    """What has been sent, sorted: (step, events in the message). It is not sent again."""
+    messages = sorted((step, len(payload)) for step, payload in bus.messages)
+    bus.messages.clear()
+    return messages
+
+
+def crash_at(point: str) -> Callable[[str], None]:
+    def on_pass(name: str) -> None:
+        if name == point:
+            raise Crash(name)
+
+    return on_pass
+
+
+def test_few_events_are_gathered_for_the_steps_that_can_wait(bus: Bus):
+    for event in paid(3):
+        deliver([event])
+    assert (taken(bus), waiting("delivery")) == ([], (None, True))
+
+    assert tell_once("delivery") == 3
+
+    assert taken(bus) == [(step, 3) for step in PATIENT]
+    assert (tell_once("delivery"), waiting("delivery"), taken(bus)) == (0, (None, False), [])
+
+
+def test_of_many_events_everybody_hears_at_once(bus: Bus):
+    deliver(paid(FEW))
+
+    assert taken(bus) == [(step, FEW) for step in PATIENT]
+    assert waiting("delivery") == (None, False)
+
+
+def test_the_outbox_tells_who_cannot_wait_first(bus: Bus):
+    arrive()
+
+    assert (relay_once("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
+    assert (tell_once("delivery"), taken(bus)) == (1, [("notifications.notify", 1)])
+    assert (relay_once("delivery"), tell_once("delivery"), taken(bus)) == (0, 0, [])
+
+
+def test_an_event_that_is_only_owed_is_not_published_again_until_it_is_to_be(bus: Bus, settings: Any):
+    settings.OUTBOX_LEASE = 0  # what keeps it from being claimed is not the lease of the first time
+    arrive()
+    assert (relay_once("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
+    assert (relay_once("delivery"), taken(bus)) == (0, [])
+
+    assert rearm("delivery", [1]) == 1
+
+    assert (relay_once("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
+    assert (tell_once("delivery"), taken(bus)) == (1, [("notifications.notify", 1)])
+    assert (relay_once("delivery"), tell_once("delivery"), taken(bus)) == (0, 0, [])
+
+
+def test_an_event_that_comes_again_is_told_again(bus: Bus):
+    (event,) = paid(1)
+    deliver([event])
+    tell_once("delivery")
+    taken(bus)
+
+    deliver([event])
+
+    assert taken(bus) == []
+    assert (tell_once("delivery"), taken(bus)) == (1, [(step, 1) for step in PATIENT])
+
+
+@pytest.mark.parametrize("point", ["relay.owed_claimed", "publisher.before_send", "publisher.confirmed", "relay.told"])
+@pytest.mark.parametrize("happen", [lambda: deliver(paid(1)), lambda: (arrive(), relay_once("delivery"))])
+def test_when_a_relay_dies_over_it_the_next_one_tells(bus: Bus, settings: Any, point: str, happen: Callable[[], Any]):
+    settings.OUTBOX_LEASE = 0
+    happen()
+    taken(bus)
+    with pytest.raises(Crash), calling(crash_at(point)):
+        tell_once("delivery")
+    told_before = {step for step, _ in taken(bus)}
+
+    assert tell_once("delivery") == 1
+    assert told_before | {step for step, _ in taken(bus)} <= set(PATIENT)
+    assert waiting("delivery") == (None, False)
+
+
+def test_what_another_relay_holds_is_left_alone(bus: Bus):
+    deliver(paid(1))
+    with pytest.raises(Crash), calling(crash_at("relay.owed_claimed")):
+        tell_once("delivery")
+
+    assert (tell_once("delivery"), taken(bus)) == (0, [])
+
+
+def test_what_the_broker_refused_is_told_later(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*args: Any) -> None:
+        raise ConnectionResetError
+
+    deliver(paid(1))
+    monkeypatch.setattr(bus, "send", refuse)
+    with pytest.raises(ConnectionResetError):
+        tell_once("delivery")
+    monkeypatch.undo()
+
+    assert Inbox.objects.get().tell_at <= timezone.now()
+    assert (tell_once("delivery"), taken(bus)) == (1, [(step, 1) for step in PATIENT])
+    assert not Outbox.objects.exists()

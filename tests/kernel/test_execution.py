@@ -1,0 +1,383 @@
+"""The kernel around a step: once per event, in a crash, a race, a bad batch, an outage."""
+
+import json
+from typing import Any
+
+import pytest
+import stamina
+from django.db import OperationalError
+
+from inventory import services
+from inventory.models import DeadLetter, Inbox, Outbox, Reservation, StockItem, Unsent
+from inventory.tasks import reserve_stock, ship_stock
+from sagas import dead_letters, emit, outbox, relay
+from sagas.crash_points import calling
+from sagas.execution import execute
+from sagas.outages import ForeignOrder
+from sagas.publisher import publish
+from sagas.relay import relay_once
+from sagas.steps import STEPS, step
+from shop.contracts.events import (
+    Checkout,
+    DeliveryCompleted,
+    InventoryReleased,
+    InventoryReserved,
+    Line,
+    OrderCreated,
+    PaymentRefunded,
+    decode,
+    encode,
+    uuid7,
+)
+from tests.support.bus import Bus, arrived
+from tests.support.simulation import Crash
+
+pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
+
+RESERVE = STEPS["inventory.reserve_stock"]
+
+
+@pytest.fixture(autouse=True)
+def stock() -> None:
+    services.seed_stock({1: 100})
+
+
+def created(order_id: int, quantity: int = 1, **fields: Any) -> OrderCreated:
+    checkout = Checkout(
+        user_id=7,
+        amount=1000,
+        currency="KRW",
+        payment_gateway="TOSS_PAYMENTS",
+        payment_token="tok_ok",
+        lines=(Line(1, quantity),),
+    )
+    return OrderCreated(order_id=order_id, checkout=checkout, **fields)
+
+
+def sent(bus: Bus) -> list[tuple[str, str, int]]:
+    """(step, event type, order) for everything on the bus."""
+    return [(step, raw["type"], raw["order_id"]) for step, payload in bus.messages for raw in payload]
+
+
+RESERVED_1 = [("payments.charge_payment", "InventoryReserved", 1), ("orders.mark_reserved", "InventoryReserved", 1)]
+
+
+def test_an_event_is_handled_recorded_and_answered(bus: Bus):
+    event = created(1, trace="00-abc-def-01")
+
+    execute(RESERVE, [encode(event)])
+
+    assert sent(bus) == RESERVED_1
+    row = Inbox.objects.get()
+    assert (row.step, row.event_id, row.event_type, row.order_id) == (
+        "inventory.reserve_stock",
+        event.event_id,
+        "OrderCreated",
+        1,
+    )
+    answer = decode(bus.messages[0][1][0])
+    assert (answer.caused_by, answer.trace) == (event.event_id, "00-abc-def-01")
+    assert [decode(raw) for raw in row.emitted] == [answer]
+
+
+def test_a_message_delivered_three_times_has_one_effect_and_the_same_answer(bus: Bus):
+    message = [encode(created(1))]
+
+    for _ in range(3):
+        execute(RESERVE, message)
+
+    assert StockItem.objects.get(pk=1).reserved == 1
+    assert sent(bus) == RESERVED_1 * 3
+    assert len({raw["event_id"] for _, payload in bus.messages for raw in payload}) == 1
+
+
+def test_what_was_handled_is_answered_though_the_step_would_not_take_it_any_more(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = created(1), created(2)
+    execute(RESERVE, [encode(first)])
+    bus.messages.clear()
+
+    def stricter(orders: list[OrderCreated]) -> list[InventoryReserved]:
+        assert all(order.order_id != 1 for order in orders), "not this one"
+        return reserve(orders)
+
+    reserve = RESERVE.function
+    monkeypatch.setattr(RESERVE, "function", stricter)
+    execute(RESERVE, [encode(first), encode(second)])
+
+    assert sorted(order_id for step, _, order_id in sent(bus) if step == "payments.charge_payment") == [1, 2]
+    assert not DeadLetter.objects.exists()
+    assert Inbox.objects.get(order_id=1).repeats == 1
+
+
+def test_an_event_twice_in_one_message_is_one_event(bus: Bus):
+    message = encode(created(1))
+
+    execute(RESERVE, [message, message])
+
+    assert (StockItem.objects.get(pk=1).reserved, sent(bus)) == (1, RESERVED_1)
+
+
+def test_two_events_of_one_order_in_one_message_are_handled_after_each_other(bus: Bus):
+    first, second = created(1), created(1)
+
+    execute(RESERVE, [encode(first), encode(created(2)), encode(second)])
+
+    assert StockItem.objects.get(pk=1).reserved == 2  # order 1 once, order 2 once
+    emitted = dict(Inbox.objects.values_list("event_id", "emitted"))
+    assert len(emitted[first.event_id]) == 1
+    assert emitted[second.event_id] == []
+
+
+@pytest.mark.parametrize("point", ["step.received", "step.written"])
+def test_a_crash_before_the_commit_leaves_no_trace(bus: Bus, point: str):
+    message = [encode(created(1))]
+    with pytest.raises(Crash), calling(crash_at(point)):
+        execute(RESERVE, message)
+
+    assert (StockItem.objects.get(pk=1).reserved, Inbox.objects.count(), bus.messages) == (0, 0, [])
+
+    execute(RESERVE, message)
+
+    assert (StockItem.objects.get(pk=1).reserved, sent(bus)) == (1, RESERVED_1)
+
+
+@pytest.mark.parametrize("point", ["step.committed", "publisher.before_send", "publisher.confirmed", "step.published"])
+def test_after_a_crash_between_commit_and_acknowledgement_the_chain_goes_on(bus: Bus, point: str):
+    message = [encode(created(1))]
+    with pytest.raises(Crash), calling(crash_at(point)):
+        execute(RESERVE, message)
+    bus.messages.clear()
+
+    execute(RESERVE, message)
+
+    assert (StockItem.objects.get(pk=1).reserved, Inbox.objects.count(), sent(bus)) == (1, 1, RESERVED_1)
+
+
+@pytest.mark.parametrize("arriving", [arrived, list], ids=["as the shop writes it", "as Celery does"])
+def test_a_poison_event_leaves_its_forty_nine_neighbours_done(bus: Bus, arriving: Any):
+    good = [encode(created(order_id)) for order_id in range(1, 50)]
+    poison = {**encode(created(50)), "checkout": {"amount": "much"}}
+
+    execute(RESERVE, arriving([*good[:20], poison, *good[20:]]))
+
+    assert (StockItem.objects.get(pk=1).reserved, Inbox.objects.count()) == (49, 49)
+    (letter,) = DeadLetter.objects.all()
+    assert (letter.step, letter.order_id, letter.event_type, letter.payload) == (
+        "inventory.reserve_stock",
+        50,
+        "OrderCreated",
+        json.dumps(poison),
+    )
+    assert "amount" in letter.error or "user_id" in letter.error
+    assert len({order for _, _, order in sent(bus)}) == 49
+
+
+@pytest.mark.parametrize(
+    "raw", [None, 7, "x", [], {}, {"type": "Nonsense"}, {"type": "\0\ud800"}, {"type": "OrderCompleted", "order_id": 1}]
+)
+def test_what_is_no_event_of_this_step_is_a_dead_letter(bus: Bus, raw: Any):
+    execute(RESERVE, [raw])
+
+    assert (DeadLetter.objects.get().payload, bus.messages) == (json.dumps(raw), [])
+
+    execute(RESERVE, [raw])  # again: the same dead letter
+    assert DeadLetter.objects.get().attempts == 2
+
+
+def test_an_event_that_makes_the_step_fail_fails_alone(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    real, batches = services.reserve, []
+
+    def failing(orders: Any) -> Any:
+        batches.append(len(orders))
+        return 1 / 0 if 13 in orders else real(orders)
+
+    monkeypatch.setattr(services, "reserve", failing)
+
+    execute(RESERVE, [encode(created(order_id)) for order_id in range(1, 51)])
+
+    assert batches == [50, 25, 12, 13, 6, 3, 1, 2, 3, 7, 25]  # halves: few runs, however large the batch
+    assert StockItem.objects.get(pk=1).reserved == 49
+    letter = DeadLetter.objects.get()
+    assert (letter.order_id, letter.error, letter.attempts) == (13, "ZeroDivisionError: division by zero", 1)
+
+    bus.messages.clear()
+    dead_letters.replay(letter)
+    bus.deliver()  # still broken
+    assert (DeadLetter.objects.get().attempts, DeadLetter.objects.get().resolved_at) == (2, None)
+
+    monkeypatch.undo()
+    dead_letters.replay(letter)
+    bus.deliver()
+    letter.refresh_from_db()
+    assert (letter.resolution, StockItem.objects.get(pk=1).reserved) == ("HANDLED", 50)
+
+    dead_letters.replay(letter)  # once more changes nothing
+    bus.deliver()
+    assert StockItem.objects.get(pk=1).reserved == 50
+
+
+def test_an_outage_is_waited_out_without_a_dead_letter(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    real, outages = services.reserve, iter(range(3))
+
+    def restarting(orders: Any) -> Any:
+        if next(outages, None) is not None:
+            raise OperationalError("the database system is starting up")
+        return real(orders)
+
+    monkeypatch.setattr(services, "reserve", restarting)
+    with stamina.set_testing(True, attempts=10):
+        execute(RESERVE, [encode(created(1))])
+
+    assert next(outages, "used up") == "used up"
+    assert (StockItem.objects.get(pk=1).reserved, DeadLetter.objects.count(), sent(bus)) == (1, 0, RESERVED_1)
+
+
+def test_a_step_may_emit_for_the_orders_of_its_batch_only(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(RESERVE, "function", lambda events: [InventoryReleased(order_id=99, reason="?")])
+
+    execute(RESERVE, [encode(created(1))])
+
+    assert DeadLetter.objects.get().error.startswith(ForeignOrder.__name__)
+    assert bus.messages == []
+
+
+def test_what_followed_by_a_timer_is_published_again_when_its_cause_comes_again(bus: Bus):
+    event = created(1)
+    execute(RESERVE, [encode(event)])
+    follower = DeliveryCompleted(order_id=1, user_id=7, tracking_number="T1", caused_by=event.event_id)
+    emit_in_transaction(follower)
+    relay_once("inventory")
+    bus.messages.clear()
+
+    execute(RESERVE, [encode(event)])
+    relay_once("inventory")
+
+    assert ("orders.complete_order", "DeliveryCompleted", 1) in sent(bus)
+
+
+def test_the_relay_publishes_what_was_committed_once(bus: Bus):
+    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
+
+    assert relay_once("inventory") == 1
+    assert relay_once("inventory") == 0
+    assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
+    assert (Outbox.objects.count(), Unsent.objects.count()) == (1, 0)
+
+
+@pytest.mark.parametrize("point", ["relay.claimed", "publisher.before_send", "publisher.confirmed", "relay.published"])
+def test_a_dead_relays_rows_are_published_by_the_next_when_its_lease_is_over(bus: Bus, settings: Any, point: str):
+    settings.OUTBOX_LEASE = 0
+    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
+    with pytest.raises(Crash), calling(crash_at(point)):
+        relay_once("inventory")
+    bus.messages.clear()
+
+    assert relay_once("inventory") == 1
+    assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
+
+
+def test_rows_under_another_relays_lease_are_left_alone(bus: Bus):
+    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
+    with pytest.raises(Crash), calling(crash_at("relay.claimed")):
+        relay_once("inventory")
+
+    assert (relay_once("inventory"), bus.messages) == (0, [])
+
+
+def test_what_waits_again_is_found_by_a_look_at_all(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    """…and what commits a little late by any look."""
+    monkeypatch.setattr(relay, "LOOK_BACK", 1)
+    for order_id in (1, 2, 3):
+        emit_in_transaction(PaymentRefunded(order_id=order_id, reason="r"))
+    first, second, third = Outbox.objects.order_by("pk").values_list("pk", flat=True)
+    looking = relay.Relay("inventory")
+    Unsent.objects.filter(pk__lt=third).delete()
+    assert looking._look() == (third, False)
+    assert relay_once("inventory", third) == 1
+
+    outbox.rearm("inventory", [2])
+    assert looking._look() == (second, False)
+    assert (relay_once("inventory", third), relay_once("inventory", second)) == (0, 1)
+
+    outbox.rearm("inventory", [1])
+    looking._first = third
+    assert looking._look() == (None, False)
+    looking._next_look_at_all = 0.0
+    assert looking._look() == (first, False)
+
+
+def test_what_the_broker_refused_stays_in_the_outbox(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*args: Any) -> None:
+        raise ConnectionResetError
+
+    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
+    monkeypatch.setattr(bus, "send", refuse)
+    with pytest.raises(ConnectionResetError):
+        relay_once("inventory")
+    monkeypatch.undo()
+
+    assert relay_once("inventory") == 1
+    assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
+
+
+def test_a_publication_is_grouped_by_step_and_split_at_the_limit(bus: Bus, settings: Any):
+    settings.BATCH_LIMIT = 100
+
+    publish([created(order_id) for order_id in range(250)])
+
+    assert [(step, len(payload)) for step, payload in bus.messages] == [
+        ("inventory.reserve_stock", 100),
+        ("inventory.reserve_stock", 100),
+        ("inventory.reserve_stock", 50),
+        ("notifications.notify", 100),
+        ("notifications.notify", 100),
+        ("notifications.notify", 50),
+    ]
+
+
+def test_a_step_stays_a_plain_function():
+    (answer,) = reserve_stock([created(1)])
+
+    assert isinstance(answer, InventoryReserved)
+    assert (reserve_stock.__name__, reserve_stock.hears) == ("reserve_stock", (OrderCreated,))
+    assert ship_stock.emits == ()
+    assert Inbox.objects.count() == 0
+    assert Reservation.objects.get().order_id == 1
+
+
+def test_a_step_without_its_annotations_is_refused():
+    def untyped(events):
+        return []
+
+    with pytest.raises(TypeError, match="annotate it"):
+        step(untyped)
+
+
+def test_readers_ignore_fields_they_do_not_know():
+    event = created(1)
+
+    assert decode({**encode(event), "added_next_year": 1}) == event
+
+
+def test_identifiers_sort_by_the_time_they_were_made():
+    made = [uuid7() for _ in range(3)]
+
+    assert all(one.version == 7 and one.variant.startswith("specified in RFC") for one in made)
+    assert len(set(made)) == 3
+
+
+def crash_at(point: str) -> Any:
+    def on_pass(name: str) -> None:
+        if name == point:
+            raise Crash(name)
+
+    return on_pass
+
+
+def emit_in_transaction(event: Any) -> None:
+    from django.db import transaction
+
+    with transaction.atomic(using="inventory"):
+        emit(event, service="inventory")

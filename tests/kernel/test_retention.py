@@ -1,0 +1,131 @@
+"""What is old goes, in portions; what is young, or not done, stays."""
+
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.utils import timezone
+
+from notifications.models import Notification
+from orders.models import Order
+from sagas import checks, purge_messages, retention
+from sagas.outbox import local_services
+from sagas.steps import SWEEPS
+from shop.contracts.events import uuid7
+
+pytestmark = pytest.mark.django_db(databases=local_services())
+
+DAY = timedelta(days=1)
+SERVICES = local_services()
+
+
+@pytest.fixture
+def old(settings: Any) -> datetime:
+    """When what is old was young."""
+    settings.RETENTION = timedelta(days=30)
+    return timezone.now() - 31 * DAY
+
+
+@pytest.fixture
+def young(old: datetime) -> datetime:
+    return old + 2 * DAY
+
+
+def handled(service: str, at: datetime, count: int = 1) -> None:
+    inbox = apps.get_model(service, "Inbox")
+    inbox.objects.bulk_create(
+        inbox(step=f"{service}.step", event_id=uuid7(), event_type="E", order_id=1, handled_at=at) for _ in range(count)
+    )
+
+
+def emitted(service: str, at: datetime, *, published: bool) -> None:
+    event = apps.get_model(service, "Outbox").objects.create(
+        event_id=uuid7(), event_type="E", order_id=1, payload={}, created_at=at
+    )
+    if not published:
+        apps.get_model(service, "Unsent").objects.create(outbox=event)
+
+
+def failed(service: str, at: datetime, *, resolved_at: datetime | None) -> None:
+    apps.get_model(service, "DeadLetter").objects.create(
+        step=f"{service}.step", event_id=uuid7(), payload="{}", error="?", created_at=at, resolved_at=resolved_at
+    )
+
+
+def left(service: str) -> tuple[int, int, int]:
+    """Rows of inbox, outbox and dead letters."""
+    inbox, outbox, dead = (apps.get_model(service, name).objects.count() for name in ("Inbox", "Outbox", "DeadLetter"))
+    return inbox, outbox, dead
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_only_what_is_old_and_done_is_purged(service: str, old: datetime, young: datetime):
+    for at in (old, young):
+        handled(service, at)
+        emitted(service, at, published=True)
+        emitted(service, at, published=False)
+        failed(service, at, resolved_at=at)
+        failed(service, at, resolved_at=None)
+    failed(service, old, resolved_at=young)  # it is the end that counts
+
+    assert SWEEPS[f"{service}.purge"]() == 3
+    assert SWEEPS[f"{service}.purge"]() == 0
+
+    assert left(service) == (1, 3, 4)
+    assert apps.get_model(service, "Unsent").objects.count() == 2
+    assert apps.get_model(service, "DeadLetter").objects.filter(resolved_at=None).count() == 2
+
+
+def test_it_goes_in_portions_until_nothing_is_left(old: datetime, young: datetime, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(retention, "PORTION", 10)
+    handled("payments", old, count=25)
+    handled("payments", young, count=3)
+
+    assert [purge_messages("payments") for _ in range(4)] == [10, 10, 5, 0]
+    assert left("payments")[0] == 3
+
+
+def test_notifications_go_with_their_time_unless_they_wait_to_be_sent(old: datetime, young: datetime):
+    for at, status in ((old, "SENT"), (old, "FAILED"), (old, "PENDING"), (young, "SENT")):
+        Notification.objects.create(
+            event_id=uuid7(), order_id=1, user_id=1, type="SHIPPED", channel="EMAIL", status=status, created_at=at
+        )
+
+    assert SWEEPS["notifications.purge"]() == 2
+    assert sorted(Notification.objects.values_list("status", flat=True)) == ["PENDING", "SENT"]
+
+
+def test_orders_themselves_stay(old: datetime):
+    order = Order.objects.create(
+        user_id=1, currency="KRW", total_price=1, payment_gateway="TOSS_PAYMENTS", created_at=old, look_at=None
+    )
+
+    SWEEPS["orders.purge"]()
+
+    assert Order.objects.get().pk == order.pk
+
+
+def test_the_command_purges_every_service(old: datetime):
+    for service in SERVICES:
+        handled(service, old)
+    output = StringIO()
+
+    call_command("purge", stdout=output)
+
+    assert output.getvalue().splitlines() == [f"{service}: 1 rows older than 30 days" for service in SERVICES]
+    assert [left(service)[0] for service in SERVICES] == [0] * len(SERVICES)
+
+
+@pytest.mark.parametrize(
+    ("retention", "deadline", "found"),
+    [(30 * DAY, 900, []), (DAY, 900, []), (timedelta(0), 900, ["saga.E009"]), (DAY, 86_400, ["saga.E009"])],
+)
+def test_messages_are_kept_longer_than_any_order_is_open(
+    settings: Any, retention: timedelta, deadline: float, found: list[str]
+):
+    settings.RETENTION, settings.ORDER_DEADLINE = retention, deadline
+
+    assert [message.id for message in checks.check_saga()] == found

@@ -1,0 +1,196 @@
+"""A short run of `manage.py chaos`, on servers of its own; and that its plan comes from the seed alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from django.conf import settings
+
+from lab.chaos import faults
+from lab.chaos.client import Client
+from lab.chaos.faults import FAULTS, Fired, World
+from lab.chaos.plan import HOT_PRODUCT, KINDS, PlannedFault, make_plan
+from lab.chaos.servers import until
+from lab.chaos.verdict import recovery
+from lab.charts import stretches
+from orders.models import Order
+
+# One of every part that can fail; a whole run has all kinds.
+SHORT = (
+    "worker child killed",
+    "queue purged",
+    "database restarted",
+    "web killed",
+    "Redis stopped",
+    "broker restarted",
+    "broker wiped",
+)
+COMMAND = [sys.executable, str(settings.BASE_DIR / "manage.py"), "chaos"]
+
+
+def plan(seed, **changes):
+    wanted = {"orders": 400, "faults": 40, "kinds": list(FAULTS), "gaps": (2.0, 10.0)} | changes
+    return make_plan(seed, **wanted)
+
+
+def test_the_seed_is_the_plan():
+    assert plan(7) == plan(7)
+    assert plan(7) != plan(8)
+    assert {one.kind for one in plan(7).orders} == set(KINDS)
+
+
+def test_every_kind_of_fault_comes_before_one_comes_again():
+    kinds = [one.kind for one in plan(7).faults]
+    assert set(kinds[: len(FAULTS)]) == set(kinds[len(FAULTS) : 2 * len(FAULTS)]) == set(FAULTS)
+    assert all(2 <= one.gap <= 10 for one in plan(7).faults)
+
+
+def test_the_hot_product_sells_out_and_the_others_do_not():
+    made = plan(7)
+    wanted = dict.fromkeys(made.stock, 0)
+    for order in made.orders:
+        for line in order.body["items"]:
+            wanted[line["productId"]] += line["quantity"]
+    assert [product for product, pieces in wanted.items() if pieces > made.stock[product]] == [HOT_PRODUCT]
+
+
+def test_a_client_that_is_told_so_places_no_more():
+    client = Client(["http://127.0.0.1:1"], ["token"], plan(7).orders, rate=1000)
+    client.enough()
+    client.start(threads=2)
+    until(lambda: not client.busy, "the end of the load", seconds=10, pause=0.01)
+    assert client.placed == 0
+
+
+def test_a_queue_that_is_empty_is_not_purged_before_an_order_has_filled_it(monkeypatch: pytest.MonkeyPatch):
+    class Broker:
+        messages = 0
+
+        def waiting(self, queue: str) -> int:
+            return self.messages
+
+        def purge(self, queue: str) -> int:
+            purged, self.messages = self.messages, 0
+            return purged
+
+        def order(self) -> None:
+            self.messages += 1
+
+    monkeypatch.setattr(faults, "LULL", 0.0)
+    broker, planned = Broker(), PlannedFault("queue purged", gap=0, choice=1)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as worker:
+        processes = SimpleNamespace(hearing=lambda queue: worker)
+        fired = faults.fire(1, planned, World(None, broker, None, processes, broker.order))
+        assert psutil.Process(worker.pid).status() != psutil.STATUS_STOPPED
+        worker.kill()
+    assert (fired.failure, fired.proof.split(" ")[0], broker.messages) == ("", "1", 0)
+
+
+def test_no_line_is_drawn_across_a_time_without_samples():
+    points = [(0.0, 1.0), (1.0, 2.0), (2.0, 1.0), (60.0, 5.0), (61.0, 5.0)]
+    assert list(stretches(points, longest_gap=3.0)) == [points[:3], points[3:]]
+    assert list(stretches(points, longest_gap=60.0)) == [points]
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WELL = {"PENDING": -2, "PAYMENT_COMPLETED": -1, "DELIVERY_STARTED": 4, "COMPLETED": 90}  # seconds after the fault's end
+SERVED = {"PENDING": 1, "DELIVERY_STARTED": 3, "COMPLETED": 9}
+
+
+@pytest.mark.django_db(databases=["orders"])
+@pytest.mark.parametrize(
+    ("kind", "lives", "seconds"),
+    [
+        ("worker killed", [WELL, SERVED], 4),
+        ("beat killed", [WELL, SERVED], 9),
+        ("worker killed", [WELL, SERVED, {"PENDING": -9, "CANCELLED": 30}], 30),
+        ("worker killed", [{"PENDING": -9, "DELIVERY_STARTED": -5, "COMPLETED": 70}, SERVED], 3),
+        ("worker killed", [WELL, SERVED, {"PENDING": -9, "CANCELLING": 30}], None),  # one is not at rest yet
+        ("worker killed", [{"PENDING": -9, "CANCELLED": 30}, {"PENDING": 1}], None),  # nobody is served yet
+    ],
+)
+def test_recovery_is_when_the_last_order_is_at_rest_and_the_next_is_served(kind, lives, seconds):
+    for life in lives:
+        order = Order.objects.create(user_id=1, currency="KRW", total_price=1, payment_gateway="TOSS_PAYMENTS")
+        Order.objects.filter(pk=order.pk).update(created_at=NOW + timedelta(seconds=life["PENDING"]))
+        for status, at in life.items():
+            entry = order.timeline.create(service="orders", event="X", status=status)
+            order.timeline.filter(pk=entry.pk).update(at=NOW + timedelta(seconds=at))
+
+    assert recovery(Fired(1, kind, NOW.timestamp() - 5, NOW.timestamp())) == seconds
+
+
+@pytest.mark.chaos
+@pytest.mark.integration
+def test_nothing_is_lost_or_done_twice(tmp_path):
+    report = tmp_path / "report.html"
+    options = ["--orders=150", "--seed=11", "--fast", f"--kinds={','.join(SHORT)}", "--json", f"--report={report}"]
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, cwd=settings.BASE_DIR, timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    figures = json.loads(done.stdout)
+    assert {fault["kind"] for fault in figures["faults"] if fault["proof"] and not fault["failure"]} == set(SHORT)
+    assert all(fault["recovered_after"] is not None for fault in figures["faults"])
+    assert figures["wrong"]
+    assert not any(figures["wrong"].values())
+    assert sum(figures["kinds"].values()) == 150
+    assert set(figures["statuses"]) == {"COMPLETED", "CANCELLED"}
+    assert figures["restarts"] >= 1
+    page = report.read_text()
+    assert page.count("<svg") == 3
+    assert page.count('class="marked"') == 3 * len(figures["faults"])
+    assert not [part for part in ("src=", "href=", "url(", "<script") if part in page]  # it needs nothing else
+
+
+@pytest.mark.chaos
+@pytest.mark.integration
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    environment = os.environ | {"TMPDIR": str(_reachable(tmp_path))}
+    process = subprocess.Popen(
+        [*COMMAND, "--orders=50", "--seed=1"],
+        cwd=settings.BASE_DIR,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        # As from a terminal: what a shell runs in the background, as `make test` does with this half, ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    started: set[int] = set()
+    for line in process.stdout:
+        started |= {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+        if "RabbitMQ on port" in line:
+            break
+    assert started
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)  # read to its end: a reader that is gone would be an error of its own
+    assert process.returncode == 130
+    give_up_at = time.monotonic() + 10
+    while any(map(psutil.pid_exists, started)) and time.monotonic() < give_up_at:
+        os.sched_yield()
+    assert not [pid for pid in started if psutil.pid_exists(pid)]
+    assert not list(tmp_path.glob("shop-chaos-*"))
+
+
+def test_a_missing_server_is_told(tmp_path):
+    environment = os.environ | {"PATH": str(tmp_path)}
+    done = subprocess.run([*COMMAND, "--orders=1"], capture_output=True, text=True, env=environment, cwd=Path("/"))
+    assert done.returncode == 2
+    assert "redis-server is not installed" in done.stderr
+    assert "make services" in done.stderr
+
+
+def _reachable(path: Path) -> Path:
+    """PostgreSQL may run as another account, which must get to its data."""
+    for part in (path, *path.parents):
+        if part == Path(tempfile.gettempdir()):
+            break
+        part.chmod(part.stat().st_mode | 0o011)
+    return path

@@ -1,0 +1,129 @@
+"""Where a service answers the others: who is let in, and what the contract does not know."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connections
+from django.test import Client
+from django_redis import get_redis_connection
+from django_redis.pool import ConnectionFactory
+
+from shop.calls import server, wire
+from shop.contracts.accounts import AccountsService
+
+pytestmark = pytest.mark.django_db(databases=["accounts"])
+
+
+@pytest.fixture(autouse=True)
+def _secret(settings: Any) -> None:
+    settings.INTERNAL_SECRET = "between us"
+
+
+PATH = wire.path_of(AccountsService, "get_users", "accounts")
+BODY = b'{"user_ids":[1]}'
+
+
+@pytest.fixture
+def post(settings: Any) -> Callable[..., int]:
+    """Sends a request to the internal address; returns the status."""
+    settings.ROOT_URLCONF = "shop.calls.urls"
+
+    def send(path: str = PATH, body: bytes = BODY, headers: Any = None) -> int:
+        headers = wire.sign(path, body) if headers is None else headers
+        return Client().post(path, body, content_type="application/json", headers=headers).status_code
+
+    return send
+
+
+def test_signed_and_new(post: Callable[..., int]):
+    assert post() == 200
+
+
+@pytest.mark.parametrize("change", [wire.TIMESTAMP, wire.NONCE, wire.SIGNATURE])
+def test_nothing_signed_can_be_changed_or_left_out(post: Callable[..., int], change: str):
+    headers = wire.sign(PATH, BODY)
+    wrong = {wire.TIMESTAMP: str(int(time.time()) - 1), wire.NONCE: "0" * 32, wire.SIGNATURE: "é" * 64}[change]
+
+    assert post(headers=headers | {change: wrong}) == 401
+    assert post(headers={name: value for name, value in headers.items() if name != change}) == 401
+    assert post(headers=headers) == 200
+
+
+def test_a_signature_is_for_one_path_and_one_body(post: Callable[..., int]):
+    assert post(headers=wire.sign(PATH.replace("get_users", "get_user"), BODY)) == 401
+    assert post(headers=wire.sign(PATH, b'{"user_ids":[2]}')) == 401
+    assert post(headers={}) == 401
+
+
+@pytest.mark.parametrize(("age", "status"), [(0, 200), (29, 200), (32, 401), (-32, 401)])
+def test_an_old_request_is_refused(post: Callable[..., int], monkeypatch: pytest.MonkeyPatch, age: int, status: int):
+    then = time.time() - age
+    with monkeypatch.context() as patched:
+        patched.setattr(wire.time, "time", lambda: then)
+        headers = wire.sign(PATH, BODY)
+    assert post(headers=headers) == status
+
+
+def test_a_request_is_answered_once(post: Callable[..., int]):
+    headers = wire.sign(PATH, BODY)
+    assert [post(headers=headers) for _ in range(3)] == [200, 401, 401]
+    remembered = get_redis_connection("default").ttl(f"internal:{headers[wire.NONCE]}")
+    assert 2 * wire.WINDOW - 5 < remembered <= 2 * wire.WINDOW + 1  # it is refused for its age by then
+
+
+def test_while_redis_is_away_replays_are_answered_and_counted(
+    post: Callable[..., int], settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    away = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/0"}
+    settings.CACHES = settings.CACHES | {"default": away}
+    monkeypatch.setattr(ConnectionFactory, "_pools", {})
+    before, headers = server.UNCHECKED._value.get(), wire.sign(PATH, BODY)
+
+    assert [post(headers=headers) for _ in range(2)] == [200, 200]
+    assert server.UNCHECKED._value.get() == before + 2
+    assert post(headers=headers | {wire.NONCE: "0" * 32}) == 401
+
+
+def test_with_another_secret_or_none_nobody_is_let_in(post: Callable[..., int], settings: Any):
+    headers = wire.sign(PATH, BODY)
+    settings.INTERNAL_SECRET = "another"
+    assert post(headers=headers) == 401
+    settings.INTERNAL_SECRET = ""
+    assert post() == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        (PATH.replace("get_users", "seed_users"), BODY, 404),
+        (PATH.replace("get_users", "__init__"), BODY, 404),
+        (PATH.replace("AccountsService", "Secrets"), BODY, 404),
+        (PATH.replace("/accounts/", "/catalog/"), BODY, 404),
+        (PATH.replace("/accounts/", "/nobody/"), BODY, 404),
+        (PATH, b"", 400),
+        (PATH, b'{"user_ids":["one"]}', 400),
+        (PATH, b'{"user_ids":[1],"more":1}', 400),
+        (PATH, b"[" * 100_000, 400),
+    ],
+)
+def test_what_the_contract_does_not_know(post: Callable[..., int], path: str, body: bytes, status: int):
+    assert post(path, body) == status
+
+
+def test_only_post(settings: Any):
+    settings.ROOT_URLCONF = "shop.calls.urls"
+    assert Client().get(PATH, headers=wire.sign(PATH, b"")).status_code == 405
+
+
+def test_an_outage_of_the_services_own_is_a_503(post: Callable[..., int]):
+    def refuse(*args: Any) -> Any:
+        raise OperationalError("the database system is shutting down")
+
+    with connections["accounts"].execute_wrapper(refuse):
+        assert post() == 503
+
+
+def test_all_together_there_is_no_internal_address():
+    assert Client().post(PATH, BODY, content_type="application/json", headers=wire.sign(PATH, BODY)).status_code == 404

@@ -1,0 +1,301 @@
+"""The admin as shop staff use it: catalogue, stock, orders, dead letters; rights by role; a log of all changes."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.services import SHOP_STAFF, make_staff_group
+from catalog.models import Product
+from inventory.models import DeadLetter, StockItem, StockMovement
+from inventory.services import adjust_stock, seed_stock
+from orders.models import Order
+from orders.services import place_order
+from sagas import Unavailable, dead_letters
+from sagas.outbox import local_services
+from sagas.steps import STEPS
+from shop.calls.rpc import substituting
+from shop.contracts.catalog import CatalogService
+from shop.contracts.events import Line, OrderCreated, encode
+from shop.contracts.inventory import InventoryService
+from tests.conftest import SERVICES
+
+pytestmark = pytest.mark.django_db(databases=SERVICES)
+PRODUCTS, STOCK, ORDERS = "/admin/catalog/product/", "/admin/inventory/stockitem/", "/admin/orders/order/"
+
+
+@pytest.fixture
+def staff() -> Client:
+    """Somebody in the group of shop staff."""
+    return signed_in(group=True)
+
+
+@pytest.fixture
+def boss() -> Client:
+    return signed_in(is_superuser=True)
+
+
+def signed_in(*, group: bool = False, **fields: Any) -> Client:
+    user = User.objects.create(email=f"{len(fields)}@example.com", name="Staff", is_staff=True, **fields)
+    if group:
+        make_staff_group()
+        user.groups.add(Group.objects.get(name=SHOP_STAFF))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def goods() -> None:
+    Product.objects.bulk_create(
+        Product(pk=pk, name=f"Thing {pk}", price=1000 * pk, category="BOOK", brand="A" if pk % 2 else "B")
+        for pk in range(1, 6)
+    )
+    seed_stock({1: 100, 2: 9, 4: 10})
+    StockItem.objects.create(pk=3)
+
+
+def text(client: Client, path: str) -> str:
+    """The text of a page."""
+    answer = client.get(path)
+    assert answer.status_code == 200, (path, answer.status_code)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode()))
+
+
+def rows(client: Client, path: str) -> list[str]:
+    """What the links in a list's first column say."""
+    answer = client.get(path)
+    assert answer.status_code == 200, path
+    return re.findall(r'<th class="field-\w+"><a[^>]*>([^<]+)</a>', answer.content.decode())
+
+
+def act(client: Client, path: str, action: str, *chosen: int, **more: str) -> str:
+    """Run an action on chosen rows; the page that follows."""
+    form = {"action": action, "_selected_action": list(chosen)} | more
+    return client.post(path, form, follow=True).content.decode()
+
+
+def log() -> list[tuple[str, str]]:
+    """What was changed, and how, newest last."""
+    return [(one.object_repr, one.get_change_message()) for one in LogEntry.objects.order_by("pk")]
+
+
+# --- Catalogue -------------------------------------------------------------------------------------------------------
+def test_products_with_their_stock_in_one_question(staff: Client, goods: None, django_assert_num_queries: Any):
+    StockItem.objects.filter(pk=1).update(reserved=30)
+    with django_assert_num_queries(1, using="inventory"):
+        page = text(staff, PRODUCTS)
+    assert "₩1,000" in page
+    assert "70 of 100" in page
+    assert "0 of 0" in page
+    assert rows(staff, f"{PRODUCTS}?q=thing+3") == ["3"]
+    assert rows(staff, f"{PRODUCTS}?brand=B") == ["2", "4"]
+    assert rows(staff, f"{PRODUCTS}?category__exact=TOY") == []
+
+
+def test_without_inventory_the_products_are_shown(staff: Client, goods: None):
+    class Away:
+        def get_stock(self, product_ids: Any) -> Any:
+            raise Unavailable("inventory")
+
+    with substituting(InventoryService, Away()):
+        page = text(staff, PRODUCTS)
+    assert "Inventory is away: no stock is shown." in page
+    assert "Thing 5" in page
+
+
+def test_taking_off_sale_and_putting_on_sale_again(staff: Client, goods: None):
+    Product.objects.filter(pk=2).update(active=False)
+    assert "Taken off sale: 1." in act(staff, PRODUCTS, "deactivate", 1, 2)
+    assert list(Product.objects.filter(active=False).values_list("pk", "version").order_by("pk")) == [(1, 2), (2, 1)]
+    assert "Put on sale: 2." in act(staff, PRODUCTS, "activate", 1, 2, 3)
+    assert Product.objects.filter(active=True).count() == 5
+    assert log() == [("Thing 1", "Taken off sale."), ("Thing 1", "Put on sale."), ("Thing 2", "Put on sale.")]
+
+
+def test_a_new_price_is_logged_with_the_old_one(staff: Client, goods: None):
+    form = {"name": "Thing 1", "price": "1200", "currency": "KRW", "category": "BOOK", "brand": "A", "active": "on"}
+    assert staff.post(f"{PRODUCTS}1/change/", form).status_code == 302
+    product = Product.objects.get(pk=1)
+    assert (product.price, product.version) == (1200, 2)
+    assert log() == [("Thing 1", "price: 1000 → 1200")]
+    assert "price: 1000 → 1200" in text(staff, f"{PRODUCTS}1/history/")
+
+    assert "greater than or equal to 1" in staff.post(f"{PRODUCTS}1/change/", form | {"price": "0"}).content.decode()
+
+
+# --- Stock -----------------------------------------------------------------------------------------------------------
+def test_stock_by_what_can_be_sold(staff: Client, goods: None, django_assert_num_queries: Any):
+    StockItem.objects.filter(pk=4).update(reserved=1)
+    with django_assert_num_queries(1, using="catalog"):
+        page = text(staff, STOCK)
+    assert "Thing 1" in page
+    assert rows(staff, f"{STOCK}?stock=low") == ["2", "3", "4"]
+    assert rows(staff, f"{STOCK}?stock=none") == ["3"]
+    assert rows(staff, f"{STOCK}?stock=enough") == ["1"]
+    assert rows(staff, f"{STOCK}?o=3") == ["3", "2", "4", "1"]
+
+
+def test_without_the_catalogue_stock_is_shown_by_number(staff: Client, goods: None):
+    class Away:
+        def get_products(self, product_ids: Any) -> Any:
+            raise Unavailable("catalog")
+
+    with substituting(CatalogService, Away()):
+        assert "The catalogue is away" in text(staff, STOCK)
+
+
+def test_stock_is_booked_with_a_reason_and_leaves_a_movement(staff: Client, goods: None):
+    path = f"{STOCK}1/change/"
+    assert staff.post(path, {"delta": "-3", "reason": "broken"}).status_code == 302
+    assert staff.post(path, {"delta": "5", "reason": ""}).status_code == 200
+    assert staff.post(path, {"delta": "-98", "reason": "too many"}).status_code == 200
+
+    assert StockItem.objects.get(pk=1).on_hand == 97
+    assert list(StockMovement.objects.filter(product_id=1).values_list("delta", "reason").order_by("pk")) == [
+        (100, "Opening stock"),
+        (-3, "broken"),
+    ]
+    assert [message for _, message in log()] == ["Booked -3: broken"]
+    assert "-3 Adjustment broken" in text(staff, path)
+
+
+def test_the_movements_of_a_product(staff: Client, goods: None):
+    for number in range(25):
+        adjust_stock(product_id=1, delta=1, reason=f"receipt {number}")
+    page = staff.get(f"{STOCK}1/change/").content.decode()
+    assert page.count("receipt ") == 20
+    every = "/admin/inventory/stockmovement/?product_id=1"
+    assert f'href="{every}"' in page
+    assert "26 stock movements" in text(staff, every)
+    assert "1 stock movement " in text(staff, "/admin/inventory/stockmovement/?q=receipt+24")
+
+
+# --- Orders ----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def orders(bus: Any, no_waiting: None) -> Any:
+    """Three orders, of which the first is completed; and the bus."""
+    seed_stock({7: 10})
+    done = place_order(user_id=1, lines=[Line(7, 1)])
+    bus.drain()
+    return [done, *(place_order(user_id=1, lines=[Line(7, 1)]) for _ in range(2))], bus
+
+
+def test_orders_by_status_progress_and_age(staff: Client, orders: Any, settings: Any):
+    settings.STALLED_AFTER = 30
+    done, stalled, new = (str(order.pk) for order in orders[0])
+    now = timezone.now()
+    Order.objects.filter(pk=stalled).update(progress_at=now - timedelta(seconds=90), created_at=now - timedelta(days=8))
+
+    assert rows(staff, ORDERS) == [new, stalled, done]
+    assert rows(staff, f"{ORDERS}?status__exact=COMPLETED") == [done]
+    assert rows(staff, f"{ORDERS}?progress=open") == [new, stalled]
+    assert rows(staff, f"{ORDERS}?progress=stalled") == [stalled]
+    assert rows(staff, f"{ORDERS}?progress=ended") == [done]
+    assert rows(staff, f"{ORDERS}?age=1h") == [new, done]
+    assert rows(staff, f"{ORDERS}?age=older") == [stalled]
+    page = text(staff, ORDERS)
+    assert re.search(r"stalled: 9\d s", page)
+    assert "1 week" in page
+
+
+def test_an_order_leads_to_its_saga_and_can_be_acted_on(staff: Client, orders: Any):
+    order = orders[0][2]
+    page = staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
+    for action in ("", "/resume", "/cancel"):
+        assert f'"/console/orders/{order.pk}{action}"' in page
+    assert "Product 7" in page
+    assert f'href="/console/orders/{order.pk}"' in staff.get(ORDERS).content.decode()
+
+
+def test_cancelling_and_resuming_are_logged(staff: Client, orders: Any):
+    (done, other, new), bus = orders
+    page = act(staff, ORDERS, "cancel", done.pk, new.pk)
+    assert "Cancellations asked for: 1." in page
+    assert f"Order {done.pk} is completed." in page
+    page = act(staff, ORDERS, "resume", other.pk)
+    assert "Emitted again: 1." in page
+    bus.drain()
+
+    assert [Order.objects.get(pk=one.pk).status for one in (done, other, new)] == [
+        "COMPLETED",
+        "COMPLETED",
+        "CANCELLED",
+    ]
+    assert Order.objects.get(pk=new.pk).cancellation_reason == "cancelled by the shop's staff"
+    assert [message for _, message in log()] == ["Cancellation asked for.", "Emitted again."]
+
+
+# --- Dead letters ----------------------------------------------------------------------------------------------------
+def test_dead_letters_of_every_service(boss: Client):
+    for service in local_services():
+        assert "0 dead letters" in text(boss, f"/admin/{service}/deadletter/")
+
+
+def test_replaying_and_discarding_with_a_reason(boss: Client, bus: Any):
+    path, step = "/admin/inventory/deadletter/", STEPS["inventory.reserve_stock"]
+    for order_id in (1, 2):
+        event = encode(OrderCreated(order_id=order_id, checkout=None))
+        dead_letters.record(step, event, ValueError(f"{'no' * 100}\nand more"))
+    first, second = DeadLetter.objects.order_by("pk")
+
+    page = boss.get(f"{path}{first.pk}/change/").content.decode()
+    assert f'name="_selected_action" value="{first.pk}"' in page
+    assert 'href="/console/orders/1"' in page
+    assert "Sent to their steps again: 1." in act(boss, path, "replay", first.pk)
+    assert [step for step, _ in bus.messages] == ["inventory.reserve_stock"]
+    assert "Nothing was discarded: say why" in act(boss, path, "discard", second.pk)
+    assert "Discarded: 1." in act(boss, path, "discard", second.pk, reason="a test order")
+    assert "Discarded: 0." in act(boss, path, "discard", second.pk, reason="again")
+
+    second.refresh_from_db()
+    assert (second.resolution, second.error.endswith("Discarded: a test order")) == ("DISCARDED", True)
+    assert [message for _, message in log()] == ["Replayed.", "Discarded: a test order"]
+    assert "_selected_action" not in boss.get(f"{path}{second.pk}/change/").content.decode()
+    assert rows(boss, f"{path}?open=1") == [str(first.pk)]
+    assert rows(boss, f"{path}?open=0") == [str(second.pk)]
+    assert "and more" not in text(boss, path)
+
+
+# --- Rights ----------------------------------------------------------------------------------------------------------
+def test_shop_staff_see_nothing_of_payments_users_and_letters(staff: Client, orders: Any):
+    assert [app["app_label"] for app in staff.get("/admin/").context["app_list"]] == [
+        "catalog", "delivery", "inventory", "notifications", "orders",
+    ]  # fmt: skip
+    for path in ("payments/payment/", "payments/sandboxswitch/", "accounts/user/", "auth/group/", "orders/deadletter/"):
+        assert staff.get(f"/admin/{path}").status_code == 403
+    assert staff.get("/admin/admin/logentry/").status_code == 403
+
+
+def test_without_the_group_staff_change_nothing(goods: None, orders: Any):
+    client = signed_in()
+    for path in (PRODUCTS, STOCK, ORDERS):
+        assert client.get(path).status_code == 403
+    act(client, ORDERS, "cancel", orders[0][2].pk)
+    assert Order.objects.get(pk=orders[0][2].pk).status == "PENDING"
+
+
+def test_the_group_is_made_once_and_what_was_changed_about_it_stays():
+    make_staff_group()
+    group = Group.objects.get()
+    assert group.permissions.count() == 16
+    group.permissions.remove(group.permissions.get(codename="change_order"))
+    make_staff_group()
+    assert group.permissions.count() == 15
+
+
+def test_the_log_is_for_the_boss_to_read_only(boss: Client, staff: Client, goods: None):
+    act(staff, PRODUCTS, "deactivate", 1)
+    page = text(boss, "/admin/admin/logentry/")
+    assert "Taken off sale." in page
+    assert "0@example.com" in page
+    entry = LogEntry.objects.get()
+    assert boss.get(f"/admin/admin/logentry/{entry.pk}/change/").status_code == 200
+    assert boss.post(f"/admin/admin/logentry/{entry.pk}/change/", {"object_repr": "x"}).status_code == 403
+    assert boss.get("/admin/admin/logentry/add/").status_code == 403

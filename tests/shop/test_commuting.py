@@ -1,0 +1,203 @@
+"""Messages that come three times, in the wrong order, or ten minutes late: every order ends as it would have anyway.
+
+What `test_schedules` finds by chance is here one by one, with the exact end.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db.models import DateTimeField, F
+from msgspec import to_builtins
+
+from inventory.models import StockItem
+from inventory.services import seed_stock
+from notifications.models import Notification
+from orders.models import FINAL, Order
+from orders.services import OVERDUE, place_order, request_cancellation
+from payments.models import GatewayLedger
+from sagas.outbox import local_services
+from sagas.publisher import publishing_to
+from shop.contracts.events import Line
+from shop.operations.audit import Violation, audit
+from shop.saga import SAGA
+from tests.conftest import SERVICES, rolled_back
+from tests.support.bus import Bus
+
+pytestmark = [
+    pytest.mark.django_db(databases=SERVICES),
+    pytest.mark.usefixtures("bus", "no_waiting", "gateways_answer_soon"),
+]
+
+STEPS = sorted({step for steps in SAGA.values() for step in steps})
+LATE = timedelta(minutes=10)
+PRICE, PIECES = 1000, 10
+
+# An order of each kind, and what its customer is told in the end.
+WISHES: dict[str, dict[str, str]] = {
+    "plain": {},
+    "charged, and nobody knows": {"payment_token": "tok_timeout_charged"},
+    "declined": {"payment_token": "tok_declined"},
+    "no carrier takes it": {"address": "addr_refused_by_carrier"},
+    "nobody accepts it": {"address": "addr_refused_by_recipient"},
+    "not enough in stock": {},
+    "cancelled": {},
+}
+GOOD_END = ["COMPLETED", "DELIVERED", "ORDER_RECEIVED", "SHIPPED"]
+REFUSED = ["CANCELLED", "ORDER_RECEIVED"]
+TOLD = {
+    "plain": GOOD_END,
+    "charged, and nobody knows": GOOD_END,
+    "declined": REFUSED,
+    "no carrier takes it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED", "SHIPPED"],
+    "nobody accepts it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED", "SHIPPED"],
+    "not enough in stock": REFUSED,
+    "cancelled": REFUSED,
+}
+
+
+class TroubledBus(Bus):
+    """Carries each message `copies` times, the newest first if `backwards`, and holds those for a step `held_for`."""
+
+    def __init__(self, *, copies: int = 1, backwards: bool = False, held_for: str = "") -> None:
+        super().__init__()
+        self.copies, self.backwards, self.held_for = copies, backwards, held_for
+        self.held: list[Any] = []
+
+    def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
+        (self.held if step == self.held_for else self.messages).extend([(step, to_builtins(payload))] * self.copies)
+
+    def deliver(self, position: int = 0, *, keep: bool = False) -> None:
+        super().deliver(len(self.messages) - 1 if self.backwards else position, keep=keep)
+
+
+@pytest.fixture
+def orders() -> dict[str, int]:
+    """An order of each kind, by its kind; one of them cancelled by its customer before anything happens."""
+    seed_stock({1: PIECES})
+    placed = {
+        kind: place_order(user_id=1, lines=[Line(1, PIECES + 1 if "not enough" in kind else 1)], **wishes).pk
+        for kind, wishes in WISHES.items()
+    }
+    request_cancellation(placed["cancelled"])
+    return placed
+
+
+def ten_minutes_pass() -> None:
+    """To the shop it is all the same whether the clock goes forward or everything it remembers goes back."""
+    for service in local_services():
+        for model in apps.get_app_config(service).get_models():
+            times = [field.name for field in model._meta.fields if isinstance(field, DateTimeField)]
+            model.objects.update(**{name: F(name) - LATE for name in times})
+
+
+def end(bus: Bus, orders: dict[str, int]) -> None:
+    """Let everything come to rest, and see that every order has ended as its kind does."""
+    for _ in range(3):
+        bus.drain()
+        bus.tick("orders.look_after")
+    bus.drain()
+    assert not Order.objects.filter(look_at__isnull=False).exists()
+    for kind, order_id in orders.items():
+        completed = TOLD[kind] is GOOD_END
+        assert (kind, Order.objects.get(pk=order_id).status) == (kind, "COMPLETED" if completed else "CANCELLED")
+        assert (kind, kept_of(order_id)) == (kind, PRICE if completed else 0)
+        told = sorted(Notification.objects.filter(order_id=order_id).values_list("type", flat=True))
+        if kind == "cancelled":  # perhaps only after it was shipped
+            told = [news for news in told if news != "SHIPPED"]
+        assert (kind, told) == (kind, TOLD[kind])
+    stock = StockItem.objects.get(pk=1)
+    sold = Order.objects.filter(status="COMPLETED").count()
+    assert (stock.on_hand, stock.reserved) == (PIECES - sold, 0)
+    assert violations() == []
+
+
+def kept_of(order_id: int) -> int:
+    """What the gateway has taken for an order and not given back; it has taken it once at most."""
+    booked = Counter(GatewayLedger.objects.filter(key=f"order-{order_id}").values_list("kind", flat=True))
+    assert max(booked.values(), default=0) <= 1
+    return PRICE * (booked["CHARGE"] - booked["REFUND"])
+
+
+def violations() -> list[Violation]:
+    return [found for found in audit(strict=True) if isinstance(found, Violation)]
+
+
+def test_without_trouble(bus: Bus, orders: dict[str, int]):
+    end(bus, orders)
+    assert {step for step, _ in bus.log} == set(STEPS) - {"orders.resume_order"}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_every_message_three_times(orders: dict[str, int], backwards: bool):
+    with publishing_to(TroubledBus(copies=3, backwards=backwards)) as bus:
+        end(bus, orders)
+    sent = Counter(bus.log)
+    assert sent
+    assert all(count % 3 == 0 for count in sent.values())
+
+
+def test_the_newest_message_first(orders: dict[str, int]):
+    with publishing_to(TroubledBus(backwards=True)) as bus:
+        end(bus, orders)
+    assert bus.log[0][1] == ("OrderCancellationRequested",)
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step != "orders.resume_order"])
+def test_ten_minutes_late(orders: dict[str, int], step: str):
+    with publishing_to(TroubledBus(held_for=step)) as bus:
+        if step == "delivery.cancel_delivery":
+            del orders["cancelled"]  # by then the carrier has it: see the next test
+        bus.drain()
+        late = len(bus.held)
+        assert late > 0
+        ten_minutes_pass()
+        bus.tick("orders.look_after", "orders.cancel_overdue")  # what is missed is emitted again, and comes late, too
+        bus.drain()
+        assert len(bus.held) > late
+        bus.held_for = ""
+        bus.messages += bus.held
+        end(bus, orders)
+
+
+def test_a_deadline_against_a_completion(bus: Bus, settings: Any):
+    """Whenever the deadline falls, and whichever way its messages take: one winner, and nothing kept by the loser."""
+    seed_stock({1: PIECES})
+    winners: Counter[str] = Counter()
+    for delivered in range(12):
+        for cancellation_first in (True, False):
+            with rolled_back():
+                winners[_overdue_after(bus, settings, delivered, cancellation_first)] += 1
+    assert set(winners) == {"COMPLETED", "CANCELLED"}
+
+
+def _overdue_after(bus: Bus, settings: Any, delivered: int, cancellation_first: bool) -> str:
+    bus.messages.clear()
+    order_id = place_order(user_id=1, lines=[Line(1, 1)]).pk
+    for _ in range(delivered):
+        if not bus.messages:
+            bus.relay()
+            bus.tick("delivery.advance_deliveries")
+        if bus.messages:
+            bus.deliver()
+    settings.ORDER_DEADLINE = -1
+    overdue = bus.tick("orders.cancel_overdue")
+    settings.ORDER_DEADLINE = 900
+    if cancellation_first:
+        under_way = list(bus.messages)
+        bus.messages.clear()
+        bus.drain(timers=False)
+        bus.messages += under_way
+    bus.drain()
+    order = Order.objects.get(pk=order_id)
+    assert order.status in FINAL
+    completed = order.status == "COMPLETED"
+    assert completed or (overdue, order.cancellation_reason) == (1, OVERDUE)
+    assert kept_of(order_id) == (PRICE if completed else 0)
+    stock = StockItem.objects.get(pk=1)
+    assert (stock.on_hand, stock.reserved) == (PIECES - completed, 0)
+    assert violations() == []
+    return order.status

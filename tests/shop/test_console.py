@@ -1,0 +1,578 @@
+"""The console: landing page, live state, sample orders, the saga's page."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.apps import apps
+from django.conf import settings as project
+from django.contrib.auth.models import Permission
+from django.db import connections
+from django.db.utils import ConnectionHandler
+from django.test import Client
+from django.utils import timezone
+from django_redis.pool import ConnectionFactory
+
+from accounts.models import User
+from accounts.services import make_staff_group, seed_users
+from inventory.services import seed_stock
+from orders.models import Order
+from sagas import dead_letters
+from sagas.publisher import broker
+from sagas.steps import STEPS
+from sagas.topology import declare
+from shop.console import state as states
+from shop.console.saga import duration
+from shop.console.texts import LANGUAGES, TEXTS
+from shop.console.views import MAP
+from shop.contracts.events import OrderCreated, encode
+from shop.management.commands.seed import USERS
+from shop.operations.timeline import oldest_waiting, story
+from tests.conftest import SERVICES
+from tests.support.processes import eventually
+
+DATABASES = pytest.mark.django_db(databases=SERVICES)
+REAL_QUEUES = states._queues
+TEMPLATES = project.BASE_DIR / "shop" / "templates" / "shop"
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    monkeypatch.setattr(states, "_known", None)
+    monkeypatch.setattr(states, "PATIENCE", 60.0)  # however busy the machine is
+    monkeypatch.setattr(states, "_queues", dict)  # whatever other tests have left with the broker
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def development(settings: Any) -> None:
+    settings.DEBUG = True
+
+
+@pytest.fixture
+def samples(development: None, bus: Any, no_waiting: None) -> Any:
+    """Sample users and a product with ten pieces; messages go over the bus."""
+    seed_users(USERS, password="for-this-test")
+    apps.get_model("catalog", "Product").objects.create(pk=7, name="클린 코드", price=7000)
+    seed_stock({7: 10})
+    return bus
+
+
+def placing(outcome: str = "normal", **changes: Any) -> dict[str, Any]:
+    customer = User.objects.get(email="customer1@example.com")
+    return {"customer": customer.pk, "product": 7, "outcome": outcome} | changes
+
+
+def place(outcome: str = "normal") -> int:
+    """Place an order on the landing page; its id."""
+    answer = Client().post("/console/orders", placing(outcome))
+    assert answer.status_code == 302, answer.content.decode()
+    return int(answer.url.rpartition("/")[2])
+
+
+def signed_in(*, group: bool = True, **fields: Any) -> Client:
+    """The client of somebody who has signed in, by default one of the shop's staff."""
+    make_staff_group()
+    user = User.objects.create(**{"email": "staff@example.com", "name": "Staff", "is_staff": True} | fields)
+    if group:
+        user.groups.add(*apps.get_model("auth", "Group").objects.all())
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Takes databases away: they are on a port where nobody listens."""
+
+    def take_away(*services: str) -> None:
+        elsewhere = ConnectionHandler(
+            {"default": {}}
+            | {
+                service: project.DATABASES[service]
+                | {"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": 1}
+                for service in services
+            }
+        )
+        for service in services:
+            monkeypatch.setitem(connections._connections.__dict__, service, elsewhere[service])
+
+    before = {service: connections[service] for service in SERVICES}
+    yield take_away
+    monkeypatch.undo()
+    assert {service: connections[service] for service in SERVICES} == before
+
+
+# --- The landing page ------------------------------------------------------------------------------------------------
+def test_strangers_are_told_nothing_of_what_goes_on_inside():
+    page = Client().get("/")
+    assert page.status_code == 200
+    assert "What goes on inside is shown to staff." in page.content.decode()
+    for path in ("/console/state", "/console/orders/1/now"):
+        assert Client().get(path).status_code == 403
+    assert Client().get("/console/orders/1").url == "/admin/login/?next=/console/orders/1"
+    assert Client().post("/console/orders", {}).status_code == 404
+    assert Client().get("/console/faults").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "cookies", "expected"),
+    [
+        ("/", {}, {}, "en"),
+        ("/", {"Accept-Language": "ko-KR,ko;q=0.9,en;q=0.8"}, {}, "ko"),
+        ("/", {"Accept-Language": "fr, en;q=0.5, ko;q=0.4"}, {}, "en"),
+        ("/?lang=en", {"Accept-Language": "ko"}, {}, "en"),
+        ("/?lang=tlh", {"Accept-Language": "ko"}, {}, "ko"),
+        ("/", {"Accept-Language": "en"}, {"lang": "ko"}, "ko"),
+        ("/", {"Accept-Language": ";;;q=x,\u00e9"}, {}, "en"),
+    ],
+)
+def test_the_language(path: str, headers: dict[str, str], cookies: dict[str, str], expected: str):
+    client = Client()
+    client.cookies.load(cookies)
+    page = client.get(path, headers=headers)
+    assert f'<html lang="{expected}">' in page.content.decode()
+    assert TEXTS["title"][LANGUAGES.index(expected)] in page.content.decode()
+
+
+def test_a_chosen_language_is_remembered():
+    client = Client()
+    client.get("/?lang=ko")
+    assert '<html lang="ko">' in client.get("/", headers={"Accept-Language": "en"}).content.decode()
+
+
+def test_every_text_is_there_in_both_languages_and_used():
+    sources = [path.read_text() for path in TEMPLATES.glob("*.html")]
+    modules = (project.BASE_DIR / "shop" / "console").glob("*.py")
+    code = [path.read_text() for path in modules if path.stem != "texts"]
+    named = {name for text in sources for name in re.findall(r"\bt\.(\w+)", text)}
+    quoted = {name for text in code for name in re.findall(r"[\"'](\w+)[\"']", text)}
+    derived = {"link_flower", "link_traces", "link_dashboards", "share", "seconds", "switch"}
+    derived |= {f"{name}_what" for name in derived if name.startswith("link")}
+    derived |= {f"{direction}_{service}" for direction in ("map", "undo") for service in MAP}
+
+    assert named - set(TEXTS) == set()
+    assert set(TEXTS) - named - quoted - derived == set()
+    assert all(len(both) == len(LANGUAGES) and all(both) for both in TEXTS.values())
+
+
+@DATABASES
+def test_without_samples_the_form_says_where_they_come_from(development: None):
+    assert "manage.py seed makes them" in Client().get("/").content.decode()
+
+
+@DATABASES
+def test_the_page_shows_though_databases_are_away(samples: Any, away: Any):
+    away("accounts", "catalog", "orders")
+    page = Client().get("/")
+    assert page.status_code == 200
+    assert "No order can be placed here now" in page.content.decode()
+    assert Client().post("/console/orders", {}).status_code == 503
+
+
+def test_where_the_other_pages_are(settings: Any):
+    assert "<code>FLOWER_URL</code>" in Client().get("/").content.decode()
+    settings.LINKS = settings.LINKS | {"flower": "http://localhost:5555"}
+    page = Client().get("/").content.decode()
+    assert 'href="http://localhost:5555"' in page
+    assert "<code>FLOWER_URL</code>" not in page
+
+
+# --- Right now -------------------------------------------------------------------------------------------------------
+def now(client: Client | None = None) -> Any:
+    states._known = None
+    answer = (client or Client()).get("/console/state")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+@DATABASES
+def test_all_is_well(samples: Any):
+    news = now()
+    assert (news["said"], news["down"], news["ended"]) == ("Everything answers.", [], False)
+    assert news["html"].count('class="is">up<') == len(SERVICES) + 2
+    assert "None yet." in news["html"]
+
+
+@DATABASES
+def test_staff_see_it_in_production_too():
+    assert now(signed_in())["down"] == []
+
+
+@DATABASES
+def test_a_database_that_is_away_turns_its_card_red(samples: Any, away: Any):
+    away("payments")
+    news = now()
+    assert (news["said"], news["down"]) == ("Not answering: payments", ["payments"])
+    assert re.search(r'service down">\s*<div><b>payments', news["html"])
+    assert news["html"].count("The database does not answer.") == 1
+
+
+@DATABASES
+def test_without_orders_the_rest_is_shown(samples: Any, away: Any):
+    away("orders")
+    assert "Orders: their database is away." in now()["html"]
+
+
+@DATABASES
+def test_a_service_elsewhere_that_does_not_answer(samples: Any, settings: Any):
+    settings.SERVICE_URLS = settings.SERVICE_URLS | {"catalog": "http://127.0.0.1:1"}
+    assert now()["down"] == ["catalog"]
+
+
+@DATABASES
+def test_broker_and_redis_away(samples: Any, settings: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(states, "_queues", REAL_QUEUES)
+    monkeypatch.setattr(current_app.conf, "broker_write_url", "amqp://guest:guest@127.0.0.1:1//")
+    gone = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/0"}
+    settings.CACHES = settings.CACHES | {"locks": gone}
+    monkeypatch.setattr(ConnectionFactory, "_pools", {})
+    news = now()
+    assert news["down"] == ["broker", "redis"]
+    assert "the outbox keeps their events" in news["html"]
+    assert "row locks alone" in news["html"]
+
+
+@DATABASES
+def test_what_waits_is_shown_with_its_age(samples: Any):
+    order_id = place()
+    Order.objects.update(progress_at=timezone.now() - timedelta(seconds=90))
+    outbox = apps.get_model("orders", "Outbox").objects
+    outbox.update(created_at=timezone.now() - timedelta(seconds=75))
+    found = {one.name: one for one in states.ask().services}
+
+    assert (found["orders"].unsent, round(found["orders"].lag)) == (1, 75)
+    assert found["orders"].late
+    assert (found["inventory"].oldest is not None, found["payments"].oldest) == (True, None)
+    assert not found["inventory"].late
+    assert set(oldest_waiting()) == {"inventory", "notifications"}
+    news = now()
+    assert re.search(r'service late">\s*<div><b>orders', news["html"])
+    assert f"/console/orders/{order_id}" in news["html"]
+    assert "stalled: 1" in re.sub(r"\s+", " ", news["html"])
+
+
+@DATABASES
+def test_what_is_owed_to_the_steps_that_can_wait(samples: Any):
+    place()
+    unsent = apps.get_model("orders", "Unsent").objects
+    unsent.update(tell_at=timezone.now() - timedelta(seconds=4))
+    orders = next(one for one in states.ask().services if one.name == "orders")
+    assert (orders.unsent, orders.lag, round(orders.owed)) == (0, None, 4)
+    unsent.update(tell_at=timezone.now() + timedelta(seconds=30))  # a relay has it in hand
+    assert next(one for one in states.ask().services if one.name == "orders").owed is None
+
+
+@DATABASES
+def test_a_queue_that_nobody_listens_to(samples: Any, monkeypatch: pytest.MonkeyPatch):
+    queues = {"payments": states.Queue(waiting=3, consumers=0, dead=1), "orders": states.Queue(0, 2, 0)}
+    monkeypatch.setattr(states, "_queues", lambda: queues)
+    html = now()["html"]
+    assert html.count("No worker listens to this queue.") == html.count('class="is">behind<') == 1
+    assert re.search(r"workers</dt><dd>2<", html)
+    assert re.search(r'set aside by the broker</dt><dd class="bad">1<', html)
+
+
+@DATABASES
+def test_messages_in_a_queue_are_counted():
+    def waiting() -> int:
+        return REAL_QUEUES()["inventory"].waiting
+
+    with current_app.connection_for_write() as connection:
+        declare(connection)
+    before = waiting()
+    broker.send("inventory.reserve_stock", [{}], "made by a test")
+    try:
+        assert eventually(lambda: waiting() == before + 1)
+    finally:
+        with broker.channel() as channel:
+            channel.queue_purge("inventory")
+
+
+@DATABASES
+def test_dead_letters_are_counted_and_linked(samples: Any):
+    event = encode(OrderCreated(order_id=1, checkout=None))
+    dead_letters.record(STEPS["inventory.reserve_stock"], event, ValueError("no"))
+    html = now()["html"]
+    assert 'href="/admin/inventory/deadletter/?open=1"' in html
+    assert html.count("needs a look") == 1
+
+
+# --- Dead letters ----------------------------------------------------------------------------------------------------
+def letter(step: str, order_id: int, error: str = "a bad day") -> None:
+    dead_letters.record(STEPS[step], encode(OrderCreated(order_id=order_id, checkout=None)), ValueError(error))
+
+
+@DATABASES
+def test_the_dead_letters_of_all_services_on_one_page(samples: Any):
+    boss = signed_in(group=False, is_superuser=True)
+    assert "every event was handled" in boss.get("/console/dead-letters").content.decode()
+    letter("inventory.reserve_stock", 4711)
+    letter("payments.charge_payment", 4712, "the gateway speaks in tongues")
+    page = boss.get("/console/dead-letters").content.decode()
+    assert page.count('type="checkbox"') == 2
+    for part in ("the gateway speaks in tongues", '"/console/orders/4711"', '"/admin/payments/deadletter/?open=1"'):
+        assert part in page
+
+
+@DATABASES
+def test_letters_are_shown_and_decided_by_those_who_may(samples: Any, settings: Any):
+    letter("inventory.reserve_stock", 4711)
+    page = Client().get("/console/dead-letters").content.decode()  # on a development machine, everybody looks
+    assert ("4711" in page, "checkbox" in page) == (True, False)
+    settings.DEBUG = False
+    assert Client().get("/console/dead-letters").url == "/admin/login/?next=/console/dead-letters"
+    client = signed_in()
+    assert "4711" not in client.get("/console/dead-letters").content.decode()  # not the shop staff's business
+    right = Permission.objects.get(codename="view_deadletter", content_type__app_label="inventory")
+    User.objects.get(email="staff@example.com").user_permissions.add(right)
+    page = client.get("/console/dead-letters").content.decode()
+    assert ("4711" in page, "checkbox" in page) == (True, False)
+
+
+@DATABASES
+def test_letters_of_a_service_whose_database_is_away(samples: Any, away: Any):
+    letter("inventory.reserve_stock", 4711)
+    away("payments")
+    page = Client().get("/console/dead-letters").content.decode()
+    assert ("4711" in page, page.count("The database does not answer.")) == (True, 1)
+
+
+@DATABASES
+def test_more_letters_than_a_page_holds(samples: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shop.console.letters.SHOWN", 2)
+    for order_id in (1, 2, 3):
+        letter("inventory.reserve_stock", order_id)
+    page = Client().get("/console/dead-letters").content.decode()
+    assert ("/console/orders/1" in page, page.count("/console/orders/")) == (False, 2)
+    assert "There are more." in page
+
+
+@DATABASES
+def test_who_asks_again_at_once_gets_the_same_answer(samples: Any, django_assert_num_queries: Any):
+    first = states.state()
+    with django_assert_num_queries(0, using="orders"):
+        assert states.state() is first
+
+
+# --- Placing an order ------------------------------------------------------------------------------------------------
+@DATABASES
+@pytest.mark.parametrize(
+    ("outcome", "status", "reason", "left"),
+    [
+        ("normal", "COMPLETED", "", 9),
+        ("out_of_stock", "CANCELLED", "I002", 10),
+        ("declined", "CANCELLED", "PAY002", 10),
+        ("delivery_refused", "CANCELLED", "수령 거부", 10),
+    ],
+)
+def test_each_choice_ends_as_it_says(samples: Any, outcome: str, status: str, reason: str, left: int):
+    order_id = place(outcome)
+    page = Client().get(f"/console/orders/{order_id}").content.decode()
+    assert "The saga is under way." in page
+    assert f'data-live="/console/orders/{order_id}/now?lang=en"' in page
+
+    samples.drain()
+
+    news = Client().get(f"/console/orders/{order_id}/now").json()
+    assert (news["ended"], news["status"]) == (True, status)
+    assert reason in news["html"]
+    assert ("backward" in re.findall(r'<li class="row[^"]*"', news["html"])[-1]) == (status == "CANCELLED")
+    assert "data-live" not in Client().get(f"/console/orders/{order_id}").content.decode()
+    assert apps.get_model("inventory", "StockItem").objects.get(pk=7).on_hand == left
+
+
+@DATABASES
+@pytest.mark.parametrize("changes", [{"outcome": "free"}, {"product": "8"}, {"customer": "x"}])
+def test_what_the_form_does_not_offer(samples: Any, changes: dict[str, str]):
+    answer = Client().post("/console/orders", placing(**changes), headers={"Accept": "text/html"})
+    assert answer.status_code == 400
+    assert "Please choose what the form offers." in answer.content.decode()
+    assert not Order.objects.exists()
+
+
+@DATABASES
+def test_a_refusal_is_shown(samples: Any, monkeypatch: pytest.MonkeyPatch):
+    from orders.services import InactiveProduct
+
+    def refuse(**_: Any) -> None:
+        raise InactiveProduct("It is no longer sold.")
+
+    monkeypatch.setattr("orders.services.place_order", refuse)
+    answer = Client().post("/console/orders", placing(), headers={"Accept": "text/html"})
+    assert answer.status_code == 400
+    assert "It is no longer sold." in answer.content.decode()
+
+
+@DATABASES
+def test_an_order_is_placed_from_our_own_page_only(samples: Any):
+    assert Client(enforce_csrf_checks=True).post("/console/orders", placing()).status_code == 403
+    assert not Order.objects.exists()
+
+
+# --- The saga of an order --------------------------------------------------------------------------------------------
+@DATABASES
+def test_no_such_order(development: None):
+    assert Client().get("/console/orders/4711").status_code == 404
+    assert Client().get("/console/orders/4711/now").status_code == 404
+
+
+@DATABASES
+def test_lanes_delays_and_what_is_waited_for(samples: Any):
+    order_id = place()
+    rows = Client().get(f"/console/orders/{order_id}/now").json()["html"]
+    assert re.findall(r'<li class="row (\w+)', rows) == ["emitted", "waiting", "waiting"]
+
+    samples.drain()
+
+    rows = Client().get(f"/console/orders/{order_id}/now").json()["html"]
+    lanes = re.findall(r'--lane: (\d)">\s*<span class="since">\+(?:\d+ ms|[\d.]+ s)</span>', rows)
+    assert set(lanes) == {"0", "1", "2", "3", "4"}
+    assert len(lanes) == len(re.findall(r'<li class="row ', rows)) == 14
+
+
+@DATABASES
+def test_what_came_again_is_marked(samples: Any):
+    order_id = place()
+    samples.relay()
+    position = [step for step, _ in samples.messages].index("inventory.reserve_stock")
+    samples.deliver(position, keep=True)
+    samples.deliver(position, keep=True)
+    samples.drain()
+
+    entries = {(one.step, one.event): one.repeats for one in story(order_id).entries}
+    assert entries["inventory.reserve_stock", "OrderCreated"] == 2
+    assert "came again 2×" in Client().get(f"/console/orders/{order_id}/now").json()["html"]
+
+
+@DATABASES
+def test_dead_letters_are_marked_and_their_end(samples: Any):
+    order_id = place()
+    samples.relay()
+    step, payload = next(one for one in samples.messages if one[0] == "inventory.reserve_stock")
+    samples.messages.clear()
+    dead_letters.record(STEPS[step], payload[0], RuntimeError("a bad day\nwith a traceback"))
+    letter = apps.get_model("inventory", "DeadLetter").objects.get()
+
+    news = Client().get(f"/console/orders/{order_id}/now").json()
+    assert f'href="/admin/inventory/deadletter/{letter.pk}/change/"' in news["html"]
+    assert "RuntimeError: a bad day" in news["html"]
+    assert "traceback" not in news["html"]
+    assert [one.step for one in story(order_id).waiting] == ["notifications.notify"]
+
+    dead_letters.discard(letter, "seen")
+    assert "discarded" in Client().get(f"/console/orders/{order_id}/now").json()["html"]
+
+
+@DATABASES
+def test_a_lane_whose_database_is_away_says_so(samples: Any, away: Any):
+    order_id = place()
+    samples.drain()
+    away("payments")
+    news = Client().get(f"/console/orders/{order_id}/now").json()
+    assert "their database is away: payments" in re.sub(r"\s+", " ", news["html"])
+    assert (news["ended"], news["status"]) == (False, "COMPLETED")
+    assert "--lane: 2" not in news["html"]
+
+
+@DATABASES
+def test_without_the_orders_database_the_rest_is_told(samples: Any, away: Any):
+    order_id = place()
+    samples.drain()
+    away("orders")
+    page = Client().get(f"/console/orders/{order_id}")
+    assert page.status_code == 200
+    assert "The orders database does not answer." in page.content.decode()
+
+
+@DATABASES
+def test_its_trace(samples: Any, settings: Any):
+    order_id = place()
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    outbox = apps.get_model("orders", "Outbox").objects
+    payload = outbox.get().payload | {"trace": f"00-{trace}-b7ad6b7169203331-01"}
+    outbox.update(payload=payload)
+    settings.LINKS = settings.LINKS | {"traces": "http://localhost:9411/zipkin"}
+    page = Client().get(f"/console/orders/{order_id}").content.decode()
+    assert f'href="http://localhost:9411/zipkin/traces/{trace}"' in page
+
+
+# --- Acting on an order ----------------------------------------------------------------------------------------------
+@DATABASES
+def test_only_staff_with_the_right_act(samples: Any):
+    order_id = place()
+    customer = Client()
+    customer.force_login(User.objects.get(email="customer1@example.com"))
+    for client in (Client(), customer, signed_in(group=False)):
+        for action in ("cancel", "resume"):
+            assert client.post(f"/console/orders/{order_id}/{action}").status_code == 403
+    assert Order.objects.get().status == "PENDING"
+
+
+@DATABASES
+def test_staff_cancel_and_the_log_says_who(samples: Any):
+    order_id, client = place(), signed_in()
+    assert client.get(f"/console/orders/{order_id}/cancel").status_code == 405
+    assert client.post(f"/console/orders/{order_id}/delete").status_code == 404
+
+    page = client.post(f"/console/orders/{order_id}/cancel", follow=True).content.decode()
+    assert "Cancellation asked for; delivery decides." in page
+    assert f'href="/admin/inventory/reservation/?q={order_id}"' in page
+    assert "/admin/payments/payment/" not in page  # not the shop staff's business
+    assert "is cancelling." in client.post(f"/console/orders/{order_id}/cancel", follow=True).content.decode()
+    samples.drain()
+
+    order = Order.objects.get()
+    assert (order.status, order.cancellation_reason) == ("CANCELLED", "cancelled by the shop's staff")
+    entry = apps.get_model("admin", "LogEntry").objects.get()
+    assert (entry.user.email, entry.object_id, entry.change_message) == (
+        "staff@example.com",
+        str(order_id),
+        "Cancellation asked for.",
+    )
+
+
+@DATABASES
+def test_staff_resume(samples: Any):
+    order_id, client = place(), signed_in()
+    samples.relay()
+    samples.messages.clear()  # lost
+    page = client.post(f"/console/orders/{order_id}/resume", follow=True).content.decode()
+    assert "Its events are emitted again." in page
+    samples.drain()
+    assert Order.objects.get().status == "COMPLETED"
+
+    Order.objects.update(look_at=None)
+    page = client.post(f"/console/orders/{order_id}/resume", follow=True).content.decode()
+    assert "This order is closed" in page
+    assert apps.get_model("admin", "LogEntry").objects.count() == 1
+
+
+@DATABASES
+def test_the_right_to_see_is_asked_for_in_production(samples: Any, settings: Any):
+    order_id = place()
+    settings.DEBUG = False
+    client = signed_in(group=False)
+    assert client.get(f"/console/orders/{order_id}").status_code == 302
+    User.objects.get(email="staff@example.com").user_permissions.add(Permission.objects.get(codename="view_order"))
+    assert client.get(f"/console/orders/{order_id}").status_code == 200
+
+
+@DATABASES
+def test_nobody_is_signed_in_while_accounts_is_away(samples: Any, away: Any):
+    order_id, client = place(), signed_in()
+    away("accounts")
+    assert client.get("/").status_code == 200
+    page = client.get(f"/console/orders/{order_id}")
+    assert (page.status_code, b"Signed in as" in page.content) == (200, False)
+    assert client.post(f"/console/orders/{order_id}/cancel").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0 ms"), (0.0341, "34 ms"), (3.207, "3.21 s"), (125, "2 min 5 s"), (7300, "2 h 1 min")],
+)
+def test_durations(seconds: float, text: str):
+    assert duration(seconds) == text

@@ -1,0 +1,297 @@
+"""The whole saga, forward and back, over an in-memory bus: every way an order can end, and what is left then."""
+
+from collections.abc import Callable
+
+import pytest
+from django.db.models import F
+
+from delivery.models import Delivery
+from inventory.models import Reservation, StockItem, StockMovement
+from inventory.services import seed_stock
+from notifications.models import Notification
+from orders import services
+from orders.models import Order
+from orders.services import place_order, request_cancellation
+from payments.models import GatewayLedger, Payment
+from shop.contracts.events import Line
+from shop.operations.audit import Violation, audit
+from shop.saga import PATIENT
+from tests.conftest import SERVICES, rolled_back
+from tests.support.bus import Bus
+
+pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
+
+
+@pytest.fixture(autouse=True)
+def stock() -> None:
+    seed_stock({1: 10, 2: 5})
+
+
+def place(quantity: int = 2, **wishes: str) -> int:
+    return place_order(user_id=1, lines=[Line(1, quantity), Line(2, 1)], **wishes).pk
+
+
+def state(order_id: int) -> tuple[str, str]:
+    order = Order.objects.get(pk=order_id)
+    return order.status, order.cancellation_reason
+
+
+def history(order_id: int) -> list[tuple[str, str]]:
+    return list(Order.objects.get(pk=order_id).timeline.values_list("event", "status"))
+
+
+def stock_of(product_id: int) -> tuple[int, int]:
+    item = StockItem.objects.get(pk=product_id)
+    return item.on_hand, item.reserved
+
+
+def ledger() -> list[tuple[str, int]]:
+    return sorted(GatewayLedger.objects.values_list("kind", "amount"))
+
+
+def told() -> set[str]:
+    return set(Notification.objects.values_list("type", flat=True))
+
+
+def violations() -> list[Violation]:
+    return [found for found in audit(strict=True) if isinstance(found, Violation)]
+
+
+def test_an_order_runs_through_all_services(bus: Bus):
+    order_id = place()
+
+    bus.drain()
+
+    assert state(order_id) == ("COMPLETED", "")
+    assert history(order_id) == [
+        ("OrderCreated", "PENDING"),
+        ("InventoryReserved", "INVENTORY_RESERVED"),
+        ("PaymentCompleted", "PAYMENT_COMPLETED"),
+        ("DeliveryStarted", "DELIVERY_STARTED"),
+        ("DeliveryCompleted", "COMPLETED"),
+    ]
+    assert (stock_of(1), stock_of(2)) == ((8, 0), (4, 0))
+    assert ledger() == [("CHARGE", 4000)]
+    assert told() == {"ORDER_RECEIVED", "SHIPPED", "DELIVERED", "COMPLETED"}
+    assert violations() == []
+
+
+def test_more_than_there_is_is_refused_and_nothing_is_touched(bus: Bus):
+    order_id = place(quantity=11)
+
+    bus.drain()
+
+    assert state(order_id) == ("CANCELLED", "I002: insufficient stock of product 1")
+    assert (stock_of(1), stock_of(2), ledger()) == ((10, 0), (5, 0), [])
+    assert Payment.objects.count() == Delivery.objects.count() == 0
+    assert told() == {"ORDER_RECEIVED", "CANCELLED"}
+    assert violations() == []
+
+
+@pytest.mark.parametrize("token", ["tok_declined", "tok_insufficient_funds"])
+def test_a_declined_payment_gives_the_stock_back(bus: Bus, token: str):
+    order_id = place(payment_token=token)
+
+    bus.drain()
+
+    status, reason = state(order_id)
+    assert (status, reason.partition(":")[0]) == ("CANCELLED", "PAY002")
+    assert (stock_of(1), ledger(), Delivery.objects.count()) == ((10, 0), [], 0)
+    assert "CANCELLED" in told()
+    assert violations() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "reservation"), [("addr_refused_by_carrier", "RETURNED"), ("addr_refused_by_recipient", "RETURNED")]
+)
+def test_a_refused_delivery_is_refunded_and_restocked(bus: Bus, address: str, reservation: str):
+    order_id = place(address=address)
+
+    bus.drain()
+
+    assert state(order_id)[0] == "CANCELLED"
+    assert Reservation.objects.get(order_id=order_id).status == reservation
+    assert (stock_of(1), stock_of(2)) == ((10, 0), (5, 0))
+    assert ledger() == [("CHARGE", 4000), ("REFUND", 4000)]
+    assert {"DELIVERY_FAILED", "CANCELLED"} <= told()
+    assert violations() == []
+
+
+@pytest.mark.parametrize("token", ["tok_timeout_charged", "tok_timeout_not_charged", "tok_flaky_3"])
+def test_a_payment_whose_outcome_is_unknown_is_asked_for_until_it_is_known(bus: Bus, token: str, due_now):
+    order_id = place(payment_token=token)
+
+    bus.drain(until=lambda: not bus.messages and not due_now() and state(order_id)[0] == "COMPLETED")
+    bus.drain(timers=False)  # what can wait
+
+    assert (state(order_id)[0], ledger()) == ("COMPLETED", [("CHARGE", 4000)])
+    assert violations() == []
+
+
+# Each stage of the saga, by what to deliver before the customer cancels.
+STAGES = {
+    "before anything": [],
+    "reserved": ["inventory.reserve_stock"],
+    "paid": ["inventory.reserve_stock", "payments.charge_payment"],
+    "being delivered": ["inventory.reserve_stock", "payments.charge_payment", "delivery.start_delivery"],
+    "shipped": [
+        "inventory.reserve_stock",
+        "payments.charge_payment",
+        "delivery.start_delivery",
+        "inventory.ship_stock",
+    ],
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("cancellation_first", [True, False])
+def test_a_customer_can_cancel_until_the_carrier_has_the_parcel(bus: Bus, stage: str, cancellation_first: bool):
+    order_id = place()
+    bus.relay()
+    for step in STAGES[stage]:
+        deliver(bus, step)
+    request_cancellation(order_id)
+    left = list(bus.messages)
+    bus.messages.clear()
+    if cancellation_first:  # the whole way back overtakes what is still under way forward
+        bus.drain(timers=False)
+        assert state(order_id)[0] == "CANCELLED"
+    bus.messages.extend(left)
+
+    bus.drain()
+
+    assert state(order_id) == ("CANCELLED", services.BY_CUSTOMER)
+    assert (stock_of(1), stock_of(2)) == ((10, 0), (5, 0))
+    charged = sum(amount for kind, amount in ledger() if kind == "CHARGE")
+    assert charged == sum(amount for kind, amount in ledger() if kind == "REFUND")
+    assert violations() == []
+
+
+@pytest.mark.parametrize("reason", [services.BY_CUSTOMER, services.BY_STAFF])
+def test_a_cancellation_that_the_carrier_outran_lets_the_order_go_on(bus: Bus, reason: str):
+    order_id = place()
+    bus.drain(timers=False)
+    bus.tick("delivery.advance_deliveries")  # handed over
+    request_cancellation(order_id, reason=reason)
+    assert state(order_id)[0] == "CANCELLING"
+
+    bus.drain()
+
+    assert state(order_id) == ("COMPLETED", "")
+    assert ("DeliveryCancellationRefused", "DELIVERY_STARTED") in history(order_id)
+    assert (stock_of(1), ledger()) == ((8, 0), [("CHARGE", 4000)])
+    assert violations() == []
+
+
+def test_a_charge_that_lands_after_the_cancellation_is_refunded(bus: Bus, due_now):
+    order_id = place(payment_token="tok_timeout_charged")
+    bus.relay()
+    deliver(bus, "inventory.reserve_stock")
+    deliver(bus, "payments.charge_payment")  # charged, and nobody knows
+    assert (ledger(), Payment.objects.get().status) == ([("CHARGE", 4000)], "PENDING")
+    request_cancellation(order_id)
+
+    bus.drain(until=lambda: not bus.messages and not due_now() and state(order_id)[0] == "CANCELLED")
+    bus.drain(timers=False)  # what can wait
+
+    assert ledger() == [("CHARGE", 4000), ("REFUND", 4000)]
+    assert (Payment.objects.get().status, stock_of(1)) == ("REFUNDED", (10, 0))
+    assert violations() == []
+
+
+@pytest.mark.parametrize(
+    ("then", "problem"),
+    [
+        (lambda bus: None, services.AlreadyCancelled),
+        (lambda bus: bus.drain(), services.AlreadyCancelled),
+    ],
+)
+def test_an_order_is_cancelled_once(bus: Bus, then: Callable[[Bus], None], problem: type[Exception]):
+    order_id = place()
+    request_cancellation(order_id)
+    then(bus)
+
+    with pytest.raises(problem):
+        request_cancellation(order_id)
+
+
+def test_a_completed_order_cannot_be_cancelled(bus: Bus):
+    order_id = place()
+    bus.drain()
+
+    with pytest.raises(services.NotCancellable):
+        request_cancellation(order_id)
+
+
+def test_what_a_wiped_broker_lost_is_emitted_again_by_the_timer(bus: Bus):
+    """Wherever the saga stands when all messages are lost, the timer alone brings the order to its end."""
+    for delivered in range(20):
+        order_id = place(quantity=1)
+        StockItem.objects.update(on_hand=F("on_hand") + 10)
+        StockMovement.objects.create(product_id=1, delta=10, kind="ADJUSTMENT")
+        StockMovement.objects.create(product_id=2, delta=10, kind="ADJUSTMENT")
+        for _ in range(delivered):
+            if not bus.messages:
+                bus.relay()
+                bus.tick("delivery.advance_deliveries")
+            if bus.messages:
+                bus.deliver()
+        bus.messages.clear()
+
+        bus.tick("orders.look_after")
+        bus.drain()
+        assert (delivered, state(order_id)[0]) == (delivered, "COMPLETED")
+
+        for _ in range(2):  # what no order waits for, a notification say, is missed when the order is closed
+            bus.tick("orders.look_after")
+            bus.drain()
+        assert (delivered, Order.objects.get(pk=order_id).look_at) == (delivered, None)
+    assert violations() == []
+
+
+def test_a_batch_of_many_has_the_effect_of_many_batches_of_one(bus: Bus, settings):
+    def outcome(limit: int) -> tuple:
+        settings.BATCH_LIMIT = limit
+        with rolled_back():
+            seed_stock({3: 20})
+            wishes = [
+                {},
+                {"payment_token": "tok_declined"},
+                {"address": "addr_refused_by_carrier"},
+                {"payment_token": "tok_insufficient_funds"},
+                {"address": "addr_refused_by_recipient"},
+                {},
+            ] * 5
+            placed = [place_order(user_id=1, lines=[Line(3, 1 + n % 3)], **wish).pk for n, wish in enumerate(wishes)]
+            bus.drain()
+            assert violations() == []
+            return [state(order_id) for order_id in placed], stock_of(3), ledger(), len(bus.log)
+
+    *together, few = outcome(100)
+    bus.log.clear()
+    *one_by_one, many = outcome(1)
+
+    assert together == one_by_one
+    assert many > 5 * few
+    assert {status for status, _ in together[0]} == {"COMPLETED", "CANCELLED"}
+
+
+def test_an_order_past_its_deadline_goes_back_by_itself(bus: Bus, settings):
+    settings.ORDER_DEADLINE = -1
+    waiting, delivered = place(), place()
+    bus.relay()
+    bus.messages.clear()
+    Order.objects.filter(pk=delivered).update(status=Order.Status.DELIVERY_STARTED)  # with the carrier: not counted
+
+    assert bus.tick("orders.cancel_overdue") == 1
+
+    Order.objects.filter(pk=delivered).update(status=Order.Status.PENDING)
+    bus.drain()
+    assert state(waiting) == ("CANCELLED", services.OVERDUE)
+
+
+def deliver(bus: Bus, step: str) -> None:
+    """Deliver the oldest message for a step; one that can wait is told of by the relay."""
+    if step in PATIENT:
+        bus.relay()
+    bus.deliver([name for name, _ in bus.messages].index(step))

@@ -1,0 +1,445 @@
+"""Ways to corrupt a small, clean world: each with the invariant that it is about, and all those it breaks.
+
+A corruption keeps everything else in order, as a mistake in one place would: stock that leaves without a reason is
+missing on the shelf as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+from django.db.models import F, Model
+
+from delivery.models import Delivery
+from inventory.models import DeadLetter, Reservation, StockItem, StockMovement
+from inventory.models import Inbox as InventoryInbox
+from notifications.models import Inbox as NotificationsInbox
+from notifications.models import Notification
+from orders.models import IdempotencyKey, Order, OrderLine, Outbox, TimelineEntry, Unsent
+from orders.models import Inbox as OrdersInbox
+from payments.models import GatewayLedger, Payment
+from sagas import emit
+from sagas.outbox import rearm
+from shop.contracts.events import DeliveryCancellationRefused, uuid7
+
+NOBODYS = 10**15  # an order that does not exist
+TOSS = "TOSS_PAYMENTS"
+
+
+@dataclass(frozen=True)
+class World:
+    """Orders by how they ended. All but the refused one wanted two of product 1 and one of product 2: 4,000 won."""
+
+    completed: int
+    refused: int
+    declined: int
+    returned: int
+    cancelled_before_charge: int
+    cancelled_after_charge: int
+    other: int  # completed, too
+
+    @property
+    def all(self) -> list[int]:
+        return list(vars(self).values())
+
+
+Corruption = Callable[[World], Any]
+MUTATIONS: list[tuple[str, set[str], Corruption]] = []
+
+
+def breaks(invariant: str, *others: str) -> Callable[[Corruption], Corruption]:
+    """Register a corruption with what it is about and what else it breaks."""
+
+    def register(corrupt: Corruption) -> Corruption:
+        MUTATIONS.append((invariant, {invariant, *others}, corrupt))
+        return corrupt
+
+    return register
+
+
+def parameters() -> list[Any]:
+    return [pytest.param(corrupt, names, id=f"{name}: {corrupt.__name__}") for name, names, corrupt in MUTATIONS]
+
+
+def drop(model: type[Model], guard: str) -> None:
+    """Take away a constraint, or a unique index, that would forbid the corruption."""
+    table, connection = model._meta.db_table, connections[model._meta.app_label]
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT IF EXISTS "{guard}"')
+        cursor.execute(f'DROP INDEX IF EXISTS "{guard}"')
+
+
+def on_shelf(product_id: int, pieces: int) -> None:
+    StockItem.objects.filter(pk=product_id).update(on_hand=F("on_hand") + pieces)
+
+
+def payment(order_id: int) -> Any:
+    return Payment.objects.filter(order_id=order_id)
+
+
+def booked(order_id: int, kind: str = "CHARGE") -> Any:
+    return GatewayLedger.objects.filter(key=payment(order_id).get().idempotency_key, kind=kind)
+
+
+def book(order_id: int, kind: str, amount: int = 4000, gateway: str = TOSS, currency: str = "KRW") -> None:
+    key = payment(order_id).get().idempotency_key
+    GatewayLedger.objects.create(gateway=gateway, key=key, kind=kind, amount=amount, currency=currency)
+
+
+def moved(order_id: int, kind: str = "SHIPMENT", product_id: int = 1) -> Any:
+    return StockMovement.objects.filter(order_id=order_id, kind=kind, product_id=product_id)
+
+
+def move(order_id: int | None, kind: str, delta: int, product_id: int = 1) -> None:
+    StockMovement.objects.create(order_id=order_id, kind=kind, delta=delta, product_id=product_id)
+    on_shelf(product_id, delta)
+
+
+# —— Stock ————————————————————————————————————————————————————————————————————————————————————————————————————————————
+@breaks("stock_adds_up")
+def a_piece_appears(world: World) -> None:
+    on_shelf(1, 1)
+
+
+@breaks("stock_adds_up")
+def a_piece_is_promised_to_nobody(world: World) -> None:
+    StockItem.objects.filter(pk=1).update(reserved=F("reserved") + 1)
+
+
+@breaks("stock_adds_up")
+def a_receipt_is_forgotten(world: World) -> None:
+    StockMovement.objects.filter(kind="ADJUSTMENT", product_id=2).delete()
+
+
+@breaks("stock_adds_up")
+def what_has_no_stock_record_moves(world: World) -> None:
+    StockMovement.objects.create(product_id=77, delta=5, kind="ADJUSTMENT")
+
+
+@breaks("stock_adds_up", "cancelled_keeps_nothing")
+def what_has_no_stock_record_is_promised(world: World) -> None:
+    reservation = Reservation.objects.get(order_id=world.refused)
+    reservation.lines.create(product_id=77, quantity=1)
+    Reservation.objects.filter(pk=reservation.pk).update(status="RESERVED")
+
+
+@breaks("stock_adds_up")
+def more_is_gone_than_there_was(world: World) -> None:
+    drop(StockItem, "inventory_stock_never_oversold")
+    move(None, "ADJUSTMENT", -1 - StockItem.objects.get(pk=1).on_hand)
+
+
+@breaks("stock_adds_up")
+def something_is_shipped_for_nobody(world: World) -> None:
+    move(None, "SHIPMENT", -1)
+
+
+# —— The gateways' books ——————————————————————————————————————————————————————————————————————————————————————————————
+@breaks("ledger_has_payments")
+def somebody_is_charged_for_nothing(world: World) -> None:
+    GatewayLedger.objects.create(gateway=TOSS, key="order-x", kind="CHARGE", amount=1, currency="KRW")
+
+
+@breaks("ledger_has_payments", "completed_is_whole")
+def a_payment_is_forgotten(world: World) -> None:
+    payment(world.completed).delete()
+
+
+@breaks("ledger_has_payments", "completed_is_whole", "money_matches_ledger")
+def one_charge_pays_two_orders(world: World) -> None:
+    payment(world.other).update(idempotency_key=payment(world.completed).get().idempotency_key)
+
+
+@breaks("ledger_has_payments", "money_matches_ledger")
+def it_is_charged_by_another_gateway(world: World) -> None:
+    booked(world.completed).update(gateway="KAKAO_PAY")
+
+
+@breaks("money_matches_ledger", "completed_is_whole")
+def it_is_charged_twice(world: World) -> None:
+    drop(GatewayLedger, "payments_ledger_once")
+    book(world.completed, "CHARGE")
+
+
+@breaks("money_matches_ledger", "completed_is_whole", "ledger_has_payments")
+def it_is_charged_by_two_gateways(world: World) -> None:
+    book(world.completed, "CHARGE", gateway="KAKAO_PAY")
+
+
+@breaks("money_matches_ledger", "completed_is_whole")
+def more_is_charged_than_was_to_pay(world: World) -> None:
+    booked(world.completed).update(amount=4001)
+
+
+@breaks("money_matches_ledger")
+def it_is_charged_in_another_currency(world: World) -> None:
+    booked(world.completed).update(currency="USD")
+
+
+@breaks("money_matches_ledger", "cancelled_keeps_nothing")
+def what_was_declined_is_charged(world: World) -> None:
+    book(world.declined, "CHARGE")
+
+
+@breaks("money_matches_ledger", "cancelled_keeps_nothing")
+def it_is_refunded_in_part(world: World) -> None:
+    booked(world.returned, "REFUND").update(amount=1000)
+
+
+@breaks("money_matches_ledger", "cancelled_keeps_nothing")
+def it_is_refunded_twice(world: World) -> None:
+    drop(GatewayLedger, "payments_ledger_once")
+    book(world.cancelled_after_charge, "REFUND")
+
+
+@breaks("money_matches_ledger")
+def it_is_refunded_in_another_currency(world: World) -> None:
+    booked(world.returned, "REFUND").update(currency="USD")
+
+
+@breaks("money_matches_ledger")
+def a_payment_does_not_know_of_its_refund(world: World) -> None:
+    payment(world.returned).update(status="FAILED", refunded_at=None)
+
+
+# —— What COMPLETED means —————————————————————————————————————————————————————————————————————————————————————————————
+@breaks("completed_is_whole")
+def less_is_paid_than_was_ordered_for(world: World) -> None:
+    payment(world.completed).update(amount=3999)
+    booked(world.completed).update(amount=3999)
+
+
+@breaks("completed_is_whole")
+def it_is_paid_in_another_currency(world: World) -> None:
+    payment(world.completed).update(currency="USD")
+    booked(world.completed).update(currency="USD")
+
+
+@breaks("completed_is_whole")
+def what_was_delivered_is_refunded(world: World) -> None:
+    payment(world.completed).update(status="REFUNDED")
+    book(world.completed, "REFUND")
+
+
+@breaks("completed_is_whole")
+def it_was_never_shipped(world: World) -> None:
+    for product_id, pieces in ((1, 2), (2, 1)):
+        moved(world.completed, product_id=product_id).delete()
+        on_shelf(product_id, pieces)
+        StockItem.objects.filter(pk=product_id).update(reserved=pieces)
+    Reservation.objects.filter(order_id=world.completed).update(status="RESERVED")
+
+
+@breaks("completed_is_whole")
+def it_is_shipped_twice(world: World) -> None:
+    drop(StockMovement, "inventory_movement_once_per_order")
+    move(world.completed, "SHIPMENT", -2)
+
+
+@breaks("completed_is_whole")
+def less_is_shipped_than_was_ordered(world: World) -> None:
+    moved(world.completed).update(delta=-1)
+    on_shelf(1, 1)
+
+
+@breaks("completed_is_whole")
+def something_else_is_set_aside(world: World) -> None:
+    Reservation.objects.get(order_id=world.completed).lines.filter(product_id=1).update(product_id=3)
+
+
+@breaks("completed_is_whole")
+def what_was_delivered_is_back_on_the_shelf(world: World) -> None:
+    move(world.completed, "RETURN", 2)
+
+
+@breaks("completed_is_whole")
+def nothing_was_delivered(world: World) -> None:
+    Delivery.objects.filter(order_id=world.completed).delete()
+
+
+@breaks("completed_is_whole")
+def the_recipient_refused_it(world: World) -> None:
+    Delivery.objects.filter(order_id=world.completed).update(status="FAILED")
+
+
+# —— What CANCELLED means —————————————————————————————————————————————————————————————————————————————————————————————
+@breaks("cancelled_keeps_nothing")
+def the_money_is_kept(world: World) -> None:
+    payment(world.returned).update(status="COMPLETED", refunded_at=None)
+    booked(world.returned, "REFUND").delete()
+
+
+@breaks("cancelled_keeps_nothing", "money_matches_ledger")
+def the_gateway_never_refunded(world: World) -> None:
+    booked(world.cancelled_after_charge, "REFUND").delete()
+
+
+@breaks("cancelled_keeps_nothing")
+def the_stock_is_still_set_aside(world: World) -> None:
+    Reservation.objects.filter(order_id=world.declined).update(status="RESERVED")
+    StockItem.objects.filter(pk=1).update(reserved=2)
+    StockItem.objects.filter(pk=2).update(reserved=1)
+
+
+@breaks("cancelled_keeps_nothing")
+def what_was_shipped_never_came_back(world: World) -> None:
+    moved(world.returned, "RETURN").delete()
+    on_shelf(1, -2)
+
+
+@breaks("cancelled_keeps_nothing")
+def a_part_never_came_back(world: World) -> None:
+    moved(world.returned, "RETURN").update(delta=1)
+    on_shelf(1, -1)
+
+
+@breaks("cancelled_keeps_nothing")
+def the_parcel_arrived(world: World) -> None:
+    Delivery.objects.filter(order_id=world.returned).update(status="DELIVERED")
+
+
+# —— Orders ———————————————————————————————————————————————————————————————————————————————————————————————————————————
+@breaks("orders_end")
+def an_order_is_forgotten(world: World) -> None:
+    order = Order.objects.create(user_id=1, currency="KRW", total_price=5, payment_gateway=TOSS)
+    order.items.create(product_id=1, product_name="Product 1", unit_price=5, quantity=1)
+    order.timeline.create(service="orders", event="OrderCreated", status="PENDING")
+
+
+@breaks("orders_end")
+def an_order_never_arrives(world: World) -> None:
+    Order.objects.filter(pk=world.completed).update(status="DELIVERY_STARTED")
+    TimelineEntry.objects.filter(order_id=world.completed, status="COMPLETED").delete()
+
+
+@breaks("order_adds_up")
+def the_total_is_wrong(world: World) -> None:
+    Order.objects.filter(pk=world.refused).update(total_price=F("total_price") + 1)
+
+
+@breaks("order_adds_up")
+def a_price_is_changed_after_the_fact(world: World) -> None:
+    OrderLine.objects.filter(order_id=world.completed, product_id=1).update(unit_price=999)
+
+
+@breaks("order_adds_up")
+def an_order_has_lost_its_lines(world: World) -> None:
+    OrderLine.objects.filter(order_id=world.declined).delete()
+
+
+@breaks("one_order_per_key")
+def a_key_answers_with_another_order(world: World) -> None:
+    IdempotencyKey.objects.create(
+        user_id=1, key="k", order_id=world.completed, status=202, answer=f'{{"id": {world.other}, "userId": 1}}'
+    )
+
+
+@breaks("histories_are_legal")
+def an_order_was_never_placed(world: World) -> None:
+    TimelineEntry.objects.filter(order_id=world.completed, status="PENDING").delete()
+
+
+@breaks("histories_are_legal")
+def an_order_has_no_history(world: World) -> None:
+    TimelineEntry.objects.filter(order_id=world.completed).delete()
+
+
+@breaks("histories_are_legal")
+def an_end_is_missing(world: World) -> None:
+    TimelineEntry.objects.filter(order_id=world.declined, status="CANCELLED").delete()
+
+
+@breaks("histories_are_legal")
+def an_order_goes_back(world: World) -> None:
+    TimelineEntry.objects.filter(order_id=world.completed, status="DELIVERY_STARTED").update(status="PENDING")
+
+
+@breaks("histories_are_legal")
+def an_order_goes_on_after_its_end(world: World) -> None:
+    TimelineEntry.objects.filter(order_id=world.completed, status="INVENTORY_RESERVED").update(status="CANCELLED")
+
+
+@breaks("histories_are_legal")
+def an_order_has_been_what_no_order_is(world: World) -> None:
+    TimelineEntry.objects.filter(order_id=world.completed, status="PAYMENT_COMPLETED").update(status="LOST")
+
+
+@breaks("histories_are_legal", "cancelled_keeps_nothing")
+def a_completed_order_is_called_cancelled(world: World) -> None:
+    Order.objects.filter(pk=world.completed).update(status="CANCELLED")
+
+
+# —— Orphans ——————————————————————————————————————————————————————————————————————————————————————————————————————————
+@breaks("no_orphans")
+def stock_is_set_aside_for_nobody(world: World) -> None:
+    Reservation.objects.create(order_id=NOBODYS, status="RELEASED")
+
+
+@breaks("no_orphans")
+def something_is_shipped_for_an_order_that_is_not_there(world: World) -> None:
+    move(NOBODYS, "SHIPMENT", -1)
+
+
+@breaks("no_orphans")
+def there_is_a_payment_for_nobody(world: World) -> None:
+    Payment.objects.create(order_id=NOBODYS, idempotency_key="order-nobodys", status="VOIDED")
+
+
+@breaks("no_orphans")
+def there_is_a_parcel_for_nobody(world: World) -> None:
+    Delivery.objects.create(order_id=NOBODYS, status="CANCELLED")
+
+
+@breaks("no_orphans")
+def somebody_is_told_of_nothing(world: World) -> None:
+    Notification.objects.create(event_id=uuid7(), order_id=NOBODYS, user_id=1, type="SHIPPED", channel="SMS")
+
+
+@breaks("no_orphans")
+def something_is_handled_for_nobody(world: World) -> None:
+    NotificationsInbox.objects.create(step="notifications.notify", event_id=uuid7(), order_id=NOBODYS)
+
+
+@breaks("no_orphans")
+def something_is_emitted_for_nobody(world: World) -> None:
+    Outbox.objects.create(event_id=uuid7(), order_id=NOBODYS, payload={})
+
+
+@breaks("no_orphans")
+def an_order_is_gone(world: World) -> None:
+    Order.objects.get(pk=world.cancelled_before_charge).delete()
+
+
+# —— Messages —————————————————————————————————————————————————————————————————————————————————————————————————————————
+@breaks("outbox_drained")
+def an_event_was_never_published(world: World) -> None:
+    rearm("orders", [world.completed])
+
+
+@breaks("no_dead_letters")
+def an_event_could_not_be_handled(world: World) -> None:
+    DeadLetter.objects.create(step="inventory.ship_stock", order_id=world.completed, payload="{}", error="ValueError")
+
+
+@breaks("events_are_handled")
+def a_shipment_was_never_heard_of(world: World) -> None:
+    InventoryInbox.objects.filter(step="inventory.ship_stock", order_id=world.completed).delete()
+
+
+@breaks("events_are_handled")
+def the_customer_was_never_told(world: World) -> None:
+    NotificationsInbox.objects.filter(event_type="OrderCancelled", order_id=world.refused).delete()
+
+
+@breaks("events_are_handled")
+def a_payment_was_never_noted(world: World) -> None:
+    OrdersInbox.objects.filter(step="orders.mark_paid", order_id=world.completed).delete()
+
+
+@breaks("events_are_handled")
+def what_was_published_was_lost(world: World) -> None:
+    with transaction.atomic(using="orders"):
+        emit(DeliveryCancellationRefused(order_id=world.completed), service="orders")
+    Unsent.objects.all().delete()

@@ -1,0 +1,308 @@
+"""A process under test, and scenes that lead it past each boundary.
+
+A scene does what comes before its first `yield` before the process starts, then what needs it running, and after the
+second `yield` what is left to do when it has died and been started again.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from celery import current_app
+from django.conf import settings
+from django.utils import timezone
+
+from delivery.models import CarrierEvent, Delivery
+from delivery.signatures import signature
+from inventory.models import DeadLetter
+from notifications.models import Notification
+from orders.models import FINAL, Order
+from orders.models import Unsent as OrdersUnsent
+from payments.models import Payment
+from sagas import dead_letter_queue, dead_letters
+from sagas.publisher import broker
+from shop.saga import service_of
+from tests.support.forks import Fork, relay, worker
+from tests.support.processes import eventually
+from tests.support.running_shop import Queues, Shop, history, outcome, relay_everything, stock_of, violations
+
+PIECES = 1000
+TIMERS = (  # those that bring orders on, or home
+    "delivery.advance_deliveries",
+    "payments.settle_payments",
+    "notifications.send_pending",
+    "orders.look_after",
+    "orders.cancel_overdue",
+)
+
+
+class Stage:
+    """The process under test, a worker for the others' parts, and this process as relay and beat."""
+
+    def __init__(self, shop: Shop, queues: Queues, logs: Path) -> None:
+        self.shop, self.queues, self._logs = shop, queues, logs
+        self.all: list[Fork] = []
+        self.hero: Fork | None = None
+        self._worker: Fork | None = None
+        self.clean = False
+        self.customer = self.staff = ""  # what authorizes them
+
+    def begin(self) -> None:
+        """Nobody acts but a worker, perhaps, and this process; nothing is left of a scene that went wrong."""
+        if self.hero is not None and self.hero is not self._worker:
+            self.hero.kill()
+        self.all = [fork for fork in self.all if fork is self._worker]  # whose logs are shown, should the test fail
+        if not self.clean:
+            self.end()
+            self.shop.clear()
+            broker.disconnect()
+            broker.backlog()  # which declares all queues
+            self.shop.set_stock(self.shop.products[0], PIECES)
+        self.clean = False
+
+    def end(self) -> None:
+        for fork in self.all:
+            fork.kill()
+        self.all, self._worker = [], None
+
+    def _start(self, role: Callable[[], None], **environment: str) -> Fork:
+        log = self._logs / f"{role.__name__} {uuid4().hex[:8]}.log"
+        self.all.append(Fork(role, log, **environment))
+        return self.all[-1]
+
+    def has(self, point: str, role: Callable[[], None]) -> None:
+        """The process under test is to end at a point; there is a worker besides it, unless it is one."""
+        self.point, self.role = point, role
+        self.without_worker() if role is worker else self.with_worker()
+
+    def start(self) -> None:
+        self.hero = self._start(self.role, CRASH_POINTS="1", CRASH_AT=self.point)
+
+    def start_again(self) -> None:
+        self.hero = self._start(self.role)
+        if self.role is worker:
+            self._worker = self.hero
+
+    def with_worker(self) -> None:
+        """Have a worker besides the process under test."""
+        self._worker = self._worker or self._start(worker)
+
+    def without_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+            eventually(lambda: not self.queues.consumed())
+            self.queues.purge()  # of what beat has sent
+
+    def tick(self, *timers: str) -> None:
+        """What beat does."""
+        for timer in timers:
+            current_app.send_task(timer, queue=service_of(timer), retry=False, ignore_result=True, expires=30)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        """Ask the web process under test."""
+        self.hero.is_ready()
+        content = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", **headers}
+        url = f"http://127.0.0.1:{self.hero.port}/api/v1{path}"
+        return httpx.post(url, content=content, headers=headers, timeout=20, trust_env=False)
+
+    def comes_to_rest(self) -> None:
+        """Let time pass until every order has ended, everybody was told, and everything adds up."""
+
+        def at_rest() -> bool:
+            self.tick(*TIMERS)
+            self.shop.time_passes()
+            Notification.objects.filter(status="PENDING").update(due_at=timezone.now())
+            if self.role is not relay:
+                relay_everything()
+            assert [str(order) for order in Order.objects.exclude(status__in=FINAL)] == []
+            assert [str(one) for one in Notification.objects.filter(status="PENDING")] == []
+            assert violations() == []
+            return True
+
+        self.hero.is_ready()
+        eventually(at_rest)
+
+
+# —— Scenes ———————————————————————————————————————————————————————————————————————————————————————————————————————————
+Scene = Callable[[Stage], Iterator[None]]
+
+
+def ordered(stage: Stage) -> Iterator[None]:
+    """For relays: the event waits in the outbox."""
+    stage.shop.place()
+    yield
+
+
+def sent(stage: Stage) -> Iterator[None]:
+    """For workers: the messages wait in their queues."""
+    stage.shop.place()
+    relay_everything()
+    yield
+
+
+def payment_unknown(stage: Stage) -> Iterator[None]:
+    stage.shop.place(payment_token="tok_timeout_charged")
+    relay_everything()
+    yield
+    unknown = Payment.objects.filter(status="PENDING", attempts__gt=0)
+    eventually(lambda: unknown.update(due_at=timezone.now()))
+    stage.tick("payments.settle_payments")
+
+
+def until_it_is_paid(order_id: int) -> None:
+    """…and everybody has been told of that."""
+    eventually(Payment.objects.filter(order_id=order_id, status="COMPLETED").exists)
+    relay_everything()
+
+
+def parcel_due(stage: Stage) -> Iterator[None]:
+    order_id = stage.shop.place()
+    relay_everything()
+    yield
+    until_it_is_paid(order_id)
+    eventually(lambda: Delivery.objects.filter(status="PREPARING").update(due_at=timezone.now()))
+    stage.tick("delivery.advance_deliveries")
+
+
+def notification_due(stage: Stage) -> Iterator[None]:
+    stage.shop.place()
+    relay_everything()
+    yield
+    eventually(Notification.objects.filter(status="PENDING").exists)
+    stage.tick("notifications.send_pending")
+
+
+def message_lost(stage: Stage) -> Iterator[None]:
+    """An order that does not move, and those of earlier scenes, which have ended."""
+    stage.shop.place()
+    OrdersUnsent.objects.all().delete()  # it was published, and the broker lost it
+    stage.shop.orders_stand_still()
+    stage.tick("orders.look_after")
+    yield
+    yield
+    stage.shop.orders_stand_still()
+
+
+def deadline_past(stage: Stage) -> Iterator[None]:
+    order_id = stage.shop.place()
+    Order.objects.filter(pk=order_id).update(created_at=timezone.now() - timedelta(hours=1))
+    stage.tick("orders.cancel_overdue")
+    yield
+    yield
+    eventually(lambda: "OrderCancellationRequested" in history(order_id))
+
+
+def retention_past(stage: Stage) -> Iterator[None]:
+    old = CarrierEvent.objects.create(event_id=uuid4().hex, tracking_number="CJ1", status="DELIVERED")
+    CarrierEvent.objects.filter(pk=old.pk).update(received_at=timezone.now() - 2 * settings.RETENTION)
+    stage.tick("delivery.purge")
+    yield
+    yield
+    stage.tick("delivery.purge")
+    eventually(lambda: not CarrierEvent.objects.exists())
+
+
+def event_unreadable(stage: Stage) -> Iterator[None]:
+    broker.send("inventory.reserve_stock", [{"type": "Nonsense", "event_id": str(uuid4())}], "by a test")
+    yield
+    yield
+    give_up_the_letter(attempts=2 if stage.point == "deadletter.committed" else 1)
+
+
+def message_unreadable(stage: Stage) -> Iterator[None]:
+    headers = {"lang": "py", "task": "inventory.reserve_stock", "id": str(uuid4())}
+    stage.queues.put("inventory", "5", headers=headers, content_type="application/json")
+    yield
+    yield
+    eventually(lambda: dead_letter_queue.drain("inventory"))
+    give_up_the_letter()
+
+
+def give_up_the_letter(attempts: int = 1) -> None:
+    """The only one there is, when it has been written so often."""
+    eventually(DeadLetter.objects.filter(attempts=attempts).exists)
+    assert dead_letters.discard(DeadLetter.objects.get(), "by a test")
+    DeadLetter.objects.all().delete()
+
+
+def message_set_aside(stage: Stage) -> Iterator[None]:
+    order_id = stage.shop.place()
+    stage.without_worker()
+    relay_everything()
+    stage.queues.set_aside("inventory")
+    yield
+    yield
+    letters = DeadLetter.objects.filter(order_id=order_id)
+    eventually(letters.exists)
+    dead_letters.replay(letters.get())
+    stage.with_worker()
+    eventually(letters.filter(resolution="HANDLED").exists)
+
+
+# —— Scenes at the API: a request breaks off, and is made again ———————————————————————————————————————————————————————
+def breaks_off(stage: Stage, path: str, body: Any, **headers: str) -> None:
+    with pytest.raises(httpx.TransportError):
+        stage.post(path, body, **headers)
+
+
+def customer_orders(stage: Stage) -> Iterator[None]:
+    body = {"productId": stage.shop.products[0], "quantity": 1}
+    headers = {"Authorization": stage.customer, "Idempotency-Key": uuid4().hex}
+    before = set(Order.objects.values_list("pk", flat=True))
+    yield
+    breaks_off(stage, "/orders", body, **headers)
+    yield
+    placed = set(Order.objects.values_list("pk", flat=True)) - before
+    assert len(placed) == (stage.point == "order.committed")
+    again = stage.post("/orders", body, **headers)
+    assert again.status_code == 202
+    assert {again.json()["id"]} == placed or not placed
+    assert Order.objects.count() == len(before) + 1
+
+
+def customer_cancels(stage: Stage) -> Iterator[None]:
+    order_id = stage.shop.place()
+    yield
+    breaks_off(stage, f"/orders/{order_id}/cancel", None, Authorization=stage.customer)
+    yield
+    again = stage.post(f"/orders/{order_id}/cancel", Authorization=stage.customer)
+    assert again.status_code == (202 if stage.point == "cancellation.written" else 409), again.text
+    stage.comes_to_rest()
+    assert outcome(order_id) == ("CANCELLED", "cancelled by the customer")
+
+
+def carrier_tells(stage: Stage) -> Iterator[None]:
+    order_id = stage.shop.place()
+    relay_everything()
+    until_it_is_paid(order_id)
+    eventually(Delivery.objects.filter(order_id=order_id).exists)
+    relay_everything()
+    number = Delivery.objects.get(order_id=order_id).tracking_number
+    body = {"eventId": uuid4().hex, "trackingNumber": number, "status": "DELIVERED"}
+    at = str(int(time.time()))
+    signed = {"X-Carrier-Timestamp": at, "X-Carrier-Signature": signature(at, json.dumps(body).encode())}
+    yield
+    breaks_off(stage, "/deliveries/carrier-events", body, **signed)
+    yield
+    assert stage.post("/deliveries/carrier-events", body, **signed).status_code == 202
+    assert CarrierEvent.objects.filter(event_id=body["eventId"]).count() == 1
+    stage.comes_to_rest()
+    assert outcome(order_id) == ("COMPLETED", "")
+    CarrierEvent.objects.all().delete()
+
+
+def staff_books_stock(stage: Stage) -> Iterator[None]:
+    product = stage.shop.products[1]
+    on_hand, _ = stock_of(product)
+    yield
+    breaks_off(stage, f"/inventory/{product}/adjustments", {"delta": 7, "reason": "x"}, Authorization=stage.staff)
+    yield
+    assert stock_of(product) == (on_hand + 7 * (stage.point == "adjustment.committed"), 0)

@@ -1,0 +1,290 @@
+"""A world of trouble: the saga's steps under a bus that duplicates, reorders, delays, loses and crashes, and under
+workers that have the same message at once.
+
+A `Schedule` is data: orders, and a row of decisions about what happens next and what goes wrong with it. Everything
+below the bus is real: the kernel, the steps, PostgreSQL. A crash is raised at one of the kernel's crash points and
+rolls the transaction back, as the end of the process would. Then the trouble is over; what was lost stays lost, and
+the timers alone must bring every order to its end, with nothing for the strict audit to find.
+
+A `World` plays several schedules, each with a product and messages of its own. What is shared is the peace after them:
+bringing ten to rest, and the audit, cost little more than for one.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.utils import timezone
+from msgspec import to_builtins
+
+from inventory.services import seed_stock
+from orders.models import Order
+from orders.services import place_order, request_cancellation
+from sagas.crash_points import calling
+from sagas.outbox import local_services
+from sagas.publisher import publishing_to
+from sagas.relay import relay_once, tell_once, waiting
+from sagas.steps import STEPS, SWEEPS
+from shop.api.problems import Problem
+from shop.contracts.events import Line
+from shop.operations.audit import Violation, audit
+from shop.saga import RECORDS, SAGA, service_of
+from tests.support.boundaries import all_points
+from tests.support.bus import TIMERS, Bus
+
+PRODUCTS = range(101, 161)  # each schedule sells one of them
+PIECES = 6  # of it
+RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at one is about that timer
+    "look_after": "orders.look_after",
+    "overdue": "orders.cancel_overdue",
+    "settle": "payments.settle_payments",
+    "advance": "delivery.advance_deliveries",
+}
+LOST, TWICE, OVERTAKEN = "lost", "twice", "overtaken at "
+IN_ORDER = sorted(dict.fromkeys(step for heard in SAGA.values() for step in heard), key=lambda step: step in RECORDS)
+ROUNDS = 4  # looks after all orders, at most, until they have ended and are closed
+
+
+class Wish(NamedTuple):
+    """What a customer orders, and the decision before which it is cancelled; None for never."""
+
+    quantity: int
+    payment_token: str
+    address: str
+    cancelled_at: int | None
+
+
+class Decision(NamedTuple):
+    """`choice` picks what happens next from all that could, 0 the oldest message.
+
+    `trouble` is what goes wrong: a message is LOST, or comes TWICE; a boundary's name is where a process will die that
+    passes it, now or later; OVERTAKEN and a boundary's name, outside of transactions, is where a worker is when another
+    one with the same message begins, and is through with it.
+    """
+
+    choice: int
+    trouble: str | None
+
+
+class Schedule(NamedTuple):
+    """Orders of one product; so many things happen in order and in peace, then what is decided."""
+
+    wishes: Sequence[Wish]
+    calm: int
+    decisions: Sequence[Decision]
+
+
+Message = tuple[str, list[dict[str, Any]]]  # for a step, and its events
+
+
+class Crash(BaseException):
+    """The process ends here. Not an Exception, so that no handler of the kernel's can survive it."""
+
+
+class Post(Bus):
+    """A bus that puts aside what is not about one of `orders`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.orders: Collection[int] = ()
+        self.aside: list[Message] = []
+
+    def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
+        for messages, wanted in ((self.messages, True), (self.aside, False)):
+            if events := [raw for raw in to_builtins(payload) if (raw["order_id"] in self.orders) == wanted]:
+                messages.append((step, events))
+
+
+class World:
+    """Plays schedules over a bus. `dialogue` tells what happened, `fired` counts what went wrong, by what it was."""
+
+    def __init__(self, schedules: Sequence[Schedule]) -> None:
+        self.bus = Post()
+        self.schedules = dict(zip(PRODUCTS, schedules, strict=False))
+        self.dialogue: list[str] = []
+        self.fired: Counter[str] = Counter()
+        self._names: dict[int, str] = {}  # of orders
+        self._due: set[str] = set()  # services whose relay, and timers that, may find something to do
+        self._now = ""  # what is being done
+        self._mined: set[str] = set()  # boundaries at which a process will die
+        self._overtaken: tuple[str, Message] | None = None  # at which boundary a worker will be, and with what
+
+    def play(self) -> None:
+        """All schedules, then peace. Raises AssertionError when an order does not end."""
+        seed_stock(dict.fromkeys(self.schedules, PIECES))
+        with publishing_to(self.bus):
+            for product, schedule in self.schedules.items():
+                self._play(product, schedule)
+            self._log("—— the trouble is over ——")
+            self._come_to_rest()
+
+    def verdict(self) -> list[str]:
+        """What the strict audit finds."""
+        found = [one for one in audit(strict=True) if isinstance(one, Violation)]
+        subjects = {f"order {pk}": name for pk, name in self._names.items()}
+        return [f"{one.invariant}: {subjects.get(one.subject, one.subject)}: {one.detail}" for one in found]
+
+    # —— A schedule ————————————————————————————————————————————————————————————————————————————————————————————————————
+    def _play(self, product: int, schedule: Schedule) -> None:
+        orders = {self._place(product, wish): wish for wish in schedule.wishes}
+        cancelled = {order_id: wish.cancelled_at for order_id, wish in orders.items() if wish.cancelled_at is not None}
+        self.bus.orders = orders
+        for _ in range(schedule.calm):
+            self._act(Decision(0, None))
+        for number, decision in enumerate(schedule.decisions):
+            self._mined |= {decision.trouble} & all_points()
+            with self._mortal():
+                if due := [order_id for order_id, at in cancelled.items() if at <= number]:
+                    self._cancel(due[0])
+                    del cancelled[due[0]]  # who is not answered asks again
+                else:
+                    self._act(decision)
+        self._mined.clear()
+        for order_id in cancelled:
+            self._cancel(order_id)
+        while relays := self._due - SWEEPS.keys():  # the next schedule's are to find their own events
+            self._relay(min(relays))
+        self.bus.aside += self.bus.messages
+        self.bus.messages.clear()
+
+    def _act(self, decision: Decision) -> None:
+        """Do one of all that could be done now."""
+        messages, others = len(self.bus.messages), sorted(self._due)
+        if timer := RUN_BY.get((decision.trouble or "").partition(".")[0]):
+            if timer == "orders.cancel_overdue":
+                self._deadline_passes()
+            self._tick(timer)
+        elif messages or others:
+            picked = decision.choice % (messages + len(others))
+            if picked < messages:
+                self._deliver(picked, decision.trouble)
+            else:
+                self._do(others[picked - messages])
+
+    @contextmanager
+    def _mortal(self) -> Iterator[None]:
+        """Within the block works a process that may die."""
+        try:
+            with calling(self._pass):
+                yield
+        except Crash as crash:
+            self.fired[str(crash)] += 1
+            self._log(f"✗ killed at {crash}: {self._now}")
+
+    def _pass(self, boundary: str) -> None:
+        if boundary in self._mined:
+            self._mined.remove(boundary)
+            raise Crash(boundary)
+        if self._overtaken and boundary == self._overtaken[0]:
+            (_, message), self._overtaken = self._overtaken, None
+            self.fired[OVERTAKEN + boundary] += 1
+            self._log(f"✗ at {boundary} another worker is faster with the same message")
+            self.bus.messages.append(message)
+            self.bus.deliver(-1)
+
+    # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
+    def _come_to_rest(self) -> None:
+        """The timers alone must bring every order to its end, and close it. What is alike is done together."""
+        self._due |= {*local_services(), *TIMERS}
+        self.bus.messages += self.bus.aside
+        self.bus.orders = self._names
+        for _ in range(ROUNDS):
+            while self.bus.messages or self._due:
+                step = min((step for step, _ in self.bus.messages), key=IN_ORDER.index, default="")
+                if step and (step not in RECORDS or not self._due):
+                    self._gather(step)
+                    self._deliver()
+                else:
+                    self._do(min(self._due, key=lambda name: (name not in SWEEPS, name)))
+            still_open = Order.objects.filter(look_at__isnull=False).values_list("pk", flat=True)
+            if not (names := [self._names[pk] for pk in still_open]):
+                return
+            self._tick("orders.look_after")
+        raise AssertionError(f"{', '.join(names)} never ended")
+
+    def _gather(self, step: str) -> None:
+        """Make one message, the first, of all for a step: a message carries a batch."""
+        events = [raw for to, payload in self.bus.messages if to == step for raw in payload]
+        self.bus.messages = [(step, events), *(message for message in self.bus.messages if message[0] != step)]
+
+    # —— What happens ——————————————————————————————————————————————————————————————————————————————————————————————————
+    def _place(self, product: int, wish: Wish) -> int:
+        line = Line(product, wish.quantity)
+        order = place_order(user_id=1, lines=[line], payment_token=wish.payment_token, address=wish.address)
+        self._names[order.pk] = f"order {len(self._names) + 1}"
+        self._due.add("orders")
+        wanted = f"{wish.quantity} of {PIECES} pieces, {wish.payment_token}"
+        self._log(f"{self._names[order.pk]} is placed: {', '.join(filter(None, [wanted, wish.address]))}")
+        return order.pk
+
+    def _cancel(self, order_id: int) -> None:
+        self._now = f"its customer cancels {self._names[order_id]}"
+        self._due.add("orders")
+        try:
+            request_cancellation(order_id)
+            self._log(self._now)
+        except Problem as refusal:
+            self._log(f"{self._now}, in vain ({refusal.code})")
+
+    def _deadline_passes(self) -> None:
+        """For the orders of this schedule."""
+        long_ago = timezone.now() - timedelta(seconds=settings.ORDER_DEADLINE + 1)
+        Order.objects.filter(pk__in=self.bus.orders).update(created_at=long_ago)
+
+    def _do(self, name: str) -> None:
+        """Run a timer, or a service's relay."""
+        (self._tick if name in SWEEPS else self._relay)(name)
+
+    def _deliver(self, position: int = 0, trouble: str | None = None) -> None:
+        message = self.bus.messages[position]
+        step, payload = message
+        heard = ", ".join(f"{raw['type']} of {self._names[raw['order_id']]}" for raw in payload)
+        self._now = f"{step} hears {heard}"
+        if trouble in (LOST, TWICE):
+            self.fired[trouble] += 1
+        if trouble == LOST:
+            self.bus.messages.pop(position)
+            self._log(f"✗ lost: {self._now}")
+            return
+        self._log(f"✗ once more, later: {self._now}" if trouble == TWICE else self._now)
+        self._due |= _follow_ups(step)
+        if trouble and trouble.startswith(OVERTAKEN):
+            self._overtaken = trouble.removeprefix(OVERTAKEN), message
+        try:
+            self.bus.deliver(position, keep=trouble == TWICE)
+        except Crash:
+            if trouble != TWICE:
+                self.bus.messages.append(message)  # not acknowledged: the broker delivers it again
+            raise
+        finally:
+            self._overtaken = None
+
+    def _relay(self, service: str) -> None:
+        self._now = f"the relay of {service}"
+        events, owed = waiting(service)
+        if relayed := relay_once(service) if events else 0:
+            self._log(f"{self._now} publishes {relayed}")
+        if told := tell_once(service) if relayed or owed else 0:
+            self._log(f"{self._now} tells of {told} those who can wait")
+        self._due.discard(service)
+
+    def _tick(self, timer: str) -> None:
+        self._now = f"the timer {timer}"
+        if done := SWEEPS[timer]():
+            self._due.add(service_of(timer))
+            self._log(f"{self._now} does {done}")
+        else:
+            self._due.discard(timer)
+
+    def _log(self, line: str) -> None:
+        self.dialogue.append(line)
+
+
+def _follow_ups(step: str) -> set[str]:
+    """What may have something to do when a step has run, now or again: its service's relay, and its timers."""
+    service = service_of(step)
+    timers = {timer for timer in TIMERS if service_of(timer) == service}
+    return timers | ({service} if timers or STEPS[step].emits else set())

@@ -1,0 +1,141 @@
+"""Any schedule of duplicates, reorderings, delays, losses, crashes, overlaps and cancellations ends well.
+
+hypothesis makes the schedules, so one that fails is shrunk and printed as a dialogue. `make test` plays the same
+thousand each time; SCHEDULES=100000 plays so many others (`make simulate`).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, note, settings
+from hypothesis import strategies as st
+
+from sagas import execution, inbox
+from sagas.execution import handle
+from sagas.steps import Step
+from shop.calls.rpc import substituting
+from shop.contracts.catalog import CatalogService
+from shop.contracts.events import Event
+from tests.conftest import SERVICES, rolled_back
+from tests.support.boundaries import all_points
+from tests.support.fakes import FakeCatalog
+from tests.support.simulation import LOST, OVERTAKEN, PRODUCTS, TWICE, Decision, Schedule, Wish, World
+
+pytestmark = [
+    pytest.mark.django_db(databases=SERVICES),
+    pytest.mark.usefixtures("bus", "no_waiting", "gateways_answer_soon"),
+]
+
+MORE = "SCHEDULES" in os.environ
+SCHEDULES = int(os.environ.get("SCHEDULES", 1000))
+DECISIONS = 6
+# Those of the steps, relays and timers. tests/integration/test_every_crash.py kills real processes at each there is.
+WHO = ["step", "publisher", "relay", "charge", "gateway", "settle", "advance", "cancellation", "look_after", "overdue"]
+BOUNDARIES = sorted(point for point in all_points() if point.partition(".")[0] in WHO)
+# A step's worker may be overtaken by another with the same message, but not where it has a transaction open or may hold
+# locks.
+ALONE = {"step.written", "step.committed"}
+OVERTAKINGS = [
+    OVERTAKEN + one for one in BOUNDARIES if one.startswith(("step.", "charge.", "gateway.")) and one not in ALONE
+]
+UNHURRIED = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=set(Phase) - {Phase.explain},  # the dialogue does
+)
+
+wishes = st.builds(
+    Wish,
+    quantity=st.integers(1, 4),  # of 6 in stock: some orders must be refused
+    payment_token=st.sampled_from(["tok_ok", "tok_declined", "tok_timeout_charged", "tok_flaky_3"]),
+    address=st.sampled_from(["", "addr_refused_by_carrier", "addr_refused_by_recipient"]),
+    cancelled_at=st.none() | st.integers(0, DECISIONS),
+)
+decisions = st.builds(
+    Decision,
+    choice=st.integers(0, 59),
+    trouble=st.sampled_from([*[None] * 80, *[LOST] * 4, *[TWICE] * 10, *BOUNDARIES, *OVERTAKINGS]),
+)
+schedules = st.builds(
+    Schedule,
+    wishes=st.lists(wishes, min_size=1, max_size=2),
+    calm=st.integers(0, 8),
+    decisions=st.lists(decisions, min_size=DECISIONS, max_size=DECISIONS),
+)
+# As hypothesis draws them, some five: it does not think much of longer lists, but knows how to shorten them.
+some_schedules = st.lists(schedules, min_size=1, max_size=len(PRODUCTS) // 4)
+worlds = st.tuples(*[some_schedules] * 4).map(lambda parts: [*chain(*parts)])
+
+
+def dying_at(boundary: str) -> Schedule:
+    """A schedule in which some process certainly comes by there: in its first decision, in its last, or between."""
+    wish = Wish(1, "tok_timeout_charged", "", cancelled_at=2 if boundary.startswith("cancellation") else None)
+    return Schedule([wish], 0, [Decision(0, boundary), *[Decision(0, None)] * (DECISIONS - 2), Decision(0, boundary)])
+
+
+def overtaken(trouble: str) -> Schedule:
+    """A schedule in which that certainly happens."""
+    return Schedule([Wish(1, "tok_timeout_charged", "", cancelled_at=None)], 0, [Decision(0, trouble)] * DECISIONS)
+
+
+def play(schedules: Sequence[Schedule]) -> Counter[str]:
+    """Play schedules in a world that leaves nothing; how often what went wrong."""
+    with rolled_back(), substituting(CatalogService, FakeCatalog(PRODUCTS)):
+        world = World(schedules)
+        try:
+            world.play()
+            assert world.verdict() == []
+        finally:
+            note("\n".join(world.dialogue))
+    return world.fired
+
+
+def test_any_schedule_ends_well():
+    played, fired, failed = 0, Counter[str](), False
+
+    @settings(UNHURRIED, max_examples=SCHEDULES // 10 + 1, derandomize=not MORE)
+    @given(worlds)
+    @example([dying_at(boundary) for boundary in BOUNDARIES])
+    @example([overtaken(trouble) for trouble in OVERTAKINGS])
+    def any_schedule_ends_well(schedules: list[Schedule]):
+        nonlocal played, failed
+        if played >= SCHEDULES and not failed:
+            return
+        try:
+            fired.update(play(schedules))
+        except BaseException:
+            failed = True  # from now on hypothesis looks for a shorter one
+            raise
+        played += len(schedules)
+
+    any_schedule_ends_well()
+    assert played >= SCHEDULES
+    if MORE:
+        print(f"{played} schedules: {', '.join(f'{count} {what}' for what, count in fired.most_common())}")
+    else:
+        assert fired.keys() == {LOST, TWICE, *BOUNDARIES, *OVERTAKINGS}
+
+
+def test_a_mistake_is_found_and_told_in_few_words(monkeypatch: pytest.MonkeyPatch):
+    """The classic one: what comes again is dropped, though nobody may have heard what followed from it."""
+
+    def forgetful(step: Step, batch: Sequence[Event]) -> list[Event]:
+        handled = inbox.handled(step, batch)
+        fresh = [event for event in batch if event.event_id not in handled]
+        return handle(step, fresh) if fresh else []
+
+    monkeypatch.setattr(execution, "handle", forgetful)
+
+    @settings(UNHURRIED, max_examples=500, derandomize=True, database=None)
+    @given(some_schedules)
+    def any_schedule_ends_well(schedules: list[Schedule]):
+        play(schedules)
+
+    with pytest.raises(AssertionError, match="order 1 never ended") as found:
+        any_schedule_ends_well()
+    dialogue = "\n".join(found.value.__notes__).splitlines()
+    assert sum(line.endswith("is placed: 1 of 6 pieces, tok_ok") for line in dialogue) == 1
+    assert sum(line.startswith("✗") for line in dialogue) == 1  # after which something would have had to be told again
