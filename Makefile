@@ -59,15 +59,15 @@ test: .venv/.dev ## Everything that must hold, on real servers; ARGS="-k cancel"
 
 # $(call stage,number,title,command): a header, the command, and what it took.
 define stage
-	@printf '\n==> %s of 10  %s\n' '$(1)' '$(2)'
+	@printf '\n==> %s of 11  %s\n' '$(1)' '$(2)'
 	@$(3)
 endef
 
 .PHONY: test-stages
 test-stages: lint-stages
-	$(call stage,7,no migration is missing,$(PY) manage.py makemigrations --check --dry-run)
-	$(call stage,8,system checks and saga table,$(PY) manage.py check --fail-level WARNING)
-	$(call stage,9,docs/saga.md is up to date,$(PY) manage.py saga --check)
+	$(call stage,8,no migration is missing,$(PY) manage.py makemigrations --check --dry-run)
+	$(call stage,9,system checks and saga table,$(PY) manage.py check --fail-level WARNING)
+	$(call stage,10,docs/saga.md is up to date,$(PY) manage.py saga --check)
 
 # The tests that start processes of their own mostly wait for them. So they run beside the others, each half with
 # databases and a vhost of its own; what they print comes when both are through.
@@ -75,13 +75,20 @@ PROCESSES := integration or acceptance or chaos
 
 .PHONY: pytest
 pytest:
-	@printf '\n==> 10 of 10  tests\n'
+	@printf '\n==> 11 of 11  tests\n'
 	@if [ -n '$(ARGS)' ]; then exec $(SERVICES) exec -- $(PY) -m pytest $(ARGS); fi; \
 	echo 'Those that start processes run in the background and are shown at the end.'; \
 	log=$$(mktemp) && trap 'kill $$other; wait; rm -f $$log; exit 130' INT TERM; \
 	$(SERVICES) exec -- $(PY) -m pytest -m '$(PROCESSES)' >$$log 2>&1 & other=$$!; \
 	$(SERVICES) exec -- $(PY) -m pytest -m 'not ($(PROCESSES))'; here=$$?; \
 	wait $$other; there=$$?; cat $$log; rm -f $$log; exit $$((here | there))
+
+.PHONY: coverage
+coverage: .venv/.dev ## Which lines the tests run that start no processes; shows them in var/coverage/html/
+	@mkdir -p var/coverage
+	@$(SERVICES) tools
+	@$(SERVICES) exec -- coverage run -m pytest -m 'not ($(PROCESSES))' $(ARGS)
+	@coverage html --quiet && coverage report
 
 .PHONY: simulate
 simulate: .venv/.dev ## Play 100,000 random schedules of trouble (hours); SCHEDULES=1000 for fewer
@@ -95,6 +102,16 @@ lint-stages:
 	$(call stage,4,import contracts,lint-imports --no-logo)
 	$(call stage,5,security,bandit -q -c pyproject.toml -r $(CODE))
 	$(call stage,6,docker-compose.yml,check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml)
+	$(call stage,7,workflows,$(MAKE) --no-print-directory lint-github)
+
+.PHONY: lint-github
+lint-github:
+	@check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@check-jsonschema -q --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	@check-jsonschema -q --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	@check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
+	@zizmor --quiet --offline .github
+	@pre-commit validate-config
 
 .PHONY: lint
 lint: .venv/.dev ## Lint, format, types, import contracts, security: the stages without a server

@@ -10,6 +10,8 @@ from secrets import token_urlsafe
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from shop import __version__
+
 env = environ.Env()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -312,7 +314,7 @@ SIMPLE_JWT = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "shop",
     "DESCRIPTION": "Takes an order through seven services as one saga. Amounts are in the currency's minor unit.",
-    "VERSION": "1",
+    "VERSION": __version__,
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {

@@ -21,6 +21,7 @@ from sagas.db.router import database_of
 from sagas.outages import OUTAGES
 from sagas.outbox import local_services
 from sagas.topology import DEAD_LETTER_QUEUES, QUEUES
+from shop import __version__
 
 PACKAGES = ("django", "celery", "kombu", "djangorestframework", "psycopg2-binary", "redis", "flower")
 PYTHON = (3, 11)
@@ -55,7 +56,7 @@ def examine() -> Iterator[Finding]:
 
 def _versions() -> Iterator[Finding]:
     try:
-        told = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+        told = ", ".join([f"shop {__version__}", *(f"{name} {version(name)}" for name in PACKAGES)])
     except PackageNotFoundError as missing:
         yield Finding("packages", False, f"{missing.name} is missing", "make .venv/.runtime")
     else:

@@ -11,6 +11,7 @@ from django.db import OperationalError
 from kombu import Connection
 
 from sagas.topology import declare
+from shop import __version__
 from shop.operations import doctor
 
 EVERY = pytest.mark.django_db(databases=list(configured.SERVICES))
@@ -27,6 +28,7 @@ def test_what_is_there_is_right():
         assert found[what].well is True, found[what]
         assert found[what].fix == ""
     assert found["orders"].detail.endswith("migrated")
+    assert found["packages"].detail.startswith(f"shop {__version__}, django ")
 
 
 @EVERY
