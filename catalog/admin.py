@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from catalog import services
 from catalog.models import Product
 from sagas.outages import OUTAGES
-from shop.calls.rpc import connect
+from shop.calls import connect
 from shop.contracts.inventory import InventoryService, StockView
 
 SHORT = 60  # characters of a value that the log repeats

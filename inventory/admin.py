@@ -15,7 +15,7 @@ from inventory.models import DeadLetter, Outbox, Reservation, ReservationLine, S
 from sagas.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
 from sagas.outages import OUTAGES
 from shop.api.problems import Problem
-from shop.calls.rpc import connect
+from shop.calls import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 
 LOW_STOCK = 10  # pieces that can be sold: fewer is low

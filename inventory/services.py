@@ -17,7 +17,7 @@ from inventory.models import Reservation, ReservationLine, StockItem, StockMovem
 from sagas.crash_points import crash_point
 from sagas.db.prepared import Row, insert_if_absent, insert_rows, query
 from shop.api.problems import Problem
-from shop.calls.rpc import connect
+from shop.calls import connect
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from shop.contracts.inventory import StockView

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from notifications import services
 from notifications.services import News, customer_of
 from sagas import Outcome, step, sweep
-from shop.calls.rpc import connect
+from shop.calls import connect
 from shop.contracts.accounts import AccountsService, Contact
 from shop.contracts.events import (
     DeliveryCompleted,

@@ -21,7 +21,7 @@ from sagas.db.prepared import Row, query, update_rows
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
 from shop.api.problems import Problem
-from shop.calls.rpc import connect
+from shop.calls import connect
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, OrderCreated
 from shop.contracts.payments import GATEWAYS

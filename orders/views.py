@@ -22,7 +22,7 @@ from shop.api.prepared import Prepared
 from shop.api.problems import InvalidInput
 from shop.api.schema import created_at
 from shop.api.throttles import OrderThrottle
-from shop.calls.rpc import connect
+from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UserView
 
 LONGEST_WAIT = 10  # seconds, of `Prefer: wait`

@@ -7,15 +7,12 @@ from django.urls import include, path
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from shop import views
-
 admin.site.site_header = admin.site.site_title = "shop"
 admin.site.index_title = _("Seven services")
 admin.site.enable_nav_sidebar = False  # the lists need the room
 
 urlpatterns = [
     path("", include("shop.console.urls")),
-    path("favicon.ico", views.favicon),
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
     path("api-auth/", include("rest_framework.urls")),

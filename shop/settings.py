@@ -73,7 +73,7 @@ INSTALLED_APPS = [
     *_unless_alone("drf_spectacular", "drf_spectacular_sidecar"),
 ]
 MIDDLEWARE = [
-    "shop.calls.rpc.PassOn",
+    "shop.calls.headers.PassOn",
     "django.middleware.security.SecurityMiddleware",
     *_unless_alone("shop.sessions.SessionMiddleware"),
     "django.middleware.common.CommonMiddleware",

@@ -6,13 +6,8 @@ One service alone answers the other services, too; all together, or as the back 
 from django.conf import settings
 from django.urls import include, path
 
-from shop import views
-
 urlpatterns = [
-    path("livez", views.livez, name="livez"),
-    path("readyz", views.readyz, name="readyz"),
-    path("metrics", views.metrics, name="metrics"),
-    path("api/v1/operations/<slug:service>/breakers", views.BreakersView.as_view(), name="breakers"),
+    path("", include("shop.operations.urls")),
     *(path("api/v1/", include(f"{service}.urls")) for service in settings.LOCAL_SERVICES),
     path("", include("shop.calls.urls" if settings.ALONE else "shop.page_urls")),
 ]

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from sagas.publisher import publishing_to
-from shop.calls.rpc import substituting
+from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
 

@@ -10,7 +10,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
 from accounts import services
 from accounts.models import User
-from shop.calls.rpc import connect
+from shop.calls import connect
 from shop.contracts.accounts import AccountsService, Contact, UnknownUser, UserView
 
 pytestmark = pytest.mark.django_db(databases=["accounts"])

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from catalog import services
 from catalog.models import KOREAN_NAMES, Category, Product
-from shop.calls.rpc import connect
+from shop.calls import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 
 pytestmark = pytest.mark.django_db(databases=["catalog"])

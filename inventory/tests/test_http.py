@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from inventory import services
 from inventory.models import StockItem, StockMovement
-from shop.calls.rpc import substituting
+from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from tests.support.fakes import FakeCatalog

@@ -11,7 +11,7 @@ from django.utils import timezone
 from orders.models import Order, Outbox, Unsent
 from orders.services import BUSY, advance, look_after, place_order
 from sagas.publisher import publishing_to
-from shop.calls.rpc import substituting
+from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import InventoryReserved, Line
 from tests.support.bus import Bus

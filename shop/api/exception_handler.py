@@ -34,7 +34,9 @@ from shop.api.problems import (
     TemporarilyUnavailable,
     TooLarge,
     code_of_status,
+    problem_for,
 )
+from shop.contracts.errors import ContractError
 
 MEDIA_TYPE = "application/problem+json"
 LONGEST_ECHO = 100  # characters of what a client sent that are sent back
@@ -152,6 +154,8 @@ def _translated(exception: Exception) -> exceptions.APIException | None:
     match exception:
         case exceptions.APIException():
             return exception
+        case ContractError():
+            return problem_for(type(exception))(exception.detail)
         case Http404():
             return NotThere()
         case PermissionDenied():

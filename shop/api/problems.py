@@ -18,6 +18,8 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 
 from rest_framework.exceptions import APIException
 
+from shop.contracts.errors import ContractError
+
 
 class Code(NamedTuple):
     status: HTTPStatus  # unless the exception says otherwise
@@ -116,6 +118,11 @@ class TemporarilyUnavailable(Problem):
 
     code = "C008"
     wait = 3
+
+
+def problem_for(declared: type[ContractError]) -> type[Problem]:
+    """The problem that a client reads for an error that a contract declares, of the same name, code and text."""
+    return type(declared.__name__, (Problem,), {"__doc__": declared.__doc__, "code": declared.code})
 
 
 def code_of_status(status: int) -> str:

@@ -19,8 +19,9 @@ from rest_framework.serializers import BaseSerializer, ListField
 
 from shop.api import problems
 from shop.api.permissions import IsStaff, IsStaffOrReadOnly
-from shop.api.problems import CODES, Problem
+from shop.api.problems import CODES, Problem, problem_for
 from shop.api.serializers import BIGGEST, Text, Url
+from shop.contracts.errors import ContractError
 
 S = TypeVar("S", bound=BaseSerializer)
 
@@ -144,7 +145,9 @@ class Schema(AutoSchema):
 
     def problems(self, with_body: bool) -> Sequence[type[Problem]]:
         """What the operation may answer instead."""
-        return [*self._of_its_frame(with_body), *getattr(self.view, "problems", {}).get(self.method, ())]
+        own = getattr(self.view, "problems", {}).get(self.method, ())
+        declared = (problem_for(one) if issubclass(one, ContractError) else one for one in own)
+        return [*self._of_its_frame(with_body), *declared]
 
     def _of_its_frame(self, with_body: bool) -> Iterator[type[Problem]]:
         writing = self.method not in SAFE_METHODS

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
-from shop.api.problems import Problem
+from shop.contracts.errors import ContractError
 
 WINDOW = 30  # seconds that a request may be old, or, of a clock that is ahead, in the future
 TIMESTAMP, NONCE, SIGNATURE = "X-Internal-Timestamp", "X-Internal-Nonce", "X-Internal-Signature"
@@ -74,11 +74,11 @@ def methods_of(contract: Any) -> Mapping[str, Method]:
 
 
 @cache
-def errors_of(contract: Any) -> Mapping[str, type[Problem]]:
+def errors_of(contract: Any) -> Mapping[str, type[ContractError]]:
     """The errors that a contract's module declares, by name."""
     declared = vars(sys.modules[contract.__module__]).values()
     return {one.__name__: one for one in declared if inspect.isclass(one) and one.__module__ == contract.__module__
-            and issubclass(one, Problem)}  # fmt: skip
+            and issubclass(one, ContractError)}  # fmt: skip
 
 
 # --- Signature ------------------------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ from django import forms
 from django.apps import apps
 from django.utils.module_loading import import_string
 
-from shop.calls.rpc import connect
+from shop.calls import connect
+from shop.console.samples import USERS
 from shop.contracts.events import Line
 from shop.contracts.inventory import InventoryService
-from shop.management.commands.seed import USERS
 
 CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused")  # named as their texts
 ADDRESS = "서울특별시 중구 세종대로 110"

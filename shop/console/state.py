@@ -18,16 +18,14 @@ from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
-from django_redis import get_redis_connection
-from redis.exceptions import RedisError
 
 from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from sagas.outbox import local_services
 from shop import faults
 from shop.operations import timeline
+from shop.operations.health import DOWN, UP, redis
 
-UP, DOWN = "up", "down"
 FRESH_FOR = 1.0  # seconds
 PATIENCE = 4.0  # seconds for all databases together: those not asked by then are not known
 BROKER_TIMEOUT = 2
@@ -122,7 +120,7 @@ def ask() -> State:
     """Ask everybody."""
     give_up_at = time.monotonic() + PATIENCE
     services = {name: Service(name) for name in settings.SERVICES}
-    found = State(list(services.values()), redis=_redis(), faults=dict(faults.levels()))
+    found = State(list(services.values()), redis=redis(), faults=dict(faults.levels()))
     for name, answer in _web(settings.SERVICE_URLS).items():
         services[name].web = answer
     for name, service in services.items():
@@ -210,11 +208,3 @@ def _answers(client: httpx.Client, url: str) -> str:
         return UP if client.get(f"{url.rstrip('/')}/livez").is_success else DOWN
     except httpx.HTTPError:
         return DOWN
-
-
-def _redis() -> str:
-    try:
-        get_redis_connection("locks").ping()
-    except (RedisError, OSError):
-        return DOWN
-    return UP

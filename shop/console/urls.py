@@ -5,6 +5,7 @@ from django.urls import path
 from shop.console import views
 
 urlpatterns = [
+    path("favicon.ico", views.favicon),
     path("", views.landing, name="landing"),
     path("console/state", views.state_now, name="state"),
     path("console/orders", views.place_order, name="place-order"),

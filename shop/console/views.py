@@ -32,6 +32,15 @@ SEE, CHANGE = "orders.view_order", "orders.change_order"
 MAP = ("inventory", "payments", "delivery", "orders")  # in the order of the saga
 ELSEWHERE = {"flower": "FLOWER_URL", "traces": "TRACES_URL", "dashboards": "DASHBOARDS_URL"}
 
+FAVICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8"
+fill="#1f6f5c"/><path d="M8 12h12l4 4-4 4H8" fill="none" stroke="#fff" stroke-width="3" stroke-linejoin="round"
+stroke-linecap="round"/></svg>"""
+
+
+@require_safe
+def favicon(_: HttpRequest) -> HttpResponse:
+    return HttpResponse(FAVICON, content_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+
 
 @require_safe
 def landing(request: HttpRequest) -> HttpResponse:

@@ -5,10 +5,10 @@ from typing import Protocol
 
 import msgspec
 
-from shop.api.problems import Problem
+from shop.contracts.errors import ContractError
 
 
-class UnknownUser(Problem):
+class UnknownUser(ContractError):
     """There is no such user."""
 
     code = "U001"

@@ -128,7 +128,7 @@ def _instrument() -> None:
     # another service's task, would leave its span open and current.
     signals.before_task_publish.disconnect(celery._trace_before_publish)
     signals.after_task_publish.disconnect(celery._trace_after_publish)
-    inside = settings.MIDDLEWARE.index("shop.calls.rpc.PassOn")  # of what answers for errors
+    inside = settings.MIDDLEWARE.index("shop.calls.headers.PassOn")  # of what answers for errors
     DjangoInstrumentor().instrument(excluded_urls=QUIET, middleware_position=inside)
     Psycopg2Instrumentor().instrument()
     RedisInstrumentor().instrument()

@@ -14,7 +14,7 @@ from orders import views
 from orders.models import Order, Outbox
 from sagas import Unavailable
 from sagas.publisher import publishing_to
-from shop.calls.rpc import substituting
+from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
 from shop.seal import unseal

@@ -21,7 +21,7 @@ from orders.models import IdempotencyKey, Order, Outbox
 from orders.tasks import purge
 from sagas import Unavailable
 from sagas.crash_points import calling
-from shop.calls.rpc import substituting
+from shop.calls import substituting
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.operations.audit.invariants import one_order_per_key
 from tests.support.bus import Bus

@@ -21,7 +21,7 @@ from orders.services import place_order, request_cancellation
 from payments.models import GatewayLedger, Payment
 from sagas.outbox import local_services
 from sagas.publisher import publishing_to
-from shop.calls.rpc import substituting
+from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from shop.calls.rpc import connect
+from shop.calls import connect
 from shop.contracts.catalog import CatalogService
 
 SERVICES = list(settings.SERVICES)

@@ -20,7 +20,7 @@ from orders.services import place_order
 from sagas import Unavailable, dead_letters
 from sagas.outbox import local_services
 from sagas.steps import STEPS
-from shop.calls.rpc import substituting
+from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line, OrderCreated, encode
 from shop.contracts.inventory import InventoryService

@@ -25,10 +25,10 @@ from sagas.steps import STEPS
 from sagas.topology import declare
 from shop.console import state as states
 from shop.console.saga import duration
+from shop.console.samples import USERS
 from shop.console.texts import LANGUAGES, TEXTS
 from shop.console.views import MAP
 from shop.contracts.events import OrderCreated, encode
-from shop.management.commands.seed import USERS
 from shop.operations.timeline import oldest_waiting, story
 from tests.conftest import SERVICES
 from tests.support.processes import eventually

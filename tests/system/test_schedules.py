@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sagas import execution, inbox
 from sagas.execution import handle
 from sagas.steps import Step
-from shop.calls.rpc import substituting
+from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Event
 from tests.conftest import SERVICES, rolled_back

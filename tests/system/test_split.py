@@ -21,7 +21,7 @@ from accounts.models import User
 from catalog.models import Product
 from orders.models import Order
 from shop.api.problems import CODES
-from shop.calls import resilience, rpc
+from shop.calls import breaker, client
 from tests.support.processes import ROOT, Process, Processes, eventually
 
 DATABASES = ["accounts", "catalog", "orders"]
@@ -189,15 +189,15 @@ def away(
         if not service.process.runs:
             service.start()
     eventually(lambda: all(service.is_ready() for service in services.values()))
-    resilience.forget()
+    breaker.forget()
 
     def kill(name: str) -> Callable[[], None]:
         services[name].kill()
         return services[name].start
 
     yield kill
-    resilience.forget()
-    rpc.disconnect()
+    breaker.forget()
+    client.disconnect()
 
 
 pytestmark = pytest.mark.django_db(databases=DATABASES, transaction=True)
@@ -234,7 +234,7 @@ def names(api: APIClient) -> list[tuple[str, str]]:
 
 
 def circuit(service: str) -> str:
-    return resilience.breaker_of(service).snapshot()["state"]
+    return breaker.breaker_of(service).snapshot()["state"]
 
 
 def test_without_accounts_orders_are_listed_and_placed_and_names_come_back(

@@ -11,7 +11,7 @@ from catalog.models import Product
 from inventory.services import seed_stock
 from shop import faults
 from shop.console import state as states
-from shop.management.commands.seed import USERS
+from shop.console.samples import USERS
 
 PASSWORD = "for-this-test"
 

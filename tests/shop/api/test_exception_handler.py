@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from sagas import Unavailable
 from shop.api.exception_handler import ProblemMiddleware
 from shop.api.problems import CODES, Problem
+from shop.contracts.accounts import UnknownUser
 
 FIELDS = ["type", "title", "status", "detail", "instance", "code", "timestamp", "traceId", "errors"]
 
@@ -52,6 +53,7 @@ def raising(error):
     [
         (NoTea, 409, "I002"),
         (NoTea("No Darjeeling."), 409, "I002"),
+        (UnknownUser, 404, "U001"),
         (Http404, 404, "C010"),
         (exceptions.NotFound, 404, "C010"),
         (exceptions.PermissionDenied, 403, "C005"),
@@ -86,6 +88,8 @@ def test_an_exception_becomes_a_document(error, status, code):
 def test_the_docstring_is_what_the_client_reads():
     assert raising(NoTea)[1]["detail"] == "There is no tea left."
     assert raising(NoTea("No Darjeeling."))[1]["detail"] == "No Darjeeling."
+    assert raising(UnknownUser)[1]["detail"] == "There is no such user."
+    assert raising(UnknownUser("There is no user 7."))[1]["detail"] == "There is no user 7."
 
 
 def test_the_client_is_told_when_to_come_back():

@@ -31,7 +31,7 @@ from sagas.publisher import Broker, publishing_to
 from sagas.relay import relay_once, tell_once
 from sagas.steps import SWEEPS
 from shop import locks
-from shop.calls.rpc import substituting
+from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line

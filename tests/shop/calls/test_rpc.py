@@ -20,8 +20,9 @@ from django.utils import timezone
 from accounts.models import User
 from catalog.models import Product
 from sagas import Unavailable, emit
-from shop.calls import resilience, rpc, wire
-from shop.calls.rpc import CalledInTransaction, connect, substituting
+from shop.calls import CalledInTransaction, breaker, connect, substituting, wire
+from shop.calls import client as caller
+from shop.calls.headers import PassOn
 from shop.contracts.accounts import AccountsService, Contact, UnknownUser, UserView
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.contracts.events import OrderCompleted, encode
@@ -38,10 +39,10 @@ pytestmark = pytest.mark.django_db(databases=DATABASES)
 @pytest.fixture(autouse=True)
 def _fresh(settings: Any) -> Iterator[None]:
     settings.INTERNAL_SECRET = "between us"
-    resilience.forget()
+    breaker.forget()
     yield
-    resilience.forget()
-    rpc.disconnect()
+    breaker.forget()
+    caller.disconnect()
 
 
 @contextmanager
@@ -99,8 +100,8 @@ class TestAccounts:
             with pytest.raises(UnknownUser, match=r"^There is no user 4711\.$") as refused:
                 connect(AccountsService).get_user(4711)
             assert type(refused.value) is UnknownUser
-            assert (refused.value.code, refused.value.status_code) == ("U001", 404)
-        assert all(one["state"] == "closed" and one["failures"] == 0 for one in resilience.snapshots())
+            assert (refused.value.code, refused.value.detail) == ("U001", "There is no user 4711.")
+        assert all(one["state"] == "closed" and one["failures"] == 0 for one in breaker.snapshots())
 
     def test_arguments_that_the_contract_does_not_have(self):
         accounts: Any = connect(AccountsService)
@@ -293,19 +294,19 @@ def test_who_fails_is_left_alone_and_tried_again_later(
     stub: Callable[..., Stub], settings: Any, monkeypatch: pytest.MonkeyPatch
 ):
     now = [0.0]
-    breaker = resilience.Breaker("catalog", clock=lambda: now[0])
-    monkeypatch.setitem(resilience._breakers, "catalog", breaker)
+    circuit = breaker.Breaker("catalog", clock=lambda: now[0])
+    monkeypatch.setitem(breaker._breakers, "catalog", circuit)
     catalog = stub(*[500] * 5, 200)
     for _ in range(5):
         with pytest.raises(Unavailable, match="500"):
             ask()
-    with pytest.raises(resilience.CircuitOpen):
+    with pytest.raises(breaker.CircuitOpen):
         ask()
     assert len(catalog.headers) == 5
 
     now[0] = 10.0
     assert [ask(), ask(), ask()] == [{}, {}, {}]
-    assert breaker.snapshot()["state"] == "closed"
+    assert circuit.snapshot()["state"] == "closed"
 
 
 def test_id_and_trace_of_the_request_travel_along(stub: Callable[..., Stub], rf: Any):
@@ -314,7 +315,7 @@ def test_id_and_trace_of_the_request_travel_along(stub: Callable[..., Stub], rf:
     request = rf.get("/", headers={**trace, "X-B3-Flags": "1", "X-Request-ID": "no good / id", "Cookie": "secret"})
     request.request_id = "abc-1"
 
-    rpc.PassOn(lambda _: ask())(request)
+    PassOn(lambda _: ask())(request)
     ask()  # outside a request there is nothing to pass on
 
     within, without = ({name.lower(): value for name, value in headers.items()} for headers in catalog.headers)
@@ -327,13 +328,13 @@ def test_id_and_trace_of_the_request_travel_along(stub: Callable[..., Stub], rf:
 def test_a_connection_is_used_again_and_never_by_a_forked_child(stub: Callable[..., Stub], monkeypatch: Any):
     stub(200)
     ask()
-    mine = rpc._client()
-    assert rpc._client() is mine
+    mine = caller._client()
+    assert caller._client() is mine
     with monkeypatch.context() as forked:
-        forked.setattr(rpc.os, "getpid", lambda: -1)
-        assert rpc._client() is not mine
-        rpc.disconnect()
-    assert rpc._client() is mine
+        forked.setattr(caller.os, "getpid", lambda: -1)
+        assert caller._client() is not mine
+        caller.disconnect()
+    assert caller._client() is mine
 
 
 # --- Operators ------------------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ import django
 django.setup()
 from shop.locks import WITHOUT_LOCK
 from shop.observability.metrics import as_text
-from shop.calls.resilience import STATE
+from shop.calls.breaker import STATE
 
 for state in (1, 2):
     if not (child := os.fork()):

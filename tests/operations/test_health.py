@@ -36,7 +36,7 @@ def _nowhere(monkeypatch):
     away = project.DATABASES["orders"] | {"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": 1}
     elsewhere = ConnectionHandler({"default": {}, "orders": away})["orders"]
     known = {name: connections[name] for name in project.SERVICES}
-    monkeypatch.setattr("shop.views.connections", known | {"orders": elsewhere})
+    monkeypatch.setattr("shop.operations.health.connections", known | {"orders": elsewhere})
 
 
 @DATABASES

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop.calls.resilience import CLOSED, HALF_OPEN, OPEN, OPENED, STATE, Breaker, CircuitOpen
+from shop.calls.breaker import CLOSED, HALF_OPEN, OPEN, OPENED, STATE, Breaker, CircuitOpen
 
 
 class Clock:

@@ -1,0 +1,13 @@
+"""The addresses of those who operate a service."""
+
+from django.urls import path
+
+from shop.operations import health
+from shop.operations.breakers import BreakersView
+
+urlpatterns = [
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+    path("api/v1/operations/<slug:service>/breakers", BreakersView.as_view(), name="breakers"),
+]
