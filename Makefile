@@ -133,6 +133,24 @@ messages: .venv/.dev ## Compile the Korean translations of the admin, after a ch
 pictures: .venv/.dev ## Take the documentation's pictures, of an embedded shop in Chromium
 	@$(PY) scripts/pictures.py
 
+.PHONY: docs
+docs: .venv/.dev var/mermaid.min.js ## Build the documentation site into var/site
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict && echo "Built var/site/index.html"
+
+.PHONY: docs-serve
+docs-serve: .venv/.dev var/mermaid.min.js ## Serve the documentation on http://127.0.0.1:8000, and follow changes
+	@NO_MKDOCS_2_WARNING=1 exec mkdocs serve --strict $(ARGS)
+
+# What draws the saga on the site. It is optional: without npm the site shows the diagram's text.
+MERMAID := 11.17.2
+MERMAID_SHA256 := 581ed7d74bd9048d0e3a91363927d72ef22942d7722546b27f7cc29e35390eb8
+var/mermaid.min.js:
+	@mkdir -p var && cd var && if command -v npm >/dev/null; then \
+	    npm pack --silent mermaid@$(MERMAID) >/dev/null && \
+	    tar -xzOf mermaid-$(MERMAID).tgz package/dist/mermaid.min.js >mermaid.download && rm mermaid-$(MERMAID).tgz && \
+	    echo '$(MERMAID_SHA256)  mermaid.download' | sha256sum --check --quiet && mv mermaid.download mermaid.min.js; \
+	else echo 'npm is missing: the site shows diagrams as text' >&2; fi
+
 .PHONY: lock
 lock: .venv/.dev ## Lock requirements*.in with hashes; ARGS=--upgrade to take newer versions
 	@for name in requirements requirements-dev benchmarks/dbos; do \
