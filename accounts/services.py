@@ -1,6 +1,6 @@
 """The rules of accounts: signing up, signing in, and who a user is. The only code that writes users and tokens."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.contrib.auth import authenticate
@@ -125,11 +125,11 @@ class LocalAccounts:
         except KeyError:
             raise UnknownUser(f"There is no user {user_id}.") from None
 
-    def get_users(self, user_ids: Iterable[int]) -> dict[int, UserView]:
+    def get_users(self, user_ids: Collection[int]) -> dict[int, UserView]:
         rows = User.objects.filter(pk__in=set(user_ids)).values("id", "name", "email")
         return {row["id"]: UserView(**row) for row in rows}
 
-    def get_contacts(self, user_ids: Iterable[int]) -> dict[int, Contact]:
+    def get_contacts(self, user_ids: Collection[int]) -> dict[int, Contact]:
         # Asked for with each message that customers are told of: by hand, which takes a third of the ORM's time.
         rows = query("accounts", CONTACTS, [list(set(user_ids))])
         return {

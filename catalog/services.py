@@ -1,6 +1,6 @@
 """The rules of the catalogue, and the only code that writes products."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -70,7 +70,7 @@ SNAPSHOTS = f"SELECT {', '.join(SNAPSHOT)} FROM catalog_product WHERE id = ANY(%
 class LocalCatalog:
     """`shop.contracts.catalog.CatalogService` on this service's own table."""
 
-    def get_products(self, product_ids: Iterable[int]) -> dict[int, ProductSnapshot]:
+    def get_products(self, product_ids: Collection[int]) -> dict[int, ProductSnapshot]:
         rows = query("catalog", SNAPSHOTS, [list(set(product_ids))])
         return {row[0]: ProductSnapshot(**dict(zip(SNAPSHOT, row, strict=True))) for row in rows}
 

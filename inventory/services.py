@@ -157,7 +157,7 @@ def adjust_stock(*, product_id: int, delta: int, reason: str, expected: Collecti
 class LocalInventory:
     """`shop.contracts.inventory.InventoryService` on this service's own table."""
 
-    def get_stock(self, product_ids: Iterable[int]) -> dict[int, StockView]:
+    def get_stock(self, product_ids: Collection[int]) -> dict[int, StockView]:
         rows = StockItem.objects.filter(pk__in=set(product_ids)).values("product_id", "on_hand", "reserved")
         return {row["product_id"]: StockView(**row) for row in rows}
 

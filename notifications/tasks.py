@@ -7,14 +7,6 @@ from notifications.services import News, customer_of
 from sagas import Outcome, step, sweep
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, Contact
-from shop.contracts.events import (
-    DeliveryCompleted,
-    DeliveryFailed,
-    DeliveryStarted,
-    OrderCancelled,
-    OrderCompleted,
-    OrderCreated,
-)
 
 
 def look_up_contacts(news: Sequence[News]) -> Mapping[int, Contact]:
@@ -24,7 +16,7 @@ def look_up_contacts(news: Sequence[News]) -> Mapping[int, Contact]:
 
 @step(outside=look_up_contacts)
 def notify(
-    news: list[OrderCreated | DeliveryStarted | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled],
+    news: list[News],
     contacts: Mapping[int, Contact],
 ) -> Outcome[None]:
     """Write down what each customer is to be told, by e-mail and, where there is a phone, by SMS."""

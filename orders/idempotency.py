@@ -7,7 +7,7 @@ its key unused.
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from django.db import connections
 from rest_framework.utils.encoders import JSONEncoder
 
 from orders.models import IdempotencyKey, Order
+from orders.serializers import answer_of
 from sagas.db.prepared import insert_rows
 from sagas.retention import delete_portion
 from shop.api.problems import InvalidInput, Problem
@@ -42,12 +43,11 @@ class InFlight(Problem):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A user's request that names itself with a key; `answer` makes the body that is kept for its repetitions."""
+    """A user's request that names itself with a key."""
 
     user_id: int
     key: str
     request_hash: str
-    answer: Callable[[Order], Any]
 
     def order(self) -> Order | None:
         """The order that this request has already placed, with its `idempotency_key`. Raises `KeyReused`."""
@@ -78,15 +78,13 @@ class Claim:
             "request_hash": self.request_hash,
             "order_id": order.pk,
             "status": ACCEPTED,
-            "answer": _text(self.answer(order)),
+            "answer": _text(order),
         }
         insert_rows(IdempotencyKey, [row])
         order.idempotency_key = IdempotencyKey(**row)
 
 
-def claim(
-    headers: Mapping[str, str], *, user_id: int, wanted: Mapping[str, Any], answer: Callable[[Order], Any]
-) -> Claim | None:
+def claim(headers: Mapping[str, str], *, user_id: int, wanted: Mapping[str, Any]) -> Claim | None:
     """The claim of a request with an `Idempotency-Key`; None without one. Raises `InvalidInput` for one that is none.
 
     `wanted` is the validated request, whichever way it was spelled, with whose order it is to be.
@@ -98,12 +96,13 @@ def claim(
         reason = "1 to 255 printable ASCII characters."
         raise InvalidInput(errors=[{"field": HEADER, "value": None, "reason": reason}])
     canonical = msgspec.json.encode(wanted, order="deterministic")
-    return Claim(user_id=user_id, key=key, request_hash=hashlib.sha256(canonical).hexdigest(), answer=answer)
+    return Claim(user_id=user_id, key=key, request_hash=hashlib.sha256(canonical).hexdigest())
 
 
-def replace_answer(row: IdempotencyKey, *, status: int, answer: Any) -> None:
-    """From now on answer the request with this: what it waited for has happened."""
-    row.status, row.answer = status, _text(answer)
+def replace_answer(order: Order, *, status: int) -> None:
+    """From now on answer the request with this status and the order as it is: what it waited for has happened."""
+    row = order.idempotency_key
+    row.status, row.answer = status, _text(order)
     row.save(update_fields=["status", "answer"])
 
 
@@ -112,5 +111,5 @@ def purge(before: datetime) -> int:
     return delete_portion("orders", IdempotencyKey._meta.db_table, "created_at < %s", [before])
 
 
-def _text(answer: Any) -> str:
-    return JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode(answer)
+def _text(order: Order) -> str:
+    return JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode(answer_of(order))

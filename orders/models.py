@@ -1,11 +1,14 @@
 """An order as its customer sees it, and how far its saga has come."""
 
+from functools import cached_property
+
 from django.contrib.postgres.indexes import BrinIndex
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
 from sagas import models as messages
+from shop.contracts import orders as contract
 
 
 class Order(models.Model):
@@ -48,15 +51,19 @@ class Order(models.Model):
     def __str__(self) -> str:
         return f"order {self.pk}: {self.status}"
 
+    @cached_property
+    def lines(self) -> list["OrderLine"]:
+        """Its lines, read once. May be assigned where they are known already."""
+        return list(self.items.all())
 
-# Forward, in the order of the saga: an event that comes late never takes an order back.
-FORWARD = (
-    Order.Status.PENDING,
-    Order.Status.INVENTORY_RESERVED,
-    Order.Status.PAYMENT_COMPLETED,
-    Order.Status.DELIVERY_STARTED,
-)
-FINAL = (Order.Status.COMPLETED, Order.Status.CANCELLED)
+    @cached_property
+    def entries(self) -> list["TimelineEntry"]:
+        """Its timeline, read once, oldest first. May be assigned likewise."""
+        return list(self.timeline.all())
+
+
+FORWARD = tuple(map(Order.Status, contract.FORWARD))
+FINAL = tuple(map(Order.Status, contract.FINAL))
 
 
 class OrderLine(models.Model):

@@ -4,7 +4,6 @@ One round trip instead of six, and one commit: the statement is a transaction by
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -62,6 +61,5 @@ def write(row: Row, lines: Sequence[Row], created: OrderCreated) -> Order:
         },
     )
     order = Order(id=order_id, created_at=created_at, updated_at=updated_at, **row)
-    known: Any = {"items": [OrderLine(order=order, **line) for line in lines]}
-    order._prefetched_objects_cache = known  # type: ignore[attr-defined]  # so they are not read again
+    order.lines = [OrderLine(order=order, **line) for line in lines]
     return order

@@ -99,11 +99,19 @@ PLACED = {
 
 @example(response=PLACED)
 class OrderSerializer(ModelSerializer):
-    items = LineSerializer(many=True, read_only=True)
+    items = LineSerializer(many=True, read_only=True, source="lines")
 
     class Meta:
         model = Order
         fields = ["id", "user_id", "status", "cancellation_reason", "currency", "total_price", "items"]
+
+
+_order = OrderSerializer()
+
+
+def answer_of(order: Order) -> dict[str, Any]:
+    """What the request that placed an order is answered with."""
+    return _order.to_representation(order)
 
 
 @example(response=PLACED | {"userName": "김하나", "userEmail": "hana@example.com"})
@@ -134,7 +142,7 @@ class ListedOrderSerializer(OrderSerializer):
 class OrderDetailSerializer(OrderSerializer):
     """With what orders knows of payment and delivery, and with what has happened so far."""
 
-    timeline = TimelineSerializer(many=True, read_only=True)
+    timeline = TimelineSerializer(many=True, read_only=True, source="entries")
 
     class Meta(OrderSerializer.Meta):
         fields = [*OrderSerializer.Meta.fields, "payment_gateway", "tracking_number", "timeline"]

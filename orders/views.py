@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from orders import idempotency, services
 from orders.filters import OrderFilter
 from orders.models import Order, OrderLine, TimelineEntry
-from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer
+from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer, answer_of
 from sagas import Unavailable
 from shop.api.permissions import visible_to
 from shop.api.prepared import Prepared
@@ -96,7 +96,7 @@ class OrdersView(ListAPIView):
         if user_id != request.user.id and not request.user.is_staff:
             raise InvalidInput(errors=[{"field": "userId", "value": user_id, "reason": "Order for yourself."}])
         sender = cast(int, request.user.pk)
-        claim = idempotency.claim(request.headers, user_id=sender, wanted={**wanted, "user_id": user_id}, answer=_body)
+        claim = idempotency.claim(request.headers, user_id=sender, wanted={**wanted, "user_id": user_id})
         order = services.place_order(user_id=user_id, claim=claim, **wanted)
         kept = order.idempotency_key if claim else None
         answer = kept.status if kept else status.HTTP_202_ACCEPTED
@@ -107,9 +107,9 @@ class OrdersView(ListAPIView):
             if order.status in PAID:
                 answer = status.HTTP_201_CREATED
                 if kept:
-                    idempotency.replace_answer(kept, status=answer, answer=_body(order))
+                    idempotency.replace_answer(order, status=answer)
         location = request.build_absolute_uri(f"{request.path}/{order.pk}")
-        body = json.loads(kept.answer) if kept else _body(order)
+        body = json.loads(kept.answer) if kept else answer_of(order)
         return Response(body, status=answer, headers={"Location": location})
 
 
@@ -144,13 +144,6 @@ class CancelView(APIView):
         return Response(OrderDetailSerializer(_own(request, order_id)).data, status=status.HTTP_202_ACCEPTED)
 
 
-def _body(order: Order) -> dict[str, Any]:
-    return _answered.to_representation(order)
-
-
-_answered = OrderSerializer()
-
-
 _order_of = Prepared(lambda order_id, user_id: Order.objects.filter(pk=order_id, user_id=user_id))
 _any_order = Prepared(lambda order_id: Order.objects.filter(pk=order_id))
 _lines_of = Prepared(lambda order_id: OrderLine.objects.filter(order_id=order_id).order_by("pk"))
@@ -164,10 +157,7 @@ def _own(request: Request, order_id: int) -> Order:
     if not found:
         raise services.UnknownOrder(f"There is no order {order_id}.")
     (order,) = found
-    order._prefetched_objects_cache = {  # type: ignore[attr-defined]
-        "items": _lines_of(order_id=order_id),
-        "timeline": _timeline_of(order_id=order_id),
-    }
+    order.lines, order.entries = _lines_of(order_id=order_id), _timeline_of(order_id=order_id)
     return order
 
 

@@ -8,7 +8,8 @@ class ShopConfig(AppConfig):
     name = "shop"
 
     def ready(self) -> None:
-        from sagas import checks  # noqa: F401 (registers the system checks)
+        from sagas import checks as _saga_checks  # noqa: F401 (registers the system checks)
+        from shop import checks as _checks  # noqa: F401 (likewise)
         from shop.api.converters import IdConverter
 
         register_converter(IdConverter, "id")

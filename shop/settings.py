@@ -73,6 +73,8 @@ INSTALLED_APPS = [
     *_unless_alone("drf_spectacular", "drf_spectacular_sidecar"),
 ]
 MIDDLEWARE = [
+    "shop.api.exception_handler.ProblemMiddleware",
+    "django.middleware.http.ConditionalGetMiddleware",
     "shop.calls.headers.PassOn",
     "django.middleware.security.SecurityMiddleware",
     *_unless_alone("shop.sessions.SessionMiddleware"),
@@ -209,9 +211,12 @@ DEFAULT_PAYMENT_GATEWAY = "TOSS_PAYMENTS"
 GATEWAY_FAILURE_RATES = env.dict("GATEWAY_FAILURE_RATES", default={}, cast={"value": float})  # e.g. KAKAO_PAY=0.1
 
 # --- Notifications ---------------------------------------------------------------------------------------------------
-EMAIL_CONFIG = env.email_url("EMAIL_URL", default="filemail:")
-vars().update(EMAIL_CONFIG)
-EMAIL_FILE_PATH = EMAIL_CONFIG["EMAIL_FILE_PATH"] or VAR_DIR / "mail"  # of filemail: one file per connection
+mail = env.email_url("EMAIL_URL", default="filemail:")
+EMAIL_BACKEND = mail["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = mail["EMAIL_HOST"], mail["EMAIL_PORT"]
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail["EMAIL_HOST_USER"], mail["EMAIL_HOST_PASSWORD"]
+EMAIL_USE_TLS, EMAIL_USE_SSL = mail.get("EMAIL_USE_TLS", False), mail.get("EMAIL_USE_SSL", False)
+EMAIL_FILE_PATH = mail["EMAIL_FILE_PATH"] or VAR_DIR / "mail"  # of filemail: one file per connection
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
 SMS_SENDER = env.str("SMS_SENDER", "notifications.senders.ConsoleSms")
@@ -251,7 +256,6 @@ CARRIER_WEBHOOK_SECRET = env.str(
 )  # empty refuses all
 
 # --- The API ---------------------------------------------------------------------------------------------------------
-MIDDLEWARE[:0] = ["shop.api.exception_handler.ProblemMiddleware", "django.middleware.http.ConditionalGetMiddleware"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 262_144)
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": [

@@ -10,19 +10,30 @@ from inspect import signature
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Model, QuerySet
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BigIntegerField, Expression, Model, QuerySet
+from django.db.models.sql.compiler import SQLCompiler
 
 from sagas.db.prepared import query
 
 M = TypeVar("M", bound=Model)
 
-STAND_IN = 2**62  # and what follows: values that no query has of its own
+
+class _Argument(Expression):
+    """Where a query has an argument: compiles to a placeholder whose parameter is this itself."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(output_field=BigIntegerField())
+        self.name = name
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        return "%s", [self]
 
 
 class _Statement(NamedTuple):
     database: str
     sql: str
-    parameters: list[tuple[str, Any]]  # names of arguments, "" for one that is always the same, and that one
+    parameters: list[Any]  # an `_Argument` for what differs, the value for what is always the same
     fields: list[str]
 
 
@@ -41,18 +52,16 @@ class Prepared(Generic[M]):
     def __call__(self, **arguments: int) -> list[M]:
         """The rows, as instances."""
         model, (database, sql, parameters, fields) = self._statement
-        values = [arguments[name] if name else constant for name, constant in parameters]
+        values = [arguments[one.name] if isinstance(one, _Argument) else one for one in parameters]
         return [model.from_db(database, fields, row) for row in query(database, sql, values)]
 
     @cached_property
     def _statement(self) -> tuple[type[M], _Statement]:
-        stand_ins = {STAND_IN + number: name for number, name in enumerate(signature(self._queryset).parameters)}
-        queryset = self._queryset(**{name: value for value, name in stand_ins.items()})
+        queryset = self._queryset(**{name: _Argument(name) for name in signature(self._queryset).parameters})
         compiler = queryset.query.get_compiler(using=queryset.db)
         sql, parameters = compiler.as_sql()
         fields = queryset.model._meta.concrete_fields
         columns = [column for column, _, _ in compiler.select]
         if [getattr(one, "target", None) for one in columns] != list(fields) or compiler.get_converters(columns):
             raise ImproperlyConfigured(f"Rows of {queryset.model.__name__} only can be prepared, and as they are kept.")
-        named = [(stand_ins.get(value, "") if isinstance(value, int) else "", value) for value in parameters]
-        return queryset.model, _Statement(queryset.db, sql, named, [field.attname for field in fields])
+        return queryset.model, _Statement(queryset.db, sql, list(parameters), [field.attname for field in fields])

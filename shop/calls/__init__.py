@@ -3,7 +3,6 @@
 rpc      connect: the implementation in this process, or a client        client   the caller's end over HTTP
 server   the end that answers                                            breaker  the circuit breaker
 wire     what both ends agree on: address, encoding, signature           headers  what a request's own calls carry on
-checks   every implementation against its contract
 """
 
 from shop.calls.rpc import CalledInTransaction, connect, substituting

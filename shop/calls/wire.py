@@ -70,7 +70,12 @@ class Method:
 @cache
 def methods_of(contract: Any) -> Mapping[str, Method]:
     """A contract's methods by name."""
-    return {name: Method(one) for name, one in vars(contract).items() if inspect.isfunction(one) and name[0] != "_"}
+    return {name: Method(function) for name, function in functions_of(contract).items()}
+
+
+def functions_of(contract: Any) -> Mapping[str, Any]:
+    """The functions that describe a contract's methods, by name."""
+    return {name: one for name, one in vars(contract).items() if inspect.isfunction(one) and name[0] != "_"}
 
 
 @cache

@@ -11,19 +11,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from sagas.outages import OUTAGES
-from shop.operations.timeline import Dead, Entry, Story, Waiting, story
+from shop.contracts.orders import FINAL
+from shop.operations.timeline import LANES, Dead, Entry, Story, Waiting, story
 
-LANES = ("orders", "inventory", "payments", "delivery", "notifications")
-FINAL = ("COMPLETED", "CANCELLED")
 PAUSE = 1.0  # seconds without an event from which on the page says so
-ROWS = {  # where staff see what a service keeps of an order
-    "orders": "admin:orders_order_change",
-    "inventory": "admin:inventory_reservation_changelist",
-    "payments": "admin:payments_payment_changelist",
-    "delivery": "admin:delivery_delivery_changelist",
-    "notifications": "admin:notifications_notification_changelist",
-}
-MODELS = {
+MODELS = {  # what each service keeps of an order
     "orders": "order",
     "inventory": "reservation",
     "payments": "payment",
@@ -155,9 +147,13 @@ def look_up(order_id: int) -> Saga:
 
 def rows_in_admin(order_id: int, user: Any) -> list[tuple[str, str]]:
     """(service, address) of what the admin shows of an order, as far as a user may see it."""
+    addresses = {
+        service: f"{reverse(f'admin:{service}_{model}_changelist')}?q={order_id}" for service, model in MODELS.items()
+    }
+    addresses["orders"] = reverse("admin:orders_order_change", args=[order_id])
     return [
-        (service, reverse(name, args=[order_id]) if name.endswith("change") else f"{reverse(name)}?q={order_id}")
-        for service, name in ROWS.items()
+        (service, address)
+        for service, address in addresses.items()
         if user.has_perm(f"{service}.view_{MODELS[service]}")
     ]
 

@@ -23,6 +23,7 @@ from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from sagas.outbox import local_services
 from shop import faults
+from shop.contracts.orders import FINAL
 from shop.operations import timeline
 from shop.operations.health import DOWN, UP, redis
 
@@ -155,7 +156,7 @@ def _ask_database(service: Service, *, takes_part: bool) -> None:
 
 def _ask_about_orders(found: State, services: Mapping[str, Service]) -> None:
     orders = apps.get_model("orders", "Order").objects
-    unfinished = orders.filter(look_at__isnull=False).exclude(status__in=("COMPLETED", "CANCELLED"))
+    unfinished = orders.filter(look_at__isnull=False).exclude(status__in=FINAL)
     now = timezone.now()
     try:
         found.latest = list(orders.order_by("-created_at")[:LATEST])

@@ -27,6 +27,7 @@ from shop.console.pages import fragment, may, may_look, page, visitor
 from shop.console.state import state
 from shop.console.texts import texts
 from shop.languages import language
+from shop.operations.timeline import LANES
 
 SEE, CHANGE = "orders.view_order", "orders.change_order"
 MAP = ("inventory", "payments", "delivery", "orders")  # in the order of the saga
@@ -148,7 +149,7 @@ def _told(request: HttpRequest, found: sagas.Saga) -> dict[str, Any]:
     return {
         "saga": found,
         "rows": list(found.rows()),
-        "lanes": sagas.LANES,
+        "lanes": LANES,
         "total": money(found.order.total_price, found.order.currency) if found.order else "",
         "said": f"{found.order.status} – {where}" if found.order else where,
         "trace_url": f"{settings.LINKS['traces'].rstrip('/')}/traces/{found.trace}" if settings.LINKS["traces"] else "",

@@ -120,6 +120,21 @@ class OrderCancelled(Event, frozen=True):
     reason: str
 
 
+# Events that turn a saga round, or belong to the way back.
+BACKWARD: tuple[type[Event], ...] = (
+    InventoryReservationFailed,
+    PaymentFailed,
+    DeliveryFailed,
+    OrderCancellationRequested,
+    DeliveryCancelled,
+    PaymentRefunded,
+    InventoryReleased,
+    OrderCancelled,
+)
+# Events with which a saga ends.
+ENDS: tuple[type[Event], ...] = (OrderCompleted, OrderCancelled)
+
+
 def every_event() -> tuple[type[Event], ...]:
     """All event types, in the order of this page."""
     return tuple(Event.__subclasses__())

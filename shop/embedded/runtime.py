@@ -26,6 +26,7 @@ from rich.markup import escape
 from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
 from sagas.outbox import local_services, rearm
+from shop.contracts.orders import FINAL
 from shop.embedded.components import Component, Patience, PortTaken, Relays, Timers, Web, Worker, idle
 from shop.embedded.postgresql.base import server
 from shop.embedded.server import NotStarted
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 SECONDS_TO_STOP = 20.0  # for everything to finish what it holds
 LOST_WITH_THE_BROKER = timedelta(minutes=5)  # how far before a crash a message may have been on its way
-ENDED = ("COMPLETED", "CANCELLED")
 LOG = settings.VAR_DIR / "shop.log"
 
 
@@ -98,7 +98,7 @@ class Runtime:
 
     def at_rest(self) -> bool:
         """Whether everything that was begun has been done: every order has ended, and everybody has heard of it."""
-        unfinished = apps.get_model("orders", "Order").objects.exclude(status__in=ENDED).exists()
+        unfinished = apps.get_model("orders", "Order").objects.exclude(status__in=FINAL).exists()
         unsent = any(
             apps.get_model(service, "Unsent").objects.exists()
             or apps.get_model(service, "Inbox").objects.filter(tell_at__isnull=False).exists()

@@ -27,6 +27,8 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from shop.contracts.orders import FINAL
+
 if TYPE_CHECKING:
     from shop.contracts.events import Event
 
@@ -54,7 +56,7 @@ OUTBOX = Histogram(
     "shop_outbox_seconds", "How long the oldest event of a portion had been in the outbox.", ["service"], buckets=SLOW
 )
 SAGA = Histogram("shop_saga_seconds", "From an order to its status.", ["status"], buckets=SLOW)
-TOLD = ("PAYMENT_COMPLETED", "COMPLETED", "CANCELLED")  # the statuses whose times are kept
+TOLD = ("PAYMENT_COMPLETED", *FINAL)  # the statuses whose times are kept
 
 
 # --- Counting -------------------------------------------------------------------------------------------------------

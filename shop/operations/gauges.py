@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from sagas.db.prepared import query
 from sagas.outbox import local_services
+from shop.contracts.orders import FINAL
 
 FRESH_FOR = 5.0  # seconds
 MOST = 100_000  # rows that are counted
@@ -31,7 +32,7 @@ MESSAGES = """
 """
 ORDERS = """
     SELECT status, count(*), count(*) FILTER (
-        WHERE progress_at < clock_timestamp() - make_interval(secs => %s) AND status NOT IN ('COMPLETED', 'CANCELLED')
+        WHERE progress_at < clock_timestamp() - make_interval(secs => %s) AND NOT status = ANY(%s::text[])
     )
     FROM (SELECT status, progress_at FROM orders_order WHERE look_at IS NOT NULL LIMIT %s) AS open GROUP BY status
 """
@@ -94,7 +95,7 @@ def _ask_database(service: str, found: dict[str, GaugeMetricFamily]) -> None:
     found["outbox_unsent"].add_metric([service], unsent)
     found["dead_letters"].add_metric([service], dead)
     if service == "orders":
-        orders = query(service, ORDERS, [settings.STALLED_AFTER, MOST])
+        orders = query(service, ORDERS, [settings.STALLED_AFTER, list(FINAL), MOST])
         for status, number, _ in orders:
             found["orders_open"].add_metric([status], number)
         found["orders_stalled"].add_metric([], sum(stalled for _, _, stalled in orders))

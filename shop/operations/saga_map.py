@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from rich.table import Table
 from rich.text import Text
 
-from shop.contracts.events import Event
-from shop.operations.timeline import BACKWARD
+from shop.contracts.events import BACKWARD, Event
 from shop.saga import PATIENT, RECORDS, SAGA, TIMERS, UNDONE_BY
 
 
@@ -14,7 +13,7 @@ def as_table() -> Table:
     """Which event is heard by which step; the way back is red."""
     table = Table("event", "heard by", title="The saga", title_justify="left", caption="… can wait")
     for event, steps in SAGA.items():
-        style = "red" if event.__name__ in BACKWARD else ""
+        style = "red" if event in BACKWARD else ""
         heard_by = "\n".join(f"{step} …" if step in PATIENT else step for step in steps)
         table.add_row(Text(event.__name__, style=style), Text(heard_by, style=style))
     return table
@@ -59,7 +58,7 @@ def _mermaid() -> str:
         if step in drawn
     ]
     emits = [f"    {_id(step)} -.-> {event.__name__}" for step, events in _emissions().items() for event in events]
-    backward = ",".join(event.__name__ for event in SAGA if event.__name__ in BACKWARD)
+    backward = ",".join(event.__name__ for event in SAGA if event in BACKWARD)
     styles = ["    classDef backward stroke:#c00,color:#c00", f"    class {backward} backward"]
     return "\n".join(["flowchart LR", *hears, *emits, *styles])
 

@@ -14,33 +14,13 @@ from django.apps import apps
 from sagas.outages import OUTAGES
 from sagas.outbox import local_services
 from sagas.reconciliation import LocalMessages
-from shop.contracts.events import (
-    DeliveryCancelled,
-    DeliveryFailed,
-    InventoryReleased,
-    InventoryReservationFailed,
-    OrderCancellationRequested,
-    OrderCancelled,
-    PaymentFailed,
-    PaymentRefunded,
-    by_name,
-)
-from shop.saga import UNDONE_BY, service_of, steps_hearing
+from shop.contracts.events import BACKWARD, by_name, origin
+from shop.contracts.orders import FINAL
+from shop.saga import SAGA, UNDONE_BY, service_of, steps_hearing
 
-# Events that turn a saga round, or belong to the way back.
-BACKWARD = {
-    event.__name__
-    for event in (
-        InventoryReservationFailed,
-        PaymentFailed,
-        DeliveryFailed,
-        OrderCancellationRequested,
-        DeliveryCancelled,
-        PaymentRefunded,
-        InventoryReleased,
-        OrderCancelled,
-    )
-}
+# The services of the saga: as it first comes to each, then those that only listen.
+LANES = tuple(dict.fromkeys([*map(origin, SAGA), *(service_of(step) for steps in SAGA.values() for step in steps)]))
+BACKWARD_NAMES = {event.__name__ for event in BACKWARD}
 SAMPLE = 50  # orders that are looked at for the oldest message
 
 
@@ -127,7 +107,7 @@ def oldest_waiting() -> dict[str, datetime]:
     Of the orders that have not moved for the longest: an event's order stands still while it waits.
     """
     orders = apps.get_model("orders", "Order").objects.filter(look_at__isnull=False)
-    unmoved = orders.exclude(status__in=("COMPLETED", "CANCELLED")).order_by("progress_at")
+    unmoved = orders.exclude(status__in=FINAL).order_by("progress_at")
     oldest: dict[str, datetime] = {}
     if order_ids := list(unmoved.values_list("pk", flat=True)[:SAMPLE]):
         for one in _waiting(order_ids, local_services()):
@@ -145,7 +125,7 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
             step=row.step,
             event=row.event_type,
             emitted=emitted,
-            backward=row.step in UNDONE_BY.values() or not BACKWARD.isdisjoint({row.event_type, *emitted}),
+            backward=row.step in UNDONE_BY.values() or not BACKWARD_NAMES.isdisjoint({row.event_type, *emitted}),
             key=(row.step, row.event_id),
             repeats=row.repeats,
         )
@@ -156,7 +136,7 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
             step="",
             event=row.event_type,
             emitted=(),
-            backward=row.event_type in BACKWARD,
+            backward=row.event_type in BACKWARD_NAMES,
             key=("", row.event_id),
         )
 

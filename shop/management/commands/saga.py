@@ -11,11 +11,12 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.text import Text
 
+from shop.contracts.events import ENDS
 from shop.operations.saga_map import as_markdown, as_table
 from shop.operations.timeline import Entry, timeline
 
 MAP = Path("docs/saga.md")
-LAST_EVENTS = {"OrderCompleted", "OrderCancelled"}
+LAST_EVENTS = {event.__name__ for event in ENDS}
 POLL_SECONDS = 0.2
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from sagas.outbox import local_services
 from sagas.reconciliation import missing
+from shop.contracts.orders import FINAL, FORWARD
 from shop.operations.audit.facts import Facts
 
 
@@ -24,18 +25,11 @@ class Violation(NamedTuple):
     detail: str
 
 
-FINAL = {"COMPLETED", "CANCELLED"}
-
 # An order may skip what it learns late, never go back; a refused cancellation is the one way out of CANCELLING.
-_FORWARD = ["PENDING", "INVENTORY_RESERVED", "PAYMENT_COMPLETED", "DELIVERY_STARTED"]
 LEGAL_MOVES = {
-    **{
-        status: {*_FORWARD[place + 1 :], "COMPLETED", "CANCELLING", "CANCELLED"}
-        for place, status in enumerate(_FORWARD)
-    },
+    **{status: {*FORWARD[place + 1 :], "COMPLETED", "CANCELLING", "CANCELLED"} for place, status in enumerate(FORWARD)},
     "CANCELLING": {"CANCELLING", "CANCELLED", "COMPLETED", "DELIVERY_STARTED"},
-    "COMPLETED": set(),
-    "CANCELLED": set(),
+    **{status: set() for status in FINAL},
 }
 
 # What a gateway's ledger may hold for a payment.

@@ -1,0 +1,71 @@
+"""System checks: what a service offers the others is what its contract says."""
+
+import inspect
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any, get_type_hints
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
+
+from shop.api.problems import CODES
+from shop.calls.wire import errors_of, functions_of
+from shop.contracts.offers import OFFERS
+
+HINT = "The caller may be another process: it sends and reads what the contract says."
+
+
+@register("contracts")
+def check_offers(**_kwargs: Any) -> list[CheckMessage]:
+    """Compare each implementation here with its contract, and the contracts' errors with the API's."""
+    found: list[CheckMessage] = []
+    for contract, offer in OFFERS.items():
+        found += undocumented_errors(contract)
+        if not offer.service or apps.is_installed(offer.service):
+            found += differences(contract, import_string(offer.implementation))
+    return found
+
+
+def differences(contract: type, implementation: type) -> Iterator[CheckMessage]:
+    """Where a class is not what a Protocol says: a method, a parameter or a type."""
+    for name, promised in functions_of(contract).items():
+        where = f"{implementation.__name__}.{name}"
+        kept = getattr(implementation, name, None)
+        if not inspect.isfunction(kept):
+            yield Error(f"{where} is missing; {contract.__name__} promises it.", hint=HINT, id="contracts.E001")
+            continue
+        for one, other in zip_longest(_parameters(promised), _parameters(kept)):
+            if one != other:
+                said = f"{contract.__name__} says {_shown(one)}, {where} has {_shown(other)}."
+                yield Error(said, hint=HINT, id="contracts.E002")
+        one, other = get_type_hints(promised).get("return"), get_type_hints(kept).get("return")
+        if one != other:
+            said = f"{contract.__name__} says that {name} returns {_type(one)}, {where} returns {_type(other)}."
+            yield Error(said, hint=HINT, id="contracts.E003")
+
+
+def undocumented_errors(contract: type) -> Iterator[CheckMessage]:
+    """The errors of a contract that the API could not answer with."""
+    for name, error in errors_of(contract).items():
+        if error.code not in CODES:
+            said = f"{name} of {contract.__name__} has the code {error.code}, which is not in shop/api/problems.py."
+            yield Error(said, id="contracts.E004")
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    """A method's parameters after `self`, their annotations as types."""
+    types = get_type_hints(function)
+    _, *parameters = inspect.signature(function).parameters.values()
+    return [one.replace(annotation=types.get(one.name, inspect.Parameter.empty)) for one in parameters]
+
+
+def _shown(parameter: inspect.Parameter | None) -> str:
+    if parameter is None:
+        return "no more parameters"
+    kind = "" if parameter.kind is parameter.POSITIONAL_OR_KEYWORD else f" ({parameter.kind.description})"
+    return f"`{parameter}`{kind}"
+
+
+def _type(annotation: Any) -> str:
+    return "nothing said" if annotation is None else inspect.formatannotation(annotation)
