@@ -90,6 +90,10 @@ coverage: .venv/.dev ## Which lines the tests run that start no processes; shows
 	@$(SERVICES) exec -- coverage run -m pytest -m 'not ($(PROCESSES))' $(ARGS)
 	@coverage html --quiet && coverage report
 
+.PHONY: image-test
+image-test: .venv/.runtime ## Build the image, start docker-compose.yml, complete an order through the gateway; needs Docker
+	@exec $(PY) scripts/image_test.py
+
 .PHONY: simulate
 simulate: .venv/.dev ## Play 100,000 random schedules of trouble (hours); SCHEDULES=1000 for fewer
 	@SCHEDULES=$${SCHEDULES:-100000} exec $(SERVICES) exec -- $(PY) -m pytest -s -k any_schedule tests/system/test_schedules.py
