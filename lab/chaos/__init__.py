@@ -1,12 +1,11 @@
 """`manage.py chaos`: load from a client that writes down what it was told, while everything below it is made to fail.
 
+session.py    what the command does with its options
 plan.py       what is ordered and what fails, all from one seed
-servers.py    a PostgreSQL, a RabbitMQ and a Redis of the run's own
-processes.py  the shop's processes, started again when they die
-system.py     servers and processes together, up and down; `manage.py loadtest` has one, too
 faults.py     each fault, and how it is known that it really happened
 client.py     places and cancels orders: each ended ok, failed, or unknown
+run.py        load, faults and rest, in order, on a system of its own (lab/rig)
 verdict.py    what must hold at the end, and the figures
+tables.py     the figures in the terminal
 report.py     the figures as a page
-run.py        all of it in order
 """

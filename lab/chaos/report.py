@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lab import charts
 from lab.chaos.faults import Fired
-from lab.chaos.verdict import Verdict, percentiles
+from lab.chaos.verdict import Verdict
+from lab.measures import percentiles
 
 
 def write_report(path: Path, verdict: Verdict) -> None:

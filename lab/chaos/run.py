@@ -16,10 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lab.chaos.client import Client
 from lab.chaos.faults import FAULTS, Fired, World, fire
-from lab.chaos.plan import CUSTOMERS, KEPT_BACK, PRICE, Plan
-from lab.chaos.servers import until
-from lab.chaos.system import STARTED_WITHIN, System
-from lab.chaos.verdict import Verdict, judge, recovery, unfinished
+from lab.chaos.plan import KEPT_BACK, Plan
+from lab.chaos.verdict import Verdict, judge, recovery
+from lab.measures import unfinished
+from lab.orders import CUSTOMERS, PRICE
+from lab.rig.servers import until
+from lab.rig.system import STARTED_WITHIN, System
 from sagas.topology import SERVICES_WITH_QUEUES
 
 THREADS = 8  # of the client

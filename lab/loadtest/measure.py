@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lab.chaos.verdict import percentiles
 from lab.loadtest.http import TIMEOUT
+from lab.measures import percentiles
 
 ENDED = ("COMPLETED", "CANCELLED")
 # Any of these in a timeline says that the money is there: orders may hear of the shipment before it hears of that.

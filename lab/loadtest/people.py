@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from lab.chaos.plan import PRICE
 from lab.loadtest.http import Answer, NoAnswer, Server
+from lab.orders import PRICE
 
 CUSTOMERS = ("customer1@example.com", "customer2@example.com", "customer3@example.com")
 STAFF = "admin@example.com"

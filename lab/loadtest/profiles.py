@@ -7,7 +7,7 @@ from itertools import islice
 from math import inf, isfinite
 from typing import Any
 
-from lab.chaos.plan import HOT_PRODUCT, PlannedOrder, enough_for, planned_orders
+from lab.orders import HOT_PRODUCT, PlannedOrder, enough_for, planned_orders
 
 PRODUCTS = range(1, 11)
 PLENTY = 1_000_000  # pieces

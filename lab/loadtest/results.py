@@ -9,7 +9,6 @@ from itertools import takewhile
 from typing import Any
 
 from lab import charts
-from lab.chaos.verdict import percentiles
 from lab.loadtest.follow import TIMELINES
 from lab.loadtest.measure import (
     ENDED,
@@ -23,6 +22,7 @@ from lab.loadtest.measure import (
 )
 from lab.loadtest.profiles import Limits
 from lab.loadtest.run import Played, Run, not_held, throttled_because
+from lab.measures import percentiles
 
 VERSION = 1  # of the file
 Findings = list[dict[str, Any]]

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from lab.chaos.plan import HOT_PRODUCT, PlannedOrder
 from lab.loadtest.follow import Follower
 from lab.loadtest.http import NoAnswer, Server
 from lab.loadtest.measure import Client, Clock, Order, answer_times, paid_times, summary
 from lab.loadtest.people import CannotLoad, People
 from lab.loadtest.profiles import WARM_UP, Limits, Profile, Step
+from lab.orders import HOT_PRODUCT, PlannedOrder
 
 WARM_UPS = 20  # orders
 SHOWN_EVERY = 1.0  # seconds

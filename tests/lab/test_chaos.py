@@ -18,10 +18,11 @@ from django.conf import settings
 from lab.chaos import faults
 from lab.chaos.client import Client
 from lab.chaos.faults import FAULTS, Fired, World
-from lab.chaos.plan import HOT_PRODUCT, KINDS, PlannedFault, make_plan
-from lab.chaos.servers import until
+from lab.chaos.plan import PlannedFault, make_plan
 from lab.chaos.verdict import recovery
 from lab.charts import stretches
+from lab.orders import HOT_PRODUCT, KINDS
+from lab.rig.servers import until
 from orders.models import Order
 
 # One of every part that can fail; a whole run has all kinds.

@@ -8,7 +8,6 @@ databases. What differs is in `Stage._placed`, and nowhere else.
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from django.conf import settings
 
 from tests.support.compose import OURS, WEB, dotenv, environment_of
 from tests.support.gateway import NETWORK, Names, free_port, nginx
+from tests.support.image import lay_out
 from tests.support.processes import ROOT, Process, eventually
 
 BIN = Path(sys.executable).parent
@@ -58,19 +58,7 @@ class Stage:
     # --- Setting up -------------------------------------------------------------------------------------------------
     def build(self) -> None:
         """What the Dockerfile does: the files it copies, compiled."""
-        ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] not in "#!*"]
-        copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-
-        def unwanted(folder: str, names: list[str]) -> set[str]:
-            inside = Path(folder).relative_to(ROOT)
-            return {name for name in names if str(inside / name) in ignored or name in ("tests", "__pycache__")}
-
-        self.image.mkdir()
-        for name in " ".join(copied).split():
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, self.image / name, ignore=unwanted)
-            else:
-                shutil.copy(ROOT / name, self.image)
+        lay_out(self.image)
         subprocess.run([sys.executable, "-m", "compileall", "-q", "."], cwd=self.image, check=True)
 
     def make_roles(self) -> None:

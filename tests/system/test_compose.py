@@ -246,32 +246,7 @@ def test_the_dashboard_shows_metrics_that_exist(client: Any):
         assert f"# HELP {re.sub('_(bucket|count|sum|total)$', '', name)}" in known
 
 
-# --- The image -----------------------------------------------------------------------------------------------------
-def test_the_image_holds_what_runs_and_nobody_in_it_is_root():
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    copied = {
-        word for line in re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.MULTILINE) for word in line.split()
-    }
-    wanted = {
-        "requirements.txt",
-        "manage.py",
-        "celeryconfig.py",
-        "flowerconfig.py",
-        "sagas",
-        "shop",
-        "lab",
-        *settings.SERVICES,
-    }
-    let_in = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
-
-    assert copied == let_in == wanted
-    assert all((ROOT / name).exists() for name in wanted)
-    assert re.findall(r"^USER (.+)$", dockerfile, re.MULTILINE) == ["10001"]
-    assert "--require-hashes" in dockerfile
-    assert "apt-get" not in dockerfile
-    assert dockerfile.count("FROM python:3.11-slim") == 2
-
-
+# --- The image: tests/system/test_image.py has more ------------------------------------------------------------------
 def test_the_health_check_asks_what_is_there(filled_in: dict[str, str]):
     (check,) = re.findall(r"CMD (\[\"python\", \"-c\".*\])", (ROOT / "Dockerfile").read_text())
     program = json.loads(check)[2]

@@ -4,7 +4,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management import call_command
@@ -14,8 +14,11 @@ from rich.console import Console
 from lab.demo.client import NotAsExpected, Person, until
 from lab.demo.flows import FLOWS, Cast
 from lab.demo.stage import Stage
-from shop.embedded.runtime import CannotStart, Runtime
 from shop.management.commands.up import where
+from shop.management.packages import more_than_production
+
+if TYPE_CHECKING:
+    from shop.embedded.runtime import Runtime
 
 CUSTOMERS = ("customer1@example.com", "customer2@example.com", "customer3@example.com")
 ADMIN = "admin@example.com"
@@ -31,6 +34,9 @@ class Command(BaseCommand):
     requires_system_checks = []  # the worker runs them
 
     def handle(self, **options: Any) -> None:
+        with more_than_production():
+            from shop.embedded.runtime import CannotStart, Runtime
+
         for name, seconds in QUICK.items():
             if name not in os.environ:
                 setattr(settings, name, seconds)
@@ -50,7 +56,7 @@ class Command(BaseCommand):
         console.print(f"[bold green]All flows ended as they must[/], in {time.monotonic() - start:.0f} s.")
 
 
-def _play(console: Console, runtime: Runtime) -> list[str]:
+def _play(console: Console, runtime: "Runtime") -> list[str]:
     """Play every flow; what did not end as it must."""
 
     def sign_in(email: str) -> Person:

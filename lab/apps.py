@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class LabConfig(AppConfig):
+    """An app for its commands only: it has no tables."""
+
+    name = "lab"

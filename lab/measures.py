@@ -1,0 +1,34 @@
+"""What the load test and chaos both measure: percentiles, what is not at rest yet, locks that are held."""
+
+from collections.abc import Sequence
+
+import redis
+from django.apps import apps
+from django.conf import settings
+from django.db.models import Q
+
+from sagas.outbox import local_services
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p95, p99 and max, in seconds."""
+    ordered = sorted(values) or [0.0]
+    at = {f"p{percent}": ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] for percent in (50, 95, 99)}
+    return {name: round(value, 3) for name, value in {**at, "max": ordered[-1]}.items()}
+
+
+def unfinished() -> dict[str, int]:
+    """What is not at rest yet: open orders, events in outboxes, open payments."""
+    open_payments = Q(due_at__isnull=False) | Q(status="PENDING")
+    waiting = {
+        "orders": apps.get_model("orders.Order").objects.filter(look_at__isnull=False).count(),
+        "payments": apps.get_model("payments.Payment").objects.filter(open_payments).count(),
+        "events": sum(apps.get_model(service, "Unsent").objects.count() for service in local_services()),
+    }
+    return {what: count for what, count in waiting.items() if count}
+
+
+def locks_left() -> list[str]:
+    """The stock locks that somebody holds."""
+    with redis.Redis.from_url(str(settings.CACHES["locks"]["LOCATION"])) as locks:
+        return [key.decode() for key in locks.scan_iter("*lock*")]
