@@ -185,6 +185,16 @@ def test_the_readme_shows_code_that_there_is():
         assert code in (ROOT / "inventory/tasks.py").read_text()
 
 
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_the_reading_list_takes_an_hour_and_names_files(page: str):
+    rows = re.findall(r"^\| (\d+) \| (\[.*?) \|", (ROOT / page).read_text(), re.MULTILINE)
+    files = [path for _, cell in rows for path in re.findall(r"\]\((.*?)\)", cell)]
+
+    assert sum(int(minutes) for minutes, _ in rows) == 60
+    assert len(files) > 10
+    assert [path for path in files if not (ROOT / path).is_file()] == []
+
+
 def test_each_alert_is_explained():
     alerts = re.findall(r"- alert: (\w+)", (ROOT / "deploy/prometheus/rules.yml").read_text())
     section = (ROOT / "docs/operations.md").read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
