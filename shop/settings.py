@@ -7,6 +7,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -131,7 +132,7 @@ USE_TZ = True
 PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
 
 
-def _database(service: str) -> dict:
+def _database(service: str) -> dict[str, Any]:
     """The service's own URL, else its database on the common server, else the embedded server."""
     prefix = env.str("DATABASE_PREFIX", "shop_")
     if own := env.str(f"{service.upper()}_DATABASE_URL", ""):
@@ -166,9 +167,9 @@ DATABASE_ROUTERS = ["sagas.db.router.ServiceRouter"]
 BROKER_URL = env.str("BROKER_URL", "memory://")
 
 
-def _redis(url: str) -> dict:
+def _redis(url: str) -> dict[str, Any]:
     """A django-redis cache. Waiting for Redis is bounded: it only ever spares the database work."""
-    options: dict = {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 1}
+    options: dict[str, Any] = {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 1}
     if url.startswith("fakeredis:"):
         from fakeredis import FakeRedisConnection
 

@@ -1,10 +1,10 @@
 """Query parameters: each with bounds, so that what cannot be read is a 400 and nothing reaches the database unread."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from django import forms
 from django.core.validators import MaxLengthValidator
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django_filters import rest_framework as filters
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema_field
@@ -12,6 +12,8 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from shop.api.serializers import BIGGEST
+
+M = TypeVar("M", bound=Model)
 
 LONGEST = 200  # characters
 
@@ -22,7 +24,7 @@ class FilterBackend(DjangoFilterBackend):
     Each parameter comes once, and those that are no texts with a value.
     """
 
-    def filter_queryset(self, request: Request, queryset: QuerySet, view: Any) -> QuerySet:
+    def filter_queryset(self, request: Request, queryset: QuerySet[M], view: Any) -> QuerySet[M]:
         known = getattr(getattr(view, "filterset_class", None), "base_filters", {})
         errors = {}
         for name, values in request.query_params.lists():

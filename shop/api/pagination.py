@@ -15,7 +15,7 @@ from shop.api.prepared import Prepared
 
 SALT = "shop.api.cursor"
 
-_first_pages: dict[Any, Prepared] = {}  # by view, order and limit: as many as these allow
+_first_pages: dict[Any, Prepared[Any]] = {}  # by view, order and limit: as many as these allow
 
 
 class CursorPagination(BasePagination):

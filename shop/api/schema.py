@@ -23,7 +23,7 @@ from shop.api.problems import CODES, Problem, problem_for
 from shop.api.serializers import BIGGEST, Text, Url
 from shop.contracts.errors import ContractError
 
-S = TypeVar("S", bound=BaseSerializer)
+S = TypeVar("S", bound=BaseSerializer[Any])
 
 MEDIA_TYPE = "application/problem+json"
 ID = {"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGGEST}

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.validators import RegexValidator, URLValidator
 from django.db import models
@@ -16,6 +16,9 @@ from django.utils.functional import cached_property
 from rest_framework import serializers
 
 BIGGEST = 2**63 - 1  # of a bigint
+
+_M = TypeVar("_M", bound=models.Model)
+_Field = serializers.Field[Any, Any, Any, Any]
 
 
 def camel_case(name: str) -> str:
@@ -122,8 +125,8 @@ class _Wire:
             _fields_of[kind] = super(_Wire, kind()).fields  # type: ignore[misc]
         return _fields_of[kind]
 
-    def get_fields(self) -> dict[str, serializers.Field]:
-        fields: dict[str, serializers.Field] = {}
+    def get_fields(self) -> dict[str, _Field]:
+        fields: dict[str, _Field] = {}
         for name, field in super().get_fields().items():  # type: ignore[misc]
             shown = camel_case(name)
             if shown != name and field.source is None:
@@ -162,18 +165,18 @@ class _Wire:
         return value
 
 
-def _getter(field: serializers.Field) -> Callable[[Any], Any]:
+def _getter(field: _Field) -> Callable[[Any], Any]:
     """What reads a field's value of an instance: an attribute, or an attribute's; unless the field has its own way."""
     if type(field).get_attribute is serializers.Field.get_attribute and field.source_attrs:
         return attrgetter(".".join(field.source_attrs))
     return field.get_attribute
 
 
-class Serializer(_Wire, serializers.Serializer):
+class Serializer(_Wire, serializers.Serializer[Any]):
     """A serializer in the wire format."""
 
 
-class ModelSerializer(_Wire, serializers.ModelSerializer):
+class ModelSerializer(_Wire, serializers.ModelSerializer[_M]):
     """A serializer of a model in the wire format. `createdAt` and `updatedAt` come last, unasked."""
 
     serializer_field_mapping = {
@@ -193,6 +196,6 @@ class ModelSerializer(_Wire, serializers.ModelSerializer):
     created_at = Moment(read_only=True)
     updated_at = Moment(read_only=True)
 
-    def get_field_names(self, declared_fields: Mapping[str, serializers.Field], info: Any) -> list[str]:
+    def get_field_names(self, declared_fields: Mapping[str, _Field], info: Any) -> list[str]:
         names = list(super().get_field_names(declared_fields, info))
         return [*(name for name in names if name not in ("created_at", "updated_at")), "created_at", "updated_at"]

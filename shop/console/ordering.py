@@ -58,7 +58,7 @@ class OrderForm(forms.Form):
             payment_token="tok_declined" if outcome == "declined" else "tok_ok",
             address=REFUSED if outcome == "delivery_refused" else ADDRESS,
         )
-        return order.pk
+        return int(order.pk)
 
 
 def _more_than_there_is(product_id: int) -> int:

@@ -78,9 +78,8 @@ class Saga:
 
     @property
     def start(self) -> datetime:
-        if self.order:
-            return self.order.created_at
-        return self.told.entries[0].at if self.told.entries else timezone.now()
+        first: datetime | None = self.order.created_at if self.order else None
+        return first or (self.told.entries[0].at if self.told.entries else timezone.now())
 
     @property
     def took(self) -> str:

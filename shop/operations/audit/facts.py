@@ -43,14 +43,14 @@ class Facts:
 
 def count_orders() -> int:
     """How many orders there are to audit."""
-    return _model("orders.Order").objects.count()
+    return _rows("orders.Order").count()
 
 
 def windows(before: datetime, strict: bool, size: int) -> Iterator[Facts]:
     """All facts, a window of `size` orders at a time, in the order of their ids."""
     low: int | None = None  # exclusive; None is minus infinity
     while True:
-        ids = _model("orders.Order").objects.order_by("pk")
+        ids = _rows("orders.Order").order_by("pk")
         ids = ids.filter(pk__gt=low) if low is not None else ids
         upto = list(ids.values_list("pk", flat=True)[size - 1 : size])
         high = upto[0] if upto else None  # inclusive; None is infinity
@@ -63,7 +63,7 @@ def windows(before: datetime, strict: bool, size: int) -> Iterator[Facts]:
 def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> Facts:
     def within(model: str, field: str = "order_id") -> QuerySet[Any]:
         bounds = {f"{field}__gt": low, f"{field}__lte": high}
-        return _model(model).objects.filter(**{name: value for name, value in bounds.items() if value is not None})
+        return _rows(model).filter(**{name: value for name, value in bounds.items() if value is not None})
 
     facts = Facts(
         before=before,
@@ -92,7 +92,7 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         facts.histories[order_id].append(status)
     by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
     # Gateway and key, for that is what the table's index begins with.
-    entries = _model("payments.GatewayLedger").objects.filter(gateway__in=GATEWAYS, key__in=by_key, at__lte=before)
+    entries = _rows("payments.GatewayLedger").filter(gateway__in=GATEWAYS, key__in=by_key, at__lte=before)
     for entry in entries.values():
         facts.ledger[by_key[entry["key"]]].append(entry)
     # Last, while the shop may be running: an order is there before anything of it, and one that has moved since the
@@ -109,8 +109,9 @@ def _mentioning() -> Iterator[tuple[str, str]]:
         yield f"event emitted by {service}", f"{service}.Outbox"
 
 
-def _model(label: str) -> Any:
-    return apps.get_model(label)
+def _rows(label: str) -> QuerySet[Any]:
+    rows: QuerySet[Any] = apps.get_model(label)._default_manager.all()
+    return rows
 
 
 def _order_ids(rows: QuerySet[Any]) -> set[int]:

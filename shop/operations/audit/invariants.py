@@ -277,4 +277,5 @@ def _rows(service: str, sql: str, parameters: list[Any] | None = None) -> list[t
     with transaction.atomic(using=service), connections[service].cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = on")  # these read whole tables, unlike all others (settings.PLANS)
         cursor.execute(sql, parameters)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
