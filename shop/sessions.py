@@ -10,12 +10,14 @@ from django.contrib.messages.middleware import MessageMiddleware as Message
 from django.contrib.sessions.middleware import SessionMiddleware as Session
 from django.http import HttpRequest
 
+from shop.api.authentication import brings_token
+
 
 class _UnlessToken:
     get_response: Any
 
     def __call__(self, request: HttpRequest) -> Any:
-        if request.path.startswith("/api/") and request.META.get("HTTP_AUTHORIZATION", "").startswith("Bearer "):
+        if request.path.startswith("/api/") and brings_token(request):
             return self.get_response(request)
         return super().__call__(request)  # type: ignore[misc]
 

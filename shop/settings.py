@@ -80,12 +80,14 @@ INSTALLED_APPS = [
     *_unless_alone("drf_spectacular", "drf_spectacular_sidecar"),
 ]
 MIDDLEWARE = [
+    "shop.api.http.bodiless",
     "shop.api.exception_handler.ProblemMiddleware",
-    "django.middleware.http.ConditionalGetMiddleware",
+    "shop.api.http.understood",
+    "shop.api.http.ConditionalGet",
     "shop.calls.headers.PassOn",
     "django.middleware.security.SecurityMiddleware",
     *_unless_alone("shop.sessions.SessionMiddleware"),
-    "django.middleware.common.CommonMiddleware",
+    "shop.api.http.Common",
     *_unless_alone(
         "shop.languages.middleware",
         "django.middleware.csrf.CsrfViewMiddleware",

@@ -5,12 +5,14 @@ A token says all that services need to know, its user's id and role, so that no 
 
 from typing import Any
 
+from django.http import HttpRequest
 from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 from rest_framework_simplejwt import authentication, models
 from rest_framework_simplejwt.exceptions import InvalidToken
 from rest_framework_simplejwt.tokens import Token
 
 STAFF, CUSTOMER = "staff", "customer"
+SCHEME = "bearer "
 
 
 class TokenUser(models.TokenUser):
@@ -32,8 +34,17 @@ class TokenUser(models.TokenUser):
         return f"user {self.id}"
 
 
+def brings_token(request: HttpRequest) -> bool:
+    """Whether a request names its bearer. A scheme may be written in any case (RFC 9110, 11.1)."""
+    return request.META.get("HTTP_AUTHORIZATION", "")[: len(SCHEME)].lower() == SCHEME
+
+
 class BearerAuthentication(authentication.JWTStatelessUserAuthentication):
     """`Authorization: Bearer …`, believed without asking accounts."""
+
+    def get_raw_token(self, header: bytes) -> bytes | None:
+        scheme, space, token = header.partition(b" ")
+        return super().get_raw_token(scheme.capitalize() + space + token)  # as the library writes it
 
     def get_user(self, validated_token: Token) -> Any:
         if not str(validated_token.get("user_id", "")).isdecimal():

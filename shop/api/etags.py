@@ -1,6 +1,6 @@
 """`ETag` and `If-Match`: nobody overwrites what they have not read.
 
-`If-None-Match` is answered by Django's ConditionalGetMiddleware.
+`If-None-Match` is answered by `shop.api.http.ConditionalGet`.
 """
 
 from http import HTTPStatus
@@ -10,6 +10,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from shop.api.problems import Problem
+
+FORMATTED = "+formatted"  # how the tag of indented JSON ends: other bytes, the same to change
 
 
 def if_match(*, required: bool) -> OpenApiParameter:
@@ -37,4 +39,5 @@ def wanted(request: Request, *, required: bool) -> set[str] | None:
         raise IfMatchMissing
     if given in ("", "*"):
         return None
-    return {tag[1:-1] for tag in parse_etags(given) if tag.startswith('"')}  # a weak one never matches
+    tags = {tag[1:-1] for tag in parse_etags(given) if tag.startswith('"')}  # a weak one never matches
+    return {tag.removesuffix(FORMATTED) for tag in tags}

@@ -42,6 +42,7 @@ MEDIA_TYPE = "application/problem+json"
 LONGEST_ECHO = 100  # characters of what a client sent that are sent back
 MOST_ERRORS = 50
 NEVER_ECHOED = re.compile("password|token|secret|refresh|access|authorization", re.IGNORECASE)
+TOLD = frozenset(("Allow", "Accept-Encoding"))  # headers that say what would not have been refused
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 # What a client reads for an error that was not raised by our code.
@@ -50,7 +51,9 @@ DETAILS = {
     403: "This is not allowed.",
     404: NotThere.__doc__,
     405: "This address does not know that method.",
+    411: "Say how long the body is (Content-Length).",
     413: TooLarge.__doc__,
+    415: "Send the body as it is: no Content-Encoding is understood.",
     500: "Something went wrong on our side. It has been logged under this traceId.",
 }
 
@@ -107,7 +110,7 @@ def trace_id(request: HttpRequest) -> str:
 class ProblemMiddleware:
     """Gives each request an id (`X-Request-ID`, in and out), and errors without a problem document theirs.
 
-    It stands first, so that it sees what the other middlewares refuse. Outside the API, a browser keeps its HTML.
+    It stands before all that refuse, so that it sees what they do. Outside the API, a browser keeps its HTML.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -116,11 +119,7 @@ class ProblemMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
         request.request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex  # type: ignore[attr-defined]
-        if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
-            # PostgreSQL has no NUL, so no address with one exists; refused here, no view has to think of it.
-            response: HttpResponseBase = HttpResponse(status=HTTPStatus.BAD_REQUEST)
-        else:
-            response = self.get_response(request)
+        response = self.get_response(request)
         if response.status_code >= 400 and not isinstance(response, Response) and not _is_for_a_browser(request):
             response = _problem_response(request, response)
         response.headers["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
@@ -140,8 +139,8 @@ def _problem_response(request: HttpRequest, refused: HttpResponseBase) -> HttpRe
     detail = DETAILS.get(status) or refused.reason_phrase
     body = problem(request, code=code_of_status(status), status=status, detail=detail)
     response = HttpResponse(json.dumps(body), content_type=MEDIA_TYPE, status=status)
-    if allow := refused.headers.get("Allow"):
-        response.headers["Allow"] = allow
+    for name in TOLD.intersection(refused.headers):
+        response.headers[name] = refused.headers[name]
     return response
 
 

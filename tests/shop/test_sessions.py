@@ -24,12 +24,14 @@ def bearer() -> str:
     ("path", "authorization", "has_session"),
     [
         ("/api/v1/products", "Bearer x", False),
+        ("/api/v1/products", "bearer x", False),
+        ("/api/v1/products", "BEARER x", False),
         ("/api/v1/products", "", True),
         ("/api/v1/products", "Basic x", True),
         ("/api/v1/products", "Bearer", True),
         ("/api-auth/login/", "Bearer x", True),
         ("/admin/login/", "Bearer x", True),
-        ("/livez", "Bearer x", True),
+        ("/livez", "", False),
     ],
 )
 def test_who_has_a_session(path: str, authorization: str, has_session: bool):
