@@ -2,13 +2,18 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.contrib.auth.models import Group
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from sagas.admin import ReadOnlyAdmin
+from shop.desk.admin import DeskAdmin, ReadOnlyAdmin
+from shop.desk.stale import UnlessStale
+
+admin.site.unregister(Group)
 
 
 class UserCreationForm(AdminUserCreationForm):
@@ -17,10 +22,30 @@ class UserCreationForm(AdminUserCreationForm):
         fields = ["email", "name"]
 
 
+class UserForm(UnlessStale, UserChangeForm):
+    """A user's page, saved unless somebody else has changed the user meanwhile."""
+
+
+class GroupForm(UnlessStale):
+    """A group's page, saved unless somebody else has changed the group meanwhile."""
+
+    class Meta:
+        model = Group
+        fields = ["name", "permissions"]
+
+
+@admin.register(Group)
+class GroupAdmin(DeskAdmin, DjangoGroupAdmin):
+    """Groups of staff, with what they may do."""
+
+    form = GroupForm
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(DeskAdmin, DjangoUserAdmin):
     """Users. They are deactivated rather than deleted, because orders refer to them."""
 
+    form = UserForm
     add_form = UserCreationForm
     ordering = ["-id"]
     list_display = ["id", "email", "name", "language", "is_staff", "is_active", "created_at"]
@@ -29,7 +54,7 @@ class UserAdmin(DjangoUserAdmin):
     search_fields = ["email", "name", "phone"]
     readonly_fields = ["last_login", "created_at", "updated_at"]
     fieldsets = [
-        (None, {"fields": ["email", "password"]}),
+        (None, {"fields": ["email", "password", "seen"]}),
         (_("Person"), {"fields": ["name", "phone", "language"]}),
         (_("Rights"), {"fields": ["is_active", "is_staff", "is_superuser", "groups", "user_permissions"]}),
         (_("Dates"), {"fields": ["last_login", "created_at", "updated_at"]}),

@@ -1,35 +1,83 @@
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db import models
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.module_loading import import_string
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from catalog import services
 from catalog.models import Product
 from sagas.outages import OUTAGES
+from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.inventory import InventoryService, StockView
+from shop.desk.admin import DeskAdmin
+from shop.desk.stale import UnlessStale
+from shop.money import CURRENCIES, money
 
+WRITTEN = ("name", "description", "price", "currency", "category", "brand", "image_url", "active")
 SHORT = 60  # characters of a value that the log repeats
 
 
+class ProductForm(UnlessStale):
+    """A product; a new one perhaps with its first stock."""
+
+    currency = forms.ChoiceField(label=_("currency"), choices=[(code, code) for code in CURRENCIES], initial="KRW")
+    opening_stock = forms.IntegerField(
+        label=_("opening stock"),
+        required=False,
+        min_value=1,
+        max_value=1_000_000_000,
+        help_text=_("Pieces on the shelf."),
+    )
+
+
 @admin.register(Product)
-class ProductAdmin(admin.ModelAdmin):
+class ProductAdmin(DeskAdmin):
     """Products. They are taken off sale rather than deleted, because orders refer to them."""
 
-    list_display = ["id", "name", "category", "brand", "shown_price", "active", "stock"]
+    list_display = ["id", "image", "name", "category", "brand", "shown_price", "active", "stock"]
     list_display_links = ["id", "name"]
+    form = ProductForm
     list_filter = ["active", "category", "brand"]
-    search_fields = ["name", "brand"]
+    search_fields = ["=id", "name", "brand"]
+    search_help_text = _("A number, or a part of the name or brand.")
     ordering = ["id"]
     list_per_page = 50
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
-    readonly_fields = ["version", "created_at", "updated_at"]
     actions = ["activate", "deactivate"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> list[str]:
+        return ["image", "shown_price", "book", "version", "created_at", "updated_at"] if obj else []
+
+    def get_fields(self, request: HttpRequest, obj: Product | None = None) -> Any:
+        written = list(WRITTEN)
+        if obj is None:
+            return [*written, "opening_stock", "seen"]
+        written.insert(written.index("price") + 1, "shown_price")
+        return [*written, "image", "book", "version", "created_at", "updated_at", "seen"]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Without the transaction that Django would open here: a new product is there before its stock is booked."""
+        try:
+            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
+        except Problem as refusal:
+            messages.error(request, str(refusal.detail))
+            return HttpResponseRedirect(request.get_full_path())
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """The page, with the stock of all its products from inventory, asked for once."""
@@ -45,9 +93,32 @@ class ProductAdmin(admin.ModelAdmin):
         page.result_list = products
         return page
 
+    @admin.display(description=_("image"))
+    def image(self, product: Product) -> SafeString | str:
+        """What the address shows; the lists show it small."""
+        if not product.image_url:
+            return ""
+        return format_html(
+            '<img class="preview" src="{}" alt="" loading="lazy" referrerpolicy="no-referrer">', product.image_url
+        )
+
+    @admin.display(description=_("stock"))
+    def book(self, product: Product) -> SafeString | str:
+        """What there is of it, and where it is booked."""
+        try:
+            stock = connect(InventoryService).get_stock([product.pk]).get(product.pk)
+        except OUTAGES:
+            return "–"
+        if stock is None:
+            page = f"{reverse('admin:inventory_stockitem_add')}?product_id={product.pk}"
+            return format_html('<a href="{}">{}</a>', page, _("Book the first stock"))
+        page = reverse("admin:inventory_stockitem_change", args=[product.pk])
+        free = _("%(free)d of %(all)d") % {"free": stock.on_hand - stock.reserved, "all": stock.on_hand}
+        return format_html('<a href="{}">{}</a>', page, free)
+
     @admin.display(description=_("price"), ordering="price")
     def shown_price(self, product: Product) -> str:
-        return f"₩{product.price:,}" if product.currency == "KRW" else f"{product.price:,} {product.currency}"
+        return money(product.price, product.currency)
 
     @admin.display(description=_("stock, free"))
     def stock(self, product: Any) -> str | None:
@@ -75,9 +146,27 @@ class ProductAdmin(admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Product, form: ModelForm, change: bool) -> None:
         if change:
-            services.change_product(obj.pk, {name: form.cleaned_data[name] for name in form.changed_data})
-        else:
-            obj.pk = services.create_product(**form.cleaned_data).pk
+            changes = {name: form.cleaned_data[name] for name in form.changed_data}
+            services.change_product(obj.pk, changes, expected=[obj.version])
+            return
+        fields = {name: form.cleaned_data[name] for name in WRITTEN}
+        obj.pk = services.create_product(**fields).pk
+        if pieces := form.cleaned_data["opening_stock"]:
+            self._book_opening_stock(request, obj.pk, pieces)
+
+    def _book_opening_stock(self, request: HttpRequest, product_id: int, pieces: int) -> None:
+        """The first receipt of a new product. The product stays, whatever comes of that."""
+        if not request.user.has_perm("inventory.add_stockitem"):
+            messages.warning(request, _("No stock was booked: you may not book any."))
+            return
+        try:
+            import_string("inventory.services.adjust_stock")(
+                product_id=product_id, delta=pieces, reason="Opening stock"
+            )
+        except Problem as refusal:
+            messages.warning(request, str(refusal.detail))
+        except OUTAGES:
+            messages.warning(request, _("No stock was booked: inventory is away. Book it there later."))
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """The log says what was changed from what to what."""

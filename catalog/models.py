@@ -1,8 +1,10 @@
 """What is for sale."""
 
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
+
+from shop.money import check_currency
 
 
 class Category(models.TextChoices):
@@ -43,13 +45,11 @@ class Product(models.Model):
     price = models.BigIntegerField(
         validators=[MinValueValidator(1)], help_text="In the currency's minor unit: 3500000 is ₩3,500,000."
     )
-    currency = models.CharField(
-        max_length=3, default="KRW", validators=[RegexValidator(r"^[A-Z]{3}\Z", "Give an ISO 4217 code.")]
-    )
+    currency = models.CharField(max_length=3, default="KRW", validators=[check_currency])
     category = models.CharField(max_length=16, choices=Category.choices, default=Category.ETC)
     brand = models.CharField(max_length=100, blank=True)
     image_url = models.URLField("image URL", max_length=500, blank=True)
-    active = models.BooleanField(default=True)
+    active = models.BooleanField("on sale", default=True)
     version = models.PositiveIntegerField(default=1, editable=False, help_text="One more with every change.")
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)

@@ -1,11 +1,14 @@
 """Products on the wire."""
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from catalog.models import Product
 from shop.api.schema import example
-from shop.api.serializers import BIGGEST, Integer, ModelSerializer
+from shop.api.serializers import BIGGEST, Integer, ModelSerializer, Text
+from shop.money import CURRENCIES, check_currency
 
 
 class DisplayNameSerializer(serializers.Serializer):
@@ -21,6 +24,14 @@ class DisplayNameSerializer(serializers.Serializer):
 @extend_schema_field({"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGGEST})
 class Price(Integer):
     """A price. That it is above zero is for `services` to say: another one is P004."""
+
+
+@extend_schema_field({"type": "string", "enum": CURRENCIES, "default": "KRW"})
+class Currency(Text):
+    """A currency, by its ISO 4217 code."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(validators=[check_currency], trim_whitespace=False, **kwargs)
 
 
 BOOK = {
@@ -49,6 +60,7 @@ class ProductSerializer(ModelSerializer):
     """A product."""
 
     price = Price(help_text="Above zero, in the currency's minor unit: 3500000 is ₩3,500,000.")
+    currency = Currency(required=False)
     category_display_name = DisplayNameSerializer(read_only=True)
 
     class Meta:

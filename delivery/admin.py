@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox
-from sagas.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin
+from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
@@ -11,9 +11,10 @@ admin.site.register(Outbox, OutboxAdmin)
 class DeliveryAdmin(ReadOnlyAdmin):
     """Deliveries are moved by their sagas, by time and by the carriers."""
 
-    list_display = ["order_id", "user_id", "tracking_number", "carrier", "badge", "reason", "due_at", "created_at"]
+    list_display = ["order_id", "customer", "tracking_number", "carrier", "badge", "reason", "due_at", "created_at"]
     list_filter = ["status", "carrier"]
     search_fields = ["=order_id", "=user_id", "=tracking_number"]
+    by_customer = True
 
 
 @admin.register(CarrierEvent)

@@ -1,48 +1,69 @@
 from typing import Any
+from uuid import uuid4
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
 from inventory import services
-from inventory.models import DeadLetter, Outbox, Reservation, ReservationLine, StockItem, StockMovement
-from sagas.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
+from inventory.models import LOW_BELOW, DeadLetter, Outbox, Reservation, ReservationLine, StockItem, StockMovement
 from sagas.outages import OUTAGES
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
+from shop.desk import people
+from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
+from shop.desk.stale import UnlessStale
 
-LOW_STOCK = 10  # pieces that can be sold: fewer is low
 SHOWN_MOVEMENTS = 20
 AVAILABLE = F("on_hand") - F("reserved")
+LOW = Q(free__lt=F("low_below"))
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
 
 
-class AdjustmentForm(forms.ModelForm):
+class AdjustmentForm(UnlessStale):
     """Stock is never typed over: it is booked in or out, with a reason, and leaves a movement."""
 
-    delta = forms.IntegerField(label=_("Pieces to book"), help_text=_("Positive came, negative went."))
-    reason = forms.CharField(label=_("Reason"), max_length=200)
+    delta = forms.IntegerField(label=_("Pieces to book"), required=False, help_text=_("Positive came, negative went."))
+    reason = forms.CharField(label=_("Reason"), max_length=200, required=False)
+    booking = forms.UUIDField(widget=forms.HiddenInput)
 
     class Meta:
         model = StockItem
-        fields = ["product_id"]
+        fields = ["product_id", "low_below"]
 
-    def clean_delta(self) -> int:
-        delta = self.cleaned_data["delta"]
-        left = self.instance.on_hand + delta
-        if not delta or not self.instance.reserved <= left < 2**31:
-            least = self.instance.reserved - self.instance.on_hand
-            raise forms.ValidationError(_("From %d to a billion pieces can be booked, but not 0.") % least)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["booking"] = uuid4()
+        if "low_below" in self.fields and self.instance._state.adding:
+            self.initial["low_below"] = LOW_BELOW
+
+    def clean_delta(self) -> int | None:
+        delta: int | None = self.cleaned_data["delta"]
+        if delta is not None:
+            left = self.instance.on_hand + delta
+            if not delta or not self.instance.reserved <= left <= services.MOST_ON_HAND:
+                least = self.instance.reserved - self.instance.on_hand
+                raise forms.ValidationError(_("From %d to a billion pieces can be booked, but not 0.") % least)
         return delta
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("delta") is not None and not cleaned.get("reason"):
+            self.add_error("reason", _("Say why: it stays with the movement."))
+        if cleaned.get("delta") is None and "delta" not in self.errors and "low_below" not in self.changed_data:
+            self.add_error("delta", _("Say how many pieces came or went."))
+        return cleaned
 
 
 class LowStockFilter(admin.SimpleListFilter):
@@ -52,34 +73,78 @@ class LowStockFilter(admin.SimpleListFilter):
     parameter_name = "stock"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        low = _("low: fewer than %d can be sold") % LOW_STOCK
-        return [("low", low), ("none", _("sold out")), ("enough", _("enough"))]
+        return [("low", _("low, and on sale")), ("none", _("sold out")), ("enough", _("enough"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[StockItem]) -> QuerySet[StockItem]:
         items = queryset.alias(free=AVAILABLE)
         match self.value():
             case "low":
-                return items.filter(free__lt=LOW_STOCK)
+                return items.filter(LOW).exclude(pk__in=_off_sale())
             case "none":
                 return items.filter(free__lte=0)
             case "enough":
-                return items.filter(free__gte=LOW_STOCK)
+                return items.exclude(LOW)
         return queryset
 
 
+def _off_sale() -> list[int]:
+    """Products that nobody needs more of; none are known while the catalogue is away, which the list says anyway."""
+    try:
+        return people.off_sale()
+    except OUTAGES:
+        return []
+
+
 @admin.register(StockItem)
-class StockItemAdmin(admin.ModelAdmin):
+class StockItemAdmin(DeskAdmin):
     """Stock, with what was moved. It is changed by booking pieces in or out."""
 
-    list_display = ["product_id", "product", "can_be_sold", "on_hand", "reserved", "enough", "updated_at"]
+    list_display = ["product_id", "product", "can_be_sold", "on_hand", "reserved", "low_below", "enough", "updated_at"]
     list_display_links = ["product_id", "product"]
     list_filter = [LowStockFilter]
     search_fields = ["=product_id"]
+    search_help_text = _("A product's number or name.")
     ordering = ["product_id"]
     form = AdjustmentForm
 
     def get_readonly_fields(self, request: HttpRequest, obj: StockItem | None = None) -> list[str]:
-        return ["product_id", "can_be_sold", "on_hand", "reserved", "updated_at", "movements"] if obj else []
+        return ["product_id", "name", "can_be_sold", "on_hand", "reserved", "updated_at", "movements"] if obj else []
+
+    def get_fields(self, request: HttpRequest, obj: StockItem | None = None) -> Any:
+        shown = ["name", "can_be_sold", "on_hand", "reserved"] if obj else []
+        return [
+            "product_id",
+            *shown,
+            "delta",
+            "reason",
+            "low_below",
+            *(["movements"] if obj else []),
+            "booking",
+            "seen",
+        ]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[StockItem], search_term: str
+    ) -> tuple[QuerySet[StockItem], bool]:
+        """By the product's number, and by its name, which the catalogue knows."""
+        found, _duplicates = super().get_search_results(request, queryset, search_term)
+        try:
+            named = people.find_products(search_term)
+        except OUTAGES:
+            named = []
+        return (found | queryset.filter(pk__in=named) if named else found), False
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """The product's page leads here with its number."""
+        return {"product_id": request.GET.get("product_id", "")}
+
+    @admin.display(description=_("product"))
+    def name(self, item: StockItem) -> str:
+        try:
+            found = connect(CatalogService).get_products([item.pk]).get(item.pk)
+        except OUTAGES:
+            return "–"
+        return found.name if found else "–"
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """The page, with the names of all its products from the catalogue, asked for once."""
@@ -105,7 +170,7 @@ class StockItemAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("enough"), boolean=True)
     def enough(self, item: StockItem) -> bool:
-        return item.available >= LOW_STOCK
+        return item.available >= item.low_below
 
     @admin.display(description=_("latest movements"))
     def movements(self, item: StockItem) -> SafeString:
@@ -116,7 +181,7 @@ class StockItemAdmin(admin.ModelAdmin):
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             (
                 (
-                    f"{one.created_at:%Y-%m-%d %H:%M}",
+                    date_format(localtime(one.created_at), "DATETIME_FORMAT"),
                     f"{one.delta:+d}",
                     one.get_kind_display(),
                     one.order_id or "",
@@ -133,7 +198,12 @@ class StockItemAdmin(admin.ModelAdmin):
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """The log says how many pieces were booked, and why."""
-        return f"Booked {form.cleaned_data['delta']:+d}: {form.cleaned_data['reason']}"
+        delta, said = form.cleaned_data["delta"], []
+        if delta:
+            said = [f"Booked {delta:+d}: {form.cleaned_data['reason']}"]
+        if "low_below" in form.changed_data:
+            said.append(f"Low below {form.cleaned_data['low_below']}.")
+        return " ".join(said)
 
     def changeform_view(
         self,
@@ -151,10 +221,14 @@ class StockItemAdmin(admin.ModelAdmin):
             return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: StockItem, form: Any, change: bool) -> None:
-        booked = services.adjust_stock(
-            product_id=obj.product_id, delta=form.cleaned_data["delta"], reason=form.cleaned_data["reason"]
-        )
-        obj.on_hand, obj.reserved = booked.on_hand, booked.reserved
+        wanted = form.cleaned_data
+        if wanted["delta"]:
+            booked = services.adjust_stock(
+                product_id=obj.product_id, delta=wanted["delta"], reason=wanted["reason"], booking=wanted["booking"]
+            )
+            obj.on_hand, obj.reserved = booked.on_hand, booked.reserved
+        if "low_below" in form.changed_data:
+            services.set_low_below(obj.product_id, wanted["low_below"])
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

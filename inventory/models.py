@@ -10,6 +10,8 @@ from django.db.models.functions import Now
 
 from sagas import models as messages
 
+LOW_BELOW = 10  # pieces, unless a product has a threshold of its own
+
 
 class StockItem(models.Model):
     """The stock of one product, in pieces."""
@@ -17,6 +19,9 @@ class StockItem(models.Model):
     product_id = models.BigIntegerField(primary_key=True, validators=[MinValueValidator(1)])
     on_hand = models.IntegerField(default=0)
     reserved = models.IntegerField(default=0)
+    low_below = models.PositiveIntegerField(
+        "low below", db_default=LOW_BELOW, help_text="Stock is low when fewer pieces can be sold. 0: it never is."
+    )
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -95,11 +100,15 @@ class StockMovement(models.Model):
     kind = models.CharField(max_length=16, choices=Kind.choices)
     order_id = models.BigIntegerField(null=True)  # found by what must be unique, which begins with it
     reason = models.CharField(max_length=200, blank=True)
+    booking = models.UUIDField(null=True, help_text="Of the form it was booked with: one sent twice books once.")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=~models.Q(delta=0), name="inventory_movement_moves"),
+            models.UniqueConstraint(
+                fields=["booking"], condition=models.Q(booking__isnull=False), name="inventory_movement_booked_once"
+            ),
             models.UniqueConstraint(
                 fields=["order_id", "product_id", "kind"],
                 condition=models.Q(order_id__isnull=False),

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
+from uuid import UUID
 
 import msgspec
 from django.db import transaction
@@ -26,6 +27,8 @@ from shop.locks import distributed_lock
 Status = Reservation.Status
 Kind = StockMovement.Kind
 
+MOST_ON_HAND = 1_000_000_000  # of a product: half of what the column holds, for what is out and comes back
+
 
 class NoStockRecord(Problem):
     """Inventory does not know this product."""
@@ -37,6 +40,19 @@ class BelowReserved(Problem):
     """The adjustment would leave fewer pieces on hand than are promised to orders."""
 
     code = "I002"
+
+
+class TooManyPieces(Problem):
+    """The shelf has no room for so many: what is out with carriers may come back as well."""
+
+    code = "C002"
+    status_code = HTTPStatus.CONFLICT
+
+
+class AlreadyBooked(Problem):
+    """This booking was made already."""
+
+    code = "C009"
 
 
 class StaleStock(Problem):
@@ -126,14 +142,21 @@ def available(product_id: int) -> StockItem:
         raise NoStockRecord(f"There is no stock record for product {product_id}.") from None
 
 
-@distributed_lock(lambda *, product_id, delta, reason, expected=None: [lock_key(product_id)])  # noqa: ARG005
-def adjust_stock(*, product_id: int, delta: int, reason: str, expected: Collection[str] | None = None) -> StockItem:
+@distributed_lock(lambda *, product_id, delta, reason, expected=None, booking=None: [lock_key(product_id)])  # noqa: ARG005
+def adjust_stock(
+    *,
+    product_id: int,
+    delta: int,
+    reason: str,
+    expected: Collection[str] | None = None,
+    booking: UUID | None = None,
+) -> StockItem:
     """Book pieces in (positive) or out (negative); the first receipt of a product opens its stock record.
 
-    `expected`: which versions of the stock the booking is meant for; None for any.
+    `expected`: which versions of the stock the booking is meant for; None for any. `booking` is made once.
 
     Raises `NoStockRecord` when the catalogue does not know the product, `BelowReserved` when fewer pieces would be
-    left than orders have been promised, `StaleStock`.
+    left than orders have been promised, `TooManyPieces`, `StaleStock`, `AlreadyBooked`.
     """
     if not StockItem.objects.filter(pk=product_id).exists() and not connect(CatalogService).get_products([product_id]):
         raise NoStockRecord(f"There is no product {product_id} to keep stock of.")
@@ -142,16 +165,27 @@ def adjust_stock(*, product_id: int, delta: int, reason: str, expected: Collecti
         stock = StockItem.objects.select_for_update().get(pk=product_id)
         if expected is not None and stock.version not in expected:
             raise StaleStock
+        if booking is not None and StockMovement.objects.filter(booking=booking).exists():
+            raise AlreadyBooked
+        if delta > 0 and stock.on_hand + delta > MOST_ON_HAND:
+            raise TooManyPieces(f"{stock.on_hand} pieces are on hand; there is room for {MOST_ON_HAND}.")
         if stock.on_hand + delta < stock.reserved:
             raise BelowReserved(
                 f"{stock.reserved} of {stock.on_hand} pieces are reserved; {stock.available} can be booked out."
             )
         stock.on_hand += delta
         stock.save(update_fields=["on_hand", "updated_at"])
-        StockMovement.objects.create(product_id=product_id, delta=delta, kind=Kind.ADJUSTMENT, reason=reason)
+        StockMovement.objects.create(
+            product_id=product_id, delta=delta, kind=Kind.ADJUSTMENT, reason=reason, booking=booking
+        )
         crash_point("adjustment.written")
     crash_point("adjustment.committed")
     return stock
+
+
+def set_low_below(product_id: int, low_below: int) -> None:
+    """Say from how few pieces that can be sold a product's stock is low."""
+    StockItem.objects.filter(pk=product_id).update(low_below=low_below)  # `updated_at` is when the stock changed
 
 
 class LocalInventory:

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import services
 from notifications.models import DeadLetter, Notification
-from sagas.admin import DeadLetterAdmin, ReadOnlyAdmin
+from shop.desk.admin import DeadLetterAdmin, ReadOnlyAdmin
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 
@@ -14,9 +14,21 @@ admin.site.register(DeadLetter, DeadLetterAdmin)
 class NotificationAdmin(ReadOnlyAdmin):
     """What customers were told: to read, and to send once more what could not be sent."""
 
-    list_display = ("id", "order_id", "type", "channel", "recipient", "badge", "attempts", "created_at", "sent_at")
+    list_display = (
+        "id",
+        "order_id",
+        "customer",
+        "type",
+        "channel",
+        "recipient",
+        "badge",
+        "attempts",
+        "created_at",
+        "sent_at",
+    )
     list_filter = ("status", "type", "channel")
-    search_fields = ("=order_id", "=user_id", "=recipient")
+    search_fields = ("=order_id", "=user_id")
+    by_customer = True
     show_full_result_count = False
     actions = ("send_again",)
 

@@ -4,7 +4,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -14,8 +15,17 @@ from django.utils.translation import gettext_lazy as _
 
 from orders import services
 from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, TimelineEntry
-from sagas.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
 from shop.api.problems import Problem
+from shop.desk import people, words
+from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
+from shop.desk.around import around
+from shop.money import money
+
+SHOWN_LINES = 2  # of an order, in the list
+SHOWN: Any = [
+    "badge", "reason", "total", "payment_gateway", "tracking_number", "created_at", "progress_at", "look_at", "looks"
+]  # fmt: skip
+SHOWN_OF_LINE: Any = ["product_id", "product_name", "quantity", "price", "sum"]
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
@@ -73,6 +83,18 @@ class AgeFilter(admin.SimpleListFilter):
 
 class LineInline(ReadOnlyInline):
     model = OrderLine
+    fields = SHOWN_OF_LINE
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return SHOWN_OF_LINE
+
+    @admin.display(description=_("unit price"))
+    def price(self, line: OrderLine) -> str:
+        return money(line.unit_price, line.order.currency) if line.pk else ""
+
+    @admin.display(description=_("total"))
+    def sum(self, line: OrderLine) -> str:
+        return money(line.line_total, line.order.currency) if line.pk else ""
 
 
 class TimelineInline(ReadOnlyInline):
@@ -84,16 +106,63 @@ class TimelineInline(ReadOnlyInline):
 class OrderAdmin(ReadOnlyAdmin):
     """Orders are moved by their sagas; what staff can do is ask for a cancellation, or wake one up."""
 
-    list_display = ["id", "badge", "saga", "total", "age", "unmoved", "user_id", "cancellation_reason"]
+    list_display = ["id", "badge", "customer", "products", "total", "age", "unmoved", "reason", "saga"]
     list_filter = ["status", ProgressFilter, AgeFilter, "payment_gateway"]
-    search_fields = ["=id", "=user_id", "=tracking_number"]
+    search_fields = ["=id", "=user_id"]
+    search_help_text = _("An order's number, its tracking number, or the customer's e-mail, name or phone.")
+    by_customer = True
+    fields = SHOWN
     show_full_result_count = False
     inlines = [LineInline, TimelineInline]
     actions = ["cancel", "resume"]
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return SHOWN
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
+        return super().get_queryset(request).prefetch_related("items")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
+    ) -> tuple[QuerySet[Order], bool]:
+        """Also by tracking number, which delivery finds by its index."""
+        if shipped := people.shipped_as(search_term):
+            return queryset.filter(pk__in=shipped), False
+        return super().get_search_results(request, queryset, search_term)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return lookup == "user_id" or super().lookup_allowed(lookup, value, request)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """With what the other services keep of the order, and what can be done about it now."""
+        order = self.get_object(request, object_id)
+        known = (
+            {
+                "parts": list(around(order, request.user)),
+                "can_cancel": services.can_be_cancelled(order),
+                "can_resume": services.can_be_resumed(order),
+            }
+            if order
+            else {}
+        )
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **known})
+
+    @admin.display(description=_("products"))
+    def products(self, order: Order) -> str:
+        """The first of its lines, and how many more there are."""
+        lines = list(order.items.all())
+        more = f" +{len(lines) - SHOWN_LINES}" if len(lines) > SHOWN_LINES else ""
+        return ", ".join(map(str, lines[:SHOWN_LINES])) + more
+
+    @admin.display(description=_("cancellation reason"), ordering="cancellation_reason")
+    def reason(self, order: Order) -> str:
+        return words.reason(order.cancellation_reason)
+
     @admin.display(description=_("total"), ordering="total_price")
     def total(self, order: Order) -> str:
-        return f"₩{order.total_price:,}" if order.currency == "KRW" else f"{order.total_price:,} {order.currency}"
+        return money(order.total_price, order.currency)
 
     @admin.display(description=_("age"), ordering="-created_at")
     def age(self, order: Order) -> str:
@@ -116,8 +185,15 @@ class OrderAdmin(ReadOnlyAdmin):
         return format_html('<a href="{}">{}</a>', reverse("saga", args=[order.pk]), _("timeline"))
 
     @admin.action(description=_("Cancel the selected orders"), permissions=["change"])
-    def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        """Ask for each to be cancelled; say which cannot be."""
+    def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> HttpResponse | None:
+        """Ask back, and for a reason; then ask for each to be cancelled, and say which cannot be."""
+        why = request.POST.get("why", "").strip()[:200]
+        if "confirmed" not in request.POST or not why:
+            chosen = list(orders)
+            for order in chosen:
+                order.shown = f"{self.products(order)} · {self.total(order)}"  # type: ignore[attr-defined]
+            context = {**self.admin_site.each_context(request), "orders": chosen, "opts": self.opts}
+            return TemplateResponse(request, "admin/orders/order/confirm_cancel.html", context)
         asked = 0
         for order in orders:
             try:
@@ -125,9 +201,10 @@ class OrderAdmin(ReadOnlyAdmin):
             except Problem as refusal:
                 messages.warning(request, str(refusal.detail))
             else:
-                self.log_change(request, order, "Cancellation asked for.")
+                self.log_change(request, order, f"Cancellation asked for: {why}")
                 asked += 1
         messages.success(request, _("Cancellations asked for: %d. Delivery decides.") % asked)
+        return None
 
     @admin.action(description=_("Resume: emit the selected orders' events again"), permissions=["change"])
     def resume(self, request: HttpRequest, orders: QuerySet[Order]) -> None:

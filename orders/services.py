@@ -22,6 +22,7 @@ from sagas.outbox import rearm
 from sagas.reconciliation import missing
 from shop.api.problems import Problem
 from shop.calls import connect
+from shop.contracts.accounts import AccountsService, UnknownUser
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, OrderCreated
 from shop.contracts.payments import GATEWAYS
@@ -102,16 +103,21 @@ def place_order(
     payment_gateway: str = settings.DEFAULT_PAYMENT_GATEWAY,
     payment_token: str = "tok_ok",  # noqa: S107 (a sandbox token, no secret)
     claim: Claim | None = None,
+    by_staff: bool = False,
 ) -> Order:
     """Take an order at today's catalogue prices; its saga begins when the relay finds the event.
 
     With a claim, only once: the same request again returns the order it has placed, with its `idempotency_key`.
+    `by_staff`: somebody else orders for the user, so accounts is asked whether that is a customer.
 
-    Raises `UnknownProduct`, `InactiveProduct`, `InvalidOrder`, `UnknownGateway`, for a claim `KeyReused`, `InFlight`,
-    and `Unavailable` when the catalogue is away, for without it there is no price.
+    Raises `UnknownUser` for nobody and for somebody who is locked out, `UnknownProduct`, `InactiveProduct`,
+    `InvalidOrder`, `UnknownGateway`, for a claim `KeyReused`, `InFlight`, and `Unavailable` when accounts or the
+    catalogue is away, for without it there is no price.
     """
     if claim and (placed := claim.order()):  # before the catalogue is asked, which may have changed, or be away
         return placed
+    if by_staff:
+        _check_customer(user_id)
     if payment_gateway not in GATEWAYS:
         raise UnknownGateway(f"There is no payment gateway {payment_gateway!r}; there are {', '.join(GATEWAYS)}.")
     items = _priced(lines)
@@ -148,6 +154,12 @@ def place_order(
     return order
 
 
+def _check_customer(user_id: int) -> None:
+    """Raises `UnknownUser`, and `Unavailable` when accounts is away."""
+    if not connect(AccountsService).get_user(user_id).active:
+        raise UnknownUser(f"User {user_id} is locked out.")
+
+
 def _priced(lines: Sequence[Line]) -> list[tuple[Row, str]]:
     """Rows of order lines with the catalogue's names and prices, each with its currency."""
     products = connect(CatalogService).get_products([line.product_id for line in lines])
@@ -175,6 +187,16 @@ def refusal(order: Order) -> Problem:
         if problem.code == code:
             return problem(f"Order {order.pk} was refused: {text}.")
     return AlreadyCancelled(f"Order {order.pk} is {order.status.lower()}: {order.cancellation_reason}.")
+
+
+def can_be_cancelled(order: Order) -> bool:
+    """Whether asking for it makes sense now. With the carrier it may still be refused: delivery decides."""
+    return order.status in FORWARD
+
+
+def can_be_resumed(order: Order) -> bool:
+    """Whether emitting its events again may bring it on: it is not closed yet."""
+    return order.look_at is not None
 
 
 def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:

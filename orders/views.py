@@ -23,7 +23,7 @@ from shop.api.problems import InvalidInput
 from shop.api.schema import created_at
 from shop.api.throttles import OrderThrottle
 from shop.calls import connect
-from shop.contracts.accounts import AccountsService, UserView
+from shop.contracts.accounts import AccountsService, UnknownUser, UserView
 
 LONGEST_WAIT = 10  # seconds, of `Prefer: wait`
 POLL_SECONDS = 0.02
@@ -40,6 +40,7 @@ class OrdersView(ListAPIView):
     throttle_classes = [OrderThrottle]
     problems = {
         "POST": [
+            UnknownUser,
             services.UnknownProduct,
             services.InactiveProduct,
             services.InvalidOrder,
@@ -97,7 +98,7 @@ class OrdersView(ListAPIView):
             raise InvalidInput(errors=[{"field": "userId", "value": user_id, "reason": "Order for yourself."}])
         sender = cast(int, request.user.pk)
         claim = idempotency.claim(request.headers, user_id=sender, wanted={**wanted, "user_id": user_id})
-        order = services.place_order(user_id=user_id, claim=claim, **wanted)
+        order = services.place_order(user_id=user_id, claim=claim, by_staff=user_id != request.user.id, **wanted)
         kept = order.idempotency_key if claim else None
         answer = kept.status if kept else status.HTTP_202_ACCEPTED
         if seconds and answer == status.HTTP_202_ACCEPTED:

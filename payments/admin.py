@@ -1,7 +1,15 @@
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from payments.models import DeadLetter, GatewayLedger, Outbox, Payment, PaymentAttempt, SandboxSwitch
-from sagas.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
+from shop.contracts.payments import GATEWAYS
+from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
+from shop.desk.stale import UnlessStale
+from shop.money import money
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
@@ -12,28 +20,64 @@ class AttemptInline(ReadOnlyInline):
     fields = ["at", "operation", "outcome", "detail"]
 
 
+class WithMoney(ReadOnlyAdmin):
+    """Rows with an amount in a currency."""
+
+    @admin.display(description=_("amount"), ordering="amount")
+    def money(self, row: Any) -> str:
+        return money(row.amount, row.currency) if row.amount else "–"
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The amount as one reads it, in the place of the two columns."""
+        names = [name for name in self.get_readonly_fields(request, obj) if name != "currency"]
+        return ["money" if name == "amount" else name for name in names]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "money"]
+
+
 @admin.register(Payment)
-class PaymentAdmin(ReadOnlyAdmin):
+class PaymentAdmin(WithMoney):
     """Payments are moved by their sagas and by what the gateways answer."""
 
-    list_display = ["order_id", "user_id", "badge", "amount", "currency", "gateway", "reason", "due_at", "created_at"]
+    list_display = ["order_id", "customer", "badge", "money", "gateway", "reason", "due_at", "created_at"]
     list_filter = ["status", "gateway", ("due_at", admin.EmptyFieldListFilter)]
     search_fields = ["=order_id", "=user_id"]
+    by_customer = True
     exclude = ["token", "checkout"]
     inlines = [AttemptInline]
 
 
 @admin.register(GatewayLedger)
-class GatewayLedgerAdmin(ReadOnlyAdmin):
+class GatewayLedgerAdmin(WithMoney):
     """The sandbox gateways' own books."""
 
-    list_display = ["at", "gateway", "key", "kind", "amount", "currency"]
+    list_display = ["at", "gateway", "key", "kind", "money"]
     list_filter = ["gateway", "kind"]
     search_fields = ["=key"]
+    search_help_text = _("An order's number, or the key of its payment.")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[GatewayLedger], search_term: str
+    ) -> tuple[QuerySet[GatewayLedger], bool]:
+        """By key, and by order; with the gateway, for that is what the index begins with."""
+        if not search_term.strip():
+            return queryset, False
+        keys = [search_term.strip()]
+        if keys[0].isdecimal() and int(keys[0]) < 2**63:
+            keys += Payment.objects.filter(order_id=int(keys[0])).values_list("idempotency_key", flat=True)
+        return queryset.filter(Q(gateway__in=GATEWAYS, key__in=keys)), False
+
+
+class SwitchForm(UnlessStale):
+    class Meta:
+        model = SandboxSwitch
+        fields = ["gateway", "away"]
 
 
 @admin.register(SandboxSwitch)
-class SandboxSwitchAdmin(admin.ModelAdmin):
+class SandboxSwitchAdmin(DeskAdmin):
     """Take a sandbox gateway away, and bring it back, to see what the shop does."""
 
     list_display = ["gateway", "away"]
+    form = SwitchForm

@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 from sagas import models as messages
 from sagas.db.prepared import TextualJSONField
 from shop.contracts.payments import GATEWAYS
+from shop.money import money
 
 
 class Payment(models.Model):
@@ -117,7 +118,7 @@ class GatewayLedger(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.gateway}: {self.kind.lower()} {self.key} {self.amount} {self.currency}"
+        return f"{self.gateway}: {self.kind.lower()} {self.key} {money(self.amount, self.currency)}"
 
 
 class SandboxRequest(models.Model):

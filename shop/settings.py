@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
+from zoneinfo import available_timezones
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -124,7 +125,10 @@ LANGUAGES = [("en", "English"), ("ko", "한국어")]  # of the pages; the API is
 LANGUAGE_COOKIE_NAME = "lang"
 LANGUAGE_COOKIE_AGE = 365 * 24 * 3600  # seconds
 LANGUAGE_COOKIE_SAMESITE = "Lax"
-TIME_ZONE = "UTC"
+TIME_ZONE = env.str("TIME_ZONE", "UTC")  # of the pages; the API and the logs say UTC
+if TIME_ZONE not in available_timezones():
+    raise ImproperlyConfigured(f"TIME_ZONE is {TIME_ZONE!r}; name one of the IANA time zones, as in Asia/Seoul.")
+FORMAT_MODULE_PATH = ["shop.formats"]
 USE_TZ = True
 
 

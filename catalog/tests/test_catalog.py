@@ -274,10 +274,12 @@ def test_the_admin_changes_products_through_the_service(products):
         "active": "on",
     }
     assert client.get("/admin/catalog/product/?q=mac").status_code == 200
-    assert client.post(path, form, format="multipart").status_code == 302
+    seen = client.get(path).context["adminform"].form["seen"].value()
+    assert client.post(path, form | {"seen": seen}, format="multipart").status_code == 302
     changed = Product.objects.get(pk=products[0].pk)
     assert (changed.name, changed.price, changed.version) == ("MacBook", 1, 2)
     assert client.post("/admin/catalog/product/add/", form | {"name": "New"}, format="multipart").status_code == 302
     assert Product.objects.get(name="New").version == 1
-    assert client.post(path, form | {"price": 0}, format="multipart").status_code == 200
+    seen = client.get(path).context["adminform"].form["seen"].value()
+    assert client.post(path, form | {"price": 0, "seen": seen}, format="multipart").status_code == 200
     assert Product.objects.get(pk=products[0].pk).price == 1

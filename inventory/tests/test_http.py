@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import transaction
 from rest_framework.test import APIClient
 
 from inventory import services
@@ -141,3 +142,20 @@ def test_stock_that_has_not_changed_is_not_sent_again(staff: APIClient):
         assert (again.status_code, again.content) == (304, b"")
     services.adjust_stock(product_id=1, delta=1, reason="came")
     assert staff.get(URL, headers={"If-None-Match": read.headers["ETag"]}).status_code == 200
+
+
+def test_the_shelf_keeps_room_for_what_is_out(staff: APIClient):
+    def book(delta: int) -> Any:
+        return staff.post(f"{URL}/adjustments", {"delta": delta, "reason": "receipt"}, format="json")
+
+    assert book(999_999_990).status_code == 201
+    answer = book(1)
+    assert (answer.status_code, answer.json()["code"]) == (409, "C002")
+    with transaction.atomic(using="inventory"):
+        assert services.reserve({7: [Line(1, 3)]}) == {7: ""}
+        services.ship([7])
+    assert book(3).status_code == 201
+    with transaction.atomic(using="inventory"):
+        assert services.release({7: "refused by the recipient"}) == {7}
+    assert StockItem.objects.get(pk=1).on_hand == 1_000_000_003
+    assert book(-3).status_code == 201

@@ -10,6 +10,7 @@ from django_redis import get_redis_connection
 
 from lab.demo.client import ENDED, NotAsExpected, Person, until
 from lab.demo.stage import Stage
+from shop.money import money
 
 BUYERS = 100
 CLEAN_CODE, TENNIS_RACKET, ESSENCE, VACUUM_CLEANER = 7, 9, 6, 10
@@ -48,14 +49,17 @@ def happy_path(stage: Stage, cast: Cast) -> None:
     products = customer.get("/products")["results"]
     product = customer.get(f"/products/{CLEAN_CODE}")
     before = customer.stock(CLEAN_CODE)
-    stage.say(
-        f"{len(products)} products. {product['name']} costs ₩{product['price']:,}, {before} in stock; ordering 2."
-    )
+    price = money(product["price"], product["currency"])
+    stage.say(f"{len(products)} products. {product['name']} costs {price}, {before} in stock; ordering 2.")
     order_id = customer.order(CLEAN_CODE, 2)
     stage.saga(order_id)
     order = customer.get(f"/orders/{order_id}")
     stage.check("the order is COMPLETED", order["status"], "COMPLETED")
-    stage.check(f"at the catalogue's price, ₩{order['totalPrice']:,}", order["totalPrice"], 2 * product["price"])
+    stage.check(
+        f"at the catalogue's price, {money(order['totalPrice'], order['currency'])}",
+        order["totalPrice"],
+        2 * product["price"],
+    )
     stage.check("it is the first of the customer's own orders", customer.get("/orders")["results"][0]["id"], order_id)
     stage.check("2 pieces have left the stock", customer.stock(CLEAN_CODE), before - 2)
 

@@ -10,6 +10,7 @@ from shop.calls import connect
 from shop.console.samples import USERS
 from shop.contracts.events import Line
 from shop.contracts.inventory import InventoryService
+from shop.money import money
 
 CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused")  # named as their texts
 ADDRESS = "서울특별시 중구 세종대로 110"
@@ -64,8 +65,3 @@ class OrderForm(forms.Form):
 def _more_than_there_is(product_id: int) -> int:
     stock = connect(InventoryService).get_stock([product_id]).get(product_id)
     return stock.on_hand - stock.reserved + 1 if stock else 1
-
-
-def money(amount: int, currency: str) -> str:
-    """An amount in the currency's minor unit, as one reads it."""
-    return f"₩{amount:,}" if currency == "KRW" else f"{amount / 100:,.2f} {currency}"

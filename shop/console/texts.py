@@ -168,6 +168,13 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "row_notifications": ("Notifications", "알림"),
     "resume": ("Resume: emit its events again", "재개: 이벤트 다시 발행"),
     "cancel": ("Cancel the order", "주문 취소"),
+    "cancel_what": (
+        "The parcel is stopped, the payment refunded, the stock released, unless the carrier has the parcel already.",
+        "배송을 멈추고 결제를 환불하고 재고를 풀어 줍니다. 택배사가 이미 인수했으면 그대로 진행됩니다.",
+    ),
+    "why": ("Reason, for the log", "사유 (기록에 남음)"),
+    "say_why": ("Nothing was cancelled: say why.", "취소하지 않았습니다. 사유를 적으세요."),
+    "yes_cancel": ("Yes, cancel this order", "예, 이 주문을 취소합니다"),
     "resumed": ("Its events are emitted again.", "이벤트를 다시 발행합니다."),
     "not_open": ("This order is closed: there is nothing to resume.", "닫힌 주문이라 재개할 것이 없습니다."),
     "cancelling": ("Cancellation asked for; delivery decides.", "취소를 요청했습니다. 배송 서비스가 결정합니다."),

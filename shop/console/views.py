@@ -22,11 +22,12 @@ from shop import faults
 from shop.api.problems import Problem
 from shop.console import saga as sagas
 from shop.console.letters import open_letters
-from shop.console.ordering import OrderForm, money
+from shop.console.ordering import OrderForm
 from shop.console.pages import fragment, may, may_look, page, visitor
 from shop.console.state import state
 from shop.console.texts import texts
 from shop.languages import language
+from shop.money import money
 from shop.operations.timeline import LANES
 
 SEE, CHANGE = "orders.view_order", "orders.change_order"
@@ -121,8 +122,19 @@ def saga(request: HttpRequest, order_id: int) -> HttpResponseBase:
         **_told(request, found),
         "rows_in_admin": sagas.rows_in_admin(order_id, visitor(request)),
         "staff": staff,
+        **_possible(found),
     }
     return page(request, "shop/saga.html", context)
+
+
+def _possible(found: sagas.Saga) -> dict[str, bool]:
+    """What staff can do about an order now."""
+    services = import_module("orders.services")
+    order = found.order
+    return {
+        "can_cancel": bool(order and services.can_be_cancelled(order)),
+        "can_resume": bool(order and services.can_be_resumed(order)),
+    }
 
 
 @require_safe
@@ -164,7 +176,10 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
     if not may(request, CHANGE):
         return HttpResponse(status=HTTPStatus.FORBIDDEN)
     model, t = apps.get_model("orders", "Order"), texts(language(request))
-    services = import_module("orders.services")
+    services, why = import_module("orders.services"), request.POST.get("why", "").strip()[:200]
+    if action == "cancel" and not why:
+        messages.error(request, t["say_why"])
+        return redirect("saga", order_id)
     try:
         if action == "cancel":
             services.request_cancellation(order_id, reason=services.BY_STAFF)
@@ -174,7 +189,7 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
     except Problem as refused:
         messages.error(request, str(refused.detail))
     else:
-        done = "Cancellation asked for." if action == "cancel" else "Emitted again."
+        done = f"Cancellation asked for: {why}" if action == "cancel" else "Emitted again."
         admin.site.get_model_admin(model).log_change(request, model.objects.get(pk=order_id), done)
         messages.success(request, t["cancelling" if action == "cancel" else "resumed"])
     return redirect("saga", order_id)

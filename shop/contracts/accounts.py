@@ -15,11 +15,12 @@ class UnknownUser(ContractError):
 
 
 class UserView(msgspec.Struct, frozen=True, kw_only=True):
-    """A user as others may show one."""
+    """A user as others may show one. One who is not active is locked out."""
 
     id: int
     name: str
     email: str
+    active: bool = True
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):

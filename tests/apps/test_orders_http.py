@@ -1,9 +1,10 @@
 """Orders over HTTP: placing, reading, listing, cancelling, and all that is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
@@ -15,7 +16,7 @@ from orders.models import Order, Outbox
 from sagas import Unavailable
 from sagas.publisher import publishing_to
 from shop.calls import substituting
-from shop.contracts.accounts import AccountsService
+from shop.contracts.accounts import AccountsService, UserView
 from shop.contracts.catalog import CatalogService
 from shop.seal import unseal
 from tests.support.bus import Bus
@@ -160,6 +161,37 @@ def test_staff_order_for_others(bus: Bus):
     answer = place(client_of(5, staff=True), {"productId": 1, "quantity": 1, "userId": 2})
 
     assert (answer.status_code, answer.json()["userId"]) == (202, 2)
+
+
+class SomeAreLockedOut(FakeAccounts):
+    """User 3 is locked out."""
+
+    def get_users(self, user_ids: Iterable[int]) -> dict[int, UserView]:
+        known = super().get_users(user_ids)
+        return {pk: msgspec.structs.replace(user, active=pk != 3) for pk, user in known.items()}
+
+
+@pytest.mark.parametrize("user_id", [999999, 3])
+def test_staff_order_for_nobody_and_for_nobody_who_is_locked_out(bus: Bus, user_id: int):
+    with substituting(AccountsService, SomeAreLockedOut()):
+        answer = place(client_of(5, staff=True), {"productId": 1, "quantity": 1, "userId": user_id})
+    assert (answer.status_code, answer.json()["code"], Order.objects.count()) == (404, "U001", 0)
+
+
+def test_staff_cannot_order_for_others_while_accounts_is_away(bus: Bus):
+    class Away:
+        def get_user(self, user_id: int) -> Any:
+            raise Unavailable("accounts")
+
+    staff = client_of(5, staff=True)
+    wanted = {"productId": 1, "quantity": 1, "userId": 2}
+    first = place(staff, wanted, **{"Idempotency-Key": "once"})
+    with substituting(AccountsService, Away()):
+        assert place(staff, wanted).status_code == 503
+        assert place(staff, {"productId": 1, "quantity": 1}).status_code == 202
+        again = place(staff, wanted, **{"Idempotency-Key": "once"})
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert Order.objects.count() == 2
 
 
 def test_strangers_are_sent_to_sign_in():

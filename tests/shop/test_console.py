@@ -517,11 +517,15 @@ def test_staff_cancel_and_the_log_says_who(samples: Any):
     assert client.get(f"/console/orders/{order_id}/cancel").status_code == 405
     assert client.post(f"/console/orders/{order_id}/delete").status_code == 404
 
-    page = client.post(f"/console/orders/{order_id}/cancel", follow=True).content.decode()
+    page = client.post(f"/console/orders/{order_id}/cancel", {"why": " "}, follow=True).content.decode()
+    assert "Nothing was cancelled: say why." in page
+    why = {"why": "ordered twice"}
+    page = client.post(f"/console/orders/{order_id}/cancel", why, follow=True).content.decode()
     assert "Cancellation asked for; delivery decides." in page
     assert f'href="/admin/inventory/reservation/?q={order_id}"' in page
-    assert "/admin/payments/payment/" not in page  # not the shop staff's business
-    assert "is cancelling." in client.post(f"/console/orders/{order_id}/cancel", follow=True).content.decode()
+    assert "/admin/payments/payment/" in page
+    assert f"/console/orders/{order_id}/cancel" not in page  # once is enough
+    assert "is cancelling." in client.post(f"/console/orders/{order_id}/cancel", why, follow=True).content.decode()
     samples.drain()
 
     order = Order.objects.get()
@@ -530,7 +534,7 @@ def test_staff_cancel_and_the_log_says_who(samples: Any):
     assert (entry.user.email, entry.object_id, entry.change_message) == (
         "staff@example.com",
         str(order_id),
-        "Cancellation asked for.",
+        "Cancellation asked for: ordered twice",
     )
 
 

@@ -26,7 +26,7 @@ TRANSLATED = re.compile(r'{% translate "([^"]*)" %}')
 
 def marked() -> set[str]:
     """What code and templates mark for translation."""
-    code = [*ADMINS, settings.BASE_DIR / "shop/page_urls.py"]
+    code = [*ADMINS, *(settings.BASE_DIR / "shop/desk").glob("*.py"), settings.BASE_DIR / "shop/page_urls.py"]
     found = {text for path in code for text in MARKED.findall(path.read_text())}
     pages = [path for folder in TEMPLATES for path in folder.rglob("*.html")]
     return found | {text for path in pages for text in TRANSLATED.findall(path.read_text())}

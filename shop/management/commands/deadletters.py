@@ -7,6 +7,7 @@ from typing import IO, Any, cast
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.timezone import localtime
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -147,7 +148,7 @@ def _row(letter: Any) -> tuple[Any, ...]:
         letter.event_type or "undecodable",
         letter.order_id or "",
         letter.attempts,
-        f"{letter.created_at:%Y-%m-%d %H:%M}",
+        f"{localtime(letter.created_at):%Y-%m-%d %H:%M:%S %Z}",
         letter.resolution or "open",
         first_line if len(first_line) <= 80 else f"{first_line[:79]}…",
     )

@@ -75,7 +75,7 @@ def test_the_catalogue_is_searched_narrowed_and_changed(shop: Any, admin: Page):
 
 def test_stock_is_booked_with_a_reason_and_its_movements_read(shop: Any, admin: Page):
     admin.goto(f"{shop.url}/admin/inventory/stockitem/")
-    admin.get_by_role("link", name="low: fewer than 10 can be sold").click()
+    admin.get_by_role("link", name="low, and on sale").click()
     lists(admin, "8")
     admin.get_by_role("link", name="Product 8").click()
     admin.get_by_label("Pieces to book").fill("-4")
@@ -139,6 +139,8 @@ def test_an_order_is_cancelled_from_the_list(shop: Any, admin: Page):
     order(admin, shop.url, "All goes well")
     admin.goto(f"{shop.url}/admin/orders/order/")
     act(admin, "cancel", Order.objects.get().pk)
+    admin.get_by_label("Reason, for the log").fill("ordered twice")
+    admin.get_by_role("button", name="Yes, cancel these orders").click()
     expect(admin.get_by_text("Cancellations asked for: 1. Delivery decides.")).to_be_visible()
     shop.drain()
     admin.reload()

@@ -1,0 +1,136 @@
+"""Lists that staff find things in: by number through its index, by customer, and with nothing that ends in a 500."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
+from django.db import connections
+from django.db.models import CharField, Field, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import smart_split, unescape_string_literal
+from django.utils.translation import gettext_lazy as _
+
+from sagas import admin as kernel
+from sagas.admin import ReadOnlyInline
+from sagas.outages import OUTAGES
+from shop.desk import people
+
+__all__ = ["DeadLetterAdmin", "DeskAdmin", "OutboxAdmin", "ReadOnlyAdmin", "ReadOnlyInline"]
+
+
+class DeskAdmin(admin.ModelAdmin):
+    """A list of the shop's.
+
+    In `search_fields` a `=field` is compared as what it is, not as text, so that its index is used. With `by_customer`
+    rows have a `user_id`: they are found by what is known of that user, and `customer` shows who it is.
+    """
+
+    by_customer = False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Ids that cannot be any row's are ignored, as those are that no row has."""
+        if chosen := request.POST.getlist(ACTION_CHECKBOX_NAME):
+            form = request.POST.copy()
+            form.setlist(ACTION_CHECKBOX_NAME, [one for one in chosen if _value(self.opts.pk, one) is not None])
+            request.POST = form  # type: ignore[assignment]
+        return super().changelist_view(request, extra_context)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Rows in which every word is found, and those of the customers whom the whole term is about."""
+        words = [_unquoted(word) for word in smart_split(search_term)]
+        if not words:
+            return queryset, False
+        found: Q | None = Q()
+        for word in words:
+            conditions = (self._match(name, word) for name in self.get_search_fields(request))
+            matches: list[Any] = [condition for condition in conditions if condition is not None]
+            found = found & Q.create(matches, connector=Q.OR) if matches and found is not None else None
+        customers = self._customers(request, search_term) if self.by_customer else []
+        whose = Q(user_id__in=customers) if customers else None
+        either: list[Any] = [condition for condition in (found, whose) if condition is not None]
+        return (queryset.filter(Q.create(either, connector=Q.OR)) if either else queryset.none()), False
+
+    def _match(self, name: str, word: str) -> Q | None:
+        """The condition that a field is, or contains, a word; None if it cannot."""
+        if not name.startswith("="):
+            return Q(**{f"{name}__icontains": word})
+        field = self.opts.get_field(name[1:])
+        value = _value(field, word)
+        if value is None:
+            return None
+        if isinstance(field, CharField):  # numbers with letters: theirs are capitals
+            return Q(**{f"{field.name}__in": {word, word.upper()}})
+        return Q(**{field.name: value})
+
+    def _customers(self, request: HttpRequest, term: str) -> list[int]:
+        try:
+            return people.find_users(term)
+        except OUTAGES:
+            messages.warning(request, _("Accounts is away: only numbers are searched."))
+            return []
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The page; if by customer, with who they are, asked for once."""
+        page = super().get_changelist_instance(request)
+        if self.by_customer and "customer" in page.list_display:
+            rows: list[Any] = list(page.result_list)
+            try:
+                known = people.users(row.user_id for row in rows)
+            except OUTAGES:
+                known = {}
+                messages.warning(request, _("Accounts is away: customers are shown by number only."))
+            may_open = request.user.has_perm("accounts.view_user")
+            for row in rows:
+                row.found_customer, row.leads_to_customer = known.get(row.user_id), may_open
+            page.result_list = rows
+        return page
+
+    @admin.display(description=_("customer"), ordering="user_id")
+    def customer(self, row: Any) -> str | SafeString | None:
+        """Name and address, or the number of somebody who is not known."""
+        if row.user_id is None:
+            return None
+        user = row.found_customer
+        if user is None:
+            return f"#{row.user_id}"
+        if not row.leads_to_customer:
+            return format_html("{}<br><small>{}</small>", user.name, user.email)
+        page = reverse("admin:accounts_user_change", args=[user.id])
+        return format_html('<a href="{}">{}</a><br><small>{}</small>', page, user.name, user.email)
+
+
+class ReadOnlyAdmin(DeskAdmin, kernel.ReadOnlyAdmin):
+    """Rows that only services write."""
+
+
+class OutboxAdmin(DeskAdmin, kernel.OutboxAdmin):
+    """Events that a service emitted by itself."""
+
+
+class DeadLetterAdmin(DeskAdmin, kernel.DeadLetterAdmin):
+    """Events that a step could not handle."""
+
+
+def _value(field: Any, text: str) -> Any:
+    """A text as a value that the field's column can hold; None if it cannot."""
+    try:
+        value = field.to_python(text)
+        field.run_validators(value) if isinstance(field, CharField) else None
+    except (ValidationError, ValueError, OverflowError):
+        return None
+    if isinstance(value, int) and isinstance(field, Field):
+        low, high = connections["default"].ops.integer_field_range(field.get_internal_type())
+        return value if (low is None or value >= low) and (high is None or value <= high) else None
+    return None if isinstance(value, str) and "\0" in value else value
+
+
+def _unquoted(word: str) -> str:
+    quoted = word.startswith(('"', "'")) and len(word) > 1 and word[0] == word[-1]
+    return unescape_string_literal(word) if quoted else word

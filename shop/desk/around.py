@@ -1,0 +1,125 @@
+"""What the services keep of one order, for the order's page: each part as far as the reader may see it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.apps import apps
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from sagas.outages import OUTAGES
+from shop.desk import people, words
+from shop.money import money
+
+
+@dataclass
+class Part:
+    """A box of the page. `facts` are (label, value); an empty `away` means that its service answered."""
+
+    title: str
+    link: str = ""
+    facts: list[tuple[str, Any]] = field(default_factory=list)
+    away: bool = False
+
+
+def around(order: Any, user: Any) -> Iterator[Part]:
+    """Customer, payment, delivery, stock and notifications of an order."""
+    for part, permission, find in (
+        (_("Customer"), "orders.view_order", _customer),
+        (_("Payment"), "payments.view_payment", _payment),
+        (_("Delivery"), "delivery.view_delivery", _delivery),
+        (_("Stock"), "inventory.view_reservation", _reservation),
+        (_("Notifications"), "notifications.view_notification", _notifications),
+    ):
+        if user.has_perm(permission):
+            try:
+                found = find(Part(part), order)
+            except OUTAGES:
+                found = Part(part, away=True)
+            if find is _customer and not user.has_perm("accounts.view_user"):
+                found.link = ""
+            yield found
+
+
+def _customer(part: Part, order: Any) -> Part:
+    known = people.users([order.user_id]).get(order.user_id)
+    part.link = reverse("admin:accounts_user_change", args=[order.user_id])
+    if known is None:
+        part.facts = [(_("number"), order.user_id)]
+        return part
+    orders = reverse("admin:orders_order_changelist")
+    part.facts = [(_("name"), known.name), (_("email"), known.email)]
+    contact = apps.get_model("accounts.User").objects.filter(pk=order.user_id).values_list("phone", flat=True)
+    part.facts += [(_("phone"), number) for number in contact if number]
+    part.facts.append((_("orders"), Link(_("all orders of this customer"), f"{orders}?user_id={order.user_id}")))
+    return part
+
+
+def _payment(part: Part, order: Any) -> Part:
+    for row in _rows("payments.Payment", order):
+        part.link = reverse("admin:payments_payment_change", args=[row.pk])
+        part.facts = [
+            (_("status"), Status(row.status, row.get_status_display())),
+            (_("amount"), money(row.amount, row.currency) if row.amount else ""),
+            (_("gateway"), row.gateway),
+            (_("reason"), words.reason(row.reason)),
+            (_("asked again"), row.due_at),
+            (_("refunded"), row.refunded_at),
+        ]
+    return part
+
+
+def _delivery(part: Part, order: Any) -> Part:
+    for row in _rows("delivery.Delivery", order):
+        part.link = reverse("admin:delivery_delivery_change", args=[row.pk])
+        part.facts = [
+            (_("status"), Status(row.status, row.get_status_display())),
+            (_("address"), row.address),
+            (_("carrier"), row.carrier),
+            (_("tracking number"), row.tracking_number),
+            (_("reason"), words.reason(row.reason)),
+            (_("handed over"), row.handed_over_at),
+            (_("delivered"), row.delivered_at),
+        ]
+    return part
+
+
+def _reservation(part: Part, order: Any) -> Part:
+    for row in _rows("inventory.Reservation", order):
+        part.link = reverse("admin:inventory_reservation_change", args=[row.pk])
+        part.facts = [
+            (_("status"), Status(row.status, row.get_status_display())),
+            (_("reason"), words.reason(row.reason)),
+            (_("since"), row.updated_at),
+        ]
+    return part
+
+
+def _notifications(part: Part, order: Any) -> Part:
+    part.link = f"{reverse('admin:notifications_notification_changelist')}?q={order.pk}"
+    for row in _rows("notifications.Notification", order).order_by("pk")[:20]:
+        shown = f"{row.get_type_display()}, {row.get_channel_display()}"
+        part.facts.append((shown, Status(row.status, row.get_status_display())))
+    return part
+
+
+def _rows(model: str, order: Any) -> Any:
+    rows: Any = apps.get_model(model)
+    return rows.objects.filter(order_id=order.pk)
+
+
+@dataclass
+class Link:
+    """A value that leads somewhere."""
+
+    text: str
+    url: str
+
+
+@dataclass
+class Status:
+    """A value that has a colour."""
+
+    name: str
+    text: str
