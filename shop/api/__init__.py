@@ -1,11 +1,13 @@
-"""What the services' HTTP interfaces share: one kind of error, one wire format, one way to page, one way to sign in.
+"""What the HTTP interfaces of all services share: errors, wire format, pagination, authentication.
 
-problems        every error code, and `Problem`, the exception that becomes an answer
-errors          the handler and the middleware that turn whatever goes wrong into a problem document
-parsers         JSON, strictly            serializers    camelCase on the wire, unknown fields refused
-pagination      by cursor, with ordering  filters        bounded query parameters
-authentication  bearer token or session   permissions    who may
-http            what RFC 9110 asks for, as middleware
-converters      ids in paths              schema         what OpenAPI cannot know by itself
-renderers       JSON, quickly             prepared       querysets that are made into SQL once
+problems            every error code, and `Problem`, the exception behind a problem document
+exception_handler   turns any exception or error response into a problem document
+http                what RFC 9110 requires, as middleware
+parsers             strict JSON               serializers   camelCase on the wire, unknown fields refused
+pagination          by cursor, with ordering  filters       query parameters with bounds
+authentication      bearer token or session   permissions   who may do what
+tokens, keys        access tokens             throttles     requests per minute
+converters          ids in paths              etags         `ETag` and `If-Match`
+renderers           fast JSON                 schema        additions to the OpenAPI description
+prepared            querysets compiled to SQL once
 """

@@ -1,4 +1,4 @@
-"""`<id:product_id>` in a path: a positive bigint in ASCII digits. Anything else is no address: 404."""
+"""`<id:product_id>` in a path: a positive bigint in ASCII digits. Anything else is a 404."""
 
 from shop.api.serializers import BIGGEST
 

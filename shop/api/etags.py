@@ -1,6 +1,6 @@
-"""`ETag` and `If-Match`: nobody overwrites what they have not read.
+"""`ETag` and `If-Match`: nobody overwrites a version they have not read.
 
-`If-None-Match` is answered by `shop.api.http.ConditionalGet`.
+`shop.api.http.ConditionalGet` handles `If-None-Match`.
 """
 
 from http import HTTPStatus
@@ -15,7 +15,7 @@ FORMATTED = "+formatted"  # how the tag of indented JSON ends: other bytes, the 
 
 
 def if_match(*, required: bool) -> OpenApiParameter:
-    """How the schema describes it."""
+    """The header's description in the schema."""
     return OpenApiParameter(
         "If-Match",
         {"type": "string", "minLength": 1},
@@ -33,11 +33,11 @@ class IfMatchMissing(Problem):
 
 
 def wanted(request: Request, *, required: bool) -> set[str] | None:
-    """What `If-Match` allows a change of, without the quotes; None for anything. Raises `IfMatchMissing`."""
+    """The versions that `If-Match` names, without quotes; None for any version. Raises `IfMatchMissing`."""
     given = request.headers.get("If-Match", "").strip()
     if not given and required:
         raise IfMatchMissing
     if given in ("", "*"):
         return None
-    tags = {tag[1:-1] for tag in parse_etags(given) if tag.startswith('"')}  # a weak one never matches
+    tags = {tag[1:-1] for tag in parse_etags(given) if tag.startswith('"')}  # weak tags never match
     return {tag.removesuffix(FORMATTED) for tag in tags}

@@ -1,7 +1,7 @@
-"""Whatever goes wrong becomes one kind of document, `application/problem+json` (RFC 9457).
+"""Every error is answered with a problem document, `application/problem+json` (RFC 9457).
 
-`exception_handler` answers for the API's views. `ProblemMiddleware` answers for what never reaches one: unknown
-addresses, oversized bodies, forbidden hosts, errors of Django itself.
+`exception_handler` covers the API's views. `ProblemMiddleware` covers errors outside of them: unknown URLs, oversized
+bodies, forbidden hosts, errors that Django itself answers.
 """
 
 import json
@@ -39,13 +39,13 @@ from shop.api.problems import (
 from shop.contracts.errors import ContractError
 
 MEDIA_TYPE = "application/problem+json"
-LONGEST_ECHO = 100  # characters of what a client sent that are sent back
+LONGEST_ECHO = 100  # characters of a client's value that are echoed
 MOST_ERRORS = 50
 NEVER_ECHOED = re.compile("password|token|secret|refresh|access|authorization", re.IGNORECASE)
 TOLD = frozenset(("Allow", "Accept-Encoding"))  # headers that say what would not have been refused
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-# What a client reads for an error that was not raised by our code.
+# The detail of an error that our code did not raise.
 DETAILS = {
     400: "The request cannot be understood.",
     403: "This is not allowed.",
@@ -59,7 +59,7 @@ DETAILS = {
 
 
 def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Response | None:
-    """Django REST framework's hook: the answer for an exception, None for a bug, which becomes a logged 500."""
+    """Django REST framework's hook: the response for an exception. None for a bug, which becomes a logged 500."""
     error = _translated(exception)
     if error is None:
         return None
@@ -102,15 +102,15 @@ def problem(
 
 
 def trace_id(request: HttpRequest) -> str:
-    """What to look for in traces and logs: the trace when there is one, else the request's id."""
+    """The id to search for in traces and logs: the trace id if there is a trace, else the request id."""
     span = trace.get_current_span().get_span_context()
     return trace.format_trace_id(span.trace_id) if span.is_valid else getattr(request, "request_id", "")
 
 
 class ProblemMiddleware:
-    """Gives each request an id (`X-Request-ID`, in and out), and errors without a problem document theirs.
+    """Gives each request an id (`X-Request-ID`, in and out), and turns other error responses into problem documents.
 
-    It stands before all that refuse, so that it sees what they do. Outside the API, a browser keeps its HTML.
+    It comes before all middleware that refuses, so that it sees what they do. Outside the API, browsers still get HTML.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -132,9 +132,9 @@ def _is_for_a_browser(request: HttpRequest) -> bool:
 
 def _problem_response(request: HttpRequest, refused: HttpResponseBase) -> HttpResponseBase:
     if refused.headers.get("Content-Type", "").startswith(("application/json", MEDIA_TYPE)):
-        return refused  # it says what it has to say, /readyz for one
+        return refused  # has a body of its own, like /readyz
     status = refused.status_code
-    if status == HTTPStatus.BAD_REQUEST and _is_too_large(request):  # Django's own answer to that is a 400
+    if status == HTTPStatus.BAD_REQUEST and _is_too_large(request):  # Django answers 400 itself
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     detail = DETAILS.get(status) or refused.reason_phrase
     body = problem(request, code=code_of_status(status), status=status, detail=detail)
@@ -165,7 +165,7 @@ def _translated(exception: Exception) -> exceptions.APIException | None:
             return InvalidInput(DETAILS[400] or "")
         case DjangoValidationError():
             return exceptions.ValidationError(as_serializer_error(exception))
-        case DataError():  # a value the database has no room for, and that no field has caught
+        case DataError():  # a value out of range that no field has caught
             return InvalidInput("A value is out of range.")
         case _ if isinstance(exception, OUTAGES):
             return TemporarilyUnavailable()
@@ -187,7 +187,7 @@ def _field_errors(error: exceptions.APIException, request: Any) -> list[FieldErr
 
 
 def _flat(detail: Any, sent: Any, path: str) -> Iterator[FieldError]:
-    """Field errors as Django REST framework nests them, one after the other, with what was sent."""
+    """Flatten Django REST framework's nested field errors, each with the value that was sent."""
     if isinstance(detail, Mapping):
         for key, inner in detail.items():
             if key == "nonFieldErrors":
@@ -212,7 +212,7 @@ def _item(sent: Any, index: int) -> Any:
 
 
 def _echo(path: str, value: Any) -> Any:
-    """What was sent, as far as it is short, plain and no secret."""
+    """The value that was sent, shortened; None for secrets and for nested values."""
     if NEVER_ECHOED.search(path):
         return None
     if isinstance(value, str):

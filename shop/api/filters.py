@@ -1,4 +1,4 @@
-"""Query parameters: each with bounds, so that what cannot be read is a 400 and nothing reaches the database unread."""
+"""Query parameters with bounds: an invalid value is a 400 and never reaches the database."""
 
 from typing import Any, TypeVar
 
@@ -19,9 +19,9 @@ LONGEST = 200  # characters
 
 
 class FilterBackend(DjangoFilterBackend):
-    """Filters when it is asked to: making a form takes longer than the list.
+    """Filters only if a filter parameter is given: building the filter form takes longer than the query.
 
-    Each parameter comes once, and those that are no texts with a value.
+    A parameter may be given once; only text parameters may be empty.
     """
 
     def filter_queryset(self, request: Request, queryset: QuerySet[M], view: Any) -> QuerySet[M]:
@@ -40,7 +40,7 @@ class FilterBackend(DjangoFilterBackend):
 
 
 class IntegerFilter(filters.Filter):
-    """Compares with an integer that fits a bigint; not negative unless `min_value` says so."""
+    """Filters by a bigint; not negative unless `min_value` allows it."""
 
     field_class = forms.IntegerField
 
@@ -52,7 +52,7 @@ class IntegerFilter(filters.Filter):
 
 
 class TextFilter(filters.CharFilter):
-    """Compares with a text of up to 200 characters."""
+    """Filters by a text of up to 200 characters."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"validators": [MaxLengthValidator(LONGEST)]} | kwargs)

@@ -1,4 +1,4 @@
-"""The keys of access tokens: Ed25519, so that services can check tokens but not make them."""
+"""The keys of access tokens: Ed25519, so that services can verify tokens without being able to issue them."""
 
 import base64
 import json
@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-PURPOSE = b"shop: signing of access tokens"  # so that the key is of no use anywhere else the secret is used
+PURPOSE = b"shop: signing of access tokens"  # separates this key from others derived from the same secret
 PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
 def derived_private_key(secret: str) -> str:
-    """A private key (PEM) that is always the same for the same secret."""
+    """A private key (PEM) derived from a secret; always the same for the same secret."""
     seed = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE).derive(secret.encode())
     return (
         Ed25519PrivateKey.from_private_bytes(seed)
@@ -25,7 +25,7 @@ def derived_private_key(secret: str) -> str:
 
 
 def public_key(private_key: str) -> str:
-    """The public key (PEM) of a private one. Raises ValueError when that is no key."""
+    """The public key (PEM) of a private key. Raises ValueError for an invalid key."""
     key = serialization.load_pem_private_key(private_key.encode(), password=None)
     return (
         key.public_key()
@@ -35,9 +35,9 @@ def public_key(private_key: str) -> str:
 
 
 def public_keys(pems: str) -> dict[str, Ed25519PublicKey]:
-    """The public keys in a text of one or more PEM blocks, by their ids, in that order.
+    """The public keys in one or more PEM blocks, by key id, in order.
 
-    Raises ValueError when there is none, or one that is no Ed25519 key.
+    Raises ValueError if there is none, or if one is not an Ed25519 key.
     """
     keys = [serialization.load_pem_public_key(block[0].encode()) for block in PEM.finditer(pems)]
     if not keys or not all(isinstance(key, Ed25519PublicKey) for key in keys):
@@ -46,13 +46,13 @@ def public_keys(pems: str) -> dict[str, Ed25519PublicKey]:
 
 
 def key_id(key: Ed25519PublicKey) -> str:
-    """A key's name in tokens and in the key set: its thumbprint (RFC 7638)."""
+    """A key's id in tokens and in the key set: its thumbprint (RFC 7638)."""
     members = {name: value for name, value in sorted(_jwk(key).items()) if name in ("crv", "kty", "x")}
     return _base64url(sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
 
 
 def key_set(pems: str) -> dict[str, list[dict[str, str]]]:
-    """The JSON Web Key Set (RFC 7517, RFC 8037) that anybody can check our tokens with."""
+    """The JSON Web Key Set (RFC 7517, RFC 8037) with which anybody can verify our tokens."""
     described = {"use": "sig", "alg": "EdDSA"}
     return {"keys": [_jwk(key) | described | {"kid": kid} for kid, key in public_keys(pems).items()]}
 

@@ -1,4 +1,4 @@
-"""Pages by position: a page starts after the last row of the one before, however many rows came or went meanwhile."""
+"""Cursor pagination: a page starts after the last row of the previous page, whatever was inserted or deleted since."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,16 +15,16 @@ from shop.api.prepared import Prepared
 
 SALT = "shop.api.cursor"
 
-_first_pages: dict[Any, Prepared[Any]] = {}  # by view, order and limit: as many as these allow
+_first_pages: dict[Any, Prepared[Any]] = {}  # by view, ordering and limit, so there are few
 
 
 class CursorPagination(BasePagination):
-    """Answers `{next, previous, results}`; understands `limit`, `cursor` and, if the view offers it, `ordering`.
+    """Answers `{next, previous, results}`. Query parameters: `limit`, `cursor` and, if the view offers it, `ordering`.
 
-    A view may say `ordering = "-id"` (the default), and `ordering_fields = {"price": "price"}`: what a client can
-    order by, and the model's field for it, which must not be null. Equal values are told apart by their keys, so no
-    row is shown twice or left out. Cursors are signed: one that we did not make is refused. With
-    `same_for_everybody = True` it says that its rows depend on the query parameters only, and not on who asks.
+    A view sets `ordering` (default "-id") and `ordering_fields = {"price": "price"}`: the names a client can order by,
+    with the model's field, which must not be null. The primary key breaks ties, so no row is repeated or left out.
+    Cursors are signed; a forged one is refused. A view sets `same_for_everybody = True` if its rows depend only on the
+    query parameters, not on the user.
     """
 
     default_limit = 20
@@ -59,7 +59,7 @@ class CursorPagination(BasePagination):
         return Response({"next": self._next(), "previous": self._previous(), "results": data})
 
     def _rows(self, view: Any, page: tuple[Any, ...], queryset: Callable[[], Any]) -> list[Any]:
-        """The page's rows. The first page of all that there is for everybody is the same statement each time."""
+        """The page's rows. A list that is the same for everybody has its first, unfiltered page prepared."""
         if not getattr(view, "same_for_everybody", False) or self.request.query_params.keys() - {"ordering"}:
             return list(queryset())
         key = (type(view), *page)

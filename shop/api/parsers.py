@@ -1,4 +1,4 @@
-"""JSON, strictly: what a careless parser lets through becomes a 500, or two readings of one text, further in."""
+"""Strict JSON: what a lenient parser accepts would cause a 500, or be read in two ways, further in."""
 
 import json
 import math
@@ -15,18 +15,18 @@ LONGEST_NUMBER = 32  # characters
 
 
 class _Refused(ValueError):
-    """The text is JSON, but none we accept."""
+    """Valid JSON that we do not accept."""
 
 
 class StrictJSONParser(BaseParser):
-    """Reads a JSON body of bounded size, depth and numbers, in UTF-8, without NUL or duplicate keys."""
+    """Reads a UTF-8 JSON body of bounded size, depth and number length, without NUL or duplicate keys."""
 
     media_type = "application/json"
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The body's value. Raises `TooLarge`, `InvalidInput`."""
+        """Parse the body. Raises `TooLarge`, `InvalidInput`."""
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         body = stream.read(limit + 1)
         if len(body) > limit:
@@ -35,7 +35,7 @@ class StrictJSONParser(BaseParser):
 
 
 def loads(body: bytes) -> Any:
-    """The value of a JSON text. Raises `InvalidInput`."""
+    """Parse a JSON text. Raises `InvalidInput`."""
     try:
         value = json.loads(
             body.decode("utf-8"),
@@ -81,7 +81,7 @@ def _constant(text: str) -> None:
 
 
 def _inspect(value: Any) -> None:
-    """Refuse what the decoder lets through: depth, and characters that cannot be stored."""
+    """Check what the decoder does not: depth, and characters that cannot be stored."""
     level = [value]
     for _ in range(DEEPEST):
         inner: list[Any] = []

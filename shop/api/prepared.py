@@ -1,7 +1,7 @@
-"""Querysets that are made into SQL once.
+"""Querysets compiled to SQL once.
 
-Django makes the SQL of a query anew each time, which for a row by its key takes three times as long as executing it.
-Where a request's query differs by its values only, it is kept.
+Django compiles a query each time, which for a lookup by key takes three times as long as executing it. `Prepared` keeps
+the SQL of queries that differ only in their values.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ M = TypeVar("M", bound=Model)
 
 
 class _Argument(Expression):
-    """Where a query has an argument: compiles to a placeholder whose parameter is this itself."""
+    """Marks an argument in a query: compiles to a placeholder with this object as its parameter."""
 
     def __init__(self, name: str) -> None:
         super().__init__(output_field=BigIntegerField())
@@ -33,24 +33,24 @@ class _Argument(Expression):
 class _Statement(NamedTuple):
     database: str
     sql: str
-    parameters: list[Any]  # an `_Argument` for what differs, the value for what is always the same
+    parameters: list[Any]  # an `_Argument` for each argument, other values as they are
     fields: list[str]
 
 
 class Prepared(Generic[M]):
-    """A queryset of whole rows, as a function of integers:
+    """A queryset of model instances as a function of integers:
 
         order_of = Prepared(lambda order_id: Order.objects.filter(pk=order_id))
         [order] = order_of(order_id=7)
 
-    Raises `ImproperlyConfigured` with its first use for a queryset that shows more than rows of a model.
+    Raises `ImproperlyConfigured` on first use if the queryset selects anything but the model's own columns.
     """
 
     def __init__(self, queryset: Callable[..., QuerySet[M]]) -> None:
         self._queryset = queryset
 
     def __call__(self, **arguments: int) -> list[M]:
-        """The rows, as instances."""
+        """The rows, as model instances."""
         model, (database, sql, parameters, fields) = self._statement
         values = [arguments[one.name] if isinstance(one, _Argument) else one for one in parameters]
         return [model.from_db(database, fields, row) for row in query(database, sql, values)]
@@ -63,5 +63,7 @@ class Prepared(Generic[M]):
         fields = queryset.model._meta.concrete_fields
         columns = [column for column, _, _ in compiler.select]
         if [getattr(one, "target", None) for one in columns] != list(fields) or compiler.get_converters(columns):
-            raise ImproperlyConfigured(f"Rows of {queryset.model.__name__} only can be prepared, and as they are kept.")
+            raise ImproperlyConfigured(
+                f"Only whole rows of {queryset.model.__name__}, without converted columns, can be prepared."
+            )
         return queryset.model, _Statement(queryset.db, sql, list(parameters), [field.attname for field in fields])

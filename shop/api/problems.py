@@ -1,4 +1,4 @@
-"""Every error code of the API, and `Problem`: the exception that becomes an answer.
+"""Every error code of the API, and `Problem`, the exception behind a problem document.
 
 A service declares its refusals beside the functions that raise them:
 
@@ -7,7 +7,7 @@ A service declares its refusals beside the functions that raise them:
 
         code = "U002"
 
-    raise EmailTaken                       # the docstring is what the client reads
+    raise EmailTaken                          # the client reads the docstring
     raise EmailTaken("… with a@b.example")    # or something more precise
 """
 
@@ -22,7 +22,7 @@ from shop.contracts.errors import ContractError
 
 
 class Code(NamedTuple):
-    status: HTTPStatus  # unless the exception says otherwise
+    status: HTTPStatus  # unless the exception sets another
     title: str
 
 
@@ -55,7 +55,7 @@ CODES: Mapping[str, Code] = {
     "D002": Code(HTTPStatus.CONFLICT, "Delivery already started"),
 }
 
-# The code of an answer that was not raised as a Problem.
+# The codes of error responses that were not raised as a Problem.
 CODE_OF_STATUS: Mapping[int, str] = {
     401: "C006",
     403: "C005",
@@ -69,7 +69,7 @@ CODE_OF_STATUS: Mapping[int, str] = {
 
 
 class FieldError(TypedDict):
-    """What is wrong with one field: its path ("items[0].quantity"), what was sent, and why that will not do."""
+    """What is wrong with one field: its path ("items[0].quantity"), the value sent, and the reason."""
 
     field: str
     value: Any
@@ -81,12 +81,12 @@ class Problem(APIException):
 
     code: ClassVar[str] = "C001"
     errors: tuple[FieldError, ...] = ()
-    wait: float | None = None  # seconds: becomes Retry-After
-    detail: str  # type: ignore[assignment]  # the base class allows more
+    wait: float | None = None  # seconds, sent as Retry-After
+    detail: str  # type: ignore[assignment]  # narrower than the base class
 
     def __init_subclass__(cls) -> None:
         if "code" in cls.__dict__ and "status_code" not in cls.__dict__:
-            cls.status_code = CODES[cls.code].status  # a code that is not in the table is a KeyError at import
+            cls.status_code = CODES[cls.code].status  # KeyError at import for an unknown code
 
     def __init__(self, detail: str = "", *, errors: Sequence[FieldError] = ()) -> None:
         self.detail = detail or cleandoc(type(self).__doc__ or "").partition("\n\n")[0]
@@ -121,10 +121,10 @@ class TemporarilyUnavailable(Problem):
 
 
 def problem_for(declared: type[ContractError]) -> type[Problem]:
-    """The problem that a client reads for an error that a contract declares, of the same name, code and text."""
+    """The problem for an error that a contract declares, with its name, code and text."""
     return type(declared.__name__, (Problem,), {"__doc__": declared.__doc__, "code": declared.code})
 
 
 def code_of_status(status: int) -> str:
-    """The code for an HTTP status that comes without one."""
+    """The code for an HTTP status without one of its own."""
     return CODE_OF_STATUS.get(status, "C001" if status >= 500 else "C002")

@@ -1,4 +1,4 @@
-"""JSON, written by msgspec: a page of products in a tenth of the time."""
+"""JSON written by msgspec, which takes a tenth of the time for a page of products."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 
 class JSONRenderer(renderers.JSONRenderer):
-    """As Django REST framework's, which still writes what is to be indented."""
+    """Like Django REST framework's renderer, which still writes indented JSON."""
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
@@ -20,7 +20,7 @@ class JSONRenderer(renderers.JSONRenderer):
 
 
 def _plain(value: Any) -> Any:
-    """What msgspec does not know: subclasses of str, and what Django REST framework knows. Raises TypeError."""
+    """Encode what msgspec cannot: subclasses of str, and Django REST framework's types. Raises TypeError."""
     return str(value) if isinstance(value, str) else _encoder.default(value)
 
 

@@ -1,7 +1,7 @@
-"""camelCase on the wire, snake_case in the code; unknown fields and values of another type are refused.
+"""camelCase on the wire, snake_case in the code. Unknown fields and values of the wrong type are refused.
 
-Fields are declared by their names in the code; a serializer shows `unit_price` as `unitPrice`. Types are taken at
-their word: "5" is no integer, 5 is no text, 1 is no boolean.
+A field declared as `unit_price` is `unitPrice` on the wire. Types are strict: "5" is not an integer, 5 is not a text,
+1 is not a boolean.
 """
 
 import re
@@ -15,7 +15,7 @@ from django.db import models
 from django.utils.functional import cached_property
 from rest_framework import serializers
 
-BIGGEST = 2**63 - 1  # of a bigint
+BIGGEST = 2**63 - 1  # the largest bigint
 
 _M = TypeVar("_M", bound=models.Model)
 _Field = serializers.Field[Any, Any, Any, Any]
@@ -27,7 +27,7 @@ def camel_case(name: str) -> str:
 
 
 class Integer(serializers.IntegerField):
-    """An integer that fits a bigint, or within narrower bounds. 5.0 is one, as in JSON Schema, while it is exact."""
+    """An integer within the range of a bigint, or narrower bounds. As in JSON Schema, 5.0 is an integer, if exact."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"min_value": -BIGGEST - 1, "max_value": BIGGEST} | kwargs)
@@ -55,7 +55,7 @@ class _StrictText:
 
 
 class Text(_StrictText, serializers.CharField):
-    """A text. Spaces around it are cut off, unless it has a form to keep to; empty only with `allow_blank`."""
+    """A text. Spaces around it are trimmed unless a regular expression validates it, blank only with `allow_blank`."""
 
     def __init__(self, **kwargs: Any) -> None:
         if any(isinstance(one, RegexValidator) for one in kwargs.get("validators", ())):
@@ -110,16 +110,16 @@ _shown_by: dict[type, list[tuple[str, Callable[[Any], Any], Callable[[Any], Any]
 
 
 class _Wire:
-    """What makes a serializer speak the wire format.
+    """Makes a serializer use the wire format.
 
-    Fields are made once for a class, not for each serializer as Django REST framework does: that took longer than
-    reading or showing an order with them. So they must not ask for their serializer's context or data.
+    Fields are built once per class. Django REST framework builds them for each serializer, which took longer than
+    reading or writing an order. So a field must not use its serializer's context or data.
     """
 
     @cached_property
     def fields(self) -> Any:
         kind = type(self)
-        if self.partial:  # type: ignore[attr-defined]  # they ask for that, and few serializers are
+        if self.partial:  # type: ignore[attr-defined]  # fields depend on it, and few serializers are partial
             return super().fields  # type: ignore[misc]
         if kind not in _fields_of:
             _fields_of[kind] = super(_Wire, kind()).fields  # type: ignore[misc]
@@ -135,7 +135,7 @@ class _Wire:
         return fields
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """What Django REST framework does, with what is the same for every row of a class found out once."""
+        """Like Django REST framework, but looks up each field's accessor once per class instead of once per row."""
         kind = type(self)
         if self.partial or isinstance(instance, Mapping):  # type: ignore[attr-defined]
             return super().to_representation(instance)  # type: ignore[misc]
@@ -166,7 +166,7 @@ class _Wire:
 
 
 def _getter(field: _Field) -> Callable[[Any], Any]:
-    """What reads a field's value of an instance: an attribute, or an attribute's; unless the field has its own way."""
+    """A function that reads a field's value from an instance: an attribute path, or the field's own `get_attribute`."""
     if type(field).get_attribute is serializers.Field.get_attribute and field.source_attrs:
         return attrgetter(".".join(field.source_attrs))
     return field.get_attribute
@@ -177,7 +177,7 @@ class Serializer(_Wire, serializers.Serializer[Any]):
 
 
 class ModelSerializer(_Wire, serializers.ModelSerializer[_M]):
-    """A serializer of a model in the wire format. `createdAt` and `updatedAt` come last, unasked."""
+    """A model serializer in the wire format. Adds `createdAt` and `updatedAt` as the last fields."""
 
     serializer_field_mapping = {
         **serializers.ModelSerializer.serializer_field_mapping,

@@ -1,7 +1,7 @@
-"""So many requests a minute, counted in Redis for all processes together.
+"""Limits requests per minute, counted in Redis for all processes together.
 
-A throttle keeps others' share for them; it guards nothing else. So while Redis is away requests pass, counted in a
-metric. After it has failed it is left alone for a moment, so that few requests wait for an answer that does not come.
+A throttle only shares capacity fairly, so requests pass while Redis is down, and a metric counts them. After a failure
+Redis is not asked for `PAUSE` seconds, so that few requests wait for its timeout.
 """
 
 import logging
@@ -24,9 +24,9 @@ UNTHROTTLED = Counter("shop_throttle_unavailable_total", "Requests that passed b
 REFUSED = Counter("shop_throttled_total", "Requests that were refused because there were too many.", ["scope"])
 
 WINDOW = 60_000  # milliseconds
-SHARE = 20  # a process takes so much of a limit at once: asking Redis costs about as much as one statement in SQL
-MANY = 10_000  # leases, from which on those that have ended are forgotten
-PAUSE = 5.0  # seconds in which Redis is not asked after it has failed
+SHARE = 20  # a process leases 1/20 of a limit at once, as asking Redis costs about as much as a SQL statement
+MANY = 10_000  # leases, beyond which expired ones are removed
+PAUSE = 5.0  # seconds without asking Redis after it failed
 TAKE = """
 local taken = redis.call('INCRBY', KEYS[1], ARGV[1])
 if taken == tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
@@ -36,23 +36,23 @@ return {taken, redis.call('PTTL', KEYS[1])}
 
 @dataclass
 class Lease:
-    """What a process may still let pass without asking, and until when (on the monotonic clock)."""
+    """How many requests a process may let pass without asking Redis, and until when (monotonic clock)."""
 
     left: int
     until: float
 
 
 class Throttle(BaseThrottle):
-    """POST requests within a minute: so many of each user, or of each address where there is no user.
+    """Limits POST requests per minute and user, or per IP address for anonymous requests.
 
-    A subclass says under which name in `settings.THROTTLES` its rate is; 0 is no limit. A process takes some of it at a
-    time, so that somebody who comes to many processes may be refused a little early, and never late.
+    `scope` names the rate in `settings.THROTTLES`; 0 means unlimited. Each process leases a part of the rate, so a user
+    whose requests reach many processes may be refused slightly early, but never late.
     """
 
     scope: str
     clock: Callable[[], float] = staticmethod(time.monotonic)
 
-    # Of all throttles in this process. Who shares a mutex waits: fifty requests at once are not to take fifty shares.
+    # Shared by all throttles of this process. The mutexes keep fifty concurrent requests from taking fifty leases.
     leases: ClassVar[dict[str, Lease]] = {}
     mutexes: ClassVar[list[Lock]] = [Lock() for _ in range(64)]
     ask_again_at: ClassVar[float] = 0.0
@@ -69,7 +69,7 @@ class Throttle(BaseThrottle):
         return False
 
     def wait(self) -> float:
-        """Seconds until the next try."""
+        """Seconds until the limit resets."""
         return self.seconds_left
 
     def _who(self, request: Request) -> str:
@@ -84,7 +84,7 @@ class Throttle(BaseThrottle):
         return True
 
     def _takes(self, key: str, rate: int) -> bool:
-        """Take some more of the limit, and one of that; False when there is no more."""
+        """Lease more of the limit and use one request of it. False if the limit is used up."""
         now = self.clock()
         if now >= Throttle.ask_again_at:
             wanted = max(1, rate // SHARE)
@@ -112,7 +112,7 @@ class Throttle(BaseThrottle):
 
 
 class TokenThrottle(Throttle):
-    """Signing in: guessing passwords is to take its time."""
+    """Signing in. Slows down password guessing."""
 
     scope = "tokens"
 

@@ -1,6 +1,6 @@
-"""Access and refresh tokens that name the key they are signed with, so that a key can be replaced while both are good.
+"""Access and refresh tokens. Each names its signing key, so keys can be rotated while old tokens stay valid.
 
-Who has no private key (`JWT_PUBLIC_KEY` only) can check tokens and not make any.
+A process without the private key (`JWT_PUBLIC_KEY` only) can verify tokens but not issue them.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from rest_framework_simplejwt.exceptions import TokenBackendError
 
 from shop.api.keys import key_id, public_keys
 
-REMEMBERED = 4096  # tokens that have been checked; that they have not expired is asked each time
+REMEMBERED = 4096  # verified tokens to cache; expiry is still checked each time
 
 
 class Backend(TokenBackend):
-    """Signs with the one private key, and checks with that of the public keys which the token names in `kid`."""
+    """Signs with the private key, and verifies with the public key that the token's `kid` names."""
 
     @cached_property
     def keys(self) -> dict[str, Ed25519PublicKey]:
@@ -39,7 +39,7 @@ class Backend(TokenBackend):
         return jwt.encode(claims, self.prepared_signing_key, algorithm=self.algorithm, headers=headers)
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
-        """The claims of a token that is good. A client sends the same one for a while, and its signature stays good."""
+        """The claims of a valid token. Verified signatures are cached, as a client sends the same token repeatedly."""
         return dict(self._decoded(token)) if verify else super().decode(token, verify=False)
 
     @cached_property
@@ -67,10 +67,10 @@ class _Ours:
 
 
 class AccessToken(_Ours, tokens.AccessToken):
-    """What a client calls the API with."""
+    """Authenticates a client's calls."""
 
 
 class RefreshToken(_Ours, tokens.RefreshToken):  # type: ignore[misc]  # as in the library
-    """What a client gets the next pair of tokens for, once."""
+    """Exchanged once for the next pair of tokens."""
 
     access_token_class = AccessToken

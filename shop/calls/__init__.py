@@ -1,8 +1,8 @@
-"""Calls between services. A service needs `connect` of it; tests need `substituting`, too.
+"""Calls between services. Services use `connect`; tests also use `substituting`.
 
-rpc      connect: the implementation in this process, or a client        client   the caller's end over HTTP
-server   the end that answers                                            breaker  the circuit breaker
-wire     what both ends agree on: address, encoding, signature           headers  what a request's own calls carry on
+rpc      picks the implementation: in this process, or over HTTP     client   the calling side over HTTP
+server   the answering side                                          breaker  the circuit breaker
+wire     address, encoding and signature, for both sides             headers  request id and trace, passed on
 """
 
 from shop.calls.rpc import CalledInTransaction, connect, substituting

@@ -1,10 +1,10 @@
-"""The circuit breaker: who has failed often enough is left alone for a while, then tried again by a few.
+"""The circuit breaker: stops calling a service that keeps failing, then probes it with a few calls.
 
     breaker.call(function)    raises CircuitOpen without calling, while the circuit is open
 
-closed       calls pass. Of the last `window` calls, once there are `minimum`, a share of `failure_rate` opens it.
-open         calls are refused for `open_for` seconds.
-half open    `trials` calls pass, others are refused. All must succeed to close it, the first to fail opens it again.
+closed       Calls pass. Opens when, of the last `window` calls (at least `minimum`), a share of `failure_rate` failed.
+open         Calls are refused for `open_for` seconds.
+half open    `trials` calls pass, others are refused. Closes if all succeed, opens again with the first failure.
 """
 
 import logging
@@ -32,11 +32,11 @@ REFUSED = Counter("shop_breaker_refused_total", "Calls that were not made becaus
 
 
 class CircuitOpen(Unavailable):
-    """The call was not made: there were too many failures lately."""
+    """The call was not made: too many recent calls have failed."""
 
 
 class Breaker:
-    """One circuit, shared by the threads of a process. Any exception of what is called is a failure."""
+    """One circuit, shared by the threads of a process. Any exception that a call raises is a failure."""
 
     def __init__(
         self,
@@ -52,27 +52,27 @@ class Breaker:
         self.name, self.minimum, self.failure_rate = name, minimum, failure_rate
         self.open_for, self.trials, self.clock = open_for, trials, clock
         self._lock = Lock()
-        self._failed: deque[bool] = deque(maxlen=window)  # of the calls since the state was entered
+        self._failed: deque[bool] = deque(maxlen=window)  # calls since the current state was entered
         self._tried = 0
-        self._entered = 0  # counts the states there have been: who began in an earlier one has no say in this one
+        self._entered = 0  # counts state changes: a call begun in an earlier state does not affect this one
         self._enter(CLOSED)
 
     def call(self, function: Callable[[], T]) -> T:
-        """What `function` returns or raises. Raises `CircuitOpen` instead of calling it when that has no prospect."""
+        """Call `function` and return its result. Raises `CircuitOpen` without calling it while the circuit is open."""
         ticket = self._begin()
         try:
             answer = function()
         except Exception:
             self._end(ticket, failed=True)
             raise
-        except BaseException:  # the process is told to end: this says nothing of the other side
+        except BaseException:  # this process is being stopped, which says nothing about the service
             self._withdraw(ticket)
             raise
         self._end(ticket, failed=False)
         return answer
 
     def snapshot(self) -> dict[str, Any]:
-        """For operators: the state, the calls it was entered from, and in how many seconds an open one is tried."""
+        """For operators: the state, the calls counted in it, and the seconds until an open circuit is probed."""
         with self._lock:
             left = max(0.0, self._opened_at + self.open_for - self.clock()) if self._state == OPEN else 0.0
             return {
@@ -131,7 +131,7 @@ _creating = Lock()
 
 
 def breaker_of(name: str) -> Breaker:
-    """This process's circuit to a service."""
+    """This process's circuit for a service."""
     with _creating:
         if name not in _breakers:
             _breakers[name] = Breaker(name, open_for=settings.BREAKER_OPEN_FOR)
@@ -139,11 +139,11 @@ def breaker_of(name: str) -> Breaker:
 
 
 def snapshots() -> list[dict[str, Any]]:
-    """What operators see of every circuit of this process that has been used."""
+    """A snapshot of every circuit that this process has used."""
     return [_breakers[name].snapshot() for name in sorted(_breakers)]
 
 
 def forget() -> None:
-    """Begin anew, as a process just started: for tests."""
+    """For tests: forget all circuits, like a new process."""
     with _creating:
         _breakers.clear()

@@ -1,6 +1,7 @@
-"""The caller's end over HTTP: signed, within `CALL_TIMEOUT` seconds, up to three attempts, through a circuit breaker.
+"""The calling side over HTTP.
 
-Trying again is safe because every contract only reads.
+A call is signed, goes through a circuit breaker, and makes up to three attempts within `CALL_TIMEOUT` seconds.
+Retrying is safe because every contract only reads.
 """
 
 import os
@@ -21,20 +22,20 @@ from shop.calls.wire import Declared, Method, errors_of, methods_of, path_of, si
 from shop.observability import sdk
 
 ATTEMPTS = 3
-CONNECTING = 0.2  # the share of an attempt's time that connecting may take
+CONNECTING = 0.2  # share of an attempt's time budget for connecting
 CALLS = Histogram("shop_call_seconds", "Calls to other services over HTTP.", ["service", "method", "outcome"])
 
 
 class _Failed(Unavailable):
-    """The other service did not answer, or not as agreed; trying again may help."""
+    """No answer, or not a valid one. A retry may succeed."""
 
 
 class _Refused(Unavailable):
-    """The other service would not answer this process: another secret, another version, a clock that is off."""
+    """The service rejects this process: different secret, different version, or clock skew. A retry will not help."""
 
 
 class Remote:
-    """A contract that another process keeps."""
+    """A contract implemented by another process."""
 
     def __init__(self, contract: Any, service: str) -> None:
         self._contract, self._service = contract, service
@@ -67,7 +68,7 @@ class Remote:
         return answer
 
     def _ask(self, path: str, method: Method, body: bytes) -> Any:
-        """One call, tried again when it failed for as long as there is time. Raises `Unavailable`."""
+        """One call, retried on failure while time is left. Raises `Unavailable`."""
         give_up_at = time.monotonic() + settings.CALL_TIMEOUT
         for attempt in stamina.retry_context(
             on=_Failed, attempts=ATTEMPTS, timeout=settings.CALL_TIMEOUT, wait_initial=0.05, wait_max=0.5,
@@ -75,7 +76,7 @@ class Remote:
         ):  # fmt: skip
             with attempt:
                 return self._send(path, method, body, left=give_up_at - time.monotonic())
-        raise AssertionError("unreachable")  # the last attempt raises
+        raise AssertionError("unreachable: the last attempt raises")
 
     def _send(self, path: str, method: Method, body: bytes, *, left: float) -> Any:
         if left <= 0:
@@ -101,15 +102,15 @@ _clients: dict[int, httpx.Client] = {}
 
 
 def _client() -> httpx.Client:
-    """This process's client, which keeps connections open. A forked child has one of its own."""
+    """This process's client, which reuses connections. A forked child makes its own."""
     try:
         return _clients[os.getpid()]
     except KeyError:
-        # Without the environment's proxies: the other service is next door.
+        # trust_env=False: internal calls never go through a proxy.
         return _clients.setdefault(os.getpid(), sdk.traced(httpx.Client(trust_env=False)))
 
 
 def disconnect() -> None:
-    """Close this process's connections; the next call opens others."""
+    """Close this process's connections. The next call opens new ones."""
     if client := _clients.pop(os.getpid(), None):
         client.close()

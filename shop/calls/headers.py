@@ -1,4 +1,4 @@
-"""The headers that a request's own calls carry on: its id and its trace."""
+"""Passes a request's id and trace on to the calls made while handling it."""
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -15,14 +15,14 @@ _brought: ContextVar[Mapping[str, str] | None] = ContextVar("brought", default=N
 
 
 class PassOn:
-    """Middleware: calls made for a request carry its id and its trace."""
+    """Middleware: remembers the headers to pass on while a request is handled."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         brought = {name: request.META[key] for key, name in IN_META.items() if key in request.META}
-        if request_id := getattr(request, "request_id", ""):  # ours, where the client's would not do
+        if request_id := getattr(request, "request_id", ""):  # replaces a client's id that is malformed
             brought["x-request-id"] = request_id
         token = _brought.set(brought)
         try:
@@ -32,7 +32,7 @@ class PassOn:
 
 
 def headers_to_pass_on() -> dict[str, str]:
-    """The request's id and trace; the current span's where there is one."""
+    """The current request's id and trace; the current span's trace, if there is one."""
     headers = dict(_brought.get() or {})
     propagate.inject(headers)
     return headers

@@ -1,7 +1,7 @@
 """Calls between services: `connect(AccountsService).get_user(7)`.
 
-The caller knows the contract only. Its implementation is in this process or, where this process runs one service and
-the contract is another's, behind that service's URL (`shop/calls/client.py`).
+The caller knows only the contract. The implementation runs in this process if its service does, otherwise behind that
+service's URL (`shop/calls/client.py`).
 """
 
 from collections.abc import Callable, Iterator
@@ -23,35 +23,35 @@ _substitutes: dict[Any, Any] = {}
 
 
 class CalledInTransaction(TransactionManagementError):
-    """Another service was called inside a transaction: its locks would be held for as long as the other takes."""
+    """A service was called inside a transaction, which would hold its locks until the answer arrives."""
 
 
 def connect(contract: Callable[..., T], *, of: str = "") -> T:
-    """The service behind a contract of `shop.contracts`; `of` names it where every service keeps the contract.
+    """The service behind a contract of `shop.contracts`. `of` names the service if several implement the contract.
 
-    Its methods raise the errors that the contract declares, `Unavailable` when the service is away, and
+    Its methods raise the errors that the contract declares, `Unavailable` while the service is down, and
     `CalledInTransaction` inside a transaction.
     """
     service = of or OFFERS[contract].service
     if contract in _substitutes:
-        kept_by = _substitutes[contract]
+        target = _substitutes[contract]
     elif service in settings.LOCAL_SERVICES:
-        kept_by = implementation(contract, service)
+        target = implementation(contract, service)
     else:
-        kept_by = Remote(contract, service)
-    return _OutsideTransactions(kept_by)  # type: ignore[return-value]
+        target = Remote(contract, service)
+    return _OutsideTransactions(target)  # type: ignore[return-value]
 
 
 def implementation(contract: Any, service: str) -> Any:
-    """The object that keeps a contract in this process."""
+    """The local implementation of a contract."""
     offer = OFFERS[contract]
-    kept_by = import_string(offer.implementation)
-    return kept_by() if offer.service else kept_by(service)
+    target = import_string(offer.implementation)
+    return target() if offer.service else target(service)
 
 
 @contextmanager
 def substituting(contract: Any, fake: T) -> Iterator[T]:
-    """For tests: `connect(contract)` answers with `fake` within the block."""
+    """For tests: within the block, `connect(contract)` calls `fake`."""
     previous = dict(_substitutes)
     _substitutes[contract] = fake
     try:
@@ -62,7 +62,7 @@ def substituting(contract: Any, fake: T) -> Iterator[T]:
 
 
 class _OutsideTransactions:
-    """A service whose methods refuse to run inside a transaction."""
+    """Wraps a service; its methods refuse to run inside a transaction."""
 
     def __init__(self, service: Any) -> None:
         self._service = service
@@ -73,7 +73,7 @@ class _OutsideTransactions:
         @wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
             for connection in connections.all(initialized_only=True):
-                # As Django does for durable=True: the transaction around a test case does not count.
+                # Like Django's durable=True, ignore the transaction around a test case.
                 blocks = connection.atomic_blocks
                 if connection.in_atomic_block and not (blocks and getattr(blocks[-1], "_from_testcase", False)):
                     raise CalledInTransaction(f"{name}() was called inside a transaction on {connection.alias!r}.")

@@ -1,8 +1,8 @@
-"""Where a service answers the others: one address for every contract it keeps.
+"""The answering side: one endpoint for every contract that a service implements.
 
-Only signed requests are answered, each once: its nonce is kept in Redis for as long as its signature is good. While
-Redis is away that is not known, and the request is answered all the same (and counted): contracts only read, and who
-could send an overheard request again has overheard its answer, too.
+A request must be signed and is answered once: its nonce stays in Redis until its signature expires. While Redis is
+down, replays cannot be told apart; requests are then answered anyway and counted. That is acceptable because contracts
+only read, and whoever can replay a request has also seen its answer.
 """
 
 import logging
@@ -33,7 +33,7 @@ MEDIA_TYPE = "application/json"
 @never_cache
 @require_POST
 def answer(request: HttpRequest, service: str, contract: str, method: str) -> HttpResponse:
-    """Run a method of a contract; see `shop/calls/wire.py` for what goes in and out."""
+    """Run a method of a contract. `shop/calls/wire.py` describes request and answer."""
     try:
         _once(verify(request.path, request.headers, request.body))
     except BadSignature as refused:
@@ -60,14 +60,14 @@ def answer(request: HttpRequest, service: str, contract: str, method: str) -> Ht
 
 
 def _contracts(service: str) -> dict[str, Any]:
-    """The contracts that a service keeps, by name; none for a service that is not here."""
+    """The contracts that a service implements, by name; none if the service does not run here."""
     if not apps.is_installed(service):
         return {}
     return {contract.__name__: contract for contract, offer in OFFERS.items() if offer.service in ("", service)}
 
 
 def _once(nonce: str) -> None:
-    """Raise `BadSignature` for a nonce that was used before."""
+    """Raise `BadSignature` if the nonce was used before."""
     try:
         fresh = get_redis_connection("default").set(f"internal:{nonce}", 1, nx=True, ex=2 * WINDOW + 1)
     except RedisError as away:

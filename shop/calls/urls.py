@@ -1,4 +1,4 @@
-"""The address for the other services. The gateway lets nobody else come here."""
+"""The internal endpoint. The gateway does not route to it from outside."""
 
 from django.urls import path
 

@@ -1,10 +1,10 @@
-"""What both ends of a call between services agree on: address, encoding, declared errors, signature.
+"""What both sides of a call agree on: address, encoding, declared errors, signature.
 
     POST /internal/accounts/AccountsService/get_users    {"user_ids": [7, 8]}
-    200  {"7": {"id": 7, …}}                    what the method returns
-    422  {"error": "UnknownUser", "detail": "…"}    an error that the contract's module declares: an answer, too
+    200  {"7": {"id": 7, …}}                        the method's result
+    422  {"error": "UnknownUser", "detail": "…"}    an error that the contract's module declares
 
-Arguments and results are JSON by the annotations of the contract's methods.
+Arguments and results are encoded as JSON, typed by the annotations of the contract's methods.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from django.conf import settings
 
 from shop.contracts.errors import ContractError
 
-WINDOW = 30  # seconds that a request may be old, or, of a clock that is ahead, in the future
+WINDOW = 30  # seconds of age, or of clock skew into the future, that a request may have
 TIMESTAMP, NONCE, SIGNATURE = "X-Internal-Timestamp", "X-Internal-Nonce", "X-Internal-Signature"
 
 
@@ -34,7 +34,7 @@ def path_of(contract: Any, method: str, service: str) -> str:
 
 # --- Encoding -------------------------------------------------------------------------------------------------------
 class Declared(msgspec.Struct):
-    """An error of the contract."""
+    """A declared error on the wire."""
 
     error: str
     detail: str
@@ -54,9 +54,9 @@ class Method:
         self._arguments = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
 
     def encode_arguments(self, *args: Any, **kwargs: Any) -> bytes:
-        """Raises TypeError for arguments that the method does not take."""
+        """Raises TypeError for arguments that the method does not accept."""
         bound = self._signature.bind(*args, **kwargs).arguments
-        return msgspec.json.encode(self._arguments(**bound), enc_hook=list)  # list: a range, a dict's keys
+        return msgspec.json.encode(self._arguments(**bound), enc_hook=list)  # list: for a range or a dict's keys
 
     def decode_arguments(self, body: bytes) -> dict[str, Any]:
         """Raises msgspec.MsgspecError."""
@@ -69,18 +69,18 @@ class Method:
 
 @cache
 def methods_of(contract: Any) -> Mapping[str, Method]:
-    """A contract's methods by name."""
+    """The methods of a contract, by name."""
     return {name: Method(function) for name, function in functions_of(contract).items()}
 
 
 def functions_of(contract: Any) -> Mapping[str, Any]:
-    """The functions that describe a contract's methods, by name."""
+    """The functions that declare a contract's methods, by name."""
     return {name: one for name, one in vars(contract).items() if inspect.isfunction(one) and name[0] != "_"}
 
 
 @cache
 def errors_of(contract: Any) -> Mapping[str, type[ContractError]]:
-    """The errors that a contract's module declares, by name."""
+    """The errors declared in a contract's module, by name."""
     declared = vars(sys.modules[contract.__module__]).values()
     return {one.__name__: one for one in declared if inspect.isclass(one) and one.__module__ == contract.__module__
             and issubclass(one, ContractError)}  # fmt: skip
@@ -88,17 +88,17 @@ def errors_of(contract: Any) -> Mapping[str, type[ContractError]]:
 
 # --- Signature ------------------------------------------------------------------------------------------------------
 class BadSignature(Exception):
-    """The request was not made by one of our services just now."""
+    """The request is not signed with our secret, is too old, or was sent before."""
 
 
 def sign(path: str, body: bytes) -> dict[str, str]:
-    """The headers that prove a POST request to be ours: an HMAC over method, path, time, a nonce, and the body."""
+    """Headers that sign a POST request: an HMAC over method, path, time, nonce and body."""
     timestamp, nonce = str(int(time.time())), secrets.token_hex(16)
     return {TIMESTAMP: timestamp, NONCE: nonce, SIGNATURE: _signature(path, timestamp, nonce, body)}
 
 
 def verify(path: str, headers: Mapping[str, str], body: bytes) -> str:
-    """The nonce of a request that is ours and no older than WINDOW. Raises `BadSignature`."""
+    """Check a request's signature and age; return its nonce. Raises `BadSignature`."""
     timestamp, nonce, given = (headers.get(name, "") for name in (TIMESTAMP, NONCE, SIGNATURE))
     if not settings.INTERNAL_SECRET or not hmac.compare_digest(
         given.encode(), _signature(path, timestamp, nonce, body).encode()

@@ -1,4 +1,4 @@
-"""What accounts offers the other services."""
+"""What accounts offers other services."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -15,7 +15,7 @@ class UnknownUser(ContractError):
 
 
 class UserView(msgspec.Struct, frozen=True, kw_only=True):
-    """A user as others may show one. One who is not active is locked out."""
+    """What other services may show of a user. An inactive user is locked out."""
 
     id: int
     name: str
@@ -24,7 +24,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach a user, and in which language ("ko" or "en"). `phone` may be empty."""
+    """How to reach a user, and in which `language` ("ko" or "en"). `phone` may be empty."""
 
     user_id: int
     name: str
@@ -34,16 +34,16 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountsService(Protocol):
-    """Reading users. Raises `sagas.Unavailable` when accounts is away."""
+    """Reads users. Raises `sagas.Unavailable` while accounts is down."""
 
     def get_user(self, user_id: int) -> UserView:
         """One user. Raises `UnknownUser`."""
         ...
 
     def get_users(self, user_ids: Collection[int]) -> dict[int, UserView]:
-        """Those of these users that exist, by id."""
+        """The users with these ids, by id; unknown ids are left out."""
         ...
 
     def get_contacts(self, user_ids: Collection[int]) -> dict[int, Contact]:
-        """How to reach those of these users that exist, by id."""
+        """How to reach the users with these ids, by id; unknown ids are left out."""
         ...

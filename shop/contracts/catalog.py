@@ -1,4 +1,4 @@
-"""What catalog offers the other services."""
+"""What catalog offers other services."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -7,7 +7,7 @@ import msgspec
 
 
 class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A product as it is at this moment; `price` in the currency's minor unit. One that is not active is not sold."""
+    """A product as it is now. `price` is in the currency's minor unit; an inactive product is not for sale."""
 
     id: int
     name: str
@@ -17,8 +17,8 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CatalogService(Protocol):
-    """Reading products. Raises `sagas.Unavailable` when catalog is away."""
+    """Reads products. Raises `sagas.Unavailable` while catalog is down."""
 
     def get_products(self, product_ids: Collection[int]) -> dict[int, ProductSnapshot]:
-        """Those of these products that exist, by id; also the inactive ones."""
+        """The products with these ids, inactive ones included, by id; unknown ids are left out."""
         ...

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 
 class ContractError(Exception):
-    """What is asked for cannot be had. A contract declares its errors in its own module, as subclasses of this.
+    """A service refuses a call. A contract declares its errors as subclasses of this, in its own module.
 
-    `code` is an error code of the API (`shop/api/problems.py`), under which clients see the error; `detail` is the
-    docstring's first paragraph unless the raiser says it better.
+    `code` is the error code that a client of the API gets (`shop/api/problems.py`). `detail` defaults to the first
+    paragraph of the docstring.
     """
 
     code: ClassVar[str]

@@ -1,4 +1,4 @@
-"""What inventory offers the other services."""
+"""What inventory offers other services."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -7,7 +7,7 @@ import msgspec
 
 
 class StockView(msgspec.Struct, frozen=True, kw_only=True):
-    """The stock of one product, in pieces; what can be sold is `on_hand - reserved`."""
+    """The stock of a product, in pieces. `on_hand - reserved` can be sold."""
 
     product_id: int
     on_hand: int
@@ -15,8 +15,8 @@ class StockView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InventoryService(Protocol):
-    """Reading stock. Raises `sagas.Unavailable` when inventory is away."""
+    """Reads stock. Raises `sagas.Unavailable` while inventory is down."""
 
     def get_stock(self, product_ids: Collection[int]) -> dict[int, StockView]:
-        """The stock of those of these products that have a record, by product."""
+        """The stock of these products, by product id; a product without a stock record is left out."""
         ...

@@ -1,7 +1,6 @@
-"""Who offers what: each contract, the service that keeps it and the class that does so there.
+"""Which service implements which contract, and in which class.
 
-`shop/calls/rpc.py` calls by this table and `shop/calls/server.py` answers by it: a contract with a row
-needs no further code.
+`shop/calls` routes calls by this table on both ends, so a contract with a row needs no further code.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from shop.contracts.messages import MessagesService
 
 
 class Offer(NamedTuple):
-    """`service` is empty when every service of the saga keeps the contract; the class is then made with its name."""
+    """`service` is empty if every service of the saga implements the contract; the class is then given its name."""
 
     service: str
     implementation: str

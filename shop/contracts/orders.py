@@ -1,6 +1,6 @@
-"""What others may know of orders: the statuses that mean something to them."""
+"""The statuses of an order that other services, operations and the console rely on."""
 
-# In the order of the saga: an event that comes late never takes an order back.
+# In saga order: a late event never moves an order back.
 FORWARD: tuple[str, ...] = ("PENDING", "INVENTORY_RESERVED", "PAYMENT_COMPLETED", "DELIVERY_STARTED")
-# Nothing follows these.
+# An order leaves neither of these.
 FINAL: tuple[str, ...] = ("COMPLETED", "CANCELLED")

@@ -1,3 +1,3 @@
-"""What others may know of payments: the gateways a customer can choose."""
+"""The payment gateways that a customer can choose from."""
 
 GATEWAYS: tuple[str, ...] = ("TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY")
