@@ -14,7 +14,7 @@ class ShopConfig(AppConfig):
 
         register_converter(IdConverter, "id")
         if not settings.ALONE:  # the admin, and so the people who look at it, are elsewhere
-            from shop.languages import translate_names
+            from shop.console.languages import translate_names
 
             translate_names(settings.SERVICES)
         autodiscover_modules("tasks")  # every service's steps, for the checks and for what runs them

@@ -87,13 +87,13 @@ MIDDLEWARE = [
     "shop.api.http.ConditionalGet",
     "shop.calls.headers.PassOn",
     "django.middleware.security.SecurityMiddleware",
-    *_unless_alone("shop.sessions.SessionMiddleware"),
+    *_unless_alone("shop.api.sessions.SessionMiddleware"),
     "shop.api.http.Common",
     *_unless_alone(
-        "shop.languages.middleware",
+        "shop.console.languages.middleware",
         "django.middleware.csrf.CsrfViewMiddleware",
-        "shop.sessions.AuthenticationMiddleware",
-        "shop.sessions.MessageMiddleware",
+        "shop.api.sessions.AuthenticationMiddleware",
+        "shop.api.sessions.MessageMiddleware",
     ),
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -7,6 +7,7 @@ parsers             strict JSON               serializers   camelCase on the wir
 pagination          by cursor, with ordering  filters       query parameters with bounds
 authentication      bearer token or session   permissions   who may do what
 tokens, keys        access tokens             throttles     requests per minute
+sessions            session middleware that skips requests with a token
 converters          ids in paths              etags         `ETag` and `If-Match`
 renderers           fast JSON                 schema        additions to the OpenAPI description
 prepared            querysets compiled to SQL once

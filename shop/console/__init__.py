@@ -1,6 +1,7 @@
-"""The pages on which one sees the shop at work: its state, the saga of an order, dead letters, fault switches.
+"""The pages that show the shop at work: live state, the saga of an order, dead letters, fault switches.
 
-state    what is up, asked now              ordering  placing a sample customer's order
-saga     an order's saga, as rows           texts     what the pages say, in English and Korean
-letters  the dead letters of all services   pages     who is looking, live fragments      views, urls
+state      what is up and what waits         ordering   placing a sample customer's order    samples   sample data
+saga       an order's saga as rows           texts      the pages' texts, English and Korean
+letters    dead letters of all services      pages      permissions, language, live fragments
+languages  the visitor's language            views, urls
 """

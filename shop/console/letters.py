@@ -1,4 +1,4 @@
-"""The open dead letters of all services. The admin of each service replays and discards them, and keeps the log."""
+"""The open dead letters of all services. Each service's admin replays or discards them, and logs that."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,12 @@ from django.urls import reverse
 from sagas.outages import OUTAGES
 from sagas.outbox import local_services
 
-SHOWN = 50  # of each service
+SHOWN = 50  # per service
 
 
 @dataclass
 class Letters:
-    """Of one service, newest first; `more` when there are others. `letters` is None while the database is away."""
+    """One service's letters, newest first. `more` if there are others; `letters` is None while the database is down."""
 
     service: str
     letters: list[Any] | None
@@ -23,12 +23,12 @@ class Letters:
 
     @property
     def list(self) -> str:
-        """Where the admin has them all, and takes decisions."""
+        """The URL of the admin's list, where letters are replayed and discarded."""
         return f"{reverse(f'admin:{self.service}_deadletter_changelist')}?open=1"
 
 
 def open_letters(user: Any, *, see_all: bool) -> list[Letters]:
-    """Of those services that have some, as far as the user may see them."""
+    """The services that have open letters, as far as the user may see them."""
     found = []
     for service in local_services():
         if not (see_all or user.has_perm(f"{service}.view_deadletter")):
@@ -38,7 +38,7 @@ def open_letters(user: Any, *, see_all: bool) -> list[Letters]:
             unresolved = apps.get_model(service, "DeadLetter").objects.filter(resolved_at=None)
             letters = list(unresolved.order_by("-pk")[: SHOWN + 1])
         except OUTAGES:
-            pass  # it says so
+            pass  # None says so
         may_decide = user.has_perm(f"{service}.change_deadletter")
         if letters != []:
             found.append(Letters(service, letters and letters[:SHOWN], len(letters or ()) > SHOWN, may_decide))

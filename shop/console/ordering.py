@@ -1,4 +1,4 @@
-"""Placing a sample customer's order from the landing page; on development machines only, for nobody signs in for it."""
+"""Orders of sample customers, placed from the landing page. Needs no sign-in, so only on development machines."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from shop.contracts.events import Line
 from shop.contracts.inventory import InventoryService
 from shop.money import money
 
-CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused")  # named as their texts
+CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused")  # also the names of their texts
 ADDRESS = "서울특별시 중구 세종대로 110"
 REFUSED = f"{ADDRESS}, addr_refused_by_recipient"
 CUSTOMERS = [user["email"] for user in USERS if not user.get("is_superuser")]
 
 
 class OrderForm(forms.Form):
-    """What the landing page asks. Raises one of `OUTAGES` when made while accounts or catalog is away."""
+    """The order form. Its constructor raises one of `OUTAGES` while the database of accounts or catalog is down."""
 
     use_required_attribute = False
 
@@ -47,11 +47,11 @@ class OrderForm(forms.Form):
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is anybody, and anything to order."""
+        """Whether there are customers and products to choose from."""
         return bool(self.customers and self.products)
 
     def place(self) -> int:
-        """Place the order; its id. Raises `Problem` for a refusal, and one of `OUTAGES`."""
+        """Place the order and return its id. Raises `Problem` for a refusal, and one of `OUTAGES`."""
         outcome, product_id = self.cleaned_data["outcome"], int(self.cleaned_data["product"])
         order = import_string("orders.services.place_order")(
             user_id=int(self.cleaned_data["customer"]),

@@ -1,4 +1,4 @@
-"""What every page of the console needs: its language, who is looking, and parts that renew themselves."""
+"""What every page of the console needs: language, visitor and permissions, fragments that refresh themselves."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 
 from sagas.outages import OUTAGES
+from shop.console.languages import language
 from shop.console.texts import LANGUAGES, texts
-from shop.languages import language
 
 
 def visitor(request: HttpRequest) -> Any:
-    """Who is looking; nobody while accounts' database is away, for then it is not known."""
+    """The signed-in user; anonymous while the database of accounts is down."""
     try:
         return request.user if request.user.is_authenticated else AnonymousUser()
     except OUTAGES:
@@ -24,7 +24,7 @@ def visitor(request: HttpRequest) -> Any:
 
 
 def may(request: HttpRequest, permission: str = "") -> bool:
-    """Whether the visitor is staff, and has a permission if one is named."""
+    """Whether the visitor is staff and has the permission, if one is given."""
     user = visitor(request)
     try:
         return bool(user.is_staff and (not permission or user.has_perm(permission)))
@@ -33,12 +33,12 @@ def may(request: HttpRequest, permission: str = "") -> bool:
 
 
 def may_look(request: HttpRequest, permission: str = "") -> bool:
-    """Whether what goes on inside is this visitor's business: staff's, and on a development machine everybody's."""
+    """Whether the visitor may see internals: staff, and everybody on a development machine."""
     return settings.DEBUG or may(request, permission)
 
 
 def page(request: HttpRequest, template: str, context: Mapping[str, Any], status: int = 200) -> HttpResponse:
-    """A page, in the visitor's language."""
+    """Render a page in the visitor's language."""
     response = render(request, template, {**_common(request), **context}, status=status)
     if request.GET.get("lang") in LANGUAGES:
         response.set_cookie(
@@ -52,7 +52,7 @@ def page(request: HttpRequest, template: str, context: Mapping[str, Any], status
 
 
 def fragment(request: HttpRequest, template: str, context: Mapping[str, Any], **more: Any) -> JsonResponse:
-    """A part of a page that renews itself (`live.js`): as HTML, with what else is asked for."""
+    """The HTML of a part that `live.js` refreshes, with more values beside it."""
     html = render_to_string(template, {**_common(request), **context}, request)
     return JsonResponse({"html": html, **more}, headers={"Cache-Control": "no-store"})
 

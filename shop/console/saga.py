@@ -1,4 +1,4 @@
-"""The saga of one order as rows of a page: a lane per service, every event as it arrived, oldest first."""
+"""The saga of one order as rows of a page: one lane per service, one row per event, oldest first."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from sagas.outages import OUTAGES
 from shop.contracts.orders import FINAL
 from shop.operations.timeline import LANES, Dead, Entry, Story, Waiting, story
 
-PAUSE = 1.0  # seconds without an event from which on the page says so
+PAUSE = 1.0  # seconds between events from which the page shows a gap
 MODELS = {  # what each service keeps of an order
     "orders": "order",
     "inventory": "reservation",
@@ -26,54 +26,54 @@ MODELS = {  # what each service keeps of an order
 
 @dataclass
 class Row:
-    """One line of the page. `kind` is "handled", "emitted" (by itself, from an outbox), "dead" or "waiting"."""
+    """A row of the page. `kind` is "handled", "emitted" (from an outbox), "dead" or "waiting"."""
 
     kind: str
     service: str
-    since: str  # the order began
+    since: str  # time since the order was placed; of a waiting row, since the event was emitted
     event: str
     step: str = ""
     emitted: tuple[str, ...] = ()
     backward: bool = False
     repeats: int = 0
     letter: Dead | None = None
-    pause: str = ""  # how long nothing had happened before
+    pause: str = ""  # the gap before this row, if it is long
 
     @property
     def lane(self) -> int:
-        """The lane's number, from 0."""
+        """The lane's index."""
         return LANES.index(self.service)
 
     @property
     def words(self) -> list[str]:
-        """The event's name, where it may be broken."""
+        """The event's name, split where a line may break."""
         return re.findall("[A-Z][a-z]*|.+", self.event)
 
 
 @dataclass
 class Saga:
-    """An order and its rows. `order` is None when its database is away, or when there is none."""
+    """An order and its story. `order` is None if it does not exist or its database is down."""
 
     order_id: int
     order: Any
     lines: list[Any]
-    trace: str  # the id of its trace, if it was traced
+    trace: str  # trace id; empty if the order was not traced
     told: Story
     orders_away: bool
 
     @property
     def exists(self) -> bool:
-        """Whether anything is known of such an order."""
+        """Whether the order may exist: it is found, its database is down, or other services know it."""
         return bool(self.order or self.orders_away or self.told.entries)
 
     @property
     def final(self) -> bool:
-        """Whether the order has ended."""
+        """Whether the order has a final status."""
         return bool(self.order and self.order.status in FINAL)
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to come."""
+        """Whether no more rows can follow."""
         return self.final and not self.told.waiting and not self.told.away
 
     @property
@@ -83,12 +83,12 @@ class Saga:
 
     @property
     def took(self) -> str:
-        """From the order to its end, or until now."""
+        """Time from placing to the end, or until now."""
         end = self.order.progress_at if self.final else timezone.now()
         return duration((end - self.start).total_seconds())
 
     def rows(self) -> Iterator[Row]:
-        """What happened, and then what is still waited for."""
+        """What has happened, then the events that are still waiting."""
         happened: list[Entry | Dead] = sorted((*self.told.entries, *self.told.dead), key=lambda one: one.at)
         before = self.start
         for one in happened:
@@ -130,7 +130,7 @@ class Saga:
 
 
 def look_up(order_id: int) -> Saga:
-    """An order's saga as it is now."""
+    """Read an order's saga as it is now."""
     order, lines, trace, away = None, [], "", False
     try:
         order = apps.get_model("orders", "Order").objects.filter(pk=order_id).first()
@@ -145,7 +145,7 @@ def look_up(order_id: int) -> Saga:
 
 
 def rows_in_admin(order_id: int, user: Any) -> list[tuple[str, str]]:
-    """(service, address) of what the admin shows of an order, as far as a user may see it."""
+    """(service, URL) of the admin pages about an order that the user may see."""
     addresses = {
         service: f"{reverse(f'admin:{service}_{model}_changelist')}?q={order_id}" for service, model in MODELS.items()
     }
@@ -158,7 +158,7 @@ def rows_in_admin(order_id: int, user: Any) -> list[tuple[str, str]]:
 
 
 def duration(seconds: float) -> str:
-    """As one reads it: 34 ms, 3.21 s, 2 min 5 s."""
+    """Seconds in a readable form: 34 ms, 3.21 s, 2 min 5 s."""
     if seconds < 1:
         return f"{max(0.0, seconds) * 1000:.0f} ms"
     if seconds < 100:

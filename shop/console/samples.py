@@ -1,4 +1,4 @@
-"""The sample products and users: `manage.py seed` makes them, the landing page orders with them."""
+"""Sample products and users. `manage.py seed` creates them; the landing page orders as them."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,6 @@
-"""What is up, and what waits: every service, its database and queue, the relays, asked now.
+"""The live state of the shop: each service with its database, queue and outbox; the broker; Redis; orders.
 
-Whoever asks within a second of somebody else gets the same answer. A part that is away is said to be away; that the
-rest is shown all the same is what this is for.
+The answer is cached for a second. Parts that are down are reported as down, and all others are shown regardless.
 """
 
 import time
@@ -28,14 +27,14 @@ from shop.operations import timeline
 from shop.operations.health import DOWN, UP, redis
 
 FRESH_FOR = 1.0  # seconds
-PATIENCE = 4.0  # seconds for all databases together: those not asked by then are not known
+PATIENCE = 4.0  # seconds for all databases together; those not asked by then are left unknown
 BROKER_TIMEOUT = 2
 WEB_TIMEOUT = 1.0
-COUNTED = 10_000  # rows, at most: then "more than"
+COUNTED = 10_000  # rows counted at most; the page then says "more than"
 LATEST = 5  # orders
-LATE = 5.0  # seconds that an event may wait before its age is shown as a warning
+LATE = 5.0  # seconds after which a waiting event is shown as a warning
 
-# Each by an index, whatever there is: the oldest row by its id, the rest by the partial indexes of the relay.
+# Each uses an index: the primary key for the oldest row, the relay's partial indexes for the rest.
 MESSAGES = """
     SELECT (SELECT created_at FROM {service}_outbox
             WHERE id = (SELECT min(outbox_id) FROM {service}_unsent WHERE tell_at IS NULL)),
@@ -47,7 +46,7 @@ MESSAGES = """
 
 @dataclass
 class Queue:
-    """Messages in a service's queue. `consumers` is None where the broker does not say."""
+    """A service's queue. `consumers` is None if the broker does not report it."""
 
     waiting: int
     consumers: int | None
@@ -56,15 +55,15 @@ class Queue:
 
 @dataclass
 class Service:
-    """One service as it is now. Ages are in seconds, None when nothing waits."""
+    """One service now. Ages are in seconds; None if nothing waits."""
 
     name: str
-    database: str = ""  # UP, DOWN; empty when there was no time to ask
-    web: str = ""  # UP, DOWN for a service that runs elsewhere
+    database: str = ""  # UP, DOWN; empty if there was no time to ask
+    web: str = ""  # UP, DOWN; empty for a service in this process
     queue: Queue | None = None
-    oldest: float | None = None  # the oldest event on its way to this service
+    oldest: float | None = None  # age of the oldest event waiting for this service
     unsent: int = 0  # events in its outbox
-    lag: float | None = None  # the oldest of them
+    lag: float | None = None  # age of the oldest of them
     owed: float | None = None  # the oldest event that the steps which can wait have not been told of
     dead_letters: int = 0
 
@@ -74,12 +73,12 @@ class Service:
 
     @property
     def marked(self) -> bool:
-        """Whether somebody should look at messages that were set aside."""
+        """Whether there are dead letters, in the table or in the broker's dead-letter queue."""
         return bool(self.dead_letters or (self.queue and self.queue.dead))
 
     @property
     def late(self) -> bool:
-        """Whether something waits for longer than it should."""
+        """Whether something waits for too long, or nothing consumes the queue."""
         ages = (self.oldest, self.lag, self.owed)
         return any(age is not None and age > LATE for age in ages) or bool(self.queue and self.queue.consumers == 0)
 
@@ -91,14 +90,14 @@ class State:
     services: list[Service]
     broker: str = UP
     redis: str = UP
-    unfinished: int | None = None  # orders; None while their database is away
-    stalled: int | None = None  # of them, those that have not moved for STALLED_AFTER
+    unfinished: int | None = None  # orders; None while their database is down
+    stalled: int | None = None  # of these, the orders without progress for STALLED_AFTER
     latest: list[Any] = field(default_factory=list)  # orders, newest first
     faults: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def down(self) -> list[str]:
-        """What does not answer."""
+        """The names of what is down."""
         named = {"broker": self.broker, "redis": self.redis}
         return [one.name for one in self.services if not one.up] + [name for name, is_ in named.items() if is_ == DOWN]
 
@@ -108,7 +107,7 @@ _known: tuple[float, State] | None = None
 
 
 def state() -> State:
-    """How the shop is now, or was less than a second ago."""
+    """The state now, at most `FRESH_FOR` seconds old."""
     global _known
     with _lock:
         if _known is None or time.monotonic() - _known[0] >= FRESH_FOR:
@@ -118,7 +117,7 @@ def state() -> State:
 
 
 def ask() -> State:
-    """Ask everybody."""
+    """Ask every part for its state."""
     give_up_at = time.monotonic() + PATIENCE
     services = {name: Service(name) for name in settings.SERVICES}
     found = State(list(services.values()), redis=redis(), faults=dict(faults.levels()))
@@ -167,33 +166,33 @@ def _ask_about_orders(found: State, services: Mapping[str, Service]) -> None:
             for name, since in timeline.oldest_waiting().items():
                 services[name].oldest = _age(since, now)
     except OUTAGES:
-        pass  # one of them went just now; the next look will say which
+        pass  # a database has just gone down; the next call reports it
 
 
 def _age(since: datetime | None, now: datetime) -> float | None:
-    """Seconds since then; None for never, and for what is only due later (somebody has it in hand)."""
+    """Seconds since then. None for None, and for a time in the future, which is a lease of a relay at work."""
     return max(0.0, (now - since).total_seconds()) if since and since <= now + timedelta(seconds=1) else None
 
 
 def _queues() -> dict[str, Queue]:
-    """Every service's queue. Raises what the broker raises when it is away."""
+    """Every service's queue. Raises one of `OUTAGES` while the broker is down."""
     in_memory = settings.BROKER_URL.startswith("memory:")
     with current_app.connection_for_write(connect_timeout=BROKER_TIMEOUT) as connection:
         connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT, interval_start=0.1)
         queues = {}
         for service in local_services():
-            with connection.channel() as channel:  # asking for a queue that is not there ends the channel
+            with connection.channel() as channel:  # declaring a missing queue passively closes the channel
                 try:
                     told = channel.queue_declare(service, passive=True)
                     dead = 0 if in_memory else channel.queue_declare(f"{service}.dead", passive=True).message_count
                 except connection.channel_errors:
-                    continue  # nobody has declared it yet
+                    continue  # not declared yet
                 queues[service] = Queue(told.message_count, None if in_memory else told.consumer_count, dead)
     return queues
 
 
 def _web(urls: Mapping[str, str]) -> dict[str, str]:
-    """Whether services that run elsewhere answer."""
+    """Whether the web servers of services in other processes answer."""
     elsewhere = {name: url for name, url in urls.items() if url}
     if not elsewhere:
         return {}

@@ -1,8 +1,8 @@
-"""What the pages say, in English and Korean."""
+"""The texts of the pages, in English and Korean."""
 
 from collections.abc import Mapping
 
-LANGUAGES = ("en", "ko")  # those of the settings
+LANGUAGES = ("en", "ko")  # same as settings.LANGUAGES
 
 TEXTS: Mapping[str, tuple[str, str]] = {
     # every page
@@ -213,6 +213,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
 
 
 def texts(language: str) -> dict[str, str]:
-    """All texts in one language."""
+    """All texts in a language."""
     index = LANGUAGES.index(language)
     return {name: both[index] for name, both in TEXTS.items()}

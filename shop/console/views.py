@@ -1,6 +1,6 @@
 """The console's pages: landing page, live state, placing a sample order, an order's saga, dead letters, fault switches.
 
-What goes on inside is for staff, and on development machines for everybody; acting on an order is for staff always.
+Staff may see internals; on development machines, everybody may. Only staff may act on an order.
 """
 
 from http import HTTPStatus
@@ -21,12 +21,12 @@ from sagas.outages import OUTAGES
 from shop import faults
 from shop.api.problems import Problem
 from shop.console import saga as sagas
+from shop.console.languages import language
 from shop.console.letters import open_letters
 from shop.console.ordering import OrderForm
 from shop.console.pages import fragment, may, may_look, page, visitor
 from shop.console.state import state
 from shop.console.texts import texts
-from shop.languages import language
 from shop.money import money
 from shop.operations.timeline import LANES
 
@@ -46,7 +46,7 @@ def favicon(_: HttpRequest) -> HttpResponse:
 
 @require_safe
 def landing(request: HttpRequest) -> HttpResponse:
-    """What this is, and how it is. Asks no server for anything but the form's choices, so it shows whatever is away."""
+    """The landing page. Asks servers only for the form's choices, so it renders whatever is down."""
     return _landing(request)
 
 
@@ -86,7 +86,7 @@ def _landing(request: HttpRequest, data: Any = None, refusal: str = "", status: 
 
 @require_safe
 def state_now(request: HttpRequest) -> HttpResponse:
-    """The live part of the landing page."""
+    """The part of the landing page that refreshes itself."""
     if not may_look(request):
         return JsonResponse({}, status=HTTPStatus.FORBIDDEN)
     now, t = state(), texts(language(request))
@@ -96,7 +96,7 @@ def state_now(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def place_order(request: HttpRequest) -> HttpResponse:
-    """Take a sample customer's order, and lead to its saga."""
+    """Place a sample customer's order and redirect to its saga."""
     _on_development_machines()
     t = texts(language(request))
     try:
@@ -113,7 +113,7 @@ def place_order(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def saga(request: HttpRequest, order_id: int) -> HttpResponseBase:
-    """An order's saga; the live part is in it, for those without JavaScript."""
+    """An order's saga. Includes the live part, for browsers without JavaScript."""
     if not may_look(request, SEE):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     found = _saga(order_id)
@@ -139,7 +139,7 @@ def _possible(found: sagas.Saga) -> dict[str, bool]:
 
 @require_safe
 def saga_now(request: HttpRequest, order_id: int) -> HttpResponse:
-    """The live part of an order's saga."""
+    """The part of an order's saga that refreshes itself."""
     if not may_look(request, SEE):
         return JsonResponse({}, status=HTTPStatus.FORBIDDEN)
     found = _saga(order_id)
@@ -170,7 +170,7 @@ def _told(request: HttpRequest, found: sagas.Saga) -> dict[str, Any]:
 
 @require_POST
 def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
-    """Resume or cancel an order, as staff; the admin's log says who has."""
+    """Resume or cancel an order, for staff. The admin's log records who did."""
     if action not in ("resume", "cancel"):
         raise Http404
     if not may(request, CHANGE):
@@ -198,7 +198,7 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
 @require_safe
 @never_cache
 def dead_letters(request: HttpRequest) -> HttpResponseBase:
-    """The open dead letters of all services that the visitor may see."""
+    """The open dead letters that the visitor may see, of all services."""
     if not may_look(request):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     services = open_letters(visitor(request), see_all=settings.DEBUG)
@@ -207,7 +207,7 @@ def dead_letters(request: HttpRequest) -> HttpResponseBase:
 
 @never_cache
 def fault_switches(request: HttpRequest) -> HttpResponse:
-    """See and set the fault switches."""
+    """Show and set the fault switches."""
     _on_development_machines()
     t, refusal = texts(language(request)), ""
     if request.method == "POST":

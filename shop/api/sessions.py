@@ -1,6 +1,6 @@
-"""Sessions, who has signed in with one, and messages: for those who come without a token.
+"""Django's middleware for sessions, users and messages, skipped for API requests with a token.
 
-A request to the API that brings a token is answered by that alone (`shop.api.authentication`), so it passes these by.
+`shop.api.authentication` authenticates those by their token alone.
 """
 
 from typing import Any
@@ -27,8 +27,8 @@ class SessionMiddleware(_UnlessToken, Session):
 
 
 class AuthenticationMiddleware(_UnlessToken, Authentication):
-    """`request.user`, of the session."""
+    """`request.user`, from the session."""
 
 
 class MessageMiddleware(_UnlessToken, Message):
-    """What the next page is to tell."""
+    """Messages for the next page."""

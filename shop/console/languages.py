@@ -1,6 +1,6 @@
-"""The languages of the pages for people: English, as the code says it, and Korean, from `locale/`.
+"""The languages of the pages: English, as written in the code, and Korean, from `locale/`.
 
-`make messages` compiles the translations. What it writes is in the repository, so the shop runs without gettext.
+`make messages` compiles the translations. The compiled files are in the repository, so the shop runs without gettext.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,17 +10,17 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import get_language_from_request, gettext_lazy, override
 
-API = "/api/"  # is read by programs, whatever their users speak
+API = "/api/"  # always in English
 
 
 def language(request: HttpRequest) -> str:
-    """What the visitor has chosen (`?lang=ko`, remembered), else what the browser asks for."""
+    """The language chosen with `?lang=ko` (remembered in a cookie), else the one that the browser prefers."""
     chosen = request.GET.get("lang", "")
     return chosen if chosen in dict(settings.LANGUAGES) else get_language_from_request(request)
 
 
 def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Answers in the visitor's language."""
+    """Middleware: answers in the visitor's language."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         if request.path_info.startswith(API):
@@ -32,9 +32,9 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
 
 
 def translate_names(labels: Iterable[str]) -> None:
-    """Have apps, models, fields and choices be called what they are called in the visitor's language.
+    """Make the names of apps, models, fields and choices translatable.
 
-    Marking each name where it is defined would take a migration for it, though nothing of it is in a database.
+    Marking each name where it is defined would need migrations, although names are not in the database.
     """
     for label in labels:
         config = apps.get_app_config(label)
