@@ -187,12 +187,17 @@ distclean: clean ## Remove caches, data and .venv, and stop what was started
 
 # —— The virtual environment. Stamps, so that it is made once and again when a lock file changes. ——
 
+need_python = [ -n "$(PYTHON)" ] || { echo "There is no python3 here. On Debian and Ubuntu: \
+sudo apt-get install python3 python3-venv. Or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+
 .venv/.runtime: requirements.txt
+	@$(need_python)
 	@$(PYTHON) scripts/venv.py $<
 	@touch $@
 
 # Holds all of requirements.txt, too, so one installation serves both.
 .venv/.dev: requirements-dev.txt
+	@$(need_python)
 	@$(PYTHON) scripts/venv.py $<
 	@touch .venv/.runtime $@
 

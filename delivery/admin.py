@@ -1,20 +1,77 @@
-from django.contrib import admin
+from typing import Any
 
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
+from django.db.models import QuerySet
+from django.forms import CharField
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from delivery import services
 from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox
+from shop.desk import words
 from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
 
 
+class DisputedFilter(admin.SimpleListFilter):
+    """Parcels of which the carrier says something else than the shop."""
+
+    title = _("disputed by the carrier")
+    parameter_name = "disputed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("1", _("to be settled"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        return queryset.exclude(disputed_by="") if self.value() == "1" else queryset
+
+
+class SettleForm(ActionForm):
+    """Beside the choice of the action: what was done about it."""
+
+    reason = CharField(required=False, max_length=200, label=_("What was done, to settle:"))
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     """Deliveries are moved by their sagas, by time and by the carriers."""
 
-    list_display = ["order_id", "customer", "tracking_number", "carrier", "badge", "reason", "due_at", "created_at"]
-    list_filter = ["status", "carrier"]
+    list_display = [
+        "order_id", "customer", "tracking_number", "carrier", "badge", "disputed", "why", "due_at", "created_at",
+    ]  # fmt: skip
+    list_filter = ["status", "carrier", DisputedFilter]
     search_fields = ["=order_id", "=user_id", "=tracking_number"]
     by_customer = True
+    action_form = SettleForm
+    actions = ["settle"]
+
+    @admin.display(description=_("reason"), ordering="reason")
+    def why(self, delivery: Delivery) -> str:
+        return words.reason(delivery.reason)
+
+    @admin.display(description=_("disputed by the carrier"), ordering="disputed_by")
+    def disputed(self, delivery: Delivery) -> SafeString | str:
+        if not delivery.disputed_by:
+            return ""
+        return format_html('<b class="stalled">{}</b>', delivery.get_disputed_by_display())
+
+    @admin.action(description=_("Settled: somebody has seen to what the carrier says"), permissions=["change"])
+    def settle(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
+        """Clear the mark; the log keeps what was done about it."""
+        reason = request.POST.get("reason", "").strip()
+        if not reason:
+            messages.error(request, _("Nothing was settled: say what was done, in the field beside the action."))
+            return
+        disputed = list(chosen.exclude(disputed_by=""))
+        services.settle(delivery.pk for delivery in disputed)
+        for delivery in disputed:
+            self.log_change(request, delivery, f"Settled ({delivery.disputed_by}): {reason}")
+        messages.success(request, _("Settled: %d.") % len(disputed))
 
 
 @admin.register(CarrierEvent)

@@ -34,6 +34,13 @@ class Delivery(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
     handed_over_at = models.DateTimeField(null=True)
     delivered_at = models.DateTimeField(null=True)
+    disputed_by = models.CharField(
+        max_length=16,
+        blank=True,
+        choices=Status.choices,
+        db_default="",
+        help_text="What the carrier said after the end, against it. Staff see to it and settle it.",
+    )
 
     class Meta:
         verbose_name_plural = "deliveries"
@@ -54,6 +61,7 @@ class Delivery(models.Model):
         indexes = [
             models.Index(fields=["user_id", "-id"], name="delivery_of_user"),
             models.Index(fields=["due_at"], name="delivery_due", condition=models.Q(due_at__isnull=False)),
+            models.Index(fields=["id"], name="delivery_disputed", condition=~models.Q(disputed_by="")),
         ]
 
     def __str__(self) -> str:

@@ -4,7 +4,7 @@ A parcel can be cancelled until the carrier has it. Whoever holds the row's lock
 cancellation holds, a cancellation waits for the timer and finds the parcel handed over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,6 +51,14 @@ MOVES = {
     Status.IN_TRANSIT: (Status.PREPARING,),
     Status.DELIVERED: (Status.PREPARING, Status.IN_TRANSIT),
     Status.FAILED: (Status.PREPARING, Status.IN_TRANSIT),
+}
+
+
+# What contradicts the end of a parcel: goods and money are both gone, or both here. Not what merely comes late.
+DISPUTES = {
+    Status.CANCELLED: (Status.IN_TRANSIT, Status.DELIVERED),
+    Status.FAILED: (Status.DELIVERED,),
+    Status.DELIVERED: (Status.FAILED,),
 }
 
 
@@ -159,7 +167,8 @@ def _next(delivery: Delivery) -> tuple[str, str]:
 
 
 def take_carrier_event(*, event_id: str, tracking_number: str, status: str, reason: str = "") -> None:
-    """Move a parcel to where its carrier says it is. A message that came before, or comes too late, changes nothing.
+    """Move a parcel to where its carrier says it is. A message that came before, or comes too late, changes nothing;
+    one that contradicts the parcel's end is kept with it, for staff.
 
     Raises `UnknownDelivery`.
     """
@@ -168,13 +177,21 @@ def take_carrier_event(*, event_id: str, tracking_number: str, status: str, reas
         if delivery is None:
             raise UnknownDelivery(f"There is no delivery {tracking_number}.")
         taken_in = {"event_id": event_id, "tracking_number": tracking_number, "status": status, "reason": reason}
-        if insert_if_absent(CarrierEvent, [taken_in], key="event_id") and delivery.status in MOVES[Status(status)]:
+        fresh = insert_if_absent(CarrierEvent, [taken_in], key="event_id")
+        if fresh and delivery.status in MOVES[Status(status)]:
             if status == Status.FAILED:
                 reason = reason or "failed with the carrier"
             if events := _move([delivery], to=status, reason=reason, now=timezone.now()):
                 emit(*events, service="delivery")
+        elif fresh and status in DISPUTES.get(Status(delivery.status), ()):
+            Delivery.objects.filter(pk=delivery.pk).update(disputed_by=status)
         crash_point("carrier_event.written")
     crash_point("carrier_event.committed")
+
+
+def settle(delivery_ids: Iterable[int]) -> int:
+    """Staff have seen to what carriers said against the end of these parcels; how many there were."""
+    return Delivery.objects.filter(pk__in=list(delivery_ids)).exclude(disputed_by="").update(disputed_by="")
 
 
 def _move(

@@ -46,11 +46,17 @@ def _secret_key() -> str:
             "Set SECRET_KEY (fifty random characters or more), or DEBUG=1 on a development machine."
         )
     path = VAR_DIR / "secret-key"
-    if not path.exists():
-        VAR_DIR.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(token_urlsafe(48))
-    return path.read_text()
+    try:
+        if not path.exists():
+            VAR_DIR.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(token_urlsafe(48))
+        return path.read_text()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{path}: {error.strerror}. If another user (root?) ran the shop here before, give the directory to "
+            "yourself with chown -R, or name another one in SHOP_VAR."
+        ) from None
 
 
 SECRET_KEY = _secret_key()

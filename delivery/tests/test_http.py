@@ -146,6 +146,30 @@ def test_a_carrier_may_skip_the_hand_over(deliveries):
     assert told(outbox()) == [("DeliveryCompleted", 1, None)]
 
 
+@pytest.mark.parametrize(
+    ("ended", "said", "disputed"),
+    [
+        ("CANCELLED", "DELIVERED", "DELIVERED"),
+        ("CANCELLED", "IN_TRANSIT", "IN_TRANSIT"),
+        ("CANCELLED", "FAILED", ""),
+        ("FAILED", "DELIVERED", "DELIVERED"),
+        ("FAILED", "IN_TRANSIT", ""),  # late
+        ("DELIVERED", "FAILED", "FAILED"),
+        ("DELIVERED", "IN_TRANSIT", ""),
+        ("DELIVERED", "DELIVERED", ""),
+    ],
+)
+def test_what_a_carrier_says_against_the_end_is_kept_for_staff(deliveries, ended: str, said: str, disputed: str):
+    if ended == "CANCELLED":
+        run(cancel_delivery, cancelling(1))
+    else:
+        send(message(ended, "e1"))
+    before = told(outbox())
+    assert send(message(said, "e2")).status_code == 202
+    delivery = Delivery.objects.get(order_id=1)
+    assert (delivery.status, delivery.disputed_by, told(outbox())) == (ended, disputed, before)
+
+
 def test_a_replay_changes_nothing(deliveries):
     send(message("IN_TRANSIT"))
     assert send(message("DELIVERED")).status_code == 202  # the same event id

@@ -42,6 +42,8 @@ def _run(seed: int, *, stdout: TextIO, orders: int, faults: int | None, kinds: s
     chosen = kinds.split(",") if kinds else list(FAULTS)
     if unknown := set(chosen) - set(FAULTS):
         raise CommandError(f"No such fault: {', '.join(sorted(unknown))}. There are: {', '.join(FAULTS)}.")
+    if options["report"] and not (folder := options["report"].absolute().parent).is_dir():
+        raise CommandError(f"There is no directory {folder} to write {options['report'].name} to.", returncode=2)
     if options["one_by_one"]:
         faults, options["rate"] = len(chosen), options["rate"] or CALM_RATE
     least = max(len(chosen), orders // ORDERS_PER_FAULT) if faults is None else faults
@@ -57,7 +59,7 @@ def _run(seed: int, *, stdout: TextIO, orders: int, faults: int | None, kinds: s
         )
     if options["report"]:
         write_report(options["report"], verdict)
-        console.print(f"Report: {options['report']}")
+        console.print(f"Report: {options['report']}", markup=False)
     if options["json"]:
         stdout.write(jsonlib.dumps(verdict.figures(), ensure_ascii=False))
     else:

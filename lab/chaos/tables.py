@@ -1,6 +1,7 @@
 """The summary of a run, as tables in the terminal."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lab.chaos.verdict import Verdict
@@ -26,7 +27,7 @@ def show(console: Console, verdict: Verdict) -> None:
         ("operations", "operations"), ("unknown because of", "unknownBecause"), ("ended as", "statuses"),
         ("kinds of orders", "kinds"),
     ):  # fmt: skip
-        table.add_row(title, ", ".join(f"{count} {what}" for what, count in figures[name].items()) or "–")
+        table.add_row(title, escape(", ".join(f"{count} {what}" for what, count in figures[name].items()) or "–"))
     table.add_section()
     table.add_row("orders per second", f"{figures['ordersPerSecond']} for {figures['seconds']} s")
     for title, name in (("answer to POST /orders", "answer"), ("from order to its end", "orderToEnd")):
@@ -34,8 +35,8 @@ def show(console: Console, verdict: Verdict) -> None:
     table.add_row("last fault until rest", f"{figures['secondsToRest']} s")
     table.add_row("processes started again", f"{verdict.restarts}")
     dead = ", ".join(f"{count} {step}" for step, count in verdict.dead_letters.items())
-    table.add_row("dead letters, resolved", dead or "0")
+    table.add_row("dead letters, resolved", escape(dead or "0"))
     console.print(table)
     for line in verdict.findings[:30]:
-        console.print(f"[red]{line}[/]", soft_wrap=True)
+        console.print(line, style="red", markup=False, soft_wrap=True)
     console.print("[green]Nothing lost, nothing done twice.[/]" if verdict.good else "[bold red]Chaos won.[/]")

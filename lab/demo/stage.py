@@ -29,10 +29,10 @@ class Stage:
     def begin(self, flow: str) -> None:
         self._flow = flow
         self.console.print()
-        self.console.print(Rule(f"[bold]{flow}[/]", align="left"))
+        self.console.print(Rule(Text(flow, style="bold"), align="left"))
 
     def say(self, text: str) -> None:
-        self.console.print(text)
+        self.console.print(text, markup=False)
 
     def saga(self, order_id: int) -> None:
         """Show an order's saga as it happens, until everybody has heard of its end. Raises NotAsExpected."""
@@ -54,7 +54,7 @@ class Stage:
     def check(self, what: str, actual: Any, expected: Any) -> None:
         """Say whether something is as it must be."""
         if actual == expected:
-            self.say(f"  [green]✓[/] {what}")
+            self.console.print(Text.assemble("  ", ("✓", "green"), f" {what}"))
         else:
             self.fail(f"{what}: expected {expected}, found {actual}")
 

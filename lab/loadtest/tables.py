@@ -34,7 +34,7 @@ def show(console: Console, found: Mapping[str, Any]) -> None:
     ):  # fmt: skip
         if counts:
             told = ", ".join(f"{count:,} × {one}" for one, count in counts.items())
-            console.print(f"{what}: {told}", soft_wrap=True, highlight=False)
+            console.print(f"{what}: {told}", soft_wrap=True, highlight=False, markup=False)
     for one in found["findings"]:
         line = Text.assemble(MARKS[one["good"]], f" {one['what']}: {one['detail']}")
         console.print(line, soft_wrap=True)

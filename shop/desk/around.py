@@ -78,6 +78,7 @@ def _delivery(part: Part, order: Any) -> Part:
             (_("address"), row.address),
             (_("carrier"), row.carrier),
             (_("tracking number"), row.tracking_number),
+            (_("the carrier says"), row.disputed_by and Status("stalled", row.get_disputed_by_display())),
             (_("reason"), words.reason(row.reason)),
             (_("handed over"), row.handed_over_at),
             (_("delivered"), row.delivered_at),

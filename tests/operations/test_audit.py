@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.apps import apps
@@ -16,7 +17,7 @@ from django.utils import timezone
 
 from inventory.models import Inbox, Reservation, StockItem
 from inventory.services import seed_stock
-from orders.models import Order, Outbox
+from orders.models import DeadLetter, Order, Outbox
 from orders.services import place_order, request_cancellation
 from payments.models import GatewayLedger, Payment
 from sagas.outbox import local_services
@@ -285,6 +286,15 @@ def test_the_command_on_a_broken_world(world: World):
     code, text = run("--strict")
     assert (code, text.splitlines()[-1]) == (1, "Audit failed: 7 orders, 1 violations.")
     assert "stock_adds_up" in text
+
+
+def test_the_command_shows_brackets_as_they_are(world: World):
+    letter = {"event_id": uuid4(), "event_type": "PaymentCompleted", "order_id": 1, "payload": "{}"}
+    DeadLetter.objects.create(step="orders.mark_paid", error="OSError: cannot read [/x] or [a, b]", **letter)
+    code, text = run()
+    assert code == 1
+    assert "[/x]" in text
+    assert "[a, b]" in " ".join(text.replace("│", " ").split())
 
 
 def test_the_command_shows_fifty_and_counts_all(world: World):

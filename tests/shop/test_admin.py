@@ -409,6 +409,18 @@ def test_an_order_page_shows_what_all_services_keep_of_it(staff: Client, custome
         assert shown in page, shown
 
 
+def test_what_a_carrier_says_against_the_end_is_settled_with_a_reason(boss: Client, orders: Any):
+    path = "/admin/delivery/delivery/"
+    delivery = Delivery.objects.get()
+    Delivery.objects.update(status="CANCELLED", due_at=None, disputed_by="DELIVERED")
+    assert rows(boss, f"{path}?disputed=1") == [str(delivery.order_id)]
+    assert "the carrier says Delivered" in text(boss, f"{ORDERS}{delivery.order_id}/change/")
+    assert "Nothing was settled" in act(boss, path, "settle", delivery.pk)
+    assert "Settled: 1." in act(boss, path, "settle", delivery.pk, reason="customer pays")
+    assert rows(boss, f"{path}?disputed=1") == []
+    assert log()[-1][1] == "Settled (DELIVERED): customer pays"
+
+
 def test_ids_that_are_none_are_ignored(boss: Client, goods: None, orders: Any):
     for path, action in (
         (ORDERS, "cancel"), (PRODUCTS, "deactivate"), ("/admin/notifications/notification/", "send_again"),

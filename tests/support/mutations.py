@@ -423,6 +423,11 @@ def an_event_could_not_be_handled(world: World) -> None:
     DeadLetter.objects.create(step="inventory.ship_stock", order_id=world.completed, payload="{}", error="ValueError")
 
 
+@breaks("carriers_agree")
+def the_carrier_says_that_it_delivered_what_was_cancelled(world: World) -> None:
+    Delivery.objects.filter(order_id=world.cancelled_after_charge).update(disputed_by="DELIVERED")
+
+
 @breaks("events_are_handled")
 def a_shipment_was_never_heard_of(world: World) -> None:
     InventoryInbox.objects.filter(step="inventory.ship_stock", order_id=world.completed).delete()

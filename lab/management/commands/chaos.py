@@ -7,6 +7,7 @@ from typing import Any, TextIO, cast
 
 from django.core.management.base import BaseCommand
 
+from shop.management.arguments import real, seconds, whole
 from shop.management.packages import more_than_production
 
 
@@ -19,10 +20,12 @@ class Command(BaseCommand):
     requires_system_checks = []  # they are for the processes that the run starts
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--orders", type=int, default=10_000, metavar="N", help="how many (default: %(default)s)")
-        parser.add_argument("--seed", type=int, metavar="N", help="of the plan (default: one by chance, shown)")
         parser.add_argument(
-            "--faults", type=int, metavar="N", help="exactly so many (default: all kinds, for as long as it lasts)"
+            "--orders", type=whole(least=20), default=10_000, metavar="N", help="how many (default: %(default)s)"
+        )
+        parser.add_argument("--seed", type=whole(), metavar="N", help="of the plan (default: one by chance, shown)")
+        parser.add_argument(
+            "--faults", type=whole(), metavar="N", help="exactly so many (default: all kinds, for as long as it lasts)"
         )
         parser.add_argument(
             "--one-by-one",
@@ -30,9 +33,11 @@ class Command(BaseCommand):
             help="each kind of fault once, after recovery from the one before, which must not take over a minute",
         )
         parser.add_argument("--kinds", metavar="A,B", help="only these kinds of faults; a wrong name shows them all")
-        parser.add_argument("--rate", type=float, help="orders per second (default: as the faults last; 5 one by one)")
+        parser.add_argument(
+            "--rate", type=real(above=0), help="orders per second (default: as the faults last; 5 one by one)"
+        )
         parser.add_argument("--fast", action="store_true", help="short timers and pauses, for a test")
-        parser.add_argument("--patience", type=float, default=900.0, help="seconds to wait for rest (%(default)s)")
+        parser.add_argument("--patience", type=seconds, default=900.0, help="seconds to wait for rest (%(default)s)")
         parser.add_argument("--report", type=Path, metavar="FILE", help="draw the run as an HTML page")
         parser.add_argument("--json", action="store_true", help="print the summary as JSON; progress to standard error")
         parser.add_argument("--keep", action="store_true", help="keep logs and data; they are kept anyway if it fails")

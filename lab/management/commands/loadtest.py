@@ -29,6 +29,8 @@ from lab.loadtest.results import results
 from lab.loadtest.run import Run
 from lab.loadtest.tables import comparison, show
 from lab.loadtest.watch import Watch
+from shop.management.arguments import seconds as duration
+from shop.management.arguments import whole
 from shop.management.packages import more_than_production
 
 # Of a system of its own: carriers that take no time, and nobody is throttled.
@@ -81,12 +83,14 @@ class Command(BaseCommand):
                 first, each = (" in the first step", "of each step ") if name == "ramp" else ("", "")
                 one.add_argument("--rate", type=float, default=rate, help=f"orders per second{first} (%(default)g)")
                 one.add_argument("--seconds", type=float, default=seconds, help=f"{each}(%(default)g)")
-                one.add_argument("--seed", type=int, default=1, help="of what is ordered (%(default)s)")
+                one.add_argument("--seed", type=whole(), default=1, help="of what is ordered (%(default)s)")
             if name == "ramp":
                 one.add_argument("--to", type=float, default=2000.0, metavar="RATE", help="at most (%(default)g)")
                 limit = "seconds until orders are {} at p95, within which a rate counts as held (%(default)g)"
-                one.add_argument("--answer-limit", type=float, default=0.5, metavar="S", help=limit.format("answered"))
-                one.add_argument("--paid-limit", type=float, default=3.0, metavar="S", help=limit.format("paid"))
+                one.add_argument(
+                    "--answer-limit", type=duration, default=0.5, metavar="S", help=limit.format("answered")
+                )
+                one.add_argument("--paid-limit", type=duration, default=3.0, metavar="S", help=limit.format("paid"))
             _add_common(one)
 
     def handle(self, *, profile: str, **options: Any) -> None:
@@ -145,7 +149,7 @@ def _add_common(parser: ArgumentParser) -> None:
     add("--report", type=Path, metavar="FILE", help="write an HTML page with plots")
     add("--json", type=Path, metavar="FILE", help="write the results, also for a later --compare")
     add("--compare", type=Path, metavar="FILE", help="show an earlier --json file beside this run")
-    add("--patience", type=float, default=60.0, help="seconds to wait while no order ends (%(default)g)")
+    add("--patience", type=duration, default=60.0, help="seconds to wait while no order ends (%(default)g)")
     add("--keep", action="store_true", help="keep logs and data of the run's own system")
 
 
@@ -239,10 +243,10 @@ def _tell(
         console.print(comparison(rows, unlike))
     if to:
         to.write_text(json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
-        console.print(f"Results: {to}", soft_wrap=True)
+        console.print(f"Results: {to}", soft_wrap=True, markup=False)
     if report:
         write_report(report, found, rows, unlike)
-        console.print(f"Report: {report}", soft_wrap=True)
+        console.print(f"Report: {report}", soft_wrap=True, markup=False)
     if found["interrupted"]:
         return 130
     return 1 if any(one["good"] is False for one in found["findings"]) else 0

@@ -8,9 +8,11 @@ from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from shop.management.arguments import seconds
 from shop.operations.audit import Violation, audit, count_orders, invariant_names
 
 SHOWN = 50
@@ -28,7 +30,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--age",
-            type=float,
+            type=seconds,
             default=60.0,
             help="without --strict: judge what has been still for so many seconds (60)",
         )
@@ -75,7 +77,7 @@ def _show(console: Console, orders: int, violations: list[Violation]) -> None:
         return
     table = Table("invariant", "what", "found", title="Broken invariants")
     for violation in violations[:SHOWN]:
-        table.add_row(*violation)
+        table.add_row(*map(escape, violation))
     console.print(table)
     more = f" ({len(violations) - SHOWN} more not shown; --json has all)" if len(violations) > SHOWN else ""
     console.print(f"[red]Audit failed:[/] {orders} orders, {len(violations)} violations{more}.")

@@ -16,6 +16,7 @@ from sagas import dead_letters
 from sagas.outages import OUTAGES
 from sagas.outbox import local_services
 from sagas.publisher import heard_here_only
+from shop.management.arguments import an_id
 
 SHOWN = 100
 COLUMNS = ("letter", "step", "event", "order", "tries", "since", "state", "error")
@@ -42,13 +43,13 @@ class Command(BaseCommand):
         replay = actions.add_parser("replay", help="send to the step again; harmless for what was handled by now")
         discard = actions.add_parser("discard", help="give up: somebody has decided that the event needs no handling")
         show.add_argument("service", metavar="SERVICE", help=services)
-        show.add_argument("id", type=int, metavar="ID", help="as `list` shows it")
+        show.add_argument("id", type=an_id, metavar="ID", help="as `list` shows it")
         show.add_argument("--json", action="store_true", help="print one JSON object")
         replay.add_argument("service", metavar="SERVICE", nargs="?", help=f"{services}; all of them if left out")
-        replay.add_argument("ids", type=int, metavar="ID", nargs="*", help="as `list` shows them")
+        replay.add_argument("ids", type=an_id, metavar="ID", nargs="*", help="as `list` shows them")
         replay.add_argument("--all", action="store_true", help="every open one, of the service or of all services")
         discard.add_argument("service", metavar="SERVICE", help=services)
-        discard.add_argument("ids", type=int, metavar="ID", nargs="+", help="as `list` shows them")
+        discard.add_argument("ids", type=an_id, metavar="ID", nargs="+", help="as `list` shows them")
         discard.add_argument("--reason", required=True, help="why; it is kept with the dead letter")
 
     def handle(self, *, action: str, service: str | None = None, **options: Any) -> None:

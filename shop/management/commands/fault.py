@@ -5,9 +5,11 @@ from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from shop import faults
+from shop.management.arguments import real
 
 
 class Command(BaseCommand):
@@ -22,7 +24,9 @@ class Command(BaseCommand):
         actions.add_parser("list", help="all switches, what they are set to, and what to expect")
         setting = actions.add_parser("set", help="turn one up, as in: fault set carrier-refuses 0.5")
         setting.add_argument("name", metavar="NAME", help=", ".join(faults.FAULTS))
-        setting.add_argument("value", metavar="VALUE", type=float, nargs="?", default=1.0, help="share or seconds; 1")
+        setting.add_argument(
+            "value", metavar="VALUE", type=real(least=0), nargs="?", default=1.0, help="share or seconds; 1"
+        )
         clearing = actions.add_parser("clear", help="turn one off, or all")
         clearing.add_argument("name", metavar="NAME", nargs="?", help="all of them if left out")
 
@@ -46,5 +50,5 @@ class Command(BaseCommand):
         table = Table("fault", "now", "from", "what to expect")
         for name, fault in faults.FAULTS.items():
             shown = f"[red]{now[name]:g}[/]" if name in now else "off"
-            table.add_row(name, shown, f"0 to {fault.most:g}, {fault.unit}", fault.en)
+            table.add_row(name, shown, f"0 to {fault.most:g}, {fault.unit}", escape(fault.en))
         Console(file=cast(IO[str], self.stdout), width=None if self.stdout.isatty() else 140).print(table)

@@ -75,7 +75,7 @@ class Command(BaseCommand):
 def _range(word: str) -> range:
     low, dash, high = word.partition("-")
     try:
-        ids = range(int(low), int(high if dash else low) + 1)
+        ids = range(int(low), int(high if dash else low) + 1) if word.replace("-", "").isdecimal() else range(0)
     except ValueError:
         ids = range(0)
     if not ids:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from shop.contracts.events import ENDS
+from shop.management.arguments import an_id
 from shop.operations.saga_map import as_markdown, as_table
 from shop.operations.timeline import Entry, timeline
 
@@ -27,7 +28,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("order_id", nargs="?", type=int, help="the order whose timeline to show")
+        parser.add_argument("order_id", nargs="?", type=an_id, help="the order whose timeline to show")
         parser.add_argument("--follow", action="store_true", help="go on showing what happens until the saga has ended")
         parser.add_argument("--mermaid", action="store_true", help=f"write the map as a diagram to {MAP}")
         parser.add_argument("--check", action="store_true", help=f"exit with 1 when {MAP} is not what --mermaid writes")
@@ -39,19 +40,22 @@ class Command(BaseCommand):
             if not path.exists() or path.read_text() != as_markdown():
                 raise CommandError(f"{MAP} is stale: run `manage.py saga --mermaid` and commit it.")
             console.print(f"{MAP} is up to date.")
-        elif mermaid:
+            return
+        if mermaid:
             path.write_text(as_markdown())
             console.print(f"Wrote {MAP}.")
-        elif order_id is None:
+            return
+        if order_id is None:
             if follow:
                 raise CommandError("--follow needs an order's id: manage.py saga ORDER_ID --follow")
             console.print(as_table())
-        elif follow:
+            return
+        entries = timeline(order_id)
+        if not entries:
+            raise CommandError(f"Nothing is known of order {order_id}.")
+        if follow:
             _follow(console, order_id)
         else:
-            entries = timeline(order_id)
-            if not entries:
-                raise CommandError(f"Nothing is known of order {order_id}.")
             for entry in entries:
                 console.print(line(entry, entries[0].at))
 

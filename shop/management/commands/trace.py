@@ -3,7 +3,7 @@
 import json
 import shutil
 from argparse import ArgumentParser
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self, cast
@@ -13,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from shop.management.arguments import an_id
 
 WIDTH = 40  # characters of the time line
 
@@ -57,7 +59,7 @@ class Command(BaseCommand):
     help = "Draw an order's trace: what each service did, from when to when. Needs TRACE_FILE, set for all processes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("order_id", type=int)
+        parser.add_argument("order_id", type=an_id)
         parser.add_argument("--statements", action="store_true", help="show what databases and Redis were asked, too")
 
     def handle(self, *, order_id: int, statements: bool, **options: Any) -> None:
@@ -108,12 +110,22 @@ def _as_tree(spans: Iterable[Span]) -> Iterator[tuple[int, Span]]:
     return below("", 0)
 
 
+def _spans(path: Path, lines: Sequence[str]) -> Iterator[Span]:
+    """The file's lines; the last may be half written, for others write to it now."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield Span.read(line)
+        except (ValueError, KeyError, TypeError):
+            if number < len(lines):
+                raise CommandError(f"Line {number} of {path} is no span: is it the file of TRACE_FILE?") from None
+
+
 def _of_order(path: Path, order_id: int) -> Iterator[Span]:
     """All spans of the traces in which the order occurs."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(errors="replace").splitlines()
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror}.") from None
-    spans = [Span.read(line) for line in lines]
+    spans = list(_spans(path, lines))
     traces = {span.trace for span in spans if span.attributes.get("shop.order_id") == order_id}
     return (span for span in spans if span.trace in traces)

@@ -111,6 +111,13 @@ def outbox_drained(before: datetime) -> Iterator[Violation]:
             yield Violation("outbox_drained", service, f"{count} events not published")
 
 
+def carriers_agree(_before: datetime) -> Iterator[Violation]:
+    """No carrier says something else of a parcel than how it ended here, unless staff have settled it."""
+    disputed = apps.get_model("delivery", "Delivery").objects.exclude(disputed_by="")
+    for order_id, status, said in disputed.values_list("order_id", "status", "disputed_by").iterator():
+        yield Violation("carriers_agree", f"order {order_id}", f"delivery is {status}, the carrier says {said}")
+
+
 def no_dead_letters(_before: datetime) -> Iterator[Violation]:
     """Every dead letter is resolved."""
     for service in local_services():
@@ -244,6 +251,7 @@ WHOLE: tuple[Callable[[datetime], Iterator[Violation]], ...] = (
     one_order_per_key,
     outbox_drained,
     no_dead_letters,
+    carriers_agree,
 )
 PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     orders_end,

@@ -298,3 +298,14 @@ def test_trace_draws_an_orders_spans_as_a_tree(settings: Any, tmp_path: Path, ca
     settings.TRACE_FILE = ""
     with pytest.raises(CommandError, match="Set TRACE_FILE"):
         call_command("trace", "7")
+
+
+def test_a_line_that_is_being_written_is_waited_for_and_another_file_is_refused(tmp_path: Path, settings: Any):
+    file = tmp_path / "traces"
+    settings.TRACE_FILE = str(file)
+    file.write_text('{"na')
+    with pytest.raises(CommandError, match="holds no trace of order 1"):
+        call_command("trace", "1")
+    file.write_text("name,age\n1,2\n")
+    with pytest.raises(CommandError, match="is no span"):
+        call_command("trace", "1")
