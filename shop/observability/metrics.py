@@ -1,8 +1,8 @@
-"""What is counted and timed, and how Prometheus gets it.
+"""Counters and histograms, and how Prometheus scrapes them.
 
-Each process counts for itself. With PROMETHEUS_MULTIPROC_DIR all processes that share the directory add up, and any of
-them answers for all. A web server answers at /metrics; a worker's parent and the relay on METRICS_PORT, if it is set.
-What the databases know is asked when somebody scrapes (`shop.operations.gauges`), by web servers only.
+Each process counts for itself. With PROMETHEUS_MULTIPROC_DIR, processes that share the directory are added up, and any
+of them answers for all. Web servers answer at /metrics; a worker's parent process and the relay on METRICS_PORT, if
+set. Gauges read from the databases (`shop.operations.gauges`) are queried per scrape, by web servers only.
 """
 
 import logging
@@ -56,13 +56,13 @@ OUTBOX = Histogram(
     "shop_outbox_seconds", "How long the oldest event of a portion had been in the outbox.", ["service"], buckets=SLOW
 )
 SAGA = Histogram("shop_saga_seconds", "From an order to its status.", ["status"], buckets=SLOW)
-TOLD = ("PAYMENT_COMPLETED", *FINAL)  # the statuses whose times are kept
+TOLD = ("PAYMENT_COMPLETED", *FINAL)  # statuses whose times are observed
 
 
 # --- Counting -------------------------------------------------------------------------------------------------------
 @contextmanager
 def counted(step: str, batch: Sequence["Event"]) -> Iterator[None]:
-    """Count and time the handling of a batch within the block, and how it ends."""
+    """Count and time the handling of a batch within the block, by outcome."""
     outcome, began = "interrupted", time.perf_counter()
     try:
         yield
@@ -83,14 +83,14 @@ def counted(step: str, batch: Sequence["Event"]) -> Iterator[None]:
 
 @contextmanager
 def relayed(service: str, events: Sequence["Event"]) -> Iterator[None]:
-    """Count events that are published from an outbox within the block."""
+    """Count the events that a relay publishes within the block."""
     yield
     RELAYED.labels(service).inc(len(events))
     OUTBOX.labels(service).observe(age(events))
 
 
 def moved(status: str, seconds: Iterable[float]) -> None:
-    """Keep how old orders were when they got a status."""
+    """Observe the age of orders, in seconds, when they reached a status."""
     if status in TOLD:
         times = SAGA.labels(status)
         for taken in seconds:
@@ -98,14 +98,14 @@ def moved(status: str, seconds: Iterable[float]) -> None:
 
 
 def age(events: Sequence["Event"]) -> float:
-    """Seconds since the oldest of these events was made, as their ids tell: they begin with milliseconds since 1970."""
+    """Seconds since the oldest of these events was created, read from their ids (UUID version 7)."""
     oldest = min([event.event_id.int for event in events])
     return max(0.0, time.time() - (oldest >> 80) / 1000)
 
 
-# --- Telling --------------------------------------------------------------------------------------------------------
+# --- Scraping -------------------------------------------------------------------------------------------------------
 class Counted(Collector):
-    """What this process has counted, or all that share its PROMETHEUS_MULTIPROC_DIR."""
+    """Collects from this process, or from all that share its PROMETHEUS_MULTIPROC_DIR."""
 
     def collect(self) -> Iterable[Metric]:
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -116,7 +116,7 @@ class Counted(Collector):
 
 
 def serve() -> None:
-    """Answer on METRICS_PORT, if there is one, in a thread. A port that cannot be had is no reason not to work."""
+    """Serve metrics on METRICS_PORT, if set, in a thread. If the port is taken, log it and go on."""
     if not settings.METRICS_PORT:
         return
     registry = CollectorRegistry()
@@ -128,7 +128,7 @@ def serve() -> None:
 
 
 def as_text(*collectors: Collector) -> bytes:
-    """What Prometheus reads."""
+    """The metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     for collector in (Counted(), *collectors):
         registry.register(collector)
@@ -136,7 +136,7 @@ def as_text(*collectors: Collector) -> bytes:
 
 
 def _forget_the_dead(directory: Path) -> None:
-    """What a process says of its present state (`live` gauges) ends with it."""
+    """Remove `live` gauges of processes that have ended."""
     for path in directory.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
         if not Path(f"/proc/{pid}").exists():

@@ -1,4 +1,4 @@
-"""Where a worker begins to be watched: its parent answers for its metrics, each child records spans."""
+"""Starts observability in a worker: its parent process serves metrics, each child records spans."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from celery.signals import worker_init, worker_process_init, worker_process_shut
 
 
 def _parent(**_kwargs: Any) -> None:
-    from shop.observability import metrics  # not before the settings: they make its directory
+    from shop.observability import metrics  # imported late: the settings create its directory first
 
     metrics.serve()
 

@@ -1,7 +1,7 @@
-"""Starts OpenTelemetry in this process, where spans are to go somewhere.
+"""Starts OpenTelemetry in this process, if spans are exported.
 
-To OTEL_EXPORTER_OTLP_ENDPOINT, or into TRACE_FILE, one span a line, for `manage.py trace`. Unless one of them is set
-nothing is imported and nothing is wrapped. Started in each process that works: web server, worker's child, relay.
+Spans go to OTEL_EXPORTER_OTLP_ENDPOINT, or into TRACE_FILE, one per line, for `manage.py trace`. With neither set,
+nothing is imported or instrumented. Web servers, workers' children and relays each start it.
 """
 
 import os
@@ -13,22 +13,22 @@ from typing import Any
 import httpx
 from django.conf import settings
 
-SCHEDULE = 1000  # milliseconds that a span waits for others before they are sent
-QUIET = "livez,readyz,metrics"  # asked every few seconds, by machines
-# A trace begins with a request. What else has no parent is a look at an empty table, or a timer's.
+SCHEDULE = 1000  # milliseconds between exports of a batch of spans
+QUIET = "livez,readyz,metrics"  # requested every few seconds, by machines
+# Only these kinds may start a trace. Other spans without a parent come from polling and timers.
 BEGINS = ("SERVER", "INTERNAL")
 
 _processor: Any = None
 
 
 def start() -> None:
-    """Start, once, if there is somewhere for spans to go."""
+    """Start, once, if an exporter is configured."""
     if _processor is None and (settings.TRACE_FILE or settings.TRACES_SENT_TO):
         start_with(_exporter())
 
 
 def start_with(exporter: Any) -> None:
-    """Start with an exporter of the SDK's."""
+    """Start with an SDK exporter."""
     global _processor
     from opentelemetry import propagate, trace
     from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -41,7 +41,7 @@ def start_with(exporter: Any) -> None:
 
     _processor = BatchSpanProcessor(exporter, schedule_delay_millis=SCHEDULE)
     own = settings.OTEL_SERVICE_NAME or f"shop-{settings.SHOP_SERVICE}".removesuffix("-").replace("shop-shop", "shop")
-    # Both ways of saying it are read and written; where a request brings both, W3C's counts.
+    # B3 and W3C headers are both read and written. If a request has both, W3C wins.
     propagate.set_global_textmap(
         CompositePropagator([B3MultiFormat(), B3SingleFormat(), TraceContextTextMapPropagator()])
     )
@@ -51,13 +51,13 @@ def start_with(exporter: Any) -> None:
 
 
 def flush() -> None:
-    """Send what has been recorded: a worker's child ends without another chance."""
+    """Export recorded spans now, before a worker's child exits."""
     if _processor is not None:
         _processor.force_flush()
 
 
 def _provider(name: str) -> Any:
-    """The spans of a service. In one process there may be several: each step's are its own service's."""
+    """A tracer provider for a service. One process may need several, as a step's spans belong to its service."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -89,7 +89,7 @@ def _exporter() -> Any:
         return _file_exporter(Path(settings.TRACE_FILE))
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter()  # which reads OTEL_EXPORTER_OTLP_… itself
+    return OTLPSpanExporter()  # reads OTEL_EXPORTER_OTLP_… itself
 
 
 def _file_exporter(path: Path) -> Any:
@@ -97,7 +97,7 @@ def _file_exporter(path: Path) -> Any:
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
     class FileExporter(SpanExporter):
-        """Appends whole lines: several processes may write to one file."""
+        """Appends whole lines, so several processes can share one file."""
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
             lines = "".join(f"{span.to_json(indent=None)}\n" for span in spans)
@@ -110,7 +110,7 @@ def _file_exporter(path: Path) -> Any:
             return SpanExportResult.SUCCESS
 
         def shutdown(self) -> None:
-            """Nothing is kept open."""
+            """Nothing to close."""
 
     return FileExporter()
 
@@ -124,18 +124,18 @@ def _instrument() -> None:
 
     celery = CeleryInstrumentor()
     celery.instrument()
-    # Whose message it is says its header already (`tracing.headers_for`), and a publication that fails, or is for
-    # another service's task, would leave its span open and current.
+    # Without its publishing hooks: `tracing.headers_for` sets the header already, and after a failed publication, or
+    # one to another service's task, they would leave their span open and current.
     signals.before_task_publish.disconnect(celery._trace_before_publish)
     signals.after_task_publish.disconnect(celery._trace_after_publish)
-    inside = settings.MIDDLEWARE.index("shop.calls.headers.PassOn")  # of what answers for errors
+    inside = settings.MIDDLEWARE.index("shop.calls.headers.PassOn")  # inside the middleware that answers errors
     DjangoInstrumentor().instrument(excluded_urls=QUIET, middleware_position=inside)
     Psycopg2Instrumentor().instrument()
     RedisInstrumentor().instrument()
 
 
 def traced(client: httpx.Client) -> httpx.Client:
-    """The client of calls between services. Others, as a demonstration's in the same process, are left alone."""
+    """Instrument the client for calls between services. Other HTTP clients of the process stay untraced."""
     if _processor is not None:
         from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 

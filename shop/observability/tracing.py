@@ -1,10 +1,10 @@
-"""The trace context that travels with an event, so that one order is one trace across outbox, broker and retries.
+"""The trace context that travels with an event, so that an order is one trace across outbox, broker and retries.
 
-Nothing here costs anything until `shop.observability.sdk` has started. A trace begins with a request. Its context is
-stored with the event that the request emits; each step that handles an event of it adds a span of its own service, and
-hands the context on with what it emits. What the step does for the whole batch (its statements, its locks) belongs to
-the batch's span, which Celery's instrumentation makes in the trace of the batch's first traced event; the spans of the
-others are linked to it. The reasons are in docs/adr/0011-a-span-per-event.md.
+A trace starts with a request. The event that the request emits stores the trace context; each step that handles an
+event adds a span of its service, and passes the context on with the events it emits. Work for the whole batch
+(statements, locks) belongs to the batch's span, which Celery's instrumentation creates in the trace of the batch's
+first traced event; the events' spans link to it. docs/adr/0011-a-span-per-event.md has the reasons. Until
+`shop.observability.sdk` has started, all of this costs nothing.
 """
 
 import random
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RECORDED = tuple("13579bdf")
 
 _w3c = TraceContextTextMapPropagator()
-_tracer_of: Callable[[str], trace.Tracer] | None = None  # a service's, once the SDK has started
+_tracer_of: Callable[[str], trace.Tracer] | None = None  # per service; None until the SDK has started
 _unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext
 _handed_on: ContextVar[Mapping[UUID, str] | None] = ContextVar("handed_on", default=None)
 
@@ -32,27 +32,27 @@ def started(
     tracer_of: Callable[[str], trace.Tracer] | None,
     unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
-    """The SDK has started: from now on events get spans. None ends that.
+    """Tell this module that the SDK has started: events get spans from now on. None turns that off.
 
-    Within `unrecorded()` instrumentations make no spans: for the statements of batches that are not chosen.
+    `unrecorded()` suppresses the spans of instrumentation, for the statements of batches that are not sampled.
     """
     global _tracer_of, _unrecorded
     _tracer_of, _unrecorded = tracer_of, unrecorded
 
 
 def current_trace() -> str:
-    """The W3C `traceparent` of the current span; empty when nothing is being traced."""
+    """The W3C `traceparent` of the current span; empty without one."""
     return _context_of(trace.get_current_span())
 
 
 def trace_after(event: "Event") -> str:
-    """The context for what follows from an event: that of its span while it is handled, else its own."""
+    """The context for events caused by this one: that of its span while it is handled, else the event's own."""
     handed_on = _handed_on.get()
     return handed_on.get(event.event_id, event.trace) if handed_on else event.trace
 
 
 def headers_for(payload: Sequence[Any]) -> dict[str, str] | None:
-    """What a message's header says of the events in it: the context of the first that is traced."""
+    """The headers of a message: the context of its first traced event. None if no event is traced."""
     if _tracer_of is None:
         return None
     traces = (one.get("trace") if isinstance(one, dict) else getattr(one, "trace", "") for one in payload)
@@ -61,19 +61,19 @@ def headers_for(payload: Sequence[Any]) -> dict[str, str] | None:
 
 
 def is_recorded(traceparent: str) -> bool:
-    """Whether a W3C context is of a trace that is recorded: the lowest of its flags, at its end, says so."""
+    """Whether a W3C context is sampled, which its lowest flag says."""
     return traceparent[-1:] in RECORDED
 
 
 @contextmanager
 def spans(name: str, service: str, events: Iterable["Event"]) -> Iterator[None]:
-    """A span for each traced event, in its own trace, over the block; all linked to the current span, the batch's."""
+    """Over the block, a span for each traced event, in the event's trace, linked to the batch's span."""
     if _tracer_of is None:
         yield
         return
     every = list(events)
     traced = [event for event in every if is_recorded(event.trace)]
-    # A batch's statements are shown as often as its events are traced: else nearly all would be, for the one in twenty.
+    # Sample a batch's statements in proportion to its traced events: with 5 % traced, nearly every large batch has one.
     chosen = random.random() * len(every) < len(traced)
     with nullcontext() if chosen else _unrecorded():
         if traced:
@@ -92,7 +92,7 @@ def _opened(tracer: trace.Tracer, name: str, traced: Sequence["Event"]) -> Itera
     try:
         yield
     except BaseException as error:
-        for span in opened.values():  # its type only: what an error says may name a person
+        for span in opened.values():  # only the type: the message may contain personal data
             span.set_status(trace.Status(trace.StatusCode.ERROR, type(error).__name__))
         raise
     finally:

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend on the embedded server: connecting starts it."""
+"""A Django database backend that starts the embedded PostgreSQL server when it connects."""

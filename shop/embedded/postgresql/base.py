@@ -1,6 +1,6 @@
-"""`ENGINE = "shop.embedded.postgresql"`: our own backend, except that the server is started by connecting to it.
+"""`ENGINE = "shop.embedded.postgresql"`: the kernel's backend, but connecting starts the server if it is not running.
 
-So every command works without a server, and two that run at once share one.
+So every command works without a running server, and concurrent commands share one.
 """
 
 import atexit
@@ -18,7 +18,7 @@ atexit.register(server.release)
 
 
 class DatabaseClient(client.DatabaseClient):
-    """`manage.py dbshell`, with the psql of the wheel."""
+    """`manage.py dbshell` with the wheel's psql."""
 
     @classmethod
     def settings_to_cmd_args_env(cls, settings_dict: dict[str, Any], parameters: Any) -> Any:
