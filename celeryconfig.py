@@ -6,7 +6,8 @@ The reasons, one by one, are in docs/adr/0004-celery-settings.md.
 from django.conf import settings
 
 from sagas.serializer import EVENTS
-from sagas.topology import BEAT_SCHEDULE, QUEUES
+from sagas.topology import beat_schedule as schedule
+from sagas.topology import queues
 
 # Connection
 broker_url = settings.BROKER_URL
@@ -22,12 +23,12 @@ broker_transport_options = (
 )
 
 # Queues: declared by name, one per service; a task's queue is its service, the part of its name before the dot.
-task_queues = QUEUES
+task_queues = queues()
 task_routes = (lambda name, *_, **__: {"queue": name.partition(".")[0]},)
 task_create_missing_queues = False
 task_default_queue_type = "quorum"
 worker_detect_quorum_queues = True
-worker_consumer = "sagas.consumer:Consumer"  # which declares no queues for delayed messages
+worker_consumer = "sagas.worker:Consumer"  # which declares no queues for delayed messages
 
 # Messages: JSON only, no results kept, arguments not shown to Flower (the publisher writes a summary instead).
 task_serializer = "json"
@@ -44,9 +45,9 @@ worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = True
 worker_soft_shutdown_timeout = 20
 
-# A step waits out an outage for settings.OUTAGE_PATIENCE and then hands its message back; these only catch what hangs.
-task_soft_time_limit = settings.OUTAGE_PATIENCE + 120
-task_time_limit = settings.OUTAGE_PATIENCE + 180
+# A step waits out an outage for `patience` and then requeues its message; these only catch what hangs.
+task_soft_time_limit = settings.SAGAS.patience + 120
+task_time_limit = settings.SAGAS.patience + 180
 
 # Database connections: Celery would close them around every task, half of all time measured.
 CELERY_DB_REUSE_MAX = 10_000
@@ -57,6 +58,6 @@ task_send_sent_event = False
 worker_hijack_root_logger = False
 
 # Timers
-beat_schedule = BEAT_SCHEDULE
+beat_schedule = schedule()
 beat_max_loop_interval = 1
 timezone = "UTC"

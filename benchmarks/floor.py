@@ -30,7 +30,7 @@ import msgspec
 import psycopg2
 
 from benchmarks.surroundings import LIMIT
-from sagas.ids import uuid7
+from sagas.events import uuid7
 
 PAUSE = 0.005  # seconds between looks at the outbox
 NEXT = {"inventory": "payments", "payments": "delivery", "delivery": "orders", "orders": None}

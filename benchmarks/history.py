@@ -8,7 +8,8 @@ from django.apps import apps
 from django.db import ProgrammingError, connections
 from django.db.models import AutoField, BigAutoField, CharField, Field, ForeignKey, Model, UniqueConstraint, UUIDField
 
-from benchmarks.surroundings import QUEUES, Unfit
+from benchmarks.surroundings import Unfit
+from sagas.conf import choreography
 
 NOT_OF_ORDERS = {"StockItem", "SandboxSwitch", "DeadLetter", "IdempotencyKey"}
 STRIDE = 10_000_000  # more than there are ids in the tables that are copied
@@ -23,7 +24,7 @@ def end() -> int:
     Relay and workers must run. What `orders.look_after` leaves of an ended order is left of them, and set aside: of
     these, and of no later ones, history is made.
     """
-    from sagas.steps import SWEEPS
+    from sagas.registry import TIMERS
 
     give_up_at = time.monotonic() + PATIENCE
     orders = apps.get_model("orders", "Order").objects.all()
@@ -32,7 +33,7 @@ def end() -> int:
         if time.monotonic() > give_up_at:
             raise Unfit(f"Of the orders that history is made of, {unfinished.count()} do not end.")
         for sweep in ("delivery.advance_deliveries", "notifications.send_pending"):
-            SWEEPS[sweep]()
+            TIMERS[sweep]()
         time.sleep(0.1)
     orders.update(look_at=None)
     for model in _of_orders():
@@ -45,7 +46,7 @@ def end() -> int:
 def grow(copies: int) -> None:
     """Make so many copies; then do what would have been done long ago."""
     copy(copies)
-    for service in QUEUES:
+    for service in choreography().services:
         with connections[service].cursor() as cursor:
             cursor.execute("VACUUM (ANALYZE)")
             with suppress(ProgrammingError):  # not everybody may; then the server does it in its own time
@@ -67,7 +68,7 @@ def copy(copies: int) -> None:
 
 def _of_orders() -> Iterator[type[Model]]:
     """The tables that grow with the orders."""
-    for service in QUEUES:
+    for service in choreography().services:
         yield from (model for model in apps.get_app_config(service).get_models() if model.__name__ not in NOT_OF_ORDERS)
 
 
@@ -111,7 +112,7 @@ def _value(field: Field, once: set[str]) -> str:
 
 def _counts(field: Field) -> bool:
     """Whether it holds the number of a row or of an order."""
-    return isinstance(field, AutoField | BigAutoField | ForeignKey) or field.column == "order_id"
+    return isinstance(field, AutoField | BigAutoField | ForeignKey) or field.column in ("order_id", "correlation_id")
 
 
 def answer(what: str, *arguments: str) -> object:

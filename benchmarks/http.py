@@ -206,7 +206,9 @@ def prepare() -> tuple[list[Request], dict[str, Played]]:
     }
     placed = played["place"]
     placed.order_id = placed.body["id"]
-    placed.event_id = str(Order._meta.apps.get_model("orders", "Outbox").objects.get(order_id=placed.order_id).event_id)
+    placed.event_id = str(
+        Order._meta.apps.get_model("orders", "Outbox").objects.get(correlation_id=placed.order_id).event_id
+    )
     connections.close_all()
     requests = [
         Request("place", "POST /orders", raw("POST", "orders", token, body), placed.status),

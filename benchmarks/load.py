@@ -35,7 +35,7 @@ PIECES = 10_000_000  # of each product
 UUID7 = """(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
     || '7' || substr(md5(random()::text), 1, 3) || '8' || substr(md5(random()::text), 1, 15))::uuid"""
 
-SAMPLES_OUTBOX = "SELECT id FROM orders_outbox WHERE order_id = ANY(%s)"
+SAMPLES_OUTBOX = "SELECT id FROM orders_outbox WHERE correlation_id = ANY(%s)"
 
 
 class Load:
@@ -133,7 +133,7 @@ def _copy_statement(samples: Sequence[int]) -> str:
             "OrderLine": {"order_id": "new.id"},
             "TimelineEntry": {"order_id": "new.id", "at": "clock_timestamp()"},
             "Outbox": {
-                "order_id": "new.id",
+                "correlation_id": "new.id",
                 "event_id": "new.event_id",
                 "payload": "(sample.payload::jsonb || "
                 "jsonb_build_object('order_id', new.id, 'event_id', new.event_id))::json",
@@ -141,7 +141,7 @@ def _copy_statement(samples: Sequence[int]) -> str:
             },
         }.items():
             meta = apps.get_model("orders", model)._meta
-            table, owner = meta.db_table, "id" if model == "Order" else "order_id"
+            table, owner = meta.db_table, {"Order": "id", "Outbox": "correlation_id"}.get(model, "order_id")
             columns = [field.column for field in meta.concrete_fields if not field.primary_key or model == "Order"]
             cursor.execute(f"DROP TABLE IF EXISTS sample_{table}")
             cursor.execute(

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -66,7 +67,8 @@ def serve(variant: str) -> None:
         trace_some()
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
-        settings.BATCH_LIMIT, count = map(int, line.split())
+        limit, count = map(int, line.split())
+        settings.SAGAS = replace(settings.SAGAS, batch_limit=limit)
         meter = Traced() if variant == BOTH else Meter()
         meter.run(load, count)
         begun = time.process_time()

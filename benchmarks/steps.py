@@ -16,14 +16,14 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.surroundings import QUEUES, Unfit, own_databases
+from benchmarks.surroundings import Unfit, own_databases
 
 
 class Memory:
@@ -65,27 +65,29 @@ class Meter:
 
     def run(self, load: Any, count: int) -> None:
         """So many orders, until nothing is left to do."""
+        from sagas.conf import choreography
+        from sagas.deferred import publish_deferred
         from sagas.publisher import publishing_to
-        from sagas.relay import relay_once, tell_once
+        from sagas.relay import publish_outbox
 
         load.place(count)
         with publishing_to(self._transport), self._counting():
             busy = True
             while busy:
                 busy = False
-                for service in QUEUES:
-                    busy |= bool(self._timed(f"{service}: relay", relay_once, service))
+                for service in choreography().services:
+                    busy |= bool(self._timed(f"{service}: relay", publish_outbox, service))
                 while self._transport.waiting:
                     step, payload, headers = self._transport.waiting.popleft()
                     self._timed(step, self.handle, step, payload, headers)
-                for service in QUEUES:
-                    busy |= bool(self._timed(f"{service}: tell those who can wait", tell_once, service))
+                for service in choreography().services:
+                    busy |= bool(self._timed(f"{service}: deferred", publish_deferred, service))
                 busy |= bool(self._transport.waiting)
 
     def handle(self, step: str, payload: Sequence[Any], headers: dict[str, str]) -> None:
         """What a worker does with a message."""
         from sagas.execution import execute
-        from sagas.steps import STEPS
+        from sagas.registry import STEPS
 
         execute(STEPS[step], payload)
 
@@ -182,7 +184,7 @@ def _measure(options: argparse.Namespace, console: Console) -> None:
     current_app.loader.import_default_modules()
     load = Load()
     for limit in options.limits:
-        settings.BATCH_LIMIT = limit
+        settings.SAGAS = replace(settings.SAGAS, batch_limit=limit)
         count = options.orders or max(200, 20 * limit)
         Meter().run(load, max(50, 3 * limit))  # connections, plans, caches
         profile = cProfile.Profile(time.process_time) if options.profile else None

@@ -17,7 +17,7 @@ from django.utils import timezone
 from delivery.models import CarrierEvent, Delivery
 from sagas import emit
 from sagas.crash_points import crash_point
-from sagas.db.prepared import insert_if_absent, update_rows
+from sagas.db.bulk import insert_if_absent, update_rows
 from sagas.retention import delete_portion
 from shop import faults
 from shop.api.problems import Problem
@@ -233,5 +233,5 @@ def _told(delivery: Delivery, status: str, reason: str) -> DeliveryCompleted | D
 
 def purge() -> int:
     """Delete a portion of the carriers' messages past their retention; how many that was."""
-    before = timezone.now() - settings.RETENTION
+    before = timezone.now() - settings.SAGAS.retention
     return delete_portion("delivery", CarrierEvent._meta.db_table, "received_at < %s", [before])

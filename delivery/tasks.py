@@ -1,7 +1,7 @@
 """Delivery's part in the saga."""
 
 from delivery import services
-from sagas import Outcome, purge_messages, step, sweep
+from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     DeliveryCancellationRefused,
     DeliveryCancelled,
@@ -12,7 +12,7 @@ from shop.contracts.events import (
 
 
 @step
-def start_delivery(paid: list[PaymentCompleted]) -> Outcome[DeliveryStarted]:
+def start_delivery(paid: list[PaymentCompleted]) -> list[DeliveryStarted]:
     """Prepare the parcels of paid orders for their carriers."""
     return services.start(paid)
 
@@ -20,18 +20,18 @@ def start_delivery(paid: list[PaymentCompleted]) -> Outcome[DeliveryStarted]:
 @step
 def cancel_delivery(
     requests: list[OrderCancellationRequested],
-) -> Outcome[DeliveryCancelled | DeliveryCancellationRefused]:
+) -> list[DeliveryCancelled | DeliveryCancellationRefused]:
     """Keep a parcel from leaving, unless the carrier has it; leave a tombstone if there is none yet."""
     return services.cancel(requests)
 
 
-@sweep
+@timer
 def advance_deliveries() -> int:
     """Hand parcels to their carriers, and let them arrive, when their time has come."""
     return services.advance_due()
 
 
-@sweep
+@timer
 def purge() -> int:
     """Delete inbox and outbox rows, and carriers' messages, past their retention."""
     return purge_messages("delivery") + services.purge()

@@ -16,7 +16,8 @@ from django.db import transaction
 
 from inventory.models import Reservation, ReservationLine, StockItem, StockMovement
 from sagas.crash_points import crash_point
-from sagas.db.prepared import Row, insert_if_absent, insert_rows, query
+from sagas.db.bulk import Row, insert_if_absent, insert_rows
+from sagas.db.prepared import query
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from inventory import services
-from sagas import Outcome, purge_messages, step, sweep
+from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     DeliveryStarted,
     InventoryReleased,
@@ -21,7 +21,7 @@ def product_locks(orders: Sequence[OrderCreated]) -> list[str]:
 
 
 @step(locks=product_locks)
-def reserve_stock(orders: list[OrderCreated]) -> Outcome[InventoryReserved | InventoryReservationFailed]:
+def reserve_stock(orders: list[OrderCreated]) -> list[InventoryReserved | InventoryReservationFailed]:
     """Set stock aside for each order, all its lines or none, first come first served."""
     decisions = services.reserve({order.order_id: order.checkout.lines for order in orders})
     return [
@@ -34,7 +34,7 @@ def reserve_stock(orders: list[OrderCreated]) -> Outcome[InventoryReserved | Inv
 
 
 @step
-def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> Outcome[InventoryReleased]:
+def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[InventoryReleased]:
     """Give back what an order holds, be it set aside or shipped; leave a tombstone if it holds nothing yet."""
     released = services.release({event.order_id: event.reason for event in undone})
     return [
@@ -45,13 +45,12 @@ def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> Outcome[Inve
 
 
 @step
-def ship_stock(deliveries: list[DeliveryStarted]) -> Outcome[None]:
+def ship_stock(deliveries: list[DeliveryStarted]) -> None:
     """What was set aside leaves the shelf."""
     services.ship(delivery.order_id for delivery in deliveries)
-    return []
 
 
-@sweep
+@timer
 def purge() -> int:
     """Delete inbox and outbox rows past their retention."""
     return purge_messages("inventory")

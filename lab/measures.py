@@ -7,7 +7,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db.models import Q
 
-from sagas.outbox import local_services
+from sagas.registry import local_services
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

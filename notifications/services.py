@@ -18,17 +18,17 @@ from notifications.senders import Mailer, SmsSender, sms_sender
 from notifications.texts import compose
 from sagas import Unavailable, purge_messages
 from sagas.crash_points import crash_point
-from sagas.db.prepared import Row, insert_rows
+from sagas.db.bulk import Row, insert_rows
 from sagas.retention import delete_portion
 from shop.contracts.accounts import Contact
 from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryFailed,
     DeliveryStarted,
-    Event,
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
+    OrderEvent,
 )
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ Channel, Status, Type = Notification.Channel, Notification.Status, Notification.
 
 News = OrderCreated | DeliveryStarted | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled
 
-TYPES: Mapping[type[Event], Notification.Type] = {
+TYPES: Mapping[type[OrderEvent], Notification.Type] = {
     OrderCreated: Type.ORDER_RECEIVED,
     DeliveryStarted: Type.SHIPPED,
     DeliveryCompleted: Type.DELIVERED,
@@ -185,6 +185,6 @@ def purge() -> int:
         "notifications",
         Notification._meta.db_table,
         "created_at < %s AND status <> 'PENDING'",
-        [timezone.now() - settings.RETENTION],
+        [timezone.now() - settings.SAGAS.retention],
     )
     return old + purge_messages("notifications")

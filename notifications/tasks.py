@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from notifications import services
 from notifications.services import News, customer_of
-from sagas import Outcome, step, sweep
+from sagas import step, timer
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, Contact
 
@@ -18,19 +18,18 @@ def look_up_contacts(news: Sequence[News]) -> Mapping[int, Contact]:
 def notify(
     news: list[News],
     contacts: Mapping[int, Contact],
-) -> Outcome[None]:
+) -> None:
     """Write down what each customer is to be told, by e-mail and, where there is a phone, by SMS."""
     services.write_down(news, contacts)
-    return []
 
 
-@sweep
+@timer
 def send_pending() -> int:
     """Send what is due, and once more what failed, after growing pauses."""
     return services.send_due()
 
 
-@sweep
+@timer
 def purge() -> int:
     """Delete old messages and notifications."""
     return services.purge()

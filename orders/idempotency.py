@@ -18,7 +18,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from orders.models import IdempotencyKey, Order
 from orders.serializers import answer_of
-from sagas.db.prepared import insert_rows
+from sagas.db.bulk import insert_rows
 from sagas.retention import delete_portion
 from shop.api.problems import InvalidInput, Problem
 

@@ -8,10 +8,17 @@ from collections.abc import Sequence
 import msgspec
 
 from orders.models import Order, OrderLine
-from sagas.db.prepared import Row, query
+from sagas.db.bulk import Row
+from sagas.db.prepared import query
+from sagas.outbox import emission
 from shop.contracts.events import OrderCreated, origin
 
-# The event learns of its order's id here. What is not named has its default in the database.
+# The event gets its order's id here. Columns that are not named get their defaults from the database.
+EVENT = """
+    SELECT %(event_id)s::uuid, %(event_type)s, id, NULL::uuid,
+        (%(event)s::jsonb || jsonb_build_object('order_id', id))::json
+    FROM placed
+"""
 PLACE = """
     WITH placed AS (
         INSERT INTO orders_order (
@@ -30,16 +37,9 @@ PLACE = """
     ), told AS (
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
         SELECT id, %(service)s, %(event_type)s, %(status)s, '' FROM placed
-    ), emitted AS (
-        INSERT INTO orders_outbox (event_id, event_type, order_id, payload)
-        SELECT %(event_id)s::uuid, %(event_type)s, id, (%(event)s::jsonb || jsonb_build_object('order_id', id))::json
-        FROM placed
-        RETURNING id
-    ), unsent AS (
-        INSERT INTO orders_unsent (outbox_id) SELECT id FROM emitted
-    )
+    ), {emission}
     SELECT id, created_at, updated_at FROM placed
-"""
+""".format(emission=emission("orders", EVENT))  # noqa: S608 (no value of a user is in it)  # noqa: S608 (no value of a user is in it)
 
 
 def write(row: Row, lines: Sequence[Row], created: OrderCreated) -> Order:

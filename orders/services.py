@@ -17,14 +17,15 @@ from orders.models import FINAL, FORWARD, Order
 from orders.transitions import move
 from sagas import backlog, emit
 from sagas.crash_points import crash_point
-from sagas.db.prepared import Row, query, update_rows
+from sagas.db.bulk import Row, update_rows
+from sagas.db.prepared import query
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UnknownUser
 from shop.contracts.catalog import CatalogService
-from shop.contracts.events import Checkout, Event, Line, OrderCancellationRequested, OrderCreated
+from shop.contracts.events import Checkout, Line, OrderCancellationRequested, OrderCreated, OrderEvent
 from shop.contracts.payments import GATEWAYS
 from shop.observability.tracing import current_trace
 from shop.seal import seal
@@ -229,7 +230,7 @@ def _cancel(orders: Sequence[Order], reason: str) -> None:
     emit(*requests, service="orders")
 
 
-def advance(events: Sequence[Event], *, to: str) -> dict[int, int]:
+def advance(events: Sequence[OrderEvent], *, to: str) -> dict[int, int]:
     """Move orders forward to a status, those that are not there yet or beyond, nor on their way back; {order: user} of
     those that this call has moved."""
     return move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to)
@@ -249,7 +250,7 @@ def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
     )
 
 
-def complete(events: Sequence[Event]) -> dict[int, int]:
+def complete(events: Sequence[OrderEvent]) -> dict[int, int]:
     """The parcels have arrived; {order: user} of the orders that this call has completed.
 
     An order being cancelled is completed too: the carrier was faster.
@@ -257,12 +258,12 @@ def complete(events: Sequence[Event]) -> dict[int, int]:
     return move(events, since=UNFINISHED, to=Status.COMPLETED)
 
 
-def begin_undoing(events: Sequence[Event], reasons: Mapping[int, str]) -> None:
+def begin_undoing(events: Sequence[OrderEvent], reasons: Mapping[int, str]) -> None:
     """Something was refused further down the chain: the orders are on their way back."""
     move(events, since=UNFINISHED, to=Status.CANCELLING, reasons=reasons)
 
 
-def resume(events: Sequence[Event]) -> None:
+def resume(events: Sequence[OrderEvent]) -> None:
     """A requested cancellation was refused: the orders are with the carrier. One undone for another reason stays so."""
     move(
         events,
@@ -273,7 +274,7 @@ def resume(events: Sequence[Event]) -> None:
     )
 
 
-def cancel(events: Sequence[Event], reasons: Mapping[int, str]) -> dict[int, int]:
+def cancel(events: Sequence[OrderEvent], reasons: Mapping[int, str]) -> dict[int, int]:
     """Everything is undone; {order: user} of the orders that this call has cancelled."""
     return move(events, since=UNFINISHED, to=Status.CANCELLED, reasons=reasons)
 
@@ -290,7 +291,7 @@ def look_after() -> int:
     due, stalled = _claim_due()
     ended = [order.pk for order in stalled if order.status in FINAL]
     rearm("orders", {order.pk for order in stalled} - set(ended))  # first: for the others every service is asked
-    lost = {one.order_id for one in missing(ended)} if ended else set()
+    lost = {one.key for one in missing(ended)} if ended else set()
     closed = [pk for pk in ended if pk not in lost]
     Order.objects.filter(pk__in=closed, status__in=FINAL).update(look_at=None)
     crash_point("look_after.closed")

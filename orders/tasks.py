@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from orders import idempotency, services
 from orders.models import Order
-from sagas import Outcome, purge_messages, step, sweep
+from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     DeliveryCancellationRefused,
     DeliveryCompleted,
@@ -24,51 +24,46 @@ Status = Order.Status
 
 
 @step
-def mark_reserved(reserved: list[InventoryReserved]) -> Outcome[None]:
+def mark_reserved(reserved: list[InventoryReserved]) -> None:
     """The stock is set aside."""
     services.advance(reserved, to=Status.INVENTORY_RESERVED)
-    return []
 
 
 @step
-def mark_paid(paid: list[PaymentCompleted]) -> Outcome[None]:
+def mark_paid(paid: list[PaymentCompleted]) -> None:
     """The money is there."""
     services.advance(paid, to=Status.PAYMENT_COMPLETED)
-    return []
 
 
 @step
-def mark_shipped(started: list[DeliveryStarted]) -> Outcome[None]:
+def mark_shipped(started: list[DeliveryStarted]) -> None:
     """The delivery is on its way; the customer can follow it."""
     moved = services.advance(started, to=Status.DELIVERY_STARTED)
     if late := [event for event in started if event.order_id not in moved]:
         services.note_tracking_numbers({event.order_id: event.tracking_number for event in late})
-    return []
 
 
 @step
-def complete_order(delivered: list[DeliveryCompleted]) -> Outcome[OrderCompleted]:
+def complete_order(delivered: list[DeliveryCompleted]) -> list[OrderCompleted]:
     """The parcel has arrived: the saga ends well."""
     completed = services.complete(delivered)
     return [OrderCompleted(order_id=order_id, user_id=user_id) for order_id, user_id in completed.items()]
 
 
 @step
-def mark_cancelling(failures: list[PaymentFailed | DeliveryFailed]) -> Outcome[None]:
+def mark_cancelling(failures: list[PaymentFailed | DeliveryFailed]) -> None:
     """A service refused; what was done before it is being undone."""
     services.begin_undoing(failures, {event.order_id: event.reason for event in failures})
-    return []
 
 
 @step
-def resume_order(refusals: list[DeliveryCancellationRefused]) -> Outcome[None]:
+def resume_order(refusals: list[DeliveryCancellationRefused]) -> None:
     """The carrier already has the parcel: the order goes on."""
     services.resume(refusals)
-    return []
 
 
 @step
-def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -> Outcome[OrderCancelled]:
+def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -> list[OrderCancelled]:
     """Nothing is held for the order any more: the saga ends here."""
     cancelled = services.cancel(undone, {event.order_id: event.reason for event in undone})
     return [
@@ -78,19 +73,19 @@ def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -
     ]
 
 
-@sweep
+@timer
 def look_after() -> int:
     """Wake orders that have not moved for a while; close those that have ended with nothing missing."""
     return services.look_after()
 
 
-@sweep
+@timer
 def cancel_overdue() -> int:
     """Send orders back that are past their deadline."""
     return services.cancel_overdue()
 
 
-@sweep
+@timer
 def purge() -> int:
     """Delete inbox rows, outbox rows and idempotency keys past their retention."""
-    return purge_messages("orders") + idempotency.purge(timezone.now() - settings.RETENTION)
+    return purge_messages("orders") + idempotency.purge(timezone.now() - settings.SAGAS.retention)

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from sagas.db.prepared import query
-from shop.contracts.events import Event, origin
+from shop.contracts.events import OrderEvent, origin
 from shop.observability import metrics
 
 # All rows are locked, in the order of their ids; those in another status are left as they are.
@@ -39,7 +39,7 @@ MOVE = """
 
 
 def move(
-    events: Sequence[Event],
+    events: Sequence[OrderEvent],
     *,
     since: Iterable[str],
     to: str,

@@ -5,7 +5,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from sagas import models as messages
-from sagas.db.prepared import TextualJSONField
+from sagas.db.fields import TextualJSONField
 from shop.contracts.payments import GATEWAYS
 from shop.money import money
 

@@ -26,7 +26,8 @@ from payments.gateways import Answer, Charged, Declined, NotCharged, Refunded, U
 from payments.models import Payment, PaymentAttempt
 from sagas import emit
 from sagas.crash_points import crash_point
-from sagas.db.prepared import insert_if_absent, insert_rows, query, update_rows
+from sagas.db.bulk import insert_if_absent, insert_rows, update_rows
+from sagas.db.prepared import query
 from shop.contracts.events import (
     Checkout,
     DeliveryCancelled,

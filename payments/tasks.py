@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from payments import services
 from payments.gateway_calls import Answers
-from sagas import Outcome, purge_messages, step, sweep
+from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryFailed,
@@ -21,7 +21,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
 
 
 @step(outside=ask_for_charges)
-def charge_payment(reserved: list[InventoryReserved], answers: Answers) -> Outcome[PaymentCompleted | PaymentFailed]:
+def charge_payment(reserved: list[InventoryReserved], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
     """Write down what the gateways said. While an outcome is unknown nothing is emitted: `settle_payments` asks on."""
     return services.keep_charges(reserved, answers)
 
@@ -32,18 +32,18 @@ def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Ans
 
 
 @step(outside=ask_for_refunds)
-def refund_payment(undone: list[DeliveryFailed | DeliveryCancelled], answers: Answers) -> Outcome[PaymentRefunded]:
+def refund_payment(undone: list[DeliveryFailed | DeliveryCancelled], answers: Answers) -> list[PaymentRefunded]:
     """Keep nothing of an order's money; leave a tombstone if it was not charged yet."""
     return services.undo(undone, answers)
 
 
-@sweep
+@timer
 def settle_payments() -> int:
     """Ask the gateways again about payments whose outcome is unknown."""
     return services.settle_due()
 
 
-@sweep
+@timer
 def purge() -> int:
     """Delete inbox and outbox rows past their retention."""
     return purge_messages("payments")

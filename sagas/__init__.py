@@ -1,18 +1,40 @@
-"""The messaging kernel. A service needs these names of it; the rest is in the modules.
+"""Sagas over Django and Celery: choreographed in batches, with every effect applied exactly once.
 
-steps       what a step is            execution    what runs around one
-outbox      emit, for what does not start from a message         relay        outbox to broker
-publisher   events to messages        topology     queues and timers
-deadletters events that failed        models       inbox, outbox and dead-letter tables
-deadqueue   what the broker set aside
-accounting  events that are missing   gaps         telling them again
-housekeeping old rows
+A project describes a `Saga` and hands it over in `Settings`; a service's `tasks.py` holds its `step`s and `timer`s, its
+models inherit the tables of `sagas.models`. In the order of an event's way:
+
+events        what an event is                      saga            which step hears it, and what undoes what
+outbox, relay from a transaction to the broker      publisher       events to messages
+steps         how a service declares its part       execution       what runs around a step
+inbox         what a step has handled               deferred        small batches, merged a moment later
+dead_letters  what could not be handled             reconciliation  what is missing
+conf, hooks   settings, and where a project reaches in              testing   a bus in memory, conformance tests
 """
 
+from sagas.conf import Settings
+from sagas.events import Event
+from sagas.hooks import Hooks
 from sagas.outages import Unavailable
 from sagas.outbox import emit
 from sagas.publisher import backlog
 from sagas.retention import purge_messages
-from sagas.steps import Outcome, step, sweep
+from sagas.saga import Saga, effect, record, undo
+from sagas.steps import step, timer
 
-__all__ = ["Outcome", "Unavailable", "backlog", "emit", "purge_messages", "step", "sweep"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "Event",
+    "Hooks",
+    "Saga",
+    "Settings",
+    "Unavailable",
+    "backlog",
+    "effect",
+    "emit",
+    "purge_messages",
+    "record",
+    "step",
+    "timer",
+    "undo",
+]

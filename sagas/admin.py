@@ -77,10 +77,10 @@ class UnsentFilter(admin.SimpleListFilter):
 class OutboxAdmin(ReadOnlyAdmin):
     """Events that a service emitted by itself, and whether the broker has them."""
 
-    list_display = ["id", "event_type", "order_id", "created_at", "published"]
+    list_display = ["id", "event_type", "correlation_id", "created_at", "published"]
     list_filter = ["event_type", UnsentFilter]
     list_select_related = ["unsent"]
-    search_fields = ["=order_id"]
+    search_fields = ["=correlation_id"]
 
     @admin.display(description=_("published"), boolean=True)
     def published(self, event: Any) -> bool:
@@ -109,9 +109,9 @@ class ReasonForm(ActionForm):
 class DeadLetterAdmin(ReadOnlyAdmin):
     """Events that a step could not handle."""
 
-    list_display = ["id", "step", "event_type", "order_id", "attempts", "first_line", "created_at", "state"]
+    list_display = ["id", "step", "event_type", "correlation_id", "attempts", "first_line", "created_at", "state"]
     list_filter = [OpenFilter, "resolution", "step"]
-    search_fields = ["=order_id", "=event_id"]
+    search_fields = ["=correlation_id", "=event_id"]
     action_form = ReasonForm
     change_form_template = "admin/deadletter_change_form.html"
     actions = ["replay", "discard"]

@@ -1,93 +1,104 @@
-"""System checks: the saga as written in `shop/saga.py` and as the steps are annotated must be the same."""
+"""System checks: a saga as it is written down and as its steps are annotated must be the same."""
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
-from django.apps import apps
-from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from sagas.steps import STEPS, SWEEPS, Step
-from shop.contracts.events import Event, every_event
-from shop.saga import PATIENT, RECORDS, SAGA, TIMERS, UNDONE_BY, service_of
+from sagas.conf import choreography
+from sagas.registry import STEPS, TIMERS, local_services
+from sagas.saga import Saga, service_of
 
 
-@register("saga")
-def check_saga(**_kwargs: Any) -> list[CheckMessage]:
-    """Compare `shop/saga.py` with the registered steps and timers, for the services that are loaded here."""
-    local = {service for service in settings.SERVICES if apps.is_installed(service)}
-    steps = {name: step for name, step in STEPS.items() if step.service in local}
-    return [
-        *_events(),
-        *_subscriptions(steps, local),
-        *_compensations(),
-        *_timers(local),
-        *_retention(),
-    ]
+@register("sagas")
+def check_sagas(**_kwargs: Any) -> list[CheckMessage]:
+    """Compare each saga with the registered steps and timers, for the services that are loaded here."""
+    local = set(local_services())
+    return list(chain(_names(), _timers(local), *(check_saga(saga, local) for saga in choreography().sagas)))
 
 
-def _events() -> Iterator[CheckMessage]:
-    for event in every_event():
-        if not SAGA.get(event):
-            yield Error(f"Nobody hears {event.__name__}.", hint="Give it a row in shop/saga.py.", id="saga.E001")
+def check_saga(saga: Saga, local: set[str]) -> Iterator[CheckMessage]:
+    """What is wrong with one saga, as far as the steps of the `local` services can tell."""
+    yield from _events(saga)
+    yield from _subscriptions(saga, local)
+    yield from _roles(saga)
+    yield from _deferrable(saga)
 
 
-def _subscriptions(steps: dict[str, Step], local: set[str]) -> Iterator[CheckMessage]:
-    heard: dict[str, set[type[Event]]] = {}
-    for event, names in SAGA.items():
+def _names() -> Iterator[CheckMessage]:
+    """Of sagas that share a broker: each event and each step belongs to one."""
+    sagas = choreography().sagas
+    events = [event.__name__ for saga in sagas for event in saga.heard_by]
+    steps = [step for saga in sagas for step in saga.steps]
+    for name in sorted({name for name in (*events, *steps) if (*events, *steps).count(name) > 1}):
+        yield Error(f"{name} belongs to more than one saga.", id="saga.E012")
+
+
+def _events(saga: Saga) -> Iterator[CheckMessage]:
+    known = set(saga.heard_by)
+    emitted = {event for step in STEPS.values() if step.name in saga.steps for event in step.emits}
+    for event in sorted(emitted | known, key=lambda event: event.__name__):
+        if not saga.heard_by.get(event):
+            yield Error(
+                f"Nobody hears {event.__name__}.", hint=f"Give it a row in the {saga.name} saga.", id="saga.E001"
+            )
+        if saga.key not in event.__struct_fields__:
+            yield Error(f"{event.__name__} has no {saga.key}, the {saga.name} saga's key.", id="saga.E011")
+
+
+def _subscriptions(saga: Saga, local: set[str]) -> Iterator[CheckMessage]:
+    heard: dict[str, set[Any]] = {}
+    for event, names in saga.heard_by.items():
         for name in names:
             heard.setdefault(name, set()).add(event)
     for name, events in heard.items():
-        if service_of(name) in local and name not in steps:
-            yield Error(f"shop/saga.py names {name}, and there is no such step.", id="saga.E002")
-        elif name in steps and events != set(steps[name].hears):
-            table, code = _names(events), _names(steps[name].hears)
-            yield Error(f"{name} hears {code}; shop/saga.py says {table}.", id="saga.E003")
-    for name in steps.keys() - heard.keys():
-        yield Error(f"{name} is in no row of shop/saga.py: it will never run.", id="saga.E004")
+        if service_of(name) in local and name not in STEPS:
+            yield Error(f"The {saga.name} saga names {name}, and there is no such step.", id="saga.E002")
+        elif service_of(name) in local and events != set(STEPS[name].hears):
+            table, code = _list(events), _list(STEPS[name].hears)
+            yield Error(f"{name} hears {code}; the {saga.name} saga says {table}.", id="saga.E003")
+    everywhere = {name for one in choreography().sagas for names in one.heard_by.values() for name in names}
+    for name, step in STEPS.items():
+        if step.service in local and name not in everywhere and saga is choreography().sagas[0]:
+            yield Error(f"{name} is in no row of a saga: it will never run.", id="saga.E004")
 
 
-def _compensations() -> Iterator[CheckMessage]:
-    known = {name for names in SAGA.values() for name in names}
-    for name in sorted(known):
-        roles = (name in UNDONE_BY) + (name in UNDONE_BY.values()) + (name in RECORDS)
-        if roles != 1:
+def _roles(saga: Saga) -> Iterator[CheckMessage]:
+    known = {name for names in saga.heard_by.values() for name in names}
+    undoing = {role.undone_by for role in saga.steps.values() if role.kind == "effect"}
+    for name in sorted(known | undoing):
+        role = saga.steps.get(name)
+        if role is None or (role.kind == "undo") != (name in undoing):
             yield Error(
-                f"{name} must be exactly one of: an effect with its undo (UNDONE_BY), an undo, or a record (RECORDS).",
-                hint="A forward effect without its undo leaves something behind when the order is cancelled.",
+                f"{name} must be exactly one of: an effect with its undo, an undo, or a record.",
+                hint="A forward effect without its undo leaves something behind when the saga is compensated.",
                 id="saga.E005",
             )
-    for name in PATIENT:
-        follows = STEPS[name].emits if name in STEPS else ()
-        if prompt := sorted({one for event in follows for one in SAGA.get(event, ()) if one not in PATIENT}):
+    for name in sorted({*saga.steps, *undoing} - known):
+        yield Error(f"The {saga.name} saga gives {name} a role, and no event.", id="saga.E006")
+
+
+def _deferrable(saga: Saga) -> Iterator[CheckMessage]:
+    for name, role in saga.steps.items():
+        follows = STEPS[name].emits if role.deferrable and name in STEPS else ()
+        hearing = {step for event in follows for step in saga.heard_by.get(event, ())}
+        if prompt := sorted(step for step in hearing if not (step in saga.steps and saga.steps[step].deferrable)):
             yield Error(
-                f"{name} cannot be among PATIENT: {', '.join(prompt)} would wait with it.",
-                hint=f"They hear {_names(follows)}, which may follow from it.",
+                f"{name} cannot be deferrable: {', '.join(prompt)} would wait with it.",
+                hint=f"They hear {_list(follows)}, which may follow from it.",
                 id="saga.E010",
             )
-    for name in sorted({*UNDONE_BY, *UNDONE_BY.values(), *RECORDS, *PATIENT} - known):
-        yield Error(f"shop/saga.py mentions {name} outside SAGA only.", id="saga.E006")
 
 
 def _timers(local: set[str]) -> Iterator[CheckMessage]:
-    sweeps = {name for name in SWEEPS if service_of(name) in local}
-    timers = {name for name in TIMERS if service_of(name) in local}
-    for name in sorted(sweeps - timers):
-        yield Error(f"{name} is not in TIMERS of shop/saga.py: it will never run.", id="saga.E007")
-    for name in sorted(timers - sweeps):
-        yield Error(f"TIMERS of shop/saga.py names {name}, and there is no such sweep.", id="saga.E008")
+    registered = {name for name in TIMERS if service_of(name) in local}
+    scheduled = {name for name in choreography().timers if service_of(name) in local}
+    for name in sorted(registered - scheduled):
+        yield Error(f"No saga schedules the timer {name}: it will never run.", id="saga.E007")
+    for name in sorted(scheduled - registered):
+        yield Error(f"A saga schedules {name}, and there is no such timer.", id="saga.E008")
 
 
-def _retention() -> Iterator[CheckMessage]:
-    longest = timedelta(seconds=settings.ORDER_DEADLINE)
-    if longest * 10 > settings.RETENTION:
-        yield Error(
-            f"RETENTION_DAYS keeps messages for {settings.RETENTION}, and an order may be open for {longest} and more.",
-            hint="A stalled order is resumed by its messages: keep them for ten deadlines at the least.",
-            id="saga.E009",
-        )
-
-
-def _names(events: Any) -> str:
+def _list(events: Iterable[Any]) -> str:
     return ", ".join(sorted(event.__name__ for event in events))

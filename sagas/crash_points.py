@@ -1,11 +1,11 @@
-"""Named boundaries at which a process may die. They do nothing, except where a test asks for a crash.
+"""Named boundaries at which a test may have the process die. Otherwise they do nothing.
 
-There is one before and one after every commit, publication, acknowledgement and gateway call; a statement that commits
-by itself has one after it, for before it nothing has happened. A name is a literal, so that the names can be read from
-the code: tests/integration/test_every_crash.py kills a process at each of them, and fails for one it cannot reach.
+There is one before and one after every commit, publication, acknowledgement and outside call; a statement that commits
+by itself has one after it, for before it nothing has happened. A name is a literal, so tests can read all of them from
+the code and kill a process at each.
 
-`CRASH_AT=step.committed` ends the process at the first pass of that point, `CRASH_AT=step.committed:3` at the third;
-it is obeyed under `CRASH_POINTS=1` only, which nothing but the tests sets. A simulation gives a function instead.
+`CRASH_AT=step.committed` ends the process at the first pass of that point, `CRASH_AT=step.committed:3` at the third; it
+is obeyed only under `CRASH_POINTS=1`, which nothing but tests sets.
 """
 
 import os
@@ -37,8 +37,8 @@ def calling(on_pass: Callable[[str], None]) -> Iterator[None]:
         _on_pass = previous
 
 
-def obey() -> None:
-    """End this process where its environment says."""
+def obey_environment() -> None:
+    """End this process where CRASH_AT says."""
     global _on_pass
     if os.environ.get("CRASH_POINTS") == "1" and os.environ.get("CRASH_AT"):
         wanted, _, number = os.environ["CRASH_AT"].partition(":")
@@ -53,4 +53,4 @@ def _end_process(wanted: str, number: int, name: str) -> None:
             os._exit(EXIT_CODE)
 
 
-obey()
+obey_environment()

@@ -1,8 +1,8 @@
 """From the broker's dead-letter queues into the services' dead-letter tables, where they can be seen and replayed.
 
-The broker sets a message aside that killed its worker again and again, that could not be read, or whose task is
-unknown. What it carries for events that were not handled becomes dead letters, one per event; a message that carries
-nothing readable becomes one, as the text it is. It is acknowledged only after that has been committed.
+The broker sets aside a message that killed its worker again and again, could not be read, or is for an unknown task.
+Each event in it that was not handled becomes a dead letter; a message without a readable event becomes one, as text. A
+message is acknowledged only after that has been committed.
 """
 
 import logging
@@ -11,14 +11,13 @@ from typing import Any
 
 import msgspec
 from django.apps import apps
-from django.conf import settings
 from django.db import connections
 
 from sagas import dead_letters
+from sagas.conf import choreography
 from sagas.crash_points import crash_point
 from sagas.outages import OUTAGES
-from sagas.publisher import broker
-from shop.saga import TIMERS
+from sagas.publisher import broker, in_memory
 
 logger = logging.getLogger(__name__)
 
@@ -27,41 +26,41 @@ SHOWN = 10_000  # characters kept of what cannot be read
 
 
 def drain(service: str) -> int:
-    """Keep one portion of what a service's dead-letter queue holds; how many messages that was.
+    """Record one portion of what a service's dead-letter queue holds; how many messages that was.
 
-    The broker in memory has no such queue. Raises what the broker or the database raises; what was not kept by then
+    The broker in memory has no such queue. Raises what the broker or the database raises; what was not recorded by then
     stays in the queue.
     """
-    if settings.BROKER_URL.startswith("memory:"):
+    if in_memory():
         return 0
     with connections[service].cursor() as cursor:
-        cursor.execute("SELECT 1")  # nothing is taken that could not be kept: giving back is counted, and limited
+        cursor.execute("SELECT 1")  # take nothing that could not be recorded: requeueing counts against a limit
     with broker.channel() as channel:
         for taken in range(PORTION):
             message = channel.basic_get(f"{service}.dead")
             if message is None:
                 return taken
             crash_point("deadqueue.taken")
-            keep(service, message.body, message.headers or {})
+            record(service, message.body, message.headers or {})
             crash_point("deadqueue.kept")
             channel.basic_ack(message.delivery_tag)
             crash_point("deadqueue.acknowledged")
     return PORTION
 
 
-def keep(service: str, body: bytes | str, headers: Mapping[str, Any]) -> None:
+def record(service: str, body: bytes | str, headers: Mapping[str, Any]) -> None:
     """Record what a dead message carries."""
     step, error = dead_letters.storable(headers.get("task") or "no task")[:64], _why(service, headers)
-    if step in TIMERS:  # a tick that nobody had time for: the next one does its work
+    if step in choreography().timers:  # the next tick does its work
         logger.log(logging.DEBUG if "expired" in error else logging.ERROR, "A tick of %s is gone: %s", step, error)
         return
     try:
         for raw in _unhandled(service, step, _events(body)):
-            dead_letters.keep(service, step, raw, error)
+            dead_letters.record(service, step, raw, error)
     except OUTAGES:
         raise
-    except Exception as poison:  # whatever it is, it must not stay in the way of those behind it
-        dead_letters.keep(service, step, _text(body), f"{error}; {poison!r}")
+    except Exception as poison:  # whatever it is, it must not block the messages behind it
+        dead_letters.record(service, step, _text(body), f"{error}; {poison!r}")
 
 
 def _events(body: bytes | str) -> list[Any]:

@@ -1,8 +1,8 @@
-"""Events that a step could not handle: recorded, shown in the admin, replayed, resolved by a later success
-(`sagas.inbox`)."""
+"""Events that could not be handled: recorded, shown in the admin, replayed, resolved by a later success."""
 
 import json
 import logging
+import traceback
 from typing import Any
 from uuid import UUID
 
@@ -13,37 +13,37 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
+from sagas.conf import choreography
 from sagas.crash_points import crash_point
-from sagas.publisher import send
-from sagas.steps import STEPS, Step
+from sagas.events import Event, decode, decode_all
+from sagas.publisher import publish, send
+from sagas.registry import STEPS
 
 logger = logging.getLogger(__name__)
+
+RELAY = "relay"  # in place of a step's name: an event that the relay of this release cannot read
 
 
 class NoSuchStep(LookupError):
     """The message was for a step that does not exist, or exists no more."""
 
 
-def record(step: Step, raw: Any, error: Exception) -> None:
-    """Keep an event that a step could not handle."""
-    keep(step.service, step.name, raw, f"{type(error).__name__}: {error}")
-
-
-def keep(service: str, step: str, raw: Any, error: str) -> None:
-    """Keep an event, as it arrived, that was not handled; once per step and event, with the number of attempts."""
+def record(service: str, step: str, raw: Any, error: Exception | str) -> None:
+    """Record an event, as it arrived, that was not handled: once per step and event, with the number of attempts."""
     dead_letter = apps.get_model(service, "DeadLetter")
     if isinstance(raw, msgspec.Raw):
         raw = json.loads(bytes(raw))
-    fields = raw if isinstance(raw, dict) else {}
-    step, event_id, order_id = storable(step)[:64], id_of(raw), fields.get("order_id")
-    logger.error("Dead letter at %s: %s", step, error)
+    step, event_id = storable(step)[:64], id_of(raw)
+    told = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    logger.error("Dead letter at %s: %s", step, told)
     values = {
-        "event_type": storable(fields.get("type", ""))[:64],
-        "order_id": order_id if isinstance(order_id, int) and abs(order_id) < 2**63 else None,
+        "event_type": storable(raw.get("type", "") if isinstance(raw, dict) else "")[:64],
+        "correlation_id": _key_of(raw),
         "payload": json.dumps(raw),
-        "error": storable(error),
+        "error": storable(told),
+        "traceback": "" if isinstance(error, str) else storable("".join(traceback.format_exception(error))),
     }
-    # What has no readable id is known by what it is.
+    # Without a readable id, an event is known by its contents.
     identity = {"step": step, "event_id": event_id} | ({} if event_id else {"payload": values["payload"]})
     with transaction.atomic(using=service, durable=True):
         again = dead_letter.objects.filter(**identity).update(
@@ -55,27 +55,56 @@ def keep(service: str, step: str, raw: Any, error: str) -> None:
     crash_point("deadletter.committed")
 
 
+def readable(service: str, array: str) -> list[Event | None]:
+    """The events of a JSON array that this service stored; None for each that this release cannot read (after a
+    rollback, for example), which becomes a dead letter."""
+    try:
+        return [*decode_all(array, choreography().events)]
+    except msgspec.DecodeError:  # then one by one, to tell which
+        return [_readable(service, raw) for raw in msgspec.json.decode(array, type=list[msgspec.Raw])]
+
+
+def _readable(service: str, raw: msgspec.Raw) -> Event | None:
+    try:
+        return decode(raw, choreography().events)
+    except msgspec.DecodeError as error:
+        record(service, RELAY, raw, error)
+        return None
+
+
 def replay(row: Any) -> None:
     """Send a dead letter to its step once more; the step's success resolves it.
 
-    Raises `NoSuchStep`, and what the transport raises when the broker is away.
+    Raises `NoSuchStep`, `msgspec.DecodeError` for an event that still cannot be read, and what the transport raises.
     """
-    if row.step not in STEPS:
+    raw = json.loads(row.payload)
+    if row.step == RELAY:
+        publish([decode(raw, choreography().events)])
+        _resolve(row, row.Resolution.HANDLED)
+    elif row.step in STEPS:
+        send(row.step, [raw], f"replay of {row}")
+    else:
         raise NoSuchStep(f"{row} cannot be replayed: there is no step {row.step!r}.")
-    send(row.step, [json.loads(row.payload)], f"replay of {row}")
 
 
 def discard(row: Any, reason: str = "") -> bool:
     """Give a dead letter up: somebody has looked and decided that the event needs no handling.
 
-    The reason is kept under the error. Returns whether the letter was still open.
+    The reason is kept below the error. Returns whether the letter was still open.
     """
     note = Value(storable(f"\nDiscarded: {reason}") if reason else "")
-    return bool(
-        type(row)
-        .objects.filter(pk=row.pk, resolved_at=None)
-        .update(resolved_at=timezone.now(), resolution=row.Resolution.DISCARDED, error=Concat("error", note))
-    )
+    return _resolve(row, row.Resolution.DISCARDED, error=Concat("error", note))
+
+
+def _resolve(row: Any, resolution: str, **changes: Any) -> bool:
+    still_open = type(row).objects.filter(pk=row.pk, resolved_at=None)
+    return bool(still_open.update(resolved_at=timezone.now(), resolution=resolution, **changes))
+
+
+def _key_of(raw: Any) -> int | None:
+    """The value of the correlation key, if that much of an event can be read."""
+    found = [raw.get(saga.key) for saga in choreography().sagas] if isinstance(raw, dict) else []
+    return next((key for key in found if isinstance(key, int) and abs(key) < 2**63), None)
 
 
 def storable(value: Any) -> str:

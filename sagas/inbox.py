@@ -3,69 +3,72 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from sagas.conf import choreography
 from sagas.db.prepared import json_lines, query
-from sagas.steps import Step
-from shop.contracts.events import Event, decode_all
-from shop.saga import patient_steps
+from sagas.deferred import is_deferred
+from sagas.events import Event, decode_all
+from sagas.registry import AnyStep
 
-# Per service and message, so by hand: through the ORM each takes four times as long.
+# Run for every message, so written by hand: through the ORM each takes four times as long.
 HANDLED = "SELECT event_id, emitted::text FROM {service}_inbox WHERE event_id = ANY(%s::uuid[]) AND step = %s"
-# A dead letter is resolved when the step succeeds with it after all. Nearly always there is none: asked first, that is
-# one look instead of one for each event.
+# A dead letter is resolved when its step succeeds with the event after all. There is rarely one: the first condition
+# asks once per statement instead of once per event.
 RESOLVE = """
     UPDATE {service}_deadletter SET resolved_at = clock_timestamp(), resolution = 'HANDLED'
     WHERE (SELECT true FROM {service}_deadletter WHERE resolved_at IS NULL LIMIT 1)
         AND event_id = ANY(%(events)s::uuid[]) AND step = %(step)s AND resolved_at IS NULL
 """
-KEEP = """
+RECORD = """
     WITH resolved AS ({resolve})
-    INSERT INTO {service}_inbox (step, event_id, event_type, order_id, emitted, tell_at)
-    SELECT %(step)s, event_id, event_type, order_id, emitted, CASE WHEN owing THEN clock_timestamp() END
+    INSERT INTO {service}_inbox (step, event_id, event_type, correlation_id, emitted, deferred_until)
+    SELECT %(step)s, event_id, event_type, correlation_id, emitted, CASE WHEN deferred THEN clock_timestamp() END
     FROM (
         SELECT unnest(%(events)s::uuid[]) AS event_id, unnest(%(types)s::text[]) AS event_type,
-            unnest(%(orders)s::bigint[]) AS order_id, string_to_table(%(emitted)s, chr(10))::json AS emitted,
-            unnest(%(owing)s::bool[]) AS owing
+            unnest(%(keys)s::bigint[]) AS correlation_id, string_to_table(%(emitted)s, chr(10))::json AS emitted,
+            unnest(%(deferred)s::bool[]) AS deferred
     ) AS handled
 """
-AGAIN = """
+REDELIVERED = """
     UPDATE {service}_inbox SET
         repeats = LEAST(repeats + 1, 9999),
-        tell_at = CASE WHEN %s AND emitted::text <> '[]' THEN clock_timestamp() ELSE tell_at END
+        deferred_until = CASE WHEN %s AND emitted::text <> '[]' THEN clock_timestamp() ELSE deferred_until END
     WHERE event_id = ANY(%s::uuid[]) AND step = %s
 """
 
 
-def handled(step: Step, batch: Sequence[Event]) -> dict[UUID, list[Event]]:
-    """The events of the batch that the step has handled already: what it emitted for each, by its id."""
+def handled(step: AnyStep, batch: Sequence[Event]) -> dict[UUID, list[Event]]:
+    """The events of the batch that the step has handled: what it emitted for each, by event id."""
     found = query(step.service, HANDLED.format(service=step.service), [_ids(batch), step.name])
-    return {event_id: decode_all(emitted) for event_id, emitted in found}
+    return {event_id: decode_all(emitted, choreography().events) for event_id, emitted in found}
 
 
-def keep(step: Step, events: Sequence[Event], emitted: Sequence[Sequence[Event]], *, owing: bool) -> None:
-    """Write down that the step has handled these events, and what it emitted for each; in the effect's transaction.
+def record(step: AnyStep, events: Sequence[Event], emitted: Sequence[Sequence[Event]], *, defer: bool) -> None:
+    """Record that the step has handled these events, and what it emitted for each; in the effect's transaction.
 
-    `owing` leaves it to the relay to tell the steps that can wait.
+    `defer` leaves the delivery to deferrable steps to the relay.
 
-    Raises `IntegrityError` when the step has handled one of them already; if somebody does just now, when they have.
+    Raises `IntegrityError` when the step has handled one of them; if another worker is handling one, waits for its
+    commit first.
     """
+    key_of = choreography().key_of(type(events[0]))
     query(
         step.service,
-        KEEP.format(service=step.service, resolve=RESOLVE.format(service=step.service)),
+        RECORD.format(service=step.service, resolve=RESOLVE.format(service=step.service)),
         {
             "step": step.name,
             "events": _ids(events),
             "types": [type(event).__name__ for event in events],
-            "orders": [event.order_id for event in events],
+            "keys": [key_of(event) for event in events],
             "emitted": json_lines(emitted),
-            "owing": [owing and any(patient_steps(type(one)) for one in followers) for followers in emitted],
+            "deferred": [defer and is_deferred(followers) for followers in emitted],
         },
     )
 
 
-def find_again(step: Step, event_ids: Sequence[UUID], *, owing: bool) -> None:
-    """The step was told once more of events that it has handled: what they led to is to be told once more, too."""
+def record_redelivery(step: AnyStep, event_ids: Sequence[UUID], *, defer: bool) -> None:
+    """Record that handled events came again, and with `defer` schedule their follow-up events again."""
     query(step.service, RESOLVE.format(service=step.service), {"events": list(event_ids), "step": step.name})
-    query(step.service, AGAIN.format(service=step.service), [owing, list(event_ids), step.name])
+    query(step.service, REDELIVERED.format(service=step.service), [defer, list(event_ids), step.name])
 
 
 def _ids(events: Sequence[Event]) -> list[UUID]:

@@ -1,56 +1,56 @@
 """The tables of messages that every service has: what came in, what goes out, what could not be handled.
 
 Abstract: `inventory.Inbox`, `inventory.Outbox` and so on are concrete tables in inventory's own database, so that a
-message's effect and its record commit together.
+message's effect and its record commit together. `correlation_id` is the value of the saga's key.
 """
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
-from sagas.db.prepared import TextualJSONField
+from sagas.db.fields import TextualJSONField
 
 
 class Inbox(models.Model):
     """An event that a step has handled, and what the step emitted for it.
 
-    The row is written in the transaction of the effect. It makes the effect happen once, and it is the step's outbox:
-    when the event comes again, what is stored here is emitted again.
-
-    `tell_at` is when the relay is to tell of it the steps that can wait (`saga.PATIENT`); empty when they know.
-    `repeats` is how often the event came again.
+    The row is written in the effect's transaction. It makes the effect happen once, and it is the step's outbox: when
+    the event is redelivered, the events stored here are published again. `deferred_until` is when the relay may deliver
+    them to deferrable steps; empty when nothing is deferred. `repeats` counts redeliveries.
     """
 
     pk = models.CompositePrimaryKey("event_id", "step")
     step = models.CharField(max_length=64)
     event_id = models.UUIDField()
     event_type = models.CharField(max_length=64)
-    order_id = models.BigIntegerField()
+    correlation_id = models.BigIntegerField()
     emitted = TextualJSONField(default=list)
     handled_at = models.DateTimeField(db_default=Now())
     repeats = models.PositiveSmallIntegerField(db_default=0)
-    tell_at = models.DateTimeField(null=True)
+    deferred_until = models.DateTimeField(null=True)
 
     class Meta:
         abstract = True
         indexes = [
             models.Index(
-                fields=["tell_at"], name="%(app_label)s_inbox_owed", condition=models.Q(tell_at__isnull=False)
+                fields=["deferred_until"],
+                name="%(app_label)s_inbox_deferred",
+                condition=models.Q(deferred_until__isnull=False),
             ),
-            models.Index(fields=["order_id"], name="%(app_label)s_inbox_order"),
+            models.Index(fields=["correlation_id"], name="%(app_label)s_inbox_key"),
             BrinIndex(fields=["handled_at"], name="%(app_label)s_inbox_age"),
         ]
 
 
 class Outbox(models.Model):
-    """An event that did not start from a message: an order, a cancellation, a timer's work.
+    """An event that no message led to: a request, a cancellation, a timer's work.
 
     Written in the transaction of its cause, together with its `Unsent`, and not touched again.
     """
 
     event_id = models.UUIDField(unique=True)
     event_type = models.CharField(max_length=64)
-    order_id = models.BigIntegerField()
+    correlation_id = models.BigIntegerField()
     caused_by = models.UUIDField(null=True)
     payload = TextualJSONField()
     created_at = models.DateTimeField(db_default=Now())
@@ -59,7 +59,7 @@ class Outbox(models.Model):
         abstract = True
         verbose_name_plural = "outbox"
         indexes = [
-            models.Index(fields=["order_id"], name="%(app_label)s_outbox_order"),
+            models.Index(fields=["correlation_id"], name="%(app_label)s_outbox_key"),
             models.Index(
                 fields=["caused_by"], name="%(app_label)s_outbox_cause", condition=models.Q(caused_by__isnull=False)
             ),
@@ -68,23 +68,25 @@ class Outbox(models.Model):
 
 
 class Unsent(models.Model):
-    """An event of the outbox that is to be published, for the first time or once more. The relay deletes it then.
+    """An event of the outbox that is to be published, for the first time or again. The relay deletes it afterwards.
 
-    A table of its own, because a mark on the event's row would cost a new one, with an entry in each index.
+    A table of its own, because a mark on the event's row would cost a new row version with an entry in each index.
     `leased_until` keeps two relays from publishing the same event at once; publishing twice would be harmless, only
-    wasteful. With a `tell_at`, as in the inbox, only the steps that can wait are still to be told.
+    wasteful. With a `deferred_until`, only delivery to deferrable steps is left.
     """
 
     outbox = models.OneToOneField("Outbox", models.CASCADE, primary_key=True)
     leased_until = models.DateTimeField(null=True)
-    tell_at = models.DateTimeField(null=True)
+    deferred_until = models.DateTimeField(null=True)
 
     class Meta:
         abstract = True
         verbose_name_plural = "unsent"
         indexes = [
             models.Index(
-                fields=["tell_at"], name="%(app_label)s_unsent_owed", condition=models.Q(tell_at__isnull=False)
+                fields=["deferred_until"],
+                name="%(app_label)s_unsent_deferred",
+                condition=models.Q(deferred_until__isnull=False),
             ),
         ]
 
@@ -99,9 +101,10 @@ class DeadLetter(models.Model):
     step = models.CharField(max_length=64)
     event_id = models.UUIDField(null=True, help_text="Empty when not even the id could be read.")
     event_type = models.CharField(max_length=64, blank=True)
-    order_id = models.BigIntegerField(null=True)
+    correlation_id = models.BigIntegerField(null=True)
     payload = models.TextField(help_text="The event as it arrived, as JSON; text, for what PostgreSQL's JSON refuses.")
     error = models.TextField()
+    traceback = models.TextField(blank=True)
     attempts = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)

@@ -1,7 +1,7 @@
-"""From events to messages: each event to every step that hears it, up to `BATCH_LIMIT` of them in one message.
+"""From events to messages: each event to every step that hears it, up to `batch_limit` of them in one message.
 
-`publish` returns when the broker has confirmed everything, and raises otherwise: an event is never known to be sent
-before it is. Where messages go is a `Transport`, the broker in production and a bus in memory in tests.
+`publish` returns when the broker has confirmed everything, and raises otherwise: an event is never taken for sent
+before it is. Where messages go is a `Transport`: the broker, or in tests a bus in memory.
 """
 
 import os
@@ -12,26 +12,25 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from celery import current_app
-from django.conf import settings
 from kombu import Connection, Producer
 
+from sagas.conf import choreography, conf, hook
 from sagas.crash_points import crash_point
+from sagas.events import Event
 from sagas.outages import Unavailable
+from sagas.saga import service_of
 from sagas.serializer import EVENTS
-from sagas.topology import QUEUES, declare
-from shop import faults
-from shop.contracts.events import Event
-from shop.observability.tracing import headers_for
-from shop.saga import service_of, steps_hearing
+from sagas.topology import declare, queues
 
-Payload = Sequence[Any]  # events, or what was kept of some, ready to be JSON
+Payload = Sequence[Any]  # events, or JSON-ready values
+StepsOf = Callable[[type[Event]], Iterable[str]]  # the steps that an event goes to
 
 
 class Transport(Protocol):
     """Where messages go."""
 
     def send(self, step: str, payload: Payload, summary: str) -> None:
-        """Hand one message, `payload` for `step`, to the broker; return when it has it, else raise."""
+        """Hand the broker one message for a step; return once the broker has it, else raise."""
 
     def backlog(self) -> int:
         """How many messages wait in the longest queue."""
@@ -39,36 +38,31 @@ class Transport(Protocol):
 
 T = TypeVar("T", bound=Transport)
 
-FEW = 20  # events; what a message costs beside them is then still the larger part
 
+def publish(events: Iterable[Event], to: StepsOf | None = None) -> None:
+    """Send events to the steps `to(event type)`, by default to all that hear them.
 
-def publish(events: Iterable[Event], to: Callable[[type[Event]], Iterable[str]] = steps_hearing) -> None:
-    """Send events to the steps that hear them, or to those `to(event type)` among them.
-
-    Raises what the transport raises when a message was not confirmed; some of the others may be out by then, which
-    is harmless, for every step knows what it has handled.
+    Raises what the transport raises when a message was not confirmed. Some of the others may be out by then, which is
+    harmless: every step knows what it has handled.
     """
+    steps_of, limit = to or choreography().steps_hearing, conf().batch_limit
     by_type: dict[type[Event], list[Event]] = defaultdict(list)
     for event in events:
         by_type[type(event)].append(event)
     for event_type, batch in by_type.items():
-        for step in to(event_type):
-            for first in range(0, len(batch), settings.BATCH_LIMIT):
-                part = batch[first : first + settings.BATCH_LIMIT]
+        key_of = choreography().key_of(event_type)
+        for step in steps_of(event_type):
+            for first in range(0, len(batch), limit):
+                part = batch[first : first + limit]
                 more = ", …" if len(part) > 1 else ""
                 crash_point("publisher.before_send")
-                send(step, part, f"{len(part)} × {event_type.__name__} (order {part[0].order_id}{more})")
+                send(step, part, f"{len(part)} × {event_type.__name__} ({key_of(part[0])}{more})")
                 crash_point("publisher.confirmed")
-
-
-def are_few(events: Sequence[Event]) -> bool:
-    """Whether steps that can wait are better told of these together with others, by the relay."""
-    return 0 < len(events) < FEW
 
 
 def send(step: str, payload: Payload, summary: str) -> None:
     """Send one message to one step, whoever else hears its events; `summary` is what Flower shows of it."""
-    for _ in range(faults.copies()):
+    for _ in range(hook().copies()):
         _transport.send(step, payload, summary)
 
 
@@ -77,16 +71,21 @@ def backlog() -> int:
     return _transport.backlog()
 
 
-def heard_here_only() -> bool:
-    """Whether what is sent stays in this process: the broker in memory has no other listeners."""
-    return _transport is broker and settings.BROKER_URL.startswith("memory:")
+def in_memory() -> bool:
+    """Whether the broker is in memory, so that messages stay in this process."""
+    return str(current_app.conf.broker_url).startswith("memory:")
+
+
+def stays_here() -> bool:
+    """Whether what is published would end with this process."""
+    return _transport is broker and in_memory()
 
 
 class Broker:
     """The message broker, one connection per thread.
 
-    A connection that has raised is thrown away: after a timed-out confirm a reused channel was seen to report
-    false ones. `mandatory` makes an unroutable message an error; without it the broker confirms and drops it.
+    A connection that has raised is thrown away: after a confirm timed out, a reused channel was seen to report false
+    ones. `mandatory` makes an unroutable message an error; without it the broker confirms and drops it.
     """
 
     def __init__(self) -> None:
@@ -100,10 +99,10 @@ class Broker:
                 producer=producer,
                 queue=service_of(step),
                 serializer=EVENTS,
-                headers=headers_for(payload),
+                headers=hook().headers(payload),
                 argsrepr=summary,  # what Flower shows; the events themselves stay out of it
                 mandatory=True,
-                confirm_timeout=settings.CONFIRM_TIMEOUT,
+                confirm_timeout=conf().confirm_timeout,
                 declare=[],
                 retry=False,
                 ignore_result=True,
@@ -112,11 +111,11 @@ class Broker:
 
     def backlog(self) -> int:
         with self.channel() as channel:
-            return max(channel.queue_declare(queue.name, passive=True).message_count for queue in QUEUES)
+            return max(channel.queue_declare(queue.name, passive=True).message_count for queue in queues())
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
-        """This thread's channel. An error in the block ends its connection, which gives back what was taken from it."""
+        """This thread's channel. An error in the block closes its connection, which returns unacknowledged messages."""
         with self._producer() as producer:
             yield producer.channel
 
@@ -126,7 +125,7 @@ class Broker:
             yield self._connected()
         except BaseException as error:
             self.disconnect()
-            if isinstance(error, OSError):  # what amqp says of a lost connection is often no more than that
+            if isinstance(error, OSError):  # all that amqp raises when a connection is lost
                 raise Unavailable(f"The broker: {error}") from error
             raise
 
@@ -140,10 +139,9 @@ class Broker:
     def _connected(self) -> Producer:
         if getattr(self._local, "pid", None) != os.getpid():  # a forked child must not share its parent's socket
             self._local.__dict__.clear()
-            # Confirms for what must not be lost; Celery's own chatter (task events, ticks) does without.
-            options = {} if settings.BROKER_URL.startswith("memory:") else {"confirm_publish": True}
+            options = {} if in_memory() else {"confirm_publish": True}
             self._local.connection = connection = current_app.connection_for_write(transport_options=options)
-            connection.ensure_connection(max_retries=1, timeout=settings.CONFIRM_TIMEOUT)
+            connection.ensure_connection(max_retries=1, timeout=conf().confirm_timeout)
             declare(connection)
             self._local.producer = current_app.amqp.Producer(connection, auto_declare=False)
             self._local.pid = os.getpid()

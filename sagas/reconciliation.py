@@ -1,73 +1,65 @@
-"""Are all messages of an order accounted for? Each event emitted must be in the inbox of every step that hears it.
+"""Are all messages of a saga instance accounted for? Each emitted event must be in the inbox of every step hearing it.
 
-A queue that was purged, or a broker that came back empty, may have lost a message that no order waits for: a stock
-shipment, a notification. So an order that has ended is closed only when nothing of it is missing. Each service is
-asked for its own messages, in process or over HTTP.
+A queue that was purged, or a broker that came back empty, may have lost a message that no instance waits for, such as a
+notification. So an instance that has ended is closed only when nothing of it is missing.
 """
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.apps import apps
 
-from sagas.topology import SERVICES_WITH_QUEUES
-from shop.calls.rpc import connect
-from shop.contracts.events import by_name
-from shop.contracts.messages import Emitted, Handled, Messages, MessagesService
-from shop.saga import steps_hearing
+from sagas.conf import choreography, hook
+from sagas.messages import Emitted, Handled, Messages
 
 
 class Missing(NamedTuple):
     """An event that a step should have handled and has not."""
 
-    order_id: int
+    key: int
     event_type: str
     step: str
     emitted_by: str  # the step, or "service.outbox"
     event_id: UUID
 
 
-def missing(order_ids: Collection[int], *, before: datetime | None = None) -> list[Missing]:
-    """What of these orders was emitted, up to a time, and not handled. Raises `Unavailable` when a service is away."""
+def missing(keys: Collection[int], *, before: datetime | None = None) -> list[Missing]:
+    """What of these saga instances was emitted, up to a time, and not handled.
+
+    Raises `Unavailable` when a service is away.
+    """
     emitted: dict[UUID, Emitted] = {}
     handled: set[tuple[str, UUID]] = set()
-    for service in SERVICES_WITH_QUEUES:
-        messages = connect(MessagesService, of=service).get_messages(order_ids, before)
+    for service in choreography().services:
+        messages = hook().remote_messages(service, keys, before) or local_messages(service, keys, before)
         emitted.update((event.event_id, event) for event in messages.emitted)
         handled.update((one.step, one.event_id) for one in messages.handled)
     return [
-        Missing(event.order_id, event.event_type, step, event.source, event.event_id)
+        Missing(event.key, event.event_type, step, event.source, event.event_id)
         for event in emitted.values()
-        for step in steps_hearing(by_name(event.event_type))
+        if (event_type := choreography().by_name(event.event_type))
+        for step in choreography().steps_hearing(event_type)
         if (step, event.event_id) not in handled
     ]
 
 
-class LocalMessages:
-    """`shop.contracts.messages.MessagesService` on a service's own tables."""
+def local_messages(service: str, keys: Collection[int], before: datetime | None = None) -> Messages:
+    """What a service's own tables say: the events emitted up to a time, and all that were handled."""
+    messages = Messages(emitted=[], handled=[])
+    sent = _rows(service, "Outbox", keys, "created_at", "event_id", "event_type", "correlation_id")
+    for at, event_id, event_type, key in sent:
+        if before is None or at <= before:
+            messages.emitted.append(Emitted(key, event_id, event_type, f"{service}.outbox"))
+    received = _rows(service, "Inbox", keys, "handled_at", "step", "event_id", "correlation_id", "emitted")
+    for at, step, event_id, key, followers in received:
+        messages.handled.append(Handled(step, event_id))
+        if before is None or at <= before:
+            messages.emitted.extend(Emitted(key, UUID(event["event_id"]), event["type"], step) for event in followers)
+    return messages
 
-    def __init__(self, service: str) -> None:
-        self._service = service
 
-    def get_messages(self, order_ids: Collection[int], before: datetime | None = None) -> Messages:
-        messages = Messages(emitted=[], handled=[])
-        for at, event_id, event_type, order_id in self._rows(
-            "Outbox", order_ids, "created_at", "event_id", "event_type", "order_id"
-        ):
-            if before is None or at <= before:
-                messages.emitted.append(Emitted(order_id, event_id, event_type, f"{self._service}.outbox"))
-        for at, step, event_id, order_id, followers in self._rows(
-            "Inbox", order_ids, "handled_at", "step", "event_id", "order_id", "emitted"
-        ):
-            messages.handled.append(Handled(step, event_id))
-            if before is None or at <= before:
-                messages.emitted.extend(
-                    Emitted(order_id, UUID(event["event_id"]), event["type"], step) for event in followers
-                )
-        return messages
-
-    def _rows(self, table: str, order_ids: Collection[int], *columns: str) -> Iterable[tuple]:
-        rows = apps.get_model(self._service, table).objects.filter(order_id__in=order_ids)
-        return rows.values_list(*columns).iterator()
+def _rows(service: str, table: str, keys: Collection[int], *columns: str) -> Iterable[tuple[Any, ...]]:
+    rows = apps.get_model(service, table).objects.filter(correlation_id__in=keys)
+    return rows.values_list(*columns).iterator()

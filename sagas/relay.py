@@ -1,41 +1,39 @@
-"""From a service's outbox to the broker: claim, publish, strike off the list of what is unsent.
+"""From a service's outbox to the broker: claim, publish, delete from the list of unsent events.
 
 No transaction is open while the broker is asked, so a broker that hangs holds no row lock. Rows are claimed by a lease
-and with SKIP LOCKED, so several relays share the work, and a dead relay's rows are taken over when its lease ends.
-The claim asks for what is unsent, not just for "ids greater than the last": transactions commit out of order, and
-what was published before may be to be published again.
+and with SKIP LOCKED, so several relays share the work, and a dead relay's rows are taken over when its lease ends. The
+claim asks for what is unsent, not for "ids greater than the last": transactions commit out of order, and a published
+event may have to be published again.
 """
 
 import logging
 import threading
 import time
-from datetime import timedelta
-from typing import NamedTuple
 
-from django.conf import settings
 from django.db import connections
-from django.utils import timezone
 
 from sagas import dead_letter_queue
+from sagas.conf import choreography, conf, hook
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
+from sagas.dead_letters import readable
+from sagas.deferred import EVERY, PORTION, is_small, prompt_if, publish_deferred
+from sagas.events import Event
 from sagas.outages import OUTAGES, drop_broken_connections
-from sagas.publisher import are_few, backlog, publish
-from shop.contracts.events import Event, decode_all
-from shop.observability.steps import relayed
-from shop.saga import patient_steps, prompt_steps, steps_hearing
+from sagas.publisher import backlog, publish
 
 logger = logging.getLogger(__name__)
 
-# Each is read off the beginning of an index. EXISTS (… WHERE tell_at <= …) would do as well, if PostgreSQL did not
-# expect to find such a row early in the table, where as a rule there is none at all. And it is the statement's time,
-# not clock_timestamp(): what may change from row to row is looked up in no index.
-FREE = "tell_at IS NULL AND (leased_until IS NULL OR leased_until < statement_timestamp()) AND outbox_id >= %s"
-WAITING = """
+# Each subquery reads the beginning of an index. EXISTS (… WHERE deferred_until <= …) would do as well, except that
+# PostgreSQL expects to find such a row early in the table, where as a rule there is none. statement_timestamp(), not
+# clock_timestamp(): an index cannot be searched for a value that changes from row to row.
+FREE = "deferred_until IS NULL AND (leased_until IS NULL OR leased_until < statement_timestamp()) AND outbox_id >= %s"
+PENDING = """
     SELECT
         (SELECT outbox_id FROM {service}_unsent WHERE {free} ORDER BY outbox_id LIMIT 1),
-        LEAST((SELECT min(tell_at) FROM {service}_unsent WHERE tell_at IS NOT NULL),
-              (SELECT min(tell_at) FROM {service}_inbox WHERE tell_at IS NOT NULL)) <= statement_timestamp()
+        LEAST((SELECT min(deferred_until) FROM {service}_unsent WHERE deferred_until IS NOT NULL),
+              (SELECT min(deferred_until) FROM {service}_inbox WHERE deferred_until IS NOT NULL))
+            <= statement_timestamp()
 """
 CLAIM = """
     WITH claimed AS (
@@ -49,57 +47,24 @@ CLAIM = """
 """
 RETURN = "UPDATE {service}_unsent SET leased_until = NULL WHERE outbox_id = ANY(%s::bigint[])"
 SENT = """
-    WITH owing AS (
-        UPDATE {service}_unsent SET tell_at = clock_timestamp() WHERE outbox_id = ANY(%(owing)s::bigint[])
+    WITH deferred AS (
+        UPDATE {service}_unsent SET deferred_until = clock_timestamp() WHERE outbox_id = ANY(%(deferred)s::bigint[])
     )
     DELETE FROM {service}_unsent WHERE outbox_id = ANY(%(done)s::bigint[])
 """
-# A row belongs to whoever has set its lease, and to nobody else once that has ended. It is found by its address: its
-# lock keeps it there, and an event's id alone may stand for rows of several steps.
-CLAIM_OWED = """
-    UPDATE {service}_{table} SET tell_at = %s
-    WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM {service}_{table} WHERE tell_at <= statement_timestamp()
-        ORDER BY tell_at LIMIT %s FOR UPDATE SKIP LOCKED
-    ))
-    RETURNING {key}, {events}
-"""
-PUT_BACK = "UPDATE {service}_{table} SET tell_at = clock_timestamp() WHERE {key} = ANY(%s) AND tell_at = %s"
-SETTLE = "{settle} WHERE {key} = ANY(%s) AND tell_at = %s"
 
-
-class Owing(NamedTuple):
-    """A table whose rows say by their `tell_at` that the steps which can wait are to be told of events, and when."""
-
-    table: str
-    key: str
-    events: str  # SQL: those of a row
-    settle: str  # SQL: what becomes of a row when they have been told
-
-
-OWING = (
-    Owing(
-        table="unsent",
-        key="outbox_id",
-        events="(SELECT '[' || payload || ']' FROM {service}_outbox WHERE id = outbox_id)",
-        settle="DELETE FROM {service}_unsent",
-    ),
-    Owing(table="inbox", key="event_id", events="emitted::text", settle="UPDATE {service}_inbox SET tell_at = NULL"),
-)
-PORTION = 2400  # rows in one claim: three full messages
-TELL_EVERY = 0.2  # seconds: how long the steps that can wait do wait, at most, and a look
-DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and at most
-IDLENESS = 0.1  # the part of the time without work that is waited until the next look
-# What was published is still in the index, until VACUUM, and a look from its beginning steps over all of it: 6 ms after
-# 20,000 orders. So most begin a little before the row that was found last; "a little" for what commits out of order.
+IDLENESS = 0.1  # the share of the time without work to wait before the next look
+# Dead index entries remain until VACUUM, and a search from the index's beginning steps over all of them: 6 ms after
+# 20,000 orders. So most searches start near the last hit, with a margin for transactions that commit out of order.
 LOOK_BACK = 1000  # rows
 LOOK_AT_ALL_EVERY = 1.0  # seconds
-# A message stays as small as it was sent, so when consumers are behind, events had better wait here and be sent as one.
-# Never for long: the crowded queue may be another service's, whose worker is away.
+DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
+# A batch cannot grow once sent, so events are held while queues are long. Never for long: the crowded queue may be
+# another service's, whose worker is away.
 CROWDED = 2  # messages in one queue
-A_MESSAGE_TAKES, GATHER_AT_MOST = 0.004, 0.1  # seconds, about: as long as it would wait in that queue
-ASK_EVERY = 0.1  # seconds: the broker takes some time, too, to say how long its queues are
+SECONDS_A_MESSAGE, HOLD_AT_MOST = 0.004, 0.1  # about as long as the message would wait in that queue
+ASK_EVERY = 0.1  # seconds between questions to the broker about its queues
 
 
 class Relay:
@@ -108,138 +73,114 @@ class Relay:
     def __init__(self, service: str) -> None:
         self.service = service
         self._stopping = threading.Event()
-        self._next_look_at_all = self._next_drain = self._next_telling = self._next_asking = 0.0
-        self._first, self._found_at = 0, 0.0  # the row that waited first, when we last found one, and when that was
-        self._crowd = 0  # messages in the longest queue, when we last asked
+        self._next_look_at_all = self._next_drain = self._next_deferred = self._next_asking = 0.0
+        self._first, self._found_at = 0, 0.0  # the first row of the last hit, and when that was
+        self._backlog = 0  # messages in the longest queue, when last asked
 
     def run(self) -> None:
         """Work until `stop()` is called. Outages of database and broker are waited out."""
         pause = BUSY_PAUSE
         while not self._stopping.wait(pause):
             try:
-                first, owed = self._look()
-                pause = self._relay(first) if first else self._idle_pause()
-                if owed:
-                    self._tell_those_who_can_wait()
-                self._see_to_dead_letters()
+                first, deferred = self._look()
+                pause = self._publish(first) if first else self._idle_pause()
+                if deferred:
+                    self._publish_deferred()
+                self._drain_dead_letters()
             except OUTAGES as outage:
                 logger.warning("The relay of %s waits: %s", self.service, outage)
                 drop_broken_connections()
                 pause = 1.0
         connections.close_all()
 
+    def stop(self) -> None:
+        """Finish the portion in hand and end."""
+        self._stopping.set()
+
     def _look(self) -> tuple[int | None, bool]:
-        """The row of the outbox that waits first, and whether somebody is owed something."""
+        """The first row of the outbox to publish, and whether something deferred is due."""
         since = self._first - LOOK_BACK
         if time.monotonic() >= self._next_look_at_all:
             since, self._next_look_at_all = 0, time.monotonic() + LOOK_AT_ALL_EVERY
-        first, owed = waiting(self.service, since)
+        first, deferred = pending(self.service, since)
         if first:
             self._first, self._found_at = first, time.monotonic()
-        return first, owed
+        return first, deferred
 
     def _idle_pause(self) -> float:
         return min(max(BUSY_PAUSE, IDLENESS * (time.monotonic() - self._found_at)), IDLE_PAUSE)
 
-    def _relay(self, first: int) -> float:
-        """Publish a portion of what waits; returns in how many seconds to look again."""
-        relayed = relay_once(self.service, first)
-        logger.debug("Relayed %d events of %s", relayed, self.service)
-        if relayed >= PORTION:
+    def _publish(self, first: int) -> float:
+        """Publish one portion; returns in how many seconds to look again."""
+        published = publish_outbox(self.service, first)
+        logger.debug("Published %d events of %s", published, self.service)
+        if published >= PORTION:
             return 0.0
-        if relayed < settings.BATCH_LIMIT and self._crowded():
-            return min(self._crowd * A_MESSAGE_TAKES, GATHER_AT_MOST)
+        if published < conf().batch_limit and self._is_crowded():
+            return min(self._backlog * SECONDS_A_MESSAGE, HOLD_AT_MOST)
         return BUSY_PAUSE
 
-    def _crowded(self) -> bool:
+    def _is_crowded(self) -> bool:
         if time.monotonic() >= self._next_asking:
-            self._crowd = backlog()
+            self._backlog = backlog()
             self._next_asking = time.monotonic() + ASK_EVERY
-        return self._crowd > CROWDED
+        return self._backlog > CROWDED
 
-    def _tell_those_who_can_wait(self) -> None:
-        if time.monotonic() >= self._next_telling:
-            while tell_once(self.service) >= PORTION:
+    def _publish_deferred(self) -> None:
+        if time.monotonic() >= self._next_deferred:
+            while publish_deferred(self.service) >= PORTION:
                 pass
-            self._next_telling = time.monotonic() + TELL_EVERY
+            self._next_deferred = time.monotonic() + EVERY
 
-    def _see_to_dead_letters(self) -> None:
-        """Every few seconds: whoever talks to the broker for a service anyway brings home what it has set aside."""
+    def _drain_dead_letters(self) -> None:
         if time.monotonic() < self._next_drain:
             return
         self._next_drain = time.monotonic() + DRAIN_EVERY
         try:
             if taken := dead_letter_queue.drain(self.service):
-                logger.warning("%d messages of %s.dead are kept as dead letters", taken, self.service)
+                logger.warning("%d messages of %s.dead became dead letters", taken, self.service)
         except OUTAGES:
             raise
         except Exception:
-            logger.exception("What %s.dead holds cannot be kept; the relay goes on", self.service)
-
-    def stop(self) -> None:
-        """Finish the portion in hand and end."""
-        self._stopping.set()
+            logger.exception("What %s.dead holds cannot be recorded; the relay goes on", self.service)
 
 
-def waiting(service: str, since: int = 0) -> tuple[int | None, bool]:
-    """The first row of the outbox, from `since` on, that waits for `relay_once`, and whether there is something for
-    `tell_once`: all that an idle relay asks."""
-    ((first, owed),) = query(service, WAITING.format(service=service, free=FREE), [since])
-    return first, bool(owed)  # NULL when nobody is owed anything, ever
+def pending(service: str, since: int = 0) -> tuple[int | None, bool]:
+    """The first row of the outbox, from `since` on, that `publish_outbox` would publish, and whether `publish_deferred`
+    has something to do: all that an idle relay asks."""
+    ((first, deferred),) = query(service, PENDING.format(service=service, free=FREE), [since])
+    return first, bool(deferred)  # NULL when nothing is deferred
 
 
-def relay_once(service: str, since: int = 0) -> int:
-    """Publish what is waiting in a service's outbox, one portion of its rows from `since` on; how many events that was.
+def publish_outbox(service: str, since: int = 0) -> int:
+    """Publish one portion of a service's outbox, of rows from `since` on; how many rows that was.
 
-    Of few events the steps that can wait are told later, by `tell_once`.
+    Of a small portion, delivery to deferrable steps is deferred. A row that this release cannot read is set aside as a
+    dead letter.
     """
     claimed = _claim(service, since)
     if not claimed:
         return 0
     crash_point("relay.claimed")
-    ids, events = [pk for pk, _ in claimed], [event for _, event in claimed]
-    few = are_few(events)
-    owing = [pk for pk, event in claimed if few and patient_steps(type(event))]
+    ids, events = [pk for pk, _ in claimed], [event for _, event in claimed if event]
+    small = is_small(events)
+    deferrable_steps = choreography().deferrable_steps
+    deferred = [pk for pk, event in claimed if small and event and deferrable_steps(type(event))]
     try:
-        with relayed(service, events):
-            publish(events, prompt_steps if few else steps_hearing)
+        with hook().relaying(service, events):
+            publish(events, prompt_if(small))
         crash_point("relay.published")
     except Exception:
         query(service, RETURN.format(service=service), [ids])
         raise
-    done = [pk for pk in ids if pk not in owing]
-    query(service, SENT.format(service=service), {"done": done, "owing": owing})
+    done = [pk for pk in ids if pk not in deferred]
+    query(service, SENT.format(service=service), {"done": done, "deferred": deferred})
     crash_point("relay.marked")
     return len(claimed)
 
 
-def tell_once(service: str) -> int:
-    """Tell the steps that can wait what they have not been told of yet, a portion of it; how many events that was."""
-    return sum(_tell(service, owing) for owing in OWING)
-
-
-def _tell(service: str, owing: Owing) -> int:
-    names = {name: text.format(service=service) for name, text in owing._asdict().items()} | {"service": service}
-    lease = timezone.now() + timedelta(seconds=settings.OUTBOX_LEASE)
-    claimed = query(service, CLAIM_OWED.format(**names), [lease, PORTION])
-    if not claimed:
-        return 0
-    crash_point("relay.owed_claimed")
-    events = [event for _, some in claimed for event in decode_all(some)]
-    ids = [key for key, _ in claimed]
-    try:
-        publish(events, patient_steps)
-        crash_point("relay.told")
-    except Exception:
-        query(service, PUT_BACK.format(**names), [ids, lease])
-        raise
-    query(service, SETTLE.format(**names), [ids, lease])
-    crash_point("relay.owed_marked")
-    return len(events)
-
-
-def _claim(service: str, since: int) -> list[tuple[int, Event]]:
+def _claim(service: str, since: int) -> list[tuple[int, Event | None]]:
     claim = CLAIM.format(service=service, free=FREE)
-    rows = sorted(query(service, claim, [settings.OUTBOX_LEASE, since, PORTION]))
-    events = decode_all(f"[{','.join(payload for _, payload in rows)}]")
+    rows = sorted(query(service, claim, [conf().outbox_lease, since, PORTION]))
+    events = readable(service, f"[{','.join(payload for _, payload in rows)}]")
     return [(pk, event) for (pk, _), event in zip(rows, events, strict=True)]

@@ -1,9 +1,8 @@
-"""How a message for a step is written: as the JSON that Celery would write, but by msgspec.
+"""How a message for a step is written: the JSON that Celery would write, by msgspec.
 
-The standard library's JSON took a fifth of a worker's time, and its parent read each message whole, only to hand it on.
-Here a message's events stay the JSON that they are (`msgspec.Raw`) until their step reads them.
-
-Celery's own messages, ticks and commands, are in the serializer "json" as ever; a step's message may be, too.
+The standard library's JSON took a fifth of a worker's time, and its parent process decoded each message only to hand it
+on. Here a message's events stay JSON (`msgspec.Raw`) until their step reads them. Celery's own messages, ticks and
+commands, use the serializer "json" as ever; a step's message may, too.
 """
 
 import json
@@ -13,13 +12,13 @@ import msgspec
 from kombu.serialization import register
 
 EVENTS = "events"  # the serializer's name
-CONTENT_TYPE = "application/vnd.shop.events+json"
+CONTENT_TYPE = "application/vnd.sagas.events+json"
 
-_reader = msgspec.json.Decoder(tuple[tuple[msgspec.Raw], dict[str, Any], dict[str, Any]])
+_decoder = msgspec.json.Decoder(tuple[tuple[msgspec.Raw], dict[str, Any], dict[str, Any]])
 
 
 def write(body: Any) -> bytes:
-    """Celery's (args, kwargs, embed) as JSON; the events in it may be events, or ready to be JSON."""
+    """Celery's (args, kwargs, embed) as JSON; the events in it may be events or JSON-ready values."""
     try:
         return msgspec.json.encode(body)
     except UnicodeEncodeError:  # half a surrogate pair, in a dead letter that is replayed
@@ -27,8 +26,8 @@ def write(body: Any) -> bytes:
 
 
 def read(text: str) -> Any:
-    """The same again, its one argument a list that is still JSON. Raises `msgspec.DecodeError`."""
-    message = _reader.decode(text)
+    """(args, kwargs, embed) again, its one argument a list that is still JSON. Raises `msgspec.DecodeError`."""
+    message = _decoder.decode(text)
     ((events,), _, _) = message
     if bytes(memoryview(events)[:1]) != b"[":
         raise msgspec.ValidationError("Expected a list of events")

@@ -1,63 +1,73 @@
 """The broker's side: one quorum queue per service with its dead-letter queue, and beat's schedule.
 
-Everything is declared by whoever connects first, and again after a broker came back empty: the declaration is
-idempotent. A queue's arguments cannot be changed once it exists, so they are few; what may change is a policy.
+Whoever connects declares all of it, again after a broker came back empty: declarations are idempotent. A queue's
+arguments cannot be changed once it exists, so they are few; what may change is a policy.
 """
+
+from typing import Any
 
 from kombu import Connection, Exchange, Queue
 
-from shop.saga import SAGA, TIMERS, service_of
+from sagas.conf import choreography, conf
+from sagas.saga import service_of
 
 DELIVERY_LIMIT = 20  # a message that killed its worker this often is dead-lettered (three was too few under restarts)
-# RabbitMQ 4 limits every quorum queue to 20 deliveries unless told otherwise, and drops what has no further queue to go
-# to. Said with a number, because 3.10 takes -1 for "none at all".
+# RabbitMQ 4 limits every quorum queue to 20 deliveries by default, and drops what has no further queue to go to. A
+# number, because 3.10 takes -1 for "none at all".
 NO_LIMIT = 1_000_000
-DEAD_LETTERS = Exchange("shop.dead", type="direct", durable=True)
-
-SERVICES_WITH_QUEUES = tuple(
-    sorted({service_of(task) for tasks in SAGA.values() for task in tasks} | set(map(service_of, TIMERS)))
-)
 
 
-def _queue(service: str) -> Queue:
-    return Queue(
-        service,
-        Exchange(""),
-        routing_key=service,
-        durable=True,
-        queue_arguments={
-            "x-queue-type": "quorum",
-            "x-delivery-limit": DELIVERY_LIMIT,
-            "x-dead-letter-exchange": DEAD_LETTERS.name,
-            "x-dead-letter-routing-key": service,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",  # what at-least-once dead-lettering requires
-        },
-    )
+def queues() -> list[Queue]:
+    """The queue of each service."""
+    return [
+        Queue(
+            service,
+            Exchange(""),
+            routing_key=service,
+            durable=True,
+            queue_arguments={
+                "x-queue-type": "quorum",
+                "x-delivery-limit": DELIVERY_LIMIT,
+                "x-dead-letter-exchange": conf().dead_letter_exchange,
+                "x-dead-letter-routing-key": service,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",  # what at-least-once dead-lettering requires
+            },
+        )
+        for service in choreography().services
+    ]
 
 
-def _dead_letter_queue(service: str) -> Queue:
-    return Queue(
-        f"{service}.dead",
-        DEAD_LETTERS,
-        routing_key=service,
-        durable=True,
-        queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT},
-    )
+def dead_letter_queues() -> list[Queue]:
+    """The queue, for each service, of messages that the broker has set aside."""
+    exchange = Exchange(conf().dead_letter_exchange, type="direct", durable=True)
+    return [
+        Queue(
+            f"{service}.dead",
+            exchange,
+            routing_key=service,
+            durable=True,
+            queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT},
+        )
+        for service in choreography().services
+    ]
 
 
-QUEUES = tuple(map(_queue, SERVICES_WITH_QUEUES))
-DEAD_LETTER_QUEUES = tuple(map(_dead_letter_queue, SERVICES_WITH_QUEUES))
-
-# A tick that waited in a queue for longer than this is no longer worth running: the next one is already there.
-BEAT_SCHEDULE = {
-    task: {"task": task, "schedule": seconds, "options": {"expires": max(10 * seconds, 30), "queue": service_of(task)}}
-    for task, seconds in TIMERS.items()
-}
+def beat_schedule() -> dict[str, Any]:
+    """For Celery's beat. A tick that waits in its queue longer than ten intervals is stale: the broker drops it, by its
+    own clock. (`expires` would have each worker decide by its clock, and one that is ahead would drop every tick.)"""
+    return {
+        task: {
+            "task": task,
+            "schedule": seconds,
+            "options": {"expiration": max(10 * seconds, 30), "queue": service_of(task)},
+        }
+        for task, seconds in choreography().timers.items()
+    }
 
 
 def declare(connection: Connection) -> None:
     """Create every queue that is missing."""
     with connection.channel() as channel:
-        for queue in (*DEAD_LETTER_QUEUES, *QUEUES):
+        for queue in (*dead_letter_queues(), *queues()):
             queue(channel).declare()

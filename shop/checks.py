@@ -1,11 +1,13 @@
-"""System checks: what a service offers the others is what its contract says."""
+"""System checks of the shop: services keep their contracts, and messages outlive the orders they are of."""
 
 import inspect
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import zip_longest
 from typing import Any, get_type_hints
 
 from django.apps import apps
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
@@ -69,3 +71,20 @@ def _shown(parameter: inspect.Parameter | None) -> str:
 
 def _type(annotation: Any) -> str:
     return "nothing said" if annotation is None else inspect.formatannotation(annotation)
+
+
+@register("sagas")
+def check_retention(**_kwargs: Any) -> list[CheckMessage]:
+    """A stalled order is resumed by its messages, so they must outlive it by far."""
+    return list(_retention())
+
+
+def _retention() -> Iterator[CheckMessage]:
+    longest = timedelta(seconds=settings.ORDER_DEADLINE)
+    if longest * 10 > settings.SAGAS.retention:
+        yield Error(
+            f"RETENTION_DAYS keeps messages for {settings.SAGAS.retention}, "
+            f"and an order may be open for {longest} and more.",
+            hint="A stalled order is resumed by its messages: keep them for ten deadlines at the least.",
+            id="shop.E001",
+        )

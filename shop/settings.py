@@ -13,7 +13,9 @@ from zoneinfo import available_timezones
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from sagas import Settings as Sagas
 from shop import __version__
+from shop.saga import ORDER
 
 env = environ.Env()
 
@@ -173,7 +175,7 @@ def _database(service: str) -> dict[str, Any]:
 
 DATABASES = {service: _database(service) for service in LOCAL_SERVICES}
 DATABASES["default"] = DATABASES[LOCAL_SERVICES[0]] | {"TEST": {"MIRROR": LOCAL_SERVICES[0]}}
-DATABASE_ROUTERS = ["sagas.db.router.ServiceRouter"]
+DATABASE_ROUTERS = ["shop.router.ServiceRouter"]
 
 # --- Broker, Redis ---------------------------------------------------------------------------------------------------
 BROKER_URL = env.str("BROKER_URL", "memory://")
@@ -213,11 +215,16 @@ if ALONE and not INTERNAL_SECRET:
     raise ImproperlyConfigured("Set INTERNAL_SECRET, the same for every service, or DEBUG=1 on a development machine.")
 
 # --- Messaging -------------------------------------------------------------------------------------------------------
-BATCH_LIMIT = env.int("BATCH_LIMIT", 800)  # events in one message, at most
-CONFIRM_TIMEOUT = env.float("CONFIRM_TIMEOUT", 10.0)  # seconds to wait for the broker's confirm
-OUTAGE_PATIENCE = env.int("OUTAGE_PATIENCE", 600)  # seconds a step waits for an outage before it hands its message back
-OUTBOX_LEASE = env.float("OUTBOX_LEASE", 30.0)  # seconds until another relay may take a dead relay's rows
-RETENTION = timedelta(days=env.int("RETENTION_DAYS", 30))  # then inbox, outbox, notification rows and keys go
+SAGAS = Sagas(
+    sagas=[ORDER],
+    hooks="shop.hooks.ShopHooks",
+    batch_limit=env.int("BATCH_LIMIT", 800),  # events in one message, at most
+    confirm_timeout=env.float("CONFIRM_TIMEOUT", 10.0),  # seconds to wait for the broker's confirm
+    patience=env.int("OUTAGE_PATIENCE", 600),  # seconds a step waits out an outage before it requeues its message
+    outbox_lease=env.float("OUTBOX_LEASE", 30.0),  # seconds until another relay may take a dead relay's rows
+    retention=timedelta(days=env.int("RETENTION_DAYS", 30)),  # then inbox, outbox, notification rows and keys go
+    dead_letter_exchange="shop.dead",
+)
 
 # --- The saga's times, in seconds ------------------------------------------------------------------------------------
 STALLED_AFTER = env.float("STALLED_AFTER", 30.0)  # an order without progress for this long is emitted again

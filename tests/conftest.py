@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,10 +17,11 @@ from sagas.publisher import publishing_to
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
+from tests.support.sagas import SAGA_TIMERS
 
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support.bus import Bus  # noqa: E402 (rewritten only when imported after that)
+from sagas.testing import Bus  # noqa: E402 (rewritten only when imported after that)
 from tests.support.chromium import browser, page  # noqa: E402, F401 (fixtures)
 from tests.support.fakes import FakeAccounts, FakeCatalog  # noqa: E402
 
@@ -36,7 +38,7 @@ def _outages_are_not_waited_for() -> Iterator[None]:
 @pytest.fixture
 def bus() -> Iterator[Bus]:
     """Events are published to a bus in memory; catalogue and accounts answer from memory."""
-    bus = Bus()
+    bus = Bus(SAGA_TIMERS)
     with (
         publishing_to(bus),
         substituting(CatalogService, FakeCatalog()),
@@ -49,7 +51,8 @@ def bus() -> Iterator[Bus]:
 def no_waiting(settings: Any) -> None:
     """What is due later is due at once."""
     settings.HANDOVER_AFTER = settings.DELIVERED_AFTER = 0
-    settings.STALLED_AFTER = settings.OUTBOX_LEASE = 0
+    settings.STALLED_AFTER = 0
+    settings.SAGAS = replace(settings.SAGAS, outbox_lease=0)
 
 
 @pytest.fixture

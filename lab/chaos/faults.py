@@ -14,7 +14,7 @@ import psycopg2
 from lab.chaos.plan import PlannedFault
 from lab.rig.processes import Processes
 from lab.rig.servers import HOST, Postgres, RabbitMQ, Redis, listening, until
-from sagas.topology import SERVICES_WITH_QUEUES
+from sagas.conf import choreography
 
 LULL = 5.0  # seconds to wait for a message before one is made
 LONGEST_PAUSE = 8.0  # seconds that a process is stopped with SIGSTOP, or Redis is away
@@ -155,7 +155,7 @@ def kill_broker(world: World, dice: Random) -> str:
 
 def purge_queue(world: World, dice: Random) -> str:
     """The queue's worker is stopped for a moment, so that there is something to lose."""
-    queue = dice.choice(SERVICES_WITH_QUEUES)
+    queue = dice.choice(choreography().services)
     with _stopped(world.processes.hearing(queue).pid):
         try:
             until(lambda: world.rabbitmq.waiting(queue), f"a message in the queue {queue}", seconds=LULL)
@@ -170,7 +170,7 @@ def purge_queue(world: World, dice: Random) -> str:
 
 
 def wipe_broker(world: World, _: Random) -> str:
-    lost = sum(map(world.rabbitmq.waiting, SERVICES_WITH_QUEUES))
+    lost = sum(map(world.rabbitmq.waiting, choreography().services))
     world.rabbitmq.wipe()
     return f"vhost deleted and made again; {lost} messages waited in its queues"
 

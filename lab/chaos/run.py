@@ -22,7 +22,7 @@ from lab.measures import unfinished
 from lab.orders import CUSTOMERS, PRICE
 from lab.rig.servers import until
 from lab.rig.system import STARTED_WITHIN, System
-from sagas.topology import SERVICES_WITH_QUEUES
+from sagas.conf import choreography
 
 THREADS = 8  # of the client
 CROWDED = 150  # messages in one queue from which on the shop is behind
@@ -140,7 +140,7 @@ class Run:
         """Let the load wait while the shop is behind: how fast this machine is, is not the question here."""
         while not ended.wait(0.3):
             try:
-                client.crowded = max(map(self.system.rabbitmq.waiting, SERVICES_WITH_QUEUES)) > CROWDED
+                client.crowded = max(map(self.system.rabbitmq.waiting, choreography().services)) > CROWDED
             except (AMQPError, OSError):
                 client.crowded = False  # the broker is away, and orders are taken all the same
 

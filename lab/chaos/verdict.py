@@ -13,7 +13,7 @@ from django.db import connections
 from lab.chaos.client import Client, Operation, Outcome
 from lab.chaos.faults import FAULTS, Fired
 from lab.measures import locks_left, percentiles, unfinished
-from sagas.outbox import local_services
+from sagas.registry import local_services
 from shop.operations.audit import Violation, audit
 from shop.seal import unseal
 
@@ -192,7 +192,7 @@ def _orders_by_marker() -> dict[str, list[int]]:
     """Which orders came of each planned one: its marker is in the address, sealed in the order's first event."""
     orders: dict[str, list[int]] = defaultdict(list)
     created = apps.get_model("orders.Outbox").objects.filter(event_type="OrderCreated")
-    for pk, payload in created.values_list("order_id", "payload").iterator():
+    for pk, payload in created.values_list("correlation_id", "payload").iterator():
         address = unseal(payload["checkout"]["address"])
         orders[address.split()[0]].append(pk)
     return orders

@@ -18,7 +18,7 @@ import redis
 from amqp.exceptions import AMQPError, NotFound
 from kombu import Connection
 
-from sagas.topology import QUEUES
+from sagas.topology import queues
 from shop.embedded.server import Server
 
 HOST = "127.0.0.1"
@@ -230,7 +230,7 @@ class RabbitMQ:
         with Connection(self.url, connect_timeout=5) as connection:
             try:
                 channel = connection.channel()
-                return all(channel.queue_declare(one.name, passive=True).consumer_count for one in QUEUES)
+                return all(channel.queue_declare(one.name, passive=True).consumer_count for one in queues())
             except NotFound:
                 return False
 

@@ -266,7 +266,7 @@ def test_sending_a_hundred_takes_as_many_statements_as_one():
 
 
 def test_purge_deletes_what_is_old_and_done_and_nothing_else():
-    old = timezone.now() - settings.RETENTION - timedelta(days=1)
+    old = timezone.now() - settings.SAGAS.retention - timedelta(days=1)
     due("old@example.com", event_id=UUID(int=1), status="SENT", created_at=old)
     due("given-up@example.com", event_id=UUID(int=2), status="FAILED", created_at=old)
     due("waiting@example.com", event_id=UUID(int=3), created_at=old)
@@ -276,7 +276,7 @@ def test_purge_deletes_what_is_old_and_done_and_nothing_else():
             step="notifications.notify",
             event_id=UUID(int=number),
             event_type="OrderCreated",
-            order_id=1,
+            correlation_id=1,
             handled_at=handled_at,
         )
 

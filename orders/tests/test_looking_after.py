@@ -11,11 +11,12 @@ from django.utils import timezone
 from orders.models import Order, Outbox, Unsent
 from orders.services import BUSY, advance, look_after, place_order
 from sagas.publisher import publishing_to
+from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import InventoryReserved, Line
-from tests.support.bus import Bus
 from tests.support.fakes import FakeCatalog
+from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = pytest.mark.django_db(databases=["orders"], transaction=True)
 
@@ -33,7 +34,7 @@ class CrowdedBus(Bus):
 
 @pytest.fixture(autouse=True)
 def bus() -> Iterator[CrowdedBus]:
-    with publishing_to(CrowdedBus()) as bus, substituting(CatalogService, FakeCatalog()):
+    with publishing_to(CrowdedBus(SAGA_TIMERS)) as bus, substituting(CatalogService, FakeCatalog()):
         yield bus
 
 

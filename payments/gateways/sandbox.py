@@ -26,7 +26,8 @@ from django.db import connections
 from payments.gateways.base import Charged, ChargeRequest, Declined, NotCharged, Refunded, Unknown
 from payments.models import GatewayLedger
 from sagas import Unavailable
-from sagas.db.prepared import insert_rows, query
+from sagas.db.bulk import insert_rows
+from sagas.db.prepared import query
 from shop import faults
 
 DECLINES = {"tok_declined": "PAY002: declined", "tok_insufficient_funds": "PAY002: insufficient funds"}

@@ -1,15 +1,18 @@
 """What the tests of payments are written in: the events that come, and how to see what followed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db.models import Sum
 from django.utils import timezone
 
 from payments.models import GatewayLedger, Outbox, Payment
 from payments.tasks import settle_payments
+from sagas.conf import choreography
+from sagas.events import decode
 from sagas.execution import handle
-from sagas.steps import Step
-from shop.contracts.events import Checkout, DeliveryCancelled, DeliveryFailed, Event, InventoryReserved, Line, decode
+from sagas.registry import AnyStep
+from shop.contracts.events import Checkout, DeliveryCancelled, DeliveryFailed, InventoryReserved, Line, OrderEvent
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -38,19 +41,22 @@ def undeliverable(order_id: int = 1) -> DeliveryFailed:
     return DeliveryFailed(order_id=order_id, user_id=7, reason="refused by the carrier", trace=TRACE)
 
 
-def run(step: Step, *events: Event) -> list[Event]:
+def run(step: AnyStep, *events: OrderEvent) -> list[Any]:
     """A message with these events is delivered to the step; what is published for it."""
     return handle(step, events)
 
 
-def told(events: Sequence[Event]) -> list[tuple]:
+def told(events: Sequence[OrderEvent]) -> list[tuple]:
     """Events by name, order and reason."""
     return [(type(event).__name__, event.order_id, getattr(event, "reason", None)) for event in events]
 
 
-def outbox() -> list[Event]:
+def outbox() -> list[Any]:
     """What the timer has emitted so far."""
-    return [decode(payload) for payload in Outbox.objects.order_by("pk").values_list("payload", flat=True)]
+    return [
+        decode(payload, choreography().events)
+        for payload in Outbox.objects.order_by("pk").values_list("payload", flat=True)
+    ]
 
 
 def settle() -> int:

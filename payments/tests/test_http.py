@@ -10,9 +10,9 @@ from payments.models import DeadLetter, Payment
 from payments.tasks import charge_payment, refund_payment
 from payments.tests.saga import cancelled, held, reserved, run
 from sagas import dead_letters
+from sagas.events import encode
 from sagas.publisher import publishing_to
-from shop.contracts.events import encode
-from tests.support.bus import Bus
+from sagas.testing import Bus
 
 pytestmark = pytest.mark.django_db(databases=["accounts", "default", "payments"])
 
@@ -111,7 +111,7 @@ def test_the_admin_takes_a_gateway_away(admin):
 @pytest.mark.django_db(databases=["accounts", "default", "payments"], transaction=True)
 def test_the_admin_replays_a_dead_letter(admin):
     event = reserved()
-    dead_letters.record(charge_payment, encode(event), RuntimeError("it was a bad day"))
+    dead_letters.record(charge_payment.service, charge_payment.name, encode(event), RuntimeError("it was a bad day"))
     letter = DeadLetter.objects.get()
     with publishing_to(Bus()) as bus:
         answer = admin.post(

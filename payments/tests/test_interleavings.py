@@ -6,13 +6,14 @@ end nothing of the customer's money is kept, and exactly one event of the saga's
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import pytest
 
 from payments.models import Payment
 from payments.tasks import ask_for_charges, ask_for_refunds, charge_payment, refund_payment
 from payments.tests.saga import cancelled, held, outbox, reserved, settle, settle_all
-from shop.contracts.events import Event
+from shop.contracts.events import OrderEvent
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
 
@@ -32,11 +33,11 @@ def schedules() -> list[tuple[str, ...]]:
     return list(merge(set(range(6))))
 
 
-def play(schedule: tuple[str, ...], order_id: int, token: str) -> list[Event]:
+def play(schedule: tuple[str, ...], order_id: int, token: str) -> list[OrderEvent]:
     """Run the parts in this order; returns what the steps emitted."""
     reservation, cancellation = reserved(order_id, token), cancelled(order_id)
-    answers: dict[str, object] = {}
-    emitted: list[Event] = []
+    answers: dict[str, Any] = {}
+    emitted: list[OrderEvent] = []
     for actor in schedule:
         if actor == TIMER:
             settle()

@@ -7,7 +7,7 @@ from django.apps import apps
 from django.urls import reverse
 
 from sagas.outages import OUTAGES
-from sagas.outbox import local_services
+from sagas.registry import local_services
 
 SHOWN = 50  # per service
 

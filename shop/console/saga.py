@@ -136,7 +136,9 @@ def look_up(order_id: int) -> Saga:
         order = apps.get_model("orders", "Order").objects.filter(pk=order_id).first()
         if order:
             lines = list(order.items.order_by("pk"))
-            created = apps.get_model("orders", "Outbox").objects.filter(order_id=order_id, event_type="OrderCreated")
+            created = apps.get_model("orders", "Outbox").objects.filter(
+                correlation_id=order_id, event_type="OrderCreated"
+            )
             parent = created.values_list("payload__trace", flat=True).first() or ""
             trace = parent.split("-")[1] if parent.count("-") == 3 else ""
     except OUTAGES:

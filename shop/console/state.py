@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from sagas.db.prepared import query
 from sagas.outages import OUTAGES
-from sagas.outbox import local_services
+from sagas.registry import local_services
 from shop import faults
 from shop.contracts.orders import FINAL
 from shop.operations import timeline
@@ -37,9 +37,9 @@ LATE = 5.0  # seconds after which a waiting event is shown as a warning
 # Each uses an index: the primary key for the oldest row, the relay's partial indexes for the rest.
 MESSAGES = """
     SELECT (SELECT created_at FROM {service}_outbox
-            WHERE id = (SELECT min(outbox_id) FROM {service}_unsent WHERE tell_at IS NULL)),
-        (SELECT count(*) FROM (SELECT FROM {service}_unsent WHERE tell_at IS NULL LIMIT %(most)s) AS unsent),
-        LEAST((SELECT min(tell_at) FROM {service}_unsent), (SELECT min(tell_at) FROM {service}_inbox)),
+            WHERE id = (SELECT min(outbox_id) FROM {service}_unsent WHERE deferred_until IS NULL)),
+        (SELECT count(*) FROM (SELECT FROM {service}_unsent WHERE deferred_until IS NULL LIMIT %(most)s) AS unsent),
+        LEAST((SELECT min(deferred_until) FROM {service}_unsent), (SELECT min(deferred_until) FROM {service}_inbox)),
         (SELECT count(*) FROM (SELECT FROM {service}_deadletter WHERE resolved_at IS NULL LIMIT %(most)s) AS dead)
 """
 

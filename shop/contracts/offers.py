@@ -23,5 +23,5 @@ OFFERS: Mapping[Any, Offer] = {
     AccountsService: Offer("accounts", "accounts.services.LocalAccounts"),
     CatalogService: Offer("catalog", "catalog.services.LocalCatalog"),
     InventoryService: Offer("inventory", "inventory.services.LocalInventory"),
-    MessagesService: Offer("", "sagas.reconciliation.LocalMessages"),
+    MessagesService: Offer("", "shop.calls.messages.LocalMessages"),
 }

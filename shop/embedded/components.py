@@ -14,9 +14,9 @@ from kombu.transport.memory import Channel
 from waitress import wasyncore
 from waitress.server import create_server
 
-from sagas.outbox import local_services
+from sagas.registry import local_services
 from sagas.relay import Relay
-from sagas.topology import QUEUES, declare
+from sagas.topology import declare, queues
 from shop.celery import app
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class Worker:
 
 def idle() -> bool:
     """Whether no message is in the in-memory queues or with the worker."""
-    waiting = sum(Channel.queues[queue.name].qsize() for queue in QUEUES if queue.name in Channel.queues)
+    waiting = sum(Channel.queues[queue.name].qsize() for queue in queues() if queue.name in Channel.queues)
     return not waiting and not state.reserved_requests
 
 

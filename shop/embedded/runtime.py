@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.markup import escape
 from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
-from sagas.outbox import local_services, rearm
+from sagas.outbox import rearm
+from sagas.registry import local_services
 from shop.contracts.orders import FINAL
 from shop.embedded.components import Component, Patience, PortTaken, Relays, Timers, Web, Worker, idle
 from shop.embedded.postgresql.base import server
@@ -100,7 +101,7 @@ class Runtime:
         unfinished = apps.get_model("orders", "Order").objects.exclude(status__in=FINAL).exists()
         unsent = any(
             apps.get_model(service, "Unsent").objects.exists()
-            or apps.get_model(service, "Inbox").objects.filter(tell_at__isnull=False).exists()
+            or apps.get_model(service, "Inbox").objects.filter(deferred_until__isnull=False).exists()
             for service in local_services()
         )
         return idle() and not unfinished and not unsent and idle()

@@ -30,7 +30,7 @@ from prometheus_client.registry import Collector
 from shop.contracts.orders import FINAL
 
 if TYPE_CHECKING:
-    from shop.contracts.events import Event
+    from sagas import Event
 
 logger = logging.getLogger(__name__)
 

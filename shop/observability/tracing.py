@@ -18,7 +18,8 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
-    from shop.contracts.events import Event
+    from sagas import Event
+    from shop.contracts.events import OrderEvent
 
 RECORDED = tuple("13579bdf")
 
@@ -66,7 +67,7 @@ def is_recorded(traceparent: str) -> bool:
 
 
 @contextmanager
-def spans(name: str, service: str, events: Iterable["Event"]) -> Iterator[None]:
+def spans(name: str, service: str, events: Iterable["OrderEvent"]) -> Iterator[None]:
     """Over the block, a span for each traced event, in the event's trace, linked to the batch's span."""
     if _tracer_of is None:
         yield
@@ -84,7 +85,7 @@ def spans(name: str, service: str, events: Iterable["Event"]) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(tracer: trace.Tracer, name: str, traced: Sequence["Event"]) -> Iterator[None]:
+def _opened(tracer: trace.Tracer, name: str, traced: Sequence["OrderEvent"]) -> Iterator[None]:
     batch = trace.get_current_span().get_span_context()
     links = [trace.Link(batch)] if batch.trace_flags.sampled else []
     opened = {event.event_id: _open(tracer, name, event, links) for event in traced}
@@ -101,7 +102,7 @@ def _opened(tracer: trace.Tracer, name: str, traced: Sequence["Event"]) -> Itera
             span.end()
 
 
-def _open(tracer: trace.Tracer, name: str, event: "Event", links: Sequence[trace.Link]) -> trace.Span:
+def _open(tracer: trace.Tracer, name: str, event: "OrderEvent", links: Sequence[trace.Link]) -> trace.Span:
     return tracer.start_span(
         name,
         context=_w3c.extract({"traceparent": event.trace}),

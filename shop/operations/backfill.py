@@ -19,10 +19,11 @@ from django.apps import apps
 from django.conf import settings
 from django.utils import timezone
 
+from sagas.conf import choreography
+from sagas.events import Event, decode
 from sagas.publisher import publish
 from sagas.reconciliation import Missing, missing
-from shop.contracts.events import Event, decode
-from shop.saga import service_of
+from sagas.saga import service_of
 
 WINDOW = 500  # orders looked at together
 LOOK_EVERY = 0.2  # seconds
@@ -35,7 +36,7 @@ class NotHandled(Exception):
 
 def missing_anywhere() -> Iterator[list[Missing]]:
     """What steps have not handled of all orders whose messages are still kept, in portions."""
-    kept_since = timezone.now() - settings.RETENTION + timedelta(days=1)  # purges do not come at the same moment
+    kept_since = timezone.now() - settings.SAGAS.retention + timedelta(days=1)  # purges do not come at the same moment
     ids = apps.get_model("orders", "Order").objects.filter(created_at__gt=kept_since).order_by("pk")
     last = 0
     while portion := list(ids.filter(pk__gt=last).values_list("pk", flat=True)[:WINDOW]):
@@ -64,7 +65,7 @@ def _wait_for(told: set[Missing], order_ids: Collection[int]) -> None:
         elif time.monotonic() > give_up_at:
             one = min(left)
             raise NotHandled(
-                f"{one.step} has not handled {one.event_type} of order {one.order_id}; {len(left) - 1} more are open."
+                f"{one.step} has not handled {one.event_type} of order {one.key}; {len(left) - 1} more are open."
                 " Is its worker there? Is there a dead letter?"
             )
         time.sleep(LOOK_EVERY)
@@ -77,7 +78,7 @@ def tell_oldest(order_ids: Collection[int]) -> list[Missing]:
     """
     oldest: dict[tuple[int, str], Missing] = {}
     for lost in sorted(missing(order_ids), key=lambda one: one.event_id):  # ids sort by time
-        oldest.setdefault((lost.order_id, service_of(lost.step)), lost)
+        oldest.setdefault((lost.key, service_of(lost.step)), lost)
     events = _stored(oldest.values())
     by_step: dict[str, list[Event]] = defaultdict(list)
     for lost in oldest.values():
@@ -95,12 +96,14 @@ def _stored(lost: Iterable[Missing]) -> dict[UUID, Event]:
     """The events themselves, from the inboxes and outboxes of those who emitted them."""
     emitters: dict[str, set[int]] = defaultdict(set)
     for one in lost:
-        emitters[service_of(one.emitted_by)].add(one.order_id)
+        emitters[service_of(one.emitted_by)].add(one.key)
     events: dict[UUID, Event] = {}
     for service, order_ids in emitters.items():
         inbox, outbox = (apps.get_model(service, table).objects for table in ("Inbox", "Outbox"))
-        payloads = list(outbox.filter(order_id__in=order_ids).values_list("payload", flat=True))
-        for emitted in inbox.filter(order_id__in=order_ids).values_list("emitted", flat=True):
+        payloads = list(outbox.filter(correlation_id__in=order_ids).values_list("payload", flat=True))
+        for emitted in inbox.filter(correlation_id__in=order_ids).values_list("emitted", flat=True):
             payloads += emitted
-        events.update((event.event_id, event) for event in map(decode, payloads))
+        events.update(
+            (event.event_id, event) for event in (decode(payload, choreography().events) for payload in payloads)
+        )
     return events

@@ -17,11 +17,11 @@ from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
 from sagas.db.prepared import query
-from sagas.db.router import database_of
 from sagas.outages import OUTAGES
-from sagas.outbox import local_services
-from sagas.topology import DEAD_LETTER_QUEUES, QUEUES
+from sagas.registry import local_services
+from sagas.topology import dead_letter_queues, queues
 from shop import __version__
+from shop.router import database_of
 
 PACKAGES = ("django", "celery", "kombu", "djangorestframework", "psycopg2-binary", "redis", "flower")
 PYTHON = (3, 11)
@@ -152,7 +152,7 @@ def _queue(connection: object, service: str) -> Finding:
             told = channel.queue_declare(service, passive=True)
             dead = channel.queue_declare(f"{service}.dead", passive=True).message_count
             fix = "its limits and dead-lettering are not ours: let it run empty, delete it, and start a worker"
-            for queue in (*QUEUES, *DEAD_LETTER_QUEUES):
+            for queue in (*queues(), *dead_letter_queues()):
                 if queue.name in (service, f"{service}.dead"):
                     queue(channel).queue_declare()  # type: ignore[no-untyped-call]  # it is there: this only compares the arguments
     except connection.channel_errors as error:  # type: ignore[attr-defined]

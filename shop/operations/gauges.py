@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sagas.db.prepared import query
-from sagas.outbox import local_services
+from sagas.registry import local_services
 from shop.contracts.orders import FINAL
 
 FRESH_FOR = 5.0  # seconds
@@ -25,9 +25,9 @@ MESSAGES = """
     SELECT
         COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - (
             SELECT created_at FROM {service}_outbox
-            WHERE id = (SELECT min(outbox_id) FROM {service}_unsent WHERE tell_at IS NULL)
+            WHERE id = (SELECT min(outbox_id) FROM {service}_unsent WHERE deferred_until IS NULL)
         )), 0),
-        (SELECT count(*) FROM (SELECT FROM {service}_unsent WHERE tell_at IS NULL LIMIT {most}) AS unsent),
+        (SELECT count(*) FROM (SELECT FROM {service}_unsent WHERE deferred_until IS NULL LIMIT {most}) AS unsent),
         (SELECT count(*) FROM (SELECT FROM {service}_deadletter WHERE resolved_at IS NULL LIMIT {most}) AS dead)
 """
 ORDERS = """

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from redis.exceptions import RedisError
 
 from sagas.outages import OUTAGES
-from sagas.outbox import local_services
+from sagas.registry import local_services
 from shop.observability.metrics import as_text
 from shop.operations.gauges import databases
 

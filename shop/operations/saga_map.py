@@ -5,16 +5,18 @@ from collections.abc import Mapping
 from rich.table import Table
 from rich.text import Text
 
-from shop.contracts.events import BACKWARD, Event
-from shop.saga import PATIENT, RECORDS, SAGA, TIMERS, UNDONE_BY
+from sagas.events import EventTypes
+from sagas.registry import STEPS
+from shop.contracts.events import BACKWARD
+from shop.saga import ORDER
 
 
 def as_table() -> Table:
     """Which event is heard by which step; the way back is red."""
-    table = Table("event", "heard by", title="The saga", title_justify="left", caption="… can wait")
-    for event, steps in SAGA.items():
+    table = Table("event", "heard by", title="The saga", title_justify="left", caption="… deferrable")
+    for event, steps in ORDER.heard_by.items():
         style = "red" if event in BACKWARD else ""
-        heard_by = "\n".join(f"{step} …" if step in PATIENT else step for step in steps)
+        heard_by = "\n".join(f"{step} …" if ORDER.steps[step].deferrable else step for step in steps)
         table.add_row(Text(event.__name__, style=style), Text(heard_by, style=style))
     return table
 
@@ -26,8 +28,8 @@ def as_markdown() -> str:
 Made from `shop/saga.py` by `manage.py saga --mermaid`; do not edit.
 
 Solid arrows lead to the step that hears an event, dotted ones to the event that may follow. Steps that only write
-down what happened (`orders.mark_*`, `notifications.notify`) are in the table, not in the picture. Steps that can wait
-({", ".join(f"`{step}`" for step in PATIENT)}) are told of single events a moment later.
+down what happened (`orders.mark_*`, `notifications.notify`) are in the table, not in the picture. Deferrable steps
+({_deferrable()}) hear small batches a moment later, merged.
 
 ```mermaid
 {_mermaid()}
@@ -39,39 +41,41 @@ down what happened (`orders.mark_*`, `notifications.notify`) are in the table, n
 
 | effect | undone by |
 |---|---|
-{_pairs(UNDONE_BY)}
+{_pairs({name: role.undone_by for name, role in ORDER.steps.items() if role.undone_by})}
 
 | timer | every |
 |---|---|
-{_pairs({task: f"{seconds:g} s" for task, seconds in TIMERS.items()})}
+{_pairs({task: f"{seconds:g} s" for task, seconds in ORDER.timers.items()})}
 """
 
 
 def _mermaid() -> str:
-    drawn = {step for steps in SAGA.values() for step in steps} - set(RECORDS) | {
+    drawn = {name for name, role in ORDER.steps.items() if role.kind != "record"} | {
         "orders.complete_order", "orders.cancel_order", "orders.resume_order"
     }  # fmt: skip
     hears = [
         f'    {event.__name__}(["{event.__name__}"]) --> {_id(step)}["{step}"]'
-        for event, steps in SAGA.items()
+        for event, steps in ORDER.heard_by.items()
         for step in steps
         if step in drawn
     ]
     emits = [f"    {_id(step)} -.-> {event.__name__}" for step, events in _emissions().items() for event in events]
-    backward = ",".join(event.__name__ for event in SAGA if event in BACKWARD)
+    backward = ",".join(event.__name__ for event in ORDER.heard_by if event in BACKWARD)
     styles = ["    classDef backward stroke:#c00,color:#c00", f"    class {backward} backward"]
     return "\n".join(["flowchart LR", *hears, *emits, *styles])
 
 
-def _emissions() -> dict[str, tuple[type[Event], ...]]:
-    from sagas.steps import STEPS
-
+def _emissions() -> dict[str, EventTypes]:
     return {name: step.emits for name, step in sorted(STEPS.items()) if step.emits}
+
+
+def _deferrable() -> str:
+    return ", ".join(f"`{step}`" for step, role in ORDER.steps.items() if role.deferrable)
 
 
 def _rows() -> str:
     return "\n".join(
-        f"| {event.__name__} | {', '.join(f'`{step}`' for step in steps)} |" for event, steps in SAGA.items()
+        f"| {event.__name__} | {', '.join(f'`{step}`' for step in steps)} |" for event, steps in ORDER.heard_by.items()
     )
 
 

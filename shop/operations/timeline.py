@@ -11,16 +11,19 @@ from uuid import UUID
 
 from django.apps import apps
 
+from sagas.conf import choreography
 from sagas.outages import OUTAGES
-from sagas.outbox import local_services
-from sagas.reconciliation import LocalMessages
-from shop.contracts.events import BACKWARD, by_name, origin
+from sagas.reconciliation import local_messages
+from sagas.registry import local_services
+from sagas.saga import service_of
+from shop.contracts.events import BACKWARD, origin
 from shop.contracts.orders import FINAL
-from shop.saga import SAGA, UNDONE_BY, service_of, steps_hearing
+from shop.saga import ORDER
 
 # The services of the saga: as it first comes to each, then those that only listen.
-LANES = tuple(dict.fromkeys([*map(origin, SAGA), *(service_of(step) for steps in SAGA.values() for step in steps)]))
+LANES = tuple(dict.fromkeys([*map(origin, ORDER.heard_by), *map(service_of, ORDER.steps)]))
 BACKWARD_NAMES = {event.__name__ for event in BACKWARD}
+UNDOS = {name for name, role in ORDER.steps.items() if role.kind == "undo"}
 SAMPLE = 50  # orders that are looked at for the oldest message
 
 
@@ -117,7 +120,7 @@ def oldest_waiting() -> dict[str, datetime]:
 
 def _entries(service: str, order_id: int) -> Iterator[Entry]:
     inbox, outbox = apps.get_model(service, "Inbox"), apps.get_model(service, "Outbox")
-    for row in inbox.objects.filter(order_id=order_id):
+    for row in inbox.objects.filter(correlation_id=order_id):
         emitted = tuple(event["type"] for event in row.emitted)
         yield Entry(
             at=row.handled_at,
@@ -125,11 +128,11 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
             step=row.step,
             event=row.event_type,
             emitted=emitted,
-            backward=row.step in UNDONE_BY.values() or not BACKWARD_NAMES.isdisjoint({row.event_type, *emitted}),
+            backward=row.step in UNDOS or not BACKWARD_NAMES.isdisjoint({row.event_type, *emitted}),
             key=(row.step, row.event_id),
             repeats=row.repeats,
         )
-    for row in outbox.objects.filter(order_id=order_id):
+    for row in outbox.objects.filter(correlation_id=order_id):
         yield Entry(
             at=row.created_at,
             service=service,
@@ -142,7 +145,7 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
 
 
 def _dead_letters(service: str, order_id: int) -> Iterator[Dead]:
-    for letter in apps.get_model(service, "DeadLetter").objects.filter(order_id=order_id):
+    for letter in apps.get_model(service, "DeadLetter").objects.filter(correlation_id=order_id):
         yield Dead(
             at=letter.created_at,
             service=service,
@@ -161,13 +164,14 @@ def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]
     emitted: dict[UUID, str] = {}
     handled: set[tuple[str, UUID]] = set()
     for service in services:
-        messages = LocalMessages(service).get_messages(ids)
+        messages = local_messages(service, ids)
         emitted.update((one.event_id, one.event_type) for one in messages.emitted)
         handled.update((one.step, one.event_id) for one in messages.handled)
     return [
         Waiting(at=_emitted_at(event_id), service=service_of(step), step=step, event=event_type)
         for event_id, event_type in emitted.items()
-        for step in steps_hearing(by_name(event_type))
+        if (known := choreography().by_name(event_type))
+        for step in choreography().steps_hearing(known)
         if (step, event_id) not in handled
     ]
 

@@ -10,7 +10,7 @@ import yaml
 from django.conf import settings
 from playwright.sync_api import Browser, Page, expect
 
-from sagas.topology import SERVICES_WITH_QUEUES
+from sagas.conf import choreography
 from tests.support.chromium import keep, sign_in
 from tests.support.compose import WEB
 from tests.support.otlp import Receiver, receiving, unconnected
@@ -257,7 +257,7 @@ def test_flower(browser: Browser, customer: Customer, stage: Stage):
 
     eventually(listens)
     page.goto(url)
-    for service in SERVICES_WITH_QUEUES:
+    for service in choreography().services:
         expect(page.get_by_role("link", name=f"{service}@")).to_be_visible()
     order_id = customer.order(productId=8, quantity=1).json()["id"]
     eventually(lambda: customer.status(order_id) == "COMPLETED")

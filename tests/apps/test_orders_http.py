@@ -15,12 +15,13 @@ from orders import views
 from orders.models import Order, Outbox
 from sagas import Unavailable
 from sagas.publisher import publishing_to
+from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, UserView
 from shop.contracts.catalog import CatalogService
 from shop.seal import unseal
-from tests.support.bus import Bus
 from tests.support.fakes import FakeAccounts, FakeCatalog
+from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = pytest.mark.django_db(databases=["orders", "inventory", "payments", "delivery", "notifications"])
 
@@ -35,7 +36,7 @@ def client_of(user_id: int, *, staff: bool = False) -> APIClient:
 
 @pytest.fixture
 def bus() -> Iterator[Bus]:
-    bus = Bus()
+    bus = Bus(SAGA_TIMERS)
     with (
         publishing_to(bus),
         substituting(CatalogService, FakeCatalog()),
@@ -78,7 +79,7 @@ def test_an_order_is_taken_at_the_catalogues_price(alice: APIClient):
         "totalPrice": 2000,
         "items": [{"productId": 1, "productName": "Product 1", "unitPrice": 1000, "quantity": 2, "lineTotal": 2000}],
     }
-    assert [(row.event_type, row.order_id) for row in Outbox.objects.all()] == [("OrderCreated", order.pk)]
+    assert [(row.event_type, row.correlation_id) for row in Outbox.objects.all()] == [("OrderCreated", order.pk)]
 
 
 def test_an_order_of_several_products(alice: APIClient):

@@ -21,10 +21,10 @@ from orders.models import IdempotencyKey, Order, Outbox
 from orders.tasks import purge
 from sagas import Unavailable
 from sagas.crash_points import calling
+from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.operations.audit.invariants import one_order_per_key
-from tests.support.bus import Bus
 from tests.support.fakes import FakeCatalog
 
 SERVICES = ["orders", "inventory", "payments", "delivery", "notifications"]
@@ -313,7 +313,7 @@ def test_after_a_crash_the_same_request_places_no_second_order(alice: APIClient,
 def test_old_keys_are_forgotten(alice: APIClient, settings: Any):
     place(alice, key="old")
     place(alice, key="young")
-    old = timezone.now() - settings.RETENTION - timedelta(minutes=1)
+    old = timezone.now() - settings.SAGAS.retention - timedelta(minutes=1)
     IdempotencyKey.objects.filter(key="old").update(created_at=old)
 
     assert (purge(), purge()) == (1, 0)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
@@ -15,9 +16,9 @@ from django.db import connections, transaction
 from sagas import emit
 from sagas.outages import OUTAGES
 from sagas.publisher import broker, publish
-from sagas.relay import relay_once
-from shop.contracts.events import Event, PaymentFailed
-from shop.saga import SAGA
+from sagas.relay import publish_outbox
+from shop.contracts.events import OrderEvent, PaymentFailed
+from shop.saga import ORDER
 from tests.support.proxy import Proxy
 from tests.support.running_shop import Queues, Shop, events_in
 
@@ -30,12 +31,12 @@ def _fresh_connection(shop: Shop) -> None:
     broker.disconnect()
 
 
-def failures(*order_ids: int) -> list[Event]:
+def failures(*order_ids: int) -> list[OrderEvent]:
     """Events that inventory and orders hear."""
     return [PaymentFailed(order_id=order_id, reason="PAY002: declined") for order_id in order_ids]
 
 
-def write(*events: Event) -> None:
+def write(*events: OrderEvent) -> None:
     with transaction.atomic(using="payments"):
         emit(*events, service="payments")
 
@@ -64,10 +65,10 @@ def test_what_has_no_queue_is_not_lost(queues: Queues):
     write(*failures(2))
 
     with pytest.raises(OUTAGES, match="NO_ROUTE"):
-        relay_once("payments")
+        publish_outbox("payments")
 
     assert unpublished() == 1
-    assert relay_once("payments") == 1  # which declares the queue again
+    assert publish_outbox("payments") == 1  # which declares the queue again
     assert [event["order_id"] for event in events_in(queues.take("orders"))] == [2]
     assert unpublished() == 0
 
@@ -75,7 +76,7 @@ def test_what_has_no_queue_is_not_lost(queues: Queues):
 def test_what_the_broker_refuses_is_not_lost(queues: Queues):
     publish(failures(1))
     write(*failures(2))
-    accepted: list[Event] = []
+    accepted: list[OrderEvent] = []
 
     def fill() -> None:
         for event in failures(*[1] * 50):  # the limit is a soft one: it takes a few to reach it
@@ -87,30 +88,30 @@ def test_what_the_broker_refuses_is_not_lost(queues: Queues):
             fill()
         assert isinstance(refusal.value.__cause__, amqp.exceptions.MessageNacked)
         with pytest.raises(OUTAGES):
-            relay_once("payments")
+            publish_outbox("payments")
         assert len(queues.take("orders")) == len(accepted)
 
     assert unpublished() == 1
-    assert relay_once("payments") == 1
+    assert publish_outbox("payments") == 1
     assert [event["order_id"] for event in events_in(queues.take("orders"))] == [2]
 
 
 def test_a_broker_that_falls_silent_is_not_waited_for(
     queues: Queues, proxy: Proxy, broker_behind_proxy: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    settings.CONFIRM_TIMEOUT = 0.5
+    settings.SAGAS = replace(settings.SAGAS, confirm_timeout=0.5)
     monkeypatch.setattr(current_app.conf, "broker_write_url", broker_behind_proxy)
     publish(failures(1))
     write(*failures(2))
     proxy.fall_silent()
     try:
         with pytest.raises(OUTAGES, match="timed out"):
-            relay_once("payments")
+            publish_outbox("payments")
         assert unpublished() == 1
     finally:
         proxy.speak_again()
 
-    assert relay_once("payments") == 1
+    assert publish_outbox("payments") == 1
     assert {event["order_id"] for event in events_in(queues.take("orders"))} == {1, 2}
     broker.disconnect()
 
@@ -139,7 +140,7 @@ def test_several_relays_publish_every_row_once(shop: Shop, queues: Queues, monke
     def relay() -> int:
         start.wait()
         relayed = 0
-        while portion := relay_once("payments"):
+        while portion := publish_outbox("payments"):
             relayed += portion
         return relayed
 
@@ -148,7 +149,7 @@ def test_several_relays_publish_every_row_once(shop: Shop, queues: Queues, monke
     assert sum(shares) == ROWS
     assert all(shares), shares
     expected = Counter(str(event.event_id) for event in events)
-    for step in SAGA[PaymentFailed]:
+    for step in ORDER.heard_by[PaymentFailed]:
         found = Counter(event["event_id"] for event in events_in(queues.take(step.partition(".")[0])))
         assert found == expected
 

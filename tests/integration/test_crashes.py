@@ -3,7 +3,7 @@
 from django.apps import apps
 
 from inventory.models import Reservation
-from sagas.relay import relay_once
+from sagas.relay import publish_outbox
 from tests.support.running_shop import PRICE, Queues, Shop, booked, relay_everything, stock_of, told
 
 
@@ -12,11 +12,11 @@ def test_a_worker_killed_between_commit_and_acknowledgement(shop: Shop, queues: 
     doomed = shop.processes.worker(
         "doomed", queues=("inventory",), CRASH_POINTS="1", CRASH_AT="step.committed", LOCK_LEASE="1"
     )
-    assert relay_once("orders") == 1
+    assert publish_outbox("orders") == 1
     doomed.says("CRASH_AT step.committed")
     doomed.kill()
     inbox = apps.get_model("inventory.Inbox").objects
-    assert inbox.filter(order_id=order_id).count() == 1  # it was done,
+    assert inbox.filter(correlation_id=order_id).count() == 1  # it was done,
     assert (queues.waiting("payments"), queues.waiting("orders")) == (0, 0)  # and nobody knows
     (before,) = inbox.values("event_id", "emitted", "handled_at")
 

@@ -11,8 +11,9 @@ from django.db import OperationalError
 from inventory.models import DeadLetter, Reservation
 from orders.models import DeadLetter as OrdersDeadLetter
 from sagas import dead_letter_queue, dead_letters
+from sagas.events import encode
 from sagas.publisher import broker, send
-from shop.contracts.events import OrderCreated, encode
+from shop.contracts.events import OrderCreated
 from tests.support.processes import eventually
 from tests.support.running_shop import Queues, Shop
 
@@ -39,7 +40,7 @@ def test_what_was_set_aside_is_kept_event_by_event(shop: Shop, queues: Queues):
     assert dead_letter_queue.drain("inventory") == 1
 
     letters = DeadLetter.objects.order_by("pk")
-    assert [(letter.order_id, letter.event_id, letter.step) for letter in letters] == [
+    assert [(letter.correlation_id, letter.event_id, letter.step) for letter in letters] == [
         (event.order_id, event.event_id, STEP) for event in events
     ]
     assert {letter.error for letter in letters} == {"DeadLettered: rejected at queue inventory, 1×"}
@@ -53,7 +54,7 @@ def test_what_cannot_be_kept_stays_in_the_queue(shop: Shop, queues: Queues, monk
         raise OperationalError("the database system is shutting down")
 
     with monkeypatch.context() as patch:
-        patch.setattr(dead_letters, "keep", fail)
+        patch.setattr(dead_letters, "record", fail)
         with pytest.raises(OperationalError):
             dead_letter_queue.drain("inventory")
     assert DeadLetter.objects.count() == 0

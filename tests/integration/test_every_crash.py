@@ -13,8 +13,9 @@ from django.contrib.auth.hashers import make_password
 from accounts.models import User
 from accounts.services import sign_in
 from sagas.crash_points import EXIT_CODE
+from sagas.testing.boundaries import points_in
 from tests.integration.conftest import CARRIERS_SECRET, LOGS
-from tests.support.boundaries import all_points, points_in, sources
+from tests.support.boundaries import all_points, sources
 from tests.support.forks import relay, web, worker
 from tests.support.running_shop import Queues, Shop
 from tests.support.scenes import (
@@ -88,9 +89,9 @@ PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
         "publisher.confirmed",
         "relay.published",
         "relay.marked",
-        "relay.owed_claimed",
-        "relay.told",
-        "relay.owed_marked",
+        "deferred.claimed",
+        "deferred.published",
+        "deferred.settled",
     ),
     (relay, message_set_aside): (
         "deadqueue.taken",

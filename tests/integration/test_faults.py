@@ -24,14 +24,14 @@ from orders.services import request_cancellation
 from payments.models import Payment
 from sagas import dead_letter_queue, dead_letters
 from sagas.crash_points import EXIT_CODE, calling
+from sagas.events import encode
 from sagas.execution import execute
-from sagas.outbox import local_services
 from sagas.publisher import broker, publishing_to
-from sagas.steps import STEPS
+from sagas.registry import STEPS, local_services
+from sagas.testing import Bus
 from sagas.topology import DELIVERY_LIMIT
-from shop.contracts.events import Event, OrderCreated, encode
+from shop.contracts.events import OrderCreated, OrderEvent
 from tests.integration.conftest import LOGS
-from tests.support.bus import Bus
 from tests.support.forks import Fork, inventory_worker, worker
 from tests.support.processes import eventually
 from tests.support.proxy import Proxy
@@ -47,6 +47,7 @@ from tests.support.running_shop import (
     told,
     violations,
 )
+from tests.support.sagas import SAGA_TIMERS
 
 SLOW = "tok_slow_2s"
 PATIENCE = 20.0
@@ -84,7 +85,7 @@ def asking() -> bool:
 def one_charge_and_one_end(shop: Shop, order_id: int) -> None:
     assert shop.ends(order_id, meanwhile=shop.relay_and_carry) == [("COMPLETED", "")]
     inbox = apps.get_model("payments.Inbox").objects
-    assert inbox.filter(order_id=order_id, step="payments.charge_payment").count() == 1
+    assert inbox.filter(correlation_id=order_id, step="payments.charge_payment").count() == 1
     assert booked() == [("CHARGE", PRICE)]
 
 
@@ -139,7 +140,7 @@ def test_two_in_the_lock_sell_the_last_piece_once(shop: Shop, settings: Any, how
             working.set()
             assert go_on.wait(PATIENCE)
 
-    with publishing_to(Bus()), calling(pause), ThreadPoolExecutor(2) as threads:
+    with publishing_to(Bus(SAGA_TIMERS)), calling(pause), ThreadPoolExecutor(2) as threads:
         done = [threads.submit(reserve, OrderCreated(order_id=first, checkout=checkout))]
         try:
             assert working.wait(PATIENCE)
@@ -156,7 +157,7 @@ def test_two_in_the_lock_sell_the_last_piece_once(shop: Shop, settings: Any, how
     assert stock_of(shop.products[0]) == (1, 1)
 
 
-def reserve(event: Event) -> None:
+def reserve(event: OrderEvent) -> None:
     try:
         execute(STEPS["inventory.reserve_stock"], [encode(event)])
     finally:
@@ -190,7 +191,7 @@ def come_back(name: str) -> None:
 
 def test_a_database_that_restarts_in_the_middle_of_each_step(shop: Shop, settings: Any):
     settings.HANDOVER_AFTER = settings.DELIVERED_AFTER = 0
-    bus, lost = Bus(), {}
+    bus, lost = Bus(SAGA_TIMERS), {}
 
     def restart_once(point: str) -> None:
         if point == "step.written" and (step := bus.log[-1][0]) not in lost:
@@ -227,7 +228,7 @@ def test_a_message_that_kills_whoever_takes_it_is_set_aside_alone(shop: Shop, qu
     assert outcome(poisoned) == ("PENDING", "")
     assert dead_letter_queue.drain("inventory") == 1
     letter = DeadLetter.objects.get()
-    assert (letter.order_id, letter.step) == (poisoned, "inventory.reserve_stock")
+    assert (letter.correlation_id, letter.step) == (poisoned, "inventory.reserve_stock")
     assert "delivery_limit at queue inventory" in letter.error
     dead_letters.replay(letter)
     assert shop.ends(poisoned, meanwhile=shop.relay_and_carry) == [("COMPLETED", "")]

@@ -12,8 +12,9 @@ from django.apps import apps
 from delivery.models import Delivery
 from inventory.models import Reservation
 from orders.models import Order
+from sagas.events import encode
 from sagas.publisher import broker
-from shop.contracts.events import OrderCreated, PaymentCompleted, encode
+from shop.contracts.events import OrderCreated, PaymentCompleted
 from tests.support.processes import eventually
 from tests.support.proxy import Proxy
 from tests.support.running_shop import PRICE, Queues, Shop, booked, stock_of
@@ -40,7 +41,7 @@ def test_a_message_that_comes_three_times(running_shop: Shop, queues: Queues):
     assert running_shop.ends(order_id, audited=False) == [("COMPLETED", "")]
 
     inbox = apps.get_model("inventory.Inbox").objects
-    assert inbox.filter(step=RESERVE, order_id=order_id).count() == 1
+    assert inbox.filter(step=RESERVE, correlation_id=order_id).count() == 1
     assert Reservation.objects.get().status == "SHIPPED"
     assert stock_of(running_shop.products[0]) == (9, 0)
     assert booked() == [("CHARGE", PRICE)]
@@ -84,7 +85,7 @@ def test_a_bad_event_fails_alone(running_shop: Shop, poison: Callable[[dict[str,
     assert set(Delivery.objects.values_list("order_id", flat=True)) == good
     assert set(Order.objects.filter(status="DELIVERY_STARTED").values_list("pk", flat=True)) == good
     letter = apps.get_model("delivery.DeadLetter").objects.get()
-    assert (letter.step, letter.order_id, letter.attempts) == ("delivery.start_delivery", bad_order, 1)
+    assert (letter.step, letter.correlation_id, letter.attempts) == ("delivery.start_delivery", bad_order, 1)
     assert json.loads(letter.payload) == json.loads(json.dumps(batch[POISONED]))
     assert "address" not in letter.error
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from opentelemetry import trace
 
-from sagas.steps import SWEEPS
-from sagas.topology import SERVICES_WITH_QUEUES
+from sagas.conf import choreography
+from sagas.registry import TIMERS
 from shop.operations import doctor
 from tests.support.otlp import receiving, unconnected
 from tests.support.processes import Process, eventually
@@ -86,7 +86,7 @@ def test_the_doctor_finds_everything_in_order(running_shop: Shop):
     found = {finding.what: finding for finding in doctor.examine()}
     assert [finding for finding in found.values() if finding.well is False] == []
     assert found["broker"].detail.startswith("RabbitMQ ")
-    for service in SERVICES_WITH_QUEUES:
+    for service in choreography().services:
         assert re.fullmatch(rf"\d+ waiting, 2 consumers, 0 in {service}\.dead", found[f"queue {service}"].detail)
     assert found["redis locks"].detail.startswith("Redis ")
 
@@ -103,7 +103,7 @@ def test_one_order_is_one_trace_through_worker_and_relay_and_both_tell_their_met
         relay.says("Relaying")
         with trace.use_span(trace.NonRecordingSpan(context)):  # the request's
             order_id = shop.place()
-        shop.ends(order_id, meanwhile=SWEEPS["delivery.advance_deliveries"])
+        shop.ends(order_id, meanwhile=TIMERS["delivery.advance_deliveries"])
         services = {"shop-orders", "shop-inventory", "shop-payments", "shop-delivery", "shop-notifications"}
 
         def complete() -> bool:  # a batch's span ends after those of its events

@@ -13,12 +13,12 @@ from inventory import services
 from inventory.models import DeadLetter, StockItem
 from orders.models import DeadLetter as OrdersDeadLetter
 from sagas import dead_letter_queue, dead_letters
+from sagas.events import encode, uuid7
 from sagas.execution import execute
-from sagas.outbox import local_services
+from sagas.registry import STEPS, local_services
 from sagas.relay import Relay
-from sagas.steps import STEPS
-from shop.contracts.events import Checkout, Line, OrderCreated, encode, uuid7
-from tests.support.bus import Bus
+from sagas.testing import Bus
+from shop.contracts.events import Checkout, Line, OrderCreated
 
 pytestmark = pytest.mark.django_db(databases=local_services())
 
@@ -73,7 +73,7 @@ def test_a_list_of_the_open_ones_of_every_service(bus: Bus, repaired: Any):
     assert run("list") == "No open dead letters.\n"
     first, second = fail(1, 2)
     letter = OrdersDeadLetter.objects.create(
-        step="orders.mark_paid", order_id=3, payload="7", error="ValueError: [bold]odd[/]"
+        step="orders.mark_paid", correlation_id=3, payload="7", error="ValueError: [bold]odd[/]"
     )
     dead_letters.discard(second)
 
@@ -130,7 +130,7 @@ def test_replaying_one_resolves_it_and_replaying_it_again_changes_nothing(bus: B
 def test_replaying_all_that_are_open(bus: Bus, repaired: Any, of: tuple[str, ...]):
     fail(1, 2, 3)
     repaired()
-    dead_letters.discard(DeadLetter.objects.get(order_id=3))
+    dead_letters.discard(DeadLetter.objects.get(correlation_id=3))
 
     run("replay", *of)
     for _ in range(2):
@@ -179,7 +179,7 @@ def test_what_makes_no_sense_is_explained(bus: Bus, arguments: tuple[str, ...], 
 
 
 def test_what_has_no_step_cannot_be_replayed_and_stops_nobody(bus: Bus, repaired: Any):
-    dead_letters.keep("inventory", "inventory.burn_stock", {"type": "?"}, "unknown")
+    dead_letters.record("inventory", "inventory.burn_stock", {"type": "?"}, "unknown")
     fail(1)
 
     with pytest.raises(CommandError, match="1 cannot be replayed"):
@@ -211,7 +211,7 @@ def test_the_broker_in_memory_is_another_process_own(settings: Any):
 def test_a_letter_whose_event_had_been_handled_is_resolved_by_its_coming_again(bus: Bus):
     event = encode(created(1))
     execute(STEPS[RESERVE], [event])
-    dead_letters.keep("inventory", RESERVE, event, "set aside by mistake")
+    dead_letters.record("inventory", RESERVE, event, "set aside by mistake")
 
     execute(STEPS[RESERVE], [event])
 
@@ -232,10 +232,10 @@ def headers(task: str | None = RESERVE, reason: str = "delivery_limit") -> dict[
 def test_each_event_of_a_dead_message_is_a_dead_letter(bus: Bus):
     message = body(encode(created(1)), encode(created(2)), {"type": "Nonsense"})
 
-    dead_letter_queue.keep("inventory", message, headers())
+    dead_letter_queue.record("inventory", message, headers())
 
     letters = list(DeadLetter.objects.order_by("pk"))
-    assert [(letter.order_id, letter.event_type) for letter in letters] == [
+    assert [(letter.correlation_id, letter.event_type) for letter in letters] == [
         (1, "OrderCreated"),
         (2, "OrderCreated"),
         (None, "Nonsense"),
@@ -254,16 +254,16 @@ def test_a_message_that_comes_again_is_the_same_dead_letter(bus: Bus):
     message = body(encode(created(1)), "x")
 
     for _ in range(2):  # the relay died before its acknowledgement
-        dead_letter_queue.keep("inventory", message, headers())
+        dead_letter_queue.record("inventory", message, headers())
 
-    assert list(DeadLetter.objects.order_by("pk").values_list("order_id", "attempts")) == [(1, 2), (None, 2)]
+    assert list(DeadLetter.objects.order_by("pk").values_list("correlation_id", "attempts")) == [(1, 2), (None, 2)]
 
 
 def test_what_was_handled_before_its_worker_died_is_no_dead_letter(bus: Bus):
     event = encode(created(1))
     execute(STEPS[RESERVE], [event])
 
-    dead_letter_queue.keep("inventory", body(event, encode(created(2))), headers())
+    dead_letter_queue.record("inventory", body(event, encode(created(2))), headers())
 
     assert listed() == [("inventory", 2, "open")]
 
@@ -284,10 +284,10 @@ def test_what_was_handled_before_its_worker_died_is_no_dead_letter(bus: Bus):
     ],
 )
 def test_what_cannot_be_read_is_kept_as_it_is(message: bytes | str):
-    dead_letter_queue.keep("inventory", message, headers(task=None))
+    dead_letter_queue.record("inventory", message, headers(task=None))
 
     letter = DeadLetter.objects.get()
-    assert (letter.step, letter.event_type, letter.order_id) == ("no task", "", None)
+    assert (letter.step, letter.event_type, letter.correlation_id) == ("no task", "", None)
     text = json.loads(letter.payload)
     assert text[:5] == (message if isinstance(message, str) else message.decode(errors="backslashreplace"))[:5]
     assert len(text) <= dead_letter_queue.SHOWN
@@ -298,22 +298,22 @@ def test_what_cannot_be_read_is_kept_as_it_is(message: bytes | str):
 
 @pytest.mark.parametrize("task", ["inventory.\0burn\ud800", "x" * 1000])
 def test_a_task_that_nobody_knows_is_kept_with_its_events(task: str):
-    dead_letter_queue.keep("inventory", body(encode(created(1))), headers(task=task, reason="rejected"))
+    dead_letter_queue.record("inventory", body(encode(created(1))), headers(task=task, reason="rejected"))
 
     letter = DeadLetter.objects.get()
-    assert (letter.order_id, letter.error) == (1, "DeadLettered: rejected at queue inventory, 1×")
+    assert (letter.correlation_id, letter.error) == (1, "DeadLettered: rejected at queue inventory, 1×")
 
 
 @pytest.mark.parametrize("deaths", [None, [], [7], {}, "x"])
 def test_a_broker_that_gives_no_reason(deaths: Any):
-    dead_letter_queue.keep("inventory", body(7), {"task": RESERVE, "x-death": deaths})
+    dead_letter_queue.record("inventory", body(7), {"task": RESERVE, "x-death": deaths})
 
     assert DeadLetter.objects.get().error == "DeadLettered: set aside at queue inventory, 1×"
 
 
 @pytest.mark.parametrize("reason", ["expired", "delivery_limit"])
 def test_a_tick_that_nobody_had_time_for_is_nothing_to_keep(reason: str):
-    dead_letter_queue.keep("orders", json.dumps([[], {}, {}]), headers(task="orders.look_after", reason=reason))
+    dead_letter_queue.record("orders", json.dumps([[], {}, {}]), headers(task="orders.look_after", reason=reason))
 
     assert OrdersDeadLetter.objects.count() == 0
 
@@ -334,15 +334,15 @@ def test_what_cannot_be_kept_does_not_stop_the_relay(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(dead_letter_queue, "drain", fail_always)
     relay = Relay("inventory")
 
-    relay._see_to_dead_letters()
-    relay._see_to_dead_letters()  # not before some seconds have passed
+    relay._drain_dead_letters()
+    relay._drain_dead_letters()  # not before some seconds have passed
 
     assert calls == ["inventory"]
 
 
 # —— Their end ————————————————————————————————————————————————————————————————————————————————————————————————————————
 def test_old_ones_are_purged_when_they_are_resolved():
-    then = timezone.now() - settings.RETENTION * 1.1
+    then = timezone.now() - settings.SAGAS.retention * 1.1
     for event_id, resolved_at in ((uuid7(), then), (uuid7(), timezone.now()), (None, None)):
         DeadLetter.objects.create(
             step=RESERVE, event_id=event_id, payload="{}", error="?", resolved_at=resolved_at, created_at=then

@@ -1,6 +1,7 @@
-"""Steps that can wait: of few events the relay tells them a moment later, of many they hear at once; never neither."""
+"""Deferred delivery: small batches reach deferrable steps later, large ones at once, and none is lost."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,19 +11,19 @@ from django.utils import timezone
 from delivery.models import Inbox, Outbox
 from sagas import emit
 from sagas.crash_points import calling
+from sagas.deferred import SMALL, publish_deferred
+from sagas.events import encode
 from sagas.execution import execute
 from sagas.outbox import rearm
-from sagas.publisher import FEW
-from sagas.relay import relay_once, tell_once, waiting
-from sagas.steps import STEPS
-from shop.contracts.events import Checkout, DeliveryCompleted, Event, Line, PaymentCompleted, encode
-from tests.support.bus import Bus
-from tests.support.simulation import Crash
+from sagas.registry import STEPS
+from sagas.relay import pending, publish_outbox
+from sagas.testing import Bus, Crash
+from shop.contracts.events import Checkout, DeliveryCompleted, Line, OrderEvent, PaymentCompleted
 
 pytestmark = pytest.mark.django_db(databases=["delivery"])
 
 START = STEPS["delivery.start_delivery"]
-PATIENT = ["inventory.ship_stock", "notifications.notify", "orders.mark_shipped"]
+DEFERRABLE = ["inventory.ship_stock", "notifications.notify", "orders.mark_shipped"]
 
 
 def paid(count: int) -> list[PaymentCompleted]:
@@ -32,7 +33,7 @@ def paid(count: int) -> list[PaymentCompleted]:
     return [PaymentCompleted(order_id=order_id, checkout=checkout) for order_id in range(1, count + 1)]
 
 
-def deliver(events: Sequence[Event]) -> None:
+def deliver(events: Sequence[OrderEvent]) -> None:
     execute(START, [encode(event) for event in events])
 
 
@@ -59,75 +60,79 @@ def crash_at(point: str) -> Callable[[str], None]:
 def test_few_events_are_gathered_for_the_steps_that_can_wait(bus: Bus):
     for event in paid(3):
         deliver([event])
-    assert (taken(bus), waiting("delivery")) == ([], (None, True))
+    assert (taken(bus), pending("delivery")) == ([], (None, True))
 
-    assert tell_once("delivery") == 3
+    assert publish_deferred("delivery") == 3
 
-    assert taken(bus) == [(step, 3) for step in PATIENT]
-    assert (tell_once("delivery"), waiting("delivery"), taken(bus)) == (0, (None, False), [])
+    assert taken(bus) == [(step, 3) for step in DEFERRABLE]
+    assert (publish_deferred("delivery"), pending("delivery"), taken(bus)) == (0, (None, False), [])
 
 
 def test_of_many_events_everybody_hears_at_once(bus: Bus):
-    deliver(paid(FEW))
+    deliver(paid(SMALL))
 
-    assert taken(bus) == [(step, FEW) for step in PATIENT]
-    assert waiting("delivery") == (None, False)
+    assert taken(bus) == [(step, SMALL) for step in DEFERRABLE]
+    assert pending("delivery") == (None, False)
 
 
 def test_the_outbox_tells_who_cannot_wait_first(bus: Bus):
     arrive()
 
-    assert (relay_once("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
-    assert (tell_once("delivery"), taken(bus)) == (1, [("notifications.notify", 1)])
-    assert (relay_once("delivery"), tell_once("delivery"), taken(bus)) == (0, 0, [])
+    assert (publish_outbox("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
+    assert (publish_deferred("delivery"), taken(bus)) == (1, [("notifications.notify", 1)])
+    assert (publish_outbox("delivery"), publish_deferred("delivery"), taken(bus)) == (0, 0, [])
 
 
 def test_an_event_that_is_only_owed_is_not_published_again_until_it_is_to_be(bus: Bus, settings: Any):
-    settings.OUTBOX_LEASE = 0  # what keeps it from being claimed is not the lease of the first time
+    settings.SAGAS = replace(
+        settings.SAGAS, outbox_lease=0
+    )  # what keeps it from being claimed is not the lease of the first time
     arrive()
-    assert (relay_once("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
-    assert (relay_once("delivery"), taken(bus)) == (0, [])
+    assert (publish_outbox("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
+    assert (publish_outbox("delivery"), taken(bus)) == (0, [])
 
     assert rearm("delivery", [1]) == 1
 
-    assert (relay_once("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
-    assert (tell_once("delivery"), taken(bus)) == (1, [("notifications.notify", 1)])
-    assert (relay_once("delivery"), tell_once("delivery"), taken(bus)) == (0, 0, [])
+    assert (publish_outbox("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
+    assert (publish_deferred("delivery"), taken(bus)) == (1, [("notifications.notify", 1)])
+    assert (publish_outbox("delivery"), publish_deferred("delivery"), taken(bus)) == (0, 0, [])
 
 
 def test_an_event_that_comes_again_is_told_again(bus: Bus):
     (event,) = paid(1)
     deliver([event])
-    tell_once("delivery")
+    publish_deferred("delivery")
     taken(bus)
 
     deliver([event])
 
     assert taken(bus) == []
-    assert (tell_once("delivery"), taken(bus)) == (1, [(step, 1) for step in PATIENT])
+    assert (publish_deferred("delivery"), taken(bus)) == (1, [(step, 1) for step in DEFERRABLE])
 
 
-@pytest.mark.parametrize("point", ["relay.owed_claimed", "publisher.before_send", "publisher.confirmed", "relay.told"])
-@pytest.mark.parametrize("happen", [lambda: deliver(paid(1)), lambda: (arrive(), relay_once("delivery"))])
+@pytest.mark.parametrize(
+    "point", ["deferred.claimed", "publisher.before_send", "publisher.confirmed", "deferred.published"]
+)
+@pytest.mark.parametrize("happen", [lambda: deliver(paid(1)), lambda: (arrive(), publish_outbox("delivery"))])
 def test_when_a_relay_dies_over_it_the_next_one_tells(bus: Bus, settings: Any, point: str, happen: Callable[[], Any]):
-    settings.OUTBOX_LEASE = 0
+    settings.SAGAS = replace(settings.SAGAS, outbox_lease=0)
     happen()
     taken(bus)
     with pytest.raises(Crash), calling(crash_at(point)):
-        tell_once("delivery")
+        publish_deferred("delivery")
     told_before = {step for step, _ in taken(bus)}
 
-    assert tell_once("delivery") == 1
-    assert told_before | {step for step, _ in taken(bus)} <= set(PATIENT)
-    assert waiting("delivery") == (None, False)
+    assert publish_deferred("delivery") == 1
+    assert told_before | {step for step, _ in taken(bus)} <= set(DEFERRABLE)
+    assert pending("delivery") == (None, False)
 
 
 def test_what_another_relay_holds_is_left_alone(bus: Bus):
     deliver(paid(1))
-    with pytest.raises(Crash), calling(crash_at("relay.owed_claimed")):
-        tell_once("delivery")
+    with pytest.raises(Crash), calling(crash_at("deferred.claimed")):
+        publish_deferred("delivery")
 
-    assert (tell_once("delivery"), taken(bus)) == (0, [])
+    assert (publish_deferred("delivery"), taken(bus)) == (0, [])
 
 
 def test_what_the_broker_refused_is_told_later(bus: Bus, monkeypatch: pytest.MonkeyPatch):
@@ -137,9 +142,9 @@ def test_what_the_broker_refused_is_told_later(bus: Bus, monkeypatch: pytest.Mon
     deliver(paid(1))
     monkeypatch.setattr(bus, "send", refuse)
     with pytest.raises(ConnectionResetError):
-        tell_once("delivery")
+        publish_deferred("delivery")
     monkeypatch.undo()
 
-    assert Inbox.objects.get().tell_at <= timezone.now()
-    assert (tell_once("delivery"), taken(bus)) == (1, [(step, 1) for step in PATIENT])
+    assert Inbox.objects.get().deferred_until <= timezone.now()
+    assert (publish_deferred("delivery"), taken(bus)) == (1, [(step, 1) for step in DEFERRABLE])
     assert not Outbox.objects.exists()

@@ -1,6 +1,7 @@
 """The kernel around a step: once per event, in a crash, a race, a bad batch, an outage."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,12 +12,15 @@ from inventory import services
 from inventory.models import DeadLetter, Inbox, Outbox, Reservation, StockItem, Unsent
 from inventory.tasks import reserve_stock, ship_stock
 from sagas import dead_letters, emit, outbox, relay
+from sagas.conf import choreography
 from sagas.crash_points import calling
-from sagas.execution import execute
-from sagas.outages import ForeignOrder
+from sagas.events import decode, encode, uuid7
+from sagas.execution import ForeignEvent, execute
 from sagas.publisher import publish
-from sagas.relay import relay_once
-from sagas.steps import STEPS, step
+from sagas.registry import STEPS
+from sagas.relay import publish_outbox
+from sagas.steps import step
+from sagas.testing import Bus, Crash, arrived
 from shop.contracts.events import (
     Checkout,
     DeliveryCompleted,
@@ -25,12 +29,7 @@ from shop.contracts.events import (
     Line,
     OrderCreated,
     PaymentRefunded,
-    decode,
-    encode,
-    uuid7,
 )
-from tests.support.bus import Bus, arrived
-from tests.support.simulation import Crash
 
 pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
 
@@ -69,15 +68,15 @@ def test_an_event_is_handled_recorded_and_answered(bus: Bus):
 
     assert sent(bus) == RESERVED_1
     row = Inbox.objects.get()
-    assert (row.step, row.event_id, row.event_type, row.order_id) == (
+    assert (row.step, row.event_id, row.event_type, row.correlation_id) == (
         "inventory.reserve_stock",
         event.event_id,
         "OrderCreated",
         1,
     )
-    answer = decode(bus.messages[0][1][0])
+    answer = decode(bus.messages[0][1][0], choreography().events)
     assert (answer.caused_by, answer.trace) == (event.event_id, "00-abc-def-01")
-    assert [decode(raw) for raw in row.emitted] == [answer]
+    assert [decode(raw, choreography().events) for raw in row.emitted] == [answer]
 
 
 def test_a_message_delivered_three_times_has_one_effect_and_the_same_answer(bus: Bus):
@@ -108,7 +107,7 @@ def test_what_was_handled_is_answered_though_the_step_would_not_take_it_any_more
 
     assert sorted(order_id for step, _, order_id in sent(bus) if step == "payments.charge_payment") == [1, 2]
     assert not DeadLetter.objects.exists()
-    assert Inbox.objects.get(order_id=1).repeats == 1
+    assert Inbox.objects.get(correlation_id=1).repeats == 1
 
 
 def test_an_event_twice_in_one_message_is_one_event(bus: Bus):
@@ -164,7 +163,7 @@ def test_a_poison_event_leaves_its_forty_nine_neighbours_done(bus: Bus, arriving
 
     assert (StockItem.objects.get(pk=1).reserved, Inbox.objects.count()) == (49, 49)
     (letter,) = DeadLetter.objects.all()
-    assert (letter.step, letter.order_id, letter.event_type, letter.payload) == (
+    assert (letter.step, letter.correlation_id, letter.event_type, letter.payload) == (
         "inventory.reserve_stock",
         50,
         "OrderCreated",
@@ -200,7 +199,7 @@ def test_an_event_that_makes_the_step_fail_fails_alone(bus: Bus, monkeypatch: py
     assert batches == [50, 25, 12, 13, 6, 3, 1, 2, 3, 7, 25]  # halves: few runs, however large the batch
     assert StockItem.objects.get(pk=1).reserved == 49
     letter = DeadLetter.objects.get()
-    assert (letter.order_id, letter.error, letter.attempts) == (13, "ZeroDivisionError: division by zero", 1)
+    assert (letter.correlation_id, letter.error, letter.attempts) == (13, "ZeroDivisionError: division by zero", 1)
 
     bus.messages.clear()
     dead_letters.replay(letter)
@@ -239,7 +238,7 @@ def test_a_step_may_emit_for_the_orders_of_its_batch_only(bus: Bus, monkeypatch:
 
     execute(RESERVE, [encode(created(1))])
 
-    assert DeadLetter.objects.get().error.startswith(ForeignOrder.__name__)
+    assert DeadLetter.objects.get().error.startswith(ForeignEvent.__name__)
     assert bus.messages == []
 
 
@@ -248,11 +247,11 @@ def test_what_followed_by_a_timer_is_published_again_when_its_cause_comes_again(
     execute(RESERVE, [encode(event)])
     follower = DeliveryCompleted(order_id=1, user_id=7, tracking_number="T1", caused_by=event.event_id)
     emit_in_transaction(follower)
-    relay_once("inventory")
+    publish_outbox("inventory")
     bus.messages.clear()
 
     execute(RESERVE, [encode(event)])
-    relay_once("inventory")
+    publish_outbox("inventory")
 
     assert ("orders.complete_order", "DeliveryCompleted", 1) in sent(bus)
 
@@ -260,30 +259,30 @@ def test_what_followed_by_a_timer_is_published_again_when_its_cause_comes_again(
 def test_the_relay_publishes_what_was_committed_once(bus: Bus):
     emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
 
-    assert relay_once("inventory") == 1
-    assert relay_once("inventory") == 0
+    assert publish_outbox("inventory") == 1
+    assert publish_outbox("inventory") == 0
     assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
     assert (Outbox.objects.count(), Unsent.objects.count()) == (1, 0)
 
 
 @pytest.mark.parametrize("point", ["relay.claimed", "publisher.before_send", "publisher.confirmed", "relay.published"])
 def test_a_dead_relays_rows_are_published_by_the_next_when_its_lease_is_over(bus: Bus, settings: Any, point: str):
-    settings.OUTBOX_LEASE = 0
+    settings.SAGAS = replace(settings.SAGAS, outbox_lease=0)
     emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
     with pytest.raises(Crash), calling(crash_at(point)):
-        relay_once("inventory")
+        publish_outbox("inventory")
     bus.messages.clear()
 
-    assert relay_once("inventory") == 1
+    assert publish_outbox("inventory") == 1
     assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
 
 
 def test_rows_under_another_relays_lease_are_left_alone(bus: Bus):
     emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
     with pytest.raises(Crash), calling(crash_at("relay.claimed")):
-        relay_once("inventory")
+        publish_outbox("inventory")
 
-    assert (relay_once("inventory"), bus.messages) == (0, [])
+    assert (publish_outbox("inventory"), bus.messages) == (0, [])
 
 
 def test_what_waits_again_is_found_by_a_look_at_all(bus: Bus, monkeypatch: pytest.MonkeyPatch):
@@ -295,11 +294,11 @@ def test_what_waits_again_is_found_by_a_look_at_all(bus: Bus, monkeypatch: pytes
     looking = relay.Relay("inventory")
     Unsent.objects.filter(pk__lt=third).delete()
     assert looking._look() == (third, False)
-    assert relay_once("inventory", third) == 1
+    assert publish_outbox("inventory", third) == 1
 
     outbox.rearm("inventory", [2])
     assert looking._look() == (second, False)
-    assert (relay_once("inventory", third), relay_once("inventory", second)) == (0, 1)
+    assert (publish_outbox("inventory", third), publish_outbox("inventory", second)) == (0, 1)
 
     outbox.rearm("inventory", [1])
     looking._first = third
@@ -315,15 +314,15 @@ def test_what_the_broker_refused_stays_in_the_outbox(bus: Bus, monkeypatch: pyte
     emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
     monkeypatch.setattr(bus, "send", refuse)
     with pytest.raises(ConnectionResetError):
-        relay_once("inventory")
+        publish_outbox("inventory")
     monkeypatch.undo()
 
-    assert relay_once("inventory") == 1
+    assert publish_outbox("inventory") == 1
     assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
 
 
 def test_a_publication_is_grouped_by_step_and_split_at_the_limit(bus: Bus, settings: Any):
-    settings.BATCH_LIMIT = 100
+    settings.SAGAS = replace(settings.SAGAS, batch_limit=100)
 
     publish([created(order_id) for order_id in range(250)])
 
@@ -358,7 +357,7 @@ def test_a_step_without_its_annotations_is_refused():
 def test_readers_ignore_fields_they_do_not_know():
     event = created(1)
 
-    assert decode({**encode(event), "added_next_year": 1}) == event
+    assert decode({**encode(event), "added_next_year": 1}, choreography().events) == event
 
 
 def test_identifiers_sort_by_the_time_they_were_made():

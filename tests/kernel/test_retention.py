@@ -1,5 +1,6 @@
 """What is old goes, in portions; what is young, or not done, stays."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -11,10 +12,9 @@ from django.utils import timezone
 
 from notifications.models import Notification
 from orders.models import Order
-from sagas import checks, purge_messages, retention
-from sagas.outbox import local_services
-from sagas.steps import SWEEPS
-from shop.contracts.events import uuid7
+from sagas import purge_messages, retention
+from sagas.events import uuid7
+from sagas.registry import TIMERS, local_services
 
 pytestmark = pytest.mark.django_db(databases=local_services())
 
@@ -25,7 +25,7 @@ SERVICES = local_services()
 @pytest.fixture
 def old(settings: Any) -> datetime:
     """When what is old was young."""
-    settings.RETENTION = timedelta(days=30)
+    settings.SAGAS = replace(settings.SAGAS, retention=timedelta(days=30))
     return timezone.now() - 31 * DAY
 
 
@@ -37,13 +37,14 @@ def young(old: datetime) -> datetime:
 def handled(service: str, at: datetime, count: int = 1) -> None:
     inbox = apps.get_model(service, "Inbox")
     inbox.objects.bulk_create(
-        inbox(step=f"{service}.step", event_id=uuid7(), event_type="E", order_id=1, handled_at=at) for _ in range(count)
+        inbox(step=f"{service}.step", event_id=uuid7(), event_type="E", correlation_id=1, handled_at=at)
+        for _ in range(count)
     )
 
 
 def emitted(service: str, at: datetime, *, published: bool) -> None:
     event = apps.get_model(service, "Outbox").objects.create(
-        event_id=uuid7(), event_type="E", order_id=1, payload={}, created_at=at
+        event_id=uuid7(), event_type="E", correlation_id=1, payload={}, created_at=at
     )
     if not published:
         apps.get_model(service, "Unsent").objects.create(outbox=event)
@@ -71,8 +72,8 @@ def test_only_what_is_old_and_done_is_purged(service: str, old: datetime, young:
         failed(service, at, resolved_at=None)
     failed(service, old, resolved_at=young)  # it is the end that counts
 
-    assert SWEEPS[f"{service}.purge"]() == 3
-    assert SWEEPS[f"{service}.purge"]() == 0
+    assert TIMERS[f"{service}.purge"]() == 3
+    assert TIMERS[f"{service}.purge"]() == 0
 
     assert left(service) == (1, 3, 4)
     assert apps.get_model(service, "Unsent").objects.count() == 2
@@ -94,7 +95,7 @@ def test_notifications_go_with_their_time_unless_they_wait_to_be_sent(old: datet
             event_id=uuid7(), order_id=1, user_id=1, type="SHIPPED", channel="EMAIL", status=status, created_at=at
         )
 
-    assert SWEEPS["notifications.purge"]() == 2
+    assert TIMERS["notifications.purge"]() == 2
     assert sorted(Notification.objects.values_list("status", flat=True)) == ["PENDING", "SENT"]
 
 
@@ -103,7 +104,7 @@ def test_orders_themselves_stay(old: datetime):
         user_id=1, currency="KRW", total_price=1, payment_gateway="TOSS_PAYMENTS", created_at=old, look_at=None
     )
 
-    SWEEPS["orders.purge"]()
+    TIMERS["orders.purge"]()
 
     assert Order.objects.get().pk == order.pk
 
@@ -117,15 +118,3 @@ def test_the_command_purges_every_service(old: datetime):
 
     assert output.getvalue().splitlines() == [f"{service}: 1 rows older than 30 days" for service in SERVICES]
     assert [left(service)[0] for service in SERVICES] == [0] * len(SERVICES)
-
-
-@pytest.mark.parametrize(
-    ("retention", "deadline", "found"),
-    [(30 * DAY, 900, []), (DAY, 900, []), (timedelta(0), 900, ["saga.E009"]), (DAY, 86_400, ["saga.E009"])],
-)
-def test_messages_are_kept_longer_than_any_order_is_open(
-    settings: Any, retention: timedelta, deadline: float, found: list[str]
-):
-    settings.RETENTION, settings.ORDER_DEADLINE = retention, deadline
-
-    assert [message.id for message in checks.check_saga()] == found

@@ -7,8 +7,9 @@ import pytest
 from kombu.exceptions import DecodeError
 from kombu.serialization import dumps, loads
 
+from sagas.events import decode, decode_all, encode
 from sagas.serializer import CONTENT_TYPE, EVENTS
-from shop.contracts.events import OrderCompleted, OrderCreated, PaymentFailed, decode, decode_all, encode
+from shop.contracts.events import OrderCompleted, OrderCreated, PaymentFailed
 
 COMPLETED = OrderCompleted(order_id=7, user_id=8)
 REST = {"callbacks": None, "chain": None}

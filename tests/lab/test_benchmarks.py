@@ -20,8 +20,8 @@ from benchmarks.surroundings import LIMIT, QUEUES, Unfit
 from benchmarks.systems import Orders
 from inventory.services import seed_stock
 from orders.services import place_order
+from sagas.testing import Bus
 from shop.contracts.events import Line
-from tests.support.bus import Bus
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -35,7 +35,7 @@ def measured(*, per_second: float = 100.0, **cpu: float) -> Throughput:
 
 
 def test_messages_are_as_large_as_the_shops():
-    assert settings.BATCH_LIMIT == LIMIT
+    assert settings.SAGAS.batch_limit == LIMIT
 
 
 # --- Waiting for a backlog --------------------------------------------------------------------------------------------

@@ -20,8 +20,9 @@ from inventory.services import seed_stock
 from orders.models import DeadLetter, Order, Outbox
 from orders.services import place_order, request_cancellation
 from payments.models import GatewayLedger, Payment
-from sagas.outbox import local_services
 from sagas.publisher import publishing_to
+from sagas.registry import local_services
+from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
@@ -29,9 +30,9 @@ from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit, invariant_names
 from shop.operations.audit.facts import windows
 from tests.support import mutations
-from tests.support.bus import Bus
 from tests.support.fakes import FakeAccounts, FakeCatalog
 from tests.support.mutations import MUTATIONS, Corruption, World
+from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = pytest.mark.django_db(databases=local_services())
 
@@ -50,7 +51,7 @@ def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[World]:
 
 
 def _make_world() -> World:
-    bus = Bus()
+    bus = Bus(SAGA_TIMERS)
     with (
         publishing_to(bus),
         substituting(CatalogService, FakeCatalog()),
@@ -174,9 +175,9 @@ def test_an_event_under_way_is_not_missed_before_its_time(world: World):
 
 
 def test_messages_that_are_purged_are_not_missed(world: World, settings: Any):
-    long_ago = timezone.now() - settings.RETENTION
+    long_ago = timezone.now() - settings.SAGAS.retention
     Order.objects.filter(pk=world.completed).update(created_at=long_ago)
-    Inbox.objects.filter(order_id=world.completed).delete()
+    Inbox.objects.filter(correlation_id=world.completed).delete()
 
     assert broken() == set()
 
@@ -200,7 +201,7 @@ def test_an_order_that_is_open_is_named_when_its_deadline_is_long_over(
 
 
 def test_an_order_with_the_carrier_is_named_while_its_messages_are_still_there(world: World, settings: Any):
-    open_since(settings.RETENTION / 2 + HOUR, "DELIVERY_STARTED", world)
+    open_since(settings.SAGAS.retention / 2 + HOUR, "DELIVERY_STARTED", world)
 
     assert broken(strict=False, age=MINUTE) == {"orders_end"}
 

@@ -17,11 +17,12 @@ from orders.models import Order
 from orders.services import place_order
 from sagas.outbox import rearm
 from sagas.publisher import publishing_to
+from sagas.testing import Bus
 from shop.contracts.events import Line
 from shop.operations import backfill
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
-from tests.support.bus import Bus
+from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [
     pytest.mark.django_db(databases=SERVICES),
@@ -45,7 +46,7 @@ class PromptBus(Bus):
 
 @pytest.fixture
 def bus(bus: Bus) -> Any:
-    with publishing_to(PromptBus()) as prompt:
+    with publishing_to(PromptBus(SAGA_TIMERS)) as prompt:
         yield prompt
 
 

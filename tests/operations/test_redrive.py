@@ -10,10 +10,10 @@ from django.core.management import CommandError, call_command
 from inventory.services import seed_stock
 from orders.models import Order, Unsent
 from orders.services import place_order
+from sagas.testing import Bus
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
-from tests.support.bus import Bus
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 
@@ -51,7 +51,7 @@ def state(order_id: int) -> tuple[str, Any]:
 
 
 def to_be_published() -> list[int]:
-    return list(Unsent.objects.order_by("outbox__order_id").values_list("outbox__order_id", flat=True))
+    return list(Unsent.objects.order_by("outbox__correlation_id").values_list("outbox__correlation_id", flat=True))
 
 
 def run(*arguments: Any) -> str:

@@ -24,11 +24,11 @@ from orders.models import Order
 from orders.services import place_order
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from sagas import Unavailable, dead_letters
-from sagas.outbox import local_services
-from sagas.steps import STEPS
+from sagas.events import encode
+from sagas.registry import STEPS, local_services
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
-from shop.contracts.events import Line, OrderCreated, encode
+from shop.contracts.events import Line, OrderCreated
 from shop.contracts.inventory import InventoryService
 from tests.conftest import SERVICES
 
@@ -468,7 +468,7 @@ def test_replaying_and_discarding_with_a_reason(boss: Client, bus: Any):
     path, step = "/admin/inventory/deadletter/", STEPS["inventory.reserve_stock"]
     for order_id in (1, 2):
         event = encode(OrderCreated(order_id=order_id, checkout=None))
-        dead_letters.record(step, event, ValueError(f"{'no' * 100}\nand more"))
+        dead_letters.record(step.service, step.name, event, ValueError(f"{'no' * 100}\nand more"))
     first, second = DeadLetter.objects.order_by("pk")
 
     page = boss.get(f"{path}{first.pk}/change/").content.decode()

@@ -1,11 +1,13 @@
 """`manage.py check`: an implementation that is not what its contract says is found before anybody calls it."""
 
 from collections.abc import Collection
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Protocol
 
 import pytest
 
-from shop.checks import check_offers, differences, undocumented_errors
+from shop.checks import check_offers, check_retention, differences, undocumented_errors
 from shop.contracts.errors import ContractError
 
 
@@ -143,3 +145,19 @@ def test_the_checks_run_with_manage_py_check():
     from django.core.checks.registry import registry
 
     assert check_offers in registry.get_checks()
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("retention", "deadline", "found"),
+    [(30 * DAY, 900, []), (DAY, 900, []), (timedelta(0), 900, ["shop.E001"]), (DAY, 86_400, ["shop.E001"])],
+)
+def test_messages_are_kept_longer_than_any_order_is_open(
+    settings: Any, retention: timedelta, deadline: float, found: list[str]
+):
+    settings.SAGAS = replace(settings.SAGAS, retention=retention)
+    settings.ORDER_DEADLINE = deadline
+
+    assert [message.id for message in check_retention()] == found

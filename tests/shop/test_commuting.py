@@ -19,20 +19,21 @@ from notifications.models import Notification
 from orders.models import FINAL, Order
 from orders.services import OVERDUE, place_order, request_cancellation
 from payments.models import GatewayLedger
-from sagas.outbox import local_services
 from sagas.publisher import publishing_to
+from sagas.registry import local_services
+from sagas.testing import Bus
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
-from shop.saga import SAGA
+from shop.saga import ORDER
 from tests.conftest import SERVICES, rolled_back
-from tests.support.bus import Bus
+from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [
     pytest.mark.django_db(databases=SERVICES),
     pytest.mark.usefixtures("bus", "no_waiting", "gateways_answer_soon"),
 ]
 
-STEPS = sorted({step for steps in SAGA.values() for step in steps})
+STEPS = sorted({step for steps in ORDER.heard_by.values() for step in steps})
 LATE = timedelta(minutes=10)
 PRICE, PIECES = 1000, 10
 
@@ -63,7 +64,7 @@ class TroubledBus(Bus):
     """Carries each message `copies` times, the newest first if `backwards`, and holds those for a step `held_for`."""
 
     def __init__(self, *, copies: int = 1, backwards: bool = False, held_for: str = "") -> None:
-        super().__init__()
+        super().__init__(SAGA_TIMERS)
         self.copies, self.backwards, self.held_for = copies, backwards, held_for
         self.held: list[Any] = []
 

@@ -20,15 +20,15 @@ from accounts.services import make_staff_group, seed_users
 from inventory.services import seed_stock
 from orders.models import Order
 from sagas import dead_letters
+from sagas.events import encode
 from sagas.publisher import broker
-from sagas.steps import STEPS
 from sagas.topology import declare
 from shop.console import state as states
 from shop.console.saga import duration
 from shop.console.samples import USERS
 from shop.console.texts import LANGUAGES, TEXTS
 from shop.console.views import MAP
-from shop.contracts.events import OrderCreated, encode
+from shop.contracts.events import OrderCreated
 from shop.operations.timeline import oldest_waiting, story
 from tests.conftest import SERVICES
 from tests.support.processes import eventually
@@ -258,10 +258,10 @@ def test_what_waits_is_shown_with_its_age(samples: Any):
 def test_what_is_owed_to_the_steps_that_can_wait(samples: Any):
     place()
     unsent = apps.get_model("orders", "Unsent").objects
-    unsent.update(tell_at=timezone.now() - timedelta(seconds=4))
+    unsent.update(deferred_until=timezone.now() - timedelta(seconds=4))
     orders = next(one for one in states.ask().services if one.name == "orders")
     assert (orders.unsent, orders.lag, round(orders.owed)) == (0, None, 4)
-    unsent.update(tell_at=timezone.now() + timedelta(seconds=30))  # a relay has it in hand
+    unsent.update(deferred_until=timezone.now() + timedelta(seconds=30))  # a relay has it in hand
     assert next(one for one in states.ask().services if one.name == "orders").owed is None
 
 
@@ -294,7 +294,7 @@ def test_messages_in_a_queue_are_counted():
 @DATABASES
 def test_dead_letters_are_counted_and_linked(samples: Any):
     event = encode(OrderCreated(order_id=1, checkout=None))
-    dead_letters.record(STEPS["inventory.reserve_stock"], event, ValueError("no"))
+    dead_letters.record("inventory", "inventory.reserve_stock", event, ValueError("no"))
     html = now()["html"]
     assert 'href="/admin/inventory/deadletter/?open=1"' in html
     assert html.count("needs a look") == 1
@@ -302,7 +302,9 @@ def test_dead_letters_are_counted_and_linked(samples: Any):
 
 # --- Dead letters ----------------------------------------------------------------------------------------------------
 def letter(step: str, order_id: int, error: str = "a bad day") -> None:
-    dead_letters.record(STEPS[step], encode(OrderCreated(order_id=order_id, checkout=None)), ValueError(error))
+    dead_letters.record(
+        step.partition(".")[0], step, encode(OrderCreated(order_id=order_id, checkout=None)), ValueError(error)
+    )
 
 
 @DATABASES
@@ -453,7 +455,7 @@ def test_dead_letters_are_marked_and_their_end(samples: Any):
     samples.relay()
     step, payload = next(one for one in samples.messages if one[0] == "inventory.reserve_stock")
     samples.messages.clear()
-    dead_letters.record(STEPS[step], payload[0], RuntimeError("a bad day\nwith a traceback"))
+    dead_letters.record(step.partition(".")[0], step, payload[0], RuntimeError("a bad day\nwith a traceback"))
     letter = apps.get_model("inventory", "DeadLetter").objects.get()
 
     news = Client().get(f"/console/orders/{order_id}/now").json()

@@ -13,7 +13,7 @@ from orders.models import Order
 from orders.services import place_order
 from payments.gateways.sandbox import SandboxGateway
 from payments.models import GatewayLedger, Payment
-from sagas.steps import SWEEPS
+from sagas.registry import TIMERS
 from shop import faults
 from shop.contracts.events import Line
 from shop.operations.timeline import timeline
@@ -173,7 +173,7 @@ def test_dropped_messages_are_made_good(ordered: Any, settings: Any):
 
     faults.clear()
     settings.STALLED_AFTER = 0
-    assert SWEEPS["orders.look_after"]() == 1
+    assert TIMERS["orders.look_after"]() == 1
     ordered.drain()
     assert Order.objects.get().status == "COMPLETED"
 

@@ -1,6 +1,7 @@
 """The whole saga, forward and back, over an in-memory bus: every way an order can end, and what is left then."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from django.db.models import F
@@ -13,11 +14,11 @@ from orders import services
 from orders.models import Order
 from orders.services import place_order, request_cancellation
 from payments.models import GatewayLedger, Payment
+from sagas.testing import Bus
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
-from shop.saga import PATIENT
+from shop.saga import ORDER
 from tests.conftest import SERVICES, rolled_back
-from tests.support.bus import Bus
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 
@@ -251,7 +252,7 @@ def test_what_a_wiped_broker_lost_is_emitted_again_by_the_timer(bus: Bus):
 
 def test_a_batch_of_many_has_the_effect_of_many_batches_of_one(bus: Bus, settings):
     def outcome(limit: int) -> tuple:
-        settings.BATCH_LIMIT = limit
+        settings.SAGAS = replace(settings.SAGAS, batch_limit=limit)
         with rolled_back():
             seed_stock({3: 20})
             wishes = [
@@ -292,6 +293,6 @@ def test_an_order_past_its_deadline_goes_back_by_itself(bus: Bus, settings):
 
 def deliver(bus: Bus, step: str) -> None:
     """Deliver the oldest message for a step; one that can wait is told of by the relay."""
-    if step in PATIENT:
+    if ORDER.steps[step].deferrable:
         bus.relay()
     bus.deliver([name for name, _ in bus.messages].index(step))

@@ -22,8 +22,8 @@ from celery.signals import worker_ready
 from django.core.management import call_command
 from waitress.server import create_server
 
-from sagas.crash_points import obey
-from sagas.topology import SERVICES_WITH_QUEUES
+from sagas.conf import choreography
+from sagas.crash_points import obey_environment
 from tests.support.processes import PATIENCE, PR_SET_PDEATHSIG, eventually
 
 django.setup()  # here, and in the process that is forked
@@ -35,7 +35,7 @@ FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(["pytest", __name__])  # pytest, for it may be the main module, which a fork imports
 
 
-def worker(queues: tuple[str, ...] = SERVICES_WITH_QUEUES) -> None:
+def worker(queues: tuple[str, ...] = choreography().services) -> None:
     worker_ready.connect(lambda **_: print(READY[worker], flush=True), weak=False)
     options = ("-Q", ",".join(queues), "-n", f"fork{os.getpid()}@test", "-P", "solo", "-c", "1", "-l", "WARNING")
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
@@ -116,5 +116,5 @@ def _become(role: Callable[[], None], log: Path, environment: Mapping[str, str])
         for stream in (sys.stdout, sys.stderr):
             os.dup2(output.fileno(), stream.fileno())
     os.environ.update(environment)
-    obey()
+    obey_environment()
     role()

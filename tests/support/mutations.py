@@ -21,8 +21,9 @@ from orders.models import IdempotencyKey, Order, OrderLine, Outbox, TimelineEntr
 from orders.models import Inbox as OrdersInbox
 from payments.models import GatewayLedger, Payment
 from sagas import emit
+from sagas.events import uuid7
 from sagas.outbox import rearm
-from shop.contracts.events import DeliveryCancellationRefused, uuid7
+from shop.contracts.events import DeliveryCancellationRefused
 
 NOBODYS = 10**15  # an order that does not exist
 TOSS = "TOSS_PAYMENTS"
@@ -399,12 +400,12 @@ def somebody_is_told_of_nothing(world: World) -> None:
 
 @breaks("no_orphans")
 def something_is_handled_for_nobody(world: World) -> None:
-    NotificationsInbox.objects.create(step="notifications.notify", event_id=uuid7(), order_id=NOBODYS)
+    NotificationsInbox.objects.create(step="notifications.notify", event_id=uuid7(), correlation_id=NOBODYS)
 
 
 @breaks("no_orphans")
 def something_is_emitted_for_nobody(world: World) -> None:
-    Outbox.objects.create(event_id=uuid7(), order_id=NOBODYS, payload={})
+    Outbox.objects.create(event_id=uuid7(), correlation_id=NOBODYS, payload={})
 
 
 @breaks("no_orphans")
@@ -420,7 +421,9 @@ def an_event_was_never_published(world: World) -> None:
 
 @breaks("no_dead_letters")
 def an_event_could_not_be_handled(world: World) -> None:
-    DeadLetter.objects.create(step="inventory.ship_stock", order_id=world.completed, payload="{}", error="ValueError")
+    DeadLetter.objects.create(
+        step="inventory.ship_stock", correlation_id=world.completed, payload="{}", error="ValueError"
+    )
 
 
 @breaks("carriers_agree")
@@ -430,17 +433,17 @@ def the_carrier_says_that_it_delivered_what_was_cancelled(world: World) -> None:
 
 @breaks("events_are_handled")
 def a_shipment_was_never_heard_of(world: World) -> None:
-    InventoryInbox.objects.filter(step="inventory.ship_stock", order_id=world.completed).delete()
+    InventoryInbox.objects.filter(step="inventory.ship_stock", correlation_id=world.completed).delete()
 
 
 @breaks("events_are_handled")
 def the_customer_was_never_told(world: World) -> None:
-    NotificationsInbox.objects.filter(event_type="OrderCancelled", order_id=world.refused).delete()
+    NotificationsInbox.objects.filter(event_type="OrderCancelled", correlation_id=world.refused).delete()
 
 
 @breaks("events_are_handled")
 def a_payment_was_never_noted(world: World) -> None:
-    OrdersInbox.objects.filter(step="orders.mark_paid", order_id=world.completed).delete()
+    OrdersInbox.objects.filter(step="orders.mark_paid", correlation_id=world.completed).delete()
 
 
 @breaks("events_are_handled")

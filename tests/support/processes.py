@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from sagas.topology import SERVICES_WITH_QUEUES
+from sagas.conf import choreography
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 40.0  # seconds for anything to happen: machines that run tests are busy
@@ -142,7 +142,7 @@ class Processes:
         self,
         name: str,
         *,
-        queues: tuple[str, ...] = SERVICES_WITH_QUEUES,
+        queues: tuple[str, ...] = choreography().services,
         concurrency: int = 1,
         **environment: str,
     ) -> Process:

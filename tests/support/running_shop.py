@@ -24,13 +24,15 @@ from notifications.models import Notification
 from orders.models import FINAL, Order
 from orders.services import place_order
 from payments.models import GatewayLedger, Payment, SandboxSwitch
+from sagas.conf import choreography
+from sagas.deferred import publish_deferred
+from sagas.events import encode
 from sagas.publisher import broker, publish
-from sagas.relay import relay_once, tell_once
-from sagas.steps import SWEEPS
-from sagas.topology import DEAD_LETTER_QUEUES, QUEUES, SERVICES_WITH_QUEUES
-from shop.contracts.events import Checkout, Event, Line, encode
+from sagas.registry import TIMERS
+from sagas.relay import publish_outbox
+from sagas.topology import dead_letter_queues, queues
+from shop.contracts.events import Checkout, Line, OrderEvent
 from shop.operations.audit import Violation, audit
-from shop.saga import TIMERS, steps_hearing
 from shop.seal import seal
 from tests.support.processes import Process, Processes, eventually
 
@@ -56,11 +58,11 @@ class Queues:
     def delete(self, *names: str) -> None:
         """Delete these, or all there are; with what is in them."""
         with self._connection.channel() as channel:
-            for name in names or [queue.name for queue in (*QUEUES, *DEAD_LETTER_QUEUES)]:
+            for name in names or [queue.name for queue in (*queues(), *dead_letter_queues())]:
                 channel.queue_delete(name)
 
     def purge(self) -> None:
-        for queue in (*QUEUES, *DEAD_LETTER_QUEUES):
+        for queue in (*queues(), *dead_letter_queues()):
             try:
                 with self._connection.channel() as channel:
                     channel.queue_purge(queue.name)
@@ -83,7 +85,7 @@ class Queues:
     def consumed(self) -> bool:
         """Whether anybody listens to any of them."""
         with self._connection.channel() as channel:
-            return any(channel.queue_declare(queue.name, passive=True).consumer_count for queue in QUEUES)
+            return any(channel.queue_declare(queue.name, passive=True).consumer_count for queue in queues())
 
     def take(self, name: str) -> list[Any]:
         """All messages that wait, out of the queue."""
@@ -120,7 +122,7 @@ class Queues:
     @contextmanager
     def full(self, name: str, length: int) -> Iterator[None]:
         """Within the block the queue refuses what is beyond a length."""
-        queue: Any = next(queue for queue in QUEUES if queue.name == name)
+        queue: Any = next(queue for queue in queues() if queue.name == name)
         arguments = {**queue.queue_arguments, "x-max-length": length}
         self.delete(name)
         with self._connection.channel() as channel:
@@ -187,7 +189,7 @@ class Shop:
     def _is_quiet(self) -> bool:
         """Whether nothing of an earlier test is being done any more; what has not begun is not begun."""
         for _ in range(2):  # what was on its way to a queue at the first look has come there by the second
-            for service in SERVICES_WITH_QUEUES:
+            for service in choreography().services:
                 apps.get_model(service, "Outbox").objects.all().delete()
             self.queues.purge()
             if self._at_work("active") or any(name not in TIMERS for name in self._at_work("reserved")):
@@ -233,13 +235,13 @@ class Shop:
         }
         return Checkout(**usual | fields)
 
-    def tell(self, event: Event, *steps: str) -> None:
+    def tell(self, event: OrderEvent, *steps: str) -> None:
         """Publish an event, to all that hear it or only to these steps, and wait until they have handled it."""
         for step in steps:
             broker.send(step, [encode(event)], "by a test")
         if not steps:
             publish([event])
-        for step in steps or steps_hearing(type(event)):
+        for step in steps or choreography().steps_hearing(type(event)):
             eventually(partial(handled, step, event))
 
     @contextmanager
@@ -275,7 +277,7 @@ class Shop:
     def relay_and_carry() -> None:
         """What relays and carriers do, for shops in which neither runs."""
         relay_everything()
-        SWEEPS["delivery.advance_deliveries"]()
+        TIMERS["delivery.advance_deliveries"]()
 
     def ends(
         self, *order_ids: int, meanwhile: Callable[[], Any] = lambda: None, audited: bool = True
@@ -299,13 +301,13 @@ class Shop:
 
 def relay_everything() -> None:
     """What relays do."""
-    for service in SERVICES_WITH_QUEUES:
-        relay_once(service)
-        tell_once(service)
+    for service in choreography().services:
+        publish_outbox(service)
+        publish_deferred(service)
 
 
 def _truncate_all() -> None:
-    for service in SERVICES_WITH_QUEUES:
+    for service in choreography().services:
         eventually(partial(_truncate, service))
 
 
@@ -320,7 +322,7 @@ def _truncate(service: str) -> bool:
 
 
 # —— What the databases say ——————————————————————————————————————————————————————————————————————————————————————————
-def handled(step: str, event: Event) -> bool:
+def handled(step: str, event: OrderEvent) -> bool:
     """Whether a step has an event in its inbox."""
     service = step.partition(".")[0]
     return apps.get_model(service, "Inbox").objects.filter(step=step, event_id=event.event_id).exists()

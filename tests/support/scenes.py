@@ -27,7 +27,7 @@ from orders.models import Unsent as OrdersUnsent
 from payments.models import Payment
 from sagas import dead_letter_queue, dead_letters
 from sagas.publisher import broker
-from shop.saga import service_of
+from sagas.saga import service_of
 from tests.support.forks import Fork, relay, worker
 from tests.support.processes import eventually
 from tests.support.running_shop import Queues, Shop, history, outcome, relay_everything, stock_of, violations
@@ -202,7 +202,7 @@ def deadline_past(stage: Stage) -> Iterator[None]:
 
 def retention_past(stage: Stage) -> Iterator[None]:
     old = CarrierEvent.objects.create(event_id=uuid4().hex, tracking_number="CJ1", status="DELIVERED")
-    CarrierEvent.objects.filter(pk=old.pk).update(received_at=timezone.now() - 2 * settings.RETENTION)
+    CarrierEvent.objects.filter(pk=old.pk).update(received_at=timezone.now() - 2 * settings.SAGAS.retention)
     stage.tick("delivery.purge")
     yield
     yield
@@ -240,7 +240,7 @@ def message_set_aside(stage: Stage) -> Iterator[None]:
     stage.queues.set_aside("inventory")
     yield
     yield
-    letters = DeadLetter.objects.filter(order_id=order_id)
+    letters = DeadLetter.objects.filter(correlation_id=order_id)
     eventually(letters.exists)
     dead_letters.replay(letters.get())
     stage.with_worker()

@@ -24,16 +24,18 @@ from inventory.services import seed_stock
 from orders.models import Order
 from orders.services import place_order, request_cancellation
 from sagas.crash_points import calling
-from sagas.outbox import local_services
+from sagas.deferred import publish_deferred
 from sagas.publisher import publishing_to
-from sagas.relay import relay_once, tell_once, waiting
-from sagas.steps import STEPS, SWEEPS
+from sagas.registry import STEPS, TIMERS, local_services
+from sagas.relay import pending, publish_outbox
+from sagas.saga import service_of
+from sagas.testing import Bus, Crash
 from shop.api.problems import Problem
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
-from shop.saga import RECORDS, SAGA, service_of
+from shop.saga import ORDER
 from tests.support.boundaries import all_points
-from tests.support.bus import TIMERS, Bus
+from tests.support.sagas import SAGA_TIMERS
 
 PRODUCTS = range(101, 161)  # each schedule sells one of them
 PIECES = 6  # of it
@@ -44,7 +46,15 @@ RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at
     "advance": "delivery.advance_deliveries",
 }
 LOST, TWICE, OVERTAKEN = "lost", "twice", "overtaken at "
-IN_ORDER = sorted(dict.fromkeys(step for heard in SAGA.values() for step in heard), key=lambda step: step in RECORDS)
+
+
+def is_record(step: str) -> bool:
+    return ORDER.steps[step].kind == "record"
+
+
+IN_ORDER = sorted(
+    dict.fromkeys(step for heard in ORDER.heard_by.values() for step in heard), key=lambda step: is_record(step)
+)
 ROUNDS = 4  # looks after all orders, at most, until they have ended and are closed
 
 
@@ -80,15 +90,11 @@ class Schedule(NamedTuple):
 Message = tuple[str, list[dict[str, Any]]]  # for a step, and its events
 
 
-class Crash(BaseException):
-    """The process ends here. Not an Exception, so that no handler of the kernel's can survive it."""
-
-
 class Post(Bus):
     """A bus that puts aside what is not about one of `orders`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(SAGA_TIMERS)
         self.orders: Collection[int] = ()
         self.aside: list[Message] = []
 
@@ -145,7 +151,7 @@ class World:
         self._mined.clear()
         for order_id in cancelled:
             self._cancel(order_id)
-        while relays := self._due - SWEEPS.keys():  # the next schedule's are to find their own events
+        while relays := self._due - TIMERS.keys():  # the next schedule's are to find their own events
             self._relay(min(relays))
         self.bus.aside += self.bus.messages
         self.bus.messages.clear()
@@ -188,17 +194,17 @@ class World:
     # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
     def _come_to_rest(self) -> None:
         """The timers alone must bring every order to its end, and close it. What is alike is done together."""
-        self._due |= {*local_services(), *TIMERS}
+        self._due |= {*local_services(), *SAGA_TIMERS}
         self.bus.messages += self.bus.aside
         self.bus.orders = self._names
         for _ in range(ROUNDS):
             while self.bus.messages or self._due:
                 step = min((step for step, _ in self.bus.messages), key=IN_ORDER.index, default="")
-                if step and (step not in RECORDS or not self._due):
+                if step and (not is_record(step) or not self._due):
                     self._gather(step)
                     self._deliver()
                 else:
-                    self._do(min(self._due, key=lambda name: (name not in SWEEPS, name)))
+                    self._do(min(self._due, key=lambda name: (name not in TIMERS, name)))
             still_open = Order.objects.filter(look_at__isnull=False).values_list("pk", flat=True)
             if not (names := [self._names[pk] for pk in still_open]):
                 return
@@ -236,7 +242,7 @@ class World:
 
     def _do(self, name: str) -> None:
         """Run a timer, or a service's relay."""
-        (self._tick if name in SWEEPS else self._relay)(name)
+        (self._tick if name in TIMERS else self._relay)(name)
 
     def _deliver(self, position: int = 0, trouble: str | None = None) -> None:
         message = self.bus.messages[position]
@@ -255,25 +261,21 @@ class World:
             self._overtaken = trouble.removeprefix(OVERTAKEN), message
         try:
             self.bus.deliver(position, keep=trouble == TWICE)
-        except Crash:
-            if trouble != TWICE:
-                self.bus.messages.append(message)  # not acknowledged: the broker delivers it again
-            raise
         finally:
             self._overtaken = None
 
     def _relay(self, service: str) -> None:
         self._now = f"the relay of {service}"
-        events, owed = waiting(service)
-        if relayed := relay_once(service) if events else 0:
+        events, deferred = pending(service)
+        if relayed := publish_outbox(service) if events else 0:
             self._log(f"{self._now} publishes {relayed}")
-        if told := tell_once(service) if relayed or owed else 0:
-            self._log(f"{self._now} tells of {told} those who can wait")
+        if told := publish_deferred(service) if relayed or deferred else 0:
+            self._log(f"{self._now} publishes {told} deferred")
         self._due.discard(service)
 
     def _tick(self, timer: str) -> None:
         self._now = f"the timer {timer}"
-        if done := SWEEPS[timer]():
+        if done := TIMERS[timer]():
             self._due.add(service_of(timer))
             self._log(f"{self._now} does {done}")
         else:

@@ -17,7 +17,7 @@ import yaml
 from django.conf import settings
 from django.core.management import get_commands
 
-from sagas.topology import SERVICES_WITH_QUEUES
+from sagas.conf import choreography
 from tests.docs.test_docs import in_the_tables
 from tests.support import compose
 from tests.support.compose import FILE, OURS, SERVICES, TEXT, WEB, Missing, interpolated
@@ -64,14 +64,14 @@ def test_procfile_and_compose_run_the_same_but_for_the_web_servers():
 
 def test_each_service_has_its_web_server_and_the_saga_a_worker_and_a_relay_of_each():
     assert set(WEB) == {*settings.SERVICES, "shop"}
-    for queue in SERVICES_WITH_QUEUES:
+    for queue in choreography().services:
         assert f"worker -Q {queue} -n {queue}@%h" in OURS[f"{queue}-worker"]["command"]
         assert OURS[f"{queue}-relay"]["command"] == "python manage.py relay"
     others = {"beat", "flower", *ONE_SHOTS}
     assert set(OURS) == {
         *WEB,
         *others,
-        *(f"{one}-{kind}" for one in SERVICES_WITH_QUEUES for kind in ("worker", "relay")),
+        *(f"{one}-{kind}" for one in choreography().services for kind in ("worker", "relay")),
     }
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from sagas import execution, inbox
 from sagas.execution import handle
-from sagas.steps import Step
+from sagas.registry import AnyStep
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
-from shop.contracts.events import Event
+from shop.contracts.events import OrderEvent
 from tests.conftest import SERVICES, rolled_back
 from tests.support.boundaries import all_points
 from tests.support.fakes import FakeCatalog
@@ -122,7 +122,7 @@ def test_any_schedule_ends_well():
 def test_a_mistake_is_found_and_told_in_few_words(monkeypatch: pytest.MonkeyPatch):
     """The classic one: what comes again is dropped, though nobody may have heard what followed from it."""
 
-    def forgetful(step: Step, batch: Sequence[Event]) -> list[Event]:
+    def forgetful(step: AnyStep, batch: Sequence[OrderEvent]) -> list[OrderEvent]:
         handled = inbox.handled(step, batch)
         fresh = [event for event in batch if event.event_id not in handled]
         return handle(step, fresh) if fresh else []

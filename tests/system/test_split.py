@@ -37,8 +37,8 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connections
 from django.urls import get_resolver
-from sagas.outbox import local_services
-from sagas.steps import STEPS, SWEEPS
+from sagas.registry import local_services
+from sagas.registry import STEPS, TIMERS
 from celery.signals import celeryd_after_setup
 celeryd_after_setup.send(sender="a worker that was told nothing")
 def addresses(patterns, before=""):
@@ -56,7 +56,7 @@ print(json.dumps({
     "apps": [one.label for one in apps.get_app_configs()],
     "addresses": sorted({path.split("/")[0] + "/" + (path + "//").split("/")[2] for path in addresses(
         get_resolver().url_patterns)}),
-    "steps": sorted({name.split(".")[0] for name in {**STEPS, **SWEEPS}}),
+    "steps": sorted({name.split(".")[0] for name in {**STEPS, **TIMERS}}),
     "queues": list(app.amqp.queues.consume_from),
     "outboxes": local_services(),
     "signs": bool(settings.SIMPLE_JWT["SIGNING_KEY"]),

@@ -25,7 +25,7 @@ from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.models import Order
 from payments.models import Payment
-from tests.support.bus import Bus
+from sagas.testing import Bus
 
 pytestmark = pytest.mark.django_db(databases=list(settings.SERVICES))
 

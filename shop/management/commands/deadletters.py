@@ -14,8 +14,8 @@ from rich.table import Column, Table
 
 from sagas import dead_letters
 from sagas.outages import OUTAGES
-from sagas.outbox import local_services
-from sagas.publisher import heard_here_only
+from sagas.publisher import stays_here
+from sagas.registry import local_services
 from shop.management.arguments import an_id
 
 SHOWN = 100
@@ -91,7 +91,7 @@ class Command(BaseCommand):
         self._console.print(grid)
 
     def _replay(self, letters: Sequence[Any]) -> None:
-        if heard_here_only():
+        if stays_here():
             raise CommandError(
                 "The broker in memory lives in the process of `make up`, and nothing sent from here would reach it: "
                 "replay in that process's admin, under Dead letters. Or set BROKER_URL (`make services` prints it)."
@@ -147,7 +147,7 @@ def _row(letter: Any) -> tuple[Any, ...]:
         f"{letter._meta.app_label} {letter.pk}",  # as the other actions want it
         letter.step,
         letter.event_type or "undecodable",
-        letter.order_id or "",
+        letter.correlation_id or "",
         letter.attempts,
         f"{localtime(letter.created_at):%Y-%m-%d %H:%M:%S %Z}",
         letter.resolution or "open",
@@ -162,7 +162,7 @@ def _as_dict(letter: Any) -> dict[str, Any]:
         "step": letter.step,
         "eventType": letter.event_type,
         "eventId": str(letter.event_id or ""),
-        "orderId": letter.order_id,
+        "orderId": letter.correlation_id,
         "attempts": letter.attempts,
         "createdAt": letter.created_at.isoformat(),
         "updatedAt": letter.updated_at.isoformat(),

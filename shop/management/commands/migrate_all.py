@@ -13,7 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 from psycopg2 import errors
 
-from sagas.db.router import HOME_OF_DJANGO, database_of
+from shop.router import HOME_OF_DJANGO, database_of
 
 MIGRATION_LOCK = 7_466_873  # any number that is ours: two that migrate at once take turns
 

@@ -5,17 +5,18 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from sagas.steps import SWEEPS
+from sagas.registry import TIMERS
 
 
 class Command(BaseCommand):
     help = "Delete messages and notifications older than RETENTION_DAYS, in small portions."
 
     def handle(self, **options: Any) -> None:
-        for name, sweep in sorted(SWEEPS.items()):
+        days = settings.SAGAS.retention.days
+        for name, sweep in sorted(TIMERS.items()):
             if not name.endswith(".purge"):
                 continue
             deleted = 0
             while portion := sweep():
                 deleted += portion
-            self.stdout.write(f"{name.partition('.')[0]}: {deleted} rows older than {settings.RETENTION.days} days")
+            self.stdout.write(f"{name.partition('.')[0]}: {deleted} rows older than {days} days")

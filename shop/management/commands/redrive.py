@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
 from sagas.outages import OUTAGES
-from sagas.publisher import heard_here_only
+from sagas.publisher import stays_here
 from shop.operations import backfill
 
 SHOWN = 20
@@ -53,12 +53,12 @@ class Command(BaseCommand):
             self.stdout.write("Those asked for have ended, or do not exist.")
 
     def _tell_missing(self, *, dry_run: bool, as_json: bool) -> None:
-        if heard_here_only() and not dry_run:
+        if stays_here() and not dry_run:
             raise CommandError("The broker in memory lives in the process of `make up`: nothing sent here reaches it.")
         told, orders = 0, []
         try:
             for lost in backfill.missing_anywhere():
-                ids = sorted({one.order_id for one in lost})
+                ids = sorted({one.key for one in lost})
                 told += len(lost) if dry_run else backfill.fill(ids)
                 orders += ids
         except backfill.NotHandled as error:

@@ -13,7 +13,7 @@ from typing import Any
 from django.apps import apps
 from django.db.models import QuerySet
 
-from sagas.outbox import local_services
+from sagas.registry import local_services
 from shop.contracts.payments import GATEWAYS
 
 
@@ -78,7 +78,7 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         payments=_by_order(within("payments.Payment")),
         ledger=defaultdict(list),
         deliveries=_by_order(within("delivery.Delivery")),
-        mentioned={what: _order_ids(within(model)) for what, model in _mentioning()},
+        mentioned={what: _order_ids(within(model, key), key) for what, model, key in _mentioning()},
     )
     facts.reservations = _by_order(within("inventory.Reservation"))
     ordered = within("orders.OrderLine").values_list("order_id", "product_id", "quantity", "unit_price")
@@ -101,12 +101,12 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
     return facts
 
 
-def _mentioning() -> Iterator[tuple[str, str]]:
-    """Tables with rows about orders of which no more is asked: what a row is, and its model."""
-    yield "notification", "notifications.Notification"
+def _mentioning() -> Iterator[tuple[str, str, str]]:
+    """Tables with rows about orders of which no more is asked: what a row is, its model, and the order's column."""
+    yield "notification", "notifications.Notification", "order_id"
     for service in local_services():
-        yield f"event handled by {service}", f"{service}.Inbox"
-        yield f"event emitted by {service}", f"{service}.Outbox"
+        yield f"event handled by {service}", f"{service}.Inbox", "correlation_id"
+        yield f"event emitted by {service}", f"{service}.Outbox", "correlation_id"
 
 
 def _rows(label: str) -> QuerySet[Any]:
@@ -114,8 +114,8 @@ def _rows(label: str) -> QuerySet[Any]:
     return rows
 
 
-def _order_ids(rows: QuerySet[Any]) -> set[int]:
-    return set(rows.order_by().values_list("order_id", flat=True).distinct())
+def _order_ids(rows: QuerySet[Any], key: str) -> set[int]:
+    return set(rows.order_by().values_list(key, flat=True).distinct())
 
 
 def _by_order(rows: QuerySet[Any]) -> dict[int, dict[str, Any]]:

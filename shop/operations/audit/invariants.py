@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.utils import timezone
 
-from sagas.outbox import local_services
 from sagas.reconciliation import missing
+from sagas.registry import local_services
 from shop.contracts.orders import FINAL, FORWARD
 from shop.operations.audit.facts import Facts
 
@@ -107,7 +107,7 @@ def outbox_drained(before: datetime) -> Iterator[Violation]:
     for service in local_services():
         unsent, inbox = apps.get_model(service, "Unsent").objects, apps.get_model(service, "Inbox").objects
         waiting = unsent.filter(outbox__created_at__lte=before).count()
-        if count := waiting + inbox.filter(tell_at__isnull=False, handled_at__lte=before).count():
+        if count := waiting + inbox.filter(deferred_until__isnull=False, handled_at__lte=before).count():
             yield Violation("outbox_drained", service, f"{count} events not published")
 
 
@@ -122,7 +122,7 @@ def no_dead_letters(_before: datetime) -> Iterator[Violation]:
     """Every dead letter is resolved."""
     for service in local_services():
         for letter in apps.get_model(service, "DeadLetter").objects.filter(resolved_at=None).iterator():
-            yield Violation("no_dead_letters", f"order {letter.order_id}", f"{letter}: {letter.error}")
+            yield Violation("no_dead_letters", f"order {letter.correlation_id}", f"{letter}: {letter.error}")
 
 
 def orders_end(facts: Facts) -> Iterator[Violation]:
@@ -131,7 +131,7 @@ def orders_end(facts: Facts) -> Iterator[Violation]:
     None is open for half the time for which messages are kept: without them it could not be resumed.
     """
     now = timezone.now()
-    overdue, ancient = now - timedelta(seconds=2 * settings.ORDER_DEADLINE), now - settings.RETENTION / 2
+    overdue, ancient = now - timedelta(seconds=2 * settings.ORDER_DEADLINE), now - settings.SAGAS.retention / 2
     for pk, order in facts.settled:
         late = order["created_at"] < (ancient if order["status"] == "DELIVERY_STARTED" else overdue)
         if order["status"] not in FINAL and (facts.strict or late):
@@ -237,11 +237,11 @@ def histories_are_legal(facts: Facts) -> Iterator[Violation]:
 
 def events_are_handled(facts: Facts) -> Iterator[Violation]:
     """Every event that was emitted is in the inbox of each step that hears it, as long as both are kept."""
-    kept_since = timezone.now() - settings.RETENTION + timedelta(days=1)  # purges do not come at the same moment
+    kept_since = timezone.now() - settings.SAGAS.retention + timedelta(days=1)  # purges do not come at the same moment
     judged = [pk for pk, order in facts.settled if order["created_at"] > kept_since]
     for lost in missing(judged, before=facts.before):
         yield Violation(
-            "events_are_handled", f"order {lost.order_id}", f"{lost.event_type} of {lost.emitted_by} not at {lost.step}"
+            "events_are_handled", f"order {lost.key}", f"{lost.event_type} of {lost.emitted_by} not at {lost.step}"
         )
 
 

@@ -10,8 +10,7 @@ from inventory.models import DeadLetter, StockItem, StockMovement
 from inventory.services import seed_stock
 from orders.models import Order
 from sagas import dead_letters
-from sagas.ids import uuid7
-from sagas.steps import STEPS
+from sagas.events import uuid7
 from tests.acceptance.pages.conftest import PASSWORD, order
 from tests.conftest import SERVICES
 from tests.support.chromium import sign_in
@@ -101,7 +100,7 @@ def test_dead_letters_are_replayed_and_discarded(shop: Any, admin: Page):
     (event,) = next(payload for step, payload in shop.messages if step == "inventory.reserve_stock")
     shop.messages.clear()
     for letter in (event, {**event, "event_id": str(uuid7()), "order_id": 4711, "checkout": None}):
-        dead_letters.record(STEPS["inventory.reserve_stock"], letter, ValueError("a bad day"))
+        dead_letters.record("inventory", "inventory.reserve_stock", letter, ValueError("a bad day"))
     kept, hopeless = DeadLetter.objects.order_by("pk")
     expect(admin.locator(".row.dead")).to_contain_text("ValueError: a bad day")
 

@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from sagas import dead_letters
-from sagas.steps import STEPS
+from sagas.events import encode
 from shop import faults
-from shop.contracts.events import OrderCreated, encode
+from shop.contracts.events import OrderCreated
 from tests.acceptance.pages.conftest import PASSWORD, order
 from tests.conftest import SERVICES
 from tests.support.chromium import DESKTOP, PHONE, flaws, keep, sign_in
@@ -51,7 +51,9 @@ def busy(shop: Any, page: Page) -> Any:
     shop.deliver(position, keep=True)
     shop.deliver(position)
     event = encode(OrderCreated(order_id=shop.orders["under-way"], checkout=None))
-    dead_letters.record(STEPS["inventory.reserve_stock"], event, ValueError("a checkout that nobody can read " * 4))
+    dead_letters.record(
+        "inventory", "inventory.reserve_stock", event, ValueError("a checkout that nobody can read " * 4)
+    )
     faults.turn("step-delay", 0.5)
     return shop
 

@@ -12,10 +12,11 @@ from django.test.utils import CaptureQueriesContext
 from inventory.services import seed_stock
 from orders.services import place_order, request_cancellation
 from sagas.db import prepared as sql
+from sagas.testing import Bus
 from shop.contracts.events import Line
-from shop.saga import SAGA
+from shop.saga import ORDER
 from tests.conftest import SERVICES
-from tests.support.bus import Bus
+from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 
@@ -32,7 +33,7 @@ class CountingBus(Bus):
     """Counts the statements that each message costs, by step and event type."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(SAGA_TIMERS)
         self.statements: dict[tuple[str, str, int], int] = {}
 
     def deliver(self, position: int = 0, *, keep: bool = False) -> None:
@@ -82,7 +83,7 @@ def test_the_ways_take_every_step(bus: CountingBus):
         bus.drain()
 
     taken = {(step, event) for step, event, _ in bus.statements}
-    table = {(step, event.__name__) for event, steps in SAGA.items() for step in steps}
+    table = {(step, event.__name__) for event, steps in ORDER.heard_by.items() for step in steps}
     assert table - taken == {
         ("orders.cancel_order", "InventoryReservationFailed"),
         ("orders.resume_order", "DeliveryCancellationRefused"),

@@ -13,8 +13,8 @@ from accounts.models import User
 from accounts.services import issue
 from catalog.services import create_product
 from delivery.signatures import signature
+from sagas.testing import Bus
 from shop.api.schema import MEDIA_TYPE
-from tests.support.bus import Bus
 
 pytestmark = pytest.mark.django_db(databases=list(settings.SERVICES))
 

@@ -15,8 +15,8 @@ from prometheus_client import REGISTRY
 from rest_framework.test import APIClient
 
 from orders.models import Order
+from sagas.testing import Bus
 from shop.api.throttles import OrderThrottle, Throttle, TokenThrottle
-from tests.support.bus import Bus
 
 ORDER = {"productId": 1, "quantity": 1}
 TOKEN = ("/api/v1/auth/token", {"email": "who@example.com"})  # no password: refused before any is compared

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,12 +25,13 @@ from orders.services import OVERDUE, look_after, place_order, request_cancellati
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from sagas import Unavailable
 from sagas.db.prepared import preparation
-from sagas.execution import run_sweep
+from sagas.deferred import publish_deferred
+from sagas.execution import run_timer
 from sagas.outages import OUTAGES
-from sagas.outbox import local_services
 from sagas.publisher import Broker, publishing_to
-from sagas.relay import relay_once, tell_once
-from sagas.steps import SWEEPS
+from sagas.registry import TIMERS, local_services
+from sagas.relay import publish_outbox
+from sagas.testing import Bus
 from shop import locks
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
@@ -38,8 +40,8 @@ from shop.contracts.events import Line
 from shop.contracts.messages import MessagesService
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
-from tests.support.bus import TIMERS, Bus
 from tests.support.fakes import FakeAccounts, FakeCatalog
+from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 
@@ -125,7 +127,7 @@ def test_without_redis_nothing_else_notices(bus: Bus, redis_away: None):
 # —— The broker ———————————————————————————————————————————————————————————————————————————————————————————————————————
 @pytest.fixture
 def broker_away(settings: Any, monkeypatch: pytest.MonkeyPatch, port_of_nobody: int) -> Iterator[None]:
-    settings.CONFIRM_TIMEOUT = 0.2
+    settings.SAGAS = replace(settings.SAGAS, confirm_timeout=0.2)
     monkeypatch.setattr(current_app.conf, "broker_write_url", f"amqp://guest:guest@127.0.0.1:{port_of_nobody}//")
     with publishing_to(Broker()):
         yield
@@ -140,14 +142,14 @@ def test_without_the_broker_orders_are_taken_and_the_outbox_keeps_them(broker_aw
         order_id = answer.json()["id"]
 
         with pytest.raises(OUTAGES):
-            relay_once("orders")
-        run_sweep("orders.look_after", SWEEPS["orders.look_after"])  # which wants to know the queues' lengths
+            publish_outbox("orders")
+        run_timer("orders.look_after", TIMERS["orders.look_after"])  # which wants to know the queues' lengths
 
         assert client.get(f"/api/v1/orders/{order_id}").status_code == 200
         row = Unsent.objects.get()
-        assert (row.outbox.order_id, row.leased_until) == (order_id, None)
+        assert (row.outbox.correlation_id, row.leased_until) == (order_id, None)
 
-        with publishing_to(Bus()) as bus:  # it is back
+        with publishing_to(Bus(SAGA_TIMERS)) as bus:  # it is back
             bus.drain()
     assert status(order_id) == "COMPLETED"
     assert violations() == []
@@ -268,13 +270,13 @@ def play(bus: Bus) -> None:
             return
 
 
-RELAYING = (relay_once, tell_once)
+RELAYING = (publish_outbox, publish_deferred)
 
 
 def _chores() -> list[Callable[[], int]]:
     return [
         *(lambda service=service, once=once: once(service) for service in local_services() for once in RELAYING),
-        *(SWEEPS[one] for one in TIMERS),
+        *(TIMERS[one] for one in SAGA_TIMERS),
     ]
 
 
@@ -358,7 +360,7 @@ def test_while_a_service_cannot_be_asked_no_order_is_closed_and_stalled_ones_go_
         look_after()
 
     assert Order.objects.filter(look_at=None).count() == 0
-    assert Unsent.objects.filter(outbox__order_id=stalled).count() == 1
+    assert Unsent.objects.filter(outbox__correlation_id=stalled).count() == 1
     play(bus)
     look_after()
     assert Order.objects.filter(look_at=None).count() == 2

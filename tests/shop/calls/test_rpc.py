@@ -20,14 +20,16 @@ from django.utils import timezone
 from accounts.models import User
 from catalog.models import Product
 from sagas import Unavailable, emit
+from sagas.events import encode
+from sagas.messages import Emitted, Handled, Messages
 from shop.calls import CalledInTransaction, breaker, connect, substituting, wire
 from shop.calls import client as caller
 from shop.calls.headers import PassOn
 from shop.contracts.accounts import AccountsService, Contact, UnknownUser, UserView
 from shop.contracts.catalog import CatalogService, ProductSnapshot
-from shop.contracts.events import OrderCompleted, encode
+from shop.contracts.events import OrderCompleted
 from shop.contracts.inventory import InventoryService, StockView
-from shop.contracts.messages import Emitted, Handled, Messages, MessagesService
+from shop.contracts.messages import MessagesService
 from shop.contracts.offers import OFFERS
 from tests.conftest import SERVICES
 from tests.support.live import serving

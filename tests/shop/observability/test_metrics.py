@@ -20,15 +20,15 @@ from prometheus_client import REGISTRY
 
 from notifications.models import DeadLetter
 from orders.models import Order, Outbox, Unsent
+from sagas.events import encode, uuid7
 from sagas.execution import execute
-from sagas.ids import uuid7
-from sagas.steps import STEPS
-from shop.contracts.events import OrderCancelled, OrderCompleted, encode
+from sagas.registry import STEPS
+from sagas.testing import Bus
+from shop.contracts.events import OrderCancelled, OrderCompleted
 from shop.observability import logs
 from shop.observability.metrics import as_text, counted
 from shop.operations import gauges
 from shop.operations.gauges import Databases
-from tests.support.bus import Bus
 
 DATABASES = list(settings.SERVICES)
 NOTIFY = STEPS["notifications.notify"]
@@ -114,7 +114,7 @@ def test_databases_tell_what_waits(settings: Any):
     Order.objects.create(**order, status="COMPLETED", progress_at=long_ago)
     Order.objects.create(**order, status="CANCELLING", progress_at=long_ago)
     Order.objects.create(**order | {"look_at": None}, status="COMPLETED")
-    event = Outbox.objects.create(event_id=uuid7(), event_type="X", order_id=1, payload={}, created_at=long_ago)
+    event = Outbox.objects.create(event_id=uuid7(), event_type="X", correlation_id=1, payload={}, created_at=long_ago)
     Unsent.objects.create(outbox=event)
     DeadLetter.objects.create(step="notifications.notify", payload="x", error="x")
     DeadLetter.objects.create(step="notifications.notify", payload="x", error="x", resolved_at=long_ago)

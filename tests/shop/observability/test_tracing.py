@@ -22,12 +22,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from inventory.services import seed_stock
 from orders.services import place_order
+from sagas.events import encode
 from sagas.execution import execute
-from sagas.steps import STEPS
-from shop.contracts.events import Line, OrderCompleted, OrderCreated, encode
+from sagas.registry import STEPS
+from sagas.testing import Bus
+from shop.contracts.events import Line, OrderCompleted, OrderCreated
 from shop.observability import tracing
 from shop.observability.tracing import current_trace, headers_for, is_recorded
-from tests.support.bus import Bus
 
 NOTIFY = STEPS["notifications.notify"]
 TRACED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -7,12 +7,12 @@ from argparse import ArgumentParser
 from threading import Event, Thread
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from sagas.outbox import local_services
-from sagas.relay import Relay, relay_once
-from shop.observability import metrics, sdk
+from sagas.conf import hook
+from sagas.publisher import in_memory
+from sagas.registry import local_services
+from sagas.relay import Relay, publish_outbox
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,10 @@ class Command(BaseCommand):
         services = service or local_services()
         if unknown := sorted(set(services) - set(local_services())):
             raise CommandError(f"No outbox here: {', '.join(unknown)}. There are: {', '.join(local_services())}.")
-        if settings.BROKER_URL.startswith("memory:"):
+        if in_memory():
             raise CommandError(
-                "The broker in memory ends with this process, and what it published would be lost. `make up` runs its "
-                "own relay; for one of its own set BROKER_URL (`make services` prints it)."
+                "The broker in memory ends with this process, and what it published would be lost. Set BROKER_URL to a "
+                "broker; the embedded shop runs a relay of its own."
             )
         if once:
             for name in services:
@@ -56,8 +56,7 @@ class Command(BaseCommand):
                 stop.set()
 
         threads = [Thread(target=run, args=(relay,), name=f"relay-{relay.service}") for relay in relays]
-        sdk.start()
-        metrics.serve()
+        hook().process_started()
         gc.collect()
         gc.freeze()  # what is imported stays; to look through all of it would halt every relay for 0.1 s now and then
         for thread in threads:
@@ -77,6 +76,6 @@ class Command(BaseCommand):
 def _drain(service: str) -> int:
     """Publish everything in a service's outbox; how many events that was."""
     relayed = 0
-    while portion := relay_once(service):
+    while portion := publish_outbox(service):
         relayed += portion
     return relayed

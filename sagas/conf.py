@@ -1,0 +1,59 @@
+"""What a project tells the kernel: one object, `SAGAS` in Django's settings.
+
+SAGAS = sagas.Settings(sagas=[ORDER], hooks="shop.hooks.ShopHooks")
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from sagas.hooks import Hooks
+from sagas.saga import Choreography, Saga
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Settings:
+    """The sagas of a project and how their messages are handled. Durations without a unit are seconds.
+
+    `hooks` is the dotted path of a `sagas.Hooks` class. `patience` is how long a step waits out an outage before its
+    message goes back to the queue, `outbox_lease` after how long a dead relay's rows are another's, `retention` how
+    long inbox, outbox and resolved dead letters are kept.
+    """
+
+    sagas: Sequence[Saga]
+    hooks: str = "sagas.hooks.Hooks"
+    batch_limit: int = 800  # events in one message, at most
+    confirm_timeout: float = 10.0
+    patience: float = 600.0
+    outbox_lease: float = 30.0
+    retention: timedelta = timedelta(days=30)
+    dead_letter_exchange: str = "sagas.dead"
+
+    @cached_property
+    def choreography(self) -> Choreography:
+        return Choreography(self.sagas)
+
+    @cached_property
+    def hook(self) -> Hooks:
+        made: Hooks = import_string(self.hooks)()
+        return made
+
+
+def conf() -> Settings:
+    """The project's settings object."""
+    current: Settings = settings.SAGAS
+    return current
+
+
+def choreography() -> Choreography:
+    """The project's sagas as one table."""
+    return conf().choreography
+
+
+def hook() -> Hooks:
+    """The project's hooks."""
+    return conf().hook

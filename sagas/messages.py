@@ -1,0 +1,28 @@
+"""What one service knows of a saga's messages: the values that `sagas.reconciliation` compares."""
+
+from uuid import UUID
+
+import msgspec
+
+
+class Emitted(msgspec.Struct, frozen=True, array_like=True):
+    """An event that came from a service. `source` is the step that emitted it, or "service.outbox"."""
+
+    key: int
+    event_id: UUID
+    event_type: str
+    source: str
+
+
+class Handled(msgspec.Struct, frozen=True, array_like=True):
+    """An event that a step has handled."""
+
+    step: str
+    event_id: UUID
+
+
+class Messages(msgspec.Struct, frozen=True, kw_only=True):
+    """The messages of some saga instances, as one service knows them."""
+
+    emitted: list[Emitted]
+    handled: list[Handled]

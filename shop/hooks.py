@@ -1,0 +1,57 @@
+"""What the shop hangs into the kernel: its locks, metrics, traces, logs, fault switches, and calls between services."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Any
+
+from sagas import Event, Hooks
+from sagas.messages import Messages
+from sagas.saga import service_of
+from shop import faults, locks
+from shop.calls import connect
+from shop.contracts.messages import MessagesService
+from shop.observability import logs, metrics, sdk, tracing
+
+
+class ShopHooks(Hooks):
+    """Named in `settings.SAGAS`."""
+
+    def locks(self, keys: Sequence[str]) -> AbstractContextManager[bool]:
+        return locks.holding(*keys)
+
+    @contextmanager
+    def handling(self, step: str, events: Sequence[Any]) -> Iterator[None]:
+        with (
+            logs.about([event.order_id for event in events]),
+            tracing.spans(step, service_of(step), events),
+            metrics.counted(step, events),
+        ):
+            yield
+
+    @contextmanager
+    def relaying(self, service: str, events: Sequence[Any]) -> Iterator[None]:
+        with tracing.spans(f"{service}.relay", service, events), metrics.relayed(service, events):
+            yield
+
+    def redelivered(self, step: str, count: int) -> None:
+        metrics.REPEATED.labels(step).inc(count)
+
+    def trace_after(self, event: Event) -> str:
+        return tracing.trace_after(event)
+
+    def headers(self, payload: Sequence[Any]) -> dict[str, str] | None:
+        return tracing.headers_for(payload)
+
+    def message_received(self) -> None:
+        faults.pause("step-delay")
+
+    def copies(self) -> int:
+        return faults.copies()
+
+    def process_started(self) -> None:
+        sdk.start()
+        metrics.serve()
+
+    def remote_messages(self, service: str, keys: Collection[int], before: datetime | None) -> Messages:
+        return connect(MessagesService, of=service).get_messages(keys, before)
