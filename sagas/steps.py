@@ -59,7 +59,11 @@ def step(
         registered = Step(function, name, service, hears, emits, locks, outside)
         update_wrapper(registered, function)
         STEPS[name] = registered
-        shared_task(name=name, Strategy=STRATEGY)(lambda payload: execute(registered, payload))
+
+        def run(payload: Any) -> None:
+            execute(registered, payload)
+
+        shared_task(name=name, Strategy=STRATEGY)(run)
         return registered
 
     return register(function) if function else register
@@ -73,7 +77,11 @@ def timer(function: Callable[[], int]) -> Callable[[], int]:
     """
     _, name = _task_name(function)
     TIMERS[name] = function
-    shared_task(name=name, Strategy=STRATEGY)(lambda: run_timer(name, function))
+
+    def run() -> None:
+        run_timer(name, function)
+
+    shared_task(name=name, Strategy=STRATEGY)(run)
     return function
 
 

@@ -14,16 +14,16 @@ from django.db import transaction
 from django.utils import timezone
 
 from sagas.publisher import publishing_to
+from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
-from tests.support.sagas import SAGA_TIMERS
 
 pytest.register_assert_rewrite("tests.support")
 
-from sagas.testing import Bus  # noqa: E402 (rewritten only when imported after that)
-from tests.support.chromium import browser, page  # noqa: E402, F401 (fixtures)
+from tests.support.chromium import browser, page  # noqa: E402, F401 (fixtures; rewritten only when imported late)
 from tests.support.fakes import FakeAccounts, FakeCatalog  # noqa: E402
+from tests.support.sagas import SAGA_TIMERS  # noqa: E402
 
 SERVICES = list(settings.SERVICES)
 

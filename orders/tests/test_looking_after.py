@@ -48,7 +48,7 @@ def place(*, still_for: float) -> int:
 
 
 def emitted_again() -> list[int]:
-    return list(Unsent.objects.values_list("outbox__order_id", flat=True))
+    return list(Unsent.objects.values_list("outbox__correlation_id", flat=True))
 
 
 def half_minutes_to_the_next_look(since: datetime) -> int:

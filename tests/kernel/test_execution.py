@@ -20,7 +20,8 @@ from sagas.publisher import publish
 from sagas.registry import STEPS
 from sagas.relay import publish_outbox
 from sagas.steps import step
-from sagas.testing import Bus, Crash, arrived
+from sagas.testing import Bus, Crash
+from sagas.testing.bus import arrived
 from shop.contracts.events import (
     Checkout,
     DeliveryCompleted,

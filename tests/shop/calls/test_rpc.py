@@ -148,7 +148,7 @@ class TestMessages:
         with transaction.atomic(using="orders"):
             emit(event, OrderCompleted(order_id=2, user_id=7), service="orders")
         apps.get_model("orders", "Inbox").objects.create(
-            step="orders.complete_order", event_id=event.event_id, event_type="E", order_id=1,
+            step="orders.complete_order", event_id=event.event_id, event_type="E", correlation_id=1,
             emitted=[encode(follower)],
         )  # fmt: skip
         messages = connect(MessagesService, of="orders")
