@@ -6,30 +6,26 @@ Three rules carry the rest:
 - An unknown outcome is neither compensated nor taken for a failure: the payment gets a `due_at`, and is asked about
   again until the gateway knows (`settle_due`). Before that its message is responsible: if the process dies, the message
   comes again.
-- Whatever was learned at the gateway is applied to the payment as it is by then, under its row lock: see `_charged`
-  and `_undone`. Rows are locked in the order of their orders.
-
-A payment that was voided while a request may still have been on its way is looked after for another half minute; a
-charge that lands in that time is refunded.
+- Whatever was learned at the gateway is applied to the payment as it is by then, under its row lock, by the rules of
+  `payments/transitions.py`. Rows are locked in the order of their orders.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-import msgspec
 from django.db import transaction
 from django.utils import timezone
 
+from payments import transitions
 from payments.gateway_calls import Answers, charge, find, refund
-from payments.gateways import Answer, Charged, Declined, NotCharged, Refunded, Unknown
+from payments.gateways import Charged, Declined, Unknown
 from payments.models import Payment, PaymentAttempt
 from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.db.bulk import insert_if_absent, insert_rows, update_rows
 from sagas.db.prepared import query
 from shop.contracts.events import (
-    Checkout,
     DeliveryCancelled,
     DeliveryFailed,
     InventoryReserved,
@@ -41,8 +37,6 @@ from shop.contracts.events import (
 Operation, Status = PaymentAttempt.Operation, Payment.Status
 
 LEASE = timedelta(seconds=30)  # how long one timer asks before another one takes over
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again: doubled each time
-LOOKS_AFTER_VOIDING = 6  # with those pauses, half a minute
 PORTION = 100  # payments that a timer takes at once
 
 
@@ -134,7 +128,7 @@ def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) ->
     followers, left_open = [], []
     for event in reserved:
         payment, asked = payments[event.order_id], answers.get(event.order_id)
-        followers.append(_charged(payment, asked.outcome if asked else None, now))
+        followers.append(transitions.charged(payment, asked.outcome if asked else None, now))
         if payment.status == Status.PENDING:
             payment.checkout = event.checkout
             left_open.append(payment)
@@ -142,32 +136,6 @@ def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) ->
     _save(payments.values(), now)
     _log(payments, answers)
     return [event for event in followers if event is not None]
-
-
-def _charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentCompleted | PaymentFailed | None:
-    """Apply what a gateway said to a charge, if it was asked; returns the event that follows from it."""
-    if payment.status == Status.VOIDED and payment.gateway:
-        # A late charge: the payment was undone while a gateway was asked, by us or by somebody who died over it.
-        _look_again(payment, now)
-    elif payment.status == Status.PENDING:
-        match outcome:
-            case Charged():
-                _settle(payment, Status.COMPLETED, now)
-                return PaymentCompleted(
-                    order_id=payment.order_id,
-                    checkout=msgspec.convert(payment.checkout, Checkout),
-                    caused_by=payment.caused_by,
-                    trace=payment.trace,
-                )
-            case Declined(reason):
-                _settle(payment, Status.FAILED, now)
-                payment.reason = reason[:200]
-                return PaymentFailed(
-                    order_id=payment.order_id, reason=reason, caused_by=payment.caused_by, trace=payment.trace
-                )
-            case _:
-                _put_off(payment, now)
-    return None
 
 
 # --- Undoing ----------------------------------------------------------------------------------------------------------
@@ -203,47 +171,17 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Answers)
     for event in undone:
         payment = payments[event.order_id]
         if event.order_id in tombstones:
-            followers.append(_refunded(payment))
+            followers.append(transitions.refunded(payment))
         elif payment.status in (Status.PENDING, Status.COMPLETED):
             asked = answers.get(event.order_id)  # unless it has become known only after we asked
             payment.status, payment.reason = Status.REFUNDING, event.reason[:200]
             payment.caused_by, payment.trace = event.event_id, event.trace
-            _look_again(payment, now)
+            transitions.check_now(payment, now)
             if asked:
-                followers.append(_undone(payment, asked.outcome, now))
+                followers.append(transitions.undone(payment, asked.outcome, now))
     _save(payments.values(), now)
     _log(payments, answers)
     return [event for event in followers if event is not None]
-
-
-def _undone(payment: Payment, outcome: Answer, now: datetime) -> PaymentRefunded | None:
-    """Apply what a gateway said to a payment that is to be undone; returns the event that follows from it.
-
-    Nothing follows for one that was voided: its end was told then.
-    """
-    if payment.status not in (Status.REFUNDING, Status.VOIDED):
-        return None
-    open_until_now = payment.status == Status.REFUNDING
-    match outcome:
-        case Refunded():
-            _settle(payment, Status.REFUNDED, now)
-            payment.refunded_at = now
-        case NotCharged() if open_until_now:
-            _settle(payment, Status.VOIDED, now)
-            _put_off(payment, now)  # not yet the end: a charge on its way may still land
-        case NotCharged() if payment.attempts >= LOOKS_AFTER_VOIDING:
-            _settle(payment, Status.VOIDED, now)
-            return None
-        case _:
-            _put_off(payment, now)
-            return None
-    return _refunded(payment) if open_until_now else None
-
-
-def _refunded(payment: Payment) -> PaymentRefunded:
-    return PaymentRefunded(
-        order_id=payment.order_id, reason=payment.reason, caused_by=payment.caused_by, trace=payment.trace
-    )
 
 
 # --- Asking again -----------------------------------------------------------------------------------------------------
@@ -263,9 +201,9 @@ def settle_due() -> int:
         now = timezone.now()
         payments = {payment.order_id: payment for payment in _lock(payment.order_id for payment in claimed)}
         followers = [
-            _charged(payment, charges[order_id].outcome, now)
+            transitions.charged(payment, charges[order_id].outcome, now)
             if order_id in charges
-            else _undone(payment, (refunds.get(order_id) or found[order_id]).outcome, now)
+            else transitions.undone(payment, (refunds.get(order_id) or found[order_id]).outcome, now)
             for order_id, payment in payments.items()
         ]
         _save(payments.values(), now)
@@ -301,19 +239,6 @@ def _key(order_id: int) -> str:
 
 def _lock(order_ids: Iterable[int]) -> list[Payment]:
     return list(Payment.objects.raw(LOCK, [list(order_ids)]))
-
-
-def _settle(payment: Payment, status: str, now: datetime) -> None:
-    payment.status, payment.due_at, payment.attempts, payment.updated_at = status, None, 0, now
-
-
-def _look_again(payment: Payment, now: datetime) -> None:
-    payment.due_at, payment.attempts, payment.updated_at = now, 0, now
-
-
-def _put_off(payment: Payment, now: datetime) -> None:
-    pause = min(FIRST_PAUSE * 2 ** min(payment.attempts, 10), LONGEST_PAUSE)
-    payment.due_at, payment.attempts, payment.updated_at = now + timedelta(seconds=pause), payment.attempts + 1, now
 
 
 def _save(payments: Iterable[Payment], now: datetime) -> None:

@@ -3,7 +3,6 @@
 import pytest
 
 from payments.models import GatewayLedger, Payment, SandboxSwitch
-from payments.services import LOOKS_AFTER_VOIDING
 from payments.tasks import ask_for_refunds, charge_payment, refund_payment
 from payments.tests.saga import (
     TRACE,
@@ -19,6 +18,7 @@ from payments.tests.saga import (
     told,
     undeliverable,
 )
+from payments.transitions import CHECKS_AFTER_VOIDING
 from shop.contracts.events import PaymentRefunded
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
@@ -144,7 +144,7 @@ def test_a_voided_payment_is_looked_after_for_a_while_and_then_left_alone():
     assert state() == ("VOIDED", True)
     settle_all()
     assert state() == ("VOIDED", False)
-    assert asked()[1:] == [("FIND", "NOTCHARGED")] * (1 + LOOKS_AFTER_VOIDING)
+    assert asked()[1:] == [("FIND", "NOTCHARGED")] * (1 + CHECKS_AFTER_VOIDING)
     assert told(outbox()) == [("PaymentRefunded", 1, "cancelled by the customer")]
 
 

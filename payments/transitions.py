@@ -1,0 +1,89 @@
+"""How a payment changes with what its gateway answers. The caller holds the row's lock, and writes it afterwards.
+
+A payment that was voided while a request may still have been on its way is checked for another half minute. A charge
+that lands in that time is refunded.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from payments.gateways import Answer, Charged, Declined, NotCharged, Refunded
+from payments.models import Payment
+from shop.contracts.events import Checkout, PaymentCompleted, PaymentFailed, PaymentRefunded
+
+Status = Payment.Status
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again, doubled each time
+CHECKS_AFTER_VOIDING = 6  # with those pauses, half a minute
+
+
+def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentCompleted | PaymentFailed | None:
+    """Apply the gateway's answer to a charge, if it was asked; return the event that follows."""
+    if payment.status == Status.VOIDED and payment.gateway:
+        # A late charge: the payment was undone while the gateway was asked, by us or by a worker that died meanwhile.
+        check_now(payment, now)
+    elif payment.status == Status.PENDING:
+        match outcome:
+            case Charged():
+                _settle(payment, Status.COMPLETED, now)
+                return PaymentCompleted(
+                    order_id=payment.order_id,
+                    checkout=msgspec.convert(payment.checkout, Checkout),
+                    caused_by=payment.caused_by,
+                    trace=payment.trace,
+                )
+            case Declined(reason):
+                _settle(payment, Status.FAILED, now)
+                payment.reason = reason[:200]
+                return PaymentFailed(
+                    order_id=payment.order_id, reason=reason, caused_by=payment.caused_by, trace=payment.trace
+                )
+            case _:
+                _put_off(payment, now)
+    return None
+
+
+def undone(payment: Payment, outcome: Answer, now: datetime) -> PaymentRefunded | None:
+    """Apply the gateway's answer to a payment that is being undone; return the event that follows.
+
+    Nothing follows from a payment voided before: `PaymentRefunded` was emitted then.
+    """
+    if payment.status not in (Status.REFUNDING, Status.VOIDED):
+        return None
+    open_until_now = payment.status == Status.REFUNDING
+    match outcome:
+        case Refunded():
+            _settle(payment, Status.REFUNDED, now)
+            payment.refunded_at = now
+        case NotCharged() if open_until_now:
+            _settle(payment, Status.VOIDED, now)
+            _put_off(payment, now)  # not yet the end: a charge on its way may still land
+        case NotCharged() if payment.attempts >= CHECKS_AFTER_VOIDING:
+            _settle(payment, Status.VOIDED, now)
+            return None
+        case _:
+            _put_off(payment, now)
+            return None
+    return refunded(payment) if open_until_now else None
+
+
+def refunded(payment: Payment) -> PaymentRefunded:
+    """The event that ends an undo."""
+    return PaymentRefunded(
+        order_id=payment.order_id, reason=payment.reason, caused_by=payment.caused_by, trace=payment.trace
+    )
+
+
+def check_now(payment: Payment, now: datetime) -> None:
+    """Have the timer ask the gateway about it at its next tick."""
+    payment.due_at, payment.attempts, payment.updated_at = now, 0, now
+
+
+def _settle(payment: Payment, status: str, now: datetime) -> None:
+    payment.status, payment.due_at, payment.attempts, payment.updated_at = status, None, 0, now
+
+
+def _put_off(payment: Payment, now: datetime) -> None:
+    pause = min(FIRST_PAUSE * 2 ** min(payment.attempts, 10), LONGEST_PAUSE)
+    payment.due_at, payment.attempts, payment.updated_at = now + timedelta(seconds=pause), payment.attempts + 1, now
