@@ -118,12 +118,31 @@ class Migration(migrations.Migration):
                 ("updated_at", models.DateTimeField(auto_now=True)),
                 ("handed_over_at", models.DateTimeField(null=True)),
                 ("delivered_at", models.DateTimeField(null=True)),
+                (
+                    "disputed_by",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("PREPARING", "Preparing"),
+                            ("IN_TRANSIT", "In Transit"),
+                            ("DELIVERED", "Delivered"),
+                            ("FAILED", "Failed"),
+                            ("CANCELLED", "Cancelled"),
+                        ],
+                        db_default="",
+                        help_text="What the carrier said after the end, against it. Staff see to it and settle it.",
+                        max_length=16,
+                    ),
+                ),
             ],
             options={
                 "verbose_name_plural": "deliveries",
                 "indexes": [
                     models.Index(fields=["user_id", "-id"], name="delivery_of_user"),
                     models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="delivery_due"),
+                    models.Index(
+                        condition=models.Q(("disputed_by", ""), _negated=True), fields=["id"], name="delivery_disputed"
+                    ),
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("tracking_number",), name="delivery_tracked_once"),
