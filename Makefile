@@ -40,10 +40,8 @@ down: .venv/.runtime ## Stop those of the three servers that `make services` or 
 	@exec $(SERVICES) down
 
 .PHONY: run
-run: .venv/.dev ## All processes of Procfile on real servers, under honcho
-	@$(SERVICES) up -- $(PY) manage.py migrate_all
-	@$(SERVICES) up -- $(PY) manage.py seed
-	@PORT=$${PORT:-8080} PROMETHEUS_MULTIPROC_DIR=$$(mktemp -d) exec $(SERVICES) up -- honcho start $(ARGS)
+run: .venv/.dev ## All processes of Procfile on real servers, until Ctrl-C; ARGS="web orders" for some
+	@exec $(PY) scripts/run.py $(ARGS)
 
 .PHONY: env
 env: .venv/.runtime ## Write .env for docker-compose.yml, with fresh secrets

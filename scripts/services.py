@@ -171,8 +171,9 @@ def up(command: Sequence[str]) -> int:
     prefix = os.environ.get("DATABASE_PREFIX", "shop_")
     make_databases(services.postgres_url, prefix)
     named_vhost = urlsplit(services.broker_url).path.strip("/")
-    broker_url = services.rabbitmq.make_vhost(services.broker_url, named_vhost or "shop")
+    broker_url = services.rabbitmq.make_vhost(services.broker_url, named_vhost or prefix.rstrip("_") or "shop")
     environment = services.environment(prefix, broker_url, (1, 2))
+    environment |= {name: os.environ[name] for name in ("LOCKS_URL", "CACHE_URL") if os.environ.get(name)}
     if not os.environ.get("SECRET_KEY"):
         environment["DEBUG"] = os.environ.get("DEBUG", "1")  # a development machine: settings keep a key in var/
     if command:

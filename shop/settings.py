@@ -189,7 +189,8 @@ def _redis(url: str) -> dict[str, Any]:
 
         url = url.replace("fakeredis:", "redis:")
         options["CONNECTION_POOL_KWARGS"] = {"connection_class": FakeRedisConnection}
-    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options}
+    prefix = env.str("DATABASE_PREFIX", "shop_")  # of another checkout another one: no switch and no throttle is shared
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options, "KEY_PREFIX": prefix}
 
 
 # Two Redis databases: `cache.clear()` is FLUSHDB, and must not drop locks.
