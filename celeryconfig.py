@@ -19,7 +19,7 @@ broker_channel_error_retry = True
 broker_transport_options = (
     {"polling_interval": 0.01}
     if broker_url.startswith("memory:")
-    else {"connect_timeout": 4, "read_timeout": 15, "write_timeout": 15}
+    else {"connect_timeout": 4, "read_timeout": 15, "write_timeout": 15, "confirm_publish": True}  # ticks, too
 )
 
 # Queues: declared by name, one per service; a task's queue is its service, the part of its name before the dot.

@@ -54,13 +54,20 @@ def dead_letter_queues() -> list[Queue]:
 
 
 def beat_schedule() -> dict[str, Any]:
-    """For Celery's beat. A tick that waits in its queue longer than ten intervals is stale: the broker drops it, by its
-    own clock. (`expires` would have each worker decide by its clock, and one that is ahead would drop every tick.)"""
+    """For Celery's beat, whose ticks are confirmed: one sent to a queue without a leader is sent again.
+
+    A tick that waits in its queue longer than ten intervals is stale: the broker drops it, by its own clock. (`expires`
+    would have each worker decide by its clock, and one that is ahead would drop every tick.)
+    """
     return {
         task: {
             "task": task,
             "schedule": seconds,
-            "options": {"expiration": max(10 * seconds, 30), "queue": service_of(task)},
+            "options": {
+                "expiration": max(10 * seconds, 30),
+                "queue": service_of(task),
+                "confirm_timeout": conf().confirm_timeout,
+            },
         }
         for task, seconds in choreography().timers.items()
     }

@@ -75,7 +75,7 @@ def test_a_long_queue_is_drained_in_portions(shop: Shop, queues: Queues, monkeyp
 
 
 def test_a_tick_that_has_expired_leaves_nothing_behind(shop: Shop, queues: Queues):
-    current_app.send_task("orders.look_after", queue="orders", expires=0.001, retry=False, ignore_result=True)
+    current_app.send_task("orders.look_after", queue="orders", expiration=0.001, retry=False, ignore_result=True)
     eventually(lambda: queues.waiting("orders.dead") == 1)
 
     assert dead_letter_queue.drain("orders") == 1

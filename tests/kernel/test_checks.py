@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from celery import current_app
 
 from sagas import Saga, effect, record
 from sagas.checks import check_sagas
@@ -96,3 +97,11 @@ def test_every_timer_is_scheduled_and_every_step_has_a_queue():
     assert {queue.name for queue in queues()} >= {service_of(step) for step in STEPS}
     assert all(entry["options"]["queue"] == service_of(task) for task, entry in beat_schedule().items())
     assert choreography().steps_hearing(OrderCreated)[0] == "inventory.reserve_stock"
+
+
+def test_ticks_are_confirmed_and_dropped_by_the_brokers_clock():
+    """`expires` would be judged by each worker's clock: one that is ahead would drop every tick without a word."""
+    for task, entry in beat_schedule().items():
+        assert entry["options"].keys() == {"queue", "expiration", "confirm_timeout"}
+        assert entry["options"]["expiration"] == max(30, 10 * ORDER.timers[task])
+    assert current_app.conf.broker_transport_options["confirm_publish"] is True

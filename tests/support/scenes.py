@@ -103,7 +103,7 @@ class Stage:
     def tick(self, *timers: str) -> None:
         """What beat does."""
         for timer in timers:
-            current_app.send_task(timer, queue=service_of(timer), retry=False, ignore_result=True, expires=30)
+            current_app.send_task(timer, queue=service_of(timer), retry=False, ignore_result=True, expiration=30)
 
     def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """Ask the web process under test."""
