@@ -10,10 +10,13 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from shop.api.permissions import may
 from shop.desk.admin import DeskAdmin, ReadOnlyAdmin
 from shop.desk.stale import UnlessStale
 
 admin.site.unregister(Group)
+
+RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 class UserCreationForm(AdminUserCreationForm):
@@ -56,15 +59,38 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
     fieldsets = [
         (None, {"fields": ["email", "password", "seen"]}),
         (_("Person"), {"fields": ["name", "phone", "language"]}),
-        (_("Rights"), {"fields": ["is_active", "is_staff", "is_superuser", "groups", "user_permissions"]}),
+        (_("Rights"), {"fields": ["is_active", *RIGHTS]}),
         (_("Dates"), {"fields": ["last_login", "created_at", "updated_at"]}),
     ]
     add_fieldsets = [
         (None, {"classes": ["wide"], "fields": ["email", "name", "usable_password", "password1", "password2"]})
     ]
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only a superuser changes somebody who is staff: a password is as good as the rights behind it."""
+        may = super().has_change_permission(request, obj)
+        return may and (obj is None or not (obj.is_staff or obj.is_superuser) or request.user.is_superuser)
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Phone numbers are for those who may see them."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if may(request.user, "accounts.view_phone"):
+            return fieldsets
+        return [
+            (name, {**one, "fields": [field for field in one["fields"] if field != "phone"]}) for name, one in fieldsets
+        ]
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        known = may(getattr(request, "user", None), "accounts.view_phone")
+        return [name for name in self.search_fields if known or name != "phone"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Who hands out rights is a superuser: nobody gives themselves more than they have."""
+        boss = request.user.is_superuser
+        return self.readonly_fields if boss else [*self.readonly_fields, *RIGHTS]
 
 
 @admin.register(LogEntry)

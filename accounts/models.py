@@ -48,7 +48,9 @@ class User(AbstractBaseUser, PermissionsMixin):
         validators=[RegexValidator(r"^\+?[0-9][0-9 ()-]{4,18}\Z", "This is no phone number.")],
     )
     language = models.CharField(max_length=2, choices=Language.choices, default=Language.KO)
-    is_staff = models.BooleanField("staff", default=False, help_text="May use the admin and see everybody's orders.")
+    is_staff = models.BooleanField(
+        "staff", default=False, help_text="Works here. What they may do is said by their groups and permissions."
+    )
     is_active = models.BooleanField("active", default=True, help_text="Instead of deleting: orders refer to users.")
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
@@ -60,6 +62,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
 
     class Meta:
+        permissions = (("view_phone", "Can see phone numbers"),)
         constraints = [
             models.CheckConstraint(condition=models.Q(email=Lower("email")), name="accounts_user_email_lower_case")
         ]

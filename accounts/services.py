@@ -16,6 +16,7 @@ from accounts.models import User
 from sagas.db.prepared import query
 from shop.api.authentication import CUSTOMER, STAFF
 from shop.api.problems import FieldError, InvalidInput, Problem
+from shop.api.rights import GROUPS, SCOPES
 from shop.api.tokens import RefreshToken
 from shop.contracts.accounts import Contact, UnknownUser, UserView
 
@@ -96,7 +97,10 @@ def issue(user: User) -> TokenPair:
     """A pair of tokens for somebody who has shown who they are."""
     token = RefreshToken.for_user(user)
     token["role"] = role_of(user)
-    return TokenPair(access=str(token.access_token), refresh=str(token))
+    access = token.access_token
+    if scopes := scopes_of(user):
+        access["scope"] = " ".join(scopes)
+    return TokenPair(access=str(access), refresh=str(token))
 
 
 def _spend(token: str) -> RefreshToken:
@@ -114,6 +118,11 @@ def _spend(token: str) -> RefreshToken:
 def role_of(user: User) -> str:
     """What tokens call a user: "staff" or "customer"."""
     return STAFF if user.is_staff else CUSTOMER
+
+
+def scopes_of(user: User) -> list[str]:
+    """The rights that a user's tokens carry: those of staff that endpoints ask for."""
+    return sorted(SCOPES.keys() & user.get_all_permissions()) if user.is_staff else []
 
 
 class LocalAccounts:
@@ -138,30 +147,24 @@ class LocalAccounts:
         }
 
 
-SHOP_STAFF = "shop staff"
-# Catalogue and stock to change, orders to look after, payments to see; nothing of users and settings.
-RIGHTS_OF_STAFF = {
-    "catalog": ("view_product", "add_product", "change_product"),
-    "inventory": (
-        "view_stockitem", "add_stockitem", "change_stockitem",
-        "view_stockmovement", "view_reservation", "view_reservationline",
-    ),
-    "orders": ("view_order", "change_order", "view_orderline", "view_timelineentry"),
-    "payments": ("view_payment", "view_paymentattempt"),
-    "delivery": ("view_delivery", "view_carrierevent"),
-    "notifications": ("view_notification",),
-}  # fmt: skip
-
-
-def make_staff_group() -> None:
-    """The group for those who work in the shop, unless there is one: what was changed about it stays."""
+def make_groups() -> None:
+    """The groups of `shop/api/rights.py`, unless they are there: what was changed about one stays."""
     with transaction.atomic(using="accounts", durable=True):
-        group, new = Group.objects.get_or_create(name=SHOP_STAFF)
-        if new:
-            rights = Permission.objects.none()
-            for service, names in RIGHTS_OF_STAFF.items():
-                rights |= Permission.objects.filter(content_type__app_label=service, codename__in=names)
-            group.permissions.set(rights)
+        for name, rights in GROUPS.items():
+            group, new = Group.objects.get_or_create(name=name)
+            if new:
+                group.permissions.set(_permissions(rights))
+
+
+def _permissions(rights: Sequence[str]) -> list[Permission]:
+    """The rows of rights. Raises `LookupError` for one that there is not."""
+    wanted = set(rights)
+    rows = {
+        f"{one.content_type.app_label}.{one.codename}": one for one in Permission.objects.select_related("content_type")
+    }
+    if missing := wanted - rows.keys():
+        raise LookupError(f"There are no permissions {', '.join(sorted(missing))}.")
+    return [rows[right] for right in wanted]
 
 
 def seed_users(users: Sequence[Mapping[str, Any]], *, password: str) -> list[str]:

@@ -8,7 +8,6 @@ from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveAPIView
-from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -25,7 +24,7 @@ from accounts.serializers import (
 )
 from shop.api.filters import TextFilter
 from shop.api.keys import key_set
-from shop.api.permissions import visible_to
+from shop.api.permissions import ANYBODY, Hiding, Own, hide, visible_to
 from shop.api.schema import created_at
 from shop.api.throttles import SignUpThrottle, TokenThrottle
 from shop.contracts.accounts import UnknownUser
@@ -35,7 +34,7 @@ class _Public(GenericAPIView):
     """Who calls this has no token, or one that has expired."""
 
     authentication_classes: list[Any] = []
-    permission_classes = [AllowAny]
+    rights = {"POST": ANYBODY}
 
     def validated(self, request: Request) -> dict[str, Any]:
         serializer = self.get_serializer(data=request.data)
@@ -82,7 +81,7 @@ class KeysView(APIView):
     """The keys to check access tokens with. Caches may keep them for an hour."""
 
     authentication_classes: list[Any] = []
-    permission_classes = [AllowAny]
+    rights = {"GET": ANYBODY}
     serializer_class = KeySetSerializer
 
     @extend_schema(summary="The keys to check tokens with", operation_id="auth_jwks", responses=KeySetSerializer)
@@ -98,17 +97,20 @@ class UserFilter(filters.FilterSet):
         return users.filter(email=UserManager.normalize_email(value))
 
 
-class UserListView(ListAPIView):
-    """Users: oneself, for staff everybody. `email` finds one. Signing up needs no token."""
+EVERYBODY = "accounts.view_user"
+HIDDEN = {"phone": "accounts.view_phone"}
+
+
+class UserListView(Hiding, ListAPIView):
+    """Users: oneself, for staff with the right everybody. `email` finds one. Signing up needs no token."""
 
     serializer_class = UserSerializer
+    rights = {"GET": Own(EVERYBODY), "POST": ANYBODY}
+    hidden, owner = HIDDEN, "pk"
     filterset_class = UserFilter
     throttle_classes = [SignUpThrottle]
     problems = {"GET": [UnknownUser], "POST": [services.EmailTaken]}
     queryset = User.objects.all()
-
-    def get_permissions(self) -> list[BasePermission]:
-        return [AllowAny()] if self.request.method == "POST" else [IsAuthenticated()]
 
     def get_authenticators(self) -> list[Any]:
         # The request is not there yet when the schema is made.
@@ -119,7 +121,7 @@ class UserListView(ListAPIView):
         return SignUpSerializer if self.request.method == "POST" else UserSerializer
 
     def get_queryset(self) -> QuerySet[User]:
-        return visible_to(self.request.user, super().get_queryset(), owner="pk")
+        return visible_to(self.request.user, super().get_queryset(), EVERYBODY, owner="pk")
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         response = super().list(request, *args, **kwargs)
@@ -143,16 +145,18 @@ class UserListView(ListAPIView):
 
 
 class UserView(RetrieveAPIView):
-    """A user: oneself, for staff anybody."""
+    """A user: oneself, for staff with the right anybody."""
 
     serializer_class = UserSerializer
+    rights = {"GET": Own(EVERYBODY)}
+    hidden = HIDDEN
     problems = {"GET": [UnknownUser]}
     queryset = User.objects.all()
     lookup_url_kwarg = "user_id"
 
     def get_object(self) -> User:
         user_id = self.kwargs.get("user_id", self.request.user.pk)
-        user = visible_to(self.request.user, User.objects.filter(pk=user_id), owner="pk").first()
-        if user is None:
-            raise UnknownUser(f"There is no user {user_id}.")
-        return user
+        found = visible_to(self.request.user, User.objects.filter(pk=user_id), EVERYBODY, owner="pk")
+        for user in hide(self.request.user, found, self.hidden, owner="pk"):
+            return user
+        raise UnknownUser(f"There is no user {user_id}.")

@@ -16,7 +16,7 @@ from catalog.models import Category, Product
 from catalog.serializers import ProductSerializer
 from shop.api import etags
 from shop.api.filters import IntegerFilter, TextFilter
-from shop.api.permissions import IsStaffOrReadOnly
+from shop.api.permissions import ANYBODY, may
 from shop.api.schema import created_at, tagged
 
 
@@ -43,7 +43,7 @@ class ProductListView(ListCreateAPIView):
     queryset = Product.objects.filter(active=True)
     serializer_class = ProductSerializer
     filterset_class = ProductFilter
-    permission_classes = [IsStaffOrReadOnly]
+    rights = {"GET": ANYBODY, "POST": "catalog.add_product"}
     problems = {"POST": [services.InvalidPrice]}
     same_for_everybody = True
     ordering = "id"
@@ -62,7 +62,7 @@ class ProductView(RetrieveAPIView):
 
     queryset = Product.objects.all()
     serializer_class = ProductSerializer
-    permission_classes = [IsStaffOrReadOnly]
+    rights = {"GET": ANYBODY, "PATCH": "catalog.change_product", "DELETE": "catalog.change_product"}
     problems = {
         "GET": [services.UnknownProduct],
         "PATCH": [services.UnknownProduct, services.InvalidPrice, services.StaleVersion, etags.IfMatchMissing],
@@ -71,9 +71,9 @@ class ProductView(RetrieveAPIView):
     lookup_url_kwarg = "product_id"
 
     def get_object(self) -> Product:
-        """The product; one that is not for sale exists for staff only."""
+        """The product; one that is not for sale exists for those only who may see it."""
         product = self.get_queryset().filter(pk=self.kwargs["product_id"]).first()
-        if product is None or not (product.active or self.request.user.is_staff):
+        if product is None or not (product.active or may(self.request.user, "catalog.view_product")):
             raise services.UnknownProduct(f"There is no product {self.kwargs['product_id']}.")
         return product
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from delivery import services
 from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox
+from shop.api.permissions import may
 from shop.desk import words
 from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin
 
@@ -72,6 +73,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
         for delivery in disputed:
             self.log_change(request, delivery, f"Settled ({delivery.disputed_by}): {reason}")
         messages.success(request, _("Settled: %d.") % len(disputed))
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [] if may(request.user, "delivery.view_address") else ["address"]
 
 
 @admin.register(CarrierEvent)

@@ -44,6 +44,7 @@ class Delivery(models.Model):
 
     class Meta:
         verbose_name_plural = "deliveries"
+        permissions = (("view_address", "Can see addresses"),)
         constraints = [
             # Rather than `unique=True`, which makes a second index, for LIKE.
             models.UniqueConstraint(fields=["tracking_number"], name="delivery_tracked_once"),

@@ -3,7 +3,6 @@ from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView, RetrieveAPIView
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -13,7 +12,7 @@ from delivery.models import Delivery
 from delivery.serializers import CarrierEventSerializer, DeliverySerializer
 from delivery.signatures import CarrierSignature
 from shop.api.filters import IntegerFilter
-from shop.api.permissions import visible_to
+from shop.api.permissions import CARRIER, Hiding, Own, hide, visible_to
 
 
 class DeliveryFilter(filters.FilterSet):
@@ -22,38 +21,46 @@ class DeliveryFilter(filters.FilterSet):
     orderId = IntegerFilter(field_name="order_id")
 
 
-class DeliveryList(ListAPIView):
-    """A customer's deliveries, newest first; staff see everybody's."""
+EVERYBODYS = "delivery.view_delivery"
+HIDDEN = {"address": "delivery.view_address"}
+
+
+class DeliveryList(Hiding, ListAPIView):
+    """A customer's deliveries, newest first; staff with the right see everybody's."""
 
     serializer_class = DeliverySerializer
+    rights = {"GET": Own(EVERYBODYS)}
+    hidden = HIDDEN
     filterset_class = DeliveryFilter
     queryset = Delivery.objects.all()
 
     def get_queryset(self) -> QuerySet[Delivery]:
-        return visible_to(self.request.user, super().get_queryset())
+        return visible_to(self.request.user, super().get_queryset(), EVERYBODYS)
 
 
 class DeliveryView(RetrieveAPIView):
     """A delivery by its tracking number."""
 
     serializer_class = DeliverySerializer
+    rights = {"GET": Own(EVERYBODYS)}
+    hidden = HIDDEN
     problems = {"GET": [services.UnknownDelivery]}
     queryset = Delivery.objects.all()
     lookup_url_kwarg = lookup_field = "tracking_number"
 
     def get_object(self) -> Delivery:
         number = self.kwargs["tracking_number"]
-        delivery = visible_to(self.request.user, Delivery.objects.filter(tracking_number=number)).first()
-        if delivery is None:
-            raise services.UnknownDelivery(f"There is no delivery {number}.")
-        return delivery
+        found = visible_to(self.request.user, Delivery.objects.filter(tracking_number=number), EVERYBODYS)
+        for delivery in hide(self.request.user, found, self.hidden):
+            return delivery
+        raise services.UnknownDelivery(f"There is no delivery {number}.")
 
 
 class CarrierEventsView(APIView):
     """Where carriers tell what has become of parcels."""
 
     authentication_classes = [CarrierSignature]
-    permission_classes = [IsAuthenticated]
+    rights = {"POST": CARRIER}
     serializer_class = CarrierEventSerializer
     problems = {"POST": [services.UnknownDelivery]}
 

@@ -1,6 +1,5 @@
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import status
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -8,14 +7,14 @@ from rest_framework.views import APIView
 from inventory import services
 from inventory.serializers import AdjustmentSerializer, StaffStockSerializer, StockSerializer
 from shop.api import etags
-from shop.api.permissions import IsStaff
+from shop.api.permissions import ANYBODY, may
 from shop.api.schema import tagged
 
 
 class StockView(APIView):
     """What can be sold of a product."""
 
-    permission_classes = [AllowAny]
+    rights = {"GET": ANYBODY}
     serializer_class = StockSerializer
     problems = {"GET": [services.NoStockRecord]}
 
@@ -32,7 +31,7 @@ class StockView(APIView):
     def get(self, request: Request, product_id: int) -> Response:
         """Pieces that can be sold now; staff also see what lies on the shelf and what is promised to orders."""
         stock = services.available(product_id)
-        staff = getattr(request.user, "is_staff", False)
+        staff = may(request.user, "inventory.view_stockitem")
         serializer = StaffStockSerializer if staff else StockSerializer
         return Response(serializer(stock).data, headers={"ETag": f'"{stock.version}{"" if staff else "-public"}"'})
 
@@ -40,7 +39,7 @@ class StockView(APIView):
 class AdjustmentsView(APIView):
     """Booking stock in and out."""
 
-    permission_classes = [IsStaff]
+    rights = {"POST": "inventory.change_stockitem"}
     serializer_class = AdjustmentSerializer
     problems = {"POST": [services.NoStockRecord, services.BelowReserved, services.StaleStock]}
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -5,7 +7,10 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import services
 from notifications.models import DeadLetter, Notification
+from shop.api.permissions import may
 from shop.desk.admin import DeadLetterAdmin, ReadOnlyAdmin
+
+RECIPIENT = "notifications.view_recipient"
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 
@@ -31,6 +36,13 @@ class NotificationAdmin(ReadOnlyAdmin):
     by_customer = True
     show_full_result_count = False
     actions = ("send_again",)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        shown = may(request.user, RECIPIENT)
+        return [name for name in self.list_display if shown or name != "recipient"]
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [] if may(request.user, RECIPIENT) else ["recipient"]
 
     @admin.action(description=_("Send again what has failed"), permissions=["change"])
     def send_again(self, request: HttpRequest, chosen: QuerySet[Notification]) -> None:

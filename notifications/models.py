@@ -48,6 +48,7 @@ class Notification(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
+        permissions = (("view_recipient", "Can see recipients"),)
         constraints = [models.UniqueConstraint(fields=["event_id", "channel"], name="notifications_once")]
         indexes = [
             models.Index(fields=["due_at"], name="notifications_due", condition=models.Q(status="PENDING")),

@@ -5,7 +5,9 @@ from rest_framework.generics import ListAPIView
 from notifications.models import Notification
 from notifications.serializers import NotificationSerializer
 from shop.api.filters import IntegerFilter
-from shop.api.permissions import visible_to
+from shop.api.permissions import Hiding, Own, visible_to
+
+EVERYBODYS = "notifications.view_notification"
 
 
 class NotificationFilter(filters.FilterSet):
@@ -14,12 +16,14 @@ class NotificationFilter(filters.FilterSet):
     orderId = IntegerFilter(field_name="order_id")
 
 
-class NotificationList(ListAPIView):
-    """What a customer was told, newest first; staff see everybody's."""
+class NotificationList(Hiding, ListAPIView):
+    """What a customer was told, newest first; staff with the right see everybody's."""
 
     serializer_class = NotificationSerializer
+    rights = {"GET": Own(EVERYBODYS)}
+    hidden = {"recipient": "notifications.view_recipient"}
     filterset_class = NotificationFilter
     queryset = Notification.objects.all()
 
     def get_queryset(self) -> QuerySet[Notification]:
-        return visible_to(self.request.user, super().get_queryset())
+        return visible_to(self.request.user, super().get_queryset(), EVERYBODYS)

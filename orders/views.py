@@ -5,9 +5,9 @@ from typing import Any, cast
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from msgspec import structs
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -17,7 +17,7 @@ from orders.filters import OrderFilter
 from orders.models import Order, OrderLine, TimelineEntry
 from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer, answer_of
 from sagas import Unavailable
-from shop.api.permissions import visible_to
+from shop.api.permissions import Own, insist, may, visible_to
 from shop.api.prepared import Prepared
 from shop.api.problems import InvalidInput
 from shop.api.schema import created_at
@@ -31,10 +31,13 @@ PAID = {Order.Status.PAYMENT_COMPLETED, Order.Status.DELIVERY_STARTED, Order.Sta
 REFUSED = {Order.Status.CANCELLING, Order.Status.CANCELLED}
 
 
-class OrdersView(ListAPIView):
-    """Placing orders, and listing one's own."""
+EVERYBODYS, FOR_OTHERS, CANCEL = "orders.view_order", "orders.add_order", "orders.change_order"
 
-    permission_classes = [IsAuthenticated]
+
+class OrdersView(ListAPIView):
+    """Placing orders, and listing one's own; staff with the right list everybody's, and place orders for others."""
+
+    rights = {"GET": Own(EVERYBODYS), "POST": Own(FOR_OTHERS)}
     serializer_class = ListedOrderSerializer
     filterset_class = OrderFilter
     throttle_classes = [OrderThrottle]
@@ -54,14 +57,17 @@ class OrdersView(ListAPIView):
     }
 
     def get_queryset(self) -> QuerySet[Order]:
-        return visible_to(self.request.user, Order.objects.prefetch_related("items"))
+        return visible_to(self.request.user, Order.objects.prefetch_related("items"), EVERYBODYS)
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """A page, with its users looked up all at once."""
         page = super().paginate_queryset(queryset) or []
         users = _users(page)
+        emails = may(self.request.user, "accounts.view_user")
         for order in page:
-            order.owner = users.get(order.user_id)
+            owner = users.get(order.user_id)
+            own = emails or order.user_id == self.request.user.pk
+            order.owner = owner if own or owner is None else structs.replace(owner, email="")
         return page
 
     @extend_schema(
@@ -94,7 +100,7 @@ class OrdersView(ListAPIView):
         form.is_valid(raise_exception=True)
         wanted = dict(form.validated_data)
         user_id = wanted.pop("user_id", request.user.id)
-        if user_id != request.user.id and not request.user.is_staff:
+        if user_id != request.user.id and not may(request.user, FOR_OTHERS):
             raise InvalidInput(errors=[{"field": "userId", "value": user_id, "reason": "Order for yourself."}])
         sender = cast(int, request.user.pk)
         claim = idempotency.claim(request.headers, user_id=sender, wanted={**wanted, "user_id": user_id})
@@ -115,9 +121,9 @@ class OrdersView(ListAPIView):
 
 
 class OrderView(GenericAPIView):
-    """One order."""
+    """One order: one's own, for staff with the right anybody's."""
 
-    permission_classes = [IsAuthenticated]
+    rights = {"GET": Own(EVERYBODYS)}
     serializer_class = OrderDetailSerializer
     problems = {"GET": [services.UnknownOrder]}
     queryset = Order.objects.all()
@@ -129,9 +135,9 @@ class OrderView(GenericAPIView):
 
 
 class CancelView(APIView):
-    """Cancelling an order."""
+    """Cancelling an order: one's own, for staff with the right anybody's."""
 
-    permission_classes = [IsAuthenticated]
+    rights = {"POST": Own(CANCEL)}
     serializer_class = OrderDetailSerializer
     problems = {"POST": [services.UnknownOrder, services.AlreadyCancelled, services.NotCancellable]}
 
@@ -141,7 +147,10 @@ class CancelView(APIView):
 
         When the carrier was faster the order goes on, and its timeline says so.
         """
-        services.request_cancellation(_own(request, order_id).pk)
+        order = _own(request, order_id)
+        if order.user_id != request.user.pk:
+            insist(request.user, CANCEL)
+        services.request_cancellation(order.pk)
         return Response(OrderDetailSerializer(_own(request, order_id)).data, status=status.HTTP_202_ACCEPTED)
 
 
@@ -154,7 +163,7 @@ _timeline_of = Prepared(lambda order_id: TimelineEntry.objects.filter(order_id=o
 def _own(request: Request, order_id: int) -> Order:
     """An order that the user may see, with its lines and timeline. Raises `UnknownOrder`."""
     user: Any = request.user
-    found = _any_order(order_id=order_id) if user.is_staff else _order_of(order_id=order_id, user_id=user.id)
+    found = _any_order(order_id=order_id) if may(user, EVERYBODYS) else _order_of(order_id=order_id, user_id=user.id)
     if not found:
         raise services.UnknownOrder(f"There is no order {order_id}.")
     (order,) = found

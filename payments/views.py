@@ -5,7 +5,9 @@ from rest_framework.generics import ListAPIView
 from payments.models import Payment
 from payments.serializers import PaymentSerializer
 from shop.api.filters import IntegerFilter
-from shop.api.permissions import visible_to
+from shop.api.permissions import Own, visible_to
+
+EVERYBODYS = "payments.view_payment"
 
 
 class PaymentFilter(filters.FilterSet):
@@ -15,11 +17,12 @@ class PaymentFilter(filters.FilterSet):
 
 
 class PaymentList(ListAPIView):
-    """A customer's payments, newest first; staff see everybody's."""
+    """A customer's payments, newest first; staff with the right see everybody's. Nobody sees a token."""
 
     serializer_class = PaymentSerializer
+    rights = {"GET": Own(EVERYBODYS)}
     filterset_class = PaymentFilter
     queryset = Payment.objects.all()
 
     def get_queryset(self) -> QuerySet[Payment]:
-        return visible_to(self.request.user, super().get_queryset())
+        return visible_to(self.request.user, super().get_queryset(), EVERYBODYS)

@@ -1,5 +1,6 @@
 """What the admin shows of every service's messages."""
 
+import json
 from typing import Any
 
 from django import forms
@@ -14,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from sagas import dead_letters
 from sagas.outages import OUTAGES
 
+SECRET = ("payment_token", "address")  # names of what an event carries and the admin does not show
 SHORT = 100  # characters of an error that a list shows
 
 
@@ -34,7 +36,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [field.name for field in self.opts.concrete_fields if field.name not in (self.exclude or ())]
+        hidden = self.get_exclude(request, obj) or ()
+        return [field.name for field in self.opts.concrete_fields if field.name not in hidden]
 
     def changeform_view(
         self,
@@ -61,6 +64,17 @@ class ReadOnlyInline(admin.TabularInline):
         return self.fields or self.get_readonly_fields(request, obj)
 
 
+def _as_text(event: Any) -> SafeString:
+    """An event as it is, but for what nobody needs to see in it."""
+    return format_html("<pre>{}</pre>", json.dumps(_masked(event), ensure_ascii=False, indent=2))
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: "…" if key in SECRET and one else _masked(one) for key, one in value.items()}
+    return [_masked(one) for one in value] if isinstance(value, list) else value
+
+
 class UnsentFilter(admin.SimpleListFilter):
     """Whether the broker has an event."""
 
@@ -81,6 +95,14 @@ class OutboxAdmin(ReadOnlyAdmin):
     list_filter = ["event_type", UnsentFilter]
     list_select_related = ["unsent"]
     search_fields = ["=correlation_id"]
+    exclude = ["payload"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "event"]
+
+    @admin.display(description=_("event"))
+    def event(self, row: Any) -> SafeString:
+        return _as_text(row.payload)
 
     @admin.display(description=_("published"), boolean=True)
     def published(self, event: Any) -> bool:
@@ -115,6 +137,17 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     action_form = ReasonForm
     change_form_template = "admin/deadletter_change_form.html"
     actions = ["replay", "discard"]
+    exclude = ["payload"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "event"]
+
+    @admin.display(description=_("event"))
+    def event(self, letter: Any) -> SafeString:
+        try:
+            return _as_text(json.loads(letter.payload))
+        except ValueError:  # nothing of ours: it cannot be told what in it is secret
+            return format_html("<em>{}</em>", _("This is no JSON: manage.py deadletters show prints it."))
 
     @admin.display(description=_("error"))
     def first_line(self, letter: Any) -> str:

@@ -294,7 +294,7 @@ REST_FRAMEWORK = {
         "shop.api.authentication.BearerAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["shop.api.permissions.Declared"],
     "DEFAULT_PAGINATION_CLASS": "shop.api.pagination.CursorPagination",
     "DEFAULT_FILTER_BACKENDS": ["shop.api.filters.FilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "shop.api.schema.Schema",

@@ -1,6 +1,5 @@
 """The catalogue: reading, filtering, and changing what one has read."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,11 +10,12 @@ from catalog import services
 from catalog.models import KOREAN_NAMES, Category, Product
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
+from tests.support.fakes import Caller
 
 pytestmark = pytest.mark.django_db(databases=["catalog"])
 
-STAFF: Any = SimpleNamespace(id=1, pk=1, is_staff=True, is_authenticated=True, is_active=True)
-CUSTOMER: Any = SimpleNamespace(id=2, pk=2, is_staff=False, is_authenticated=True, is_active=True)
+STAFF: Any = Caller(1, staff=True)
+CUSTOMER: Any = Caller(2, staff=False)
 
 
 def client_of(user: Any = None) -> APIClient:

@@ -1,6 +1,5 @@
 """Stock over HTTP and in the admin."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from inventory.models import StockItem, StockMovement
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
-from tests.support.fakes import FakeCatalog
+from tests.support.fakes import Caller, FakeCatalog
 
 pytestmark = pytest.mark.django_db(databases=["inventory"])
 
@@ -33,12 +32,12 @@ def client_of(user: Any) -> APIClient:
 
 @pytest.fixture
 def staff() -> APIClient:
-    return client_of(SimpleNamespace(id=5, pk=5, is_staff=True, is_authenticated=True))
+    return client_of(Caller(5, staff=True))
 
 
 @pytest.fixture
 def customer() -> APIClient:
-    return client_of(SimpleNamespace(id=1, pk=1, is_staff=False, is_authenticated=True))
+    return client_of(Caller(1, staff=False))
 
 
 def test_anybody_sees_what_can_be_sold_now(customer: APIClient):

@@ -22,7 +22,7 @@ STILL = timedelta(seconds=1)  # for so long an order has not moved that the audi
 def seed(password: str) -> None:
     """The users that the load comes from, in a shop of our own."""
     users: list[dict[str, Any]] = [{"email": email, "name": email.partition("@")[0]} for email in CUSTOMERS]
-    users.append({"email": STAFF, "name": "Admin", "is_staff": True})
+    users.append({"email": STAFF, "name": "Admin", "is_staff": True, "is_superuser": True})
     import_string("accounts.services.seed_users")(users, password=password)
 
 

@@ -30,7 +30,7 @@ def payments():
 
 def as_user(user_id: int, *, staff: bool = False) -> APIClient:
     client = APIClient()
-    client.force_authenticate(User(pk=user_id, is_staff=staff))
+    client.force_authenticate(User(pk=user_id, is_staff=staff, is_superuser=staff))
     return client
 
 

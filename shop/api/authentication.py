@@ -1,8 +1,9 @@
 """Who is asking: the bearer of a token, or somebody signed in with a browser.
 
-A token says all that services need to know, its user's id and role, so that no service but accounts has users.
+A token says all that services need to know, its user's id, role and rights, so that no service but accounts has users.
 """
 
+from functools import cached_property
 from typing import Any
 
 from django.http import HttpRequest
@@ -16,7 +17,7 @@ SCHEME = "bearer "
 
 
 class TokenUser(models.TokenUser):
-    """The user a token speaks of. Like `accounts.User` it has `id`, `pk` and `is_staff`."""
+    """The user a token speaks of. Like `accounts.User` it has `id`, `pk`, `is_staff` and `has_perm`."""
 
     @property
     def id(self) -> int:  # type: ignore[override]
@@ -29,6 +30,15 @@ class TokenUser(models.TokenUser):
     @property
     def is_staff(self) -> bool:
         return self.token.get("role") == STAFF
+
+    @cached_property
+    def scopes(self) -> frozenset[str]:
+        """The rights that the token carries (`scope`, as RFC 9068 has it); none unless it is staff's."""
+        scope = self.token.get("scope", "")
+        return frozenset(scope.split()) if self.is_staff and isinstance(scope, str) else frozenset()
+
+    def has_perm(self, perm: str, obj: object = None) -> bool:
+        return perm in self.scopes
 
     def __str__(self) -> str:
         return f"user {self.id}"

@@ -18,7 +18,7 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.serializers import BaseSerializer, ListField
 
 from shop.api import problems
-from shop.api.permissions import IsStaff, IsStaffOrReadOnly
+from shop.api.permissions import ANYBODY, is_right, needed_for
 from shop.api.problems import CODES, Problem, problem_for
 from shop.api.serializers import BIGGEST, Text, Url
 from shop.contracts.errors import ContractError
@@ -107,7 +107,7 @@ class NotAuthenticated(Problem):
 
 
 class Forbidden(Problem):
-    """This is for staff; or a browser's request came without its CSRF token."""
+    """You have no right to this; or a browser's request came without its CSRF token."""
 
     code = "C005"
 
@@ -137,6 +137,9 @@ class Schema(AutoSchema):
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation = super().get_operation(*args, **kwargs)
         if operation is not None:
+            needed = needed_for(self.view, self.method)
+            if is_right(needed):
+                operation["x-right"] = needed
             operation["responses"] |= _responses(self.problems("requestBody" in operation), self.path)
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "path" and parameter["name"].endswith("_id"):
@@ -151,15 +154,12 @@ class Schema(AutoSchema):
 
     def _of_its_frame(self, with_body: bool) -> Iterator[type[Problem]]:
         writing = self.method not in SAFE_METHODS
-        authenticators, permissions = self.view.get_authenticators(), self.view.get_permissions()
+        authenticators, needed = self.view.get_authenticators(), needed_for(self.view, self.method)
         yield problems.InvalidInput
         yield NotAcceptable
         if authenticators:
             yield NotAuthenticated
-        if writing and (
-            any(isinstance(one, IsStaff) for one in permissions)
-            or any(isinstance(one, SessionAuthentication) for one in authenticators)
-        ):
+        if is_right(needed) or (writing and any(isinstance(one, SessionAuthentication) for one in authenticators)):
             yield Forbidden
         if "{" in self.path:
             yield problems.NotThere
@@ -172,9 +172,9 @@ class Schema(AutoSchema):
         yield problems.TemporarilyUnavailable
 
     def get_auth(self) -> list[Any]:
+        """Who has to sign in. Which right it takes is said by `x-right`: HTTP's schemes have no scopes in OpenAPI."""
         required = super().get_auth()
-        public = any(isinstance(one, IsStaffOrReadOnly) for one in self.view.get_permissions())
-        return [*required, {}] if public and self.method in SAFE_METHODS else required
+        return [*required, {}] if needed_for(self.view, self.method) == ANYBODY else required
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)

@@ -11,8 +11,11 @@ from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 
 from sagas.outages import OUTAGES
+from shop.api import permissions
 from shop.console.languages import language
 from shop.console.texts import LANGUAGES, texts
+
+OPERATE = "shop.operate"
 
 
 def visitor(request: HttpRequest) -> Any:
@@ -23,18 +26,19 @@ def visitor(request: HttpRequest) -> Any:
         return AnonymousUser()
 
 
-def may(request: HttpRequest, permission: str = "") -> bool:
-    """Whether the visitor is staff and has the permission, if one is given."""
+def may(request: HttpRequest, right: str = OPERATE) -> bool:
+    """Whether the visitor has a right."""
     user = visitor(request)
     try:
-        return bool(user.is_staff and (not permission or user.has_perm(permission)))
+        return permissions.may(user, right)
     except OUTAGES:
         return False
 
 
-def may_look(request: HttpRequest, permission: str = "") -> bool:
-    """Whether the visitor may see internals: staff, and everybody on a development machine."""
-    return settings.DEBUG or may(request, permission)
+def may_look(request: HttpRequest, *rights: str) -> bool:
+    """Whether what goes on inside is the business of this visitor: who has one of these rights, by default that of
+    operators; on a development machine everybody."""
+    return settings.DEBUG or any(may(request, right) for right in rights or (OPERATE,))
 
 
 def page(request: HttpRequest, template: str, context: Mapping[str, Any], status: int = 200) -> HttpResponse:

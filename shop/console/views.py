@@ -1,6 +1,7 @@
 """The console's pages: landing page, live state, placing a sample order, an order's saga, dead letters, fault switches.
 
-Staff may see internals; on development machines, everybody may. Only staff may act on an order.
+What goes on inside is for staff with the right, on development machines for everybody; acting on an order is for staff
+with the right always.
 """
 
 from http import HTTPStatus
@@ -18,13 +19,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from sagas.outages import OUTAGES
+from sagas.registry import local_services
 from shop import faults
 from shop.api.problems import Problem
 from shop.console import saga as sagas
 from shop.console.languages import language
 from shop.console.letters import open_letters
 from shop.console.ordering import OrderForm
-from shop.console.pages import fragment, may, may_look, page, visitor
+from shop.console.pages import OPERATE, fragment, may, may_look, page, visitor
 from shop.console.state import state
 from shop.console.texts import texts
 from shop.money import money
@@ -198,8 +200,8 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
 @require_safe
 @never_cache
 def dead_letters(request: HttpRequest) -> HttpResponseBase:
-    """The open dead letters that the visitor may see, of all services."""
-    if not may_look(request):
+    """The open dead letters of all services that the visitor may see."""
+    if not may_look(request, OPERATE, *(f"{service}.view_deadletter" for service in local_services())):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     services = open_letters(visitor(request), see_all=settings.DEBUG)
     return page(request, "shop/letters.html", {"services": services})

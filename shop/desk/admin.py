@@ -18,8 +18,10 @@ from django.utils.translation import gettext_lazy as _
 from sagas import admin as kernel
 from sagas.admin import ReadOnlyInline
 from sagas.outages import OUTAGES
+from shop.api.permissions import may
 from shop.desk import people
 
+KNOW = "accounts.view_user"  # who somebody is, and finding rows by that
 __all__ = ["DeadLetterAdmin", "DeskAdmin", "OutboxAdmin", "ReadOnlyAdmin", "ReadOnlyInline"]
 
 
@@ -52,7 +54,7 @@ class DeskAdmin(admin.ModelAdmin):
             conditions = (self._match(name, word) for name in self.get_search_fields(request))
             matches: list[Any] = [condition for condition in conditions if condition is not None]
             found = found & Q.create(matches, connector=Q.OR) if matches and found is not None else None
-        customers = self._customers(request, search_term) if self.by_customer else []
+        customers = self._customers(request, search_term) if self.by_customer and may(request.user, KNOW) else []
         whose = Q(user_id__in=customers) if customers else None
         either: list[Any] = [condition for condition in (found, whose) if condition is not None]
         return (queryset.filter(Q.create(either, connector=Q.OR)) if either else queryset.none()), False
@@ -86,7 +88,7 @@ class DeskAdmin(admin.ModelAdmin):
             except OUTAGES:
                 known = {}
                 messages.warning(request, _("Accounts is away: customers are shown by number only."))
-            may_open = request.user.has_perm("accounts.view_user")
+            may_open = may(request.user, KNOW)
             for row in rows:
                 row.found_customer, row.leads_to_customer = known.get(row.user_id), may_open
             page.result_list = rows
@@ -94,14 +96,14 @@ class DeskAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("customer"), ordering="user_id")
     def customer(self, row: Any) -> str | SafeString | None:
-        """Name and address, or the number of somebody who is not known."""
+        """The name, to those who may see them the address, or the number of somebody who is not known."""
         if row.user_id is None:
             return None
         user = row.found_customer
         if user is None:
             return f"#{row.user_id}"
         if not row.leads_to_customer:
-            return format_html("{}<br><small>{}</small>", user.name, user.email)
+            return str(user.name)
         page = reverse("admin:accounts_user_change", args=[user.id])
         return format_html('<a href="{}">{}</a><br><small>{}</small>', page, user.name, user.email)
 

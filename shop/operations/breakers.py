@@ -1,4 +1,4 @@
-"""The circuit breakers of a service, as an endpoint for staff."""
+"""The circuit breakers of a service, as an endpoint for operators."""
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -7,7 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from shop.api.permissions import IsStaff
 from shop.api.problems import NotThere
 from shop.api.serializers import Integer, Serializer, Text
 from shop.calls.breaker import snapshots
@@ -26,7 +25,7 @@ class BreakerSerializer(Serializer):
 class BreakersView(APIView):
     """The circuits of a service to others. Each process has its own; the gateway asks one of them."""
 
-    permission_classes = [IsStaff]
+    rights = {"GET": "shop.operate"}
 
     @extend_schema(
         operation_id="breakers",

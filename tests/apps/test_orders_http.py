@@ -20,7 +20,7 @@ from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, UserView
 from shop.contracts.catalog import CatalogService
 from shop.seal import unseal
-from tests.support.fakes import FakeAccounts, FakeCatalog
+from tests.support.fakes import Caller, FakeAccounts, FakeCatalog
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = pytest.mark.django_db(databases=["orders", "inventory", "payments", "delivery", "notifications"])
@@ -30,7 +30,7 @@ URL = "/api/v1/orders"
 
 def client_of(user_id: int, *, staff: bool = False) -> APIClient:
     client = APIClient(raise_request_exception=False)
-    client.force_authenticate(SimpleNamespace(id=user_id, pk=user_id, is_staff=staff, is_authenticated=True))
+    client.force_authenticate(Caller(user_id, staff=staff))
     return client
 
 

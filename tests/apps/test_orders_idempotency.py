@@ -25,7 +25,7 @@ from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.operations.audit.invariants import one_order_per_key
-from tests.support.fakes import FakeCatalog
+from tests.support.fakes import Caller, FakeCatalog
 
 SERVICES = ["orders", "inventory", "payments", "delivery", "notifications"]
 pytestmark = pytest.mark.django_db(databases=SERVICES)
@@ -37,7 +37,7 @@ BODY = {"productId": 1, "quantity": 2}
 
 def client_of(user_id: int, *, staff: bool = False) -> APIClient:
     client = APIClient(raise_request_exception=False)
-    client.force_authenticate(SimpleNamespace(id=user_id, pk=user_id, is_staff=staff, is_authenticated=True))
+    client.force_authenticate(Caller(user_id, staff=staff))
     return client
 
 

@@ -121,7 +121,9 @@ def theatre(_shop: Shop, forking: None, queues: Queues, tmp_path_factory: pytest
     stage = Stage(_shop, queues, tmp_path_factory.mktemp("forks"))
     password = make_password(PASSWORD)
     User.objects.filter(pk=_shop.customer).update(password=password)
-    staff = User.objects.create(email="staff@example.com", name="Staff", password=password, is_staff=True)
+    staff = User.objects.create(
+        email="staff@example.com", name="Staff", password=password, is_staff=True, is_superuser=True
+    )
     stage.customer, stage.staff = (
         f"Bearer {sign_in(email=user.email, password=PASSWORD).access}"
         for user in (User.objects.get(pk=_shop.customer), staff)

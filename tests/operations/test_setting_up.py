@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connections
 
+from shop.api.rights import GROUPS
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService
 
@@ -33,7 +34,7 @@ from django.conf import settings
 print(json.dumps({
     "migrations": {name: labels(name) for name in settings.SERVICES},
     "content_types": sorted(set(ContentType.objects.values_list("app_label", flat=True))),
-    "rights of staff": Group.objects.get(name="shop staff").permissions.count(),
+    "groups": {group.name: group.permissions.count() for group in Group.objects.all()},
     "permissions": [one.content_type.app_label for one in Permission.objects.filter(codename="view_order")],
 }))
 """
@@ -77,9 +78,9 @@ def test_from_nothing_to_up_to_date(fresh):
     survey = json.loads(out)
     assert set(survey["migrations"].pop("accounts")) == OF_DJANGO | {"accounts"}
     assert survey["migrations"] == {service: [service] for service in SERVICES if service != "accounts"}
-    assert set(survey["content_types"]) == OF_DJANGO | set(SERVICES)
+    assert set(survey["content_types"]) == OF_DJANGO | set(SERVICES) | {"shop"}
     assert survey["permissions"] == ["orders"]
-    assert survey["rights of staff"] == 16
+    assert survey["groups"] == {name: len(set(rights)) for name, rights in GROUPS.items()}
 
 
 def test_without_a_server_the_error_says_so(fresh):

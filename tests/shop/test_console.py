@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_redis.pool import ConnectionFactory
 
 from accounts.models import User
-from accounts.services import make_staff_group, seed_users
+from accounts.services import make_groups, seed_users
 from inventory.services import seed_stock
 from orders.models import Order
 from sagas import dead_letters
@@ -72,12 +72,12 @@ def place(outcome: str = "normal") -> int:
     return int(answer.url.rpartition("/")[2])
 
 
-def signed_in(*, group: bool = True, **fields: Any) -> Client:
-    """The client of somebody who has signed in, by default one of the shop's staff."""
-    make_staff_group()
+def signed_in(group: str = "order clerks", **fields: Any) -> Client:
+    """The client of somebody who has signed in, by default a clerk of orders."""
+    make_groups()
     user = User.objects.create(**{"email": "staff@example.com", "name": "Staff", "is_staff": True} | fields)
     if group:
-        user.groups.add(*apps.get_model("auth", "Group").objects.all())
+        user.groups.add(apps.get_model("auth", "Group").objects.get(name=group))
     client = Client()
     client.force_login(user)
     return client
@@ -198,7 +198,7 @@ def test_all_is_well(samples: Any):
 
 @DATABASES
 def test_staff_see_it_in_production_too():
-    assert now(signed_in())["down"] == []
+    assert now(signed_in("operators"))["down"] == []
 
 
 @DATABASES
@@ -309,7 +309,7 @@ def letter(step: str, order_id: int, error: str = "a bad day") -> None:
 
 @DATABASES
 def test_the_dead_letters_of_all_services_on_one_page(samples: Any):
-    boss = signed_in(group=False, is_superuser=True)
+    boss = signed_in("", is_superuser=True)
     assert "every event was handled" in boss.get("/console/dead-letters").content.decode()
     letter("inventory.reserve_stock", 4711)
     letter("payments.charge_payment", 4712, "the gateway speaks in tongues")
@@ -507,7 +507,7 @@ def test_only_staff_with_the_right_act(samples: Any):
     order_id = place()
     customer = Client()
     customer.force_login(User.objects.get(email="customer1@example.com"))
-    for client in (Client(), customer, signed_in(group=False)):
+    for client in (Client(), customer, signed_in("")):
         for action in ("cancel", "resume"):
             assert client.post(f"/console/orders/{order_id}/{action}").status_code == 403
     assert Order.objects.get().status == "PENDING"
@@ -515,7 +515,7 @@ def test_only_staff_with_the_right_act(samples: Any):
 
 @DATABASES
 def test_staff_cancel_and_the_log_says_who(samples: Any):
-    order_id, client = place(), signed_in()
+    order_id, client = place(), signed_in("support")
     assert client.get(f"/console/orders/{order_id}/cancel").status_code == 405
     assert client.post(f"/console/orders/{order_id}/delete").status_code == 404
 
@@ -524,7 +524,7 @@ def test_staff_cancel_and_the_log_says_who(samples: Any):
     why = {"why": "ordered twice"}
     page = client.post(f"/console/orders/{order_id}/cancel", why, follow=True).content.decode()
     assert "Cancellation asked for; delivery decides." in page
-    assert f'href="/admin/inventory/reservation/?q={order_id}"' in page
+    assert f'href="/admin/delivery/delivery/?q={order_id}"' in page
     assert "/admin/payments/payment/" in page
     assert f"/console/orders/{order_id}/cancel" not in page  # once is enough
     assert "is cancelling." in client.post(f"/console/orders/{order_id}/cancel", why, follow=True).content.decode()
@@ -560,7 +560,7 @@ def test_staff_resume(samples: Any):
 def test_the_right_to_see_is_asked_for_in_production(samples: Any, settings: Any):
     order_id = place()
     settings.DEBUG = False
-    client = signed_in(group=False)
+    client = signed_in("")
     assert client.get(f"/console/orders/{order_id}").status_code == 302
     User.objects.get(email="staff@example.com").user_permissions.add(Permission.objects.get(codename="view_order"))
     assert client.get(f"/console/orders/{order_id}").status_code == 200

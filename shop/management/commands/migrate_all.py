@@ -52,7 +52,7 @@ class Command(BaseCommand):
                 for app in apps.get_app_configs():  # of all services: the admin's rights are kept here
                     create_permissions(app, verbosity=0, using=service)
                 if not settings.ALONE:
-                    import_string("accounts.services.make_staff_group")()
+                    import_string("accounts.services.make_groups")()
         finally:
             if not check:
                 connection.close()  # frees the lock, and forgets the timeouts

@@ -71,7 +71,7 @@ def send(bus: Bus, settings: Any) -> Any:
     settings.CARRIER_WEBHOOK_SECRET = "the carriers'"
     settings.THROTTLES = dict.fromkeys(settings.THROTTLES, 0)
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # these are not about passwords
-    staff = User.objects.create(email="boss@example.com", name="Boss", password="!", is_staff=True)
+    staff = User.objects.create(email="boss@example.com", name="Boss", password="!", is_staff=True, is_superuser=True)
     product = create_product(name="Product", price=1)
     client, token = APIClient(raise_request_exception=False), f"Bearer {issue(staff).access}"
 

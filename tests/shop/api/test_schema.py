@@ -146,7 +146,7 @@ def test_schemathesis_finds_nothing(url: str, tmp_path: Path):
     seed_stock({product.pk: 1000 for product in products})
     customer = User.objects.create(email="hana@example.com", name="Hana", password="!")
     place_order(user_id=customer.pk, lines=[Line(product_id=products[0].pk, quantity=1)])
-    staff = User.objects.create(email="boss@example.com", name="Boss", password="!", is_staff=True)
+    staff = User.objects.create(email="boss@example.com", name="Boss", password="!", is_staff=True, is_superuser=True)
 
     run = subprocess.run(
         [

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db(databases=["accounts", "orders", "catalog"])
 
 @pytest.fixture
 def staff() -> User:
-    return User.objects.create(email="staff@example.com", name="Staff", password="!", is_staff=True)
+    return User.objects.create(email="staff@example.com", name="Staff", password="!", is_staff=True, is_superuser=True)
 
 
 @pytest.fixture

@@ -350,6 +350,8 @@ def test_operators_see_the_circuits(client: Client, stub: Callable[..., Stub], s
     client.force_login(user())
     assert client.get(path).status_code == 403
     client.force_login(user(is_staff=True))
+    assert client.get(path).status_code == 403  # not by that alone
+    client.force_login(user(is_staff=True, is_superuser=True))
     assert client.get(path).json() == [
         {"service": "catalog", "state": "closed", "calls": 1, "failures": 1, "retryAfter": 0.0}
     ]

@@ -1,0 +1,65 @@
+"""WHO MAY WHAT ON ONE PAGE: the rights that endpoints, fields and pages ask for, and the groups that have them.
+
+A right is one of Django's permissions, "app.codename", whatever the way: the admin checks it for its models, an
+endpoint names it in `rights` (see `shop/api/permissions.py`), and a token carries those of `SCOPES` that its user has.
+It counts for staff only: `is_staff` opens nothing by itself, and without it no right opens anything.
+
+`manage.py rights` prints roles, routes and verbs as a table; `docs/rights.md` is made from it.
+"""
+
+from collections.abc import Mapping
+
+# What the API and the console ask for, and what it opens.
+SCOPES: Mapping[str, str] = {
+    "accounts.view_user": "everybody's name, e-mail address and role",
+    "accounts.view_phone": "their phone numbers",
+    "catalog.add_product": "a new product",
+    "catalog.change_product": "products, prices, what is on sale",
+    "catalog.view_product": "products that are not on sale",
+    "inventory.view_stockitem": "what is on the shelf and what is promised",
+    "inventory.change_stockitem": "booking stock in and out",
+    "orders.view_order": "everybody's orders",
+    "orders.add_order": "orders for others",
+    "orders.change_order": "cancelling and resuming others' orders",
+    "payments.view_payment": "everybody's payments; nobody sees their tokens",
+    "delivery.view_delivery": "everybody's deliveries",
+    "delivery.view_address": "where they go",
+    "notifications.view_notification": "what others were told",
+    "notifications.view_recipient": "at which address or number",
+    "shop.operate": "what goes on inside: health, queues, circuit breakers",
+}
+
+LOOK_AT_ORDERS = ("orders.view_order", "orders.view_orderline", "orders.view_timelineentry")
+SAGA_SERVICES = ("orders", "inventory", "payments", "delivery", "notifications")
+
+# Made by `manage.py migrate_all`, unless they are there: what an owner has changed about one stays.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "catalogue clerks": (
+        "catalog.view_product", "catalog.add_product", "catalog.change_product", "inventory.view_stockitem",
+    ),
+    "stock clerks": (
+        "catalog.view_product", "inventory.view_stockitem", "inventory.add_stockitem", "inventory.change_stockitem",
+        "inventory.view_stockmovement", "inventory.view_reservation", "inventory.view_reservationline",
+    ),
+    "order clerks": (
+        *LOOK_AT_ORDERS, "orders.add_order", "orders.change_order", "accounts.view_user", "catalog.view_product",
+        "inventory.view_stockitem", "inventory.view_reservation", "inventory.view_reservationline",
+        "delivery.view_delivery", "delivery.change_delivery", "delivery.view_address", "delivery.view_carrierevent",
+        "notifications.view_notification",
+    ),
+    "payment clerks": (
+        *LOOK_AT_ORDERS, "accounts.view_user", "payments.view_payment", "payments.view_paymentattempt",
+        "payments.view_gatewayledger",
+    ),
+    "support": (
+        *LOOK_AT_ORDERS, "orders.change_order", "accounts.view_user", "accounts.view_phone", "payments.view_payment",
+        "delivery.view_delivery", "delivery.view_address", "delivery.view_carrierevent",
+        "notifications.view_notification", "notifications.view_recipient", "notifications.change_notification",
+    ),
+    "operators": (
+        *LOOK_AT_ORDERS, "orders.change_order", "shop.operate", "payments.view_sandboxswitch",
+        "payments.change_sandboxswitch",
+        *(f"{service}.{right}" for service in SAGA_SERVICES for right in ("view_deadletter", "change_deadletter")),
+        *(f"{service}.view_outbox" for service in ("orders", "inventory", "payments", "delivery")),
+    ),
+}  # fmt: skip
