@@ -8,6 +8,8 @@ orders.py    what is ordered, the same for the same seed
 measures.py  percentiles, what is not at rest yet, locks that are held
 charts.py    figures as SVG and HTML
 
-The production image has `loadtest`, which can put a deployed shop under load, and what that needs: not chaos, demo and
-rig (.dockerignore).
+`manage.py trace` draws the spans of an order from the file that TRACE_FILE names.
+
+The production image has `trace` and `loadtest`, which can put a deployed shop under load, with what they need: not
+chaos, demo and rig (.dockerignore).
 """

@@ -1,4 +1,4 @@
-"""System checks of the shop: services keep their contracts, and messages outlive the orders they are of."""
+"""System checks of the shop: implementations match their contracts, and messages outlive open orders."""
 
 import inspect
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def check_offers(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def differences(contract: type, implementation: type) -> Iterator[CheckMessage]:
-    """Where a class is not what a Protocol says: a method, a parameter or a type."""
+    """Where a class differs from its Protocol: a missing method, a parameter, a return type."""
     for name, promised in functions_of(contract).items():
         where = f"{implementation.__name__}.{name}"
         kept = getattr(implementation, name, None)
@@ -48,7 +48,7 @@ def differences(contract: type, implementation: type) -> Iterator[CheckMessage]:
 
 
 def undocumented_errors(contract: type) -> Iterator[CheckMessage]:
-    """The errors of a contract that the API could not answer with."""
+    """The errors of a contract whose code the API does not know."""
     for name, error in errors_of(contract).items():
         if error.code not in CODES:
             said = f"{name} of {contract.__name__} has the code {error.code}, which is not in shop/api/problems.py."
@@ -76,15 +76,9 @@ def _type(annotation: Any) -> str:
 @register("sagas")
 def check_retention(**_kwargs: Any) -> list[CheckMessage]:
     """A stalled order is resumed by its messages, so they must outlive it by far."""
-    return list(_retention())
-
-
-def _retention() -> Iterator[CheckMessage]:
-    longest = timedelta(seconds=settings.ORDER_DEADLINE)
-    if longest * 10 > settings.SAGAS.retention:
-        yield Error(
-            f"RETENTION_DAYS keeps messages for {settings.SAGAS.retention}, "
-            f"and an order may be open for {longest} and more.",
-            hint="A stalled order is resumed by its messages: keep them for ten deadlines at the least.",
-            id="shop.E001",
-        )
+    longest, kept = timedelta(seconds=settings.ORDER_DEADLINE), settings.SAGAS.retention
+    if longest * 10 <= kept:
+        return []
+    said = f"RETENTION_DAYS keeps messages for {kept}, and an order may be open for {longest} and more."
+    hint = "A stalled order is resumed by its messages: keep them for ten deadlines at the least."
+    return [Error(said, hint=hint, id="shop.E001")]

@@ -24,6 +24,7 @@ from sagas.registry import local_services
 from shop import faults
 from shop.contracts.orders import FINAL
 from shop.operations import timeline
+from shop.operations.backlog import backlog
 from shop.operations.health import DOWN, UP, redis
 
 FRESH_FOR = 1.0  # seconds
@@ -33,15 +34,6 @@ WEB_TIMEOUT = 1.0
 COUNTED = 10_000  # rows counted at most; the page then says "more than"
 LATEST = 5  # orders
 LATE = 5.0  # seconds after which a waiting event is shown as a warning
-
-# Each uses an index: the primary key for the oldest row, the relay's partial indexes for the rest.
-MESSAGES = """
-    SELECT (SELECT created_at FROM {service}_outbox
-            WHERE id = (SELECT min(outbox_id) FROM {service}_unsent WHERE deferred_until IS NULL)),
-        (SELECT count(*) FROM (SELECT FROM {service}_unsent WHERE deferred_until IS NULL LIMIT %(most)s) AS unsent),
-        LEAST((SELECT min(deferred_until) FROM {service}_unsent), (SELECT min(deferred_until) FROM {service}_inbox)),
-        (SELECT count(*) FROM (SELECT FROM {service}_deadletter WHERE resolved_at IS NULL LIMIT %(most)s) AS dead)
-"""
 
 
 @dataclass
@@ -140,11 +132,9 @@ def _ask_database(service: Service, *, takes_part: bool) -> None:
     now = timezone.now()
     try:
         if takes_part:
-            statement = MESSAGES.format(service=service.name)
-            ((unsent_since, service.unsent, owed_since, service.dead_letters),) = query(
-                service.name, statement, {"most": COUNTED}
-            )
-            service.lag, service.owed = _age(unsent_since, now), _age(owed_since, now)
+            waiting = backlog(service.name, most=COUNTED)
+            service.unsent, service.dead_letters = waiting.unsent, waiting.dead_letters
+            service.lag, service.owed = _age(waiting.unsent_since, now), _age(waiting.deferred_since, now)
         else:
             query(service.name, "SELECT 1")
         service.database = UP

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from threading import Event, Thread
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from celery.beat import Scheduler, Service
 from celery.worker import WorkController, state
@@ -48,38 +48,26 @@ class Patience:
         return True
 
 
-class Component(Protocol):
-    """A part of the shop that runs in the background."""
+class Component:
+    """A part of the shop that runs on threads of its own. A thread logs the exception which ends it."""
 
-    title: str
+    title: ClassVar[str]
+
+    def __init__(self, *works: Callable[[], Any]) -> None:
+        self._threads = [Thread(target=_logged, args=(work,), name=self.title, daemon=True) for work in works]
 
     def start(self) -> None:
         """Start, and return once it is ready."""
-
-    def stop(self, patience: Patience) -> bool:
-        """Finish the work at hand and stop; return whether that was possible in time."""
-
-    @property
-    def alive(self) -> bool:
-        """False once an exception has ended it."""
-
-
-class Threads:
-    """Threads that log the exception which ends them."""
-
-    def __init__(self, title: str, *works: Callable[[], Any]) -> None:
-        self._threads = [Thread(target=_logged, args=(work,), name=title, daemon=True) for work in works]
-
-    def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    @property
-    def ended(self) -> bool:
-        return not any(thread.is_alive() for thread in self._threads)
+    def stop(self, patience: Patience) -> bool:
+        """Finish the work at hand and stop; return whether that was possible in time."""
+        return patience.for_(lambda: not any(thread.is_alive() for thread in self._threads))
 
     @property
     def alive(self) -> bool:
+        """False once one of its threads has ended."""
         return all(thread.is_alive() for thread in self._threads)
 
 
@@ -91,7 +79,7 @@ def _logged(work: Callable[[], Any]) -> None:
         raise
 
 
-class Worker:
+class Worker(Component):
     """A Celery worker on all queues of the in-memory broker."""
 
     title = "worker"
@@ -108,12 +96,12 @@ class Worker:
             without_heartbeat=True,
             ready_callback=lambda _consumer: self._ready.set(),
         )
-        self._threads = Threads(self.title, self._controller.start)
+        super().__init__(self._controller.start)
 
     def start(self) -> None:
         with app.connection_for_write() as connection:
             declare(connection)
-        self._threads.start()
+        super().start()
         while not self._ready.wait(0.1):
             if not self.alive:
                 raise RuntimeError("The worker did not start; the log says why.")
@@ -122,11 +110,7 @@ class Worker:
         """Drain the queues first, as messages left in them are lost with this process."""
         patience.for_(lambda: idle() or not self.alive)
         app.control.shutdown(destination=[self._controller.hostname])
-        return patience.for_(lambda: self._threads.ended) and idle()
-
-    @property
-    def alive(self) -> bool:
-        return self._threads.alive
+        return super().stop(patience) and idle()
 
 
 def idle() -> bool:
@@ -135,54 +119,40 @@ def idle() -> bool:
     return not waiting and not state.reserved_requests
 
 
-class Relays:
+class Relays(Component):
     """One relay per service with an outbox."""
 
     title = "relay"
 
     def __init__(self) -> None:
         self._relays = [Relay(service) for service in local_services()]
-        self._threads = Threads(self.title, *(relay.run for relay in self._relays))
-
-    def start(self) -> None:
-        self._threads.start()
+        super().__init__(*(relay.run for relay in self._relays))
 
     def stop(self, patience: Patience) -> bool:
         for relay in self._relays:
             relay.stop()
-        return patience.for_(lambda: self._threads.ended)
-
-    @property
-    def alive(self) -> bool:
-        return self._threads.alive
+        return super().stop(patience)
 
 
-class Timers:
+class Timers(Component):
     """Celery's beat with its schedule in memory: due times are in the databases."""
 
     title = "timers"
 
     def __init__(self) -> None:
         self._beat = Service(app, scheduler_cls=Scheduler)
-        self._threads = Threads(self.title, self._beat.start)
-
-    def start(self) -> None:
-        self._threads.start()
+        super().__init__(self._beat.start)
 
     def stop(self, patience: Patience) -> bool:
         self._beat.stop()
-        return patience.for_(lambda: self._threads.ended)
-
-    @property
-    def alive(self) -> bool:
-        return self._threads.alive
+        return super().stop(patience)
 
 
 class PortTaken(Exception):
     """The port cannot be used; the message names it."""
 
 
-class Web:
+class Web(Component):
     """The web server. It binds its port when constructed, so that a port in use is found before anything is started."""
 
     title = "web"
@@ -199,7 +169,7 @@ class Web:
             ) from None
         self.port = self._socket.getsockname()[1]
         self._server: Any = None
-        self._threads = Threads(self.title, self._serve)
+        super().__init__(self._serve)
 
     @property
     def url(self) -> str:
@@ -207,7 +177,7 @@ class Web:
 
     def start(self) -> None:
         self._server = create_server(get_wsgi_application(), sockets=[self._socket], threads=WEB_THREADS, ident=None)
-        self._threads.start()
+        super().start()
 
     def stop(self, patience: Patience) -> bool:
         """Stop accepting connections, finish requests in progress, close."""
@@ -241,7 +211,3 @@ class Web:
 
         self._server.trigger.pull_trigger(act)
         done.wait(1)
-
-    @property
-    def alive(self) -> bool:
-        return self._threads.alive

@@ -1,11 +1,10 @@
-"""Events that a step has forgotten, told to it once more.
+"""Redelivers the events that a step has lost, for a service whose database was restored to an earlier time.
 
-A service whose database was restored to an earlier time no longer knows what it has handled since, and everybody else
-does. Emitting an order's first event again does not mend that: the service's step takes it for a new one, and what it
-emits then is new to the next step, too, which has had its effect for that order and says nothing. So each step is told
-the very events that it misses, as those who emitted them keep them.
+Such a service no longer knows what it has handled since, but all others do. Emitting an order's first event again does
+not help: the service's step handles it as a new event and emits new events, which the next step ignores, because it
+has had its effect for that order. So each step gets exactly the events it is missing, as their emitters stored them.
 
-Of an order, a service is told one event at a time, the oldest first: what it does depends on what it has done before.
+A service gets one event of an order at a time, oldest first, because each step builds on the ones before.
 """
 
 import time
@@ -25,18 +24,18 @@ from sagas.publisher import publish
 from sagas.reconciliation import Missing, missing
 from sagas.saga import service_of
 
-WINDOW = 500  # orders looked at together
-LOOK_EVERY = 0.2  # seconds
-PATIENCE = 60.0  # seconds without an event being handled
+WINDOW = 500  # orders examined at a time
+POLL_EVERY = 0.2  # seconds
+PATIENCE = 60.0  # seconds without progress
 
 
 class NotHandled(Exception):
-    """A step was told an event that it had forgotten, and has not handled it."""
+    """A step has not handled an event that was redelivered to it."""
 
 
 def missing_anywhere() -> Iterator[list[Missing]]:
-    """What steps have not handled of all orders whose messages are still kept, in portions."""
-    kept_since = timezone.now() - settings.SAGAS.retention + timedelta(days=1)  # purges do not come at the same moment
+    """Events that steps have not handled, of all orders whose messages are still kept, in portions."""
+    kept_since = timezone.now() - settings.SAGAS.retention + timedelta(days=1)  # services purge at different times
     ids = apps.get_model("orders", "Order").objects.filter(created_at__gt=kept_since).order_by("pk")
     last = 0
     while portion := list(ids.filter(pk__gt=last).values_list("pk", flat=True)[:WINDOW]):
@@ -46,12 +45,12 @@ def missing_anywhere() -> Iterator[list[Missing]]:
 
 
 def fill(order_ids: Collection[int]) -> int:
-    """Tell these orders' steps what they miss until nothing is missing; how many events that was.
+    """Redeliver these orders' missing events until none is missing; return how many were sent.
 
-    Raises `NotHandled` when a step does not get on with it, and what the transport raises.
+    Raises `NotHandled` if a step makes no progress, and what the transport raises.
     """
     told = 0
-    while lost := tell_oldest(order_ids):
+    while lost := redeliver_oldest(order_ids):
         told += len(lost)
         _wait_for(set(lost), order_ids)
     return told
@@ -68,16 +67,16 @@ def _wait_for(told: set[Missing], order_ids: Collection[int]) -> None:
                 f"{one.step} has not handled {one.event_type} of order {one.key}; {len(left) - 1} more are open."
                 " Is its worker there? Is there a dead letter?"
             )
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_EVERY)
 
 
-def tell_oldest(order_ids: Collection[int]) -> list[Missing]:
-    """Tell each service, for each of these orders, the oldest event that it misses; returns what was told.
+def redeliver_oldest(order_ids: Collection[int]) -> list[Missing]:
+    """Redeliver to each service, for each of these orders, its oldest missing event; return what was sent.
 
-    To be called again when that has been handled, until nothing is missing. Raises what the transport raises.
+    Call it again once those are handled, until nothing is missing. Raises what the transport raises.
     """
     oldest: dict[tuple[int, str], Missing] = {}
-    for lost in sorted(missing(order_ids), key=lambda one: one.event_id):  # ids sort by time
+    for lost in sorted(missing(order_ids), key=lambda one: one.event_id):  # ids are in order of time
         oldest.setdefault((lost.key, service_of(lost.step)), lost)
     events = _stored(oldest.values())
     by_step: dict[str, list[Event]] = defaultdict(list)
@@ -93,7 +92,7 @@ def _only(step: str, _: type[Event]) -> tuple[str]:
 
 
 def _stored(lost: Iterable[Missing]) -> dict[UUID, Event]:
-    """The events themselves, from the inboxes and outboxes of those who emitted them."""
+    """The events themselves, from the inboxes and outboxes of their emitters."""
     emitters: dict[str, set[int]] = defaultdict(set)
     for one in lost:
         emitters[service_of(one.emitted_by)].add(one.key)

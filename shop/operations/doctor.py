@@ -1,4 +1,4 @@
-"""What the shop needs, looked at one by one: versions, ports, databases, broker, Redis, clock, keys, disk."""
+"""Examines what the shop needs: versions, port, databases, clock, broker, Redis, keys, disk."""
 
 import shutil
 import socket
@@ -25,16 +25,16 @@ from shop.router import database_of
 
 PACKAGES = ("django", "celery", "kombu", "djangorestframework", "psycopg2-binary", "redis", "flower")
 PYTHON = (3, 11)
-POSTGRESQL = 14  # the oldest with all that is used
-RABBITMQ = (3, 10)  # likewise: dead-lettering that loses nothing
-SKEW = 1.0  # seconds between this machine's clock and PostgreSQL's that do no harm
-DISK = 1_000_000_000  # bytes
-PATIENCE = 2  # seconds
+POSTGRESQL = 14  # the oldest version that works
+RABBITMQ = (3, 10)  # the oldest with at-least-once dead-lettering
+SKEW = 1.0  # seconds of harmless clock skew between this machine and PostgreSQL
+DISK = 1_000_000_000  # bytes that should be free
+TIMEOUT = 2  # seconds
 LONG_KEY = 32  # characters
 
 
 class Finding(NamedTuple):
-    """One line. `well` is None for what cannot be seen from here."""
+    """One line of the result. `well` is None for what cannot be examined from here."""
 
     what: str
     well: bool | None
@@ -43,14 +43,14 @@ class Finding(NamedTuple):
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything. What one look raises becomes its finding; the others are made all the same."""
+    """Run all examinations. An exception becomes a finding and does not stop the others."""
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _versions, _mode, _port, _databases, _clock, _broker, _redis, _keys, _disk,
     )  # fmt: skip
     for look in looks:
         try:
             yield from look()
-        except Exception as error:  # an examination that dies of what it finds is of no use
+        except Exception as error:  # a doctor that crashes is of no use
             yield Finding(look.__name__.strip("_"), False, f"{type(error).__name__}: {_line(error)}")
 
 
@@ -73,7 +73,7 @@ def _mode() -> Iterator[Finding]:
 
 def _port() -> Iterator[Finding]:
     with socket.socket() as client:
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         taken = client.connect_ex(("127.0.0.1", settings.PORT)) == 0
     yield Finding("port", True, f"{settings.PORT} is {'in use: the shop, or PORT=… for another' if taken else 'free'}")
 
@@ -132,8 +132,8 @@ def _broker() -> Iterator[Finding]:
         yield Finding("broker", None, "in memory: its queues are in the process of make up, and cannot be seen")
         return
     try:
-        with current_app.connection_for_write(connect_timeout=PATIENCE) as connection:
-            connection.ensure_connection(max_retries=1, timeout=PATIENCE, interval_start=0.1)
+        with current_app.connection_for_write(connect_timeout=TIMEOUT) as connection:
+            connection.ensure_connection(max_retries=1, timeout=TIMEOUT, interval_start=0.1)
             properties = connection.connection.server_properties
             shown = properties.get("version", "0")
             enough = tuple(map(int, shown.split(".")[:2])) >= RABBITMQ
@@ -154,7 +154,7 @@ def _queue(connection: object, service: str) -> Finding:
             fix = "its limits and dead-lettering are not ours: let it run empty, delete it, and start a worker"
             for queue in (*queues(), *dead_letter_queues()):
                 if queue.name in (service, f"{service}.dead"):
-                    queue(channel).queue_declare()  # type: ignore[no-untyped-call]  # it is there: this only compares the arguments
+                    queue(channel).queue_declare()  # type: ignore[no-untyped-call]  # exists, so this only compares the arguments
     except connection.channel_errors as error:  # type: ignore[attr-defined]
         return Finding(what, False, _line(error), fix)
     detail = f"{told.message_count} waiting, {told.consumer_count} consumers, {dead} in {service}.dead"
@@ -204,5 +204,5 @@ def _disk() -> Iterator[Finding]:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of what an error says, from where it says why."""
+    """The first line of an error's message, without what precedes its reason."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rpartition("FATAL:  ")[2]

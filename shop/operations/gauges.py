@@ -1,7 +1,7 @@
-"""What the databases know, asked when Prometheus does: open orders, what waits in outboxes, dead letters.
+"""Gauges read from the databases on each scrape: open orders, unpublished events, dead letters.
 
-Orders and outboxes are read by their partial indexes, which hold what is open and nothing else; none is counted further
-than `MOST`. The answer is kept for `FRESH_FOR` seconds, whoever asks. A database that is away costs its own part only.
+The queries use partial indexes, which contain only open rows, and stop counting at `MOST`. Answers are cached for
+`FRESH_FOR` seconds. A database that is down only removes its own gauges.
 """
 
 import time
@@ -10,6 +10,7 @@ from threading import Lock
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
+from django.utils import timezone
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -17,19 +18,11 @@ from prometheus_client.registry import Collector
 from sagas.db.prepared import query
 from sagas.registry import local_services
 from shop.contracts.orders import FINAL
+from shop.operations.backlog import backlog
 
 FRESH_FOR = 5.0  # seconds
-MOST = 100_000  # rows that are counted
+MOST = 100_000  # rows to count at most
 
-MESSAGES = """
-    SELECT
-        COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - (
-            SELECT created_at FROM {service}_outbox
-            WHERE id = (SELECT min(outbox_id) FROM {service}_unsent WHERE deferred_until IS NULL)
-        )), 0),
-        (SELECT count(*) FROM (SELECT FROM {service}_unsent WHERE deferred_until IS NULL LIMIT {most}) AS unsent),
-        (SELECT count(*) FROM (SELECT FROM {service}_deadletter WHERE resolved_at IS NULL LIMIT {most}) AS dead)
-"""
 ORDERS = """
     SELECT status, count(*), count(*) FILTER (
         WHERE progress_at < clock_timestamp() - make_interval(secs => %s) AND NOT status = ANY(%s::text[])
@@ -39,7 +32,7 @@ ORDERS = """
 
 
 class Databases(Collector):
-    """The gauges of this process's services."""
+    """The gauges of the services in this process."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -50,7 +43,7 @@ class Databases(Collector):
         return _families().values()
 
     def collect(self) -> Iterable[Metric]:
-        with self._lock:  # who comes while somebody asks waits for the same answer
+        with self._lock:  # concurrent scrapes wait for one answer
             if time.monotonic() >= self._fresh_until:
                 self._known = list(_ask().values())
                 self._fresh_until = time.monotonic() + FRESH_FOR
@@ -90,10 +83,11 @@ def _ask_database(service: str, found: dict[str, GaugeMetricFamily]) -> None:
     if service not in local_services():
         query(service, "SELECT 1")
         return
-    ((lag, unsent, dead),) = query(service, MESSAGES.format(service=service, most=MOST))
-    found["outbox_lag_seconds"].add_metric([service], float(lag))
-    found["outbox_unsent"].add_metric([service], unsent)
-    found["dead_letters"].add_metric([service], dead)
+    waiting = backlog(service, most=MOST)
+    lag = (timezone.now() - waiting.unsent_since).total_seconds() if waiting.unsent_since else 0.0
+    found["outbox_lag_seconds"].add_metric([service], max(0.0, lag))
+    found["outbox_unsent"].add_metric([service], waiting.unsent)
+    found["dead_letters"].add_metric([service], waiting.dead_letters)
     if service == "orders":
         orders = query(service, ORDERS, [settings.STALLED_AFTER, list(FINAL), MOST])
         for status, number, _ in orders:

@@ -1,4 +1,4 @@
-"""Health and metrics, for those who supervise this process: livez, readyz, metrics."""
+"""Endpoints for supervisors and Prometheus: /livez, /readyz, /metrics."""
 
 from celery import current_app
 from django.conf import settings
@@ -22,27 +22,27 @@ BROKER_TIMEOUT = 2  # seconds
 @require_safe
 @never_cache
 def livez(_: HttpRequest) -> HttpResponse:
-    """The process answers. Touches nothing else: a restart would not bring a database back."""
+    """Liveness: the process answers. Checks nothing else, as a restart would not bring a database back."""
     return JsonResponse({"status": "alive"})
 
 
 @require_safe
 @never_cache
 def readyz(_: HttpRequest) -> HttpResponse:
-    """Whether requests can be served: 503 without a database or the broker. Without Redis it is slower, not away."""
+    """Readiness: 503 without a database or the broker. Without Redis the shop is only slower."""
     needed = {f"database {service}": _database(service) for service in settings.LOCAL_SERVICES}
     if local_services():
         needed["broker"] = _broker()
-    spared = {"redis": redis()}
+    optional = {"redis": redis()}
     if DOWN in needed.values():
-        return JsonResponse({"status": "unavailable", "checks": needed | spared}, status=503)
-    return JsonResponse({"status": "degraded" if DOWN in spared.values() else "ready", "checks": needed | spared})
+        return JsonResponse({"status": "unavailable", "checks": needed | optional}, status=503)
+    return JsonResponse({"status": "degraded" if DOWN in optional.values() else "ready", "checks": needed | optional})
 
 
 @require_safe
 @never_cache
 def metrics(_: HttpRequest) -> HttpResponse:
-    """What Prometheus scrapes: of this process, or of all its siblings with PROMETHEUS_MULTIPROC_DIR."""
+    """The metrics of this process, or of all that share its PROMETHEUS_MULTIPROC_DIR."""
     return HttpResponse(as_text(databases), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -1,4 +1,4 @@
-"""`shop/saga.py` drawn: as a table for the terminal, as a diagram for docs/saga.md."""
+"""Renders `shop/saga.py`: as a table for the terminal, as a diagram for docs/saga.md."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from shop.saga import ORDER
 
 
 def as_table() -> Table:
-    """Which event is heard by which step; the way back is red."""
+    """Which step hears which event; the way back is red."""
     table = Table("event", "heard by", title="The saga", title_justify="left", caption="… deferrable")
     for event, steps in ORDER.heard_by.items():
         style = "red" if event in BACKWARD else ""

@@ -1,7 +1,6 @@
-"""What happened to one order, joined across the services' databases: their outboxes, inboxes and dead letters.
+"""Everything that happened to one order, joined from the outboxes, inboxes and dead letters of all services.
 
-For operators (`manage.py saga ORDER_ID`, the timeline page); a customer's view is `orders.TimelineEntry`, which needs
-one database only.
+For operators (`manage.py saga ORDER_ID`, the console). Customers see `orders.TimelineEntry`, which needs one database.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,30 +19,30 @@ from shop.contracts.events import BACKWARD, origin
 from shop.contracts.orders import FINAL
 from shop.saga import ORDER
 
-# The services of the saga: as it first comes to each, then those that only listen.
+# The services of the saga, in the order in which it reaches them; those that only listen come last.
 LANES = tuple(dict.fromkeys([*map(origin, ORDER.heard_by), *map(service_of, ORDER.steps)]))
 BACKWARD_NAMES = {event.__name__ for event in BACKWARD}
 UNDOS = {name for name, role in ORDER.steps.items() if role.kind == "undo"}
-SAMPLE = 50  # orders that are looked at for the oldest message
+SAMPLE = 50  # orders examined for the oldest waiting event
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that happened: a step handled an event, or (with no step) a service emitted one by itself."""
+    """A step handled an event or, without a step, a service emitted one from its outbox."""
 
     at: datetime
     service: str
     step: str  # "inventory.reserve_stock"; empty for an event from the outbox
-    event: str  # the type of event that was handled, or emitted from the outbox
-    emitted: tuple[str, ...]  # the types of events that followed
-    backward: bool  # part of an undoing
+    event: str  # type of the event handled, or emitted from the outbox
+    emitted: tuple[str, ...]  # types of the events that followed
+    backward: bool  # part of the way back
     key: tuple[str, UUID]  # unique
-    repeats: int = 0  # how often the event came again after it was handled
+    repeats: int = 0  # redeliveries after it was handled
 
 
 @dataclass(frozen=True)
 class Dead:
-    """An event that a step could not handle. `resolution` is empty while that is so."""
+    """A dead letter: an event that a step could not handle. `resolution` is empty while it is open."""
 
     at: datetime
     service: str
@@ -57,7 +56,7 @@ class Dead:
 
 @dataclass(frozen=True)
 class Waiting:
-    """An event that was emitted and that a step has not handled yet."""
+    """An event that was emitted but that a step has not handled yet."""
 
     at: datetime  # of its emission
     service: str
@@ -67,7 +66,7 @@ class Waiting:
 
 @dataclass
 class Story:
-    """All that is known of an order's saga, from those databases that answer; `away` are the others' services."""
+    """All that is known of an order's saga. `away` names the services whose databases are down."""
 
     entries: list[Entry] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
@@ -76,13 +75,13 @@ class Story:
 
 
 def timeline(order_id: int) -> list[Entry]:
-    """Everything known of an order's saga, oldest first. Empty for an order that does not exist."""
+    """All entries of an order, oldest first; empty for an order that does not exist."""
     entries = [entry for service in local_services() for entry in _entries(service, order_id)]
     return sorted(entries, key=lambda entry: (entry.at, entry.step))
 
 
 def story(order_id: int) -> Story:
-    """The same with dead letters and with what is still to be handled. A database that is away spoils only its part."""
+    """The entries with dead letters and waiting events. A database that is down only removes its part."""
     told = Story()
     for service in local_services():
         try:
@@ -99,15 +98,15 @@ def story(order_id: int) -> Story:
             (one for one in waiting if one.service not in told.away and (one.step, one.event) not in dead),
             key=lambda one: (one.at, one.step),
         )
-    except OUTAGES:  # it went just now: the next look will say so
+    except OUTAGES:  # a database has just gone down; the next call reports it
         pass
     return told
 
 
 def oldest_waiting() -> dict[str, datetime]:
-    """{service: when the oldest event was emitted that its queue, or an outbox, holds for it}.
+    """{service: emission time of the oldest event that waits for it in its queue or in an outbox}.
 
-    Of the orders that have not moved for the longest: an event's order stands still while it waits.
+    Examines the orders without progress for the longest time, as an order makes none while its event waits.
     """
     orders = apps.get_model("orders", "Order").objects.filter(look_at__isnull=False)
     unmoved = orders.exclude(status__in=FINAL).order_by("progress_at")
@@ -159,7 +158,7 @@ def _dead_letters(service: str, order_id: int) -> Iterator[Dead]:
 
 
 def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]:
-    """What these orders' services have emitted and not handled."""
+    """Events of these orders that were emitted but not handled, as these services know them."""
     ids = list(order_ids)
     emitted: dict[UUID, str] = {}
     handled: set[tuple[str, UUID]] = set()
@@ -177,5 +176,5 @@ def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]
 
 
 def _emitted_at(event_id: UUID) -> datetime:
-    """An event's id says when it was made (UUID version 7)."""
+    """An event's creation time, read from its id (UUID version 7)."""
     return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)

@@ -1,6 +1,6 @@
-"""Does everything add up? The invariants that span services, checked over the seven databases and the gateway ledgers.
+"""Checks the invariants that span services, over the seven databases and the gateways' ledgers.
 
-`facts.py` reads, in windows of orders so that memory stays constant; `invariants.py` judges; here they meet.
+`facts.py` reads the facts, in windows of orders so that memory stays constant. `invariants.py` checks them.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ __all__ = ["Violation", "audit", "count_orders", "invariant_names"]
 def audit(
     *, strict: bool = False, age: timedelta = timedelta(seconds=60), window: int = 1000
 ) -> Iterator[int | Violation]:
-    """Check every invariant; yields each violation found, and after each window the number of orders it held.
+    """Check every invariant. Yields each violation, and after each window the number of its orders.
 
-    On a running system only what has not moved for `age` is judged. `strict` judges everything and expects every
+    On a running system, only what has not changed for `age` is checked. `strict` checks everything and expects every
     order to have ended: for a system at rest, after a test or an incident.
     """
     before = timezone.now() if strict else timezone.now() - age
@@ -32,5 +32,5 @@ def audit(
 
 
 def invariant_names() -> list[str]:
-    """The names of all invariants, as violations carry them."""
+    """The names of all invariants, as used in violations."""
     return sorted(check.__name__ for check in (*WHOLE, *PER_WINDOW))

@@ -1,7 +1,7 @@
-"""What the services' databases say about a window of orders.
+"""Reads what the services' databases contain about a window of orders.
 
-A window is a range of order ids that holds so many orders; the ranges cover the whole line of ids, so a row for an
-order that does not exist falls into one of them too.
+A window is a range of order ids with a given number of orders. The ranges cover all possible ids, so a row of an order
+that does not exist falls into one of them, too.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ from shop.contracts.payments import GATEWAYS
 
 @dataclass
 class Facts:
-    """Rows by order id, as the services keep them; only orders that have been still since `before` are judged."""
+    """Rows by order id. Only orders unchanged since `before` are checked."""
 
     before: datetime
     strict: bool
@@ -33,11 +33,11 @@ class Facts:
     payments: dict[int, dict[str, Any]]
     ledger: dict[int, list[dict[str, Any]]]
     deliveries: dict[int, dict[str, Any]]
-    mentioned: dict[str, set[int]]  # orders that other rows speak of, by what these are
+    mentioned: dict[str, set[int]]  # orders that other rows refer to, by kind of row
 
     @property
     def settled(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Orders that may be judged, with their ids."""
+        """The orders to check, with their ids."""
         return ((pk, order) for pk, order in self.orders.items() if order["progress_at"] <= self.before)
 
 
@@ -91,12 +91,12 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
     for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
         facts.histories[order_id].append(status)
     by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
-    # Gateway and key, for that is what the table's index begins with.
+    # By gateway and key, like the table's index.
     entries = _rows("payments.GatewayLedger").filter(gateway__in=GATEWAYS, key__in=by_key, at__lte=before)
     for entry in entries.values():
         facts.ledger[by_key[entry["key"]]].append(entry)
-    # Last, while the shop may be running: an order is there before anything of it, and one that has moved since the
-    # rest was read shows it by its `progress_at`.
+    # Last, as the shop may be running: an order exists before its other rows, and its `progress_at` shows whether it has
+    # changed since those were read.
     facts.orders = {row["id"]: row for row in within("orders.Order", "pk").values()}
     return facts
 

@@ -154,13 +154,13 @@ def test_databases_are_asked_once_in_a_while(monkeypatch: pytest.MonkeyPatch, dj
 def test_a_database_that_is_away_costs_its_own_part_only(monkeypatch: pytest.MonkeyPatch):
     from django.db import OperationalError
 
-    def query(database: str, *arguments: Any) -> Any:
-        if database == "payments":
+    def backlog(service: str, *, most: int) -> Any:
+        if service == "payments":
             raise OperationalError("away")
-        return asked(database, *arguments)
+        return asked(service, most=most)
 
-    asked = gauges.query
-    monkeypatch.setattr(gauges, "query", query)
+    asked = gauges.backlog
+    monkeypatch.setattr(gauges, "backlog", backlog)
     monkeypatch.setattr(gauges.connections["payments"], "close", lambda: None)
     found = scraped(Databases())
 
