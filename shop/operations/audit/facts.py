@@ -95,7 +95,7 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
     entries = _rows("payments.GatewayLedger").filter(gateway__in=GATEWAYS, key__in=by_key, at__lte=before)
     for entry in entries.values():
         facts.ledger[by_key[entry["key"]]].append(entry)
-    # Last, as the shop may be running: an order exists before its other rows, and its `progress_at` shows whether it has
+    # Last, as the shop may be running: an order precedes its other rows, and its `progress_at` shows whether it has
     # changed since those were read.
     facts.orders = {row["id"]: row for row in within("orders.Order", "pk").values()}
     return facts
