@@ -1,7 +1,9 @@
 """Small plots as SVG, by hand: bars, stacked bars, curves on logarithmic axes, lines over time; and a page for them."""
 
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from math import ceil, floor, log10
 
 WIDTH, LEFT, RIGHT, ROW = 760, 190, 110, 34
@@ -9,7 +11,8 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#9
 QUARTERED = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8)  # their quarters are short numbers
 TICK, MARKED = "#8884", "#d9480f22"
 BUCKETS = 150  # points on a line over time, at most
-LONGEST_GAP = 0.05  # of the time, across which a line is drawn
+LONGEST_GAP = 0.05  # of the time, across which a line is drawn; or, if that is longer,
+POINTS_MISSED = 3  # so many times the usual distance between points
 
 Point = tuple[float, float]
 Mark = tuple[float, float, str, str]  # from and to in seconds, a short label, what it is
@@ -131,13 +134,18 @@ def over_time(
         for number in range(int(end / unit / step) + 1)
     ]
     for colour, points in zip(COLOURS, lines.values(), strict=False):
-        for stretch in stretches(points, end * LONGEST_GAP):
+        for stretch in stretches(points, max(end * LONGEST_GAP, POINTS_MISSED * usual_distance(points))):
             stretch = stretch if len(stretch) > 1 else stretch * 2  # of no length, and with round ends: a dot
             path = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in stretch)
             parts.append(
                 f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-linecap="round"/>'
             )
     return svg(title, bottom + 54, [*parts, *legend(tuple(lines), bottom + 42)], width=width)
+
+
+def usual_distance(points: Sequence[Point]) -> float:
+    """The median of the seconds between two points that follow each other."""
+    return statistics.median(after[0] - before[0] for before, after in pairwise(points)) if len(points) > 1 else 0.0
 
 
 def stretches(points: Sequence[Point], longest_gap: float) -> Iterator[list[Point]]:

@@ -65,7 +65,7 @@ def happy_path(stage: Stage, cast: Cast) -> None:
 
 
 def last_piece(stage: Stage, cast: Cast) -> None:
-    """3 · 100 buyers, one item"""
+    """2 · 100 buyers, one item"""
     known = cast.admin.get("/products", search=LIMITED["name"])["results"]
     mug = known[0] if known else cast.admin.post("/products", LIMITED)
     cast.set_stock(mug["id"], 1)
@@ -89,7 +89,7 @@ def last_piece(stage: Stage, cast: Cast) -> None:
 
 
 def too_many(stage: Stage, cast: Cast) -> None:
-    """4 · More than there is"""
+    """3 · More than there is"""
     customer = cast.customers[1]
     cast.set_stock(TENNIS_RACKET, 25, at_least=True)
     before = customer.stock(TENNIS_RACKET)
@@ -103,7 +103,7 @@ def too_many(stage: Stage, cast: Cast) -> None:
 
 
 def declined(stage: Stage, cast: Cast) -> None:
-    """5 · The payment is declined"""
+    """4 · The payment is declined"""
     customer = cast.customers[2]
     cast.set_stock(ESSENCE, 10, at_least=True)
     before = customer.stock(ESSENCE)
@@ -118,7 +118,7 @@ def declined(stage: Stage, cast: Cast) -> None:
 
 
 def refused_at_the_door(stage: Stage, cast: Cast) -> None:
-    """6 · The delivery is refused"""
+    """5 · The delivery is refused"""
     customer = cast.customers[0]
     cast.set_stock(VACUUM_CLEANER, 5, at_least=True)
     before = customer.stock(VACUUM_CLEANER)

@@ -138,8 +138,9 @@ class Runtime:
                 recent = orders.filter(updated_at__gte=newest - LOST_WITH_THE_BROKER).values_list("pk", flat=True)
                 rearm("orders", recent)
         self._crashed = False
-        if resumed:
-            self._say("orders", f"{len(resumed)} not closed yet, gone on with")
+        orders = apps.get_model("orders", "Order").objects
+        if under_way := orders.filter(pk__in=resumed).exclude(status__in=FINAL).count():
+            self._say("orders", f"{under_way} under way, gone on with")
 
     def _claim(self) -> None:
         """Lock the data directory; find out whether the last run ended with an orderly stop."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from lab.chaos.client import Client
 from lab.chaos.faults import FAULTS, Fired, World
 from lab.chaos.plan import PlannedFault, make_plan
 from lab.chaos.verdict import recovery
-from lab.charts import stretches
+from lab.charts import over_time, stretches
 from lab.orders import HOT_PRODUCT, KINDS
 from lab.rig.servers import until
 from orders.models import Order
@@ -100,6 +101,15 @@ def test_no_line_is_drawn_across_a_time_without_samples():
     points = [(0.0, 1.0), (1.0, 2.0), (2.0, 1.0), (60.0, 5.0), (61.0, 5.0)]
     assert list(stretches(points, longest_gap=3.0)) == [points[:3], points[3:]]
     assert list(stretches(points, longest_gap=60.0)) == [points]
+
+
+def test_points_a_second_apart_are_a_line_however_short_the_run():
+    second_by_second = [(0.5 + second, 3.0) for second in range(8)]
+    drawn = over_time("orders", {"sent": second_by_second}, end=8.0)
+    (line,) = re.findall(r'<polyline points="([^"]*)"', drawn)
+    assert len(line.split()) == 8
+    drawn = over_time("orders", {"sent": [*second_by_second, (60.5, 3.0), (61.5, 3.0)]}, end=62.0)
+    assert [len(line.split()) for line in re.findall(r'<polyline points="([^"]*)"', drawn)] == [8, 2]
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

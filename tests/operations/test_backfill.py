@@ -155,5 +155,5 @@ def test_a_worker_that_is_not_there_is_pointed_out(bus: PromptBus, restored: str
 
 def test_the_broker_in_memory_is_another_process_own(settings: Any):
     settings.BROKER_URL = "memory://"
-    with pytest.raises(CommandError, match="nothing sent here reaches it"):
+    with pytest.raises(CommandError, match="nothing sent here reaches the others"):
         call_command("redrive", "--missing")

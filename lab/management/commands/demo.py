@@ -1,10 +1,15 @@
 """`manage.py demo` (`make demo`): the shop, embedded, and the flows of the README played on it."""
 
+import fcntl
 import os
+import shutil
+import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.conf import settings
 from django.core.management import call_command
@@ -30,10 +35,15 @@ SOMEBODY_ELSES_DATA = (
 
 
 class Command(BaseCommand):
-    help = "Start the shop as `up` does and play its flows over HTTP; exit code 1 if one does not end as it must."
+    help = (
+        "Start the shop as `up` does, on data (var/demo, anew each time) and a port of its own, unless SHOP_VAR and "
+        "PORT name others, and play its flows over HTTP; exit code 1 if one does not end as it must."
+    )
     requires_system_checks = []  # the worker runs them
 
     def handle(self, **options: Any) -> None:
+        if "SHOP_VAR" not in os.environ:
+            _start_again(settings.VAR_DIR / "demo")
         with more_than_production():
             from shop.embedded.runtime import CannotStart, Runtime
 
@@ -54,6 +64,25 @@ class Command(BaseCommand):
         if failures:
             raise CommandError("Not as it must be:\n" + "\n".join(f"  {failure}" for failure in failures))
         console.print(f"[bold green]All flows ended as they must[/], in {time.monotonic() - start:.0f} s.")
+
+
+def _start_again(var: Path) -> NoReturn:
+    """Become this command with data of its own, anew each time, and a port of its own."""
+    try:
+        with suppress(FileNotFoundError), (var / "running").open() as running:  # which the runtime locks
+            fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(var)
+    except BlockingIOError:
+        raise CommandError("Another demo is playing here. Wait for its end, or give this one SHOP_VAR.") from None
+    except OSError as error:
+        raise CommandError(f"{error.filename} cannot be removed: {error.strerror}. Set SHOP_VAR.") from None
+    shutil.rmtree(var, ignore_errors=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = os.environ.get("PORT") or str(probe.getsockname()[1])
+    environment = os.environ | {"SHOP_VAR": str(var), "PORT": port}
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo"]
+    os.execve(sys.executable, command, environment)  # noqa: S606 (our own)  # nosec B606
 
 
 def _play(console: Console, runtime: "Runtime") -> list[str]:

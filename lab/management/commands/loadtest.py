@@ -29,6 +29,7 @@ from lab.loadtest.results import results
 from lab.loadtest.run import Run
 from lab.loadtest.tables import comparison, show
 from lab.loadtest.watch import Watch
+from shop import faults
 from shop.management.arguments import seconds as duration
 from shop.management.arguments import whole
 from shop.management.packages import more_than_production
@@ -119,6 +120,9 @@ class Command(BaseCommand):
         if url:
             urls = [checked(url, remote=remote)]
             console.print(f"[bold]{profile.title}[/] against {url}", soft_wrap=True)
+            if on := faults.levels():
+                told = ", ".join(f"{name} {value:g}" for name, value in on.items())
+                console.print(f"Fault switches are on here, and slow what is measured: {told}", style="yellow")
             return load(profile, urls, known_password(), console, where=url, **options)
         with more_than_production():
             from lab.rig.memory import Memory

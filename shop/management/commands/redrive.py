@@ -1,17 +1,24 @@
 """`manage.py redrive`: have orders' events published again, from the first; or those that a step has forgotten."""
 
 import json
+import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
+from rich.console import Console
 
 from sagas.outages import OUTAGES
 from sagas.publisher import stays_here
+from shop.management.packages import more_than_production
 from shop.operations import backfill
 
 SHOWN = 20
+PATIENCE = 30.0  # seconds for what follows from the events, embedded; what is left then, the next `up` goes on with
 
 
 class Command(BaseCommand):
@@ -54,7 +61,29 @@ class Command(BaseCommand):
 
     def _tell_missing(self, *, dry_run: bool, as_json: bool) -> None:
         if stays_here() and not dry_run:
-            raise CommandError("The broker in memory lives in the process of `make up`: nothing sent here reaches it.")
+            if not settings.EMBEDDED:
+                raise CommandError("The broker in memory lives in one process: nothing sent here reaches the others.")
+            with self._embedded():
+                self._fill(dry_run=dry_run, as_json=as_json)
+        else:
+            self._fill(dry_run=dry_run, as_json=as_json)
+
+    @contextmanager
+    def _embedded(self) -> Iterator[None]:
+        """The shop with its worker, in this process, for as long as it takes; `make up` must not run meanwhile."""
+        with more_than_production():
+            from shop.embedded.runtime import CannotStart, Runtime
+        settings.PORT = 0  # any: nobody is to come by
+        try:
+            with Runtime(console=Console(quiet=True)) as runtime:
+                yield
+                give_up_at = time.monotonic() + PATIENCE
+                while not runtime.at_rest() and time.monotonic() < give_up_at:
+                    time.sleep(0.1)
+        except CannotStart as error:
+            raise CommandError(str(error)) from error
+
+    def _fill(self, *, dry_run: bool, as_json: bool) -> None:
         told, orders = 0, []
         try:
             for lost in backfill.missing_anywhere():
