@@ -20,7 +20,7 @@ from shop.api.serializers import Choice, Email, ModelSerializer, Serializer, Tex
         "updatedAt": "2026-11-23T09:00:00Z",
     }
 )
-class UserSerializer(ModelSerializer):
+class UserSerializer(ModelSerializer[User]):
     """A user, to themselves or to staff."""
 
     role = serializers.SerializerMethodField()

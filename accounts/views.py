@@ -30,7 +30,7 @@ from shop.api.throttles import SignUpThrottle, TokenThrottle
 from shop.contracts.accounts import UnknownUser
 
 
-class _Public(GenericAPIView):
+class _Public(GenericAPIView[Any]):
     """Who calls this has no token, or one that has expired."""
 
     authentication_classes: list[Any] = []
@@ -101,7 +101,7 @@ EVERYBODY = "accounts.view_user"
 HIDDEN = {"phone": "accounts.view_phone"}
 
 
-class UserListView(Hiding, ListAPIView):
+class UserListView(Hiding, ListAPIView[User]):
     """Users: oneself, for staff with the right everybody. `email` finds one. Signing up needs no token."""
 
     serializer_class = UserSerializer
@@ -144,7 +144,7 @@ class UserListView(Hiding, ListAPIView):
         return Response(UserSerializer(user).data, status.HTTP_201_CREATED, headers=headers)
 
 
-class UserView(RetrieveAPIView):
+class UserView(RetrieveAPIView[User]):
     """A user: oneself, for staff with the right anybody."""
 
     serializer_class = UserSerializer

@@ -11,7 +11,7 @@ from shop.api.serializers import BIGGEST, Integer, ModelSerializer, Text
 from shop.money import CURRENCIES, check_currency
 
 
-class DisplayNameSerializer(serializers.Serializer):
+class DisplayNameSerializer(serializers.Serializer[Any]):
     """A name in both languages."""
 
     ko = serializers.CharField(read_only=True)
@@ -56,7 +56,7 @@ BOOK = {
         "updatedAt": "2026-11-23T09:00:00Z",
     },
 )
-class ProductSerializer(ModelSerializer):
+class ProductSerializer(ModelSerializer[Product]):
     """A product."""
 
     price = Price(help_text="Above zero, in the currency's minor unit: 3500000 is ₩3,500,000.")

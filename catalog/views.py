@@ -37,7 +37,7 @@ class ProductFilter(filters.FilterSet):
     get=extend_schema(summary="What is for sale"),
     post=extend_schema(summary="Put a product up for sale", parameters=[created_at(201), tagged(201)]),
 )
-class ProductListView(ListCreateAPIView):
+class ProductListView(ListCreateAPIView[Product]):
     """What is for sale."""
 
     queryset = Product.objects.filter(active=True)
@@ -57,7 +57,7 @@ class ProductListView(ListCreateAPIView):
         return Response(self.get_serializer(product).data, HTTPStatus.CREATED, headers=headers)
 
 
-class ProductView(RetrieveAPIView):
+class ProductView(RetrieveAPIView[Product]):
     """A product. Its `ETag` is what a change names in `If-Match`, so that nobody overwrites what they have not read."""
 
     queryset = Product.objects.all()
@@ -84,7 +84,7 @@ class ProductView(RetrieveAPIView):
 
     @extend_schema(summary="Change a product", parameters=[etags.if_match(required=True), tagged(200)])
     def patch(self, request: Request, product_id: int) -> Response:
-        serializer: BaseSerializer = self.get_serializer(data=request.data, partial=True)
+        serializer: BaseSerializer[Product] = self.get_serializer(data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
         product = services.change_product(product_id, serializer.validated_data, expected=_expected(request))
         return Response(self.get_serializer(product).data, headers={"ETag": _etag(product)})

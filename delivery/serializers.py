@@ -21,7 +21,7 @@ Status = Delivery.Status
         "updatedAt": "2026-11-23T09:00:03Z",
     }
 )
-class DeliverySerializer(ModelSerializer):
+class DeliverySerializer(ModelSerializer[Delivery]):
     """A delivery as its customer sees it."""
 
     class Meta:

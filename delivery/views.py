@@ -25,7 +25,7 @@ EVERYBODYS = "delivery.view_delivery"
 HIDDEN = {"address": "delivery.view_address"}
 
 
-class DeliveryList(Hiding, ListAPIView):
+class DeliveryList(Hiding, ListAPIView[Delivery]):
     """A customer's deliveries, newest first; staff with the right see everybody's."""
 
     serializer_class = DeliverySerializer
@@ -38,7 +38,7 @@ class DeliveryList(Hiding, ListAPIView):
         return visible_to(self.request.user, super().get_queryset(), EVERYBODYS)
 
 
-class DeliveryView(RetrieveAPIView):
+class DeliveryView(RetrieveAPIView[Delivery]):
     """A delivery by its tracking number."""
 
     serializer_class = DeliverySerializer

@@ -26,7 +26,7 @@ class StockSerializer(Serializer):
         "updatedAt": "2026-11-23T09:00:00Z",
     }
 )
-class StaffStockSerializer(ModelSerializer):
+class StaffStockSerializer(ModelSerializer[StockItem]):
     """The same for staff, with what lies on the shelf and what is promised."""
 
     quantity = Integer(source="available", read_only=True, help_text="Pieces that can be sold now.")

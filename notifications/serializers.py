@@ -18,7 +18,7 @@ from shop.api.serializers import ModelSerializer
         "updatedAt": "2026-11-23T09:00:00Z",
     }
 )
-class NotificationSerializer(ModelSerializer):
+class NotificationSerializer(ModelSerializer[Notification]):
     """A notification as its recipient reads it."""
 
     class Meta:

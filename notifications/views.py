@@ -16,7 +16,7 @@ class NotificationFilter(filters.FilterSet):
     orderId = IntegerFilter(field_name="order_id")
 
 
-class NotificationList(Hiding, ListAPIView):
+class NotificationList(Hiding, ListAPIView[Notification]):
     """What a customer was told, newest first; staff with the right see everybody's."""
 
     serializer_class = NotificationSerializer

@@ -43,7 +43,7 @@ class OrderInput(Serializer):
     payment_gateway = Gateway(required=False, max_length=32)
     payment_token = Text(required=False, max_length=64)
 
-    def get_fields(self) -> dict[str, serializers.Field]:
+    def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()
         fields["items"].source = "lines"  # `items` is a method of the dict that validation returns
         return fields
@@ -63,7 +63,7 @@ class OrderInput(Serializer):
         return {**attrs, "lines": lines}
 
 
-class LineSerializer(ModelSerializer):
+class LineSerializer(ModelSerializer[OrderLine]):
     line_total = Integer(read_only=True)
 
     class Meta:
@@ -76,7 +76,7 @@ class LineSerializer(ModelSerializer):
         return list(self.Meta.fields)
 
 
-class TimelineSerializer(serializers.ModelSerializer):
+class TimelineSerializer(serializers.ModelSerializer[TimelineEntry]):
     at = Moment(read_only=True)
 
     class Meta:
@@ -98,7 +98,7 @@ PLACED = {
 
 
 @example(response=PLACED)
-class OrderSerializer(ModelSerializer):
+class OrderSerializer(ModelSerializer[Order]):
     items = LineSerializer(many=True, read_only=True, source="lines")
 
     class Meta:

@@ -34,7 +34,7 @@ REFUSED = {Order.Status.CANCELLING, Order.Status.CANCELLED}
 EVERYBODYS, FOR_OTHERS, CANCEL = "orders.view_order", "orders.add_order", "orders.change_order"
 
 
-class OrdersView(ListAPIView):
+class OrdersView(ListAPIView[Order]):
     """Placing orders, and listing one's own; staff with the right list everybody's, and place orders for others."""
 
     rights = {"GET": Own(EVERYBODYS), "POST": Own(FOR_OTHERS)}
@@ -120,7 +120,7 @@ class OrdersView(ListAPIView):
         return Response(body, status=answer, headers={"Location": location})
 
 
-class OrderView(GenericAPIView):
+class OrderView(GenericAPIView[Order]):
     """One order: one's own, for staff with the right anybody's."""
 
     rights = {"GET": Own(EVERYBODYS)}

@@ -17,7 +17,7 @@ from shop.api.serializers import ModelSerializer
         "updatedAt": "2026-11-23T09:00:00Z",
     }
 )
-class PaymentSerializer(ModelSerializer):
+class PaymentSerializer(ModelSerializer[Payment]):
     """A payment as its customer sees it; the amount is in the currency's minor unit."""
 
     class Meta:

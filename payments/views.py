@@ -16,7 +16,7 @@ class PaymentFilter(filters.FilterSet):
     orderId = IntegerFilter(field_name="order_id")
 
 
-class PaymentList(ListAPIView):
+class PaymentList(ListAPIView[Payment]):
     """A customer's payments, newest first; staff with the right see everybody's. Nobody sees a token."""
 
     serializer_class = PaymentSerializer

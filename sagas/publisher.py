@@ -111,7 +111,7 @@ class Broker:
 
     def backlog(self) -> int:
         with self.channel() as channel:
-            return max(channel.queue_declare(queue.name, passive=True).message_count for queue in queues())
+            return max(int(channel.queue_declare(queue.name, passive=True).message_count) for queue in queues())
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
@@ -145,7 +145,8 @@ class Broker:
             declare(connection)
             self._local.producer = current_app.amqp.Producer(connection, auto_declare=False)
             self._local.pid = os.getpid()
-        return self._local.producer
+        producer: Producer = self._local.producer
+        return producer
 
 
 broker = Broker()

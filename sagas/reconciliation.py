@@ -62,4 +62,4 @@ def local_messages(service: str, keys: Collection[int], before: datetime | None 
 
 def _rows(service: str, table: str, keys: Collection[int], *columns: str) -> Iterable[tuple[Any, ...]]:
     rows = apps.get_model(service, table).objects.filter(correlation_id__in=keys)
-    return rows.values_list(*columns).iterator()
+    yield from rows.values_list(*columns).iterator()

@@ -15,14 +15,14 @@ DELAYED_DELIVERY = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 UNREADABLE = (DecodeError, LookupError, TypeError, ValueError, AttributeError)
 
 
-class Consumer(CelerysConsumer):
+class Consumer(CelerysConsumer):  # type: ignore[misc]  # Celery carries no types
     """Celery's consumer without delayed delivery: named in `worker_consumer`.
 
     For quorum queues Celery declares 28 queues and 29 exchanges for `countdown` and `eta`, in every vhost and at every
     start. The kernel sends nothing with either.
     """
 
-    class Blueprint(CelerysConsumer.Blueprint):
+    class Blueprint(CelerysConsumer.Blueprint):  # type: ignore[misc]
         default_steps = [step for step in CelerysConsumer.Blueprint.default_steps if step != DELAYED_DELIVERY]
 
 

@@ -16,16 +16,18 @@ app = Celery("shop", config_source="celeryconfig")
 app.autodiscover_tasks()  # every service's tasks.py
 
 
-@celeryd_after_setup.connect
 def _only_its_own_queue(**_kwargs: Any) -> None:
     """The worker of one service alone can run no other's steps, whatever queues its command line names."""
     if settings.ALONE:
         app.amqp.queues.select(settings.LOCAL_SERVICES)
 
 
-@worker_before_create_process.connect
 def _share_what_is_imported(**_kwargs: Any) -> None:
     """Before a child is forked: what is there by now stays. The collector never looks through it again, and so the
     child's memory remains its parent's."""
     gc.collect()
     gc.freeze()
+
+
+celeryd_after_setup.connect(_only_its_own_queue)
+worker_before_create_process.connect(_share_what_is_imported)

@@ -25,7 +25,7 @@ class Process:
     def __init__(self, name: str, role: str, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.name, self.role = name, role
         self._command, self._environment, self._log = command, environment, log
-        self._running: subprocess.Popen | None = None
+        self._running: subprocess.Popen[bytes] | None = None
         self.pid = 0
         self._died_at = 0.0
         self.restarts = 0

@@ -54,7 +54,9 @@ def listening(port: int) -> bool:
     return False
 
 
-def launch(command: Sequence[str | Path], log: Path, environment: dict[str, str], **options: Any) -> subprocess.Popen:
+def launch(
+    command: Sequence[str | Path], log: Path, environment: dict[str, str], **options: Any
+) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own: Ctrl-C reaches us alone, and its children can be ended with it."""
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -63,7 +65,7 @@ def launch(command: Sequence[str | Path], log: Path, environment: dict[str, str]
         )  # fmt: skip
 
 
-def kill_group(process: subprocess.Popen) -> None:
+def kill_group(process: subprocess.Popen[bytes]) -> None:
     """End a launched process and its children, at once."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -109,7 +111,7 @@ class Redis:
 
     def __init__(self, home: Path, port: int) -> None:
         self.home, self.port = home, port
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.client = redis.Redis(host=HOST, port=port, socket_timeout=5)
 
     def start(self) -> None:
@@ -142,8 +144,8 @@ class RabbitMQ:
 
     def __init__(self, home: Path, port: int, dist_port: int, epmd_port: int) -> None:
         self.home, self.port = home, port
-        self._epmd: subprocess.Popen | None = None
-        self._node: subprocess.Popen | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._node: subprocess.Popen[bytes] | None = None
         self._epmd_port = epmd_port
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")} | {
             "HOME": str(home),  # of the cookie that lets rabbitmqctl in

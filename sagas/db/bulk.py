@@ -73,7 +73,9 @@ def _insert(model: type[Model], rows: Sequence[Row], suffix: str, key: str = "")
 
 
 @lru_cache(maxsize=256)
-def _insert_statement(model: type[Model], names: tuple[str, ...], suffix: str, key: str) -> tuple[str, list, list]:
+def _insert_statement(
+    model: type[Model], names: tuple[str, ...], suffix: str, key: str
+) -> tuple[str, list[_Column], list[Any]]:
     """The statement, its columns, and what gives the values of the columns that the rows do not name."""
     meta, quote = model._meta, connections[_home(model)].ops.quote_name
     fields = {field.attname: field for field in meta.concrete_fields}
@@ -93,7 +95,7 @@ def _insert_statement(model: type[Model], names: tuple[str, ...], suffix: str, k
     return statement, given, list(rest.values())
 
 
-def _default_of(field: Field) -> Any:
+def _default_of(field: "Field[Any, Any]") -> Any:
     """A function for the default that Django would fill in; None where the database does, or NULL will do."""
     if isinstance(field, AutoField | BigAutoField) or field.db_default is not NOT_PROVIDED:
         return None
@@ -119,7 +121,7 @@ def _update_statement(model: type[Model], fields: tuple[str, ...]) -> tuple[str,
 
 
 @lru_cache(maxsize=512)
-def _column(field: Field) -> _Column:
+def _column(field: "Field[Any, Any]") -> _Column:
     connection = connections[_home(field.model)]
     kind = str(field.db_type(connection)).partition("(")[0]  # without a length: the table refuses what is too long
     return _Column(field.attname, connection.ops.quote_name(str(field.column)), kind, isinstance(field, JSONField))

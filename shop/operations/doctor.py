@@ -154,7 +154,7 @@ def _queue(connection: object, service: str) -> Finding:
             fix = "its limits and dead-lettering are not ours: let it run empty, delete it, and start a worker"
             for queue in (*queues(), *dead_letter_queues()):
                 if queue.name in (service, f"{service}.dead"):
-                    queue(channel).queue_declare()  # type: ignore[no-untyped-call]  # exists, so this only compares the arguments
+                    queue(channel).queue_declare()  # exists, so this only compares the arguments
     except connection.channel_errors as error:  # type: ignore[attr-defined]
         return Finding(what, False, _line(error), fix)
     detail = f"{told.message_count} waiting, {told.consumer_count} consumers, {dead} in {service}.dead"
