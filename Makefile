@@ -137,7 +137,7 @@ pictures: .venv/.dev ## Take the documentation's pictures, of an embedded shop i
 
 .PHONY: docs
 docs: .venv/.dev var/mermaid.min.js ## Build the documentation site into var/site
-	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict && echo "Built var/site/index.html"
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict && echo "Built var/site/index.html"
 
 .PHONY: docs-serve
 docs-serve: .venv/.dev var/mermaid.min.js ## Serve the documentation on http://127.0.0.1:8000, and follow changes
