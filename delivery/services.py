@@ -12,12 +12,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Value
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from delivery.models import CarrierEvent, Delivery
 from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.db.bulk import insert_if_absent, update_rows
+from sagas.db.clock import database_time
 from sagas.retention import delete_portion
 from shop import faults
 from shop.api.problems import Problem
@@ -73,7 +73,7 @@ def start(paid: Sequence[PaymentCompleted]) -> list[DeliveryStarted]:
 
     Orders cancelled before they came here are passed over. Raises ValueError for an address that cannot be unsealed.
     """
-    due_at = timezone.now() + timedelta(seconds=settings.HANDOVER_AFTER)
+    due_at = database_time("delivery") + timedelta(seconds=settings.HANDOVER_AFTER)
     fresh = insert_if_absent(Delivery, [_parcel(event, due_at) for event in paid], key="order_id")
     return [
         DeliveryStarted(
@@ -121,7 +121,7 @@ def cancel(requests: Sequence[OrderCancellationRequested]) -> list[DeliveryCance
     )
     rows = Delivery.objects.filter(order_id__in=[one.order_id for one in requests])
     deliveries = {one.order_id: one for one in rows.select_for_update().order_by("order_id")}
-    now = timezone.now()
+    now = database_time("delivery")
     stopped: list[Delivery] = []
     answers: list[DeliveryCancelled | DeliveryCancellationRefused] = []
     for request in requests:
@@ -141,7 +141,7 @@ def cancel(requests: Sequence[OrderCancellationRequested]) -> list[DeliveryCance
 
 def advance_due() -> int:
     """Move on the parcels whose time has come, as a carrier would; how many there were."""
-    now = timezone.now()
+    now = database_time("delivery")
     moves: dict[tuple[str, str], list[Delivery]] = {}
     with transaction.atomic(using="delivery", durable=True):
         due = Delivery.objects.filter(due_at__lte=now).order_by("due_at").select_for_update(skip_locked=True)[:PORTION]
@@ -181,7 +181,7 @@ def take_carrier_event(*, event_id: str, tracking_number: str, status: str, reas
         if fresh and delivery.status in MOVES[Status(status)]:
             if status == Status.FAILED:
                 reason = reason or "failed with the carrier"
-            if events := _move([delivery], to=status, reason=reason, now=timezone.now()):
+            if events := _move([delivery], to=status, reason=reason, now=database_time("delivery")):
                 emit(*events, service="delivery")
         elif fresh and status in DISPUTES.get(Status(delivery.status), ()):
             Delivery.objects.filter(pk=delivery.pk).update(disputed_by=status)
@@ -233,5 +233,5 @@ def _told(delivery: Delivery, status: str, reason: str) -> DeliveryCompleted | D
 
 def purge() -> int:
     """Delete a portion of the carriers' messages past their retention; how many that was."""
-    before = timezone.now() - settings.SAGAS.retention
+    before = database_time("delivery") - settings.SAGAS.retention
     return delete_portion("delivery", CarrierEvent._meta.db_table, "received_at < %s", [before])

@@ -11,7 +11,6 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from notifications.models import Notification
 from notifications.senders import Mailer, SmsSender, sms_sender
@@ -19,6 +18,7 @@ from notifications.texts import compose
 from sagas import Unavailable, purge_messages
 from sagas.crash_points import crash_point
 from sagas.db.bulk import Row, insert_rows
+from sagas.db.clock import database_time
 from sagas.retention import delete_portion
 from shop.contracts.accounts import Contact
 from shop.contracts.events import (
@@ -121,7 +121,7 @@ def send_due() -> int:
 
 def _claim() -> Sequence[Notification]:
     """What is due, made due again only after LEASE, so that nobody else sends it meanwhile."""
-    now = timezone.now()
+    now = database_time("notifications")
     with transaction.atomic(using="notifications", durable=True):
         portion = list(
             Notification.objects.select_for_update(skip_locked=True)
@@ -150,7 +150,7 @@ def _send(notification: Notification, mailer: Mailer, sms: SmsSender) -> None:
 
 def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception]) -> None:
     """Write down what became of a portion. Another sender may have been quicker when our lease had ended."""
-    now = timezone.now()
+    now = database_time("notifications")
     sent = [notification.pk for notification in portion if notification.pk not in errors]
     failed = [notification for notification in portion if notification.pk in errors]
     for notification in failed:
@@ -175,7 +175,10 @@ def pause_after(attempts: int) -> timedelta:
 def send_again(ids: Iterable[int]) -> int:
     """Have what was given up sent after all, with all its attempts before it; how many notifications that is."""
     return Notification.objects.filter(pk__in=list(ids), status=Status.FAILED).update(
-        status=Status.PENDING, attempts=0, due_at=timezone.now(), updated_at=timezone.now()
+        status=Status.PENDING,
+        attempts=0,
+        due_at=database_time("notifications"),
+        updated_at=database_time("notifications"),
     )
 
 
@@ -185,6 +188,6 @@ def purge() -> int:
         "notifications",
         Notification._meta.db_table,
         "created_at < %s AND status <> 'PENDING'",
-        [timezone.now() - settings.SAGAS.retention],
+        [database_time("notifications") - settings.SAGAS.retention],
     )
     return old + purge_messages("notifications")

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from orders import placing
 from orders.idempotency import Claim
@@ -18,6 +17,7 @@ from orders.transitions import move
 from sagas import backlog, emit
 from sagas.crash_points import crash_point
 from sagas.db.bulk import Row, update_rows
+from sagas.db.clock import database_time
 from sagas.db.prepared import query
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
@@ -130,7 +130,7 @@ def place_order(
         raise InvalidOrder("The total is more than can be charged.")
     (currency,) = currencies
     row = {"user_id": user_id, "currency": currency, "total_price": total, "payment_gateway": payment_gateway}
-    row["look_at"] = timezone.now() + timedelta(seconds=settings.STALLED_AFTER)
+    row["look_at"] = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER)
     checkout = Checkout(
         user_id=user_id,
         amount=total,
@@ -302,7 +302,7 @@ def look_after() -> int:
 
 def _claim_due() -> tuple[int, list[Order]]:
     """How many orders' time has come, and those of them that have not moved lately; each gets its next time."""
-    now = timezone.now()
+    now = database_time("orders")
     patience = timedelta(seconds=settings.STALLED_AFTER)
     with transaction.atomic(using="orders", durable=True):
         due = list(
@@ -337,7 +337,7 @@ def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False)
 
 def cancel_overdue() -> int:
     """Send orders back that are not with the carrier by their deadline; how many were."""
-    deadline = timezone.now() - timedelta(seconds=settings.ORDER_DEADLINE)
+    deadline = database_time("orders") - timedelta(seconds=settings.ORDER_DEADLINE)
     waiting = FORWARD[:-1]
     with transaction.atomic(using="orders", durable=True):
         overdue = list(

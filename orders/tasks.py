@@ -1,11 +1,11 @@
 """Orders' part in the saga: writing down how far each order has come, and resuming those that came to a halt."""
 
 from django.conf import settings
-from django.utils import timezone
 
 from orders import idempotency, services
 from orders.models import Order
 from sagas import purge_messages, step, timer
+from sagas.db.clock import database_time
 from shop.contracts.events import (
     DeliveryCancellationRefused,
     DeliveryCompleted,
@@ -88,4 +88,4 @@ def cancel_overdue() -> int:
 @timer
 def purge() -> int:
     """Delete inbox rows, outbox rows and idempotency keys past their retention."""
-    return purge_messages("orders") + idempotency.purge(timezone.now() - settings.SAGAS.retention)
+    return purge_messages("orders") + idempotency.purge(database_time("orders") - settings.SAGAS.retention)

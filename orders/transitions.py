@@ -6,8 +6,8 @@ from functools import partial
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
+from sagas.db.clock import database_time
 from sagas.db.prepared import query
 from shop.contracts.events import OrderEvent, origin
 from shop.observability import metrics
@@ -52,7 +52,7 @@ def move(
     `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
     orders with one of these reasons move.
     """
-    now = timezone.now()
+    now = database_time("orders")
     details = reasons or {event.order_id: getattr(event, "reason", "") for event in events}
     moved = query(
         "orders",

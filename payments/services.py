@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import transaction
-from django.utils import timezone
 
 from payments import transitions
 from payments.gateway_calls import Answers, charge, find, refund
@@ -24,6 +23,7 @@ from payments.models import Payment, PaymentAttempt
 from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.db.bulk import insert_if_absent, insert_rows, update_rows
+from sagas.db.clock import database_time
 from sagas.db.prepared import query
 from shop.contracts.events import (
     DeliveryCancelled,
@@ -123,7 +123,7 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
 
 def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
     """Apply the answers to payments as they are by now: declined, left open, or undone in the meantime."""
-    now = timezone.now()
+    now = database_time("payments")
     payments = {payment.order_id: payment for payment in _lock(event.order_id for event in reserved)}
     followers, left_open = [], []
     for event in reserved:
@@ -150,7 +150,7 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Answers)
     An order not charged yet gets a tombstone. One whose charge or refund is open goes to `settle_due`. One that was
     declined, or undone before, is passed over: its end was told already.
     """
-    now = timezone.now()
+    now = database_time("payments")
     tombstones = insert_if_absent(
         Payment,
         [
@@ -198,7 +198,7 @@ def settle_due() -> int:
     if not claimed:
         return 0
     with transaction.atomic(using="payments", durable=True):
-        now = timezone.now()
+        now = database_time("payments")
         payments = {payment.order_id: payment for payment in _lock(payment.order_id for payment in claimed)}
         followers = [
             transitions.charged(payment, charges[order_id].outcome, now)
@@ -217,7 +217,7 @@ def settle_due() -> int:
 
 def _claim_due() -> list[Payment]:
     """Payments to ask about, kept from other processes until the lease ends."""
-    now = timezone.now()
+    now = database_time("payments")
     with transaction.atomic(using="payments", durable=True):
         due = Payment.objects.filter(due_at__lte=now).order_by("due_at").select_for_update(skip_locked=True)
         claimed = list(due[:PORTION])

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from django.utils import timezone
-
 from sagas.conf import choreography, conf
 from sagas.crash_points import crash_point
+from sagas.db.clock import database_time
 from sagas.db.prepared import query
 from sagas.dead_letters import readable
 from sagas.events import Event
@@ -87,7 +86,7 @@ def publish_deferred(service: str) -> int:
 
 def _publish(service: str, table: Table) -> int:
     names = {name: text.format(service=service) for name, text in table._asdict().items()} | {"service": service}
-    lease = timezone.now() + timedelta(seconds=conf().outbox_lease)
+    lease = database_time(service) + timedelta(seconds=conf().outbox_lease)
     claimed = query(service, CLAIM.format(**names), [lease, PORTION])
     if not claimed:
         return 0

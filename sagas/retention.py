@@ -8,10 +8,10 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connections
-from django.utils import timezone
 
 from sagas.conf import conf
 from sagas.crash_points import crash_point
+from sagas.db.clock import database_time
 
 PORTION = 5000  # rows of a table in one statement
 OLD = {
@@ -38,7 +38,7 @@ def purge_messages(service: str) -> int:
 
     An outbox row goes only once it has been published, a dead letter only once it has been resolved for that long.
     """
-    before = timezone.now() - conf().retention
+    before = database_time(service) - conf().retention
     return sum(
         delete_portion(
             service, apps.get_model(service, table)._meta.db_table, condition.format(service=service), [before]

@@ -288,5 +288,5 @@ class World:
 def _follow_ups(step: str) -> set[str]:
     """What may have something to do when a step has run, now or again: its service's relay, and its timers."""
     service = service_of(step)
-    timers = {timer for timer in TIMERS if service_of(timer) == service}
+    timers = {timer for timer in SAGA_TIMERS if service_of(timer) == service}
     return timers | ({service} if timers or STEPS[step].emits else set())

@@ -1,4 +1,4 @@
-"""`ENGINE = "sagas.db.postgresql"`: Django's own backend, with two changes.
+"""`ENGINE = "sagas.db.postgresql"`: Django's own backend, with three changes.
 
 Health: Django asks the server with a `SELECT 1` for each request and database, a fifth of the time of reading an order.
 But a server that ends a connection says so on it: while nothing has arrived there, it is as it was left. One that is
@@ -6,10 +6,13 @@ gone without a word is noticed by TCP keepalives, which the project sets in `OPT
 
 Errors: what is an outage is decided here, by SQLSTATE, and raised as `OperationalError`. psycopg2's classes decide
 otherwise: a read-only server is its InternalError, a statement that is too complex its OperationalError.
+
+Time: a connection knows the server's clock (`sagas.db.clock`).
 """
 
 import select
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, OperationalError
@@ -55,6 +58,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to a PostgreSQL server."""
 
     refuses_writes = False  # whether it has led to a server that has become read-only
+    _connected_at = (datetime.min.replace(tzinfo=UTC), 0.0)  # by the server's clock, and by time.monotonic()
     _seen_at = 0.0  # when it was last seen to be usable, by time.monotonic()
 
     @cached_property
@@ -64,6 +68,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def connect(self) -> None:
         super().connect()
         self.refuses_writes, self._seen_at = False, time.monotonic()
+        asked_at = time.monotonic()  # before, so that the answer is never behind the server
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
+            (moment,) = cursor.fetchone()
+        self._connected_at = moment.replace(tzinfo=UTC), asked_at
+
+    def server_time(self) -> datetime:
+        """The time by the server's clock: its time when the connection was made, and what has passed since."""
+        moment, then = self._connected_at
+        return moment + timedelta(seconds=time.monotonic() - then)
 
     def is_usable(self) -> bool:
         """Whether the next statement can be sent. The server is asked if it has sent something unasked, and if nobody

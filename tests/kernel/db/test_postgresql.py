@@ -1,11 +1,16 @@
 """Whether a connection is still good is found out without a round trip; what is an outage is decided by SQLSTATE."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg2
 import pytest
 from django.db import DatabaseError, Error, OperationalError, connections
 
+from sagas.db.clock import database_time
 from sagas.db.postgresql.base import TRUSTED_FOR
 from sagas.outages import OUTAGES
 from tests.support.processes import eventually
@@ -157,3 +162,22 @@ def test_a_connection_to_a_server_that_became_read_only_is_given_up(connection: 
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM orders_order")
     assert pid_of(connection) != pid
+
+
+def test_what_is_due_is_due_by_the_servers_clock(connection: Any, monkeypatch: pytest.MonkeyPatch):
+    """Whatever this host's clock says."""
+    with freeze_a_day_ahead(monkeypatch):
+        told = database_time("orders")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (asked,) = cursor.fetchone()
+
+    assert abs(asked - told) < timedelta(seconds=5)
+
+
+@contextmanager
+def freeze_a_day_ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setattr("django.utils.timezone.now", lambda: datetime.now(UTC) + timedelta(days=1))
+        patch.setattr("time.time", lambda real=time.time: real() + 86_400)
+        yield
