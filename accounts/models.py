@@ -1,22 +1,25 @@
 """Users. Their sessions, groups and tokens are Django's own tables, in the same database."""
 
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
-from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower, Now
 
+from accounts.contacts import Mailbox, Phone, check_name, mailbox
+from shop.text import Line
+
 
 class UserManager(BaseUserManager["User"]):
-    """Makes users. An address is kept in lower case, so that upper case opens no second account."""
+    """Makes users. An address is kept in one spelling, so that another spelling opens no second account."""
 
     use_in_migrations = True
 
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
         """The one spelling of an address that is stored and looked up."""
-        return (email or "").strip().lower()
+        return mailbox(email or "")
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.get(email=self.normalize_email(username))
@@ -40,13 +43,9 @@ class User(AbstractBaseUser, PermissionsMixin):
         KO = "ko", "한국어"
         EN = "en", "English"
 
-    email = models.EmailField(unique=True)
-    name = models.CharField(max_length=100)
-    phone = models.CharField(
-        max_length=20,
-        blank=True,
-        validators=[RegexValidator(r"^\+?[0-9][0-9 ()-]{4,18}\Z", "This is no phone number.")],
-    )
+    email = Mailbox(unique=True)
+    name = Line(max_length=100, validators=[check_name])
+    phone = Phone(max_length=20, blank=True)
     language = models.CharField(max_length=2, choices=Language.choices, default=Language.KO)
     is_staff = models.BooleanField(
         "staff", default=False, help_text="Works here. What they may do is said by their groups and permissions."
@@ -69,6 +68,13 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def set_password(self, raw_password: str | None) -> None:
+        super().set_password(raw_password and normalize("NFC", raw_password))
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """In the form in which it is kept, for keyboards differ in the one that they send (RFC 8265)."""
+        return super().check_password(raw_password and normalize("NFC", raw_password))
 
     def clean(self) -> None:
         self.email = UserManager.normalize_email(self.email)

@@ -1,11 +1,38 @@
 """Users and tokens on the wire."""
 
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.contacts import check_mailbox, check_name, check_phone_number, mailbox, phone_number
 from accounts.models import User
 from accounts.services import role_of
 from shop.api.schema import example
 from shop.api.serializers import Choice, Email, ModelSerializer, Serializer, Text
+
+
+class Mailbox(Email):
+    """An e-mail address, in the one spelling that we keep."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.validators.append(check_mailbox)
+
+    def to_internal_value(self, data: Any) -> str:
+        return mailbox(super().to_internal_value(data))
+
+
+@extend_schema_field({"type": "string", "pattern": r"^(\+82 ?|0)10[ -]?[1-46-9][0-9]{3}[ -]?[0-9]{4}$"})
+class PhoneNumber(Text):
+    """A phone number, however it is written. The schema knows some that always are one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.validators.append(check_phone_number)
+
+    def to_internal_value(self, data: Any) -> str:
+        return phone_number(super().to_internal_value(data))
 
 
 @example(
@@ -13,7 +40,7 @@ from shop.api.serializers import Choice, Email, ModelSerializer, Serializer, Tex
         "id": 7,
         "email": "hana@example.com",
         "name": "김하나",
-        "phone": "010-1234-5678",
+        "phone": "+821012345678",
         "language": "ko",
         "role": "customer",
         "createdAt": "2026-11-23T09:00:00Z",
@@ -42,12 +69,12 @@ HANA = {"email": "hana@example.com", "password": HORSE}
 class SignUpSerializer(Serializer):
     """What it takes to become a customer."""
 
-    email = Email(max_length=254)
+    email = Mailbox(max_length=254)
     password = Text(
         min_length=8, max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"}
     )
-    name = Text(max_length=100)
-    phone = Text(max_length=20, required=False, allow_blank=True, validators=User._meta.get_field("phone").validators)
+    name = Text(max_length=100, validators=[check_name])
+    phone = PhoneNumber(max_length=20, required=False, allow_blank=True, help_text="Kept as E.164, as +821012345678.")
     language = Choice(choices=User.Language.choices, required=False)
 
 

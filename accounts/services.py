@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
+from accounts.contacts import mailbox, phone_number
 from accounts.models import User
 from sagas.db.prepared import query
 from shop.api.authentication import CUSTOMER, STAFF
@@ -31,7 +32,7 @@ class EmailTaken(Problem):
 
 def sign_up(*, email: str, password: str, name: str, phone: str = "", language: str = User.Language.KO) -> User:
     """A new customer. Raises `InvalidInput` for a weak password, `EmailTaken`."""
-    user = User(email=User.objects.normalize_email(email), name=name, phone=phone, language=language)
+    user = User(email=mailbox(email), name=name, phone=phone_number(phone), language=language)
     try:
         validate_password(password, user)
     except ValidationError as weak:

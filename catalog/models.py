@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from shop.money import check_currency
+from shop.text import Line, Lines
 
 
 class Category(models.TextChoices):
@@ -40,14 +41,14 @@ DISPLAY_NAMES = {category.value: {"ko": KOREAN_NAMES[category], "en": category.l
 class Product(models.Model):
     """Something for sale. One that is not active is kept, because orders refer to it, but not sold."""
 
-    name = models.CharField(max_length=200)
-    description = models.TextField(max_length=2000, blank=True)
+    name = Line(max_length=200)
+    description = Lines(max_length=2000, blank=True)
     price = models.BigIntegerField(
         validators=[MinValueValidator(1)], help_text="In the currency's minor unit: 3500000 is ₩3,500,000."
     )
     currency = models.CharField(max_length=3, default="KRW", validators=[check_currency])
     category = models.CharField(max_length=16, choices=Category.choices, default=Category.ETC)
-    brand = models.CharField(max_length=100, blank=True)
+    brand = Line(max_length=100, blank=True)
     image_url = models.URLField("image URL", max_length=500, blank=True)
     active = models.BooleanField("on sale", default=True)
     version = models.PositiveIntegerField(default=1, editable=False, help_text="One more with every change.")

@@ -22,6 +22,7 @@ from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.desk import people
 from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
 from shop.desk.stale import UnlessStale
+from shop.text import LineField
 
 SHOWN_MOVEMENTS = 20
 AVAILABLE = F("on_hand") - F("reserved")
@@ -35,7 +36,7 @@ class AdjustmentForm(UnlessStale):
     """Stock is never typed over: it is booked in or out, with a reason, and leaves a movement."""
 
     delta = forms.IntegerField(label=_("Pieces to book"), required=False, help_text=_("Positive came, negative went."))
-    reason = forms.CharField(label=_("Reason"), max_length=200, required=False)
+    reason = LineField(label=_("Reason"), max_length=200, required=False)
     booking = forms.UUIDField(widget=forms.HiddenInput)
 
     class Meta:

@@ -41,7 +41,7 @@ class AdjustmentsView(APIView):
 
     rights = {"POST": "inventory.change_stockitem"}
     serializer_class = AdjustmentSerializer
-    problems = {"POST": [services.NoStockRecord, services.BelowReserved, services.StaleStock]}
+    problems = {"POST": [services.NoStockRecord, services.BelowReserved, services.TooManyPieces, services.StaleStock]}
 
     @extend_schema(
         operation_id="stock_adjust",

@@ -5,7 +5,7 @@ from rest_framework import serializers
 
 from orders.models import Order, OrderLine, TimelineEntry
 from shop.api.schema import example
-from shop.api.serializers import Identifier, Integer, ModelSerializer, Moment, Serializer, Text
+from shop.api.serializers import Identifier, Integer, Lines, ModelSerializer, Moment, Serializer, Text
 from shop.contracts.events import Line
 from shop.contracts.payments import GATEWAYS
 
@@ -39,7 +39,7 @@ class OrderInput(Serializer):
     quantity = Integer(required=False, min_value=1, max_value=MOST_PIECES)
     items = serializers.ListField(child=LineInput(), required=False, allow_empty=False, max_length=MOST_LINES)
     user_id = Identifier(required=False, help_text="Your own id; staff may order for others.")
-    address = Text(required=False, max_length=500)
+    address = Lines(required=False, max_length=500)
     payment_gateway = Gateway(required=False, max_length=32)
     payment_token = Text(required=False, max_length=64)
 

@@ -124,8 +124,13 @@ STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 AUTH_USER_MODEL = "accounts.User" if "accounts" in LOCAL_SERVICES else "auth.User"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+    {"NAME": name}
+    for name in (
+        "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "django.contrib.auth.password_validation.CommonPasswordValidator",
+        "accounts.passwords.MoreThanSpaces",
+    )
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
@@ -245,6 +250,7 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail["EMAIL_HOST_USER"], mail["EMAIL_HOST
 EMAIL_USE_TLS, EMAIL_USE_SSL = mail.get("EMAIL_USE_TLS", False), mail.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH = mail["EMAIL_FILE_PATH"] or VAR_DIR / "mail"  # of filemail: one file per connection
 EMAIL_TIMEOUT = 10  # seconds
+PHONE_REGION = env.str("PHONE_REGION", "KR")  # of phone numbers without a country's code
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
 SMS_SENDER = env.str("SMS_SENDER", "notifications.senders.ConsoleSms")
 

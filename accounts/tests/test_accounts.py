@@ -195,7 +195,7 @@ def test_a_customer_sees_themselves_only(hana, boss):
 
 def test_staff_sees_everybody(hana, boss):
     client = signed_in("boss@example.com")
-    assert client.get(f"/api/v1/users/{hana.pk}").json()["phone"] == "010-1234-5678"
+    assert client.get(f"/api/v1/users/{hana.pk}").json()["phone"] == "+821012345678"
     assert [user["id"] for user in client.get("/api/v1/users").json()["results"]] == [boss.pk, hana.pk]
     assert client.get("/api/v1/users?email=hana@example.com").json()["results"][0]["id"] == hana.pk
 
@@ -218,7 +218,7 @@ def test_others_ask_for_users_and_contacts(hana, django_assert_num_queries):
     with django_assert_num_queries(1, using="accounts"):
         assert accounts.get_contacts([hana.pk, 999]) == {
             hana.pk: Contact(
-                user_id=hana.pk, name="김하나", email="hana@example.com", phone="010-1234-5678", language="ko"
+                user_id=hana.pk, name="김하나", email="hana@example.com", phone="+821012345678", language="ko"
             )
         }
     with pytest.raises(UnknownUser):

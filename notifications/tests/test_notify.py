@@ -166,7 +166,7 @@ def test_a_hundred_events_take_as_many_statements_as_one():
 @pytest.mark.django_db(databases=["accounts", "notifications"], transaction=True)
 def test_contacts_come_from_accounts_each_customer_once(django_user_model):
     known = django_user_model.objects.create_user(
-        email="park@example.com", password="a-password-for-tests", name="박지민", phone="010-9999-0000", language="ko"
+        email="park@example.com", password="a-password-for-tests", name="박지민", phone="+821099990000", language="ko"
     )
     news: list[News] = [
         order_created(1, user=known.pk),
@@ -181,6 +181,6 @@ def test_contacts_come_from_accounts_each_customer_once(django_user_model):
     assert (contact.name, contact.email, contact.phone, contact.language) == (
         "박지민",
         "park@example.com",
-        "010-9999-0000",
+        "+821099990000",
         "ko",
     )

@@ -12,6 +12,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from shop.api.serializers import BIGGEST
+from shop.text import LineField
 
 M = TypeVar("M", bound=Model)
 
@@ -52,7 +53,9 @@ class IntegerFilter(filters.Filter):
 
 
 class TextFilter(filters.CharFilter):
-    """Filters by a text of up to 200 characters."""
+    """Filters by a text of up to 200 characters, in the form of `shop.text`."""
+
+    field_class = LineField
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"validators": [MaxLengthValidator(LONGEST)]} | kwargs)

@@ -22,12 +22,12 @@ from shop.api.permissions import ANYBODY, is_right, needed_for
 from shop.api.problems import CODES, Problem, problem_for
 from shop.api.serializers import BIGGEST, Text, Url
 from shop.contracts.errors import ContractError
+from shop.text import pattern
 
 S = TypeVar("S", bound=BaseSerializer[Any])
 
 MEDIA_TYPE = "application/problem+json"
 ID = {"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGGEST}
-NOT_BLANK = r"[^\s\x1c-\x1f\x85]"  # what Python takes for a space, in any dialect
 LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 WEB_ADDRESS = rf"^https?://({LABEL}\.){{1,3}}[a-z]{{2,16}}(/[A-Za-z0-9._~/-]*)?$"
 FIELD_ERROR = {
@@ -185,19 +185,19 @@ class Schema(AutoSchema):
         schema = super()._map_serializer_field(field, direction, bypass_extensions)
         if direction == "request" and isinstance(field, Url):
             schema["pattern"] = WEB_ADDRESS
-        elif direction == "request" and isinstance(field, Text) and _is_never_blank(field):
-            schema["pattern"] = NOT_BLANK
+        elif direction == "request" and isinstance(field, Text) and _is_plain(field):
+            schema["pattern"] = pattern(lines=field.lines)
         if isinstance(field, ListField):
             limits = {"minItems": 0 if field.allow_empty else 1, "maxItems": field.max_length}
             schema |= {name: limit for name, limit in limits.items() if limit is not None}
         return schema
 
 
-def _is_never_blank(field: Text) -> bool:
-    """Whether nothing but that is known of its characters."""
+def _is_plain(field: Text) -> bool:
+    """Whether nothing more is known of its characters than of every text's."""
     if has_override(field, "field") or any(isinstance(one, RegexValidator) for one in field.validators):
         return False
-    return field.trim_whitespace and not field.allow_blank
+    return field.trim_whitespace
 
 
 def _responses(kinds: Sequence[type[Problem]], path: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from django.db import models
 from django.utils.functional import cached_property
 from rest_framework import serializers
 
+from shop.text import check_line, check_lines, tidy
+
 BIGGEST = 2**63 - 1  # the largest bigint
 
 _M = TypeVar("_M", bound=models.Model)
@@ -51,21 +53,33 @@ class _StrictText:
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):
             self.fail("invalid")  # type: ignore[attr-defined]
-        return super().to_internal_value(data)  # type: ignore[misc]
+        text = super().to_internal_value(data)  # type: ignore[misc]
+        return tidy(text) if self.trim_whitespace else text  # type: ignore[attr-defined]
 
 
 class Text(_StrictText, serializers.CharField):
-    """A text. Spaces around it are trimmed unless a regular expression validates it, blank only with `allow_blank`."""
+    """A text of one line, in the form of `shop.text`; empty only with `allow_blank`.
+
+    What has a form of its own to keep to is not tidied, nor is what a client chooses at will, with
+    `trim_whitespace=False`.
+    """
+
+    check = staticmethod(check_line)
+    lines = False
 
     def __init__(self, **kwargs: Any) -> None:
         if any(isinstance(one, RegexValidator) for one in kwargs.get("validators", ())):
             kwargs.setdefault("trim_whitespace", False)
         super().__init__(**kwargs)
+        if self.trim_whitespace and self.check not in self.validators:
+            self.validators.append(self.check)
 
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, str) and self.max_length is not None and len(data) > self.max_length:
-            raise serializers.ValidationError(self.error_messages["max_length"].format(max_length=self.max_length))
-        return super().to_internal_value(data)
+
+class Lines(Text):
+    """A text of several lines."""
+
+    check = staticmethod(check_lines)
+    lines = True
 
 
 class Email(_StrictText, serializers.EmailField):
@@ -185,7 +199,7 @@ class ModelSerializer(_Wire, serializers.ModelSerializer[_M]):
         models.BigIntegerField: Integer,
         models.PositiveIntegerField: Integer,
         models.CharField: Text,
-        models.TextField: Text,
+        models.TextField: Lines,
         models.EmailField: Email,
         models.URLField: Url,
         models.BooleanField: Boolean,

@@ -20,6 +20,7 @@ from sagas.admin import ReadOnlyInline
 from sagas.outages import OUTAGES
 from shop.api.permissions import may
 from shop.desk import people
+from shop.text import tidy
 
 KNOW = "accounts.view_user"  # who somebody is, and finding rows by that
 __all__ = ["DeadLetterAdmin", "DeskAdmin", "OutboxAdmin", "ReadOnlyAdmin", "ReadOnlyInline"]
@@ -46,7 +47,7 @@ class DeskAdmin(admin.ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """Rows in which every word is found, and those of the customers whom the whole term is about."""
-        words = [_unquoted(word) for word in smart_split(search_term)]
+        words = [_unquoted(word) for word in smart_split(tidy(search_term))]
         if not words:
             return queryset, False
         found: Q | None = Q()

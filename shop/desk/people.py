@@ -9,6 +9,7 @@ from django.db.models import Q
 from sagas.outages import OUTAGES
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UserView
+from shop.text import tidy
 
 FOUND = 500  # users or products that a search goes on with, at most
 
@@ -21,7 +22,7 @@ def users(user_ids: Iterable[int | None]) -> dict[int, UserView]:
 
 def find_users(text: str) -> list[int]:
     """Ids of users whose e-mail address or name begins with a text, or whose phone number it is."""
-    if not (text := text.strip()):
+    if not (text := tidy(text)):
         return []
     known = Q(email__startswith=text.lower()) | Q(name__istartswith=text) | Q(phone=text)
     return _ids("accounts.User", known)
@@ -29,7 +30,7 @@ def find_users(text: str) -> list[int]:
 
 def find_products(text: str) -> list[int]:
     """Ids of products whose name contains a text."""
-    return _ids("catalog.Product", Q(name__icontains=text.strip())) if text.strip() else []
+    return _ids("catalog.Product", Q(name__icontains=tidy(text))) if text.strip() else []
 
 
 def shipped_as(number: str) -> list[int]:

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import quote
 
 import pytest
@@ -284,6 +285,13 @@ def test_when_stock_is_low_is_said_by_product(staff: Client, goods: None):
     assert rows(staff, f"{STOCK}?stock=low") == ["1", "3"]
 
 
+def test_korean_is_found_in_whichever_form_it_is_typed(staff: Client, goods: None):
+    Product.objects.filter(pk=2).update(name="클린 코드")
+    for form in ("NFC", "NFD"):
+        typed = quote(normalize(form, " 클린"))
+        assert rows(staff, f"{PRODUCTS}?q={typed}") == rows(staff, f"{STOCK}?q={typed}") == ["2"]
+
+
 def test_stock_is_found_by_the_name_of_its_product(staff: Client, goods: None):
     assert rows(staff, f"{STOCK}?q=thing+2") == ["2"]
     assert rows(staff, f"{STOCK}?q=4") == ["4"]
@@ -372,7 +380,15 @@ def test_an_order_is_found_by_anything_one_knows(staff: Client, customers: None,
     done, *others = (str(order.pk) for order in orders[0])
     Order.objects.filter(pk__in=others).update(user_id=2)
     number = Delivery.objects.get(order_id=done).tracking_number
-    for known in (done, "hana@example.com", "HANA@example", "김하나", "010-1234-5678", number, number.lower()):
+    known_of_hana = (
+        "hana@example.com",
+        "HANA@example",
+        "김하나",
+        normalize("NFD", " 김하나"),
+        "010-1234-5678",
+        "01012345678",
+    )
+    for known in (done, *known_of_hana, number, number.lower()):
         assert rows(staff, f"{ORDERS}?q={quote(known)}") == [done], known
     assert rows(staff, f"{ORDERS}?q=lee+dul") == others[::-1]
     for unknown in ("99999999999999999999999", "-1", "abc", "'", "CJ9999999999"):
@@ -404,7 +420,7 @@ def test_an_order_page_shows_what_all_services_keep_of_it(staff: Client, custome
     for shown in (
         "User 1",
         "user1@example.com",
-        "010-1234-5678",
+        "+821012345678",
         "₩7,000",
         "Delivered",
         "Shipped",

@@ -17,6 +17,7 @@ from scripts.messages import CATALOGUE, compiled, main, messages
 from tests.conftest import SERVICES
 
 ADMINS = [*(settings.BASE_DIR / name / "admin.py" for name in SERVICES), settings.BASE_DIR / "sagas/admin.py"]
+ELSEWHERE = ("shop/page_urls.py", "shop/text.py", "accounts/contacts.py", "accounts/passwords.py")
 TEMPLATES = [settings.BASE_DIR / package / "templates/admin" for package in ("sagas", "shop")]
 # The same in both languages: names of their own.
 UNTRANSLATED = {"English", "한국어", "ID", "TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY"}
@@ -26,7 +27,8 @@ TRANSLATED = re.compile(r'{% translate "([^"]*)" %}')
 
 def marked() -> set[str]:
     """What code and templates mark for translation."""
-    code = [*ADMINS, *(settings.BASE_DIR / "shop/desk").glob("*.py"), settings.BASE_DIR / "shop/page_urls.py"]
+    desk = (settings.BASE_DIR / "shop/desk").glob("*.py")
+    code = [*ADMINS, *desk, *(settings.BASE_DIR / path for path in ELSEWHERE)]
     found = {text for path in code for text in MARKED.findall(path.read_text())}
     pages = [path for folder in TEMPLATES for path in folder.rglob("*.html")]
     return found | {text for path in pages for text in TRANSLATED.findall(path.read_text())}

@@ -15,6 +15,7 @@ from catalog.services import create_product
 from delivery.signatures import signature
 from sagas.testing import Bus
 from shop.api.schema import MEDIA_TYPE
+from shop.text import pattern
 
 pytestmark = pytest.mark.django_db(databases=list(settings.SERVICES))
 
@@ -54,15 +55,17 @@ VALUES = {
 }
 
 
-def operations() -> list[tuple[str, str, Any]]:
-    """Method, path and an example of the body of all that take one."""
+def operations() -> list[tuple[str, str, Any, Any]]:
+    """Method, path, examples and properties of the body of all that take one."""
     schema = Client().get("/api/v1/schema/", headers={"Accept": "application/json"}).json()
-    return [
-        (method.upper(), path, next(iter(operation["requestBody"]["content"].values()))["examples"])
-        for path, methods in schema["paths"].items()
-        for method, operation in methods.items()
-        if isinstance(operation, dict) and "requestBody" in operation
-    ]
+    found = []
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            if isinstance(operation, dict) and "requestBody" in operation:
+                content = next(iter(operation["requestBody"]["content"].values()))
+                component = schema["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+                found.append((method.upper(), path, content["examples"], component["properties"]))
+    return found
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def must_be_refused(answer: Any, what: str) -> None:
 def test_bodies(send: Any):
     found = operations()
     assert len(found) >= 9
-    for method, path, _ in found:
+    for method, path, _, _ in found:
         for what, body in BODIES.items():
             answer = send(method, path, body)
             if not (method == "PATCH" and what == "nothing"):  # changes nothing
@@ -114,13 +117,32 @@ def test_bodies(send: Any):
 
 
 def test_values_in_every_field(send: Any):
-    for method, path, examples in operations():
+    for method, path, examples, _ in operations():
         (example,) = (one["value"] for one in examples.values())
         for name in example:
             for what, value in VALUES.items():
                 marked = json.dumps({**example, name: "here"}).encode().replace(b'"here"', value)
                 answer = send(method, path, marked)
                 assert answer.status_code < 500, (what, name, method, path, answer.content)
+
+
+def test_no_text_is_invisible_or_controls_anything(send: Any):
+    """Every field whose text is for people: those that the schema gives nothing but the pattern of all texts."""
+    patterns = {pattern(lines=lines) for lines in (True, False)}
+    checked = set()
+    for method, path, examples, properties in operations():
+        (example,) = (one["value"] for one in examples.values())
+        for name, property in properties.items():
+            if {property.get("pattern"), *(one.get("pattern") for one in property.get("oneOf", []))}.isdisjoint(
+                patterns
+            ):
+                continue
+            for text in ("\u3164", "\u200b", "\x1b[31m", "a\u202eb", "a\ufeffb"):
+                answer = send(method, path, json.dumps({**example, name: text}).encode())
+                assert answer.status_code == 400, (ascii(text), name, method, path, answer.content)
+                assert name in {error["field"] for error in answer.json()["errors"]}
+            checked.add(name)
+    assert checked >= {"name", "description", "brand", "reason", "address", "eventId"}
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ def test_schemathesis_finds_nothing(url: str, tmp_path: Path):
             *("--checks", "all", "--phases", PHASES, "--max-examples", EXAMPLES, "--continue-on-failure", "--no-color"),
         ],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},  # for the hooks
         capture_output=True,
         text=True,
     )

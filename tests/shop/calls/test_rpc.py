@@ -91,10 +91,10 @@ class TestAccounts:
         assert accounts.get_users([]) == accounts.get_users({0}) == {}
 
     def test_contacts(self):
-        one = user(phone="010-1", language="en")
+        one = user(phone="+821012345678", language="en")
 
         assert connect(AccountsService).get_contacts({one.pk, one.pk + 1}) == {
-            one.pk: Contact(user_id=one.pk, name="김하나", email=one.email, phone="010-1", language="en")
+            one.pk: Contact(user_id=one.pk, name="김하나", email=one.email, phone="+821012345678", language="en")
         }
 
     def test_a_declared_error_is_an_answer_and_the_same_exception(self):
