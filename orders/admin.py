@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 
-from orders import services
+from orders import open_orders, services
 from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, TimelineEntry
 from shop.api.problems import Problem
 from shop.desk import people, words
@@ -209,7 +209,7 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Resume: emit the selected orders' events again"), permissions=["change"])
     def resume(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
         """What `manage.py redrive` does."""
-        woken = services.rearm_open(orders.values_list("pk", flat=True))
+        woken = open_orders.rearm_open(orders.values_list("pk", flat=True))
         for order in Order.objects.filter(pk__in=woken):
             self.log_change(request, order, "Emitted again.")
         messages.success(request, _("Emitted again: %d. Closed orders are left alone.") % len(woken))

@@ -14,13 +14,11 @@ from orders import placing
 from orders.idempotency import Claim
 from orders.models import FINAL, FORWARD, Order
 from orders.transitions import move
-from sagas import backlog, emit
+from sagas import emit
 from sagas.crash_points import crash_point
-from sagas.db.bulk import Row, update_rows
+from sagas.db.bulk import Row
 from sagas.db.clock import database_time
 from sagas.db.prepared import query
-from sagas.outbox import rearm
-from sagas.reconciliation import missing
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UnknownUser
@@ -35,10 +33,7 @@ Status = Order.Status
 BY_CUSTOMER = "cancelled by the customer"
 BY_STAFF = "cancelled by the shop's staff"
 OVERDUE = "not with the carrier before the deadline"
-LONGEST_PAUSE = 600.0  # seconds between two looks at an order
-BUSY = 100  # messages in one queue from which on an order that does not move is only waiting its turn
 UNKNOWN = 0  # an order's id, before it is written
-PORTION = 500  # orders that a timer takes at once
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
 
 
@@ -215,14 +210,14 @@ def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:
             raise AlreadyCancelled(f"Order {order_id} is {order.status.lower()}.")
         if order.status not in FORWARD:
             raise NotCancellable(f"Order {order_id} is {order.status.lower()}.")
-        _cancel([order], reason)
+        begin_cancellation([order], reason)
         crash_point("cancellation.written")
     crash_point("cancellation.committed")
     return order
 
 
-def _cancel(orders: Sequence[Order], reason: str) -> None:
-    """For locked orders on their way forward."""
+def begin_cancellation(orders: Sequence[Order], reason: str) -> None:
+    """Enter the backward chain with locked orders that are on their way forward."""
     requests = [OrderCancellationRequested(order_id=order.pk, reason=reason, trace=current_trace()) for order in orders]
     move(requests, since=FORWARD, to=Status.CANCELLING, reasons={order.pk: reason for order in orders})
     for order in orders:
@@ -277,79 +272,6 @@ def resume(events: Sequence[OrderEvent]) -> None:
 def cancel(events: Sequence[OrderEvent], reasons: Mapping[int, str]) -> dict[int, int]:
     """Everything is undone; {order: user} of the orders that this call has cancelled."""
     return move(events, since=UNFINISHED, to=Status.CANCELLED, reasons=reasons)
-
-
-def look_after() -> int:
-    """Look at orders whose time has come (`look_at`), with growing pauses; how many there were.
-
-    One that has not moved for a while is emitted again. One that has ended is closed when all its messages are
-    accounted for, and else emitted again too: a broker that lost messages may have lost some that no order waits for.
-    Orders that wait in a queue are not stalled, so with a backlog nothing is done.
-    """
-    if backlog() > BUSY:
-        return 0
-    due, stalled = _claim_due()
-    ended = [order.pk for order in stalled if order.status in FINAL]
-    rearm("orders", {order.pk for order in stalled} - set(ended))  # first: for the others every service is asked
-    lost = {one.key for one in missing(ended)} if ended else set()
-    closed = [pk for pk in ended if pk not in lost]
-    Order.objects.filter(pk__in=closed, status__in=FINAL).update(look_at=None)
-    crash_point("look_after.closed")
-    rearm("orders", lost)
-    crash_point("look_after.rearmed")
-    return due
-
-
-def _claim_due() -> tuple[int, list[Order]]:
-    """How many orders' time has come, and those of them that have not moved lately; each gets its next time."""
-    now = database_time("orders")
-    patience = timedelta(seconds=settings.STALLED_AFTER)
-    with transaction.atomic(using="orders", durable=True):
-        due = list(
-            Order.objects.filter(look_at__lte=now).order_by("look_at").select_for_update(skip_locked=True)[:PORTION]
-        )
-        stalled = [order for order in due if order.progress_at + patience <= now]
-        for order in due:
-            order.look_at = order.progress_at + patience
-        for order in stalled:
-            pause = min(settings.STALLED_AFTER * 2 ** min(order.looks + 1, 20), LONGEST_PAUSE)
-            order.look_at = now + timedelta(seconds=pause)
-            order.looks += 1
-        update_rows(due, "look_at", "looks")
-        crash_point("look_after.claim_written")
-    crash_point("look_after.claim_committed")
-    return len(due), stalled
-
-
-def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False) -> list[int]:
-    """Emit orders that are not closed again now, these or all; returns their ids.
-
-    For an operator, and for a broker that lost everything.
-    """
-    open_orders = Order.objects.filter(look_at__isnull=False)
-    if order_ids is not None:
-        open_orders = open_orders.filter(pk__in=list(order_ids))
-    ids = list(open_orders.order_by("pk").values_list("pk", flat=True))
-    if not dry_run:
-        rearm("orders", ids)
-    return ids
-
-
-def cancel_overdue() -> int:
-    """Send orders back that are not with the carrier by their deadline; how many were."""
-    deadline = database_time("orders") - timedelta(seconds=settings.ORDER_DEADLINE)
-    waiting = FORWARD[:-1]
-    with transaction.atomic(using="orders", durable=True):
-        overdue = list(
-            Order.objects.filter(look_at__isnull=False, status__in=waiting, created_at__lt=deadline)
-            .order_by("pk")
-            .select_for_update(skip_locked=True)[:PORTION]
-        )
-        if overdue:
-            _cancel(overdue, OVERDUE)
-        crash_point("overdue.written")
-    crash_point("overdue.committed")
-    return len(overdue)
 
 
 def _lock(order_ids: Iterable[int]) -> list[Order]:

@@ -2,7 +2,7 @@
 
 from django.conf import settings
 
-from orders import idempotency, services
+from orders import idempotency, open_orders, services
 from orders.models import Order
 from sagas import purge_messages, step, timer
 from sagas.db.clock import database_time
@@ -76,13 +76,13 @@ def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -
 @timer
 def look_after() -> int:
     """Wake orders that have not moved for a while; close those that have ended with nothing missing."""
-    return services.look_after()
+    return open_orders.look_after()
 
 
 @timer
 def cancel_overdue() -> int:
     """Send orders back that are past their deadline."""
-    return services.cancel_overdue()
+    return open_orders.cancel_overdue()
 
 
 @timer

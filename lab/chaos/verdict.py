@@ -14,10 +14,10 @@ from lab.chaos.client import Client, Operation, Outcome
 from lab.chaos.faults import FAULTS, Fired
 from lab.measures import locks_left, percentiles, unfinished
 from sagas.registry import local_services
+from shop.contracts.orders import FINAL
 from shop.operations.audit import Violation, audit
 from shop.seal import unseal
 
-FINAL = ("COMPLETED", "CANCELLED")
 CHARGED_TWICE = """
     SELECT count(*) FROM (
         SELECT key FROM payments_gatewayledger WHERE kind = 'CHARGE' GROUP BY key HAVING count(*) > 1
@@ -30,7 +30,7 @@ OVERSOLD = """
 """
 ENDINGS = """
     SELECT extract(epoch FROM o.created_at), extract(epoch FROM t.at), t.status
-    FROM orders_order o JOIN orders_timelineentry t ON t.order_id = o.id WHERE t.status IN ('COMPLETED', 'CANCELLED')
+    FROM orders_order o JOIN orders_timelineentry t ON t.order_id = o.id WHERE t.status = ANY(%(final)s)
 """
 # The first order placed after a moment to have reached a status, or, if none was placed any more, the first one open.
 SERVES_AGAIN = """
@@ -151,7 +151,7 @@ def judge(
         ],
     }
     with connections["orders"].cursor() as cursor:
-        cursor.execute(ENDINGS)
+        cursor.execute(ENDINGS, {"final": list(FINAL)})
         endings = [(float(began), float(ended)) for began, ended, _ in cursor.fetchall()]
     return Verdict(
         seed=seed,

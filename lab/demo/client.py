@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import httpx
 
-ENDED = {"COMPLETED", "CANCELLED"}
 PATIENCE = 30.0  # seconds for anything that takes its time
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from django_redis import get_redis_connection
 
-from lab.demo.client import ENDED, NotAsExpected, Person, until
+from lab.demo.client import NotAsExpected, Person, until
 from lab.demo.stage import Stage
+from shop.contracts.orders import FINAL
 from shop.money import money
 
 BUYERS = 100
@@ -140,7 +141,7 @@ FLOWS: tuple[Callable[[Stage, Cast], None], ...] = (happy_path, last_piece, too_
 def _decided(admin: Person, placed: set[int]) -> list[dict[str, Any]]:
     """The orders placed, once each is either paid or cancelled; until then nothing."""
     found = [order for order in admin.get("/orders", limit=100)["results"] if order["id"] in placed]
-    return found if len(found) == len(placed) and all(order["status"] in PAID | ENDED for order in found) else []
+    return found if len(found) == len(placed) and all(order["status"] in {*PAID, *FINAL} for order in found) else []
 
 
 def _outcome(order: dict[str, Any]) -> str:

@@ -13,9 +13,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lab.demo.client import PATIENCE, NotAsExpected
+from shop.contracts.events import ENDS
 from shop.operations.timeline import Entry, timeline
 
-LAST = {"OrderCompleted", "OrderCancelled"}
+LAST = {event.__name__ for event in ENDS}
 
 
 class Stage:

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from lab.loadtest.measure import ENDED, PAID, Clock, Order
+from lab.loadtest.measure import PAID, Clock, Order
 from lab.loadtest.people import Staff
+from shop.contracts.orders import FINAL
 
 READS_PER_SECOND = 6  # while the load runs
 WATCHED = 40  # orders at once
@@ -67,11 +68,11 @@ class Follower:
                 self._note(order, found)
             elif any(line["productId"] in products for line in found["items"]):
                 strangers += 1
-        return sum(bool(one.status) and one.status not in ENDED for one in by_id.values()), strangers
+        return sum(bool(one.status) and one.status not in FINAL for one in by_id.values()), strangers
 
     def _note(self, order: Order, found: Mapping[str, Any]) -> None:
         order.status, order.reason = found["status"], found["cancellationReason"]
-        if order.status in ENDED:  # and an order that has ended does not change any more
+        if order.status in FINAL:  # and an order that has ended does not change any more
             order.ended = self.clock.since_began(found["updatedAt"])
 
     async def read_timelines(self, orders: Sequence[Order]) -> None:

@@ -15,7 +15,6 @@ from datetime import datetime
 from lab.loadtest.http import TIMEOUT
 from lab.measures import percentiles
 
-ENDED = ("COMPLETED", "CANCELLED")
 # Any of these in a timeline says that the money is there: orders may hear of the shipment before it hears of that.
 PAID = ("PaymentCompleted", "DeliveryStarted", "DeliveryCompleted")
 LATE = 0.02  # seconds that orders may be sent late at the 99th percentile

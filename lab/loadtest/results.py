@@ -11,7 +11,6 @@ from typing import Any
 from lab import charts
 from lab.loadtest.follow import TIMELINES
 from lab.loadtest.measure import (
-    ENDED,
     Order,
     answer_times,
     counted,
@@ -23,6 +22,7 @@ from lab.loadtest.measure import (
 from lab.loadtest.profiles import Limits
 from lab.loadtest.run import Played, Run, not_held, throttled_because
 from lab.measures import percentiles
+from shop.contracts.orders import FINAL
 
 VERSION = 1  # of the file
 Findings = list[dict[str, Any]]
@@ -104,7 +104,7 @@ def _findings(run: Run, audit: dict[str, Any] | None, locks: list[str] | None) -
         found.append({"what": what, "good": good, "detail": detail})
 
     lost = [one.order_id for one in accepted if not one.status]
-    still_open = [one.order_id for one in accepted if one.status and one.status not in ENDED]
+    still_open = [one.order_id for one in accepted if one.status and one.status not in FINAL]
     if run.trouble:
         say("every accepted order has ended", None, run.trouble)
     else:

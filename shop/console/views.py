@@ -185,7 +185,7 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
     try:
         if action == "cancel":
             services.request_cancellation(order_id, reason=services.BY_STAFF)
-        elif not services.rearm_open([order_id]):
+        elif not import_module("orders.open_orders").rearm_open([order_id]):
             messages.warning(request, t["not_open"])
             return redirect("saga", order_id)
     except Problem as refused:

@@ -131,7 +131,7 @@ class Runtime:
         An orderly stop leaves the queues empty, so only open orders are resumed. After a crash, recently changed orders
         are emitted again, too, as an ended order may have had messages on their way.
         """
-        resumed = list(import_string("orders.services.rearm_open")())
+        resumed = list(import_string("orders.open_orders.rearm_open")())
         if self._crashed:
             orders = apps.get_model("orders", "Order").objects
             if newest := orders.aggregate(newest=Max("updated_at"))["newest"]:

@@ -44,7 +44,7 @@ class Command(BaseCommand):
             self._tell_missing(dry_run=dry_run, as_json=json)
             return
         asked_for = [_range(word) for word in orders]
-        rearm_open = import_string("orders.services.rearm_open")
+        rearm_open = import_string("orders.open_orders.rearm_open")
         redriven = rearm_open(dry_run=True)
         if not all_open:
             redriven = [pk for pk in redriven if any(pk in ids for ids in asked_for)]

@@ -21,7 +21,8 @@ from inventory.models import DeadLetter, Reservation, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.models import Order, Unsent
-from orders.services import OVERDUE, look_after, place_order, request_cancellation
+from orders.open_orders import look_after
+from orders.services import OVERDUE, place_order, request_cancellation
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from sagas import Unavailable
 from sagas.db.prepared import preparation

@@ -9,7 +9,8 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from orders.models import Order, Outbox, Unsent
-from orders.services import BUSY, advance, look_after, place_order
+from orders.open_orders import BUSY, look_after
+from orders.services import advance, place_order
 from sagas.publisher import publishing_to
 from sagas.testing import Bus
 from shop.calls import substituting

@@ -1,0 +1,95 @@
+"""Orders that are not closed yet: stalled ones are resumed, ended ones closed, overdue ones cancelled."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+
+from orders.models import FINAL, FORWARD, Order
+from orders.services import OVERDUE, begin_cancellation
+from sagas import backlog
+from sagas.crash_points import crash_point
+from sagas.db.bulk import update_rows
+from sagas.db.clock import database_time
+from sagas.outbox import rearm
+from sagas.reconciliation import missing
+
+LONGEST_PAUSE = 600.0  # seconds between two looks at an order
+BUSY = 100  # messages in one queue from which on an order without progress is only waiting its turn
+PORTION = 500  # orders that a timer takes at once
+
+
+def look_after() -> int:
+    """Examine one portion of the orders that are due (`look_at`), with growing pauses; return how many were due.
+
+    An order without progress is emitted again. An order that has ended is closed once every message of it was handled;
+    otherwise it is emitted again, too, as a broker that lost messages may have lost some that no order waits for.
+    Orders that wait in a queue are not stalled, so with a backlog nothing is done.
+    """
+    if backlog() > BUSY:
+        return 0
+    due, stalled = _claim_due()
+    ended = [order.pk for order in stalled if order.status in FINAL]
+    rearm(
+        "orders", {order.pk for order in stalled} - set(ended)
+    )  # before the ended ones, for which every service is asked
+    lost = {one.key for one in missing(ended)} if ended else set()
+    closed = [pk for pk in ended if pk not in lost]
+    Order.objects.filter(pk__in=closed, status__in=FINAL).update(look_at=None)
+    crash_point("look_after.closed")
+    rearm("orders", lost)
+    crash_point("look_after.rearmed")
+    return due
+
+
+def _claim_due() -> tuple[int, list[Order]]:
+    """How many orders are due, and those of them without recent progress. Each gets its next due time."""
+    now = database_time("orders")
+    patience = timedelta(seconds=settings.STALLED_AFTER)
+    with transaction.atomic(using="orders", durable=True):
+        due = list(
+            Order.objects.filter(look_at__lte=now).order_by("look_at").select_for_update(skip_locked=True)[:PORTION]
+        )
+        stalled = [order for order in due if order.progress_at + patience <= now]
+        for order in due:
+            order.look_at = order.progress_at + patience
+        for order in stalled:
+            pause = min(settings.STALLED_AFTER * 2 ** min(order.looks + 1, 20), LONGEST_PAUSE)
+            order.look_at = now + timedelta(seconds=pause)
+            order.looks += 1
+        update_rows(due, "look_at", "looks")
+        crash_point("look_after.claim_written")
+    crash_point("look_after.claim_committed")
+    return len(due), stalled
+
+
+def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False) -> list[int]:
+    """Emit the events of open orders again, these or all; return their ids.
+
+    For operators, and for a broker that has lost everything.
+    """
+    open_orders = Order.objects.filter(look_at__isnull=False)
+    if order_ids is not None:
+        open_orders = open_orders.filter(pk__in=list(order_ids))
+    ids = list(open_orders.order_by("pk").values_list("pk", flat=True))
+    if not dry_run:
+        rearm("orders", ids)
+    return ids
+
+
+def cancel_overdue() -> int:
+    """Cancel one portion of the orders that missed their deadline for being with the carrier; return how many."""
+    deadline = database_time("orders") - timedelta(seconds=settings.ORDER_DEADLINE)
+    waiting = FORWARD[:-1]
+    with transaction.atomic(using="orders", durable=True):
+        overdue = list(
+            Order.objects.filter(look_at__isnull=False, status__in=waiting, created_at__lt=deadline)
+            .order_by("pk")
+            .select_for_update(skip_locked=True)[:PORTION]
+        )
+        if overdue:
+            begin_cancellation(overdue, OVERDUE)
+        crash_point("overdue.written")
+    crash_point("overdue.committed")
+    return len(overdue)
