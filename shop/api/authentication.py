@@ -1,6 +1,6 @@
-"""Who is asking: the bearer of a token, or somebody signed in with a browser.
+"""Authentication by bearer token.
 
-A token says all that services need to know, its user's id, role and rights, so that no service but accounts has users.
+A token contains all that a service needs to know of a user: id, role and rights. So only accounts stores users.
 """
 
 from functools import cached_property
@@ -17,7 +17,7 @@ SCHEME = "bearer "
 
 
 class TokenUser(models.TokenUser):
-    """The user a token speaks of. Like `accounts.User` it has `id`, `pk`, `is_staff` and `has_perm`."""
+    """The user that a token names. Like `accounts.User`, it has `id`, `pk`, `is_staff` and `has_perm`."""
 
     @property
     def id(self) -> int:  # type: ignore[override]
@@ -33,7 +33,7 @@ class TokenUser(models.TokenUser):
 
     @cached_property
     def scopes(self) -> frozenset[str]:
-        """The rights that the token carries (`scope`, as RFC 9068 has it); none unless it is staff's."""
+        """The rights in the token's `scope` (RFC 9068); none unless the user is staff."""
         scope = self.token.get("scope", "")
         return frozenset(scope.split()) if self.is_staff and isinstance(scope, str) else frozenset()
 
@@ -45,16 +45,16 @@ class TokenUser(models.TokenUser):
 
 
 def brings_token(request: HttpRequest) -> bool:
-    """Whether a request names its bearer. A scheme may be written in any case (RFC 9110, 11.1)."""
+    """Whether a request carries a bearer token. The scheme is case-insensitive (RFC 9110, 11.1)."""
     return request.META.get("HTTP_AUTHORIZATION", "")[: len(SCHEME)].lower() == SCHEME
 
 
 class BearerAuthentication(authentication.JWTStatelessUserAuthentication):
-    """`Authorization: Bearer …`, believed without asking accounts."""
+    """`Authorization: Bearer …`, verified without calling accounts."""
 
     def get_raw_token(self, header: bytes) -> bytes | None:
         scheme, space, token = header.partition(b" ")
-        return super().get_raw_token(scheme.capitalize() + space + token)  # as the library writes it
+        return super().get_raw_token(scheme.capitalize() + space + token)  # the library compares it case-sensitively
 
     def get_user(self, validated_token: Token) -> Any:
         if not str(validated_token.get("user_id", "")).isdecimal():
@@ -63,7 +63,7 @@ class BearerAuthentication(authentication.JWTStatelessUserAuthentication):
 
 
 class BearerScheme(SimpleJWTScheme):
-    """How the schema describes it."""
+    """The scheme's description in the OpenAPI schema."""
 
     target_class = "shop.api.authentication.BearerAuthentication"
     name = "bearer"

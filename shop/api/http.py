@@ -1,12 +1,12 @@
-"""HTTP as RFC 9110 has it, where neither Django nor each of our servers sees to it.
+"""What RFC 9110 requires and neither Django nor all of our servers do.
 
 Middleware, from the outside in:
 
-bodiless            no body in an answer that has none: to HEAD, with 204 and 304
-(ProblemMiddleware  in `shop.api.exception_handler`: what is refused from here on gets its problem document)
-understood          refuses bodies that nobody could read; answers OPTIONS, and health checks whatever their `Host`
+bodiless            no body in responses that have none: to HEAD, with 204 and 304
+(ProblemMiddleware  in `shop.api.exception_handler`: turns refusals from here on into problem documents)
+understood          refuses unreadable bodies; answers OPTIONS, and health checks whatever their `Host`
 ConditionalGet      304 and 412 for GET and HEAD, with an `ETag` for each representation
-Common              adds a missing slash for those who only read
+Common              redirects to the URL with a slash, for GET and HEAD only
 """
 
 from collections.abc import Callable
@@ -26,16 +26,16 @@ from shop.api.etags import FORMATTED
 
 View = Callable[[HttpRequest], HttpResponseBase]
 
-HEALTH = frozenset(("/livez", "/readyz", "/metrics"))  # asked by address, too, and by HTTP/1.0 without a Host
+HEALTH = frozenset(("/livez", "/readyz", "/metrics"))  # also requested by IP address, and by HTTP/1.0 without a Host
 SAFE = ("GET", "HEAD")
 JSON = "application/json"
 
 
 def sized(application: Callable[..., Any]) -> Callable[..., Any]:
-    """A WSGI application that is told the length of each body, also of one that came in chunks or by HTTP/2.
+    """Wrap a WSGI application so that every body has a length, chunked ones and those of HTTP/2 included.
 
-    Django takes a body without `CONTENT_LENGTH` for an empty one. Of one that is too large so much is read that Django
-    refuses it as it does any other.
+    Django treats a body without `CONTENT_LENGTH` as empty. Of a body that is too large, just enough is read for Django
+    to refuse it.
     """
 
     def call(environ: dict[str, Any], start_response: Any) -> Any:
@@ -48,12 +48,12 @@ def sized(application: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _has_body(environ: dict[str, Any]) -> bool:
-    """Whether a body may follow whose length is not told."""
+    """Whether a body of unknown length may follow."""
     return "HTTP_TRANSFER_ENCODING" in environ or environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2")
 
 
 def bodiless(get_response: View) -> View:
-    """No body where none belongs. A server that sent one would have the client take it for the next answer."""
+    """Remove bodies where none is allowed: a client would read one as the start of the next response."""
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
@@ -79,10 +79,9 @@ def _emptied(response: HttpResponseBase) -> HttpResponseBase:
 
 
 def understood(get_response: View) -> View:
-    """Answers itself what no view needs to see: what cannot be read, OPTIONS of the API, and health checks.
+    """Answer what no view needs to see: unreadable requests, OPTIONS of the API, health checks.
 
-    Health checks pass by the middleware that asks for an allowed `Host`, or for TLS: who looks whether a process lives
-    does not know its name.
+    Health checks skip the middleware that requires an allowed `Host` or TLS, as probes do not know the host name.
     """
 
     def respond(request: HttpRequest) -> HttpResponseBase:
@@ -102,15 +101,15 @@ def _refused(request: HttpRequest) -> HttpResponse | None:
     if coding not in ("", "identity"):
         return HttpResponse(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, headers={"Accept-Encoding": "identity"})
     if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
-        return HttpResponse(status=HTTPStatus.LENGTH_REQUIRED)  # by a server that does not end the input with the body
+        return HttpResponse(status=HTTPStatus.LENGTH_REQUIRED)  # this server does not mark the end of the body
     if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
-        # PostgreSQL has no NUL, so no address with one exists; refused here, no view has to think of it.
+        # PostgreSQL cannot store NUL, so no resource has one in its URL. Refuse it once, for all views.
         return HttpResponse(status=HTTPStatus.BAD_REQUEST)
     return None
 
 
 def _methods(path: str) -> list[str]:
-    """What an address of the API understands; empty for any other address."""
+    """The methods of a URL of the API; empty for any other URL."""
     try:
         view = getattr(resolve(path).func, "cls", None)
     except Resolver404:
@@ -120,7 +119,7 @@ def _methods(path: str) -> list[str]:
 
 
 class ConditionalGet(http.ConditionalGetMiddleware):
-    """Django's, for HEAD as well. An `ETag` that a view gives is that of its JSON; other forms get their own."""
+    """Django's, for HEAD as well. A view's `ETag` is that of its JSON; other representations get their own."""
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         _tag_form(response)
@@ -136,7 +135,7 @@ class ConditionalGet(http.ConditionalGetMiddleware):
 
 
 def _tag_form(response: Any) -> None:
-    """Two representations never share a tag: indented JSON has one that ends otherwise, a page one of its content."""
+    """Give each representation its own tag: indented JSON gets a suffix, an HTML page a tag of its content."""
     media_type, _, parameters = getattr(response, "accepted_media_type", JSON).partition(";")
     if "ETag" not in response.headers:
         return
@@ -147,7 +146,7 @@ def _tag_form(response: Any) -> None:
 
 
 class Common(common.CommonMiddleware):
-    """Django's. Who sends a body to an address without its slash is not redirected, which would lose the body."""
+    """Django's, but requests with a body are not redirected to add a slash, which would lose the body."""
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in SAFE and super().should_redirect_with_slash(request)

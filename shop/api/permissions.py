@@ -1,6 +1,6 @@
-"""Who may. What somebody may not see does not exist for them: views look rows up through `visible_to`.
+"""Permissions. A row that a user may not see does not exist for them: views look rows up through `visible_to`.
 
-A view says for each of its methods who may call it; a method that it does not name is refused, to everybody:
+A view declares for each method who may call it. A method that it does not declare is refused to everybody:
 
     rights = {"GET": ANYBODY, "POST": "catalog.add_product"}
     rights = {"GET": Own("orders.view_order")}        # one's own rows; with the right everybody's
@@ -21,12 +21,12 @@ from rest_framework.request import Request
 M = TypeVar("M", bound=Model)
 
 ANYBODY = "anybody"
-CARRIER = "a carrier"  # by its signature: no other authentication goes with it
+CARRIER = "a carrier"  # authenticated by its signature only
 
 
 @dataclass(frozen=True)
 class Own:
-    """Whoever has signed in, for what is theirs; others' with a right, for nobody if that is empty."""
+    """Signed-in users, for their own rows. `others` is the right to everybody's rows; empty if nobody has it."""
 
     others: str = ""
 
@@ -35,7 +35,7 @@ Needed = str | Own  # ANYBODY, CARRIER, or a right
 
 
 def may(user: Any, right: str) -> bool:
-    """Whether a user has a right: staff, and given it, by a group or by name."""
+    """Whether a user is active staff and has the right, through a group or directly."""
     return bool(getattr(user, "is_staff", False) and user.is_active and user.has_perm(right))
 
 
@@ -46,21 +46,21 @@ def insist(user: Any, right: str) -> None:
 
 
 class Declared(BasePermission):
-    """Whoever the view's `rights` name for the method. `HEAD` is a `GET`; `OPTIONS` tells what the schema tells."""
+    """Allows whom the view's `rights` name for the method. `HEAD` counts as `GET`."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         needed = needed_for(view, request.method or "")
         if needed == ANYBODY:
             return True
         if not needed and not hasattr(view, (request.method or "").lower()):
-            return True  # there is no such method here, as the answer will say
+            return True  # no such method: the answer is 405
         if not is_right(needed):
             return request.user.is_authenticated
         return may(request.user, str(needed))
 
 
 def needed_for(view: Any, method: str) -> Needed:
-    """What a view asks for; empty, a right that nobody has, when the method is not declared."""
+    """What a view requires for a method; empty, a right that nobody has, if it is not declared."""
     declared: Mapping[str, Needed] = getattr(view, "rights", {})
     if method == "OPTIONS":
         return ANYBODY if ANYBODY in declared.values() else Own()
@@ -68,17 +68,17 @@ def needed_for(view: Any, method: str) -> Needed:
 
 
 def is_right(needed: Needed) -> bool:
-    """Whether a view asks for a right, rather than for anybody or for whoever has signed in."""
+    """Whether a right is required, rather than anybody or a signed-in user."""
     return isinstance(needed, str) and needed not in (ANYBODY, CARRIER)
 
 
 def visible_to(user: Any, rows: QuerySet[M], right: str, *, owner: str = "user_id") -> QuerySet[M]:
-    """The rows that belong to a user; with the right all of them."""
+    """The rows that belong to a user; all rows if the user has the right."""
     return rows if may(user, right) else rows.filter(**{owner: user.id})
 
 
 def hide(user: Any, rows: Iterable[M], hidden: Mapping[str, str], *, owner: str = "user_id") -> list[M]:
-    """The rows, read only to be shown, without those fields of others' rows that the user has no right to see."""
+    """Blank the fields of other users' rows that the user has no right to see. The rows must not be saved."""
     shown = list(rows)
     blanked = [field for field, right in hidden.items() if not may(user, right)]
     for row in shown:
@@ -89,7 +89,7 @@ def hide(user: Any, rows: Iterable[M], hidden: Mapping[str, str], *, owner: str 
 
 
 class Hiding:
-    """A list whose pages leave out the fields that `hidden` names. Rows belong to the user that `owner` says."""
+    """A list view whose pages blank the `hidden` fields. `owner` names the column of the row's user."""
 
     hidden: ClassVar[Mapping[str, str]]
     owner: ClassVar[str] = "user_id"

@@ -1,8 +1,8 @@
-"""What OpenAPI cannot know by itself: every operation's problems, and that unknown fields are refused.
+"""Additions to the OpenAPI schema: the problems of every operation, and that unknown fields are refused.
 
-A view names the problems its own rules raise, by method: `problems = {"POST": [UnknownProduct, PaymentDeclined]}`.
-Those that its frame raises (who asks, what is sent, how often) are added here. What a serializer's `validate` asks for
-can be said in JSON Schema as its `rules`.
+A view lists the problems of its own rules, by method: `problems = {"POST": [UnknownProduct, PaymentDeclined]}`. Those
+of the framework around it (authentication, parsing, throttling) are added here. A serializer states what its `validate`
+requires as JSON Schema in `rules`.
 """
 
 from collections import defaultdict
@@ -67,7 +67,7 @@ ANSWERED_WITH = {
 
 
 def example(*, request: Any = None, response: Any = None) -> Callable[[type[S]], type[S]]:
-    """Decorate a serializer with what a client may send, and what it may get."""
+    """Decorate a serializer with an example request and response."""
     examples = []
     if request is not None:
         examples.append(OpenApiExample("Request", request, request_only=True))
@@ -77,7 +77,7 @@ def example(*, request: Any = None, response: Any = None) -> Callable[[type[S]],
 
 
 def created_at(*statuses: int) -> OpenApiParameter:
-    """The `Location` header of answers."""
+    """The `Location` header of responses."""
     return OpenApiParameter(
         "Location",
         {"type": "string", "format": "uri-reference"},
@@ -89,7 +89,7 @@ def created_at(*statuses: int) -> OpenApiParameter:
 
 
 def tagged(*statuses: int) -> OpenApiParameter:
-    """The `ETag` header of answers."""
+    """The `ETag` header of responses."""
     return OpenApiParameter(
         "ETag",
         str,
@@ -132,7 +132,7 @@ class NotAcceptable(Problem):
 
 
 class Schema(AutoSchema):
-    """An operation with all its problems, and objects without unknown fields."""
+    """Adds an operation's problems, and closes objects to unknown fields."""
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation = super().get_operation(*args, **kwargs)
@@ -147,12 +147,12 @@ class Schema(AutoSchema):
         return operation
 
     def problems(self, with_body: bool) -> Sequence[type[Problem]]:
-        """What the operation may answer instead."""
+        """The problems that the operation may answer with."""
         own = getattr(self.view, "problems", {}).get(self.method, ())
         declared = (problem_for(one) if issubclass(one, ContractError) else one for one in own)
-        return [*self._of_its_frame(with_body), *declared]
+        return [*self._of_the_framework(with_body), *declared]
 
-    def _of_its_frame(self, with_body: bool) -> Iterator[type[Problem]]:
+    def _of_the_framework(self, with_body: bool) -> Iterator[type[Problem]]:
         writing = self.method not in SAFE_METHODS
         authenticators, needed = self.view.get_authenticators(), needed_for(self.view, self.method)
         yield problems.InvalidInput
@@ -172,7 +172,7 @@ class Schema(AutoSchema):
         yield problems.TemporarilyUnavailable
 
     def get_auth(self) -> list[Any]:
-        """Who has to sign in. Which right it takes is said by `x-right`: HTTP's schemes have no scopes in OpenAPI."""
+        """Who must sign in. `x-right` names the right needed, as HTTP schemes have no scopes in OpenAPI."""
         required = super().get_auth()
         return [*required, {}] if needed_for(self.view, self.method) == ANYBODY else required
 
@@ -242,6 +242,6 @@ def _example(kind: type[Problem], path: str) -> dict[str, Any]:
 
 
 def add_problem(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """drf-spectacular's hook: the document that all problems are."""
+    """drf-spectacular's hook: adds the schema of problem documents."""
     result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
     return result
