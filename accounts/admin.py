@@ -9,10 +9,12 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import User
+from accounts.models import StaffAction, User
 from shop.api.permissions import may
-from shop.desk.admin import DeskAdmin, ReadOnlyAdmin
+from shop.desk.admin import DeskAdmin, ReadOnlyAdmin, StaffActionAdmin
 from shop.desk.stale import UnlessStale
+
+admin.site.register(StaffAction, StaffActionAdmin)
 
 admin.site.unregister(Group)
 

@@ -4,10 +4,11 @@ from typing import Any, ClassVar
 from unicodedata import normalize
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Lower, Now
 
 from accounts.contacts import Mailbox, Phone, check_name, mailbox
+from shop import stafflog
 from shop.text import Line
 
 
@@ -33,7 +34,10 @@ class UserManager(BaseUserManager["User"]):
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """What `manage.py createsuperuser` calls."""
-        return self.create_user(email, password, **fields | {"is_staff": True, "is_superuser": True})
+        with stafflog.by_command("createsuperuser"), transaction.atomic(using="accounts"):
+            user = self.create_user(email, password, **fields | {"is_staff": True, "is_superuser": True})
+            stafflog.record("accounts", "add a superuser", f"user {user.pk}")
+        return user
 
 
 class User(AbstractBaseUser, PermissionsMixin):
@@ -84,3 +88,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def get_short_name(self) -> str:
         return self.name
+
+
+class StaffAction(stafflog.StaffAction):
+    """What staff changed in accounts."""
+
+    class Meta(stafflog.StaffAction.Meta):
+        pass

@@ -14,14 +14,16 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from catalog import services
-from catalog.models import Product
+from catalog.models import Product, StaffAction
 from sagas.outages import OUTAGES
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.inventory import InventoryService, StockView
-from shop.desk.admin import DeskAdmin
+from shop.desk.admin import DeskAdmin, StaffActionAdmin
 from shop.desk.stale import UnlessStale
 from shop.money import CURRENCIES, money
+
+admin.site.register(StaffAction, StaffActionAdmin)
 
 WRITTEN = ("name", "description", "price", "currency", "category", "brand", "image_url", "active")
 SHORT = 60  # characters of a value that the log repeats
@@ -44,6 +46,7 @@ class ProductForm(UnlessStale):
 class ProductAdmin(DeskAdmin):
     """Products. They are taken off sale rather than deleted, because orders refer to them."""
 
+    logged_by_services = True
     list_display = ["id", "image", "name", "category", "brand", "shown_price", "active", "stock"]
     list_display_links = ["id", "name"]
     form = ProductForm

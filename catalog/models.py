@@ -4,6 +4,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
+from shop import stafflog
 from shop.money import check_currency
 from shop.text import Line, Lines
 
@@ -72,3 +73,10 @@ class Product(models.Model):
     def category_display_name(self) -> dict[str, str]:
         """The category's name by language."""
         return DISPLAY_NAMES[self.category]
+
+
+class StaffAction(stafflog.StaffAction):
+    """What staff changed in catalog."""
+
+    class Meta(stafflog.StaffAction.Meta):
+        pass

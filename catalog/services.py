@@ -8,6 +8,7 @@ from django.db import connections, transaction
 
 from catalog.models import Product
 from sagas.db.prepared import query
+from shop import stafflog
 from shop.api.problems import FieldError, Problem
 from shop.contracts.catalog import ProductSnapshot
 
@@ -34,7 +35,10 @@ class StaleVersion(Problem):
 def create_product(**fields: Any) -> Product:
     """Put a product up for sale. Raises `InvalidPrice`."""
     _check_price(fields)
-    return Product.objects.create(**fields)
+    with transaction.atomic(using="catalog"):
+        product = Product.objects.create(**fields)
+        stafflog.record("catalog", "create", f"product {product.pk}", after=fields)
+    return product
 
 
 def change_product(product_id: int, changes: Mapping[str, Any], *, expected: Collection[int] | None = None) -> Product:
@@ -49,10 +53,12 @@ def change_product(product_id: int, changes: Mapping[str, Any], *, expected: Col
             raise UnknownProduct(f"There is no product {product_id}.")
         if expected is not None and product.version not in expected:
             raise StaleVersion
+        before = {name: getattr(product, name) for name in changes}
         for name, value in changes.items():
             setattr(product, name, value)
         product.version += 1
         product.save(update_fields=[*changes, "version", "updated_at"])
+        stafflog.record("catalog", "change", f"product {product_id}", before=before, after=changes)
     return product
 
 

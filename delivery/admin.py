@@ -10,10 +10,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from delivery import services
-from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox
+from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox, StaffAction
 from shop.api.permissions import may
 from shop.desk import words
-from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin
+from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
+
+admin.site.register(StaffAction, StaffActionAdmin)
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)

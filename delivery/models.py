@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from sagas import models as messages
+from shop import stafflog
 
 
 class Delivery(models.Model):
@@ -107,4 +108,11 @@ class DeadLetter(messages.DeadLetter):
     """Events that delivery could not handle."""
 
     class Meta(messages.DeadLetter.Meta):
+        pass
+
+
+class StaffAction(stafflog.StaffAction):
+    """What staff changed in delivery."""
+
+    class Meta(stafflog.StaffAction.Meta):
         pass

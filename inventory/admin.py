@@ -14,15 +14,26 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
 from inventory import services
-from inventory.models import LOW_BELOW, DeadLetter, Outbox, Reservation, ReservationLine, StockItem, StockMovement
+from inventory.models import (
+    LOW_BELOW,
+    DeadLetter,
+    Outbox,
+    Reservation,
+    ReservationLine,
+    StaffAction,
+    StockItem,
+    StockMovement,
+)
 from sagas.outages import OUTAGES
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.desk import people
-from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
+from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from shop.desk.stale import UnlessStale
 from shop.text import LineField
+
+admin.site.register(StaffAction, StaffActionAdmin)
 
 SHOWN_MOVEMENTS = 20
 AVAILABLE = F("on_hand") - F("reserved")
@@ -100,6 +111,7 @@ def _off_sale() -> list[int]:
 class StockItemAdmin(DeskAdmin):
     """Stock, with what was moved. It is changed by booking pieces in or out."""
 
+    logged_by_services = True
     list_display = ["product_id", "product", "can_be_sold", "on_hand", "reserved", "low_below", "enough", "updated_at"]
     list_display_links = ["product_id", "product"]
     list_filter = [LowStockFilter]

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from sagas import models as messages
+from shop import stafflog
 
 LOW_BELOW = 10  # pieces, unless a product has a threshold of its own
 
@@ -145,4 +146,11 @@ class DeadLetter(messages.DeadLetter):
     """Events that inventory could not handle."""
 
     class Meta(messages.DeadLetter.Meta):
+        pass
+
+
+class StaffAction(stafflog.StaffAction):
+    """What staff changed in inventory."""
+
+    class Meta(stafflog.StaffAction.Meta):
         pass

@@ -18,6 +18,7 @@ from inventory.models import Reservation, ReservationLine, StockItem, StockMovem
 from sagas.crash_points import crash_point
 from sagas.db.bulk import Row, insert_if_absent, insert_rows
 from sagas.db.prepared import query
+from shop import stafflog
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService
@@ -174,8 +175,11 @@ def adjust_stock(
             raise BelowReserved(
                 f"{stock.reserved} of {stock.on_hand} pieces are reserved; {stock.available} can be booked out."
             )
+        before = {"on_hand": stock.on_hand}
         stock.on_hand += delta
         stock.save(update_fields=["on_hand", "updated_at"])
+        after = {"on_hand": stock.on_hand, "reason": reason}
+        stafflog.record("inventory", "book", f"stock of product {product_id}", before=before, after=after)
         StockMovement.objects.create(
             product_id=product_id, delta=delta, kind=Kind.ADJUSTMENT, reason=reason, booking=booking
         )
@@ -186,7 +190,11 @@ def adjust_stock(
 
 def set_low_below(product_id: int, low_below: int) -> None:
     """Say from how few pieces that can be sold a product's stock is low."""
-    StockItem.objects.filter(pk=product_id).update(low_below=low_below)  # `updated_at` is when the stock changed
+    with transaction.atomic(using="inventory"):
+        stock = StockItem.objects.select_for_update().filter(pk=product_id).values("low_below").first()
+        StockItem.objects.filter(pk=product_id).update(low_below=low_below)  # `updated_at` is when the stock changed
+        after = {"low_below": low_below}
+        stafflog.record("inventory", "low below", f"stock of product {product_id}", before=stock, after=after)
 
 
 class LocalInventory:

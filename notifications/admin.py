@@ -6,9 +6,11 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from notifications import services
-from notifications.models import DeadLetter, Notification
+from notifications.models import DeadLetter, Notification, StaffAction
 from shop.api.permissions import may
-from shop.desk.admin import DeadLetterAdmin, ReadOnlyAdmin
+from shop.desk.admin import DeadLetterAdmin, ReadOnlyAdmin, StaffActionAdmin
+
+admin.site.register(StaffAction, StaffActionAdmin)
 
 RECIPIENT = "notifications.view_recipient"
 

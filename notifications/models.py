@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from sagas import models as messages
+from shop import stafflog
 
 
 class Notification(models.Model):
@@ -90,4 +91,11 @@ class DeadLetter(messages.DeadLetter):
     """Events that notifications could not handle."""
 
     class Meta(messages.DeadLetter.Meta):
+        pass
+
+
+class StaffAction(stafflog.StaffAction):
+    """What staff changed in notifications."""
+
+    class Meta(stafflog.StaffAction.Meta):
         pass

@@ -20,6 +20,7 @@ from sagas.crash_points import crash_point
 from sagas.db.bulk import Row, insert_rows
 from sagas.db.clock import database_time
 from sagas.retention import delete_portion
+from shop import stafflog
 from shop.contracts.accounts import Contact
 from shop.contracts.events import (
     DeliveryCompleted,
@@ -174,12 +175,18 @@ def pause_after(attempts: int) -> timedelta:
 
 def send_again(ids: Iterable[int]) -> int:
     """Have what was given up sent after all, with all its attempts before it; how many notifications that is."""
-    return Notification.objects.filter(pk__in=list(ids), status=Status.FAILED).update(
-        status=Status.PENDING,
-        attempts=0,
-        due_at=database_time("notifications"),
-        updated_at=database_time("notifications"),
-    )
+    with transaction.atomic(using="notifications"):
+        failed = Notification.objects.select_for_update().filter(pk__in=list(ids), status=Status.FAILED)
+        found = list(failed.order_by("pk").values_list("pk", flat=True))
+        for pk in found:
+            before, after = {"status": Status.FAILED}, {"status": Status.PENDING}
+            stafflog.record("notifications", "send again", f"notification {pk}", before=before, after=after)
+        return Notification.objects.filter(pk__in=found).update(
+            status=Status.PENDING,
+            attempts=0,
+            due_at=database_time("notifications"),
+            updated_at=database_time("notifications"),
+        )
 
 
 def purge() -> int:

@@ -14,12 +14,14 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 
 from orders import open_orders, services
-from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, TimelineEntry
+from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, StaffAction, TimelineEntry
 from shop.api.problems import Problem
 from shop.desk import people, words
-from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline
+from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from shop.desk.around import around
 from shop.money import money
+
+admin.site.register(StaffAction, StaffActionAdmin)
 
 SHOWN_LINES = 2  # of an order, in the list
 SHOWN: Any = [

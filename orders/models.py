@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from sagas import models as messages
+from shop import stafflog
 from shop.contracts import orders as contract
 
 
@@ -156,4 +157,11 @@ class DeadLetter(messages.DeadLetter):
     """Events that orders could not handle."""
 
     class Meta(messages.DeadLetter.Meta):
+        pass
+
+
+class StaffAction(stafflog.StaffAction):
+    """What staff changed in orders."""
+
+    class Meta(stafflog.StaffAction.Meta):
         pass

@@ -14,6 +14,7 @@ from sagas.db.bulk import update_rows
 from sagas.db.clock import database_time
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
+from shop import stafflog
 
 LONGEST_PAUSE = 600.0  # seconds between two looks at an order
 BUSY = 100  # messages in one queue from which on an order without progress is only waiting its turn
@@ -74,7 +75,10 @@ def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False)
         open_orders = open_orders.filter(pk__in=list(order_ids))
     ids = list(open_orders.order_by("pk").values_list("pk", flat=True))
     if not dry_run:
-        rearm("orders", ids)
+        with transaction.atomic(using="orders"):
+            rearm("orders", ids)
+            for pk in ids if stafflog.actor() else ():
+                stafflog.record("orders", "emit again", f"order {pk}")
     return ids
 
 

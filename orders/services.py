@@ -19,6 +19,7 @@ from sagas.crash_points import crash_point
 from sagas.db.bulk import Row
 from sagas.db.clock import database_time
 from sagas.db.prepared import query
+from shop import stafflog
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UnknownUser
@@ -137,14 +138,17 @@ def place_order(
     )
     created = OrderCreated(order_id=UNKNOWN, checkout=checkout, trace=current_trace())
     lines_of_it = [item for item, _ in items]
-    if claim is None:
+    if claim is None and not stafflog.acts_for(user_id):
         order = placing.write(row, lines_of_it, created)
     else:
         with transaction.atomic(using="orders", durable=True):
-            if placed := claim.take():
+            if claim and (placed := claim.take()):
                 return placed
             order = placing.write(row, lines_of_it, created)
-            claim.keep(order)
+            if stafflog.acts_for(user_id):
+                stafflog.record("orders", "order for", f"order {order.pk}", after={"user_id": user_id})
+            if claim:
+                claim.keep(order)
             crash_point("order.written")
     crash_point("order.committed")
     return order
@@ -210,7 +214,11 @@ def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:
             raise AlreadyCancelled(f"Order {order_id} is {order.status.lower()}.")
         if order.status not in FORWARD:
             raise NotCancellable(f"Order {order_id} is {order.status.lower()}.")
+        before = {"status": order.status}
         begin_cancellation([order], reason)
+        if stafflog.acts_for(order.user_id):
+            after = {"status": order.status, "reason": reason}
+            stafflog.record("orders", "cancel", f"order {order_id}", before=before, after=after)
         crash_point("cancellation.written")
     crash_point("cancellation.committed")
     return order

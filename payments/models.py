@@ -6,6 +6,7 @@ from django.db.models.functions import Now
 
 from sagas import models as messages
 from sagas.db.fields import TextualJSONField
+from shop import stafflog
 from shop.contracts.payments import GATEWAYS
 from shop.money import money
 
@@ -169,4 +170,11 @@ class DeadLetter(messages.DeadLetter):
     """Events that payments could not handle."""
 
     class Meta(messages.DeadLetter.Meta):
+        pass
+
+
+class StaffAction(stafflog.StaffAction):
+    """What staff changed in payments."""
+
+    class Meta(stafflog.StaffAction.Meta):
         pass

@@ -94,6 +94,7 @@ MIDDLEWARE = [
     "shop.api.http.understood",
     "shop.api.http.ConditionalGet",
     "shop.calls.headers.PassOn",
+    "shop.stafflog.middleware",
     "django.middleware.security.SecurityMiddleware",
     *_unless_alone("shop.api.sessions.SessionMiddleware"),
     "shop.api.http.Common",

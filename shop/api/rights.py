@@ -61,5 +61,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "payments.change_sandboxswitch",
         *(f"{service}.{right}" for service in SAGA_SERVICES for right in ("view_deadletter", "change_deadletter")),
         *(f"{service}.view_outbox" for service in ("orders", "inventory", "payments", "delivery")),
+        *(f"{service}.view_staffaction" for service in ("accounts", "catalog", *SAGA_SERVICES)),
     ),
 }  # fmt: skip

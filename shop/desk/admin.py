@@ -18,12 +18,14 @@ from django.utils.translation import gettext_lazy as _
 from sagas import admin as kernel
 from sagas.admin import ReadOnlyInline
 from sagas.outages import OUTAGES
+from shop import stafflog
 from shop.api.permissions import may
 from shop.desk import people
+from shop.router import database_of
 from shop.text import tidy
 
 KNOW = "accounts.view_user"  # who somebody is, and finding rows by that
-__all__ = ["DeadLetterAdmin", "DeskAdmin", "OutboxAdmin", "ReadOnlyAdmin", "ReadOnlyInline"]
+__all__ = ["DeadLetterAdmin", "DeskAdmin", "OutboxAdmin", "ReadOnlyAdmin", "ReadOnlyInline", "StaffActionAdmin"]
 
 
 class DeskAdmin(admin.ModelAdmin):
@@ -34,6 +36,32 @@ class DeskAdmin(admin.ModelAdmin):
     """
 
     by_customer = False
+    logged_by_services = False  # the rules write the staff log themselves, with before and after
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """What Django's log says; what was changed from what to what is kept for the staff log."""
+        before = {name: form.initial.get(name) for name in form.changed_data}
+        request.staff_changes = None if add else before, {name: form.cleaned_data.get(name) for name in before}  # type: ignore[attr-defined]
+        return super().construct_change_message(request, form, formsets, add)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        self._log(request, obj, "add")
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        self._log(request, obj, message if isinstance(message, str) else "change")
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        for obj in queryset:
+            self._log(request, obj, "delete")
+        return super().log_deletions(request, queryset)
+
+    def _log(self, request: HttpRequest, obj: Any, action: str) -> None:
+        if not self.logged_by_services:
+            before, after = getattr(request, "staff_changes", (None, None))
+            target = f"{self.opts.verbose_name_raw} {obj.pk}"
+            stafflog.record(database_of(self.opts.app_label), action, target, before=before, after=after)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Ids that cannot be any row's are ignored, as those are that no row has."""
@@ -111,6 +139,17 @@ class DeskAdmin(admin.ModelAdmin):
 
 class ReadOnlyAdmin(DeskAdmin, kernel.ReadOnlyAdmin):
     """Rows that only services write."""
+
+
+class StaffActionAdmin(ReadOnlyAdmin):
+    """What staff changed, whatever the way."""
+
+    list_display = ["at", "actor", "way", "action", "target", "before", "after"]
+    list_filter = ["way", "at"]
+    search_fields = ["=actor_id", "=target"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 class OutboxAdmin(DeskAdmin, kernel.OutboxAdmin):

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any, cast
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+from django.db import transaction
 from django.utils.timezone import localtime
 from rich.console import Console
 from rich.markup import escape
@@ -16,14 +17,16 @@ from sagas import dead_letters
 from sagas.outages import OUTAGES
 from sagas.publisher import stays_here
 from sagas.registry import local_services
+from shop import stafflog
 from shop.management.arguments import an_id
+from shop.management.staff import StaffCommand
 
 SHOWN = 100
 COLUMNS = ("letter", "step", "event", "order", "tries", "since", "state", "error")
 WIDTH = 160  # of tables that go to a file or a pipe
 
 
-class Command(BaseCommand):
+class Command(StaffCommand):
     help = (
         "Dead letters are events that a step could not handle. Find out why (list, show), repair that, and send "
         "them to their steps again (replay): what succeeds is resolved. What needs no handling can be given up "
@@ -99,6 +102,7 @@ class Command(BaseCommand):
         refused = 0
         for sent, letter in enumerate(letters):
             try:
+                stafflog.record(letter._meta.app_label, "replay", f"dead letter {letter.pk}")
                 dead_letters.replay(letter)
             except dead_letters.NoSuchStep as error:
                 self.stderr.write(str(error))
@@ -110,7 +114,7 @@ class Command(BaseCommand):
             raise CommandError(f"{refused} cannot be replayed: discard them.")
 
     def _discard(self, letters: Sequence[Any], reason: str) -> None:
-        given_up = sum(dead_letters.discard(letter, reason) for letter in letters)
+        given_up = sum(_discard(letter, reason) for letter in letters)
         already = len(letters) - given_up
         self.stdout.write(f"{given_up} discarded." + (f" {already} had been resolved before." if already else ""))
 
@@ -124,6 +128,15 @@ def _letters(service: str | None, *, resolved: bool = False) -> Iterator[Any]:
     for name in [service] if service else local_services():
         letters = apps.get_model(name, "DeadLetter").objects.order_by("pk")
         yield from letters if resolved else letters.filter(resolved_at=None)
+
+
+def _discard(letter: Any, reason: str) -> bool:
+    """Discard a letter and log who did; whether it was open."""
+    service = letter._meta.app_label
+    with transaction.atomic(using=service):
+        if discarded := dead_letters.discard(letter, reason):
+            stafflog.record(service, "discard", f"dead letter {letter.pk}", after={"reason": reason})
+    return discarded
 
 
 def _to_replay(service: str | None, ids: Sequence[int], *, everything: bool) -> list[Any]:

@@ -8,20 +8,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils.module_loading import import_string
 from rich.console import Console
 
 from sagas.outages import OUTAGES
 from sagas.publisher import stays_here
 from shop.management.packages import more_than_production
+from shop.management.staff import StaffCommand
 from shop.operations import backfill
 
 SHOWN = 20
 PATIENCE = 30.0  # seconds for what follows from the events, embedded; what is left then, the next `up` goes on with
 
 
-class Command(BaseCommand):
+class Command(StaffCommand):
     help = (
         "Emit the events of unfinished orders again, from the first: every step that has handled its part repeats what "
         "it emitted, up to where the saga broke off. Harmless for orders that are on their way. The relay publishes. "
