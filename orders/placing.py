@@ -39,7 +39,7 @@ PLACE = """
         SELECT id, %(service)s, %(event_type)s, %(status)s, '' FROM placed
     ), {emission}
     SELECT id, created_at, updated_at FROM placed
-""".format(emission=emission("orders", EVENT))  # noqa: S608 (no value of a user is in it)  # noqa: S608 (no value of a user is in it)
+""".format(emission=emission("orders", EVENT))  # noqa: S608 (contains no values)
 
 
 def write(row: Row, lines: Sequence[Row], created: OrderCreated) -> Order:
