@@ -1,6 +1,6 @@
 # One image for every process of the shop. docker-compose.yml says which command each of them runs.
 
-FROM python:3.11-slim AS build
+FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 COPY requirements-runtime.txt .
 # Locked, hashed, wheels only: nothing is compiled, so there is no compiler here either. pip stays behind.
@@ -8,7 +8,7 @@ RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
         --require-hashes --no-deps --only-binary :all: -r requirements-runtime.txt
 
-FROM python:3.11-slim
+FROM python:3.11-slim-bookworm
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
@@ -27,10 +27,11 @@ COPY delivery delivery
 COPY notifications notifications
 # The code belongs to root: a process can change nothing but var/.
 RUN python -m compileall -q . \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin shop \
+    && groupadd --system --gid 10001 shop \
+    && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin shop \
     && install -d -o shop -g shop var
-USER 10001
+USER 10001:10001
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/livez', timeout=3)"]
 CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8080", "--workers", "1", "--blocking-threads", "8", "shop.wsgi:application"]

