@@ -46,7 +46,7 @@ FAULTS: Mapping[str, Fault] = {
     "payment-failures": Fault(
         SHARE,
         1,
-        "So many of the questions to payment gateways, or of their answers, are lost: such payments stay open and are "
+        "This share of requests to payment gateways, or of their answers, is lost: such payments stay open and are "
         "asked about again with the same key, and nobody is charged twice.",
         "게이트웨이 요청이나 응답이 이 비율만큼 사라집니다. 결제는 같은 키로 다시 확인되며 이중 청구는 없습니다.",
     ),
@@ -65,7 +65,7 @@ FAULTS: Mapping[str, Fault] = {
     "carrier-refuses": Fault(
         SHARE,
         1,
-        "Carriers refuse so many parcels at hand-over: these orders are refunded, restocked and cancelled.",
+        "Carriers refuse this share of parcels at hand-over: these orders are refunded, restocked and cancelled.",
         "택배사가 이 비율만큼 인수를 거부합니다. 해당 주문은 환불되고 재고가 돌아오며 취소됩니다.",
     ),
     "step-delay": Fault(
@@ -77,14 +77,14 @@ FAULTS: Mapping[str, Fault] = {
     "drop-messages": Fault(
         SHARE,
         1,
-        "So many messages vanish after they were sent: their orders stand still until they are emitted again, "
+        "This share of messages is lost after sending: their orders stand still until they are emitted again, "
         "STALLED_AFTER seconds later (30 unless set).",
         "메시지가 이 비율만큼 사라집니다. 주문은 멈췄다가 STALLED_AFTER초(기본 30초) 뒤 다시 발행됩니다.",
     ),
     "duplicate-messages": Fault(
         SHARE,
         0.5,  # who hears an event again emits again: along the chain the copies multiply
-        "So many messages arrive twice: each step does its work once, and the timeline marks what came again.",
+        "This share of messages arrives twice: each step does its work once, and the timeline marks what came again.",
         "메시지가 이 비율만큼 두 번 도착합니다. 각 단계는 한 번만 처리하고, 타임라인에 중복 도착이 표시됩니다.",
     ),
 }
@@ -140,7 +140,7 @@ def turn(name: str, to: float) -> None:
     if fault is None:
         raise NoSuchFault(f"There is no fault switch {name!r}. There are: {', '.join(FAULTS)}.")
     if not 0 <= to <= fault.most:
-        raise NoSuchFault(f"{name} is a {fault.unit} from 0 to {fault.most:g}, not {to:g}.")
+        raise NoSuchFault(f"{name} takes {fault.unit} from 0 to {fault.most:g}, not {to:g}.")
     others = {key: value for key, value in (caches["faults"].get(KEY) or {}).items() if key != name}
     _keep(others | ({name: to} if to else {}))
 

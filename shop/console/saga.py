@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
 from django.urls import reverse
@@ -38,6 +39,7 @@ class Row:
     repeats: int = 0
     letter: Dead | None = None
     pause: str = ""  # the gap before this row, if it is long
+    event_id: UUID | None = None
 
     @property
     def lane(self) -> int:
@@ -109,6 +111,7 @@ class Saga:
             emitted=entry.emitted,
             backward=entry.backward,
             repeats=entry.repeats,
+            event_id=entry.key[1],
         )
 
     def _dead(self, letter: Dead) -> Row:
@@ -119,11 +122,18 @@ class Saga:
             event=letter.event or "?",
             step=letter.step.partition(".")[2],
             letter=letter,
+            event_id=letter.event_id,
         )
 
     def _waiting(self, one: Waiting) -> Row:
-        waits = duration((timezone.now() - one.at).total_seconds())
-        return Row(kind="waiting", service=one.service, since=waits, event=one.event, step=one.step.partition(".")[2])
+        return Row(
+            kind="waiting",
+            service=one.service,
+            since=duration(one.age),
+            event=one.event,
+            step=one.step.partition(".")[2],
+            event_id=one.event_id,
+        )
 
     def _since(self, at: datetime) -> str:
         return f"+{duration((at - self.start).total_seconds())}"

@@ -22,6 +22,7 @@ from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop import faults
+from shop.console.orders import describe
 from shop.contracts.orders import FINAL
 from shop.operations import timeline
 from shop.operations.backlog import backlog
@@ -84,6 +85,7 @@ class State:
     redis: str = UP
     unfinished: int | None = None  # orders; None while their database is down
     stalled: int | None = None  # of these, the orders without progress for STALLED_AFTER
+    disputed: int = 0  # deliveries of which a carrier says something else
     latest: list[Any] = field(default_factory=list)  # orders, newest first
     faults: Mapping[str, float] = field(default_factory=dict)
 
@@ -123,6 +125,8 @@ def ask() -> State:
             services[name].queue = queue
     except OUTAGES:
         found.broker = DOWN
+    if services["delivery"].database == UP:
+        found.disputed = apps.get_model("delivery", "Delivery").objects.exclude(disputed_by="")[:COUNTED].count()
     if services["orders"].database == UP:
         _ask_about_orders(found, services)
     return found
@@ -148,7 +152,8 @@ def _ask_about_orders(found: State, services: Mapping[str, Service]) -> None:
     unfinished = orders.filter(look_at__isnull=False).exclude(status__in=FINAL)
     now = timezone.now()
     try:
-        found.latest = list(orders.order_by("-created_at")[:LATEST])
+        found.latest = list(orders.order_by("-created_at").prefetch_related("items")[:LATEST])
+        describe(found.latest)
         found.unfinished = unfinished[:COUNTED].count()
         stalled_since = now - timedelta(seconds=settings.STALLED_AFTER)
         found.stalled = unfinished.filter(progress_at__lt=stalled_since)[:COUNTED].count()

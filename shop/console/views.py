@@ -4,9 +4,12 @@ What goes on inside is for staff with the right, on development machines for eve
 with the right always.
 """
 
+import json
 from http import HTTPStatus
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
 
 from django.apps import apps
 from django.conf import settings
@@ -22,13 +25,17 @@ from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop import faults
 from shop.api.problems import Problem
+from shop.console import events
 from shop.console import saga as sagas
 from shop.console.languages import language
 from shop.console.letters import open_letters
 from shop.console.ordering import OrderForm
+from shop.console.orders import listed
 from shop.console.pages import OPERATE, fragment, may, may_look, page, visitor
+from shop.console.pending import pending
 from shop.console.state import state
 from shop.console.texts import texts
+from shop.desk import words
 from shop.money import money
 from shop.operations.timeline import LANES
 
@@ -66,6 +73,7 @@ def _landing(request: HttpRequest, data: Any = None, refusal: str = "", status: 
         ("link_api", "products", t["link_api_what"]),
         ("link_docs", "docs", t["link_docs_what"]),
         ("link_schema", "schema", t["link_schema_what"]),
+        ("orders", "orders", t["orders_what"]),
         ("link_letters", "dead-letters", t["link_letters_what"]),
         ("link_metrics", "metrics", t["link_metrics_what"]),
         ("link_ready", "readyz", t["link_ready_what"]),
@@ -165,9 +173,49 @@ def _told(request: HttpRequest, found: sagas.Saga) -> dict[str, Any]:
         "rows": list(found.rows()),
         "lanes": LANES,
         "total": money(found.order.total_price, found.order.currency) if found.order else "",
-        "said": f"{found.order.status} – {where}" if found.order else where,
+        "said": f"{found.order.get_status_display()} – {where}" if found.order else where,
+        "pending": pending(found, t),
+        "reason": words.reason(found.order.cancellation_reason) if found.order else "",
         "trace_url": f"{settings.LINKS['traces'].rstrip('/')}/traces/{found.trace}" if settings.LINKS["traces"] else "",
     }
+
+
+@require_safe
+@never_cache
+def event(request: HttpRequest, order_id: int, event_id: UUID) -> HttpResponseBase:
+    """One event of an order: its payload, and the errors of steps that could not handle it."""
+    if not may_look(request, SEE):
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+    found = events.look_up(order_id, event_id)
+    if found is None:
+        raise Http404
+    for letter in found.letters:
+        letter.service = letter._meta.app_label
+    payload = json.dumps(found.payload, ensure_ascii=False, indent=2) if found.payload else ""
+    context = {"event": found, "event_id": event_id, "order_id": order_id, "json": payload}
+    return page(request, "shop/event.html", context)
+
+
+@never_cache
+def orders(request: HttpRequest) -> HttpResponseBase:
+    """The list of orders; a POST places one."""
+    if request.method == "POST":
+        return place_order(request)
+    if not may_look(request, SEE):
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+    wanted = {name: request.GET.get(name, "").replace("\0", "") for name in ("q", "status", "progress", "before")}
+    found = listed(wanted)
+    if wanted["q"].strip().isdecimal() and found.orders and len(found.orders) == 1:
+        return redirect("saga", found.orders[0].pk)
+    t = texts(language(request))
+    kept = {name: value for name, value in wanted.items() if value and name != "before"}
+    context = {
+        "listed": found,
+        "wanted": wanted,
+        "progress": [("open", t["orders_unfinished"]), ("stalled", t["orders_stalled"]), ("ended", t["ended"])],
+        "query": f"{urlencode(kept)}&" if kept else "",
+    }
+    return page(request, "shop/orders.html", context)
 
 
 @require_POST

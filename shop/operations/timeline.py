@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from django.apps import apps
+from django.utils import timezone
 
 from sagas.conf import choreography
 from sagas.outages import OUTAGES
@@ -52,6 +53,7 @@ class Dead:
     attempts: int
     error: str  # its first line
     resolution: str
+    event_id: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class Waiting:
     service: str
     step: str
     event: str
+    event_id: UUID
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was emitted."""
+        return (timezone.now() - self.at).total_seconds()
 
 
 @dataclass
@@ -154,6 +162,7 @@ def _dead_letters(service: str, order_id: int) -> Iterator[Dead]:
             attempts=letter.attempts,
             error=letter.error.partition("\n")[0],
             resolution=letter.resolution,
+            event_id=letter.event_id,
         )
 
 
@@ -167,7 +176,7 @@ def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]
         emitted.update((one.event_id, one.event_type) for one in messages.emitted)
         handled.update((one.step, one.event_id) for one in messages.handled)
     return [
-        Waiting(at=_emitted_at(event_id), service=service_of(step), step=step, event=event_type)
+        Waiting(at=_emitted_at(event_id), service=service_of(step), step=step, event=event_type, event_id=event_id)
         for event_id, event_type in emitted.items()
         if (known := choreography().by_name(event_type))
         for step in choreography().steps_hearing(known)

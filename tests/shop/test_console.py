@@ -1,7 +1,7 @@
 """The console: landing page, live state, sample orders, the saga's page."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -365,9 +365,9 @@ def test_who_asks_again_at_once_gets_the_same_answer(samples: Any, django_assert
     ("outcome", "status", "reason", "left"),
     [
         ("normal", "COMPLETED", "", 9),
-        ("out_of_stock", "CANCELLED", "I002", 10),
-        ("declined", "CANCELLED", "PAY002", 10),
-        ("delivery_refused", "CANCELLED", "수령 거부", 10),
+        ("out_of_stock", "CANCELLED", "not enough in stock of product 7", 10),
+        ("declined", "CANCELLED", "the payment was declined", 10),
+        ("delivery_refused", "CANCELLED", "refused by the recipient", 10),
     ],
 )
 def test_each_choice_ends_as_it_says(samples: Any, outcome: str, status: str, reason: str, left: int):
@@ -582,3 +582,77 @@ def test_nobody_is_signed_in_while_accounts_is_away(samples: Any, away: Any):
 )
 def test_durations(seconds: float, text: str):
     assert duration(seconds) == text
+
+
+# --- The list of orders, and one event --------------------------------------------------------------------------------
+@DATABASES
+def test_orders_are_listed_narrowed_and_found(samples: Any):
+    first = place()
+    samples.drain()
+    second = place()
+    page = Client().get("/console/orders").content.decode()
+    assert page.index(f"/console/orders/{second}") < page.index(f"/console/orders/{first}")
+    for narrowed, shown in (
+        ("?status=COMPLETED", [first]),
+        ("?progress=open", [second]),
+        ("?progress=ended", [first]),
+        (f"?before={second}", [first]),
+        ("?q=customer1@example.com", [first, second]),
+        ("?q=nobody", []),
+        ("?status=NOSUCH", []),
+        ("?before=x", [first, second]),
+        ("?q=" + "9" * 30, []),
+    ):
+        page = Client().get(f"/console/orders{narrowed}").content.decode()
+        assert [pk for pk in (first, second) if f'href="/console/orders/{pk}"' in page] == shown, narrowed
+    assert Client().get(f"/console/orders?q={first}").headers["Location"] == f"/console/orders/{first}"
+
+
+@DATABASES
+def test_the_list_is_for_those_who_may_see_orders(samples: Any, settings: Any):
+    settings.DEBUG = False
+    assert Client().get("/console/orders").status_code == 302
+    assert signed_in().get("/console/orders").status_code == 200
+
+
+@DATABASES
+def test_an_event_is_shown_without_what_pays(samples: Any):
+    order_id = place()
+    created = apps.get_model("orders", "Outbox").objects.get()
+    path = f"/console/orders/{order_id}/events/{created.event_id}"
+    assert path in Client().get(f"/console/orders/{order_id}").content.decode()
+    page = Client().get(path).content.decode()
+    assert "OrderCreated" in page
+    assert "tok_" not in page
+    assert created.payload["checkout"]["address"] not in page
+    assert Client().get(f"/console/orders/{order_id + 1}/events/{created.event_id}").status_code == 404
+
+    samples.relay()
+    event = dict(created.payload)
+    dead_letters.record("inventory", "inventory.reserve_stock", event, ValueError("line one\nline two"))
+    page = Client().get(path).content.decode()
+    assert "line one\nline two" in page
+
+
+@DATABASES
+def test_the_page_says_why_an_order_waits_and_when_it_is_tried_again(samples: Any, settings: Any):
+    order_id = place()
+    samples.drain(timers=False, until=lambda: Order.objects.get().status == "DELIVERY_STARTED")
+    apps.get_model("delivery", "Delivery").objects.update(due_at=datetime(2026, 11, 28, 9, 30, 5, tzinfo=UTC))
+    page = Client().get(f"/console/orders/{order_id}").content.decode()
+    assert "Waits for the carrier to take the parcel" in page
+    assert "09:30:05 UTC" in page
+    assert "If it does not move, its events are emitted again" in page
+    payment = apps.get_model("payments", "Payment")
+    payment.objects.update(status="REFUNDING", attempts=3, due_at=datetime(2026, 11, 28, 9, 31, 0, tzinfo=UTC))
+    page = Client().get(f"/console/orders/{order_id}").content.decode()
+    assert "TOSS_PAYMENTS has not given an answer, 3 times" in page
+    assert "09:31:00 UTC" in page
+
+
+@DATABASES
+def test_signing_out(samples: Any):
+    client = signed_in()
+    assert 'action="/admin/logout/"' in client.get("/").content.decode()
+    client.post("/admin/logout/")
+    assert 'action="/admin/logout/"' not in client.get("/").content.decode()

@@ -116,7 +116,7 @@ def test_the_page_says_what_to_expect_and_sets():
     client = Client()
     page = client.get("/console/faults").content.decode()
     assert all(name in page for name in faults.FAULTS)
-    assert "Carriers refuse so many parcels" in page
+    assert "Carriers refuse this share of parcels" in page
     assert "이 비율만큼 인수를 거부합니다" in client.get("/console/faults?lang=ko").content.decode()
 
     assert client.post("/console/faults", {"name": "step-delay", "value": "1.5"}).status_code == 302

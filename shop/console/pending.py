@@ -1,0 +1,86 @@
+"""Why an order's saga does not move just now, and when it is tried again."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.apps import apps
+
+from sagas.outages import OUTAGES
+from shop.console.saga import Saga
+from shop.console.state import state
+from shop.contracts.orders import FINAL
+
+PATIENCE = 3.0  # seconds that an event may wait before queues are looked at for the reason
+
+
+@dataclass
+class Pending:
+    """A reason, and the time of the next attempt if there is one."""
+
+    why: str
+    at: datetime | None = None
+
+
+def pending(found: Saga, t: Mapping[str, str]) -> list[Pending]:
+    """What the saga waits for, as far as the databases answer."""
+    if found.ended:
+        return []
+    reasons: list[Pending] = []
+    for part in (_payment, _delivery, _notifications):
+        with suppress(*OUTAGES):  # the page names databases that are down
+            reasons += part(found.order_id, t)
+    reasons += (
+        Pending(t["pending_letter"] % {"step": letter.step, "event": letter.event or "?"})
+        for letter in found.told.dead
+        if not letter.resolution
+    )
+    reasons += _queues(found, t)
+    if found.order and found.order.status not in FINAL and found.order.look_at:
+        reasons.append(Pending(t["pending_look"], found.order.look_at))
+    return reasons
+
+
+def _payment(order_id: int, t: Mapping[str, str]) -> Iterator[Pending]:
+    for row in _rows("payments.Payment", order_id):
+        if row.due_at:
+            asked = row.asked.order_by("-pk").first()
+            last = asked.detail or asked.outcome if asked else ""
+            why = t["pending_payment"] % {"gateway": row.gateway, "attempts": row.attempts}
+            yield Pending(f"{why} ({last})" if last else why, row.due_at)
+        elif row.status == "PENDING":
+            yield Pending(t["pending_charge"] % {"gateway": row.gateway})
+
+
+def _delivery(order_id: int, t: Mapping[str, str]) -> Iterator[Pending]:
+    for row in _rows("delivery.Delivery", order_id):
+        if row.due_at:
+            yield Pending(t["pending_carrier" if row.status == "PREPARING" else "pending_door"], row.due_at)
+
+
+def _notifications(order_id: int, t: Mapping[str, str]) -> Iterator[Pending]:
+    for row in _rows("notifications.Notification", order_id).filter(status="PENDING", attempts__gt=0):
+        told = {"channel": row.channel, "attempts": row.attempts, "error": row.error.partition("\n")[0][:120]}
+        yield Pending(t["pending_message"] % told, row.due_at)
+
+
+def _queues(found: Saga, t: Mapping[str, str]) -> Iterator[Pending]:
+    """Of the services for which an event waits: whether somebody works for them."""
+    late = {one.service for one in found.told.waiting if one.age > PATIENCE}
+    if not late:
+        return
+    now = state()
+    if now.broker == "down":
+        yield Pending(t["broker_down"])
+    for service in now.services:
+        if service.name in late and service.queue and service.queue.consumers == 0:
+            yield Pending(f"{service.name}: {t['no_consumer']}")
+    if now.faults:
+        yield Pending(f"{t['faults_on']} {', '.join(f'{name} {value:g}' for name, value in now.faults.items())}")
+
+
+def _rows(model: str, order_id: int) -> Any:
+    rows: Any = apps.get_model(model)
+    return rows.objects.filter(order_id=order_id)
