@@ -195,8 +195,8 @@ def can_be_cancelled(order: Order) -> bool:
 
 
 def can_be_resumed(order: Order) -> bool:
-    """Whether emitting its events again may bring it on: it is not closed yet."""
-    return order.look_at is not None
+    """Whether emitting its events again may bring it on: it has not ended."""
+    return order.look_at is not None and order.status not in FINAL
 
 
 def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:

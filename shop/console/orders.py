@@ -30,21 +30,21 @@ class Listed:
     statuses: list[tuple[str, str]] = field(default_factory=list)
 
 
-def listed(wanted: Mapping[str, str]) -> Listed:
-    """Orders by `status`, `progress` (one of FILTERS), `q` (what is known of one) and `before` (an id)."""
+def listed(wanted: Mapping[str, str], *, know: bool) -> Listed:
+    """Orders, with and by their customers for who may `know` these; by `status`, `progress` (one of FILTERS), `q` (what is known of one) and `before` (an id)."""
     model: Any = apps.get_model("orders", "Order")
     found = Listed(statuses=[(value, str(label)) for value, label in model._meta.get_field("status").choices])
     try:
-        orders = _narrowed(model.objects.all(), wanted)
+        orders = _narrowed(model.objects.all(), wanted, know=know)
         page = list(orders.order_by("-pk").prefetch_related("items")[: SHOWN + 1])
     except OUTAGES:
         return found
     found.orders, found.older = page[:SHOWN], page[SHOWN - 1].pk if len(page) > SHOWN else 0
-    describe(found.orders)
+    describe(found.orders, know=know)
     return found
 
 
-def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str]) -> QuerySet[Any]:
+def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str], *, know: bool) -> QuerySet[Any]:
     if status := wanted.get("status"):
         orders = orders.filter(status=status)
         if status not in FINAL:
@@ -58,18 +58,18 @@ def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str]) -> QuerySet[Any]
         case "ended":
             orders = orders.filter(status__in=FINAL)
     if text := wanted.get("q", "").strip():
-        orders = orders.filter(_about(text))
+        orders = orders.filter(_about(text, know=know))
     if before := _number(wanted.get("before", "")):
         orders = orders.filter(pk__lt=before)
     return orders
 
 
-def _about(text: str) -> Q:
+def _about(text: str, *, know: bool) -> Q:
     """Which orders a text is about: a number, a tracking number, or a customer."""
     if number := _number(text):
         return Q(pk=number)
     try:
-        return Q(pk__in=people.shipped_as(text)) | Q(user_id__in=people.find_users(text))
+        return Q(pk__in=people.shipped_as(text)) | Q(user_id__in=people.find_users(text) if know else [])
     except OUTAGES:
         return Q(pk__in=[])
 
@@ -79,10 +79,10 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= BIGGEST else 0
 
 
-def describe(orders: list[Any]) -> None:
+def describe(orders: list[Any], *, know: bool) -> None:
     """Give orders what the pages show of them: `who`, `what`, `costs`, `why`."""
     try:
-        known = people.users(order.user_id for order in orders)
+        known = people.users(order.user_id for order in orders) if know else {}
     except OUTAGES:
         known = {}
     for order in orders:

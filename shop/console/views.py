@@ -39,7 +39,7 @@ from shop.desk import words
 from shop.money import money
 from shop.operations.timeline import LANES
 
-SEE, CHANGE = "orders.view_order", "orders.change_order"
+SEE, CHANGE, KNOW = "orders.view_order", "orders.change_order", "accounts.view_user"
 MAP = ("inventory", "payments", "delivery", "orders")  # in the order of the saga
 ELSEWHERE = {"flower": "FLOWER_URL", "traces": "TRACES_URL", "dashboards": "DASHBOARDS_URL"}
 
@@ -204,7 +204,7 @@ def orders(request: HttpRequest) -> HttpResponseBase:
     if not may_look(request, SEE):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     wanted = {name: request.GET.get(name, "").replace("\0", "") for name in ("q", "status", "progress", "before")}
-    found = listed(wanted)
+    found = listed(wanted, know=may_look(request, KNOW))
     if wanted["q"].strip().isdecimal() and found.orders and len(found.orders) == 1:
         return redirect("saga", found.orders[0].pk)
     t = texts(language(request))

@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from sagas.outages import OUTAGES
+from shop.api.permissions import may
 from shop.desk import people, words
 from shop.money import money
 
@@ -34,15 +35,16 @@ def around(order: Any, user: Any) -> Iterator[Part]:
     ):
         if user.has_perm(permission):
             try:
-                found = find(Part(part), order)
+                found = find(Part(part), order, user)
             except OUTAGES:
                 found = Part(part, away=True)
-            if find is _customer and not user.has_perm("accounts.view_user"):
-                found.link = ""
             yield found
 
 
-def _customer(part: Part, order: Any) -> Part:
+def _customer(part: Part, order: Any, user: Any) -> Part:
+    if not may(user, "accounts.view_user"):
+        part.facts = [(_("number"), order.user_id)]
+        return part
     known = people.users([order.user_id]).get(order.user_id)
     part.link = reverse("admin:accounts_user_change", args=[order.user_id])
     if known is None:
@@ -51,12 +53,13 @@ def _customer(part: Part, order: Any) -> Part:
     orders = reverse("admin:orders_order_changelist")
     part.facts = [(_("name"), known.name), (_("email"), known.email)]
     contact = apps.get_model("accounts.User").objects.filter(pk=order.user_id).values_list("phone", flat=True)
-    part.facts += [(_("phone"), number) for number in contact if number]
+    if may(user, "accounts.view_phone"):
+        part.facts += [(_("phone"), number) for number in contact if number]
     part.facts.append((_("orders"), Link(_("all orders of this customer"), f"{orders}?user_id={order.user_id}")))
     return part
 
 
-def _payment(part: Part, order: Any) -> Part:
+def _payment(part: Part, order: Any, _user: Any) -> Part:
     for row in _rows("payments.Payment", order):
         part.link = reverse("admin:payments_payment_change", args=[row.pk])
         part.facts = [
@@ -70,12 +73,12 @@ def _payment(part: Part, order: Any) -> Part:
     return part
 
 
-def _delivery(part: Part, order: Any) -> Part:
+def _delivery(part: Part, order: Any, user: Any) -> Part:
     for row in _rows("delivery.Delivery", order):
         part.link = reverse("admin:delivery_delivery_change", args=[row.pk])
         part.facts = [
             (_("status"), Status(row.status, row.get_status_display())),
-            (_("address"), row.address),
+            (_("address"), row.address if may(user, "delivery.view_address") else ""),
             (_("carrier"), row.carrier),
             (_("tracking number"), row.tracking_number),
             (_("the carrier says"), row.disputed_by and Status("stalled", row.get_disputed_by_display())),
@@ -86,7 +89,7 @@ def _delivery(part: Part, order: Any) -> Part:
     return part
 
 
-def _reservation(part: Part, order: Any) -> Part:
+def _reservation(part: Part, order: Any, _user: Any) -> Part:
     for row in _rows("inventory.Reservation", order):
         part.link = reverse("admin:inventory_reservation_change", args=[row.pk])
         part.facts = [
@@ -97,7 +100,7 @@ def _reservation(part: Part, order: Any) -> Part:
     return part
 
 
-def _notifications(part: Part, order: Any) -> Part:
+def _notifications(part: Part, order: Any, _user: Any) -> Part:
     part.link = f"{reverse('admin:notifications_notification_changelist')}?q={order.pk}"
     for row in _rows("notifications.Notification", order).order_by("pk")[:20]:
         shown = f"{row.get_type_display()}, {row.get_channel_display()}"

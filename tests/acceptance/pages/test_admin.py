@@ -105,9 +105,9 @@ def test_dead_letters_are_replayed_and_discarded(shop: Any, admin: Page):
     expect(admin.locator(".row.dead")).to_contain_text("ValueError: a bad day")
 
     admin.goto(f"{shop.url}/console/dead-letters")
-    admin.get_by_role("listitem").filter(has=admin.get_by_role("link", name=f"Order {kept.order_id}")).get_by_role(
-        "checkbox"
-    ).check()
+    admin.get_by_role("listitem").filter(
+        has=admin.get_by_role("link", name=f"Order {kept.correlation_id}")
+    ).get_by_role("checkbox").check()
     admin.get_by_role("button", name="Replay what is ticked").click()
     expect(admin.get_by_text("Sent to their steps again: 1.")).to_be_visible()
     shop.drain()

@@ -23,7 +23,7 @@ def test_an_order_is_placed_and_followed_to_its_end(shop: Any, page: Page):
     expect(page.locator(".service")).to_have_count(len(SERVICES) + 2)
     expect(page.get_by_text("None yet.")).to_be_visible()
     order(page, shop.url, "All goes well")
-    expect(page.get_by_role("status")).to_have_text("PENDING – The saga is under way.")
+    expect(page.get_by_role("status")).to_have_text("Pending – The saga is under way.")
     expect(page.locator(".row.waiting")).to_have_count(2)
 
     shop.relay()
@@ -31,12 +31,12 @@ def test_an_order_is_placed_and_followed_to_its_end(shop: Any, page: Page):
     expect(page.locator(".row.handled").get_by_text("reserve_stock")).to_be_visible()
     shop.drain()
 
-    expect(page.get_by_role("status")).to_have_text("COMPLETED – The saga has ended.")
-    expect(page.locator(".row")).to_have_count(14)
+    expect(page.get_by_role("status")).to_have_text("Completed – The saga has ended.")
+    expect(page.locator(".row")).to_have_count(13)
     expect(page.locator(".row.backward, .row.waiting")).to_have_count(0)
     expect(page.locator("[data-live][data-ended]")).to_be_attached()  # it has stopped asking
     page.get_by_role("link", name="Overview").click()
-    expect(page.locator(".latest")).to_contain_text("COMPLETED")
+    expect(page.locator(".latest")).to_contain_text("Completed")
 
 
 def test_an_order_that_is_compensated_on_a_phone_in_korean(shop: Any, page: Page):
@@ -50,7 +50,7 @@ def test_an_order_that_is_compensated_on_a_phone_in_korean(shop: Any, page: Page
 
     shop.drain()
 
-    expect(page.get_by_role("status")).to_have_text("CANCELLED – 사가가 끝났습니다.")
+    expect(page.get_by_role("status")).to_have_text("취소됨 – 사가가 끝났습니다.")
     backward = page.locator(".row.backward b")
     assert [name for name in backward.all_inner_texts() if name in ("DeliveryFailed", "PaymentRefunded")]
     expect(page.locator(".facts")).to_contain_text("수령 거부")
@@ -64,19 +64,19 @@ def test_what_is_away_turns_red_and_comes_back(shop: Any, page: Page, monkeypatc
     page.clock.install()
     page.goto(shop.url)
     expect(page.get_by_role("status")).to_have_text("Everything answers.")
-    asked = states.query
+    asked = states.backlog
 
-    def refusing(database: str, *rest: Any) -> Any:
-        if database == "payments":
+    def refusing(service: str, **more: Any) -> Any:
+        if service == "payments":
             raise connections["payments"].Database.OperationalError("away")
-        return asked(database, *rest)
+        return asked(service, **more)
 
     monkeypatch.setattr(states, "DatabaseError", connections["payments"].Database.Error)
-    monkeypatch.setattr(states, "query", refusing)
+    monkeypatch.setattr(states, "backlog", refusing)
     page.clock.run_for(2000)
     expect(page.locator(".service.down")).to_contain_text("The database does not answer.")
     expect(page.get_by_role("status")).to_have_text("Not answering: payments")
-    monkeypatch.setattr(states, "query", asked)
+    monkeypatch.setattr(states, "backlog", asked)
     page.clock.run_for(2000)
     expect(page.get_by_role("status")).to_have_text("Everything answers.")
 
@@ -102,9 +102,9 @@ def test_staff_cancel_on_the_page_and_a_switch_is_set(shop: Any, page: Page, mon
     faults.clear()
     shop.drain()
 
-    expect(page.get_by_role("status")).to_have_text("CANCELLED – The saga has ended.")
+    expect(page.get_by_role("status")).to_have_text("Cancelled – The saga has ended.")
     expect(page.locator(".again").first).to_contain_text("came again")
-    page.get_by_role("link", name="Payment").click()
+    page.get_by_role("link", name="Payment", exact=True).click()
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
     assert apps.get_model("admin", "LogEntry").objects.count() == 1
 

@@ -18,7 +18,12 @@ from tests.support.chromium import DESKTOP, PHONE, flaws, keep, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(databases=SERVICES, transaction=True)]
 
-OURS = {"landing": "/", "orders-list": "/console/orders", "letters": "/console/dead-letters", "faults": "/console/faults"}
+OURS = {
+    "landing": "/",
+    "orders-list": "/console/orders",
+    "letters": "/console/dead-letters",
+    "faults": "/console/faults",
+}
 ADMIN = {
     "admin": "/admin/",
     "products": "/admin/catalog/product/",
