@@ -31,7 +31,10 @@ class Listed:
 
 
 def listed(wanted: Mapping[str, str], *, know: bool) -> Listed:
-    """Orders, with and by their customers for who may `know` these; by `status`, `progress` (one of FILTERS), `q` (what is known of one) and `before` (an id)."""
+    """Orders by `status`, `progress` (one of FILTERS), `q` (what is known of one) and `before` (an id).
+
+    With their customers, and by them, for who may `know` these.
+    """
     model: Any = apps.get_model("orders", "Order")
     found = Listed(statuses=[(value, str(label)) for value, label in model._meta.get_field("status").choices])
     try:
