@@ -1,11 +1,11 @@
 """What is for sale."""
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
 from shop import stafflog
-from shop.money import check_currency
+from shop.money import LARGEST, check_currency
 from shop.text import Line, Lines
 
 
@@ -45,7 +45,8 @@ class Product(models.Model):
     name = Line(max_length=200)
     description = Lines(max_length=2000, blank=True)
     price = models.BigIntegerField(
-        validators=[MinValueValidator(1)], help_text="In the currency's minor unit: 3500000 is ₩3,500,000."
+        validators=[MinValueValidator(1), MaxValueValidator(LARGEST)],
+        help_text="In the currency's minor unit: 3500000 is ₩3,500,000.",
     )
     currency = models.CharField(max_length=3, default="KRW", validators=[check_currency])
     category = models.CharField(max_length=16, choices=Category.choices, default=Category.ETC)

@@ -7,8 +7,8 @@ from rest_framework import serializers
 
 from catalog.models import Product
 from shop.api.schema import example
-from shop.api.serializers import BIGGEST, Integer, ModelSerializer, Text
-from shop.money import CURRENCIES, check_currency
+from shop.api.serializers import Integer, ModelSerializer, Text
+from shop.money import CURRENCIES, LARGEST, check_currency
 
 
 class DisplayNameSerializer(serializers.Serializer[Any]):
@@ -21,7 +21,7 @@ class DisplayNameSerializer(serializers.Serializer[Any]):
         return names
 
 
-@extend_schema_field({"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGGEST})
+@extend_schema_field({"type": "integer", "format": "int64", "minimum": 1, "maximum": LARGEST})
 class Price(Integer):
     """A price. That it is above zero is for `services` to say: another one is P004."""
 
@@ -59,7 +59,7 @@ BOOK = {
 class ProductSerializer(ModelSerializer[Product]):
     """A product."""
 
-    price = Price(help_text="Above zero, in the currency's minor unit: 3500000 is ₩3,500,000.")
+    price = Price(max_value=LARGEST, help_text="Above zero, in the currency's minor unit: 3500000 is ₩3,500,000.")
     currency = Currency(required=False)
     category_display_name = DisplayNameSerializer(read_only=True)
 

@@ -44,6 +44,8 @@ def create_product(**fields: Any) -> Product:
 def change_product(product_id: int, changes: Mapping[str, Any], *, expected: Collection[int] | None = None) -> Product:
     """Change some of a product's fields. `expected`: which versions the change is meant for; None for any.
 
+    A change of nothing leaves the version as it is.
+
     Raises `UnknownProduct`, `StaleVersion`, `InvalidPrice`.
     """
     _check_price(changes)
@@ -53,12 +55,14 @@ def change_product(product_id: int, changes: Mapping[str, Any], *, expected: Col
             raise UnknownProduct(f"There is no product {product_id}.")
         if expected is not None and product.version not in expected:
             raise StaleVersion
-        before = {name: getattr(product, name) for name in changes}
-        for name, value in changes.items():
-            setattr(product, name, value)
-        product.version += 1
-        product.save(update_fields=[*changes, "version", "updated_at"])
-        stafflog.record("catalog", "change", f"product {product_id}", before=before, after=changes)
+        changed = {name: value for name, value in changes.items() if getattr(product, name) != value}
+        if changed:
+            before = {name: getattr(product, name) for name in changed}
+            for name, value in changed.items():
+                setattr(product, name, value)
+            product.version += 1
+            product.save(update_fields=[*changed, "version", "updated_at"])
+            stafflog.record("catalog", "change", f"product {product_id}", before=before, after=changed)
     return product
 
 

@@ -26,6 +26,7 @@ from shop.contracts.accounts import AccountsService, UnknownUser
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Checkout, Line, OrderCancellationRequested, OrderCreated, OrderEvent
 from shop.contracts.payments import GATEWAYS
+from shop.money import LARGEST
 from shop.observability.tracing import current_trace
 from shop.seal import seal
 
@@ -122,7 +123,7 @@ def place_order(
     currencies = {currency for _, currency in items}
     if len(currencies) > 1:
         raise InvalidOrder(f"One order has one currency; these products are priced in {', '.join(sorted(currencies))}.")
-    if total >= 2**63:
+    if total > LARGEST:
         raise InvalidOrder("The total is more than can be charged.")
     (currency,) = currencies
     row = {"user_id": user_id, "currency": currency, "total_price": total, "payment_gateway": payment_gateway}

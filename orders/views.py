@@ -1,5 +1,4 @@
 import json
-import re
 import time
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from orders.models import Order, OrderLine, TimelineEntry
 from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer, answer_of
 from sagas import Unavailable
 from shop.api.permissions import Own, insist, may, visible_to
+from shop.api.preferences import preference
 from shop.api.prepared import Prepared
 from shop.api.problems import InvalidInput
 from shop.api.schema import created_at
@@ -181,8 +181,8 @@ def _users(orders: list[Order]) -> dict[int, UserView]:
 
 def _preferred_wait(request: Request) -> int:
     """The N of `Prefer: wait=N` (RFC 7240), cut to what we offer; 0 without one."""
-    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", request.headers.get("Prefer", ""), re.ASCII)
-    return min(int(match[1]), LONGEST_WAIT) if match else 0
+    given = preference(request, "wait") or ""
+    return min(int(given), LONGEST_WAIT) if given.isascii() and given.isdigit() and len(given) < 10 else 0
 
 
 def _wait_for_payment(order: Order, seconds: int) -> Order:

@@ -17,6 +17,7 @@ _DECIMALS = {
 }
 DECIMALS = {code: decimals for decimals, codes in _DECIMALS.items() for code in codes.split()}
 CURRENCIES = tuple(sorted(DECIMALS))
+LARGEST = 2**53 - 1  # what JSON's readers keep exactly, JavaScript among them
 SYMBOLS = {"KRW": "₩"}  # of the currency that the shop's people think in; the others are named
 
 

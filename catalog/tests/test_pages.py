@@ -56,6 +56,32 @@ def test_rows_that_come_and_go_move_nothing():
     assert pages == [["P3", "P4", "P5"], ["P6", "new"]]
 
 
+@pytest.mark.parametrize("ordering", ["id", "-id", "price", "-price", "name"])
+def test_a_page_whose_rows_are_gone_leads_back(ordering):
+    address = f"/api/v1/products?limit=2&ordering={ordering}"
+    *pages, (last,) = walk(address, "next")
+    Product.objects.filter(name__in=pages[-1]).delete()
+    emptied = APIClient().get(last).json()
+    assert (emptied["results"], emptied["next"]) == ([], None)
+    *back, _ = walk(emptied["previous"], "previous")
+    assert back == pages[-2::-1]
+
+    second = APIClient().get(address).json()["next"]
+    first = APIClient().get(second).json()["previous"]
+    Product.objects.filter(name__in=pages[0]).delete()
+    emptied = APIClient().get(first).json()
+    assert (emptied["results"], emptied["previous"]) == ([], None)
+    *forward, _ = walk(emptied["next"], "next")
+    assert forward == pages[1:-1]
+
+
+def test_a_list_of_which_nothing_is_left_ends_either_way():
+    second = APIClient().get("/api/v1/products?limit=2").json()["next"]
+    Product.objects.all().delete()
+    for way in ("next", "previous"):
+        assert set(map(tuple, walk(second, way)[:-1])) == {()}
+
+
 def test_a_cursor_is_of_one_order_and_not_for_writing():
     address = APIClient().get("/api/v1/products?limit=2&ordering=price").json()["next"]
     for spoilt in (address.replace("ordering=price", "ordering=-price"), address.replace("cursor=", "cursor=x")):

@@ -22,14 +22,17 @@ LONGEST = 200  # characters
 class FilterBackend(DjangoFilterBackend):
     """Filters only if a filter parameter is given: building the filter form takes longer than the query.
 
-    A parameter may be given once; only text parameters may be empty.
+    A parameter may be given once; only text parameters may be empty. An unknown one is refused: a list that ignored it
+    would show more than was asked for.
     """
 
     def filter_queryset(self, request: Request, queryset: QuerySet[M], view: Any) -> QuerySet[M]:
         known = getattr(getattr(view, "filterset_class", None), "base_filters", {})
         errors = {}
         for name, values in request.query_params.lists():
-            if len(values) > 1:
+            if name not in known and name not in _of_every_list(view):
+                errors[name] = ["There is no such parameter."]
+            elif len(values) > 1:
                 errors[name] = ["Give it once."]
             elif not values[0] and name in known and not isinstance(known[name], TextFilter):
                 errors[name] = ["Give a value, or leave it out."]
@@ -38,6 +41,11 @@ class FilterBackend(DjangoFilterBackend):
         return (
             super().filter_queryset(request, queryset, view) if known.keys() & request.query_params.keys() else queryset
         )
+
+
+def _of_every_list(view: Any) -> set[str]:
+    """The parameters of its pages, and `format`, by which a browser asks for JSON."""
+    return {one["name"] for one in view.paginator.get_schema_operation_parameters(view)} | {"format"}
 
 
 class IntegerFilter(filters.Filter):

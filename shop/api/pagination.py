@@ -50,8 +50,9 @@ class CursorPagination(BasePagination):
         self.page = rows[:limit]
         if backwards:
             self.page.reverse()
-        self.has_next = bool(self.page) and (more or backwards)
-        self.has_previous = bool(self.page) and (more if backwards else bool(cursor))
+        self.cursor = cursor
+        self.has_next = backwards or more
+        self.has_previous = more if backwards else bool(cursor)
         self.display_page_controls = self.has_next or self.has_previous
         return self.page
 
@@ -100,7 +101,7 @@ class CursorPagination(BasePagination):
         return self.field in ("pk", model._meta.pk.name)
 
     def _beyond(self, model: type[Model], cursor: Mapping[str, Any], how: str) -> Q:
-        past_key = Q(**{f"pk__{how}": cursor["pk"]})
+        past_key = Q(**{f"pk__{how}{'e' if cursor.get('with') else ''}": cursor["pk"]})
         if self._by_key(model):
             return past_key
         value = _field(model, self.field).to_python(cursor["at"])
@@ -108,15 +109,25 @@ class CursorPagination(BasePagination):
 
     def _link(self, row: Model, *, back: bool) -> str:
         field = _field(type(row), row._meta.pk.name if self._by_key(type(row)) else self.field)
-        position = {"by": self.ordering, "at": field.value_to_string(row), "pk": str(row.pk), "back": back}
+        return self._url({"by": self.ordering, "at": field.value_to_string(row), "pk": str(row.pk), "back": back})
+
+    def _turned_back(self) -> str | None:
+        """From a page whose rows are gone: the other way, beginning with the row after which it was to begin."""
+        return self._url({**self.cursor, "back": not self.cursor["back"], "with": True}) if self.cursor else None
+
+    def _url(self, position: Mapping[str, Any]) -> str:
         url = self.request.build_absolute_uri()
         return replace_query_param(url, "cursor", signing.dumps(position, salt=SALT))
 
     def _next(self) -> str | None:
-        return self._link(self.page[-1], back=False) if self.has_next else None
+        if not self.has_next:
+            return None
+        return self._link(self.page[-1], back=False) if self.page else self._turned_back()
 
     def _previous(self) -> str | None:
-        return self._link(self.page[0], back=True) if self.has_previous else None
+        if not self.has_previous:
+            return None
+        return self._link(self.page[0], back=True) if self.page else self._turned_back()
 
     # --- The browsable API and the schema ----------------------------------------------------------------------------
     def get_html_context(self) -> dict[str, Any]:

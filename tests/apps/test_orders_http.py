@@ -236,6 +236,12 @@ def test_who_has_waited_long_enough_gets_what_there_is(alice: APIClient, monkeyp
     assert (answer.status_code, answer.json()["status"], next(clock)) == (202, "PENDING", 11)  # 10 s at most
 
 
+@pytest.mark.usefixtures("saga_runs")
+def test_a_preference_is_named_in_any_case(alice: APIClient):
+    seed_stock({1: 10})
+    assert place(alice, prefer='WAIT="5"').status_code == 201
+
+
 @pytest.mark.parametrize("prefer", ["wait", "wait=", "wait=-1", "wait=x", "await=5", "wait=99999999999"])
 def test_a_preference_that_cannot_be_read_is_ignored(alice: APIClient, prefer: str):
     assert place(alice, prefer=prefer).status_code == 202
@@ -290,6 +296,23 @@ def test_a_list_shows_whose_the_orders_are_in_a_constant_number_of_statements(al
     ]
     assert len(client_of(5, staff=True).get(f"{URL}?userId=1").json()["results"]) == 2
     assert client_of(5, staff=True).get(f"{URL}?userId=x").status_code == 400
+
+
+def test_orders_in_a_status(alice: APIClient, bus: Bus):
+    seed_stock({1: 10})
+    done = place(alice).json()["id"]
+    bus.drain(timers=False)
+    pending = place(alice).json()["id"]
+
+    def listed(query: str) -> list[int]:
+        return [order["id"] for order in alice.get(f"{URL}?{query}").json()["results"]]
+
+    found = {status: listed(f"status={status}") for status in ("PENDING", "DELIVERY_STARTED", "CANCELLED")}
+    assert found == {"PENDING": [pending], "DELIVERY_STARTED": [done], "CANCELLED": []}
+    assert listed("status=PENDING&userId=1") == [pending]
+    for query in ("status=NOSUCH", "status=", "status=pending", "status=PENDING&status=CANCELLED"):
+        answer = alice.get(f"{URL}?{query}")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "status")
 
 
 def test_without_accounts_orders_are_still_listed(alice: APIClient):

@@ -162,6 +162,16 @@ def test_queries(send: Any, query: str):
         assert send("GET", f"/api/v1/{path}", b"", query=query).status_code in (200, 400)
 
 
+@pytest.mark.parametrize("query", ["stauts=PENDING", "ordering=id", "user_id=1", "userid=1", "Limit=5", "=1"])
+def test_a_list_knows_its_parameters(send: Any, query: str):
+    for path in ("orders", "payments", "deliveries", "notifications", "users"):
+        answer = send("GET", f"/api/v1/{path}", b"", query=f"?{query}")
+        assert answer.status_code == 400, path
+        assert [one["field"] for one in answer.json()["errors"]] == [query.partition("=")[0]]
+    known = "?limit=5&format=json"
+    assert {send("GET", f"/api/v1/{path}", b"", query=known).status_code for path in ("orders", "products")} == {200}
+
+
 @pytest.mark.parametrize("part", ["%00", "²", "9" * 4000, "-1", "1e3", "..%2f..", "%ff", "😀", "1;DROP"])
 def test_addresses(send: Any, part: str):
     for path in ("orders/{}", "orders/{}/cancel", "deliveries/{}", "users/{}", "products/{}", "inventory/{}"):
