@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Value
 from django.db.models.functions import Coalesce
 
+from delivery.carriers import CARRIER_REFUSAL, RECIPIENT_REFUSAL, REFUSED_BY_CARRIER, REFUSED_BY_RECIPIENT, carrier_of
 from delivery.models import CarrierEvent, Delivery
 from sagas import emit
 from sagas.crash_points import crash_point
@@ -34,17 +35,7 @@ from shop.seal import unseal
 
 Status = Delivery.Status
 
-CARRIERS = (
-    ("CJ대한통운", "CJ"),
-    ("한진택배", "HJ"),
-    ("로젠택배", "LG"),
-    ("우체국택배", "EP"),
-)  # and how their numbers begin
 PORTION = 500  # deliveries that the timer takes at once
-
-# Words in an address that make a delivery fail, to try out what happens then.
-REFUSED_BY_CARRIER, CARRIER_REFUSAL = "addr_refused_by_carrier", "refused by the carrier (인수 거부)"
-REFUSED_BY_RECIPIENT, RECIPIENT_REFUSAL = "addr_refused_by_recipient", "refused by the recipient (수령 거부)"
 
 # Where a parcel may go from where it is. A carrier may skip a message, and its messages may come out of order.
 MOVES = {
@@ -85,7 +76,7 @@ def start(paid: Sequence[PaymentCompleted]) -> list[DeliveryStarted]:
 
 
 def _parcel(event: PaymentCompleted, due_at: datetime) -> dict[str, Any]:
-    carrier, _ = _carrier(event)
+    carrier, _ = carrier_of(event.order_id)
     return {
         "order_id": event.order_id,
         "user_id": event.checkout.user_id,
@@ -99,13 +90,9 @@ def _parcel(event: PaymentCompleted, due_at: datetime) -> dict[str, Any]:
     }
 
 
-def _carrier(event: PaymentCompleted) -> tuple[str, str]:
-    return CARRIERS[event.order_id % len(CARRIERS)]
-
-
 def _tracking_number(event: PaymentCompleted) -> str:
     """Unique because orders are, and the same whenever it is asked for."""
-    return f"{_carrier(event)[1]}{event.order_id:010d}"
+    return f"{carrier_of(event.order_id)[1]}{event.order_id:010d}"
 
 
 def cancel(requests: Sequence[OrderCancellationRequested]) -> list[DeliveryCancelled | DeliveryCancellationRefused]:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from notifications.kinds import TYPES, News, customer_of
 from notifications.models import Notification
 from notifications.senders import Mailer, SmsSender, sms_sender
 from notifications.texts import compose
@@ -22,40 +23,15 @@ from sagas.db.clock import database_time
 from sagas.retention import delete_portion
 from shop import stafflog
 from shop.contracts.accounts import Contact
-from shop.contracts.events import (
-    DeliveryCompleted,
-    DeliveryFailed,
-    DeliveryStarted,
-    OrderCancelled,
-    OrderCompleted,
-    OrderCreated,
-    OrderEvent,
-)
 
 logger = logging.getLogger(__name__)
 
 Channel, Status, Type = Notification.Channel, Notification.Status, Notification.Type
 
-News = OrderCreated | DeliveryStarted | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled
-
-TYPES: Mapping[type[OrderEvent], Notification.Type] = {
-    OrderCreated: Type.ORDER_RECEIVED,
-    DeliveryStarted: Type.SHIPPED,
-    DeliveryCompleted: Type.DELIVERED,
-    OrderCompleted: Type.COMPLETED,
-    OrderCancelled: Type.CANCELLED,
-    DeliveryFailed: Type.DELIVERY_FAILED,
-}
-
 PORTION = 100  # notifications sent between claiming and marking
 LEASE = timedelta(minutes=5)  # until what a sender that died had claimed is sent by another
 MAX_ATTEMPTS = 10
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)  # between attempts, doubling: 85 minutes in all
-
-
-def customer_of(event: News) -> int:
-    """The user that an event concerns."""
-    return event.checkout.user_id if isinstance(event, OrderCreated) else event.user_id
 
 
 def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from notifications import services
-from notifications.services import News, customer_of
+from notifications.kinds import News, customer_of
 from sagas import step, timer
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, Contact

@@ -20,6 +20,7 @@ from payments import transitions
 from payments.gateway_calls import Answers, charge, find, refund
 from payments.gateways import Charged, Declined, Unknown
 from payments.models import Payment, PaymentAttempt
+from payments.retries import check_now
 from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.db.bulk import insert_if_absent, insert_rows, update_rows
@@ -176,7 +177,7 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Answers)
             asked = answers.get(event.order_id)  # unless it has become known only after we asked
             payment.status, payment.reason = Status.REFUNDING, event.reason[:200]
             payment.caused_by, payment.trace = event.event_id, event.trace
-            transitions.check_now(payment, now)
+            check_now(payment, now)
             if asked:
                 followers.append(transitions.undone(payment, asked.outcome, now))
     _save(payments.values(), now)

@@ -4,18 +4,16 @@ A payment that was voided while a request may still have been on its way is chec
 that lands in that time is refunded.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
 from payments.gateways import Answer, Charged, Declined, NotCharged, Refunded
 from payments.models import Payment
+from payments.retries import CHECKS_AFTER_VOIDING, check_now, put_off
 from shop.contracts.events import Checkout, PaymentCompleted, PaymentFailed, PaymentRefunded
 
 Status = Payment.Status
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again, doubled each time
-CHECKS_AFTER_VOIDING = 6  # with those pauses, half a minute
 
 
 def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentCompleted | PaymentFailed | None:
@@ -40,7 +38,7 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentC
                     order_id=payment.order_id, reason=reason, caused_by=payment.caused_by, trace=payment.trace
                 )
             case _:
-                _put_off(payment, now)
+                put_off(payment, now)
     return None
 
 
@@ -58,12 +56,12 @@ def undone(payment: Payment, outcome: Answer, now: datetime) -> PaymentRefunded 
             payment.refunded_at = now
         case NotCharged() if open_until_now:
             _settle(payment, Status.VOIDED, now)
-            _put_off(payment, now)  # not yet the end: a charge on its way may still land
+            put_off(payment, now)  # not yet the end: a charge on its way may still land
         case NotCharged() if payment.attempts >= CHECKS_AFTER_VOIDING:
             _settle(payment, Status.VOIDED, now)
             return None
         case _:
-            _put_off(payment, now)
+            put_off(payment, now)
             return None
     return refunded(payment) if open_until_now else None
 
@@ -75,15 +73,5 @@ def refunded(payment: Payment) -> PaymentRefunded:
     )
 
 
-def check_now(payment: Payment, now: datetime) -> None:
-    """Have the timer ask the gateway about it at its next tick."""
-    payment.due_at, payment.attempts, payment.updated_at = now, 0, now
-
-
 def _settle(payment: Payment, status: str, now: datetime) -> None:
     payment.status, payment.due_at, payment.attempts, payment.updated_at = status, None, 0, now
-
-
-def _put_off(payment: Payment, now: datetime) -> None:
-    pause = min(FIRST_PAUSE * 2 ** min(payment.attempts, 10), LONGEST_PAUSE)
-    payment.due_at, payment.attempts, payment.updated_at = now + timedelta(seconds=pause), payment.attempts + 1, now

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
-from shop.api.problems import CODES
+from shop.api.error_codes import CODES
 from shop.calls.wire import errors_of, functions_of
 from shop.contracts.offers import OFFERS
 
@@ -51,7 +51,7 @@ def undocumented_errors(contract: type) -> Iterator[CheckMessage]:
     """The errors of a contract whose code the API does not know."""
     for name, error in errors_of(contract).items():
         if error.code not in CODES:
-            said = f"{name} of {contract.__name__} has the code {error.code}, which is not in shop/api/problems.py."
+            said = f"{name} of {contract.__name__} has the code {error.code}, which is not in shop/api/error_codes.py."
             yield Error(said, id="contracts.E004")
 
 

@@ -70,7 +70,7 @@ def due_now() -> Any:
 @pytest.fixture
 def gateways_answer_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that did not answer is asked again at once."""
-    monkeypatch.setattr("payments.transitions.FIRST_PAUSE", 0)
+    monkeypatch.setattr("payments.retries.FIRST_PAUSE", 0)
     monkeypatch.setattr("payments.services.LEASE", timedelta(0))
 
 

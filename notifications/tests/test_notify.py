@@ -6,8 +6,8 @@ import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
+from notifications.kinds import News
 from notifications.models import Notification
-from notifications.services import News
 from notifications.tasks import look_up_contacts, notify
 from notifications.tests.dialogue import KIM, LEE, order_created
 from notifications.texts import LETTERS, REASONS, TEXTS

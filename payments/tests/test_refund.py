@@ -3,6 +3,7 @@
 import pytest
 
 from payments.models import GatewayLedger, Payment, SandboxSwitch
+from payments.retries import CHECKS_AFTER_VOIDING
 from payments.tasks import ask_for_refunds, charge_payment, refund_payment
 from payments.tests.saga import (
     TRACE,
@@ -18,7 +19,6 @@ from payments.tests.saga import (
     told,
     undeliverable,
 )
-from payments.transitions import CHECKS_AFTER_VOIDING
 from shop.contracts.events import PaymentRefunded
 
 pytestmark = pytest.mark.django_db(databases=["payments"])

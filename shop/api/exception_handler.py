@@ -25,17 +25,8 @@ from rest_framework.serializers import as_serializer_error
 from rest_framework.views import set_rollback
 
 from sagas.outages import OUTAGES
-from shop.api.problems import (
-    CODES,
-    FieldError,
-    InvalidInput,
-    NotThere,
-    Problem,
-    TemporarilyUnavailable,
-    TooLarge,
-    code_of_status,
-    problem_for,
-)
+from shop.api.error_codes import CODES, code_of_status
+from shop.api.problems import FieldError, InvalidInput, NotThere, Problem, TemporarilyUnavailable, TooLarge, problem_for
 from shop.contracts.errors import ContractError
 
 MEDIA_TYPE = "application/problem+json"

@@ -1,4 +1,4 @@
-"""Every error code of the API, and `Problem`, the exception behind a problem document.
+"""`Problem`, the exception behind a problem document. The codes are in `error_codes.py`.
 
 A service declares its refusals beside the functions that raise them:
 
@@ -11,61 +11,15 @@ A service declares its refusals beside the functions that raise them:
     raise EmailTaken("… with a@b.example")    # or something more precise
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from inspect import cleandoc
-from typing import Any, ClassVar, NamedTuple, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 from rest_framework.exceptions import APIException
 
+from shop.api.error_codes import CODES
 from shop.contracts.errors import ContractError
-
-
-class Code(NamedTuple):
-    status: HTTPStatus  # unless the exception sets another
-    title: str
-
-
-CODES: Mapping[str, Code] = {
-    "C001": Code(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error"),
-    "C002": Code(HTTPStatus.BAD_REQUEST, "Invalid input"),
-    "C003": Code(HTTPStatus.METHOD_NOT_ALLOWED, "Method not allowed"),
-    "C004": Code(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
-    "C005": Code(HTTPStatus.FORBIDDEN, "Forbidden"),
-    "C006": Code(HTTPStatus.UNAUTHORIZED, "Not authenticated"),
-    "C007": Code(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests"),
-    "C008": Code(HTTPStatus.SERVICE_UNAVAILABLE, "Temporarily unavailable"),
-    "C009": Code(HTTPStatus.CONFLICT, "Idempotency conflict"),
-    "C010": Code(HTTPStatus.NOT_FOUND, "No such address"),
-    "U001": Code(HTTPStatus.NOT_FOUND, "No such user"),
-    "U002": Code(HTTPStatus.CONFLICT, "E-mail address taken"),
-    "P001": Code(HTTPStatus.NOT_FOUND, "No such product"),
-    "P002": Code(HTTPStatus.BAD_REQUEST, "Product not on sale"),
-    "P004": Code(HTTPStatus.BAD_REQUEST, "Invalid price"),
-    "O001": Code(HTTPStatus.NOT_FOUND, "No such order"),
-    "O002": Code(HTTPStatus.CONFLICT, "Order already cancelled"),
-    "O003": Code(HTTPStatus.CONFLICT, "Order cannot be cancelled now"),
-    "PAY001": Code(HTTPStatus.NOT_FOUND, "No such payment"),
-    "PAY002": Code(HTTPStatus.CONFLICT, "Payment declined"),
-    "PAY003": Code(HTTPStatus.CONFLICT, "Payment already refunded"),
-    "PAY005": Code(HTTPStatus.BAD_REQUEST, "Unknown payment gateway"),
-    "I001": Code(HTTPStatus.NOT_FOUND, "No stock record"),
-    "I002": Code(HTTPStatus.CONFLICT, "Insufficient stock"),
-    "D001": Code(HTTPStatus.NOT_FOUND, "No such delivery"),
-    "D002": Code(HTTPStatus.CONFLICT, "Delivery already started"),
-}
-
-# The codes of error responses that were not raised as a Problem.
-CODE_OF_STATUS: Mapping[int, str] = {
-    401: "C006",
-    403: "C005",
-    404: "C010",
-    405: "C003",
-    406: "C004",
-    415: "C004",
-    429: "C007",
-    503: "C008",
-}
 
 
 class FieldError(TypedDict):
@@ -123,8 +77,3 @@ class TemporarilyUnavailable(Problem):
 def problem_for(declared: type[ContractError]) -> type[Problem]:
     """The problem for an error that a contract declares, with its name, code and text."""
     return type(declared.__name__, (Problem,), {"__doc__": declared.__doc__, "code": declared.code})
-
-
-def code_of_status(status: int) -> str:
-    """The code for an HTTP status without one of its own."""
-    return CODE_OF_STATUS.get(status, "C001" if status >= 500 else "C002")

@@ -18,8 +18,9 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.serializers import BaseSerializer, ListField
 
 from shop.api import problems
+from shop.api.error_codes import CODES
 from shop.api.permissions import ANYBODY, is_right, needed_for
-from shop.api.problems import CODES, Problem, problem_for
+from shop.api.problems import Problem, problem_for
 from shop.api.serializers import BIGGEST, Text, Url
 from shop.contracts.errors import ContractError
 from shop.text import pattern

@@ -7,7 +7,7 @@ from typing import ClassVar
 class ContractError(Exception):
     """A service refuses a call. A contract declares its errors as subclasses of this, in its own module.
 
-    `code` is the error code that a client of the API gets (`shop/api/problems.py`). `detail` defaults to the first
+    `code` is the error code that a client of the API gets (`shop/api/error_codes.py`). `detail` defaults to the first
     paragraph of the docstring.
     """
 

@@ -126,7 +126,7 @@ def test_a_promise_that_is_kept_is_not_found_fault_with():
 
 def test_an_error_needs_a_code_that_the_api_knows():
     assert [(one.id, one.msg) for one in undocumented_errors(TeaService)] == [
-        ("contracts.E004", "UnknownTea of TeaService has the code X999, which is not in shop/api/problems.py.")
+        ("contracts.E004", "UnknownTea of TeaService has the code X999, which is not in shop/api/error_codes.py.")
     ]
 
 

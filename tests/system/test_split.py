@@ -20,7 +20,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from catalog.models import Product
 from orders.models import Order
-from shop.api.problems import CODES
+from shop.api.error_codes import CODES
 from shop.calls import breaker, client
 from tests.support.processes import ROOT, Process, Processes, eventually
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from drf_spectacular.generators import SchemaGenerator
 
-from shop.api.problems import CODE_OF_STATUS, CODES
+from shop.api.error_codes import CODE_OF_STATUS, CODES
 from shop.api.schema import MEDIA_TYPE
 
 TABLE = Path("docs/errors.md")

@@ -16,8 +16,9 @@ from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
 from sagas import Unavailable
+from shop.api.error_codes import CODES
 from shop.api.exception_handler import ProblemMiddleware
-from shop.api.problems import CODES, Problem
+from shop.api.problems import Problem
 from shop.contracts.accounts import UnknownUser
 
 FIELDS = ["type", "title", "status", "detail", "instance", "code", "timestamp", "traceId", "errors"]

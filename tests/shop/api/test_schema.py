@@ -26,7 +26,7 @@ from accounts.services import issue
 from catalog.services import create_product
 from inventory.services import seed_stock
 from orders.services import place_order
-from shop.api.problems import CODES
+from shop.api.error_codes import CODES
 from shop.contracts.events import Line
 from tests.support.processes import Process, eventually
 

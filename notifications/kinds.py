@@ -1,0 +1,32 @@
+"""Which event each kind of notification is about. What it says is in `texts.py`."""
+
+from collections.abc import Mapping
+
+from notifications.models import Notification
+from shop.contracts.events import (
+    DeliveryCompleted,
+    DeliveryFailed,
+    DeliveryStarted,
+    OrderCancelled,
+    OrderCompleted,
+    OrderCreated,
+    OrderEvent,
+)
+
+Type = Notification.Type
+
+News = OrderCreated | DeliveryStarted | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled
+
+TYPES: Mapping[type[OrderEvent], Notification.Type] = {
+    OrderCreated: Type.ORDER_RECEIVED,
+    DeliveryStarted: Type.SHIPPED,
+    DeliveryCompleted: Type.DELIVERED,
+    OrderCompleted: Type.COMPLETED,
+    OrderCancelled: Type.CANCELLED,
+    DeliveryFailed: Type.DELIVERY_FAILED,
+}
+
+
+def customer_of(event: News) -> int:
+    """The user that an event concerns."""
+    return event.checkout.user_id if isinstance(event, OrderCreated) else event.user_id

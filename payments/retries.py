@@ -1,0 +1,19 @@
+"""When a gateway is asked again about a payment whose outcome is open."""
+
+from datetime import datetime, timedelta
+
+from payments.models import Payment
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again, doubled each time
+CHECKS_AFTER_VOIDING = 6  # with those pauses, half a minute
+
+
+def check_now(payment: Payment, now: datetime) -> None:
+    """Have the timer ask the gateway about it at its next tick."""
+    payment.due_at, payment.attempts, payment.updated_at = now, 0, now
+
+
+def put_off(payment: Payment, now: datetime) -> None:
+    """Have the timer ask again, after a pause that grows with each attempt."""
+    pause = min(FIRST_PAUSE * 2 ** min(payment.attempts, 10), LONGEST_PAUSE)
+    payment.due_at, payment.attempts, payment.updated_at = now + timedelta(seconds=pause), payment.attempts + 1, now
