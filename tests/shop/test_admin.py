@@ -52,7 +52,9 @@ def boss() -> Client:
 
 
 def signed_in(*, group: bool = False, **fields: Any) -> Client:
-    user = User.objects.create(email=f"{len(fields)}@example.com", name="Staff", is_staff=True, **fields)
+    user = User.objects.create(
+        pk=1000 + len(fields), email=f"{len(fields)}@example.com", name="Staff", is_staff=True, **fields
+    )
     if group:
         make_groups()
         user.groups.set(Group.objects.filter(name__in=CLERKS))
