@@ -2,10 +2,12 @@
 
 from typing import Any, ClassVar
 from unicodedata import normalize
+from uuid import uuid4
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models, transaction
 from django.db.models.functions import Lower, Now
+from django.utils.crypto import salted_hmac
 
 from accounts.contacts import Mailbox, Phone, check_name, mailbox
 from shop import stafflog
@@ -55,6 +57,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         "staff", default=False, help_text="Works here. What they may do is said by their groups and permissions."
     )
     is_active = models.BooleanField("active", default=True, help_text="Instead of deleting: orders refer to users.")
+    sign_outs = models.PositiveIntegerField(default=0, editable=False, help_text="How often from everywhere.")
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -80,6 +83,25 @@ class User(AbstractBaseUser, PermissionsMixin):
         """In the form in which it is kept, for keyboards differ in the one that they send (RFC 8265)."""
         return super().check_password(raw_password and normalize("NFC", raw_password))
 
+    def save(self, *args: Any, **options: Any) -> None:
+        """Who is locked out stays signed out, also once they are let in again."""
+        super().save(*args, **options)
+        if not self.is_active:
+            self.signins.filter(ended_at=None).update(ended_at=Now())
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """What a session is good for: a password, and until its user signs out everywhere."""
+        value = f"{self.password} {self.sign_outs}"
+        return salted_hmac("accounts.session", value, secret=secret, algorithm="sha256").hexdigest()
+
+    def generation(self) -> str:
+        """What refresh tokens are bound to: the password, the role, and having signed out everywhere since."""
+        parts = [self.password, self.is_staff, self.is_superuser, self.sign_outs]
+        if self.is_staff:
+            parts += [sorted(self.groups.values_list("pk", flat=True))]
+            parts += [sorted(self.user_permissions.values_list("pk", flat=True))]
+        return salted_hmac("accounts.generation", repr(parts), algorithm="sha256").hexdigest()[:32]
+
     def clean(self) -> None:
         self.email = UserManager.normalize_email(self.email)
 
@@ -88,6 +110,35 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def get_short_name(self) -> str:
         return self.name
+
+
+class SignIn(models.Model):
+    """What began with a password and is kept up with refresh tokens, of which only the latest is good.
+
+    No token is kept: each says which sign-in it is of, and which of its `turn`s; `turn` is the latest one's.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid4)
+    user = models.ForeignKey(User, models.CASCADE, related_name="signins")
+    turn = models.PositiveIntegerField(default=0)
+    turned_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(db_index=True)
+    ended_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"sign-in {self.pk}"
+
+
+class Guess(models.Model):
+    """How often a password was guessed, for an account or from an address: `key` is a hash of which."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    count = models.PositiveIntegerField()
+    since = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.count} guesses since {self.since:%H:%M}"
 
 
 class StaffAction(stafflog.StaffAction):

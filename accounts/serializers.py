@@ -86,6 +86,14 @@ class CredentialsSerializer(Serializer):
     password = Text(max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
 
 
+@example(request={"old": HORSE, "new": "wrong donkey 8"})
+class PasswordSerializer(Serializer):
+    """The password as it is, and as it is to be."""
+
+    old = Text(max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+    new = Text(min_length=8, max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+
+
 @example(request={"refresh": "eyJhbGciOiJFZERTQSJ9.eyJ0eXAiOiJyIn0.c2ln"})
 class RefreshSerializer(Serializer):
     """A refresh token."""

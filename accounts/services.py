@@ -1,26 +1,34 @@
 """The rules of accounts: signing up, signing in, and who a user is. The only code that writes users and tokens."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from datetime import timedelta
+from typing import Any, NamedTuple, NoReturn
 
+from django.apps import apps
+from django.conf import settings
 from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
+from accounts import guesses
 from accounts.contacts import mailbox, phone_number
-from accounts.models import User
+from accounts.models import SignIn, User
 from sagas.db.prepared import query
+from sagas.retention import delete_portion
 from shop.api.authentication import CUSTOMER, STAFF
 from shop.api.problems import FieldError, InvalidInput, Problem
 from shop.api.rights import GROUPS, SCOPES
-from shop.api.tokens import RefreshToken
+from shop.api.tokens import AccessToken, RefreshToken
 from shop.contracts.accounts import Contact, UnknownUser, UserView
 
+GRACE = timedelta(seconds=10)  # in which the refresh token before the latest is still good, for another tab
+KEPT = timedelta(days=1)  # a sign-in that has ended
 CONTACTS = "SELECT id, name, email, phone, language FROM accounts_user WHERE id = ANY(%s::bigint[])"
 
 
@@ -33,11 +41,7 @@ class EmailTaken(Problem):
 def sign_up(*, email: str, password: str, name: str, phone: str = "", language: str = User.Language.KO) -> User:
     """A new customer. Raises `InvalidInput` for a weak password, `EmailTaken`."""
     user = User(email=mailbox(email), name=name, phone=phone_number(phone), language=language)
-    try:
-        validate_password(password, user)
-    except ValidationError as weak:
-        errors = [FieldError(field="password", value=None, reason=reason) for reason in weak.messages]
-        raise InvalidInput("This password is too easy to guess.", errors=errors) from None
+    _check_password(password, user, field="password")
     user.set_password(password)
     try:
         with transaction.atomic(using="accounts", durable=True):
@@ -45,6 +49,14 @@ def sign_up(*, email: str, password: str, name: str, phone: str = "", language: 
     except IntegrityError:
         raise EmailTaken from None
     return user
+
+
+def _check_password(password: str, user: User, *, field: str) -> None:
+    try:
+        validate_password(password, user)
+    except ValidationError as weak:
+        errors = [FieldError(field=field, value=None, reason=reason) for reason in weak.messages]
+        raise InvalidInput("This password is too easy to guess.", errors=errors) from None
 
 
 class WrongCredentials(Problem):
@@ -61,13 +73,21 @@ class TokenPair(NamedTuple):
     refresh: str
 
 
-def sign_in(*, email: str, password: str) -> TokenPair:
-    """A first pair of tokens. Raises `WrongCredentials`."""
-    user = authenticate(username=email, password=password)
+def sign_in(*, email: str, password: str, request: Any = None) -> TokenPair:
+    """A first pair of tokens. Raises `WrongCredentials`, and `TooManyGuesses` by account or the request's address."""
+    user = authenticate(request, username=email, password=password)
     if not isinstance(user, User):
-        raise WrongCredentials
+        _refuse(email, request)
     User.objects.filter(pk=user.pk).update(last_login=timezone.now())
     return issue(user)
+
+
+def _refuse(email: str, request: Any) -> NoReturn:
+    if wait := guesses.wait(email, request):
+        refusal = guesses.TooManyGuesses()
+        refusal.wait = wait
+        raise refusal
+    raise WrongCredentials
 
 
 class InvalidToken(Problem):
@@ -78,42 +98,106 @@ class InvalidToken(Problem):
 
 
 def refresh(*, token: str) -> TokenPair:
-    """The next pair of tokens for a refresh token, which is then worth nothing. Raises `InvalidToken`."""
+    """The next pair of tokens for a refresh token, which is then worth nothing. Raises `InvalidToken`.
+
+    Within GRACE the one before the latest gets the latest again, for a browser's tabs refresh at once. Any other that
+    was used before ends its sign-in: one of two who have it is not who they say. So does one from before the user's
+    password or role was changed.
+    """
+    used = _read(token)
     with transaction.atomic(using="accounts", durable=True):
-        used = _spend(token)
-        user = User.objects.filter(pk=used["user_id"], is_active=True).first()
-        pair = issue(user) if user else None
+        found = SignIn.objects.select_for_update(of=("self",)).select_related("user")
+        sign_in = found.filter(pk=used.get("sid"), ended_at=None, expires_at__gt=timezone.now()).first()
+        if sign_in is None:
+            raise InvalidToken
+        pair = _turn(sign_in, used)
+        if pair is None:
+            SignIn.objects.filter(pk=sign_in.pk).update(ended_at=timezone.now())
     if pair is None:
         raise InvalidToken
     return pair
 
 
+def _turn(sign_in: SignIn, used: RefreshToken) -> TokenPair | None:
+    """The pair that follows; None when the sign-in is to be ended."""
+    user, turn, now = sign_in.user, used.get("turn"), timezone.now()
+    if not user.is_active or used.get("gen") != user.generation():
+        return None
+    if turn == sign_in.turn:
+        sign_in.turn += 1
+        sign_in.turned_at, sign_in.expires_at = now, now + RefreshToken.lifetime
+        sign_in.save(update_fields=["turn", "turned_at", "expires_at"])
+    elif turn != sign_in.turn - 1 or now - sign_in.turned_at > GRACE:
+        return None
+    return _pair(sign_in)
+
+
 def sign_out(*, token: str) -> None:
-    """Make a refresh token worth nothing. Raises `InvalidToken`, also when it already was."""
+    """End the sign-in of a refresh token. Raises `InvalidToken`, also when it has ended already."""
+    ended = SignIn.objects.filter(pk=_read(token).get("sid"), ended_at=None).update(ended_at=timezone.now())
+    if not ended:
+        raise InvalidToken
+
+
+def sign_out_everywhere(user_id: int) -> None:
+    """End all sign-ins and sessions of a user; access tokens are good until they expire."""
     with transaction.atomic(using="accounts", durable=True):
-        _spend(token)
+        User.objects.filter(pk=user_id).update(sign_outs=F("sign_outs") + 1)
+        SignIn.objects.filter(user_id=user_id, ended_at=None).update(ended_at=timezone.now())
+
+
+def change_password(user_id: int, *, old: str, new: str, request: Any = None) -> TokenPair:
+    """Another password, which ends all other sign-ins and sessions; a pair of tokens for who has changed it.
+
+    Raises `WrongCredentials` and `TooManyGuesses` for the old one, `InvalidInput` for a new one that is weak.
+    """
+    email = User.objects.values_list("email", flat=True).get(pk=user_id)
+    user = authenticate(request, username=email, password=old)
+    if not isinstance(user, User):
+        _refuse(email, request)
+    _check_password(new, user, field="new")
+    with transaction.atomic(using="accounts", durable=True):
+        user.set_password(new)
+        user.save(update_fields=["password", "updated_at"])
+        SignIn.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
+    return issue(user)
 
 
 def issue(user: User) -> TokenPair:
     """A pair of tokens for somebody who has shown who they are."""
-    token = RefreshToken.for_user(user)
-    token["role"] = role_of(user)
-    access = token.access_token
+    expires_at = timezone.now() + RefreshToken.lifetime
+    return _pair(SignIn.objects.create(user=user, expires_at=expires_at))
+
+
+def _pair(sign_in: SignIn) -> TokenPair:
+    user = sign_in.user
+    refresh, access = RefreshToken(), AccessToken()
+    for token in (refresh, access):
+        token["user_id"], token["role"] = str(user.pk), role_of(user)
+    refresh["sid"], refresh["turn"], refresh["gen"] = str(sign_in.pk), sign_in.turn, user.generation()
+    if user.is_staff:
+        access.set_exp(lifetime=settings.STAFF_TOKEN_LIFETIME)  # who is no longer staff is refused soon
     if scopes := scopes_of(user):
         access["scope"] = " ".join(scopes)
-    return TokenPair(access=str(access), refresh=str(token))
+    return TokenPair(access=str(access), refresh=str(refresh))
 
 
-def _spend(token: str) -> RefreshToken:
-    """Blacklist a refresh token. Of two that try at once one wins: the blacklist's row is unique."""
+def _read(token: str) -> RefreshToken:
+    """A refresh token of ours that has not expired. Raises `InvalidToken`."""
     try:
-        spent = RefreshToken(token)  # type: ignore[arg-type]
-        first: bool = spent.blacklist()[1]  # type: ignore[index]  # get_or_create's answer
+        return RefreshToken(token)  # type: ignore[arg-type]
     except TokenError:
         raise InvalidToken from None
-    if not first:
-        raise InvalidToken
-    return spent
+
+
+def purge_tokens() -> int:
+    """Delete one portion of the sign-ins, guesses and sessions that are over; how many rows that was."""
+    now = timezone.now()
+    deleted = delete_portion("accounts", "accounts_signin", "expires_at < %s OR ended_at < %s", [now, now - KEPT])
+    deleted += delete_portion("accounts", "accounts_guess", "since < %s", [now - guesses.WINDOW])
+    if apps.is_installed("django.contrib.sessions"):
+        deleted += delete_portion("accounts", "django_session", "expire_date < %s", [now])
+    return deleted
 
 
 def role_of(user: User) -> str:

@@ -1,12 +1,23 @@
 from django.urls import path
 
-from accounts.views import KeysView, LogoutView, RefreshView, TokenView, UserListView, UserView
+from accounts.views import (
+    KeysView,
+    LogoutView,
+    PasswordView,
+    RefreshView,
+    SignOutEverywhereView,
+    TokenView,
+    UserListView,
+    UserView,
+)
 
 urlpatterns = [
     path("auth/token", TokenView.as_view(), name="token"),
     path("auth/token/refresh", RefreshView.as_view(), name="token-refresh"),
     path("auth/jwks", KeysView.as_view(), name="jwks"),
     path("auth/logout", LogoutView.as_view(), name="logout"),
+    path("auth/sign-out-everywhere", SignOutEverywhereView.as_view(), name="sign-out-everywhere"),
+    path("users/me/password", PasswordView.as_view(), name="password"),
     path("users", UserListView.as_view(), name="users"),
     path("users/me", UserView.as_view(), name="user-me"),
     path("users/<id:user_id>", UserView.as_view(), name="user"),

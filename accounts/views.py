@@ -1,6 +1,6 @@
 """Signing up, signing in, and reading users."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -13,10 +13,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import services
+from accounts.guesses import TooManyGuesses
 from accounts.models import User, UserManager
 from accounts.serializers import (
     CredentialsSerializer,
     KeySetSerializer,
+    PasswordSerializer,
     RefreshSerializer,
     SignUpSerializer,
     TokenPairSerializer,
@@ -47,11 +49,11 @@ class TokenView(_Public):
 
     serializer_class = CredentialsSerializer
     throttle_classes = [TokenThrottle]
-    problems = {"POST": [services.WrongCredentials]}
+    problems = {"POST": [services.WrongCredentials, TooManyGuesses]}
 
     @extend_schema(summary="Sign in", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
-        return Response(services.sign_in(**self.validated(request))._asdict())
+        return Response(services.sign_in(**self.validated(request), request=request)._asdict())
 
 
 class RefreshView(_Public):
@@ -75,6 +77,36 @@ class LogoutView(_Public):
     def post(self, request: Request) -> Response:
         services.sign_out(token=self.validated(request)["refresh"])
         return Response({})
+
+
+class SignOutEverywhereView(APIView):
+    """Sign out everywhere: no refresh token and no session of the user is worth anything from then on."""
+
+    rights = {"POST": Own()}
+
+    @extend_schema(
+        summary="Sign out everywhere", operation_id="sign_out_everywhere", request=None,
+        responses={204: OpenApiResponse(description="Signed out everywhere")},
+    )  # fmt: skip
+    def post(self, request: Request) -> Response:
+        services.sign_out_everywhere(cast(int, request.user.pk))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class PasswordView(GenericAPIView[Any]):
+    """Change one's password. That signs out everywhere else."""
+
+    serializer_class = PasswordSerializer
+    rights = {"POST": Own()}
+    throttle_classes = [TokenThrottle]
+    problems = {"POST": [services.WrongCredentials, TooManyGuesses]}
+
+    @extend_schema(summary="Change one's password", responses=TokenPairSerializer)
+    def post(self, request: Request) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        pair = services.change_password(cast(int, request.user.pk), **serializer.validated_data, request=request)
+        return Response(pair._asdict())
 
 
 class KeysView(APIView):

@@ -84,7 +84,6 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     *_unless_alone("django.contrib.sessions", "django.contrib.messages", "django.contrib.staticfiles"),
     "rest_framework",
-    *(["rest_framework_simplejwt.token_blacklist"] if "accounts" in LOCAL_SERVICES else []),
     "django_filters",
     *_unless_alone("drf_spectacular", "drf_spectacular_sidecar"),
 ]
@@ -123,6 +122,8 @@ TEMPLATES = [
 ]
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
+if "accounts" in LOCAL_SERVICES:
+    AUTHENTICATION_BACKENDS = ["accounts.backends.Guarded"]
 AUTH_USER_MODEL = "accounts.User" if "accounts" in LOCAL_SERVICES else "auth.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": name}
@@ -338,6 +339,9 @@ JWT_PUBLIC_KEY = env.str("JWT_PUBLIC_KEY", "", multiline=True)
 JWT_PRIVATE_KEY = env.str("JWT_PRIVATE_KEY", "", multiline=True) or (
     "" if JWT_PUBLIC_KEY else derived_private_key(SECRET_KEY)
 )
+STAFF_TOKEN_LIFETIME = timedelta(seconds=env.int("STAFF_TOKEN_SECONDS", 60))  # then what changed about rights is seen
+GUESSES_PER_ACCOUNT = env.int("GUESSES_PER_ACCOUNT", 20)  # wrong passwords in a quarter of an hour; 0 is no limit
+GUESSES_PER_ADDRESS = env.int("GUESSES_PER_ADDRESS", 100)
 SIMPLE_JWT = {
     "ALGORITHM": "EdDSA",
     "SIGNING_KEY": JWT_PRIVATE_KEY or None,
@@ -346,8 +350,6 @@ SIMPLE_JWT = {
     "AUTH_TOKEN_CLASSES": ["shop.api.tokens.AccessToken"],
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 15)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7)),
-    "ROTATE_REFRESH_TOKENS": True,
-    "BLACKLIST_AFTER_ROTATION": True,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "shop",

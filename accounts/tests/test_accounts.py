@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.db import connections
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
 from accounts import services
 from accounts.models import User
@@ -126,31 +125,10 @@ def test_wrong_credentials(client, hana):
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_a_refresh_token_works_once(client, hana):
-    first = services.sign_in(email=hana.email, password=PASSWORD)
-    second = client.post("/api/v1/auth/token/refresh", {"refresh": first.refresh})
-    assert second.status_code == 200
-    again = client.post("/api/v1/auth/token/refresh", {"refresh": first.refresh})
-    assert (again.status_code, again.json()["code"]) == (401, "C006")
-    assert client.post("/api/v1/auth/token/refresh", {"refresh": second.json()["refresh"]}).status_code == 200
-
-
 def test_an_access_token_is_no_refresh_token(client, hana):
     pair = services.sign_in(email=hana.email, password=PASSWORD)
     assert client.post("/api/v1/auth/token/refresh", {"refresh": pair.access}).status_code == 401
-    assert BlacklistedToken.objects.count() == 0
-
-
-def test_refreshing_takes_a_new_role_over_and_stops_for_the_deactivated(hana):
-    pair = services.sign_in(email=hana.email, password=PASSWORD)
-    User.objects.filter(pk=hana.pk).update(is_staff=True)
-    pair = services.refresh(token=pair.refresh)
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {pair.access}")
-    assert client.get("/api/v1/users?email=nobody@example.com").status_code == 404
-    User.objects.filter(pk=hana.pk).update(is_active=False)
-    with pytest.raises(services.InvalidToken):
-        services.refresh(token=pair.refresh)
+    assert client.post("/api/v1/auth/token/refresh", {"refresh": pair.refresh}).status_code == 200
 
 
 def test_logging_out_ends_the_refresh_token(client, hana):

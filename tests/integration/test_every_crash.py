@@ -5,10 +5,12 @@ The boundaries are read from the code: each `crash_point("…")`. What makes a p
 
 import ast
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
+from django.test import override_settings
 
 from accounts.models import User
 from accounts.services import sign_in
@@ -124,10 +126,11 @@ def theatre(_shop: Shop, forking: None, queues: Queues, tmp_path_factory: pytest
     staff = User.objects.create(
         email="staff@example.com", name="Staff", password=password, is_staff=True, is_superuser=True
     )
-    stage.customer, stage.staff = (
-        f"Bearer {sign_in(email=user.email, password=PASSWORD).access}"
-        for user in (User.objects.get(pk=_shop.customer), staff)
-    )
+    with override_settings(STAFF_TOKEN_LIFETIME=timedelta(hours=1)):
+        stage.customer, stage.staff = (
+            f"Bearer {sign_in(email=user.email, password=PASSWORD).access}"
+            for user in (User.objects.get(pk=_shop.customer), staff)
+        )
     yield stage
     stage.end()
     staff.delete()

@@ -120,7 +120,7 @@ def test_only_accounts_can_sign():
 
     assert accounts["signs"]
     assert accounts["outboxes"] == []
-    assert set(accounts["apps"]) & {*project.SERVICES, "token_blacklist"} == {"accounts", "token_blacklist"}
+    assert set(accounts["apps"]) & {*project.SERVICES} == {"accounts"}
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,24 @@
 
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand
+from django.utils.module_loading import import_string
 
 from sagas.registry import TIMERS
 
 
 class Command(BaseCommand):
-    help = "Delete messages and notifications older than RETENTION_DAYS, in small portions."
+    help = "Delete messages and notifications older than RETENTION_DAYS, and sign-ins that are over, in small portions."
 
     def handle(self, **options: Any) -> None:
         days = settings.SAGAS.retention.days
+        if apps.is_installed("accounts"):
+            purge_tokens, deleted = import_string("accounts.services.purge_tokens"), 0
+            while portion := purge_tokens():
+                deleted += portion
+            self.stdout.write(f"accounts: {deleted} sign-ins, guesses and sessions that were over")
         for name, sweep in sorted(TIMERS.items()):
             if not name.endswith(".purge"):
                 continue

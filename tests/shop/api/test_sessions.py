@@ -42,7 +42,7 @@ def test_who_has_a_session(path: str, authorization: str, has_session: bool):
 
 def test_a_token_counts_for_more_than_a_session(staff: User, bearer: str):
     client = Client()
-    client.force_login(staff, "django.contrib.auth.backends.ModelBackend")
+    client.force_login(staff, "accounts.backends.Guarded")
     adjust = {"path": "/api/v1/products", "data": {}, "content_type": "application/json"}
 
     assert client.post(**adjust).status_code == 400  # staff may, but not this
@@ -52,7 +52,7 @@ def test_a_token_counts_for_more_than_a_session(staff: User, bearer: str):
 
 def test_a_session_needs_its_csrf_token_and_a_token_none(staff: User, bearer: str):
     client = Client(enforce_csrf_checks=True)
-    client.force_login(staff, "django.contrib.auth.backends.ModelBackend")
+    client.force_login(staff, "accounts.backends.Guarded")
     order = {"path": "/api/v1/orders", "data": {}, "content_type": "application/json"}
 
     assert client.post(**order).status_code == 403

@@ -1,0 +1,65 @@
+"""Guessing passwords is counted, by account and by address, whichever form it is tried on.
+
+Counted in the database of accounts, which signing in needs anyway: for all processes together, and without Redis. A
+try is counted before the password is compared, so that many at once are no way around, and taken back when it was
+right.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+from rest_framework.throttling import BaseThrottle
+
+from accounts.models import Guess, UserManager
+from sagas.db.prepared import query
+from shop.api.problems import Problem
+
+WINDOW = timedelta(minutes=15)  # from the first guess; then counting starts again
+COUNT = """
+INSERT INTO accounts_guess AS known (key, count, since) VALUES (%(key)s, 1, now())
+ON CONFLICT (key) DO UPDATE SET
+    count = CASE WHEN known.since < %(before)s THEN 1 ELSE least(known.count + 1, 1000000) END,
+    since = CASE WHEN known.since < %(before)s THEN now() ELSE known.since END
+RETURNING count
+"""
+
+
+class TooManyGuesses(Problem):
+    """Too many wrong passwords, for this account or from this address. Wait for as long as Retry-After says."""
+
+    code = "C007"
+
+
+def take(email: str, request: Any) -> bool:
+    """Count a try; False when there were too many already, and the password is not to be compared."""
+    before = timezone.now() - WINDOW
+    allowed = True
+    for key, limit in _keys(email, request).items():
+        ((count,),) = query("accounts", COUNT, {"key": key, "before": before})
+        allowed &= count <= limit
+    return allowed
+
+
+def give_back(email: str, request: Any) -> None:
+    """The password was right: the account's tries are forgotten, and the address has one less."""
+    account, *address = _keys(email, request) or [""]
+    Guess.objects.filter(key=account).delete()
+    query("accounts", "UPDATE accounts_guess SET count = count - 1 WHERE key = ANY(%s) AND count > 0", [address])
+
+
+def wait(email: str, request: Any) -> float:
+    """Seconds until the next try will do; 0 when it will now."""
+    keys, now = _keys(email, request), timezone.now()
+    full = [one.since for one in Guess.objects.filter(key__in=keys) if one.count > keys[one.key]]
+    return max([0.0, *((since + WINDOW - now).total_seconds() for since in full)])
+
+
+def _keys(email: str, request: Any) -> dict[str, int]:
+    """What is counted, with its limit: an account that need not exist, and an address. Neither is kept in clear."""
+    address = BaseThrottle().get_ident(request) if request is not None else ""
+    wanted = [("account", UserManager.normalize_email(email), settings.GUESSES_PER_ACCOUNT)]
+    wanted += [("address", address, settings.GUESSES_PER_ADDRESS)] if address else []
+    return {salted_hmac(kind, name, algorithm="sha256").hexdigest(): limit or 2**31 for kind, name, limit in wanted}
