@@ -165,7 +165,8 @@ def test_operators(visitor: Customer, customer: Customer):
 
 def test_prometheus_finds_every_process_of_ours(stage: Stage):
     scraped = yaml.safe_load((settings.BASE_DIR / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
-    targets = [target for one in scraped for static in one["static_configs"] for target in static["targets"]]
+    found = [one for job in scraped for one in job.get("dns_sd_configs", ())]
+    targets = [f"{name}:{one['port']}" for one in found for name in one["names"]]
     ours = [target for target in targets if target.split(":")[0] in stage.processes]
 
     def counts(target: str) -> bool:

@@ -265,9 +265,15 @@ def test_what_only_watches_is_a_profile_of_its_own():
 
 
 # --- deploy/ -------------------------------------------------------------------------------------------------------
-def test_prometheus_asks_every_service():
-    (shop, *_) = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
-    assert set(shop["static_configs"][0]["targets"]) == {f"{name}:8080" for name in WEB}
+def test_prometheus_asks_every_replica_of_every_process():
+    web, background, _ = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    found = {job["job_name"]: job["dns_sd_configs"][0] for job in (web, background)}
+    assert {job: (one["type"], one["port"]) for job, one in found.items()} == {
+        "shop": ("A", 8080),
+        "shop-background": ("A", int(OURS["orders-relay"]["environment"]["METRICS_PORT"])),
+    }
+    assert set(found["shop"]["names"]) == set(WEB)
+    assert set(found["shop-background"]["names"]) == {name for name in OURS if name.endswith(("-worker", "-relay"))}
 
 
 def test_what_watches_finds_each_other():

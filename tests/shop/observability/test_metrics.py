@@ -284,14 +284,6 @@ def test_metrics_are_named_as_prometheus_wants_them(client: Client):
     promtool("check", "metrics", given=client.get("/metrics").content)
 
 
-def test_prometheus_asks_every_worker_and_relay():
-    compose = yaml.safe_load((settings.BASE_DIR / "docker-compose.yml").read_text())["services"]
-    jobs = yaml.safe_load((settings.BASE_DIR / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
-    (background,) = (job for job in jobs if job["job_name"] == "shop-background")
-    wanted = {f"{name}:9100" for name in compose if name.endswith(("-worker", "-relay"))}
-    assert set(background["static_configs"][0]["targets"]) == wanted
-
-
 # --- Logs ----------------------------------------------------------------------------------------------------------
 def line(style: str, message: str, *arguments: Any, error: bool = False) -> str:
     try:
