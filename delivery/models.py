@@ -71,13 +71,17 @@ class Delivery(models.Model):
 
 
 class CarrierEvent(models.Model):
-    """A carrier's message that was taken in: it is not taken in again."""
+    """A carrier's message that was taken in: it is not taken in again. Each carrier counts its own."""
 
-    event_id = models.CharField(max_length=64, unique=True)
+    carrier = models.CharField(max_length=32, default="")
+    event_id = models.CharField(max_length=64)
     tracking_number = models.CharField(max_length=32)
     status = models.CharField(max_length=16, choices=Delivery.Status.choices)
     reason = models.CharField(max_length=200, blank=True)
     received_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["carrier", "event_id"], name="delivery_carrier_event_once")]
 
     def __str__(self) -> str:
         return f"{self.tracking_number}: {self.status}"

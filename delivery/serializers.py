@@ -48,7 +48,10 @@ REPORTED = [(status.value, status.label) for status in (Status.IN_TRANSIT, Statu
 class CarrierEventSerializer(Serializer):
     """What a carrier says has become of a parcel."""
 
-    event_id = Text(max_length=64, help_text="The carrier's own: a second message with it changes nothing.")
+    event_id = Text(
+        max_length=64,
+        help_text="The carrier's own. The same message again changes nothing; another with it is a 422.",
+    )
     tracking_number = Text(max_length=32)
     status = Choice(choices=REPORTED)
     reason = Text(max_length=200, required=False, allow_blank=True, help_text="Why it failed.")

@@ -6,6 +6,7 @@ cancellation holds, a cancellation waits for the timer and finds the parcel hand
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from delivery.carriers import CARRIER_REFUSAL, RECIPIENT_REFUSAL, REFUSED_BY_CAR
 from delivery.models import CarrierEvent, Delivery
 from sagas import emit
 from sagas.crash_points import crash_point
-from sagas.db.bulk import insert_if_absent, update_rows
+from sagas.db.bulk import insert_if_absent, insert_rows, update_rows
 from sagas.db.clock import database_time
 from sagas.retention import delete_portion
 from shop import faults
@@ -31,6 +32,7 @@ from shop.contracts.events import (
     OrderCancellationRequested,
     PaymentCompleted,
 )
+from shop.contracts.reasons import said_by_carrier
 from shop.seal import unseal
 
 Status = Delivery.Status
@@ -57,6 +59,13 @@ class UnknownDelivery(Problem):
     """There is no such delivery, or it is somebody else's."""
 
     code = "D001"
+
+
+class EventIdReused(Problem):
+    """This eventId has already come with another message. Give each message an id of its own."""
+
+    code = "C009"
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 def start(paid: Sequence[PaymentCompleted]) -> list[DeliveryStarted]:
@@ -157,23 +166,40 @@ def take_carrier_event(*, event_id: str, tracking_number: str, status: str, reas
     """Move a parcel to where its carrier says it is. A message that came before, or comes too late, changes nothing;
     one that contradicts the parcel's end is kept with it, for staff.
 
-    Raises `UnknownDelivery`.
+    Raises `UnknownDelivery`, `EventIdReused`.
     """
     with transaction.atomic(using="delivery", durable=True):
         delivery = Delivery.objects.filter(tracking_number=tracking_number).select_for_update().first()
         if delivery is None:
             raise UnknownDelivery(f"There is no delivery {tracking_number}.")
-        taken_in = {"event_id": event_id, "tracking_number": tracking_number, "status": status, "reason": reason}
-        fresh = insert_if_absent(CarrierEvent, [taken_in], key="event_id")
+        fresh = _take_in(
+            carrier=delivery.carrier,
+            event_id=event_id,
+            tracking_number=tracking_number,
+            status=status,
+            reason=reason,
+        )
         if fresh and delivery.status in MOVES[Status(status)]:
-            if status == Status.FAILED:
-                reason = reason or "failed with the carrier"
+            if reason:
+                reason = said_by_carrier(reason)
+            elif status == Status.FAILED:
+                reason = "failed with the carrier"
             if events := _move([delivery], to=status, reason=reason, now=database_time("delivery")):
                 emit(*events, service="delivery")
         elif fresh and status in DISPUTES.get(Status(delivery.status), ()):
             Delivery.objects.filter(pk=delivery.pk).update(disputed_by=status)
         crash_point("carrier_event.written")
     crash_point("carrier_event.committed")
+
+
+def _take_in(**message: str) -> bool:
+    """Write a carrier's message down; whether it is new. Raises `EventIdReused` for another with the same id."""
+    if insert_rows(CarrierEvent, [message], then="ON CONFLICT (carrier, event_id) DO NOTHING RETURNING id"):
+        return True
+    known = CarrierEvent.objects.filter(carrier=message["carrier"], event_id=message["event_id"])
+    if known.values(*message).get() != message:
+        raise EventIdReused
+    return False
 
 
 def settle(delivery_ids: Iterable[int]) -> int:

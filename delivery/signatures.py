@@ -1,8 +1,8 @@
 """How a carrier proves that a message is its own: an HMAC over time and body, with the secret we share.
 
-`X-Carrier-Signature` is the hex HMAC-SHA256 of "TIMESTAMP.BODY", `X-Carrier-Timestamp` the seconds since 1970 when it
-was signed. An old message is refused, so that one that was overheard cannot be kept for later; within the window a
-replay is known by its event id.
+`X-Carrier-Signature` is the hex HMAC-SHA256 of "TIMESTAMP.BODY" in any case, `X-Carrier-Timestamp` the seconds since
+1970 when it was signed. An old message is refused, so that one that was overheard cannot be kept for later; within the
+window a replay is known by its event id.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class CarrierSignature(BaseAuthentication):
         timestamp = request.headers.get("X-Carrier-Timestamp", "")
         given = request.headers.get("X-Carrier-Signature", "")
         right = signature(timestamp, request.body)
-        if not settings.CARRIER_WEBHOOK_SECRET or not hmac.compare_digest(given.encode(), right.encode()):
+        if not settings.CARRIER_WEBHOOK_SECRET or not hmac.compare_digest(given.lower().encode(), right.encode()):
             raise AuthenticationFailed("The signature is not a carrier's.")
         if not _is_recent(timestamp):
             raise AuthenticationFailed(f"The message was not signed within the last {WINDOW} seconds.")

@@ -62,7 +62,7 @@ class CarrierEventsView(APIView):
     authentication_classes = [CarrierSignature]
     rights = {"POST": CARRIER}
     serializer_class = CarrierEventSerializer
-    problems = {"POST": [services.UnknownDelivery]}
+    problems = {"POST": [services.UnknownDelivery, services.EventIdReused]}
 
     @extend_schema(
         operation_id="carrier_event",

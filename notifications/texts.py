@@ -7,6 +7,7 @@ by whoever has the number now.
 from typing import NamedTuple
 
 from notifications.models import Notification
+from shop.contracts.reasons import words_of_others
 
 Type = Notification.Type
 
@@ -103,7 +104,7 @@ TEXTS = {
 }
 
 
-# Why an order was cancelled, by what the event's reason begins with; any other reason is given as it came.
+# Why an order was cancelled, by what a reason of ours begins with; any other reason is given as it came.
 REASONS = {
     "I001": {"ko": "판매할 수 없는 상품입니다.", "en": "a product is not available."},
     "I002": {"ko": "재고가 부족합니다.", "en": "there is not enough in stock."},
@@ -127,7 +128,9 @@ def compose(
     """The finished text in the customer's language, or in English when there is none in it."""
     if language not in LETTERS:
         language = DEFAULT_LANGUAGE
-    because = reason and next((known[language] for start, known in REASONS.items() if reason.startswith(start)), reason)
+    because = words_of_others(reason) or next(
+        (known[language] for start, known in REASONS.items() if reason.startswith(start)), reason
+    )
     facts = {"order": order, "tracking": tracking, "reason": because}
     subject, body, sms = (part.format_map(facts) for part in TEXTS[notification][language])
     return Text(subject, LETTERS[language].format(name=name, body=body), sms)

@@ -130,7 +130,7 @@ def test_the_carrier_hands_over_and_delivers(deliveries):
 
 def test_the_carrier_fails(deliveries):
     assert send(message("FAILED", reason="주소 불명")).status_code == 202
-    assert told(outbox()) == [("DeliveryFailed", 1, "주소 불명")]
+    assert told(outbox()) == [("DeliveryFailed", 1, "carrier: 주소 불명")]
     assert status(1) == "FAILED"
 
 
@@ -171,11 +171,42 @@ def test_what_a_carrier_says_against_the_end_is_kept_for_staff(deliveries, ended
 
 
 def test_a_replay_changes_nothing(deliveries):
-    send(message("IN_TRANSIT"))
-    assert send(message("DELIVERED")).status_code == 202  # the same event id
-    assert status(1) == "IN_TRANSIT"
+    for _ in range(2):
+        assert send(message("FAILED", reason="파손")).status_code == 202
     assert CarrierEvent.objects.count() == 1
+    assert told(outbox()) == [("DeliveryFailed", 1, "carrier: 파손")]
+
+
+@pytest.mark.parametrize(
+    "other", [{"status": "DELIVERED"}, {"reason": "파손"}, {"trackingNumber": "HJ0000000005"}], ids=str
+)
+def test_the_same_id_with_another_message_is_refused(deliveries, other):
+    run(start_delivery, paid(5))  # with the same carrier as order 1
+    assert send(message("IN_TRANSIT")).status_code == 202
+    assert code(send(message("IN_TRANSIT") | other)) == (422, "C009")
+    assert (status(1), status(5), CarrierEvent.objects.count()) == ("IN_TRANSIT", "PREPARING", 1)
     assert outbox() == []
+
+
+def test_each_carrier_counts_its_own_messages(deliveries):
+    for number in ("HJ0000000001", "LG0000000002", "EP0000000003"):
+        assert send(message("DELIVERED", "1001") | {"trackingNumber": number}).status_code == 202
+    assert [status(order_id) for order_id in (1, 2, 3)] == ["DELIVERED"] * 3
+
+
+@pytest.mark.parametrize("words", ["PAY002 상자 젖음", "I002: wet", "cancelled by the customer", "x" * 200])
+def test_a_carriers_words_are_never_taken_for_ours(deliveries, words):
+    send(message("FAILED", reason=words))
+    ((_, _, reason),) = told(outbox())
+    assert reason == f"carrier: {words}"[:200]
+    assert Delivery.objects.get(order_id=1).reason == reason
+
+
+@pytest.mark.parametrize("write", [str.lower, str.upper, str.swapcase])
+def test_hexadecimal_is_written_in_any_case(deliveries, write):
+    timestamp = str(int(time.time()))
+    signed = write(signature(timestamp, json.dumps(message("DELIVERED")).encode()))
+    assert send(message("DELIVERED"), timestamp=timestamp, signed=signed).status_code == 202
 
 
 @pytest.mark.parametrize("late", ["IN_TRANSIT", "DELIVERED", "FAILED"])

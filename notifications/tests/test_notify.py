@@ -12,6 +12,7 @@ from notifications.tasks import look_up_contacts, notify
 from notifications.tests.dialogue import KIM, LEE, order_created
 from notifications.texts import LETTERS, REASONS, TEXTS
 from shop.contracts.events import DeliveryCompleted, DeliveryFailed, DeliveryStarted, OrderCancelled, OrderCompleted
+from shop.contracts.reasons import said_by_carrier
 
 pytestmark = pytest.mark.django_db(databases=["notifications"])
 
@@ -108,6 +109,21 @@ def test_reasons_are_told_in_the_customers_words(reason, korean, english):
         f"[Shop] 주문 9번이 취소되었습니다. 사유: {korean}"
     )
     assert f"\nReason: {english}\n" in Notification.objects.get(user_id=LEE.user_id).body
+
+
+@pytest.mark.parametrize("words", ["PAY002 상자 젖음", "I001", "cancelled by the customer", "carrier: wet"])
+@pytest.mark.parametrize("customer", [KIM, LEE])
+def test_a_carriers_words_are_told_as_they_are(customer, words):
+    reason = said_by_carrier(words)
+    news: list[News] = [
+        DeliveryFailed(order_id=1, user_id=customer.user_id, reason=reason),
+        OrderCancelled(order_id=1, user_id=customer.user_id, reason=reason),
+    ]
+
+    notify(news, CONTACTS)
+
+    for letter in Notification.objects.filter(channel="EMAIL"):
+        assert letter.body.split("\n")[3].endswith(f": {words}")
 
 
 def test_every_text_exists_in_every_language():

@@ -4,9 +4,19 @@ from typing import Any
 
 import pytest
 
+from orders import services
 from orders.models import Order
-from orders.tasks import complete_order, mark_paid, mark_shipped
-from shop.contracts.events import Checkout, DeliveryCompleted, DeliveryStarted, Line, PaymentCompleted
+from orders.tasks import complete_order, mark_cancelling, mark_paid, mark_shipped, resume_order
+from shop.contracts.events import (
+    Checkout,
+    DeliveryCancellationRefused,
+    DeliveryCompleted,
+    DeliveryFailed,
+    DeliveryStarted,
+    Line,
+    PaymentCompleted,
+)
+from shop.contracts.reasons import said_by_carrier
 
 pytestmark = pytest.mark.django_db(databases=["orders"])
 
@@ -44,3 +54,13 @@ def test_what_comes_late_takes_nothing_back(order: Order):
     assert [event.order_id for event in completed] == [order.pk]
     assert (order.status, order.tracking_number) == ("COMPLETED", "CJ0000000001")
     assert [entry.event for entry in order.timeline.all()] == ["DeliveryCompleted"]
+
+
+@pytest.mark.parametrize("words", ["PAY002: wet", "I002: wet", services.BY_CUSTOMER])
+def test_what_a_carrier_says_is_no_code_and_no_wish_of_the_customers(order: Order, words: str):
+    mark_cancelling([DeliveryFailed(order_id=order.pk, user_id=7, reason=said_by_carrier(words))])
+    order.refresh_from_db()
+    assert services.refusal(order).code == "O002"
+    resume_order([DeliveryCancellationRefused(order_id=order.pk)])  # as when one was asked for and came too late
+    order.refresh_from_db()
+    assert (order.status, order.cancellation_reason) == ("CANCELLING", f"carrier: {words}")

@@ -1,0 +1,18 @@
+"""Why an order came to its end: our own words, some with an error code before them, or those of somebody else.
+
+Others may write anything, also what looks like one of our codes. So what they say is marked where it comes in, and is
+given on as they said it.
+"""
+
+LONGEST = 200  # characters, as databases keep them
+CARRIER = "carrier: "
+
+
+def said_by_carrier(words: str) -> str:
+    """A carrier's words as a reason."""
+    return f"{CARRIER}{words}"[:LONGEST]
+
+
+def words_of_others(reason: str) -> str | None:
+    """The words in a reason that are somebody else's; None for a reason of our own."""
+    return reason.removeprefix(CARRIER) if reason.startswith(CARRIER) else None
