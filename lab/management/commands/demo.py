@@ -42,11 +42,11 @@ class Command(BaseCommand):
     requires_system_checks = []  # the worker runs them
 
     def handle(self, **options: Any) -> None:
-        if "SHOP_VAR" not in os.environ:
-            _start_again(settings.VAR_DIR / "demo")
-        with more_than_production():
+        with more_than_production():  # before anything is removed
             from shop.embedded.runtime import CannotStart, Runtime
 
+        if "SHOP_VAR" not in os.environ:
+            _start_again(settings.VAR_DIR / "demo")
         for name, seconds in QUICK.items():
             if name not in os.environ:
                 setattr(settings, name, seconds)
