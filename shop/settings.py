@@ -76,6 +76,7 @@ def _unless_alone(*names: str) -> list[str]:
 INSTALLED_APPS = [
     "sagas",
     "shop",
+    *(["embedded"] if find_spec("embedded") else []),  # not in the image
     "lab",
     *LOCAL_SERVICES,
     *_unless_alone("django.contrib.admin"),
@@ -161,7 +162,7 @@ def _database(service: str) -> dict[str, Any]:
     elif SHOP_SERVICE and not env.str("DATABASE_URL", ""):
         raise ImproperlyConfigured(f"Set {service.upper()}_DATABASE_URL: SHOP_SERVICE={SHOP_SERVICE} needs it.")
     elif EMBEDDED:
-        config = {"ENGINE": "shop.embedded.postgresql", "NAME": f"{prefix}{service}", "USER": "postgres"}
+        config = {"ENGINE": "embedded.postgresql", "NAME": f"{prefix}{service}", "USER": "postgres"}
     else:
         config = env.db_url("DATABASE_URL") | {"ENGINE": "sagas.db.postgresql", "NAME": f"{prefix}{service}"}
     return config | {

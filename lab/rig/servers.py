@@ -18,8 +18,8 @@ import redis
 from amqp.exceptions import AMQPError, NotFound
 from kombu import Connection
 
+from embedded.server import Server
 from sagas.topology import queues
-from shop.embedded.server import Server
 
 HOST = "127.0.0.1"
 PATIENCE = 120.0  # seconds for a server to start, on a machine that has other work

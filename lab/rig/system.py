@@ -22,9 +22,9 @@ from django.core.management import call_command
 from django.db import connections
 from rich.console import Console
 
+from embedded.server import NotStarted
 from lab.rig.processes import Processes
 from lab.rig.servers import HOST, VHOST, CannotStart, Postgres, RabbitMQ, Redis, free_ports, listening, until
-from shop.embedded.server import NotStarted
 
 HOME = "CHAOS_HOME"  # set in the run itself: the directory of its servers
 STARTED_WITHIN = 120.0  # seconds, for the shop's processes

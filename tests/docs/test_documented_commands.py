@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.shop.test_embedded import KEPT, PATIENCE
 from tests.support.documented import Block, Terminal, blocks, checkout, differences, without_comments
 from tests.support.processes import ROOT, Process, eventually
+from tests.system.test_embedded import KEPT, PATIENCE
 
 PAGES = ("README.md", "README.ko.md", "docs/tour.md")
 SERVER = re.compile(r"(?:\w+=\S+ )*make up")  # runs until Ctrl-C, in a terminal of its own
@@ -21,7 +21,7 @@ QUICK = {"HANDOVER_AFTER": "2", "DELIVERED_AFTER": "0.5"}  # seconds; a test doe
 
 # What is not typed here, and why.
 ELSEWHERE = {
-    "make demo": "tests/shop/test_embedded.py plays it, and looks closer",
+    "make demo": "tests/system/test_embedded.py plays it, and looks closer",
     "make test": "it runs these tests",
     "make lint": "its stages are the first of `make test`",
     "make env": "tests/system/test_compose.py runs what it runs, into a folder of its own",

@@ -12,7 +12,7 @@ from tests.support.processes import ROOT
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
     """The modules of the shop and of its kernel, without tests."""
-    return boundaries.sources(ROOT, ("sagas", "shop", "lab", *settings.SERVICES))
+    return boundaries.sources(ROOT, ("sagas", "shop", "embedded", "lab", *settings.SERVICES))
 
 
 @cache

@@ -16,14 +16,14 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
+from embedded.management.commands.up import where
 from lab.demo.client import NotAsExpected, Person, until
 from lab.demo.flows import FLOWS, Cast
 from lab.demo.stage import Stage
-from shop.management.commands.up import where
 from shop.management.packages import more_than_production
 
 if TYPE_CHECKING:
-    from shop.embedded.runtime import Runtime
+    from embedded.runtime import Runtime
 
 CUSTOMERS = ("customer1@example.com", "customer2@example.com", "customer3@example.com")
 ADMIN = "admin@example.com"
@@ -43,7 +43,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         with more_than_production():  # before anything is removed
-            from shop.embedded.runtime import CannotStart, Runtime
+            from embedded.runtime import CannotStart, Runtime
 
         if "SHOP_VAR" not in os.environ:
             _start_again(settings.VAR_DIR / "demo")

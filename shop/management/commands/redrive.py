@@ -73,7 +73,7 @@ class Command(StaffCommand):
     def _embedded(self) -> Iterator[None]:
         """The shop with its worker, in this process, for as long as it takes; `make up` must not run meanwhile."""
         with more_than_production():
-            from shop.embedded.runtime import CannotStart, Runtime
+            from embedded.runtime import CannotStart, Runtime
         settings.PORT = 0  # any: nobody is to come by
         try:
             with Runtime(console=Console(quiet=True)) as runtime:

@@ -17,8 +17,8 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from accounts.services import issue
 from catalog.services import create_product
+from embedded.components import Patience, Web
 from shop.api.http import sized
-from shop.embedded.components import Patience, Web
 
 pytestmark = pytest.mark.django_db(databases=list(project.SERVICES))
 

@@ -25,12 +25,12 @@ from rich.console import Console
 from rich.markup import escape
 from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
+from embedded.components import Component, Patience, PortTaken, Relays, Timers, Web, Worker, idle
+from embedded.postgresql.base import server
+from embedded.server import NotStarted
 from sagas.outbox import rearm
 from sagas.registry import local_services
 from shop.contracts.orders import FINAL
-from shop.embedded.components import Component, Patience, PortTaken, Relays, Timers, Web, Worker, idle
-from shop.embedded.postgresql.base import server
-from shop.embedded.server import NotStarted
 from shop.observability import sdk
 from shop.observability.logs import formatter
 

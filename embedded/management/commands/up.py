@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         with more_than_production():
-            from shop.embedded.runtime import CannotStart, Runtime
+            from embedded.runtime import CannotStart, Runtime
 
         console = Console(highlight=False)
         console.print("[bold]The shop, embedded[/]")
