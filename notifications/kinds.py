@@ -17,6 +17,7 @@ Type = Notification.Type
 
 News = OrderCreated | DeliveryStarted | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled
 
+# In the order of the saga.
 TYPES: Mapping[type[OrderEvent], Notification.Type] = {
     OrderCreated: Type.ORDER_RECEIVED,
     DeliveryStarted: Type.SHIPPED,

@@ -1,7 +1,8 @@
 """The rules of telling customers, and the only code that writes notifications.
 
 A notification is written down in the transaction that handles its event and sent later, outside any transaction: at
-least once, with the same reference each time. Each stands for itself, in whatever order events arrive.
+least once, with the same reference each time. They are written in the order of the saga where events arrive together,
+and an order is never complete before it has been delivered, in whatever order events arrive.
 """
 
 import logging
@@ -23,11 +24,13 @@ from sagas.db.clock import database_time
 from sagas.retention import delete_portion
 from shop import stafflog
 from shop.contracts.accounts import Contact
+from shop.contracts.events import DeliveryCompleted, OrderCompleted
 
 logger = logging.getLogger(__name__)
 
 Channel, Status, Type = Notification.Channel, Notification.Status, Notification.Type
 
+STAGES = {event: stage for stage, event in enumerate(TYPES)}
 PORTION = 100  # notifications sent between claiming and marking
 LEASE = timedelta(minutes=5)  # until what a sender that died had claimed is sent by another
 MAX_ATTEMPTS = 10
@@ -40,9 +43,32 @@ def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
     A customer without contact is not told. Runs inside a transaction on `notifications`.
     """
     rows = [
-        row for event in news if (contact := contacts.get(customer_of(event))) for row in _notifications(event, contact)
+        row
+        for event in _in_order(list(news))
+        if (contact := contacts.get(customer_of(event)))
+        for row in _notifications(event, contact)
     ]
     insert_rows(Notification, rows, then="ON CONFLICT DO NOTHING")
+
+
+def _in_order(news: Sequence[News]) -> list[News]:
+    """In the order of the saga; before an order is complete, that it has been delivered, if that is still to come.
+
+    It has the id of the event that is to come, which then finds it written down.
+    """
+    here = {event.event_id for event in news}
+    to_come: list[News] = [
+        DeliveryCompleted(
+            event_id=event.caused_by,
+            order_id=event.order_id,
+            user_id=event.user_id,
+            tracking_number=event.tracking_number,
+        )
+        for event in news
+        if isinstance(event, OrderCompleted) and event.caused_by and event.tracking_number
+        if event.caused_by not in here
+    ]
+    return sorted([*news, *to_come], key=lambda event: STAGES[type(event)])
 
 
 def _notifications(event: News, contact: Contact) -> list[Row]:
@@ -103,7 +129,7 @@ def _claim() -> Sequence[Notification]:
         portion = list(
             Notification.objects.select_for_update(skip_locked=True)
             .filter(status=Status.PENDING, due_at__lte=now)
-            .order_by("due_at")[:PORTION]
+            .order_by("due_at", "pk")[:PORTION]
         )
         Notification.objects.filter(pk__in=[notification.pk for notification in portion]).update(
             due_at=now + LEASE, attempts=F("attempts") + 1

@@ -47,7 +47,11 @@ def mark_shipped(started: list[DeliveryStarted]) -> None:
 def complete_order(delivered: list[DeliveryCompleted]) -> list[OrderCompleted]:
     """The parcel has arrived: the saga ends well."""
     completed = services.complete(delivered)
-    return [OrderCompleted(order_id=order_id, user_id=user_id) for order_id, user_id in completed.items()]
+    numbers = {event.order_id: event.tracking_number for event in delivered}
+    return [
+        OrderCompleted(order_id=order_id, user_id=user_id, tracking_number=numbers[order_id])
+        for order_id, user_id in completed.items()
+    ]
 
 
 @step

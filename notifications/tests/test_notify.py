@@ -126,6 +126,38 @@ def test_a_carriers_words_are_told_as_they_are(customer, words):
         assert letter.body.split("\n")[3].endswith(f": {words}")
 
 
+def delivered_and_complete(order_id: int) -> tuple[DeliveryCompleted, OrderCompleted]:
+    delivered = DeliveryCompleted(order_id=order_id, user_id=KIM.user_id, tracking_number=f"CJ{order_id}")
+    complete = OrderCompleted(
+        order_id=order_id, user_id=KIM.user_id, tracking_number=f"CJ{order_id}", caused_by=delivered.event_id
+    )
+    return delivered, complete
+
+
+def told_in_order(*batches: list[News]) -> list[tuple[str, str]]:
+    for batch in batches:
+        notify(batch, CONTACTS)
+    rows = Notification.objects.filter(channel="EMAIL").order_by("pk")
+    assert Notification.objects.filter(channel="SMS").count() == len(rows)
+    return [(row.type, row.body) for row in rows]
+
+
+def test_an_order_is_not_complete_before_it_has_been_delivered():
+    delivered, complete = delivered_and_complete(7)
+    right = told_in_order([delivered], [complete])
+    assert [type_ for type_, _ in right] == ["DELIVERED", "COMPLETED"]
+    for batches in ([[complete], [delivered]], [[complete, delivered]], [[complete], [complete], [delivered]]):
+        Notification.objects.all().delete()
+        assert told_in_order(*batches) == right
+
+
+def test_what_comes_together_is_told_in_the_order_of_the_saga():
+    delivered, complete = delivered_and_complete(7)
+    started = DeliveryStarted(order_id=7, user_id=KIM.user_id, tracking_number="CJ7")
+    told = told_in_order([complete, delivered, started, order_created(7, user=KIM)])
+    assert [type_ for type_, _ in told] == ["ORDER_RECEIVED", "SHIPPED", "DELIVERED", "COMPLETED"]
+
+
 def test_every_text_exists_in_every_language():
     assert {kind: set(texts) for kind, texts in TEXTS.items()} == {kind: set(LETTERS) for kind in Notification.Type}
     assert all(set(words) == set(LETTERS) for words in REASONS.values())

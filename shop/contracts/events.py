@@ -63,6 +63,7 @@ class DeliveryCompleted(OrderEvent, frozen=True):
 
 class OrderCompleted(OrderEvent, frozen=True):
     user_id: int
+    tracking_number: str = ""
 
 
 # --- Refusals: the turning points -----------------------------------------------------------------------------------
