@@ -69,6 +69,7 @@ def shop_databases(name: str = "") -> Iterator[dict[str, str]]:
     environment = {
         "DATABASE_PREFIX": prefix,
         "DJANGO_SETTINGS_MODULE": "shop.settings",
+        "SANDBOX": "1",
         "DEBUG": "0",  # which keeps every statement in memory
         "SECRET_KEY": secrets.token_urlsafe(48),
         "EMAIL_URL": "dummymail:",

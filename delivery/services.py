@@ -137,6 +137,8 @@ def cancel(requests: Sequence[OrderCancellationRequested]) -> list[DeliveryCance
 
 def advance_due() -> int:
     """Move on the parcels whose time has come, as a carrier would; how many there were."""
+    if not settings.SANDBOX:
+        return 0  # a real carrier says where its parcels are
     now = database_time("delivery")
     moves: dict[tuple[str, str], list[Delivery]] = {}
     with transaction.atomic(using="delivery", durable=True):

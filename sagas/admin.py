@@ -66,13 +66,14 @@ class ReadOnlyInline(admin.TabularInline):
 
 def _as_text(event: Any) -> SafeString:
     """An event as it is, but for what nobody needs to see in it."""
-    return format_html("<pre>{}</pre>", json.dumps(_masked(event), ensure_ascii=False, indent=2))
+    return format_html("<pre>{}</pre>", json.dumps(masked(event), ensure_ascii=False, indent=2))
 
 
-def _masked(value: Any) -> Any:
+def masked(value: Any) -> Any:
+    """What an event carries, without what nobody needs to see of it."""
     if isinstance(value, dict):
-        return {key: "…" if key in SECRET and one else _masked(one) for key, one in value.items()}
-    return [_masked(one) for one in value] if isinstance(value, list) else value
+        return {key: "…" if key in SECRET and one else masked(one) for key, one in value.items()}
+    return [masked(one) for one in value] if isinstance(value, list) else value
 
 
 class UnsentFilter(admin.SimpleListFilter):

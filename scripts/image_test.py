@@ -54,6 +54,7 @@ class Project:
         subprocess.run(list(map(str, command)), check=True, capture_output=True)
         own = {
             "PORT": PORT, "FLOWER_PORT": PORT + 1, "MAIL_PORT": PORT + 2, "SEED_PASSWORD": PASSWORD,
+            "SANDBOX": 1,
             "ALLOWED_HOSTS": "localhost,gateway", "ORDERS_PER_MINUTE": 0,
         }  # fmt: skip
         with self.variables.open("a") as file:  # what is said last, counts

@@ -84,6 +84,7 @@ def environment() -> dict[str, str]:
     defaults = {
         "PORT": str(web),
         "FLOWER_PORT": str(flower),
+        "SANDBOX": "1",
         "SECRET_KEY": kept("secret-key", lambda: secrets.token_urlsafe(48)),
         "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
         "SEED_PASSWORD": password,

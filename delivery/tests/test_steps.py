@@ -152,6 +152,13 @@ def test_once_the_carrier_has_it_it_cannot_be_cancelled(moves, stays):
     assert status() == stays
 
 
+def test_without_the_sandbox_only_carriers_move_parcels(settings):
+    settings.HANDOVER_AFTER, settings.SANDBOX = 0, False
+    run(start_delivery, paid(1, "addr_refused_by_carrier"))
+    assert advance() == 0
+    assert Delivery.objects.get().status == "PREPARING"
+
+
 def test_a_failed_delivery_is_passed_over_for_its_end_was_told():
     run(start_delivery, paid(address="addr_refused_by_carrier"))
     advance()

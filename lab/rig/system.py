@@ -70,6 +70,7 @@ def start_again(command: str, *, defaults: Mapping[str, str], chosen: Mapping[st
         "CACHE_URL": f"redis://{HOST}:{redis}/2",
         "SECRET_KEY": token_urlsafe(48),
         "DEBUG": "0",
+        "SANDBOX": "1",
         "ALLOWED_HOSTS": HOST,
         "ACCESS_TOKEN_MINUTES": str(SIGNED_IN),
         "EMAIL_URL": "dummymail:",

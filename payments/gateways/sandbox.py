@@ -8,8 +8,11 @@ tok_declined, tok_insufficient_funds       declines
 tok_timeout_charged      charges, but the first answer is lost
 tok_timeout_not_charged  the first request is lost, the next one charges
 tok_flaky_3              the first three requests are lost
-tok_slow_2s              charges after two seconds
+tok_slow_2s              charges; on a development machine after two seconds, in which the worker waits
 anything else            declines
+
+Without `settings.SANDBOX` it declines everything: goods are not to be had for a token that costs nothing. What was
+charged before can be found and refunded.
 
 `settings.GATEWAY_FAILURE_RATES` loses that share of all requests or, half of the time, of their answers: which ones
 depends on key and attempt alone. A row in `SandboxSwitch` takes a whole gateway away.
@@ -31,6 +34,7 @@ from sagas.db.prepared import query
 from shop import faults
 
 DECLINES = {"tok_declined": "PAY002: declined", "tok_insufficient_funds": "PAY002: insufficient funds"}
+NO_GATEWAY = "PAY002: no payment gateway is connected"
 NOT_RECOGNISED = "PAY002: unknown token"
 LOST_REQUESTS = {"tok_timeout_not_charged": 1, "tok_flaky_3": 3}
 LOST_ANSWERS = {"tok_timeout_charged": 1}
@@ -54,9 +58,11 @@ class SandboxGateway:
     pause: Callable[[float], None] = time.sleep
 
     def charge(self, requests: Sequence[ChargeRequest]) -> list[Charged | Declined | Unknown]:
+        if not settings.SANDBOX:
+            return [Declined(NO_GATEWAY) for _ in requests]
         self._answer_the_door()
-        if any(request.token == SLOW_TOKEN for request in requests):
-            self.pause(SLOWNESS)
+        if settings.DEBUG and any(request.token == SLOW_TOKEN for request in requests):
+            self.pause(SLOWNESS)  # nowhere else: customers share their worker with others
         counted = [one for one in requests if one.token in LOST_REQUESTS or one.token in LOST_ANSWERS]
         rate = self._failure_rate()
         attempts = self._count("CHARGE", [one.key for one in (requests if rate else counted)])

@@ -61,7 +61,22 @@ def test_what_a_timeout_leaves_behind(token, found):
     assert TOSS.find(["order-1"]) == [found]
 
 
-def test_a_slow_token_makes_the_whole_batch_wait_once():
+def test_a_slow_token_makes_nobody_wait_where_customers_share_a_worker(settings):
+    settings.DEBUG = False
+    pauses: list[float] = []
+    assert SandboxGateway("TOSS_PAYMENTS", pause=pauses.append).charge([request("tok_slow_2s")]) == [Charged()]
+    assert pauses == []
+
+
+def test_without_the_sandbox_nothing_is_charged_for_and_what_was_is_refunded(settings):
+    TOSS.charge([request("tok_ok")])
+    settings.SANDBOX = False
+    assert TOSS.charge([request("tok_ok", "order-2")]) == [Declined("PAY002: no payment gateway is connected")]
+    assert TOSS.refund(["order-1", "order-2"]) == [Refunded(), NotCharged()]
+
+
+def test_a_slow_token_makes_the_whole_batch_wait_once(settings):
+    settings.DEBUG = True
     pauses: list[float] = []
     slow = SandboxGateway("TOSS_PAYMENTS", pause=pauses.append)
     batch = [request("tok_slow_2s", "order-1"), request("tok_ok", "order-2"), request("tok_slow_2s", "order-3")]

@@ -8,7 +8,7 @@ urlpatterns = [
     path("favicon.ico", views.favicon),
     path("", views.landing, name="landing"),
     path("console/state", views.state_now, name="state"),
-    path("console/orders", views.orders, name="orders"),
+    path("console/orders", views.orders, name="console-orders"),
     path("console/orders/<id:order_id>", views.saga, name="saga"),
     path("console/orders/<id:order_id>/now", views.saga_now, name="saga-now"),
     path("console/orders/<id:order_id>/events/<uuid:event_id>", views.event, name="event"),

@@ -21,6 +21,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from sagas.admin import masked
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop import faults
@@ -191,7 +192,7 @@ def event(request: HttpRequest, order_id: int, event_id: UUID) -> HttpResponseBa
         raise Http404
     for letter in found.letters:
         letter.service = letter._meta.app_label
-    payload = json.dumps(found.payload, ensure_ascii=False, indent=2) if found.payload else ""
+    payload = json.dumps(masked(found.payload), ensure_ascii=False, indent=2) if found.payload else ""
     context = {"event": found, "event_id": event_id, "order_id": order_id, "json": payload}
     return page(request, "shop/event.html", context)
 

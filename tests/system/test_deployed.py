@@ -12,6 +12,7 @@ from django.test import Client
 
 PRODUCTION = {
     "DEBUG": "0",
+    "SANDBOX": "0",
     "HTTPS": "1",
     "SECRET_KEY": secrets.token_urlsafe(48),
     "INTERNAL_SECRET": secrets.token_urlsafe(48),
@@ -33,6 +34,33 @@ def test_checks_for_deployment_find_nothing(service: str):
         text=True,
     )
     assert answer.returncode == 0, answer.stderr
+
+
+def refused(*command: str, **environment: str) -> str:
+    """What a process says that does not start, or checks that find something."""
+    answer = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=settings.BASE_DIR,
+        env={"DATABASE_URL": "postgres://db/"} | os.environ | PRODUCTION | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode != 0
+    return answer.stderr
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "INTERNAL_SECRET", "SEAL_KEY", "CARRIER_WEBHOOK_SECRET"])
+def test_a_secret_that_can_be_guessed_keeps_the_shop_from_starting(name: str):
+    assert f"{name} has 1 characters" in refused("check", **{name: "x"})
+
+
+def test_a_sandbox_in_production_is_told_of():
+    assert "shop.W001" in refused("check", "--deploy", "--fail-level", "WARNING", SANDBOX="1")
+
+
+def test_nothing_in_the_cache_is_a_pickle(settings: Any):
+    for name in ("default", "locks"):
+        assert settings.CACHES[name]["OPTIONS"]["SERIALIZER"] == "django_redis.serializers.json.JSONSerializer"
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def environment(service: str) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "shop.settings",
         "SHOP_SERVICE": service,
         "SECRET_KEY": project.SECRET_KEY,
-        "INTERNAL_SECRET": "between us",
+        "INTERNAL_SECRET": "between us" * 4,
         "ALLOWED_HOSTS": "127.0.0.1",
         "CACHE_URL": project.CACHES["default"]["LOCATION"].replace("redis:", _redis_scheme()),
         "LOCKS_URL": project.CACHES["locks"]["LOCATION"].replace("redis:", _redis_scheme()),
@@ -182,7 +182,7 @@ def away(
     services: dict[str, Service], settings: Any, transactional_db: None
 ) -> Iterator[Callable[[str], Callable[[], None]]]:
     """Kills a service; returns what starts it again. Both run when a test begins."""
-    settings.LOCAL_SERVICES, settings.INTERNAL_SECRET = ("orders",), "between us"
+    settings.LOCAL_SERVICES, settings.INTERNAL_SECRET = ("orders",), "between us" * 4
     settings.SERVICE_URLS = {name: service.url for name, service in services.items()}
     settings.BREAKER_OPEN_FOR = OPEN_FOR
     for service in services.values():

@@ -68,6 +68,8 @@ UNNAMED: dict[str, list[str]] = {
     "token": [""],
     "token-refresh": [""],
     "logout": [""],
+    "sign-out-everywhere": [""],
+    "password": [""],
     "jwks": [""],
     "carrier-events": [""],
     "schema": [""],

@@ -34,6 +34,8 @@ pytestmark = pytest.mark.django_db(databases=SERVICES)
 
 STRANGER, CUSTOMER, NO_GROUP, BOSS = "nobody", "a customer", "staff without a group", "a superuser"
 ROLES = (STRANGER, CUSTOMER, NO_GROUP, *GROUPS, BOSS)
+PHONE = "+821012345678"
+EVENT = "0192b6f0-0000-7000-8000-000000000001"
 VERBS = ("get", "post", "put", "patch", "delete")
 
 # What is not of the API: who may look. Of pages with a right, a test below asks as every role.
@@ -47,6 +49,7 @@ PAGES = {
     "/console/orders": "development machines only",
     "/console/orders/<id:order_id>": "orders.view_order",
     "/console/orders/<id:order_id>/now": "orders.view_order",
+    "/console/orders/<id:order_id>/events/<uuid:event_id>": "orders.view_order",
     "/console/orders/<id:order_id>/<str:action>": "orders.change_order",
     "/console/dead-letters": "shop.operate",
     "/console/faults": "development machines only",
@@ -75,7 +78,7 @@ def people() -> dict[str, User]:
 @pytest.fixture
 def rows(bus: Any) -> dict[str, Any]:
     """Something of everything that belongs to a customer; what routes name it by."""
-    hana = User.objects.create(email="hana@example.com", name="Hana", phone="010-1234-5678")
+    hana = User.objects.create(email="hana@example.com", name="Hana", phone=PHONE)
     Product.objects.create(pk=1, name="Thing", price=1000, category="BOOK")
     seed_stock({1: 10})
     order = Order.objects.create(user_id=hana.pk, total_price=1000, payment_gateway="TOSS_PAYMENTS")
@@ -90,10 +93,17 @@ def rows(bus: Any) -> dict[str, Any]:
         due_at=timezone.now(),
     )
     Notification.objects.create(
-        event_id="0192b6f0-0000-7000-8000-000000000001", order_id=order.pk, user_id=hana.pk, type="ORDER_RECEIVED",
-        channel="SMS", recipient="010-1234-5678", body="x", status="SENT", due_at=timezone.now(),
+        event_id=EVENT, order_id=order.pk, user_id=hana.pk, type="ORDER_RECEIVED",
+        channel="SMS", recipient=PHONE, body="x", status="SENT", due_at=timezone.now(),
     )  # fmt: skip
-    return {"user_id": hana.pk, "order_id": order.pk, "product_id": 1, "tracking_number": "CJ1", "service": "orders"}
+    return {
+        "event_id": EVENT,
+        "user_id": hana.pk,
+        "order_id": order.pk,
+        "product_id": 1,
+        "tracking_number": "CJ1",
+        "service": "orders",
+    }
 
 
 def client_of(role: str, people: dict[str, User]) -> APIClient:
@@ -258,10 +268,10 @@ def test_a_field_of_others_rows_takes_a_right_of_its_own(path: str, people: dict
 def test_ones_own_fields_are_ones_own(rows: dict[str, Any]):
     hana = User.objects.get(email="hana@example.com")
     client = client_of("hana", {"hana": hana})
-    assert client.get("/api/v1/users/me").json()["phone"] == "010-1234-5678"
-    assert client.get("/api/v1/users").json()["results"][0]["phone"] == "010-1234-5678"
+    assert client.get("/api/v1/users/me").json()["phone"] == PHONE
+    assert client.get("/api/v1/users").json()["results"][0]["phone"] == PHONE
     assert client.get("/api/v1/deliveries").json()["results"][0]["address"] == "Seoul 1"
-    assert client.get("/api/v1/notifications").json()["results"][0]["recipient"] == "010-1234-5678"
+    assert client.get("/api/v1/notifications").json()["results"][0]["recipient"] == PHONE
 
 
 @pytest.mark.parametrize("role", ["payment clerks", BOSS])
@@ -276,12 +286,12 @@ def test_nobody_sees_a_payments_token(role: str, people: dict[str, User], rows: 
 def test_in_the_admin_too(people: dict[str, User], rows: dict[str, Any]):
     delivery, notification = Delivery.objects.get().pk, Notification.objects.get().pk
     pages = {
-        f"/admin/accounts/user/{rows['user_id']}/change/": ("010-1234-5678", "view_user", "view_phone"),
+        f"/admin/accounts/user/{rows['user_id']}/change/": (PHONE, "view_user", "view_phone"),
         f"/admin/delivery/delivery/{delivery}/change/": ("Seoul 1", "view_delivery", "view_address"),
         f"/admin/notifications/notification/{notification}/change/": (
-            "010-1234-5678", "view_notification", "view_recipient",
+            PHONE, "view_notification", "view_recipient",
         ),
-        "/admin/notifications/notification/": ("010-1234-5678", "view_notification", "view_recipient"),
+        "/admin/notifications/notification/": (PHONE, "view_notification", "view_recipient"),
     }  # fmt: skip
     client = Client()
     client.force_login(people[NO_GROUP])
@@ -291,7 +301,7 @@ def test_in_the_admin_too(people: dict[str, User], rows: dict[str, Any]):
             page = client.get(path)
             assert (page.status_code, text in page.content.decode()) == (200, shown), (path, given)
     people[NO_GROUP].user_permissions.set(Permission.objects.filter(codename="view_user"))
-    assert client.get("/admin/accounts/user/?q=010-1234").content.decode().count("hana@example.com") == 0
+    assert client.get("/admin/accounts/user/?q=+821012345678").content.decode().count("hana@example.com") == 0
 
 
 def test_events_in_the_admin_show_no_token(people: dict[str, User], bus: Any):
@@ -300,7 +310,7 @@ def test_events_in_the_admin_show_no_token(people: dict[str, User], bus: Any):
     from orders.services import place_order
     from shop.contracts.events import Line
 
-    place_order(user_id=1, lines=[Line(1, 1)], payment_token="tok_secret", address="Seoul 1")
+    order = place_order(user_id=1, lines=[Line(1, 1)], payment_token="tok_secret", address="Seoul 1")
     DeadLetter.objects.create(step="inventory.x", payload='{"checkout": {"payment_token": "tok_secret"}}', error="x")
     client = Client()
     client.force_login(people["operators"])
@@ -308,6 +318,9 @@ def test_events_in_the_admin_show_no_token(people: dict[str, User], bus: Any):
         page = client.get(reverse(f"admin:{row._meta.label_lower.replace('.', '_')}_change", args=[row.pk]))
         text = page.content.decode()
         assert (page.status_code, "payment_token" in text, "tok_secret" in text) == (200, True, False)
+    page = client.get(f"/console/orders/{order.pk}/events/{Outbox.objects.get().event_id}")
+    text = page.content.decode()
+    assert (page.status_code, "payment_token" in text, "tok_secret" in text) == (200, True, False)
 
 
 # --- The admin --------------------------------------------------------------------------------------------------------

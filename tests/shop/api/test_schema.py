@@ -114,7 +114,13 @@ def url(tmp_path: Path) -> Iterator[str]:
         f"{service.upper()}_DATABASE_URL": _database_url(connections[service].settings_dict)
         for service in settings.SERVICES
     }
-    environment = {**os.environ, **databases, "DEBUG": "0", "SECRET_KEY": "x" * 10 + settings.SECRET_KEY}
+    environment = {
+        **os.environ,
+        **databases,
+        "DEBUG": "0",
+        "SANDBOX": "1",
+        "SECRET_KEY": "x" * 10 + settings.SECRET_KEY,
+    }
     environment |= {"JWT_PRIVATE_KEY": settings.JWT_PRIVATE_KEY, "ALLOWED_HOSTS": "127.0.0.1"}
     environment |= dict.fromkeys(["TOKENS_PER_MINUTE", "SIGN_UPS_PER_MINUTE", "ORDERS_PER_MINUTE"], "0")
     granian = ["-m", "granian", "--interface", "wsgi", "--blocking-threads", "2", "--port", str(port)]
