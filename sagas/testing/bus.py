@@ -4,13 +4,11 @@
 the kernel just as under Celery; only the broker and the waiting are missing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Raw, to_builtins
 
-from sagas.crash_points import calling
 from sagas.deferred import publish_deferred
 from sagas.execution import execute
 from sagas.registry import STEPS, TIMERS, local_services
@@ -20,21 +18,6 @@ from sagas.serializer import read, write
 
 class Crash(BaseException):
     """The process ends here. Not an Exception, so that no handler can survive it."""
-
-
-@contextmanager
-def crashing_at(point: str) -> Iterator[None]:
-    """Within the block, the first pass of a crash point ends what is being done, as the end of the process would."""
-    passed = False
-
-    def on_pass(name: str) -> None:
-        nonlocal passed
-        if name == point and not passed:
-            passed = True
-            raise Crash(name)
-
-    with calling(on_pass):
-        yield
 
 
 def arrived(payload: Sequence[Any]) -> Raw:

@@ -1,0 +1,100 @@
+"""The kernel without the shop: installed into an empty environment, where the example's tests and its README run."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.support.documented import Terminal, blocks, differences
+from tests.support.processes import ROOT
+
+pytestmark = pytest.mark.acceptance
+
+DEPENDENCIES = ["celery", "django", "kombu", "msgspec", "psycopg2-binary", "stamina"]
+README = "examples/trips/README.md"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The example in a folder beside the kernel, and the variables of a shell whose Python has only the kernel."""
+    folder = tmp_path_factory.mktemp("alone")
+    unbuilt = shutil.ignore_patterns("__pycache__", "build", "*.egg-info", "*.log", "celerybeat-schedule*")
+    for name in ("sagas", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=unbuilt)
+    (folder / "constraints.txt").write_text("".join(f"{d.name}=={d.version}\n" for d in metadata.distributions()))
+    uv = [Path(sys.executable).with_name("uv")]
+    run([*uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"])
+    python = folder / "venv/bin/python"
+    run([*uv, "pip", "install", "--quiet", "--python", python, "-c", folder / "constraints.txt", folder / "sagas"])
+    server = settings.DATABASES["orders"]
+    kept = {name: os.environ[name] for name in ("HOME", "LANG", "DATABASE_URL") if name in os.environ}
+    yield (
+        folder / "examples/trips",
+        kept
+        | {
+            "PATH": f"{folder}/venv/bin:{os.environ['PATH']}",
+            "DATABASE_PREFIX": f"{server['NAME'].removeprefix('test_').removesuffix('orders')}trips_",
+            "BROKER_URL": settings.BROKER_URL,
+            "PYTHONWARNINGS": "error",
+        },
+    )
+
+
+def run(command: list[str | Path], **where: object) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **where)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def test_it_needs_six_packages_and_nothing_of_the_shop(environment: tuple[Path, dict[str, str]]):
+    folder, variables = environment
+    code = (
+        "import importlib.metadata as m, importlib.util as u, sagas, json;"
+        "print(json.dumps([m.requires('sagas'), m.version('sagas') == sagas.__version__, sagas.__file__,"
+        " [n for n in ('shop', 'rest_framework', 'redis', 'pytest', 'environ') if u.find_spec(n)]]))"
+    )
+    requires, same_version, where, others = json.loads(run(["python", "-c", code], cwd=folder, env=variables))
+
+    assert sorted(re.match(r"[\w-]+", one)[0].lower() for one in requires) == DEPENDENCIES
+    assert (same_version, others) == (True, [])
+    assert "site-packages" in where
+
+
+def test_the_examples_tests_pass_there(environment: tuple[Path, dict[str, str]]):
+    folder, variables = environment
+
+    said = run(["python", "manage.py", "test"], cwd=folder, env=variables)
+
+    assert "Ran 14 tests" in said
+    run(["python", "manage.py", "makemigrations", "--check", "--dry-run"], cwd=folder, env=variables)
+    run(["python", "manage.py", "check", "--fail-level", "WARNING"], cwd=folder, env=variables)
+
+
+def test_what_the_examples_readme_says_is_true(environment: tuple[Path, dict[str, str]]):
+    folder, variables = environment
+    (folder / "var").mkdir()
+    terminal = Terminal(folder, variables)
+    try:
+        for block in blocks(README):
+            if block.commands.startswith(("pip install", "python manage.py test")):
+                block = block._replace(commands=re.sub(r"pip install .*|python manage.py test", "", block.commands))
+            printed = terminal.run(block.commands)
+            if block.output is not None:
+                logs = "".join(path.read_text() for path in folder.glob("*.log"))
+                assert differences(block.output, printed) == [], printed + logs
+    finally:
+        terminal.run("kill $(jobs -p) 2>/dev/null || true; wait\n")
+        terminal.close()
+
+
+def test_nothing_of_the_shop_is_in_the_example():
+    for path in [*(ROOT / "examples").rglob("*.py"), *(ROOT / "sagas").rglob("*.py")]:
+        assert not re.search(r"^\s*(from|import) (shop|lab|orders|inventory|payments)\b", path.read_text(), re.MULTILINE)
