@@ -1,7 +1,6 @@
 """What every test may ask for."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 import stamina
 from django.apps import apps
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
 from sagas.publisher import publishing_to
@@ -72,18 +70,3 @@ def gateways_answer_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that did not answer is asked again at once."""
     monkeypatch.setattr("payments.retries.FIRST_PAUSE", 0)
     monkeypatch.setattr("payments.services.LEASE", timedelta(0))
-
-
-@contextmanager
-def rolled_back() -> Iterator[None]:
-    """Transactions on all databases that leave nothing, and count as a test case's own."""
-    with ExitStack() as stack:
-        for service in SERVICES:
-            block = transaction.atomic(using=service)
-            block._from_testcase = True  # as TestCase does: durable transactions may be within
-            stack.enter_context(block)
-        try:
-            yield
-        finally:
-            for service in SERVICES:
-                transaction.set_rollback(True, using=service)

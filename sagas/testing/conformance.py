@@ -35,7 +35,6 @@ from sagas.registry import local_services
 from sagas.testing.bus import Bus, Crash
 from sagas.testing.worlds import rolled_back
 
-ORDERS = 20  # random orders of delivery, per scenario
 NONSENSE = ({"type": "Nonsense"}, {"no": "type"})
 
 Message = tuple[str, list[dict[str, Any]]]  # for a step, and its events
@@ -93,6 +92,8 @@ class Conformance:
     scenarios: Mapping[str, Callable[[], int]] = {}
     races: Collection[str] = ()
     timers: Sequence[str] = ()
+    orders = 20  # random orders of delivery, per scenario
+    crashes = 100  # per crash point and scenario: the process dies at so many passes, at most
 
     def state(self, key: int) -> Any:
         """All that must come out the same every time: statuses and amounts, no ids and no times."""
@@ -123,17 +124,19 @@ class Conformance:
     def test_any_order(self) -> None:
         for name in self.scenarios:
             expected = self._undisturbed(name)
-            for seed in range(ORDERS):
+            for seed in range(self.orders):
                 with self._world(name) as (key, bus):
                     bus.drain(pick=random.Random(seed).randrange)
                     self._assert_same_end(key, name, expected, f"random order {seed}")
 
     def test_a_crash_at_every_boundary(self) -> None:
-        """The process dies at each pass of each crash point, and its message is delivered again."""
+        """The process dies where it passes a crash point, and its message is delivered again."""
         for name in self.scenarios:
             expected, passes = self._undisturbed(name), self._passes(name)
             assert "step.committed" in passes, f"{name}: no step was run"
             for number, point in enumerate(passes):
+                if passes[:number].count(point) >= self.crashes:
+                    continue
                 with self._world(name) as (key, bus):
                     with _crashing_at_pass(number):
                         assert not self._survives(bus), f"{name}: pass {number}, at {point}, did not come"

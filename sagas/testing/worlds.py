@@ -14,7 +14,7 @@ def rolled_back() -> Iterator[None]:
     with ExitStack() as stack:
         for alias in aliases:
             block = transaction.atomic(using=alias)
-            block._from_testcase = True  # as TestCase does: durable transactions may be within
+            block._from_testcase = True  # type: ignore[attr-defined] # as TestCase does: durable transactions may be within
             stack.enter_context(block)
         try:
             yield

@@ -21,11 +21,11 @@ from orders.services import OVERDUE, place_order, request_cancellation
 from payments.models import GatewayLedger
 from sagas.publisher import publishing_to
 from sagas.registry import local_services
-from sagas.testing import Bus
+from sagas.testing import Bus, rolled_back
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
-from tests.conftest import SERVICES, rolled_back
+from tests.conftest import SERVICES
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [

@@ -14,11 +14,11 @@ from orders import services
 from orders.models import Order
 from orders.services import place_order, request_cancellation
 from payments.models import GatewayLedger, Payment
-from sagas.testing import Bus
+from sagas.testing import Bus, rolled_back
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
-from tests.conftest import SERVICES, rolled_back
+from tests.conftest import SERVICES
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from sagas import execution, inbox
 from sagas.execution import handle
 from sagas.registry import AnyStep
+from sagas.testing import rolled_back
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import OrderEvent
-from tests.conftest import SERVICES, rolled_back
+from tests.conftest import SERVICES
 from tests.support.boundaries import all_points
 from tests.support.fakes import FakeCatalog
 from tests.support.simulation import LOST, OVERTAKEN, PRODUCTS, TWICE, Decision, Schedule, Wish, World

@@ -100,6 +100,7 @@ class TripConformanceTest(Conformance, TestCase):
         "no car": lambda: trip(car="hovercraft"),
         "cancelled": cancelled_trip,
     }
+    orders, crashes = 5, 2
 
     def setUp(self) -> None:
         open_for_booking()

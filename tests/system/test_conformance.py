@@ -1,0 +1,78 @@
+"""The kernel's conformance tests, over the saga of an order."""
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.utils import timezone
+
+from delivery.models import Delivery
+from inventory.models import Reservation, StockItem
+from inventory.services import seed_stock
+from orders.models import Order
+from orders.services import place_order, request_cancellation
+from payments.models import GatewayLedger, Payment
+from sagas.testing import Conformance
+from shop.contracts.events import Line
+from shop.operations.audit import Violation, audit
+from tests.conftest import SERVICES
+from tests.support.sagas import SAGA_TIMERS
+
+PIECES = 10
+
+
+def place(quantity: int = 2, **wishes: str) -> int:
+    return place_order(user_id=1, lines=[Line(1, quantity)], **wishes).pk
+
+
+def cancelled() -> int:
+    order_id = place()
+    request_cancellation(order_id)
+    return order_id
+
+
+@pytest.mark.django_db(databases=SERVICES)
+@pytest.mark.usefixtures("bus", "no_waiting", "gateways_answer_soon")
+class TestOrder(Conformance):
+    scenarios = {
+        "paid": place,
+        "out of stock": lambda: place(quantity=PIECES + 1),
+        "declined": lambda: place(payment_token="tok_declined"),
+        "refused by the carrier": lambda: place(address="addr_refused_by_carrier"),
+        "refused by the recipient": lambda: place(address="addr_refused_by_recipient"),
+        "cancelled": cancelled,
+    }
+    races = {"cancelled"}  # with a charge that is refunded, or before it
+    timers = SAGA_TIMERS
+    orders, crashes = 3, 1  # test_schedules plays hundreds of random ones, and test_every_crash kills real processes
+
+    @pytest.fixture(autouse=True)
+    def stock(self) -> None:
+        seed_stock({1: PIECES})
+
+    def state(self, key: int) -> Any:
+        order = Order.objects.get(pk=key)
+        stock = StockItem.objects.get(pk=1)
+        return {
+            "order": order.status,
+            **{
+                model.__name__: list(model.objects.filter(order_id=key).values_list("status", flat=True))
+                for model in (Payment, Delivery)
+            },
+            "given back": Reservation.objects.filter(order_id=key, status__in=["RELEASED", "RETURNED"]).exists(),
+            "stock": (stock.on_hand, stock.reserved),
+            "ledger": sorted(GatewayLedger.objects.values_list("kind", "amount")),
+        }
+
+    def assert_sound(self, key: int) -> None:
+        state = self.state(key)
+        assert state["order"] in ("COMPLETED", "CANCELLED"), state
+        on_hand = PIECES - 2 * (state["order"] == "COMPLETED")
+        assert state["stock"] == (on_hand, 0), state
+        balance = sum(amount if kind == "CHARGE" else -amount for kind, amount in state["ledger"])
+        assert balance == (2000 if state["order"] == "COMPLETED" else 0), state
+        assert [found for found in audit(strict=True) if isinstance(found, Violation)] == []
+
+    def let_time_pass(self) -> None:
+        now = timezone.now()
+        apps.get_model("payments.Payment").objects.filter(due_at__gt=now).update(due_at=now)
