@@ -15,6 +15,7 @@ from orders import idempotency, services
 from orders.filters import OrderFilter
 from orders.models import Order, OrderLine, TimelineEntry
 from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer, answer_of
+from orders.waiters import room_for
 from sagas import Unavailable
 from shop.api.permissions import Own, insist, may, visible_to
 from shop.api.preferences import preference
@@ -92,7 +93,8 @@ class OrdersView(ListAPIView[Order]):
     def post(self, request: Request) -> Response:
         """Place an order at today's prices. It is taken at once (202); `Location` shows how it goes on.
 
-        With `Prefer: wait=N` the answer comes when the order is paid (201) or refused (409), or after N seconds (202).
+        With `Prefer: wait=N` the answer comes when the order is paid (201) or refused (409), or after N seconds (202);
+        at once (202) when too many wait already, or the user does with another request.
         A request repeated with its `Idempotency-Key` is answered as before; when that was a 202 it may wait again.
         """
         seconds = _preferred_wait(request)
@@ -108,7 +110,8 @@ class OrdersView(ListAPIView[Order]):
         kept = order.idempotency_key if claim else None
         answer = kept.status if kept else status.HTTP_202_ACCEPTED
         if seconds and answer == status.HTTP_202_ACCEPTED:
-            order = _wait_for_payment(order, seconds)
+            with room_for(cast(int, request.user.pk)) as room:
+                order = _wait_for_payment(order, seconds) if room else order
             if order.status in REFUSED:
                 raise services.refusal(order)
             if order.status in PAID:

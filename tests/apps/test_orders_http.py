@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from inventory.services import seed_stock
 from orders import views
 from orders.models import Order, Outbox
+from orders.waiters import room_for
 from sagas import Unavailable
 from sagas.publisher import publishing_to
 from sagas.testing import Bus
@@ -208,6 +209,26 @@ def test_who_waits_gets_a_paid_order(alice: APIClient):
     answer = place(alice, prefer="wait=5")
 
     assert (answer.status_code, answer.json()["status"]) == (201, "DELIVERY_STARTED")
+
+
+def test_only_so_many_wait_at_once_and_of_one_user_one(
+    alice: APIClient, settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever finds no room gets 202 at once; nobody's sleep holds a thread for them."""
+    settings.WAITERS = 2
+    seed_stock({1: 10})
+    slept: list[float] = []
+    clock = iter(range(1000))
+    monkeypatch.setattr(views, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=slept.append))
+
+    with room_for(1):
+        assert (place(alice, prefer="wait=5").status_code, slept) == (202, [])
+        with room_for(2):
+            assert (place(client_of(3), prefer="wait=5").status_code, slept) == (202, [])
+        assert place(client_of(3), prefer="wait=5").status_code == 202
+        assert len(slept) > 0
+    with room_for(1) as room:
+        assert room
 
 
 @pytest.mark.usefixtures("saga_runs")
