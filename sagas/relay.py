@@ -9,6 +9,7 @@ event may have to be published again.
 import logging
 import threading
 import time
+from contextlib import nullcontext
 
 from django.db import connections
 
@@ -167,7 +168,7 @@ def publish_outbox(service: str, since: int = 0) -> int:
     deferrable_steps = choreography().deferrable_steps
     deferred = [pk for pk, event in claimed if small and event and deferrable_steps(type(event))]
     try:
-        with hook().relaying(service, events):
+        with hook().relaying(service, events) if events else nullcontext():
             publish(events, prompt_if(small))
         crash_point("relay.published")
     except Exception:

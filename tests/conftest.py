@@ -50,7 +50,7 @@ def no_waiting(settings: Any) -> None:
     """What is due later is due at once."""
     settings.HANDOVER_AFTER = settings.DELIVERED_AFTER = 0
     settings.STALLED_AFTER = 0
-    settings.SAGAS = replace(settings.SAGAS, outbox_lease=0)
+    settings.SAGAS = replace(settings.SAGAS, outbox_lease=-1)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from delivery.models import Inbox, Outbox
+from delivery.models import DeadLetter, Inbox, Outbox
 from sagas import emit
 from sagas.crash_points import calling
 from sagas.deferred import SMALL, publish_deferred
@@ -19,6 +19,7 @@ from sagas.registry import STEPS
 from sagas.relay import pending, publish_outbox
 from sagas.testing import Bus, Crash
 from shop.contracts.events import Checkout, DeliveryCompleted, Line, OrderEvent, PaymentCompleted
+from tests.support.sagas import crash_at
 
 pytestmark = pytest.mark.django_db(databases=["delivery"])
 
@@ -49,14 +50,6 @@ def taken(bus: Bus) -> list[tuple[str, int]]:
     return messages
 
 
-def crash_at(point: str) -> Callable[[str], None]:
-    def on_pass(name: str) -> None:
-        if name == point:
-            raise Crash(name)
-
-    return on_pass
-
-
 def test_few_events_are_gathered_for_the_steps_that_can_wait(bus: Bus):
     for event in paid(3):
         deliver([event])
@@ -85,7 +78,7 @@ def test_the_outbox_tells_who_cannot_wait_first(bus: Bus):
 
 def test_an_event_that_is_only_owed_is_not_published_again_until_it_is_to_be(bus: Bus, settings: Any):
     settings.SAGAS = replace(
-        settings.SAGAS, outbox_lease=0
+        settings.SAGAS, outbox_lease=-1
     )  # what keeps it from being claimed is not the lease of the first time
     arrive()
     assert (publish_outbox("delivery"), taken(bus)) == (1, [("orders.complete_order", 1)])
@@ -115,7 +108,7 @@ def test_an_event_that_comes_again_is_told_again(bus: Bus):
 )
 @pytest.mark.parametrize("happen", [lambda: deliver(paid(1)), lambda: (arrive(), publish_outbox("delivery"))])
 def test_when_a_relay_dies_over_it_the_next_one_tells(bus: Bus, settings: Any, point: str, happen: Callable[[], Any]):
-    settings.SAGAS = replace(settings.SAGAS, outbox_lease=0)
+    settings.SAGAS = replace(settings.SAGAS, outbox_lease=-1)
     happen()
     taken(bus)
     with pytest.raises(Crash), calling(crash_at(point)):
@@ -148,3 +141,17 @@ def test_what_the_broker_refused_is_told_later(bus: Bus, monkeypatch: pytest.Mon
     assert Inbox.objects.get().deferred_until <= timezone.now()
     assert (publish_deferred("delivery"), taken(bus)) == (1, [(step, 1) for step in DEFERRABLE])
     assert not Outbox.objects.exists()
+
+
+def test_what_this_release_does_not_know_is_set_aside_alone(bus: Bus):
+    """Emitted by the next release, and deferred when it was rolled back."""
+    deliver(paid(3))
+    row = Inbox.objects.get(correlation_id=2)
+    Inbox.objects.filter(correlation_id=2).update(emitted=[{**row.emitted[0], "type": "DeliveryPostponed"}])
+
+    assert publish_deferred("delivery") == 2
+
+    assert taken(bus) == [(step, 2) for step in DEFERRABLE]
+    letter = DeadLetter.objects.get()
+    assert (letter.step, letter.event_type, letter.correlation_id) == ("relay", "DeliveryPostponed", 2)
+    assert (publish_deferred("delivery"), pending("delivery"), taken(bus)) == (0, (None, False), [])

@@ -1,7 +1,6 @@
 """The kernel around a step: once per event, in a crash, a race, a bad batch, an outage."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,28 +8,23 @@ import stamina
 from django.db import OperationalError
 
 from inventory import services
-from inventory.models import DeadLetter, Inbox, Outbox, Reservation, StockItem, Unsent
-from inventory.tasks import reserve_stock, ship_stock
-from sagas import dead_letters, emit, outbox, relay
+from inventory.models import DeadLetter, Inbox, StockItem
+from sagas import dead_letters
 from sagas.conf import choreography
 from sagas.crash_points import calling
-from sagas.events import decode, encode, uuid7
+from sagas.events import decode, encode
 from sagas.execution import ForeignEvent, execute
-from sagas.publisher import publish
 from sagas.registry import STEPS
 from sagas.relay import publish_outbox
-from sagas.steps import step
 from sagas.testing import Bus, Crash
 from sagas.testing.bus import arrived
 from shop.contracts.events import (
-    Checkout,
     DeliveryCompleted,
     InventoryReleased,
     InventoryReserved,
-    Line,
     OrderCreated,
-    PaymentRefunded,
 )
+from tests.support.sagas import crash_at, created, emit_in_transaction, sent
 
 pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
 
@@ -40,23 +34,6 @@ RESERVE = STEPS["inventory.reserve_stock"]
 @pytest.fixture(autouse=True)
 def stock() -> None:
     services.seed_stock({1: 100})
-
-
-def created(order_id: int, quantity: int = 1, **fields: Any) -> OrderCreated:
-    checkout = Checkout(
-        user_id=7,
-        amount=1000,
-        currency="KRW",
-        payment_gateway="TOSS_PAYMENTS",
-        payment_token="tok_ok",
-        lines=(Line(1, quantity),),
-    )
-    return OrderCreated(order_id=order_id, checkout=checkout, **fields)
-
-
-def sent(bus: Bus) -> list[tuple[str, str, int]]:
-    """(step, event type, order) for everything on the bus."""
-    return [(step, raw["type"], raw["order_id"]) for step, payload in bus.messages for raw in payload]
 
 
 RESERVED_1 = [("payments.charge_payment", "InventoryReserved", 1), ("orders.mark_reserved", "InventoryReserved", 1)]
@@ -255,129 +232,3 @@ def test_what_followed_by_a_timer_is_published_again_when_its_cause_comes_again(
     publish_outbox("inventory")
 
     assert ("orders.complete_order", "DeliveryCompleted", 1) in sent(bus)
-
-
-def test_the_relay_publishes_what_was_committed_once(bus: Bus):
-    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
-
-    assert publish_outbox("inventory") == 1
-    assert publish_outbox("inventory") == 0
-    assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
-    assert (Outbox.objects.count(), Unsent.objects.count()) == (1, 0)
-
-
-@pytest.mark.parametrize("point", ["relay.claimed", "publisher.before_send", "publisher.confirmed", "relay.published"])
-def test_a_dead_relays_rows_are_published_by_the_next_when_its_lease_is_over(bus: Bus, settings: Any, point: str):
-    settings.SAGAS = replace(settings.SAGAS, outbox_lease=0)
-    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
-    with pytest.raises(Crash), calling(crash_at(point)):
-        publish_outbox("inventory")
-    bus.messages.clear()
-
-    assert publish_outbox("inventory") == 1
-    assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
-
-
-def test_rows_under_another_relays_lease_are_left_alone(bus: Bus):
-    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
-    with pytest.raises(Crash), calling(crash_at("relay.claimed")):
-        publish_outbox("inventory")
-
-    assert (publish_outbox("inventory"), bus.messages) == (0, [])
-
-
-def test_what_waits_again_is_found_by_a_look_at_all(bus: Bus, monkeypatch: pytest.MonkeyPatch):
-    """…and what commits a little late by any look."""
-    monkeypatch.setattr(relay, "LOOK_BACK", 1)
-    for order_id in (1, 2, 3):
-        emit_in_transaction(PaymentRefunded(order_id=order_id, reason="r"))
-    first, second, third = Outbox.objects.order_by("pk").values_list("pk", flat=True)
-    looking = relay.Relay("inventory")
-    Unsent.objects.filter(pk__lt=third).delete()
-    assert looking._look() == (third, False)
-    assert publish_outbox("inventory", third) == 1
-
-    outbox.rearm("inventory", [2])
-    assert looking._look() == (second, False)
-    assert (publish_outbox("inventory", third), publish_outbox("inventory", second)) == (0, 1)
-
-    outbox.rearm("inventory", [1])
-    looking._first = third
-    assert looking._look() == (None, False)
-    looking._next_look_at_all = 0.0
-    assert looking._look() == (first, False)
-
-
-def test_what_the_broker_refused_stays_in_the_outbox(bus: Bus, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*args: Any) -> None:
-        raise ConnectionResetError
-
-    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
-    monkeypatch.setattr(bus, "send", refuse)
-    with pytest.raises(ConnectionResetError):
-        publish_outbox("inventory")
-    monkeypatch.undo()
-
-    assert publish_outbox("inventory") == 1
-    assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
-
-
-def test_a_publication_is_grouped_by_step_and_split_at_the_limit(bus: Bus, settings: Any):
-    settings.SAGAS = replace(settings.SAGAS, batch_limit=100)
-
-    publish([created(order_id) for order_id in range(250)])
-
-    assert [(step, len(payload)) for step, payload in bus.messages] == [
-        ("inventory.reserve_stock", 100),
-        ("inventory.reserve_stock", 100),
-        ("inventory.reserve_stock", 50),
-        ("notifications.notify", 100),
-        ("notifications.notify", 100),
-        ("notifications.notify", 50),
-    ]
-
-
-def test_a_step_stays_a_plain_function():
-    (answer,) = reserve_stock([created(1)])
-
-    assert isinstance(answer, InventoryReserved)
-    assert (reserve_stock.__name__, reserve_stock.hears) == ("reserve_stock", (OrderCreated,))
-    assert ship_stock.emits == ()
-    assert Inbox.objects.count() == 0
-    assert Reservation.objects.get().order_id == 1
-
-
-def test_a_step_without_its_annotations_is_refused():
-    def untyped(events):
-        return []
-
-    with pytest.raises(TypeError, match="annotate it"):
-        step(untyped)
-
-
-def test_readers_ignore_fields_they_do_not_know():
-    event = created(1)
-
-    assert decode({**encode(event), "added_next_year": 1}, choreography().events) == event
-
-
-def test_identifiers_sort_by_the_time_they_were_made():
-    made = [uuid7() for _ in range(3)]
-
-    assert all(one.version == 7 and one.variant.startswith("specified in RFC") for one in made)
-    assert len(set(made)) == 3
-
-
-def crash_at(point: str) -> Any:
-    def on_pass(name: str) -> None:
-        if name == point:
-            raise Crash(name)
-
-    return on_pass
-
-
-def emit_in_transaction(event: Any) -> None:
-    from django.db import transaction
-
-    with transaction.atomic(using="inventory"):
-        emit(event, service="inventory")

@@ -1,0 +1,134 @@
+"""The relay: from the outbox to the broker, whatever dies or is refused on the way."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from inventory.models import DeadLetter, Outbox, Unsent
+from sagas import dead_letters, outbox, relay
+from sagas.crash_points import calling
+from sagas.events import encode
+from sagas.registry import STEPS
+from sagas.relay import publish_outbox
+from sagas.testing import Bus, Crash
+from shop.contracts.events import (
+    PaymentRefunded,
+)
+from shop.saga import ORDER
+from tests.support.sagas import crash_at, emit_in_transaction, sent
+
+pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
+
+RESERVE = STEPS["inventory.reserve_stock"]
+
+
+def test_the_relay_publishes_what_was_committed_once(bus: Bus):
+    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
+
+    assert publish_outbox("inventory") == 1
+    assert publish_outbox("inventory") == 0
+    assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
+    assert (Outbox.objects.count(), Unsent.objects.count()) == (1, 0)
+
+
+@pytest.mark.parametrize("point", ["relay.claimed", "publisher.before_send", "publisher.confirmed", "relay.published"])
+def test_a_dead_relays_rows_are_published_by_the_next_when_its_lease_is_over(bus: Bus, settings: Any, point: str):
+    settings.SAGAS = replace(settings.SAGAS, outbox_lease=-1)
+    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
+    with pytest.raises(Crash), calling(crash_at(point)):
+        publish_outbox("inventory")
+    bus.messages.clear()
+
+    assert publish_outbox("inventory") == 1
+    assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
+
+
+def test_rows_under_another_relays_lease_are_left_alone(bus: Bus):
+    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
+    with pytest.raises(Crash), calling(crash_at("relay.claimed")):
+        publish_outbox("inventory")
+
+    assert (publish_outbox("inventory"), bus.messages) == (0, [])
+
+
+def test_what_waits_again_is_found_by_a_look_at_all(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    """…and what commits a little late by any look."""
+    monkeypatch.setattr(relay, "LOOK_BACK", 1)
+    for order_id in (1, 2, 3):
+        emit_in_transaction(PaymentRefunded(order_id=order_id, reason="r"))
+    first, second, third = Outbox.objects.order_by("pk").values_list("pk", flat=True)
+    looking = relay.Relay("inventory")
+    Unsent.objects.filter(pk__lt=third).delete()
+    assert looking._look() == (third, False)
+    assert publish_outbox("inventory", third) == 1
+
+    outbox.rearm("inventory", [2])
+    assert looking._look() == (second, False)
+    assert (publish_outbox("inventory", third), publish_outbox("inventory", second)) == (0, 1)
+
+    outbox.rearm("inventory", [1])
+    looking._first = third
+    assert looking._look() == (None, False)
+    looking._next_look_at_all = 0.0
+    assert looking._look() == (first, False)
+
+
+def test_what_the_broker_refused_stays_in_the_outbox(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*args: Any) -> None:
+        raise ConnectionResetError
+
+    emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
+    monkeypatch.setattr(bus, "send", refuse)
+    with pytest.raises(ConnectionResetError):
+        publish_outbox("inventory")
+    monkeypatch.undo()
+
+    assert publish_outbox("inventory") == 1
+    assert sent(bus) == [("inventory.release_stock", "PaymentRefunded", 1)]
+
+
+class PaymentSplit(PaymentRefunded, frozen=True):
+    """An event of the next release."""
+
+
+def with_the_next_release(settings: Any) -> None:
+    heard_by = {**ORDER.heard_by, PaymentSplit: ORDER.heard_by[PaymentRefunded]}
+    settings.SAGAS = replace(settings.SAGAS, sagas=[replace(ORDER, heard_by=heard_by)])
+
+
+def test_an_event_that_this_release_does_not_know_is_set_aside_alone(bus: Bus, settings: Any):
+    unknown = PaymentSplit(order_id=2, reason="r")
+    emit_in_transaction(*(PaymentRefunded(order_id=order_id, reason="r") for order_id in (1, 2, 3)))
+    Outbox.objects.filter(correlation_id=2).update(event_id=unknown.event_id, payload=encode(unknown))
+
+    assert publish_outbox("inventory") == 3
+
+    assert [order_id for _, _, order_id in sent(bus)] == [1, 3]
+    assert (publish_outbox("inventory"), Unsent.objects.count()) == (0, 0)
+    letter = DeadLetter.objects.get()
+    assert (letter.step, letter.event_type, letter.event_id) == ("relay", "PaymentSplit", unknown.event_id)
+    assert (letter.correlation_id, letter.resolved_at) == (2, None)
+    assert letter.error == "ValidationError: Invalid value 'PaymentSplit' - at `$.type`"
+    assert letter.traceback.startswith("Traceback")
+    assert letter.traceback.strip().endswith("at `$.type`")
+
+
+def test_it_is_published_once_the_event_is_known(bus: Bus, settings: Any):
+    unknown = PaymentSplit(order_id=2, reason="r")
+    emit_in_transaction(PaymentRefunded(order_id=2, reason="r"))
+    Outbox.objects.update(event_id=unknown.event_id, payload=encode(unknown))
+    publish_outbox("inventory")
+    letter = DeadLetter.objects.get()
+
+    with pytest.raises(msgspec.DecodeError):  # by the same release
+        dead_letters.replay(letter)
+    assert (bus.messages, DeadLetter.objects.get().resolved_at) == ([], None)
+
+    with_the_next_release(settings)
+    dead_letters.replay(letter)
+
+    assert sent(bus) == [("inventory.release_stock", "PaymentSplit", 2)]
+    assert DeadLetter.objects.get().resolution == "HANDLED"
+    assert (publish_outbox("inventory"), len(bus.messages)) == (0, 1)
