@@ -232,7 +232,7 @@ def test_the_pages_behind_the_gateway(page: Page, customer: Customer, collector:
     sign_in(page, url, PASSWORD)
     page.goto(f"{url}/console/orders/{order_id}")
 
-    expect(page.get_by_role("status")).to_have_text("CANCELLED – The saga has ended.")
+    expect(page.get_by_role("status")).to_have_text("Cancelled – The saga has ended.")
     expect(page.locator(".row.backward").first).to_be_visible()
     expect(page.get_by_role("link", name=trace)).to_have_attribute("href", f"{TRACES}/traces/{trace}")
     page.get_by_role("link", name="Payment").click()
