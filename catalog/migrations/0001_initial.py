@@ -1,8 +1,10 @@
+import django.core.serializers.json
 import django.core.validators
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
 import shop.money
+from shop.stafflog import APPEND_ONLY, FORGET
 
 
 class Migration(migrations.Migration):
@@ -21,7 +23,10 @@ class Migration(migrations.Migration):
                     "price",
                     models.BigIntegerField(
                         help_text="In the currency's minor unit: 3500000 is ₩3,500,000.",
-                        validators=[django.core.validators.MinValueValidator(1)],
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(9007199254740991),
+                        ],
                     ),
                 ),
                 ("currency", models.CharField(default="KRW", max_length=3, validators=[shop.money.check_currency])),
@@ -72,4 +77,23 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="StaffAction",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("actor_id", models.BigIntegerField(help_text="The user; empty for a command.", null=True)),
+                ("actor", models.CharField(max_length=254)),
+                ("way", models.CharField(max_length=32)),
+                ("action", models.CharField(max_length=200)),
+                ("target", models.CharField(max_length=64)),
+                ("before", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+                ("after", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+            ],
+            options={
+                "abstract": False,
+                "indexes": [models.Index(fields=["target"], name="catalog_stafflog")],
+            },
+        ),
+        migrations.RunSQL(APPEND_ONLY.format(service="catalog"), FORGET.format(service="catalog")),
     ]

@@ -1,9 +1,11 @@
 import django.contrib.postgres.indexes
+import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
 import sagas.db.fields
+from shop.stafflog import APPEND_ONLY, FORGET
 
 
 class Migration(migrations.Migration):
@@ -13,10 +15,44 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="Outbox",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("event_id", models.UUIDField(unique=True)),
+                ("event_type", models.CharField(max_length=64)),
+                ("correlation_id", models.BigIntegerField()),
+                ("caused_by", models.UUIDField(null=True)),
+                ("payload", sagas.db.fields.TextualJSONField()),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "verbose_name_plural": "outbox",
+                "abstract": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="StaffAction",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("actor_id", models.BigIntegerField(help_text="The user; empty for a command.", null=True)),
+                ("actor", models.CharField(max_length=254)),
+                ("way", models.CharField(max_length=32)),
+                ("action", models.CharField(max_length=200)),
+                ("target", models.CharField(max_length=64)),
+                ("before", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+                ("after", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+            ],
+            options={
+                "abstract": False,
+            },
+        ),
+        migrations.CreateModel(
             name="CarrierEvent",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("event_id", models.CharField(max_length=64, unique=True)),
+                ("carrier", models.CharField(default="", max_length=32)),
+                ("event_id", models.CharField(max_length=64)),
                 ("tracking_number", models.CharField(max_length=32)),
                 (
                     "status",
@@ -34,21 +70,10 @@ class Migration(migrations.Migration):
                 ("reason", models.CharField(blank=True, max_length=200)),
                 ("received_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
-        ),
-        migrations.CreateModel(
-            name="Outbox",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("event_id", models.UUIDField(unique=True)),
-                ("event_type", models.CharField(max_length=64)),
-                ("correlation_id", models.BigIntegerField()),
-                ("caused_by", models.UUIDField(null=True)),
-                ("payload", sagas.db.fields.TextualJSONField()),
-                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-            ],
             options={
-                "verbose_name_plural": "outbox",
-                "abstract": False,
+                "constraints": [
+                    models.UniqueConstraint(fields=("carrier", "event_id"), name="delivery_carrier_event_once")
+                ],
             },
         ),
         migrations.CreateModel(
@@ -137,6 +162,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name_plural": "deliveries",
+                "permissions": (("view_address", "Can see addresses"),),
                 "indexes": [
                     models.Index(fields=["user_id", "-id"], name="delivery_of_user"),
                     models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="delivery_due"),
@@ -231,6 +257,10 @@ class Migration(migrations.Migration):
             index=django.contrib.postgres.indexes.BrinIndex(fields=["created_at"], name="delivery_outbox_age"),
         ),
         migrations.AddIndex(
+            model_name="staffaction",
+            index=models.Index(fields=["target"], name="delivery_stafflog"),
+        ),
+        migrations.AddIndex(
             model_name="unsent",
             index=models.Index(
                 condition=models.Q(("deferred_until__isnull", False)),
@@ -238,6 +268,7 @@ class Migration(migrations.Migration):
                 name="delivery_unsent_deferred",
             ),
         ),
+        migrations.RunSQL(APPEND_ONLY.format(service="delivery"), FORGET.format(service="delivery")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(
             "ALTER TABLE delivery_unsent SET (fillfactor = 50)",

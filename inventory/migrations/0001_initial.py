@@ -1,10 +1,12 @@
 import django.contrib.postgres.indexes
+import django.core.serializers.json
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
 import sagas.db.fields
+from shop.stafflog import APPEND_ONLY, FORGET
 
 
 class Migration(migrations.Migration):
@@ -59,6 +61,23 @@ class Migration(migrations.Migration):
                 ("product_id", models.BigIntegerField()),
                 ("quantity", models.PositiveIntegerField()),
             ],
+        ),
+        migrations.CreateModel(
+            name="StaffAction",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("actor_id", models.BigIntegerField(help_text="The user; empty for a command.", null=True)),
+                ("actor", models.CharField(max_length=254)),
+                ("way", models.CharField(max_length=32)),
+                ("action", models.CharField(max_length=200)),
+                ("target", models.CharField(max_length=64)),
+                ("before", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+                ("after", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+            ],
+            options={
+                "abstract": False,
+            },
         ),
         migrations.CreateModel(
             name="StockItem",
@@ -220,6 +239,10 @@ class Migration(migrations.Migration):
                 to="inventory.reservation",
             ),
         ),
+        migrations.AddIndex(
+            model_name="staffaction",
+            index=models.Index(fields=["target"], name="inventory_stafflog"),
+        ),
         migrations.AddConstraint(
             model_name="stockitem",
             constraint=models.CheckConstraint(
@@ -270,6 +293,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(("quantity__gt", 0)), name="inventory_reservation_line_positive"
             ),
         ),
+        migrations.RunSQL(APPEND_ONLY.format(service="inventory"), FORGET.format(service="inventory")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(
             "ALTER TABLE inventory_reservation SET (fillfactor = 50); ALTER TABLE inventory_stockitem SET (fillfactor = 25); ALTER TABLE inventory_unsent SET (fillfactor = 50)",

@@ -1,9 +1,11 @@
 import django.contrib.postgres.indexes
+import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
 import sagas.db.fields
+from shop.stafflog import APPEND_ONLY, FORGET
 
 
 class Migration(migrations.Migration):
@@ -25,6 +27,23 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name_plural": "outbox",
+                "abstract": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="StaffAction",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("actor_id", models.BigIntegerField(help_text="The user; empty for a command.", null=True)),
+                ("actor", models.CharField(max_length=254)),
+                ("way", models.CharField(max_length=32)),
+                ("action", models.CharField(max_length=200)),
+                ("target", models.CharField(max_length=64)),
+                ("before", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+                ("after", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+            ],
+            options={
                 "abstract": False,
             },
         ),
@@ -141,6 +160,7 @@ class Migration(migrations.Migration):
                 ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
+                "permissions": (("view_recipient", "Can see recipients"),),
                 "indexes": [
                     models.Index(
                         condition=models.Q(("status", "PENDING")), fields=["due_at"], name="notifications_due"
@@ -188,6 +208,10 @@ class Migration(migrations.Migration):
             index=django.contrib.postgres.indexes.BrinIndex(fields=["created_at"], name="notifications_outbox_age"),
         ),
         migrations.AddIndex(
+            model_name="staffaction",
+            index=models.Index(fields=["target"], name="notifications_stafflog"),
+        ),
+        migrations.AddIndex(
             model_name="unsent",
             index=models.Index(
                 condition=models.Q(("deferred_until__isnull", False)),
@@ -195,6 +219,7 @@ class Migration(migrations.Migration):
                 name="notifications_unsent_deferred",
             ),
         ),
+        migrations.RunSQL(APPEND_ONLY.format(service="notifications"), FORGET.format(service="notifications")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(
             "ALTER TABLE notifications_unsent SET (fillfactor = 50)",

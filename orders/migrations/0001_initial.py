@@ -1,10 +1,12 @@
 import django.contrib.postgres.indexes
+import django.core.serializers.json
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
 import sagas.db.fields
+from shop.stafflog import APPEND_ONLY, FORGET
 
 
 class Migration(migrations.Migration):
@@ -26,6 +28,23 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name_plural": "outbox",
+                "abstract": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="StaffAction",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("actor_id", models.BigIntegerField(help_text="The user; empty for a command.", null=True)),
+                ("actor", models.CharField(max_length=254)),
+                ("way", models.CharField(max_length=32)),
+                ("action", models.CharField(max_length=200)),
+                ("target", models.CharField(max_length=64)),
+                ("before", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+                ("after", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+            ],
+            options={
                 "abstract": False,
             },
         ),
@@ -258,6 +277,10 @@ class Migration(migrations.Migration):
             model_name="outbox",
             index=django.contrib.postgres.indexes.BrinIndex(fields=["created_at"], name="orders_outbox_age"),
         ),
+        migrations.AddIndex(
+            model_name="staffaction",
+            index=models.Index(fields=["target"], name="orders_stafflog"),
+        ),
         migrations.AddField(
             model_name="timelineentry",
             name="order",
@@ -287,6 +310,7 @@ class Migration(migrations.Migration):
                 name="orders_unsent_deferred",
             ),
         ),
+        migrations.RunSQL(APPEND_ONLY.format(service="orders"), FORGET.format(service="orders")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(
             "ALTER TABLE orders_order SET (fillfactor = 50); ALTER TABLE orders_unsent SET (fillfactor = 50)",

@@ -1,10 +1,12 @@
 import django.contrib.postgres.indexes
+import django.core.serializers.json
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
 import sagas.db.fields
+from shop.stafflog import APPEND_ONLY, FORGET
 
 
 class Migration(migrations.Migration):
@@ -134,6 +136,23 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name_plural": "sandbox switches",
+            },
+        ),
+        migrations.CreateModel(
+            name="StaffAction",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("actor_id", models.BigIntegerField(help_text="The user; empty for a command.", null=True)),
+                ("actor", models.CharField(max_length=254)),
+                ("way", models.CharField(max_length=32)),
+                ("action", models.CharField(max_length=200)),
+                ("target", models.CharField(max_length=64)),
+                ("before", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+                ("after", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+            ],
+            options={
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
@@ -313,6 +332,10 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
+            model_name="staffaction",
+            index=models.Index(fields=["target"], name="payments_stafflog"),
+        ),
+        migrations.AddIndex(
             model_name="unsent",
             index=models.Index(
                 condition=models.Q(("deferred_until__isnull", False)),
@@ -320,6 +343,7 @@ class Migration(migrations.Migration):
                 name="payments_unsent_deferred",
             ),
         ),
+        migrations.RunSQL(APPEND_ONLY.format(service="payments"), FORGET.format(service="payments")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(
             "ALTER TABLE payments_unsent SET (fillfactor = 50)",
