@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import MISSING, fields
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
+from sagas import Hooks, Settings
 from tests.support.documented import Terminal, blocks, differences
 from tests.support.processes import ROOT
 
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.acceptance
 
 DEPENDENCIES = ["celery", "django", "kombu", "msgspec", "psycopg2-binary", "stamina"]
 README = "examples/trips/README.md"
+README_OF_KERNEL = ROOT / "sagas/README.md"
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +101,77 @@ def test_nothing_of_the_shop_is_in_the_example():
         assert not re.search(
             r"^\s*(from|import) (shop|lab|orders|inventory|payments)\b", path.read_text(), re.MULTILINE
         )
+
+
+MODELS = """
+from django.db import models
+
+from sagas import models as messages
+
+
+class {name}(models.Model):
+    {fields}
+
+
+class Inbox(messages.Inbox):
+    pass
+
+
+class Outbox(messages.Outbox):
+    pass
+
+
+class Unsent(messages.Unsent):
+    pass
+
+
+class DeadLetter(messages.DeadLetter):
+    pass
+"""
+SALE = MODELS.format(name="Sale", fields="status = models.CharField(max_length=16)")
+PIECE = MODELS.format(
+    name="Piece",
+    fields="product = models.CharField(max_length=16)\n    sale_id = models.BigIntegerField(null=True, unique=True)",
+)
+# The reader's server has the databases that the README names; here they are the run's own.
+RUNS_OWN = """
+SERVER |= {server!r}
+DATABASES = {{"default": {{}}, **{{name: SERVER | {{"NAME": {prefix!r} + name}} for name in ("sales", "stock")}}}}
+"""
+
+
+def test_the_saga_in_the_kernels_readme_works(environment: tuple[Path, dict[str, str]], tmp_path: Path):
+    _, variables = environment
+    files = dict(re.findall(r"^```python\n# (\S+)\n(.*?)^```$", README_OF_KERNEL.read_text(), re.MULTILINE | re.DOTALL))
+    code = [line for name, text in files.items() if not name.endswith("tests.py") for line in text.splitlines() if line]
+    assert len(code) < 100
+    files |= {"sales/models.py": SALE, "stock/models.py": PIECE}
+    server = {name: settings.DATABASES["orders"][name] for name in ("HOST", "PORT", "USER", "PASSWORD")}
+    files["settings.py"] += RUNS_OWN.format(server=server, prefix=variables["DATABASE_PREFIX"])
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(text)
+    (tmp_path / "__init__.py").unlink()
+    where = {"cwd": tmp_path, "env": variables | {"DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": str(tmp_path)}}
+
+    run(["django-admin", "check"], **where)
+    run(["django-admin", "makemigrations", "sales", "stock"], **where)
+    assert "Ran 3 tests" in run(["django-admin", "test"], **where)
+
+
+def test_the_kernels_readme_tells_of_every_setting_and_hook():
+    page = README_OF_KERNEL.read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|", page, re.MULTILINE))
+    defaults = {field.name: field.default for field in fields(Settings)}
+
+    assert list(rows) == list(defaults)
+    assert rows.pop("retention") == "timedelta(days=30)"
+    assert {name: text for name, text in rows.items() if text} == {
+        name: repr(default).replace("'", '"')
+        for name, default in defaults.items()
+        if default is not MISSING and name != "retention"
+    }
+    for hook in (name for name in vars(Hooks) if not name.startswith("_")):
+        assert f"`{hook}`" in page, hook

@@ -1,5 +1,10 @@
 """How a service declares its part: a step stays the function that it was."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from inventory import services
@@ -11,6 +16,7 @@ from shop.contracts.events import (
     InventoryReserved,
     OrderCreated,
 )
+from tests.support.processes import ROOT
 from tests.support.sagas import created
 
 pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
@@ -39,3 +45,32 @@ def test_a_step_without_its_annotations_is_refused():
 
     with pytest.raises(TypeError, match="annotate it"):
         step(untyped)
+
+
+CALLS = """
+from inventory.tasks import reserve_stock, ship_stock
+from shop.contracts.events import DeliveryStarted, OrderCreated
+
+
+def calls(orders: list[OrderCreated], started: list[DeliveryStarted]) -> None:
+    reserve_stock(orders)
+    ship_stock(started)
+    reserve_stock(started)
+    reserve_stock()
+    answer: int = reserve_stock(orders)
+"""
+
+
+def test_a_wrong_call_of_a_step_is_a_type_error(tmp_path: Path):
+    snippet = tmp_path / "calls.py"
+    snippet.write_text(CALLS)
+
+    said = subprocess.run(
+        [sys.executable, "-m", "mypy", "--no-error-summary", "--hide-error-context", snippet],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+    found = [(int(line), code) for line, code in re.findall(r"calls\.py:(\d+): error: .*\[([\w-]+)\]", said)]
+    assert found == [(9, "arg-type"), (10, "call-arg"), (11, "assignment")], said
