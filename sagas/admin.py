@@ -46,7 +46,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Nothing can be saved, so no button says so."""
+        """Hide the save buttons: the rows are read-only."""
         hidden = {"show_save": False, "show_save_and_continue": False, "show_save_and_add_another": False}
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **hidden})
 

@@ -15,7 +15,9 @@ from sagas.saga import Saga, service_of
 def check_sagas(**_kwargs: Any) -> list[CheckMessage]:
     """Compare each saga with the registered steps and timers, for the services that are loaded here."""
     local = set(local_services())
-    return list(chain(_names(), _timers(local), *(check_saga(saga, local) for saga in choreography().sagas)))
+    return list(
+        chain(_names(), _unheard(local), _timers(local), *(check_saga(saga, local) for saga in choreography().sagas))
+    )
 
 
 def check_saga(saga: Saga, local: set[str]) -> Iterator[CheckMessage]:
@@ -33,6 +35,14 @@ def _names() -> Iterator[CheckMessage]:
     steps = [step for saga in sagas for step in saga.steps]
     for name in sorted({name for name in (*events, *steps) if (*events, *steps).count(name) > 1}):
         yield Error(f"{name} belongs to more than one saga.", id="saga.E012")
+
+
+def _unheard(local: set[str]) -> Iterator[CheckMessage]:
+    """Steps that no saga names."""
+    named = {name for names in choreography().heard_by.values() for name in names}
+    for name, step in STEPS.items():
+        if step.service in local and name not in named:
+            yield Error(f"{name} is in no row of a saga: it will never run.", id="saga.E004")
 
 
 def _events(saga: Saga) -> Iterator[CheckMessage]:
@@ -58,10 +68,6 @@ def _subscriptions(saga: Saga, local: set[str]) -> Iterator[CheckMessage]:
         elif service_of(name) in local and events != set(STEPS[name].hears):
             table, code = _list(events), _list(STEPS[name].hears)
             yield Error(f"{name} hears {code}; the {saga.name} saga says {table}.", id="saga.E003")
-    everywhere = {name for one in choreography().sagas for names in one.heard_by.values() for name in names}
-    for name, step in STEPS.items():
-        if step.service in local and name not in everywhere and saga is choreography().sagas[0]:
-            yield Error(f"{name} is in no row of a saga: it will never run.", id="saga.E004")
 
 
 def _roles(saga: Saga) -> Iterator[CheckMessage]:

@@ -1,9 +1,9 @@
 """Deferred delivery: small batches reach deferrable steps up to 0.2 s later, merged into larger messages.
 
 Nobody waits for a deferrable step, so the message that a single event costs is saved, and prompt steps find the workers
-free. A row that says so has a `deferred_until`, in the inbox (for what its step emitted) or in the list of unsent
-events (for one of the outbox). The relay claims due rows by moving that time to the end of a lease, publishes their
-events to the deferrable steps only, and clears them. `manage.py check` refuses a deferrable step whose follow-up events
+free. A row whose delivery is deferred has a `deferred_until`: an inbox row for what its step emitted, a row of the
+unsent list for an event of the outbox. The relay claims due rows by moving that time to the end of a lease, publishes
+their events to the deferrable steps only, and clears them. `manage.py check` refuses a deferrable step whose follow-up events
 a prompt step hears.
 """
 
@@ -23,8 +23,8 @@ SMALL = 20  # events: below this the message costs more than the events in it
 PORTION = 2400  # rows in one claim
 EVERY = 0.2  # seconds between publications of what is deferred
 
-# A claimed row belongs to whoever has set its lease, until the lease ends. It is found by its address: its lock keeps
-# it there, and an event's id alone may stand for rows of several steps.
+# A claimed row belongs to whoever has set its lease, until the lease ends. Rows are claimed by ctid, because event_id
+# is not unique in the inbox (one row per step); the row lock keeps the ctid valid.
 CLAIM = """
     UPDATE {service}_{table} SET deferred_until = %s
     WHERE ctid = ANY (ARRAY(

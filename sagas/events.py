@@ -14,14 +14,14 @@ from uuid import UUID
 
 import msgspec
 
-VERSION = (0x7 << 76) | (0x2 << 62)  # and variant
-RANDOM = ~(0xF << 76) & ~(0x3 << 62)
+VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)  # the fixed bits of a UUIDv7
+RANDOM_BITS = ~(0xF << 76) & ~(0x3 << 62)
 
 
 def uuid7() -> UUID:
     """A UUID that sorts by its time of creation (RFC 9562, version 7), so that new rows go to the end of an index."""
     milliseconds = time.time_ns() // 1_000_000
-    return UUID(int=(milliseconds << 80) | VERSION | (int.from_bytes(os.urandom(10), "big") & RANDOM))
+    return UUID(int=(milliseconds << 80) | VERSION_AND_VARIANT | (int.from_bytes(os.urandom(10), "big") & RANDOM_BITS))
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True, tag_field="type"):

@@ -1,4 +1,4 @@
-"""What passes by itself, and is therefore waited for."""
+"""Outages: transient errors, which the kernel waits out."""
 
 import amqp.exceptions
 import kombu.exceptions

@@ -61,6 +61,6 @@ def rearm(service: str, keys: Iterable[int]) -> int:
 
 
 def rearm_followers(service: str, event_ids: Sequence[UUID]) -> None:
-    """The same for what followed, by a timer or a webhook, from events that have now come again."""
+    """Have the events published again that timers and webhooks emitted because of these redelivered events."""
     condition = "caused_by = ANY(%s::uuid[])"
     query(service, REARM.format(service=service, condition=condition), [list(event_ids)])

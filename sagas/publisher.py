@@ -76,8 +76,8 @@ def in_memory() -> bool:
     return str(current_app.conf.broker_url).startswith("memory:")
 
 
-def stays_here() -> bool:
-    """Whether what is published would end with this process."""
+def is_lost_on_exit() -> bool:
+    """Whether published messages are lost when this process ends."""
     return _transport is broker and in_memory()
 
 
@@ -85,7 +85,7 @@ class Broker:
     """The message broker, one connection per thread.
 
     A connection that has raised is thrown away: after a confirm timed out, a reused channel was seen to report false
-    ones. `mandatory` makes an unroutable message an error; without it the broker confirms and drops it.
+    confirms. `mandatory` makes an unroutable message an error; without it the broker confirms and drops it.
     """
 
     def __init__(self) -> None:

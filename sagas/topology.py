@@ -12,8 +12,8 @@ from sagas.conf import choreography, conf
 from sagas.saga import service_of
 
 DELIVERY_LIMIT = 20  # a message that killed its worker this often is dead-lettered (three was too few under restarts)
-# RabbitMQ 4 limits every quorum queue to 20 deliveries by default, and drops what has no further queue to go to. A
-# number, because 3.10 takes -1 for "none at all".
+# Dead-letter queues must not drop messages, as RabbitMQ 4 does by default after 20 deliveries. A large number, because
+# RabbitMQ 3.10 reads -1 as "no delivery at all".
 NO_LIMIT = 1_000_000
 
 

@@ -20,8 +20,10 @@ Row = Mapping[str, Any]  # {field: value}; a foreign key by its column's name, e
 
 
 def insert_rows(model: type[Model], rows: Iterable[Row], *, then: str = "") -> list[tuple[Any, ...]]:
-    """INSERT all rows in one statement, with what is to be said `then`, such as ON CONFLICT or RETURNING; returns what
-    that returns. All rows name the same fields; the others get their defaults."""
+    """INSERT all rows in one statement; `then` is appended to it (ON CONFLICT, RETURNING). Returns the RETURNING rows.
+
+    All rows name the same fields; the other fields get their defaults.
+    """
     return _insert(model, list(rows), then)
 
 
@@ -59,7 +61,7 @@ class _Column(NamedTuple):
         return f"string_to_table(%s, chr(10))::{self.type}" if self.is_json else f"unnest(%s::{self.type}[])"
 
     def of(self, values: list[Any]) -> Any:
-        """That parameter. In a column of JSON, None is JSON's null."""
+        """The parameter for these values. In a column of JSON, None is JSON's null."""
         return json_lines(values) if self.is_json else values
 
 

@@ -87,13 +87,13 @@ def _prepared(connection: BaseDatabaseWrapper, statement: str) -> tuple[str, Seq
         table = _TABLE.search(text)  # for who reads the name in a trace or in a log
         name = f"s{next(session.numbers)}_{table[1] if table else 'shop'}"  # never used again, whatever comes between
         session.preparations[name] = f"PREPARE {name} AS {text}"
-        _say(connection, session.preparations[name])
+        _execute_raw(connection, session.preparations[name])
         session.statements[statement] = name, keys
     return session.statements[statement]
 
 
-def _say(connection: BaseDatabaseWrapper, command: str) -> None:
-    """Past Django's cursor, so that what counts statements counts the same each time."""
+def _execute_raw(connection: BaseDatabaseWrapper, command: str) -> None:
+    """Execute on psycopg2's own cursor: query counters must not count a PREPARE."""
     with connection.wrap_database_errors, connection.connection.cursor() as cursor:
         cursor.execute(command)
 

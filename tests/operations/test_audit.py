@@ -290,7 +290,7 @@ def test_the_command_on_a_broken_world(world: World):
 
 
 def test_the_command_shows_brackets_as_they_are(world: World):
-    letter = {"event_id": uuid4(), "event_type": "PaymentCompleted", "order_id": 1, "payload": "{}"}
+    letter = {"event_id": uuid4(), "event_type": "PaymentCompleted", "correlation_id": 1, "payload": "{}"}
     DeadLetter.objects.create(step="orders.mark_paid", error="OSError: cannot read [/x] or [a, b]", **letter)
     code, text = run()
     assert code == 1

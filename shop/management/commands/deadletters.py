@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from sagas import dead_letters
 from sagas.outages import OUTAGES
-from sagas.publisher import stays_here
+from sagas.publisher import is_lost_on_exit
 from sagas.registry import local_services
 from shop import stafflog
 from shop.management.arguments import an_id
@@ -94,7 +94,7 @@ class Command(StaffCommand):
         self._console.print(grid)
 
     def _replay(self, letters: Sequence[Any]) -> None:
-        if stays_here():
+        if is_lost_on_exit():
             raise CommandError(
                 "The broker in memory lives in the process of `make up`, and nothing sent from here would reach it: "
                 "replay in that process's admin, under Dead letters. Or set BROKER_URL (`make services` prints it)."

@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 from rich.console import Console
 
 from sagas.outages import OUTAGES
-from sagas.publisher import stays_here
+from sagas.publisher import is_lost_on_exit
 from shop.management.packages import more_than_production
 from shop.management.staff import StaffCommand
 from shop.operations import backfill
@@ -61,7 +61,7 @@ class Command(StaffCommand):
             self.stdout.write("Those asked for have ended, or do not exist.")
 
     def _tell_missing(self, *, dry_run: bool, as_json: bool) -> None:
-        if stays_here() and not dry_run:
+        if is_lost_on_exit() and not dry_run:
             if not settings.EMBEDDED:
                 raise CommandError("The broker in memory lives in one process: nothing sent here reaches the others.")
             with self._embedded():
