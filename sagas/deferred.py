@@ -3,8 +3,8 @@
 Nobody waits for a deferrable step, so the message that a single event costs is saved, and prompt steps find the workers
 free. A row whose delivery is deferred has a `deferred_until`: an inbox row for what its step emitted, a row of the
 unsent list for an event of the outbox. The relay claims due rows by moving that time to the end of a lease, publishes
-their events to the deferrable steps only, and clears them. `manage.py check` refuses a deferrable step whose follow-up events
-a prompt step hears.
+their events to the deferrable steps only, and clears them. `manage.py check` refuses a deferrable step whose follow-up
+events a prompt step hears.
 """
 
 from collections.abc import Sequence

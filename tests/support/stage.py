@@ -53,7 +53,7 @@ class Stage:
         subprocess.run([sys.executable, ROOT / "scripts/dotenv.py", folder / ".env"], check=True, capture_output=True)
         hosts = ",".join(["localhost", f"{NETWORK}.1", *self.addresses.values(), f"{NETWORK}.100"])
         self.variables = dotenv((folder / ".env").read_text()) | HASTE
-        self.variables |= {"ALLOWED_HOSTS": hosts, "SEED_PASSWORD": PASSWORD, **given}
+        self.variables |= {"ALLOWED_HOSTS": hosts, "SEED_PASSWORD": PASSWORD, "SANDBOX": "1", **given}
 
     # --- Setting up -------------------------------------------------------------------------------------------------
     def build(self) -> None:
