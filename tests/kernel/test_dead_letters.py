@@ -12,7 +12,7 @@ from django.utils import timezone
 from inventory import services
 from inventory.models import DeadLetter, StockItem
 from orders.models import DeadLetter as OrdersDeadLetter
-from sagas import dead_letter_queue, dead_letters
+from sagas import dead_letter_queue, dead_letters, publisher
 from sagas.events import encode, uuid7
 from sagas.execution import execute
 from sagas.registry import STEPS, local_services
@@ -200,8 +200,8 @@ def test_a_broker_that_is_away_is_an_error(bus: Bus, repaired: Any, monkeypatch:
         run("replay", "--all")
 
 
-def test_the_broker_in_memory_is_another_process_own(settings: Any):
-    settings.BROKER_URL = "memory://"
+def test_the_broker_in_memory_is_another_process_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(publisher, "in_memory", lambda: True)
     letter = DeadLetter.objects.create(step=RESERVE, payload="7", error="?")
 
     with pytest.raises(CommandError, match="The broker in memory lives in the process of `make up`"):
@@ -318,8 +318,9 @@ def test_a_tick_that_nobody_had_time_for_is_nothing_to_keep(reason: str):
     assert OrdersDeadLetter.objects.count() == 0
 
 
-def test_the_broker_in_memory_sets_nothing_aside(settings: Any):
-    settings.BROKER_URL = "memory://"
+def test_the_broker_in_memory_sets_nothing_aside(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dead_letter_queue, "in_memory", lambda: True)
+    monkeypatch.setattr(publisher.broker, "channel", None)  # nobody is asked
 
     assert dead_letter_queue.drain("inventory") == 0
 

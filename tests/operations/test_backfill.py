@@ -15,6 +15,7 @@ from inventory.models import StockItem
 from inventory.services import seed_stock
 from orders.models import Order
 from orders.services import place_order
+from sagas import publisher
 from sagas.outbox import rearm
 from sagas.publisher import publishing_to
 from sagas.testing import Bus
@@ -153,7 +154,7 @@ def test_a_worker_that_is_not_there_is_pointed_out(bus: PromptBus, restored: str
         call_command("redrive", "--missing")
 
 
-def test_the_broker_in_memory_is_another_process_own(settings: Any):
-    settings.BROKER_URL = "memory://"
+def test_the_broker_in_memory_is_another_process_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(publisher, "in_memory", lambda: True)
     with pytest.raises(CommandError, match="nothing sent here reaches the others"):
         call_command("redrive", "--missing")
