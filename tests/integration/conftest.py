@@ -24,7 +24,7 @@ from tests.support.running_shop import Queues, Shop
 
 SCHEMES = {"DATABASE_URL": "postgres", "BROKER_URL": "amqp", "LOCKS_URL": "redis", "CACHE_URL": "redis"}
 EVERY_DATABASE = [*settings.SERVICES, "default"]
-CARRIERS_SECRET = "known to carriers"
+CARRIERS_SECRET = "known to carriers and to the shop, to nobody else"
 TAIL = 4000  # characters of a process's log that are shown when a test fails
 
 
