@@ -50,13 +50,13 @@ def publish(events: Iterable[Event], to: StepsOf | None = None) -> None:
     for event in events:
         by_type[type(event)].append(event)
     for event_type, batch in by_type.items():
-        key_of = choreography().key_of(event_type)
+        key_of, saga = choreography().key_of(event_type), choreography().saga_of(event_type).name
         for step in steps_of(event_type):
             for first in range(0, len(batch), limit):
                 part = batch[first : first + limit]
                 more = ", …" if len(part) > 1 else ""
                 crash_point("publisher.before_send")
-                send(step, part, f"{len(part)} × {event_type.__name__} ({key_of(part[0])}{more})")
+                send(step, part, f"{len(part)} × {event_type.__name__} ({saga} {key_of(part[0])}{more})")
                 crash_point("publisher.confirmed")
 
 

@@ -63,7 +63,7 @@ class Choreography:
         self.events = tuple(self.heard_by)
         self.services = tuple(sorted({service_of(name) for name in (*self.roles, *self.timers)}))
         self._by_name = {event.__name__: event for event in self.events}
-        self._keys = {event: saga.key for saga in sagas for event in saga.heard_by}
+        self._sagas = {event: saga for saga in sagas for event in saga.heard_by}
         self._deferrable = {
             event: tuple(step for step in steps if step in self.roles and self.roles[step].deferrable)
             for event, steps in self.heard_by.items()
@@ -91,7 +91,11 @@ class Choreography:
 
     def key_of(self, event_type: type[Event]) -> Callable[[Event], int]:
         """A function from an event of this type to its correlation key's value."""
-        return attrgetter(self._keys[event_type])
+        return attrgetter(self._sagas[event_type].key)
+
+    def saga_of(self, event_type: type[Event]) -> Saga:
+        """The saga that an event belongs to."""
+        return self._sagas[event_type]
 
 
 def service_of(task: str) -> str:

@@ -235,7 +235,7 @@ def test_the_pages_behind_the_gateway(page: Page, customer: Customer, collector:
     expect(page.get_by_role("status")).to_have_text("Cancelled – The saga has ended.")
     expect(page.locator(".row.backward").first).to_be_visible()
     expect(page.get_by_role("link", name=trace)).to_have_attribute("href", f"{TRACES}/traces/{trace}")
-    page.get_by_role("link", name="Payment").click()
+    page.get_by_role("link", name="Payment", exact=True).click()
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
     page.goto(url)
     expect(page.locator(".service")).to_have_count(len(settings.SERVICES) + 2)
