@@ -170,8 +170,8 @@ def running_shop(_shop: Shop, request: pytest.FixtureRequest, settings: Any) -> 
 def forking(_shop: Shop) -> None:
     """Processes of the shop can be forked. What the dead held is free, or taken over, in no time."""
     leases = {"LOCK_LEASE": "0.3", "OUTBOX_LEASE": "0.3"}
-    secret = {"CARRIER_WEBHOOK_SECRET": CARRIERS_SECRET}
-    forks.begin({**_shop.processes.environment, "BROKER_URL": settings.BROKER_URL, **leases, **secret})
+    others = {"CARRIER_WEBHOOK_SECRET": CARRIERS_SECRET, "DEBUG": "1"}  # a slow gateway sleeps with DEBUG only
+    forks.begin({**_shop.processes.environment, "BROKER_URL": settings.BROKER_URL, **leases, **others})
 
 
 # —— The logs of the processes, when a test fails ————————————————————————————————————————————————————————————————————

@@ -91,7 +91,7 @@ def one_charge_and_one_end(shop: Shop, order_id: int) -> None:
 
 def test_a_worker_whose_parent_is_killed_while_its_child_works(shop: Shop):
     order_id = shop.place(payment_token=SLOW)
-    orphaned = shop.processes.worker("orphaned")
+    orphaned = shop.processes.worker("orphaned", DEBUG="1")  # else no gateway sleeps
     eventually(lambda: relay_everything() or asking())
     (child,) = psutil.Process(orphaned.pid).children()
 
