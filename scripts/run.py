@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,10 +21,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import honcho.manager
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Message, Printer
@@ -31,6 +34,7 @@ from honcho.printer import Message, Printer
 ROOT = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("SHOP_VAR", ROOT / "var"))
 PATIENCE = 60.0  # seconds for the web server to answer
+GRACE = 25  # seconds for a process to end by itself after Ctrl-C
 FOUND = "SHOP_RUN_FOUND_SERVERS"  # set for the second half, which services.py starts in the servers' environment
 PORTS = {"web": ("PORT", "8080"), "flower": ("FLOWER_PORT", "5555")}
 
@@ -119,6 +123,21 @@ class Quiet(Printer):
             super().write(message)
 
 
+class LeadersOnly:
+    """How honcho ends processes, except that it asks each program alone and leaves its children to it.
+
+    A Celery worker ends its pool after the message in hand; a child that is told as well drops that message.
+    """
+
+    def terminate(self, pid: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+    def kill(self, pid: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
 def announce(given: dict[str, str], processes: Sequence[str]) -> None:
     """Wait until the shop answers, then say where everything is."""
     url = f"http://127.0.0.1:{given['PORT']}"
@@ -163,10 +182,13 @@ def signs_in(url: str, email: str, password: str) -> bool:
 def supervise(given: dict[str, str], processes: dict[str, str]) -> int:
     metrics = tempfile.mkdtemp(prefix="shop-metrics-")
     env = os.environ | given | {"PROMETHEUS_MULTIPROC_DIR": metrics}
+    honcho.manager.KILL_WAIT = GRACE
     manager = Manager(Quiet(sys.stdout))
+    manager._procmgr = LeadersOnly()
     for name, command in processes.items():
         quiet = command if "flower" in command else command.replace("celery -A shop ", "celery -A shop --quiet ")
-        manager.add_process(name, quiet, env=env, cwd=str(ROOT))
+        alone = quiet if "exec " in quiet else f"exec {quiet}"  # the program itself gets the signal, not its shell
+        manager.add_process(name, alone, env=env, cwd=str(ROOT))
     if "web" in processes:
         Thread(target=announce, args=(given, list(processes)), daemon=True).start()
     try:

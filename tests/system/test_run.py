@@ -51,6 +51,31 @@ def test_what_it_cannot_run_is_refused(environment: dict[str, str]):
         assert (run.returncode, sentence in run.stderr, "Traceback" in run.stderr) == (1, True, False)
 
 
+WORKER = """
+import signal, subprocess, sys
+handler = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: print('killed', flush=True)); "
+wait = "print('up', flush=True); sys.stdin.read()"
+child = subprocess.Popen([sys.executable, "-c", handler + wait], stdin=subprocess.PIPE)
+signal.signal(signal.SIGTERM, lambda *_: child.stdin.close())
+child.wait()
+print("ended", child.returncode, flush=True)
+"""
+
+
+def test_a_program_ends_its_children_itself(tmp_path: Path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    procfile = {"worker": f"{sys.executable} {tmp_path / 'worker.py'}"}
+    script = f"import sys; sys.path.insert(0, 'scripts'); import run; run.supervise({{}}, {procfile})"
+    command, said = [sys.executable, "-c", script], ""
+    with subprocess.Popen(command, cwd=settings.BASE_DIR, stdout=subprocess.PIPE, text=True) as run:
+        for line in run.stdout:  # type: ignore[union-attr]
+            said += line
+            if "| up" in line:
+                run.send_signal(signal.SIGINT)
+    assert "ended 0" in said, said
+    assert "killed" not in said, said
+
+
 def test_it_ends_in_a_summary_and_keeps_its_passwords(environment: dict[str, str]):
     said = [until_it_serves(environment) for _ in range(2)]
     passwords = {re.search(r"admin@example.com with the password (\S+)", one)[1] for one in said}  # type: ignore[index]
