@@ -178,18 +178,20 @@ def _database(service: str) -> dict[str, Any]:
         config = {"ENGINE": "embedded.postgresql", "NAME": f"{prefix}{service}", "USER": "postgres"}
     else:
         config = env.db_url("DATABASE_URL") | {"ENGINE": "sagas.db.postgresql", "NAME": f"{prefix}{service}"}
+    given = config.get("OPTIONS", {})  # what the URL says after its question mark
     return config | {
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
-            "connect_timeout": 3,
+            "connect_timeout": 3,  # for each host of several
             # A server that is gone without a word is noticed after these, in seconds and milliseconds.
             "keepalives_idle": 30,
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
-            "options": f"-c statement_timeout=30s -c lock_timeout=10s {PLANS}",
-        },
+        }
+        | given
+        | {"options": f"-c statement_timeout=30s -c lock_timeout=10s {PLANS} {given.get('options', '')}".rstrip()},
         "TEST": {"DEPENDENCIES": []},  # Django's default is `default`, which is a mirror here and never made
     }
 

@@ -1,0 +1,66 @@
+"""What a database's URL says after its host and its name: options, and more hosts than one."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.utils import ConnectionHandler
+
+from shop import settings as module
+
+
+def configured(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> dict[str, Any]:
+    """The settings of the orders database, with this variable."""
+    monkeypatch.setenv("ORDERS_DATABASE_URL", "")
+    monkeypatch.setenv(name, url)
+    monkeypatch.setattr(module, "EMBEDDED", False)
+    return module._database("orders")
+
+
+@pytest.mark.parametrize("name", ["ORDERS_DATABASE_URL", "DATABASE_URL"])
+def test_a_url_keeps_its_options_and_hosts(monkeypatch: pytest.MonkeyPatch, name: str):
+    plain = configured(monkeypatch, name, "postgres://shop:secret@one:5432/orders")["OPTIONS"]
+    url = "postgres://shop:secret@one:5432,two:5433/orders?sslmode=verify-full&sslrootcert=/ca.crt"
+    config = configured(monkeypatch, name, f"{url}&target_session_attrs=read-write&connect_timeout=9")
+
+    assert (config["HOST"], config["PORT"]) == ("one,two", "5432,5433")
+    assert config["OPTIONS"] == plain | {
+        "sslmode": "verify-full",
+        "sslrootcert": "/ca.crt",
+        "target_session_attrs": "read-write",
+        "connect_timeout": 9,
+    }
+
+
+def test_a_urls_settings_of_the_session_come_after_ours(monkeypatch: pytest.MonkeyPatch):
+    url = "postgres://shop@one/orders?options=-c%20lock_timeout%3D2s"
+    options = configured(monkeypatch, "ORDERS_DATABASE_URL", url)["OPTIONS"]["options"]
+
+    assert options.startswith("-c statement_timeout=30s -c lock_timeout=10s ")
+    assert options.endswith(" -c lock_timeout=2s")
+
+
+@pytest.fixture
+def port_of_nobody() -> Iterator[int]:
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.django_db(databases=["orders"])
+def test_the_second_host_is_asked_when_the_first_does_not_answer(monkeypatch: pytest.MonkeyPatch, port_of_nobody: int):
+    known = connections["orders"].settings_dict
+    who = f"{known['USER']}:{known['PASSWORD']}"
+    hosts = f"127.0.0.1:{port_of_nobody},{known['HOST'] or '127.0.0.1'}:{known['PORT'] or 5432}"
+    url = f"postgres://{who}@{hosts}/{known['NAME']}?target_session_attrs=read-write&application_name=second"
+    connection = ConnectionHandler({"default": {}, "orders": configured(monkeypatch, "ORDERS_DATABASE_URL", url)})[
+        "orders"
+    ]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('application_name'), current_setting('lock_timeout')")
+            assert cursor.fetchone() == ("second", "10s")
+    finally:
+        connection.close()
