@@ -192,7 +192,7 @@ def prepare() -> tuple[list[Request], dict[str, Played]]:
     with connections["orders"].cursor() as cursor:
         cursor.execute("SELECT setval(pg_get_serial_sequence('orders_order', 'id'), %s)", [FIRST_ORDER])
     token = f"Bearer {issue(customer).access}"
-    body = json.dumps({"productId": 7, "quantity": 2})
+    body = json.dumps({"productId": 7, "quantity": 2, "address": "Seoul", "paymentToken": "tok_ok"})
     client = Client(headers={"Authorization": token})
 
     def post() -> Any:

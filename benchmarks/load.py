@@ -116,6 +116,7 @@ def _place_samples(products: int, lines: int, hot: float) -> list[int]:
             user_id=customers[number % CUSTOMERS].pk,
             lines=[Line(product_id=offered[(first + more) % len(offered)].pk, quantity=1) for more in range(lines)],
             address="서울특별시 중구 세종대로 110",
+            payment_token="tok_ok",
         )
         samples.append(order.pk)
     return samples

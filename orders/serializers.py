@@ -8,6 +8,7 @@ from shop.api.schema import example
 from shop.api.serializers import Identifier, Integer, Lines, ModelSerializer, Moment, Serializer, Text
 from shop.contracts.events import Line
 from shop.contracts.payments import GATEWAYS
+from shop.money import LARGEST
 
 MOST_PIECES, MOST_LINES = 1000, 100
 
@@ -24,7 +25,15 @@ class Gateway(Text):
     """A payment gateway. Which there are is for `services` to say: another one is PAY005."""
 
 
-@example(request={"productId": 7, "quantity": 2})
+@example(
+    request={
+        "productId": 7,
+        "quantity": 2,
+        "address": "서울특별시 중구 세종대로 110",
+        "paymentToken": "tok_ok",
+        "expectedTotal": 66000,
+    }
+)
 class OrderInput(Serializer):
     """An order of one product (`productId`, `quantity`), or of several (`items`)."""
 
@@ -39,9 +48,12 @@ class OrderInput(Serializer):
     quantity = Integer(required=False, min_value=1, max_value=MOST_PIECES)
     items = serializers.ListField(child=LineInput(), required=False, allow_empty=False, max_length=MOST_LINES)
     user_id = Identifier(required=False, help_text="Your own id; staff may order for others.")
-    address = Lines(required=False, max_length=500)
+    address = Lines(max_length=500, help_text="Where it is to be delivered.")
     payment_gateway = Gateway(required=False, max_length=32)
-    payment_token = Text(required=False, max_length=64)
+    payment_token = Text(max_length=64, help_text="What the gateway charges, as its own form gave it.")
+    expected_total = Integer(
+        required=False, min_value=1, max_value=LARGEST, help_text="The total that was seen: another one is refused."
+    )
 
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()

@@ -63,6 +63,16 @@ class UnknownGateway(Problem):
     code = "PAY005"
 
 
+class TotalChanged(Problem):
+    """The total is not the `expectedTotal`: show the customer `totalPrice`, which it is now, and ask again."""
+
+    code = "O004"
+
+    def __init__(self, total: int = 66000) -> None:
+        super().__init__()
+        self.members = {"totalPrice": total}
+
+
 class UnknownOrder(Problem):
     """There is no such order, or it is somebody else's."""
 
@@ -97,9 +107,10 @@ def place_order(
     *,
     user_id: int,
     lines: Sequence[Line],
-    address: str = "",
+    address: str,
+    payment_token: str,
     payment_gateway: str = settings.DEFAULT_PAYMENT_GATEWAY,
-    payment_token: str = "tok_ok",  # noqa: S107 (a sandbox token, no secret)
+    expected_total: int | None = None,
     claim: Claim | None = None,
     by_staff: bool = False,
 ) -> Order:
@@ -109,8 +120,8 @@ def place_order(
     `by_staff`: somebody else orders for the user, so accounts is asked whether that is a customer.
 
     Raises `UnknownUser` for nobody and for somebody who is locked out, `UnknownProduct`, `InactiveProduct`,
-    `InvalidOrder`, `UnknownGateway`, for a claim `KeyReused`, `InFlight`, and `Unavailable` when accounts or the
-    catalogue is away, for without it there is no price.
+    `InvalidOrder`, `UnknownGateway`, `TotalChanged` unless the total is the `expected_total`, for a claim `KeyReused`,
+    `InFlight`, and `Unavailable` when accounts or the catalogue is away, for without it there is no price.
     """
     if claim and (placed := claim.order()):  # before the catalogue is asked, which may have changed, or be away
         return placed
@@ -126,6 +137,8 @@ def place_order(
     if total > LARGEST:
         raise InvalidOrder("The total is more than can be charged.")
     (currency,) = currencies
+    if expected_total not in (None, total):
+        raise TotalChanged(total)
     row = {"user_id": user_id, "currency": currency, "total_price": total, "payment_gateway": payment_gateway}
     row["look_at"] = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER)
     checkout = Checkout(
@@ -135,7 +148,7 @@ def place_order(
         payment_gateway=payment_gateway,
         payment_token=payment_token,
         lines=tuple(lines),
-        address=seal(address) if address else "",
+        address=seal(address),
     )
     created = OrderCreated(order_id=UNKNOWN, checkout=checkout, trace=current_trace())
     lines_of_it = [item for item, _ in items]

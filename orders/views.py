@@ -49,6 +49,7 @@ class OrdersView(ListAPIView[Order]):
             services.InactiveProduct,
             services.InvalidOrder,
             services.UnknownGateway,
+            services.TotalChanged,
             services.InsufficientStock,
             services.PaymentDeclined,
             services.AlreadyCancelled,

@@ -8,7 +8,7 @@ from typing import Any
 
 from django_redis import get_redis_connection
 
-from lab.demo.client import NotAsExpected, Person, until
+from lab.demo.client import ADDRESS, NotAsExpected, Person, until
 from lab.demo.stage import Stage
 from shop.contracts.orders import FINAL
 from shop.money import money
@@ -124,7 +124,7 @@ def refused_at_the_door(stage: Stage, cast: Cast) -> None:
     cast.set_stock(VACUUM_CLEANER, 5, at_least=True)
     before = customer.stock(VACUUM_CLEANER)
     stage.say("Paid and shipped; but whoever opens the door does not take the parcel (수령 거부).")
-    order_id = customer.order(VACUUM_CLEANER, 1, address="서울특별시 중구 세종대로 110, addr_refused_by_recipient")
+    order_id = customer.order(VACUUM_CLEANER, 1, address=f"{ADDRESS}, addr_refused_by_recipient")
     stage.saga(order_id)
     order = customer.get(f"/orders/{order_id}")
     stage.check("the order is CANCELLED", order["status"], "CANCELLED")

@@ -15,7 +15,8 @@ STEP_GROWS = 1.4  # from one rate of a ramp to the next
 NORMAL = {"normal": 100}
 
 # What is ordered before the load, so that connections are open and nothing is done for the first time.
-WARM_UP = PlannedOrder(0, "warm-up", 0, "", {"items": [{"productId": PRODUCTS[1], "quantity": 1}]})
+PAID_AND_SENT = {"address": "서울특별시 중구 세종대로 110", "paymentToken": "tok_ok"}
+WARM_UP = PlannedOrder(0, "warm-up", 0, "", {"items": [{"productId": PRODUCTS[1], "quantity": 1}], **PAID_AND_SENT})
 
 
 class NotPossible(ValueError):
@@ -126,7 +127,7 @@ def flash_sale(*, buyers: int, items: int) -> Profile:
     """So many buyers order the same product at the same moment, and there are so many pieces of it."""
     if buyers < 1 or items < 1:
         raise NotPossible("A flash sale has at least one buyer and one item.")
-    body = {"items": [{"productId": HOT_PRODUCT, "quantity": 1}], "address": "서울특별시 중구 세종대로 110"}
+    body = {"items": [{"productId": HOT_PRODUCT, "quantity": 1}], **PAID_AND_SENT}
     return Profile(
         "flash-sale",
         f"flash-sale: {buyers} buyers at once, {items} item{'' if items == 1 else 's'}",

@@ -10,13 +10,14 @@ from django.utils import timezone
 
 from orders.models import Order, Outbox, Unsent
 from orders.open_orders import BUSY, look_after
-from orders.services import advance, place_order
+from orders.services import advance
 from sagas.publisher import publishing_to
 from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import InventoryReserved, Line
 from tests.support.fakes import FakeCatalog
+from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = pytest.mark.django_db(databases=["orders"], transaction=True)

@@ -29,6 +29,7 @@ CODES: Mapping[str, Code] = {
     "O001": Code(HTTPStatus.NOT_FOUND, "No such order"),
     "O002": Code(HTTPStatus.CONFLICT, "Order already cancelled"),
     "O003": Code(HTTPStatus.CONFLICT, "Order cannot be cancelled now"),
+    "O004": Code(HTTPStatus.CONFLICT, "Total changed"),
     "PAY001": Code(HTTPStatus.NOT_FOUND, "No such payment"),
     "PAY002": Code(HTTPStatus.CONFLICT, "Payment declined"),
     "PAY003": Code(HTTPStatus.CONFLICT, "Payment already refunded"),

@@ -63,6 +63,7 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
         headers["Retry-After"] = str(max(1, round(wait)))
     if isinstance(error, Problem):
         body = problem(request, code=error.code, status=error.status_code, detail=error.detail, errors=error.errors)
+        body |= error.members
     else:
         body = problem(
             request,

@@ -11,9 +11,10 @@ A service declares its refusals beside the functions that raise them:
     raise EmailTaken("… with a@b.example")    # or something more precise
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from inspect import cleandoc
+from types import MappingProxyType
 from typing import Any, ClassVar, TypedDict
 
 from rest_framework.exceptions import APIException
@@ -35,6 +36,7 @@ class Problem(APIException):
 
     code: ClassVar[str] = "C001"
     errors: tuple[FieldError, ...] = ()
+    members: Mapping[str, Any] = MappingProxyType({})  # of the document, besides those that all have
     wait: float | None = None  # seconds, sent as Retry-After
     detail: str  # type: ignore[assignment]  # narrower than the base class
 

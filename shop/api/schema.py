@@ -57,6 +57,7 @@ PROBLEM = {
         "timestamp": {"type": "string", "format": "date-time"},
         "traceId": {"type": "string"},
         "errors": {"type": "array", "items": FIELD_ERROR},
+        "totalPrice": {"type": "integer", "description": "With O004: what the order costs now."},
     },
     "additionalProperties": False,
 }
@@ -229,16 +230,18 @@ def _response(status: int, kinds: Sequence[type[Problem]], path: str) -> dict[st
 
 
 def _example(kind: type[Problem], path: str) -> dict[str, Any]:
+    one = kind()
     return {
         "type": f"urn:shop:problem:{kind.code}",
         "title": CODES[kind.code].title,
         "status": int(kind.status_code),
-        "detail": kind().detail,
+        "detail": one.detail,
         "instance": path,
         "code": kind.code,
         "timestamp": "2026-11-23T09:00:00+00:00",
         "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
         "errors": [],
+        **one.members,
     }
 
 

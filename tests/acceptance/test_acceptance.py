@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from sagas.conf import choreography
 from tests.support.chromium import keep, sign_in
 from tests.support.compose import WEB
+from tests.support.ordering import PAID_AND_SENT
 from tests.support.otlp import Receiver, receiving, unconnected
 from tests.support.processes import eventually
 from tests.support.running_shop import Queues
@@ -206,7 +207,7 @@ def test_one_order_is_one_trace_through_the_processes_of_all_services(
         "b3": {"b3": f"{trace}-{CALLER}-1"},
         "X-B3": {"X-B3-TraceId": trace, "X-B3-SpanId": CALLER, "X-B3-Sampled": "1"},
     }[header]
-    placed = customer.post("/api/v1/orders", json={"productId": 8, "quantity": 1}, headers=said)
+    placed = customer.post("/api/v1/orders", json={"productId": 8, "quantity": 1, **PAID_AND_SENT}, headers=said)
     order_id = placed.json()["id"]
     eventually(lambda: customer.status(order_id) == "COMPLETED")
 
@@ -226,8 +227,8 @@ def test_one_order_is_one_trace_through_the_processes_of_all_services(
 def test_the_pages_behind_the_gateway(page: Page, customer: Customer, collector: Receiver):
     trace = token_hex(16)
     said = {"traceparent": f"00-{trace}-{CALLER}-01"}
-    address = "addr_refused_by_recipient"
-    placed = customer.post("/api/v1/orders", json={"productId": 8, "quantity": 1, "address": address}, headers=said)
+    body = {"productId": 8, "quantity": 1, **PAID_AND_SENT, "address": "addr_refused_by_recipient"}
+    placed = customer.post("/api/v1/orders", json=body, headers=said)
     order_id, url = placed.json()["id"], str(customer.base_url).rstrip("/")
     sign_in(page, url, PASSWORD)
     page.goto(f"{url}/console/orders/{order_id}")

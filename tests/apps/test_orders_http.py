@@ -22,6 +22,7 @@ from shop.contracts.accounts import AccountsService, UserView
 from shop.contracts.catalog import CatalogService
 from shop.seal import unseal
 from tests.support.fakes import Caller, FakeAccounts, FakeCatalog
+from tests.support.ordering import PAID_AND_SENT
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = pytest.mark.django_db(databases=["orders", "inventory", "payments", "delivery", "notifications"])
@@ -60,7 +61,8 @@ def saga_runs(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def place(client: APIClient, body: Any = None, **headers: str) -> Any:
-    return client.post(URL, body or {"productId": 1, "quantity": 2}, format="json", headers=headers)
+    wanted = PAID_AND_SENT | (body or {"productId": 1, "quantity": 2})
+    return client.post(URL, wanted, format="json", headers=headers)
 
 
 def test_an_order_is_taken_at_the_catalogues_price(alice: APIClient):
@@ -126,11 +128,32 @@ REFUSED = {
 
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
 def test_what_is_no_order_is_refused_and_leaves_nothing(alice: APIClient, body: Any):
-    answer = alice.post(URL, body, format="json")
+    answer = alice.post(URL, PAID_AND_SENT | body if isinstance(body, dict) else body, format="json")
 
     assert (answer.status_code, answer.json()["code"]) == (400, "C002")
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (Order.objects.count(), Outbox.objects.count()) == (0, 0)
+
+
+@pytest.mark.parametrize("missing", ["address", "paymentToken"])
+def test_an_order_says_where_it_goes_and_what_pays_for_it(alice: APIClient, missing: str):
+    whole = {"productId": 1, "quantity": 1, **PAID_AND_SENT}
+    for body in ({name: value for name, value in whole.items() if name != missing}, whole | {missing: " "}):
+        answer = alice.post(URL, body, format="json")
+        assert (answer.status_code, answer.json()["code"]) == (400, "C002")
+        assert [error["field"] for error in answer.json()["errors"]] == [missing]
+    assert (Order.objects.count(), Outbox.objects.count()) == (0, 0)
+
+
+def test_who_has_seen_another_total_is_asked_again(alice: APIClient):
+    body = {"productId": 1, "quantity": 2}
+    for headers in ({}, {"Idempotency-Key": "k"}):
+        answer = place(alice, {**body, "expectedTotal": 1999}, **headers)
+        assert (answer.status_code, answer.json()["code"], answer.json()["totalPrice"]) == (409, "O004", 2000)
+    assert (Order.objects.count(), Outbox.objects.count()) == (0, 0)
+
+    answer = place(alice, {**body, "expectedTotal": 2000}, **{"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.json()["totalPrice"]) == (202, 2000)
 
 
 @pytest.mark.parametrize(

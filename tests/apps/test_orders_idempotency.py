@@ -26,13 +26,14 @@ from shop.calls import substituting
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.operations.audit.invariants import one_order_per_key
 from tests.support.fakes import Caller, FakeCatalog
+from tests.support.ordering import PAID_AND_SENT
 
 SERVICES = ["orders", "inventory", "payments", "delivery", "notifications"]
 pytestmark = pytest.mark.django_db(databases=SERVICES)
 ALONE = pytest.mark.django_db(databases=["orders"], transaction=True)  # commits, so that other connections see it
 
 URL = "/api/v1/orders"
-BODY = {"productId": 1, "quantity": 2}
+BODY = {"productId": 1, "quantity": 2, **PAID_AND_SENT}
 
 
 def client_of(user_id: int, *, staff: bool = False) -> APIClient:
@@ -49,7 +50,7 @@ def alice(bus: Bus) -> APIClient:
 def place(client: APIClient, body: Any = None, *, key: str | None = "k-1", **headers: str) -> Any:
     if key is not None:
         headers["idempotency-key"] = key
-    return client.post(URL, body or BODY, format="json", headers=headers)
+    return client.post(URL, PAID_AND_SENT | (body or BODY), format="json", headers=headers)
 
 
 def refusal(answer: Any) -> tuple[int, str]:

@@ -9,7 +9,7 @@ import pytest
 from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
 from orders.models import Order
-from orders.services import place_order, request_cancellation
+from orders.services import request_cancellation
 from sagas import Event, execution
 from sagas.registry import STEPS, AnyStep
 from sagas.testing import Conformance, given
@@ -23,6 +23,7 @@ from shop.contracts.events import (
     PaymentFailed,
 )
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [

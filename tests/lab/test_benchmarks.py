@@ -19,9 +19,9 @@ from benchmarks.measure import Throughput
 from benchmarks.surroundings import LIMIT, QUEUES, Unfit
 from benchmarks.systems import Orders
 from inventory.services import seed_stock
-from orders.services import place_order
 from sagas.testing import Bus
 from shop.contracts.events import Line
+from tests.support.ordering import place_order
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 from inventory.models import Inbox, Reservation, StockItem
 from inventory.services import seed_stock
 from orders.models import DeadLetter, Order, Outbox
-from orders.services import place_order, request_cancellation
+from orders.services import request_cancellation
 from payments.models import GatewayLedger, Payment
 from sagas.publisher import publishing_to
 from sagas.registry import local_services
@@ -32,6 +32,7 @@ from shop.operations.audit.facts import windows
 from tests.support import mutations
 from tests.support.fakes import FakeAccounts, FakeCatalog
 from tests.support.mutations import MUTATIONS, Corruption, World
+from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = pytest.mark.django_db(databases=local_services())

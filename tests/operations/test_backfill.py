@@ -14,7 +14,6 @@ from django.db.models import Model
 from inventory.models import StockItem
 from inventory.services import seed_stock
 from orders.models import Order
-from orders.services import place_order
 from sagas import publisher
 from sagas.outbox import rearm
 from sagas.publisher import publishing_to
@@ -23,6 +22,7 @@ from shop.contracts.events import Line
 from shop.operations import backfill
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [

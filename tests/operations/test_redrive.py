@@ -9,11 +9,11 @@ from django.core.management import CommandError, call_command
 
 from inventory.services import seed_stock
 from orders.models import Order, Unsent
-from orders.services import place_order
 from sagas.testing import Bus
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 

@@ -22,7 +22,6 @@ from delivery.models import Delivery
 from inventory.models import DeadLetter, StockItem, StockMovement
 from inventory.services import adjust_stock, seed_stock
 from orders.models import Order
-from orders.services import place_order
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from sagas import Unavailable, dead_letters
 from sagas.events import encode
@@ -34,6 +33,7 @@ from shop.contracts.events import Line, OrderCreated
 from shop.contracts.inventory import InventoryService
 from tests.conftest import SERVICES
 from tests.support.fakes import Caller
+from tests.support.ordering import place_order
 
 CLERKS = ("catalogue clerks", "stock clerks", "order clerks", "payment clerks")
 pytestmark = pytest.mark.django_db(databases=SERVICES)

@@ -17,7 +17,7 @@ from inventory.models import StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.models import FINAL, Order
-from orders.services import OVERDUE, place_order, request_cancellation
+from orders.services import OVERDUE, request_cancellation
 from payments.models import GatewayLedger
 from sagas.publisher import publishing_to
 from sagas.registry import local_services
@@ -26,6 +26,7 @@ from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [

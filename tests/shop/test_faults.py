@@ -10,7 +10,6 @@ from django.test import Client
 
 from inventory.services import seed_stock
 from orders.models import Order
-from orders.services import place_order
 from payments.gateways.sandbox import SandboxGateway
 from payments.models import GatewayLedger, Payment
 from sagas.registry import TIMERS
@@ -18,6 +17,7 @@ from shop import faults
 from shop.contracts.events import Line
 from shop.operations.timeline import timeline
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 
 DATABASES = pytest.mark.django_db(databases=SERVICES)
 

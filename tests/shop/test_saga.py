@@ -12,13 +12,14 @@ from inventory.services import seed_stock
 from notifications.models import Notification
 from orders import services
 from orders.models import Order
-from orders.services import place_order, request_cancellation
+from orders.services import request_cancellation
 from payments.models import GatewayLedger, Payment
 from sagas.testing import Bus, rolled_back
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 

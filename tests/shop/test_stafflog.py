@@ -17,13 +17,13 @@ from accounts.services import issue
 from catalog.models import Product, StaffAction
 from inventory.services import seed_stock
 from orders.models import Order
-from orders.services import place_order
 from sagas.admin import ReadOnlyAdmin
 from sagas.events import encode
 from shop.contracts.events import Line, OrderCreated
 from shop.desk.admin import DeskAdmin
 from shop.stafflog import by_command
 from tests.conftest import SERVICES
+from tests.support.ordering import PAID_AND_SENT, place_order
 
 pytestmark = pytest.mark.django_db(databases=SERVICES)
 
@@ -88,7 +88,7 @@ def test_what_is_refused_leaves_no_entry(by_api: APIClient, product: Product):
 
 def test_orders_for_others_and_cancelled_for_them(by_api: APIClient, boss: User, product: Product, bus: Any):
     for user_id in (3, boss.pk):
-        order = {"productId": 1, "quantity": 1, "userId": user_id}
+        order = {"productId": 1, "quantity": 1, "userId": user_id, **PAID_AND_SENT}
         if user_id == 3:
             assert by_api.post("/api/v1/orders", order).status_code == 202
     (order_of_3,) = Order.objects.all()

@@ -22,7 +22,6 @@ from inventory.models import StockItem
 from inventory.services import adjust_stock, seed_stock
 from notifications.models import Notification
 from orders.models import FINAL, Order
-from orders.services import place_order
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from sagas.conf import choreography
 from sagas.deferred import publish_deferred
@@ -34,6 +33,7 @@ from sagas.topology import dead_letter_queues, queues
 from shop.contracts.events import Checkout, Line, OrderEvent
 from shop.operations.audit import Violation, audit
 from shop.seal import seal
+from tests.support.ordering import place_order
 from tests.support.processes import Process, Processes, eventually
 
 PRICE = 1000  # won, of every product

@@ -29,6 +29,7 @@ from sagas import dead_letter_queue, dead_letters
 from sagas.publisher import broker
 from sagas.saga import service_of
 from tests.support.forks import Fork, relay, worker
+from tests.support.ordering import PAID_AND_SENT
 from tests.support.processes import eventually
 from tests.support.running_shop import Queues, Shop, history, outcome, relay_everything, stock_of, violations
 
@@ -254,7 +255,7 @@ def breaks_off(stage: Stage, path: str, body: Any, **headers: str) -> None:
 
 
 def customer_orders(stage: Stage) -> Iterator[None]:
-    body = {"productId": stage.shop.products[0], "quantity": 1}
+    body = {"productId": stage.shop.products[0], "quantity": 1, **PAID_AND_SENT}
     headers = {"Authorization": stage.customer, "Idempotency-Key": uuid4().hex}
     before = set(Order.objects.values_list("pk", flat=True))
     yield

@@ -22,6 +22,7 @@ from django.conf import settings
 from tests.support.compose import OURS, WEB, dotenv, environment_of
 from tests.support.gateway import NETWORK, Names, free_port, nginx
 from tests.support.image import lay_out
+from tests.support.ordering import PAID_AND_SENT
 from tests.support.processes import ROOT, Process, eventually
 
 BIN = Path(sys.executable).parent
@@ -159,7 +160,7 @@ class Customer(httpx.Client):
 
     def order(self, *, wait: int = 0, **wishes: Any) -> httpx.Response:
         headers = {"Prefer": f"wait={wait}"} if wait else {}
-        return self.post("/api/v1/orders", json=wishes, headers=headers)
+        return self.post("/api/v1/orders", json=PAID_AND_SENT | wishes, headers=headers)
 
     def status(self, order_id: int) -> str:
         return self.read(f"orders/{order_id}")["status"]

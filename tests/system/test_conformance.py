@@ -10,12 +10,13 @@ from delivery.models import Delivery
 from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
 from orders.models import Order
-from orders.services import place_order, request_cancellation
+from orders.services import request_cancellation
 from payments.models import GatewayLedger, Payment
 from sagas.testing import Conformance
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
 
 PIECES = 10

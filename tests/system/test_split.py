@@ -22,6 +22,7 @@ from catalog.models import Product
 from orders.models import Order
 from shop.api.error_codes import CODES
 from shop.calls import breaker, client
+from tests.support.ordering import PAID_AND_SENT
 from tests.support.processes import ROOT, Process, Processes, eventually
 
 DATABASES = ["accounts", "catalog", "orders"]
@@ -224,7 +225,7 @@ def product(db: None) -> Product:
 
 
 def order(api: APIClient, product: Product) -> Any:
-    return api.post("/api/v1/orders", {"productId": product.pk, "quantity": 2})
+    return api.post("/api/v1/orders", {"productId": product.pk, "quantity": 2, **PAID_AND_SENT})
 
 
 def names(api: APIClient) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from notifications.models import Notification
 from orders.models import Order
 from payments.models import Payment
 from sagas.testing import Bus
+from tests.support.ordering import PAID_AND_SENT
 
 pytestmark = pytest.mark.django_db(databases=list(settings.SERVICES))
 
@@ -84,7 +85,7 @@ def alice(bus: Bus) -> Belongings:
     )
     hidden = create_product(name="hidden", price=1, active=False)
     seed_stock({1: 10, hidden.pk: 10})
-    body = {"productId": 1, "quantity": 1, "address": "Secret Street 1"}
+    body = {"productId": 1, "quantity": 1, **PAID_AND_SENT, "address": "Secret Street 1"}
     order = client_of(user).post("/api/v1/orders", body, headers={"Idempotency-Key": "k"}).json()["id"]
     bus.drain(timers=False)
     number = Delivery.objects.get(order_id=order).tracking_number
@@ -195,7 +196,7 @@ def test_her_own_lists_are_not_empty(alice: Belongings):
 
 def test_a_page_of_hers_is_no_page_of_his(alice: Belongings, other: APIClient):
     hers = client_of(User.objects.get(pk=alice.user))
-    hers.post("/api/v1/orders", {"productId": 1, "quantity": 1})
+    hers.post("/api/v1/orders", {"productId": 1, "quantity": 1, **PAID_AND_SENT})
     following = hers.get("/api/v1/orders?limit=1").json()["next"]
     assert hers.get(following).json()["results"]
 
@@ -206,7 +207,7 @@ def test_a_page_of_hers_is_no_page_of_his(alice: Belongings, other: APIClient):
 def test_nobody_orders_in_her_name(alice: Belongings, other: APIClient):
     before = Order.objects.count()
     seen = [
-        look(other.post("/api/v1/orders", {"productId": 1, "quantity": 1, "userId": user_id}), user_id)
+        look(other.post("/api/v1/orders", {"productId": 1, "quantity": 1, "userId": user_id, **PAID_AND_SENT}), user_id)
         for user_id in (alice.user, NOBODYS)
     ]
     assert seen[0] == seen[1]
@@ -215,7 +216,8 @@ def test_nobody_orders_in_her_name(alice: Belongings, other: APIClient):
 
 def test_her_idempotency_key_is_hers(alice: Belongings, bus: Bus):
     bob = client_of(User.objects.create(pk=2, email="bob@example.com", name="Bob", password="!"))
-    answer = bob.post("/api/v1/orders", {"productId": 2, "quantity": 1}, headers={"Idempotency-Key": "k"})
+    body = {"productId": 2, "quantity": 1, **PAID_AND_SENT}
+    answer = bob.post("/api/v1/orders", body, headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["id"] != alice.order) == (202, True)
 
 

@@ -10,12 +10,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import CaptureQueriesContext
 
 from inventory.services import seed_stock
-from orders.services import place_order, request_cancellation
+from orders.services import request_cancellation
 from sagas.db import prepared as sql
 from sagas.testing import Bus
 from shop.contracts.events import Line
 from shop.saga import ORDER
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]

@@ -29,6 +29,7 @@ from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.management.commands.rights import Route, addresses, routes
 from tests.conftest import SERVICES
+from tests.support.ordering import PAID_AND_SENT
 
 pytestmark = pytest.mark.django_db(databases=SERVICES)
 
@@ -231,7 +232,7 @@ def test_lists_show_others_rows_to_those_with_the_right(
 @pytest.mark.parametrize("role", [CUSTOMER, NO_GROUP, "stock clerks"])
 def test_orders_for_others_and_cancelling_theirs(role: str, people: dict[str, User], rows: dict[str, Any]):
     client = client_of(role, people)
-    wanted = {"productId": 1, "quantity": 1, "userId": rows["user_id"]}
+    wanted = {"productId": 1, "quantity": 1, "userId": rows["user_id"], **PAID_AND_SENT}
     assert client.post("/api/v1/orders", wanted).status_code == 400
     assert client.post(f"/api/v1/orders/{rows['order_id']}/cancel").status_code == 404
     assert Order.objects.get().status == "PENDING"

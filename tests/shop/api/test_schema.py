@@ -26,9 +26,9 @@ from accounts.models import User
 from accounts.services import issue
 from catalog.services import create_product
 from inventory.services import seed_stock
-from orders.services import place_order
 from shop.api.error_codes import CODES
 from shop.contracts.events import Line
+from tests.support.ordering import place_order
 from tests.support.processes import Process, eventually
 
 ROOT = settings.BASE_DIR

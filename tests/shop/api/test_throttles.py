@@ -17,8 +17,9 @@ from rest_framework.test import APIClient
 from orders.models import Order
 from sagas.testing import Bus
 from shop.api.throttles import OrderThrottle, Throttle, TokenThrottle
+from tests.support.ordering import PAID_AND_SENT
 
-ORDER = {"productId": 1, "quantity": 1}
+ORDER = {"productId": 1, "quantity": 1, **PAID_AND_SENT}
 TOKEN = ("/api/v1/auth/token", {"email": "who@example.com"})  # no password: refused before any is compared
 SIGN_UP = ("/api/v1/users", {"email": "who@example.com"})
 

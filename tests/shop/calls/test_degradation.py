@@ -22,7 +22,7 @@ from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.models import Order, Unsent
 from orders.open_orders import look_after
-from orders.services import OVERDUE, place_order, request_cancellation
+from orders.services import OVERDUE, request_cancellation
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from sagas import Unavailable
 from sagas.db.prepared import preparation
@@ -42,6 +42,7 @@ from shop.contracts.messages import MessagesService
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.support.fakes import FakeAccounts, FakeCatalog
+from tests.support.ordering import PAID_AND_SENT, place_order
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
@@ -138,7 +139,7 @@ def test_without_the_broker_orders_are_taken_and_the_outbox_keeps_them(broker_aw
     client = APIClient(raise_request_exception=False)
     client.force_authenticate(SimpleNamespace(id=1, pk=1, is_staff=False, is_authenticated=True))
     with substituting(CatalogService, FakeCatalog()), substituting(AccountsService, FakeAccounts()):
-        answer = client.post("/api/v1/orders", {"productId": 1, "quantity": 2}, format="json")
+        answer = client.post("/api/v1/orders", {"productId": 1, "quantity": 2, **PAID_AND_SENT}, format="json")
         assert (answer.status_code, answer.json()["status"]) == (202, "PENDING")
         order_id = answer.json()["id"]
 

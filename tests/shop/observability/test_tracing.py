@@ -21,7 +21,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from inventory.services import seed_stock
-from orders.services import place_order
 from sagas.events import encode
 from sagas.execution import execute
 from sagas.registry import STEPS
@@ -29,6 +28,7 @@ from sagas.testing import Bus
 from shop.contracts.events import Line, OrderCompleted, OrderCreated
 from shop.observability import tracing
 from shop.observability.tracing import current_trace, headers_for, is_recorded
+from tests.support.ordering import place_order
 
 NOTIFY = STEPS["notifications.notify"]
 TRACED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
