@@ -45,6 +45,9 @@ class Hooks:
     def process_started(self) -> None:
         """A relay's process is about to work."""
 
+    def ticked(self) -> None:
+        """Beat has sent a timer's tick, and the broker has confirmed it."""
+
     def remote_messages(self, service: str, keys: Collection[int], before: datetime | None) -> Messages | None:
         """What a service that runs apart knows of some instances' messages; None when its tables are in reach.
 

@@ -77,11 +77,13 @@ class Relay:
         self._next_look_at_all = self._next_drain = self._next_deferred = self._next_asking = 0.0
         self._first, self._found_at = 0, 0.0  # the first row of the last hit, and when that was
         self._backlog = 0  # messages in the longest queue, when last asked
+        self.seen_at = time.monotonic()  # when the loop last came round
 
     def run(self) -> None:
         """Work until `stop()` is called. Outages of database and broker are waited out."""
         pause = BUSY_PAUSE
         while not self._stopping.wait(pause):
+            self.seen_at = time.monotonic()
             try:
                 first, deferred = self._look()
                 pause = self._publish(first) if first else self._idle_pause()
@@ -130,7 +132,7 @@ class Relay:
     def _publish_deferred(self) -> None:
         if time.monotonic() >= self._next_deferred:
             while publish_deferred(self.service) >= PORTION:
-                pass
+                self.seen_at = time.monotonic()
             self._next_deferred = time.monotonic() + EVERY
 
     def _drain_dead_letters(self) -> None:

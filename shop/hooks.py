@@ -53,5 +53,8 @@ class ShopHooks(Hooks):
         sdk.start()
         metrics.serve()
 
+    def ticked(self) -> None:
+        metrics.LAST_TICK.set_to_current_time()
+
     def remote_messages(self, service: str, keys: Collection[int], before: datetime | None) -> Messages:
         return connect(MessagesService, of=service).get_messages(keys, before)

@@ -1,8 +1,8 @@
 """Counters and histograms, and how Prometheus scrapes them.
 
 Each process counts for itself. With PROMETHEUS_MULTIPROC_DIR, processes that share the directory are added up, and any
-of them answers for all. Web servers answer at /metrics; a worker's parent process and the relay on METRICS_PORT, if
-set. Gauges read from the databases (`shop.operations.gauges`) are queried per scrape, by web servers only.
+of them answers for all. Web servers answer at /metrics; a worker's parent process, the relay and beat on METRICS_PORT,
+if set. Gauges read from the databases (`shop.operations.gauges`) are queried per scrape, by web servers only.
 """
 
 import logging
@@ -19,6 +19,7 @@ from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     Metric,
     generate_latest,
@@ -56,6 +57,11 @@ OUTBOX = Histogram(
     "shop_outbox_seconds", "How long the oldest event of a portion had been in the outbox.", ["service"], buckets=SLOW
 )
 SAGA = Histogram("shop_saga_seconds", "From an order to its status.", ["status"], buckets=SLOW)
+LAST_TICK = Gauge(
+    "shop_beat_last_tick_timestamp_seconds",
+    "When the broker last confirmed a tick of beat, in Unix time.",
+    multiprocess_mode="max",
+)
 TOLD = ("PAYMENT_COMPLETED", *FINAL)  # statuses whose times are observed
 
 

@@ -1,8 +1,8 @@
-"""Starts observability in a worker: its parent process serves metrics, each child records spans."""
+"""Starts observability in workers and beat: beat and a worker's parent serve metrics, its children record spans."""
 
 from typing import Any
 
-from celery.signals import worker_init, worker_process_init, worker_process_shutdown
+from celery.signals import beat_init, worker_init, worker_process_init, worker_process_shutdown
 
 
 def _parent(**_kwargs: Any) -> None:
@@ -24,5 +24,6 @@ def _child_ends(**_kwargs: Any) -> None:
 
 
 worker_init.connect(_parent)
+beat_init.connect(_parent)
 worker_process_init.connect(_child)
 worker_process_shutdown.connect(_child_ends)

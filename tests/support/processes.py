@@ -134,9 +134,9 @@ class Processes:
     def relay(self, name: str = "relay", **environment: str) -> Process:
         return self.manage(name, "relay", **environment)
 
-    def beat(self, name: str = "beat") -> Process:
+    def beat(self, name: str = "beat", **environment: str) -> Process:
         schedule = str(self.logs / f"{name}-schedule")
-        return self.start(name, *_celery("beat"), "-s", schedule, "--pidfile=", "-l", "INFO")
+        return self.start(name, *_celery("beat"), "-s", schedule, "--pidfile=", "-l", "INFO", **environment)
 
     def worker(
         self,

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.management import get_commands
 
 from sagas.conf import choreography
+from sagas.supervision import HANGS_AFTER
 from tests.docs.test_docs import in_the_tables
 from tests.support import compose
 from tests.support.compose import FILE, OURS, SERVICES, TEXT, WEB, Missing, interpolated
@@ -219,6 +220,25 @@ def test_one_service_builds_the_image_and_none_asks_a_registry_for_it():
     assert {service["pull_policy"] for service in OURS.values()} == {"never"}
 
 
+def test_a_background_process_is_well_while_its_loop_turns(tmp_path: Path):
+    checks = {name: one["healthcheck"] for name, one in OURS.items() if name.endswith(("-worker", "-relay", "beat"))}
+    assert len({json.dumps(check) for check in checks.values()}) == 1
+    check = checks["beat"]
+    heartbeat = OURS["beat"]["environment"]["HEARTBEAT_FILE"]
+    assert check["test"][0] == "CMD-SHELL"
+    program = interpolated(check["test"][1], {}).replace(heartbeat, str(tmp_path / "alive"))
+    up = int(float(Path("/proc/uptime").read_text().split()[0]))
+
+    def well() -> bool:
+        return subprocess.run(["sh", "-c", program], capture_output=True).returncode == 0
+
+    assert not well()  # it has not begun
+    (tmp_path / "alive").write_text(f"{up}\n")
+    assert well()
+    (tmp_path / "alive").write_text(f"{up - int(HANGS_AFTER)}\n")
+    assert not well()
+
+
 def test_what_our_processes_write_to_is_theirs():
     """A tmpfs over a folder that the image has belongs to root, whoever the folder belongs to."""
     (user,) = re.findall(r"^USER (\d+):\d+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
@@ -273,7 +293,9 @@ def test_prometheus_asks_every_replica_of_every_process():
         "shop-background": ("A", int(OURS["orders-relay"]["environment"]["METRICS_PORT"])),
     }
     assert set(found["shop"]["names"]) == set(WEB)
-    assert set(found["shop-background"]["names"]) == {name for name in OURS if name.endswith(("-worker", "-relay"))}
+    assert set(found["shop-background"]["names"]) == {name for name in OURS if name.endswith(("-worker", "-relay"))} | {
+        "beat"
+    }
 
 
 def test_what_watches_finds_each_other():

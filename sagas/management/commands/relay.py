@@ -3,6 +3,7 @@
 import gc
 import logging
 import signal
+import time
 from argparse import ArgumentParser
 from threading import Event, Thread
 from typing import Any
@@ -13,8 +14,11 @@ from sagas.conf import hook
 from sagas.publisher import in_memory
 from sagas.registry import local_services
 from sagas.relay import Relay, publish_outbox
+from sagas.supervision import EVERY, alive, end_in_time, watch
 
 logger = logging.getLogger(__name__)
+
+SLOWEST_ROUND = 30.0  # seconds that a relay may take for one portion, with a server that does not answer
 
 
 class Command(BaseCommand):
@@ -63,7 +67,11 @@ class Command(BaseCommand):
             thread.start()
         self.stdout.write(f"Relaying the outboxes of {', '.join(services)}")
         self.stdout.flush()
-        stop.wait()
+        watch()
+        while not stop.wait(EVERY):
+            if time.monotonic() - min(relay.seen_at for relay in relays) < SLOWEST_ROUND:
+                alive()
+        end_in_time()
         for relay in relays:
             relay.stop()
         for thread in threads:

@@ -1,0 +1,36 @@
+"""Celery's beat as the kernel runs it: named in `beat_scheduler`."""
+
+import logging
+from typing import Any
+
+from celery.beat import PersistentScheduler
+
+from sagas.conf import hook
+from sagas.supervision import alive, watch
+
+logger = logging.getLogger(__name__)
+
+
+class Scheduler(PersistentScheduler):  # type: ignore[misc]  # Celery carries no types
+    """Is ended when it hangs, and tells the project's hooks of each tick that the broker has confirmed."""
+
+    def setup_schedule(self) -> None:
+        super().setup_schedule()
+        watch()
+
+    def tick(self, *args: Any, **options: Any) -> Any:
+        alive()
+        return super().tick(*args, **options)
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        sent = super().apply_async(*args, **options)
+        hook().ticked()
+        return sent
+
+    def _ensure_connected(self) -> Any:
+        """As Celery has it, except that beat is alive while it waits for a broker that is away."""
+
+        def waits(error: Exception, seconds: float) -> None:
+            logger.error("Beat has no broker: %s. It tries again in %s s", error, seconds)
+
+        return self.connection.ensure_connection(waits, self.app.conf.broker_connection_max_retries, callback=alive)
