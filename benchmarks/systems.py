@@ -26,6 +26,7 @@ from benchmarks.surroundings import (
     shop_processes,
 )
 
+KEY = "correlation_id"  # of an order's messages in the shop's databases
 BROKER = "quorum queues, publisher confirms, acknowledged after commit"
 
 
@@ -180,8 +181,8 @@ class Shop(System):
         # Delivery started, and every step that hears of it is through. Carriers are a matter of timers.
         "completed": (
             ("orders", timed("orders_timelineentry", where="status = 'DELIVERY_STARTED'")),
-            ("inventory", timed("inventory_inbox", "handled_at", where="step = 'inventory.ship_stock'")),
-            ("notifications", timed("notifications_inbox", "handled_at", where="event_type = 'DeliveryStarted'")),
+            ("inventory", timed("inventory_inbox", "handled_at", KEY, "step = 'inventory.ship_stock'")),
+            ("notifications", timed("notifications_inbox", "handled_at", KEY, "event_type = 'DeliveryStarted'")),
         ),
     }
     counts = (
@@ -213,7 +214,7 @@ class ShopOfFour(Shop):
     counts = (
         ("inventory", counted("inventory_reservation", "status = 'RESERVED'")),
         *Shop.counts[1:],
-        ("orders", counted("orders_inbox", "step = 'orders.complete_order'")),
+        ("orders", counted("orders_inbox", "step = 'orders.complete_order'", KEY)),
     )
 
 
