@@ -166,8 +166,13 @@ cve: .venv/.dev ## Ask for known vulnerabilities in what is locked
 	@pip-audit --disable-pip --require-hashes -r requirements-dev.txt
 
 .PHONY: bench
-bench: .venv/.dev var/dbos/.made ## The shop beside the floor, plain Celery and DBOS; ARGS=--quick
-	@exec $(SERVICES) exec -- $(PY) -m benchmarks.compare $(ARGS)
+bench: .venv/.dev var/dbos/.made ## The shop beside others: a backlog, then over HTTP; ARGS=--quick
+	@$(SERVICES) exec -- $(PY) -m benchmarks.compare $(ARGS)
+	@exec $(SERVICES) exec -- $(PY) -m benchmarks.endtoend $(filter --quick,$(ARGS))
+
+.PHONY: bench-door
+bench-door: .venv/.dev ## The shop beside plain Celery and the floor over HTTP only; ARGS=--quick
+	@exec $(SERVICES) exec -- $(PY) -m benchmarks.endtoend $(ARGS)
 
 .PHONY: bench-guard
 bench-guard: .venv/.dev ## Fail when the shop has fallen too far behind the floor

@@ -8,6 +8,7 @@ As a program: reads what to do from standard input, answers each line with a lin
     place COUNT                   [first id, last id, the database's time]
     samples PRODUCTS LINES HOT    other orders are copied from now on
     finish                        the samples' own sagas begin, too: [first id, last id, 0]
+    customers                     [an access token, a product's id] for each of some customers
     check                         "", or what is wrong: dead letters, cancellations
     audit                         the same, and what the audit finds
     end                           how many orders there are; all have ended
@@ -62,6 +63,18 @@ class Load:
         """Have the orders that the others were copied from go their way, too."""
         with connections["orders"].cursor() as cursor:
             cursor.execute(f"INSERT INTO orders_unsent (outbox_id) {SAMPLES_OUTBOX}", [self.samples])
+
+
+def sign_in() -> list[tuple[str, int]]:
+    """An access token and a product for each customer."""
+    from django.contrib.auth import get_user_model
+
+    from accounts.services import issue
+    from catalog.models import Product
+
+    products = Product.objects.order_by("pk").values_list("pk", flat=True)
+    customers = get_user_model().objects.filter(email__startswith="bench").order_by("pk")
+    return [(issue(customer).access, product) for customer, product in zip(customers, products, strict=False)]
 
 
 def must_be_clean() -> None:
@@ -174,6 +187,8 @@ def answer(load: Load, what: str, *arguments: str) -> object:
         case "finish":
             load.release_samples()
             return load.samples[0], load.samples[-1], 0.0
+        case "customers":
+            return sign_in()
         case "samples":
             products, lines, hot = arguments
             load.sample(products=int(products), lines=int(lines), hot=float(hot))

@@ -141,13 +141,7 @@ def cpu_seconds(system: System) -> dict[str, float]:
 
     A server that runs elsewhere, or in a container of its own, is not in the answer.
     """
-    groups = {
-        "workers": system.processes.pids if system.processes else [],
-        "PostgreSQL": _postmaster(),
-        "RabbitMQ": _broker(),
-        "load": [os.getpid(), system.generator.pid],
-        **system.beside,
-    }
+    groups = {**system.named_pids(), "PostgreSQL": _postmaster(), "RabbitMQ": _broker()}
     return {who: _with_children(pids, children=who != "load") for who, pids in groups.items() if pids}
 
 

@@ -217,6 +217,10 @@ class Processes:
     def pids(self) -> list[int]:
         return [process.pid for process in self._running.values()]
 
+    @property
+    def named(self) -> dict[str, list[int]]:
+        return {name: [process.pid] for name, process in self._running.items()}
+
     def must_run(self) -> None:
         """Raises `Unfit` when one of them has ended."""
         for name, process in self._running.items():

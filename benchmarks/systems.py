@@ -111,16 +111,29 @@ class System:
         """For each mark (placed, reached) of all orders, by the database's clock, in seconds."""
         began = dict(self.query(*self.placed, orders.first, orders.last))
         found = {}
-        for mark, queries in self.marks.items():
-            reached: dict[int, float] = {}
-            for query in queries:
-                for order_id, at in self.query(*query, orders.first, orders.last):
-                    reached[order_id] = max(at, reached.get(order_id, 0))
+        for mark in self.marks:
+            reached = self.reached(mark, orders)
             if reached.keys() != began.keys():
                 raise Unfit(f"{self.title}: {len(reached)} of {len(began)} orders are {mark}.")
             found[mark] = [(began[order_id], at) for order_id, at in reached.items()]
         self.finished.append((orders.first, orders.last))
         return found
+
+    def reached(self, mark: str, orders: Orders) -> dict[int, float]:
+        """When each of these orders that has reached a mark did so."""
+        reached: dict[int, float] = {}
+        for query in self.marks[mark]:
+            for order_id, at in self.query(*query, orders.first, orders.last):
+                reached[order_id] = max(at, reached.get(order_id, 0))
+        return reached
+
+    def named_pids(self) -> dict[str, list[int]]:
+        """Process ids by how results call those whose processor time is counted together."""
+        return {
+            "workers": self.processes.pids if self.processes else [],
+            "load": [os.getpid(), self.generator.pid],
+            **self.beside,
+        }
 
     def query(self, database: str, sql: str, first: int, last: int) -> list[tuple]:
         if database not in self._databases:

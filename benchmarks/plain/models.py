@@ -5,7 +5,13 @@ from django.db.models.functions import Now
 
 
 class Order(models.Model):
+    """All but the time is for `benchmarks/endtoend`."""
+
     created_at = models.DateTimeField(db_default=Now())
+    product_id = models.BigIntegerField(default=1)
+    quantity = models.PositiveIntegerField(default=1)
+    address = models.CharField(max_length=200, default="")
+    email = models.EmailField(default="")
 
 
 class Inbox(models.Model):

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 _url = urlsplit(os.environ["PLAIN_DATABASE_URL"])
 SECRET_KEY = "of-a-benchmark"
 USE_TZ = True
-INSTALLED_APPS = ["benchmarks.plain"]
+INSTALLED_APPS = ["benchmarks.plain", "rest_framework"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {
     "default": {
@@ -18,4 +18,14 @@ DATABASES = {
         "PORT": _url.port or "",
         "CONN_MAX_AGE": None,
     }
+}
+
+# --- For benchmarks/endtoend ------------------------------------------------------------------------------------------
+ROOT_URLCONF = "benchmarks.plain.web"
+ALLOWED_HOSTS = ["127.0.0.1"]
+EMAIL_HOST, EMAIL_PORT = "127.0.0.1", int(os.environ.get("PLAIN_MAIL_PORT", "0"))  # 0: no e-mails
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "UNAUTHENTICATED_USER": None,
 }

@@ -8,12 +8,14 @@ import os
 
 import django
 from celery import Celery, shared_task
+from django.conf import settings
+from django.core.mail import send_mail
 from django.db import IntegrityError, transaction
 from kombu import Queue
 
 django.setup()
 
-from benchmarks.plain.models import Completion, Delivery, Effect, Inbox, Payment, Reservation  # noqa: E402
+from benchmarks.plain.models import Completion, Delivery, Effect, Inbox, Order, Payment, Reservation  # noqa: E402
 
 app = Celery("plain")
 app.conf.update(
@@ -43,6 +45,16 @@ def handle(step: str, effect: type[Effect], order_id: int) -> None:
 
 
 @shared_task
+def notify(order_id: int, what: str) -> None:
+    """An e-mail to the customer: once, or twice when the worker dies right after it."""
+    order = Order.objects.get(pk=order_id)
+    step = f"notify {what}"
+    if not Inbox.objects.filter(step=step, order_id=order_id).exists():
+        send_mail(f"Your order {order_id}", f"Your order {order_id} is {what}.", "shop@example.com", [order.email])
+        Inbox.objects.create(step=step, order_id=order_id)
+
+
+@shared_task
 def complete(order_id: int) -> None:
     handle("complete", Completion, order_id)
 
@@ -51,6 +63,8 @@ def complete(order_id: int) -> None:
 def deliver(order_id: int) -> None:
     handle("deliver", Delivery, order_id)
     complete.delay(order_id)
+    if settings.EMAIL_PORT:
+        notify.delay(order_id, "shipped")
 
 
 @shared_task
