@@ -12,6 +12,7 @@ if broker_url.startswith("memory:"):
     broker_transport_options = {"polling_interval": 0.01}
 
 # Watching
-worker_send_task_events = False  # until Flower asks for them
+worker_send_task_events = settings.TASK_EVENTS  # off: until Flower asks for them, by remote control
+worker_enable_remote_control = settings.REMOTE_CONTROL
 task_send_sent_event = False
 worker_hijack_root_logger = False

@@ -91,8 +91,6 @@ class Worker(Component):
             hostname="worker@embedded",
             pool="threads",
             concurrency=WORKER_THREADS,
-            without_mingle=True,
-            without_gossip=True,
             without_heartbeat=True,
             ready_callback=lambda _consumer: self._ready.set(),
         )

@@ -18,9 +18,8 @@ from sagas.conf import choreography, conf, hook
 from sagas.crash_points import crash_point
 from sagas.events import Event
 from sagas.outages import Unavailable
-from sagas.saga import service_of
 from sagas.serializer import EVENTS
-from sagas.topology import declare, queues
+from sagas.topology import declare, destination, queues
 
 Payload = Sequence[Any]  # events, or JSON-ready values
 StepsOf = Callable[[type[Event]], Iterable[str]]  # the steps that an event goes to
@@ -97,7 +96,7 @@ class Broker:
                 step,
                 args=[payload],
                 producer=producer,
-                queue=service_of(step),
+                **destination(step),
                 serializer=EVENTS,
                 headers=hook().headers(payload),
                 argsrepr=summary,  # what Flower shows; the events themselves stay out of it

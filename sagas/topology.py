@@ -1,7 +1,11 @@
-"""The broker's side: one quorum queue per service with its dead-letter queue, and beat's schedule.
+"""The broker's side: one quorum queue per service with its exchange and its dead-letter queue, and beat's schedule.
 
-Whoever connects declares all of it, again after a broker came back empty: declarations are idempotent. A queue's
-arguments cannot be changed once it exists, so they are few; what may change is a policy.
+Each queue has an exchange of the same name, because RabbitMQ gives rights to write by exchange: who may write to the
+default exchange may write to every queue.
+
+Whoever connects declares all of it, again after a broker came back empty: declarations are idempotent. Where processes
+have no right to (`Settings.declares`), an administrator does. A queue's arguments cannot be changed once it exists, so
+they are few; what may change is a policy.
 """
 
 from typing import Any
@@ -18,13 +22,14 @@ NO_LIMIT = 1_000_000
 
 
 def queues() -> list[Queue]:
-    """The queue of each service."""
+    """The queue of each service, bound to the exchange of the same name."""
     return [
         Queue(
             service,
-            Exchange(""),
+            Exchange(service, type="direct", durable=True),
             routing_key=service,
             durable=True,
+            no_declare=not conf().declares,
             queue_arguments={
                 "x-queue-type": "quorum",
                 "x-delivery-limit": DELIVERY_LIMIT,
@@ -47,6 +52,7 @@ def dead_letter_queues() -> list[Queue]:
             exchange,
             routing_key=service,
             durable=True,
+            no_declare=not conf().declares,
             queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT},
         )
         for service in choreography().services
@@ -65,7 +71,7 @@ def beat_schedule() -> dict[str, Any]:
             "schedule": seconds,
             "options": {
                 "expiration": max(10 * seconds, 30),
-                "queue": service_of(task),
+                **destination(task),
                 "confirm_timeout": conf().confirm_timeout,
             },
         }
@@ -73,8 +79,17 @@ def beat_schedule() -> dict[str, Any]:
     }
 
 
+def destination(task: str) -> dict[str, str]:
+    """Where a step's or a timer's messages go, as options of `send_task`. Without an exchange by name Celery would take
+    the default one."""
+    service = service_of(task)
+    return {"queue": service, "exchange": service, "routing_key": service}
+
+
 def declare(connection: Connection) -> None:
-    """Create every queue that is missing."""
+    """Create every queue that is missing, if that is this process's to do."""
+    if not conf().declares:
+        return
     with connection.channel() as channel:
         for queue in (*dead_letter_queues(), *queues()):
             queue(channel).declare()

@@ -18,11 +18,16 @@ UNREADABLE = (DecodeError, LookupError, TypeError, ValueError, AttributeError)
 
 
 class Consumer(CelerysConsumer):  # type: ignore[misc]  # Celery carries no types
-    """Celery's consumer, which is ended when it hangs, without delayed delivery: named in `worker_consumer`.
+    """Celery's consumer, ended when it hangs, without what the kernel does not use: named in `worker_consumer`.
 
     For quorum queues Celery declares 28 queues and 29 exchanges for `countdown` and `eta`, in every vhost and at every
-    start. The kernel sends nothing with either.
+    start. The kernel sends nothing with either. And workers would tell each other which tasks were revoked (mingle) and
+    that they are there (gossip), for which they would need rights beyond their own queue.
     """
+
+    def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **options: Any) -> None:
+        alone = {"without_mingle": True, "without_gossip": True}
+        super().__init__(*args, worker_options={**(worker_options or {}), **alone}, **options)
 
     class Blueprint(CelerysConsumer.Blueprint):  # type: ignore[misc]
         default_steps = [step for step in CelerysConsumer.Blueprint.default_steps if step != DELAYED_DELIVERY]

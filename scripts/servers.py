@@ -369,7 +369,7 @@ class RabbitMQ(Server):
         if urlsplit(url).hostname not in (LOCALHOST, "localhost", "::1"):
             return
         if self.memory.started.get(self.name) == "docker":
-            yield ["docker", "exec", self.container, "rabbitmqctl", "-q"]
+            yield ["docker", "exec", "-i", self.container, "rabbitmqctl", "-q"]
         if os.geteuid() == 0 and shutil.which("rabbitmqctl"):
             yield ["rabbitmqctl", "-q"]
             yield ["rabbitmqctl", "-q", "-n", RABBIT_NODE]
@@ -398,6 +398,26 @@ class RabbitMQ(Server):
             if run(*ctl, "delete_vhost", vhost, check=False).returncode == 0:
                 return
 
+    def define(self, url: str, definitions: str) -> None:
+        """Import definitions of users, permissions and queues, as JSON."""
+        if management(url, "POST", "definitions", definitions):
+            return
+        said = "there is no management API, and no rabbitmqctl as root"
+        for ctl in self.controls(url):
+            done = run(*ctl, "import_definitions", check=False, input=definitions)
+            if done.returncode == 0:
+                return
+            said = done.stdout
+        raise Failure(f"RabbitMQ at {hidden(url)} takes no definitions: {said.strip()}")
+
+    def drop_users(self, url: str, prefix: str) -> None:
+        """Users whose names begin with a prefix."""
+        for ctl in self.controls(url):
+            listed = run(*ctl, "list_users", "--no-table-headers", check=False)
+            names = [line.split()[0] for line in listed.stdout.splitlines() if line.startswith(prefix)]
+            for name in names if listed.returncode == 0 else ():
+                run(*ctl, "delete_user", name, check=False)
+
     @staticmethod
     def enters(url: str) -> bool:
         try:
@@ -408,13 +428,13 @@ class RabbitMQ(Server):
         return True
 
 
-def management(url: str, method: str, path: str) -> bool:
+def management(url: str, method: str, path: str, said: str = "{}") -> bool:
     """One call to RabbitMQ's management API on its standard port; false when that is not to be had."""
     parts = urlsplit(url)
     user = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
     headers = {"Authorization": f"Basic {b64encode(user.encode()).decode()}", "Content-Type": "application/json"}
-    body = json.dumps({"configure": ".*", "write": ".*", "read": ".*"} if "permissions" in path else {}).encode()
-    request = urllib.request.Request(f"http://{parts.hostname}:15672/api/{path}", body, headers, method=method)
+    body = json.dumps({"configure": ".*", "write": ".*", "read": ".*"}) if "permissions" in path else said
+    request = urllib.request.Request(f"http://{parts.hostname}:15672/api/{path}", body.encode(), headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=3):
             return True

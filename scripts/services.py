@@ -144,6 +144,7 @@ class Services:
         steps = {
             "databases": lambda: drop_databases(self.postgres_url, record["prefix"]),
             "vhost": lambda: self.rabbitmq.drop_vhost(self.broker_url, record["vhost"]),
+            "users of RabbitMQ": lambda: self.rabbitmq.drop_users(self.broker_url, record["prefix"]),
             "Redis databases": lambda: release_redis_databases(self.redis_url, record["run"], record["redis"]),
         }
         for what, step in steps.items():

@@ -41,6 +41,7 @@ DEBUG = env.bool("DEBUG", EMBEDDED)
 SANDBOX = env.bool("SANDBOX", DEBUG)
 PORT = env.int("PORT", 8080)
 SHORTEST_SECRET = 32  # characters
+PREFIX = env.str("DATABASE_PREFIX", "shop_")  # of databases and roles, of users of the broker, and of keys in Redis
 
 
 def _secret_key() -> str:
@@ -169,15 +170,14 @@ PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
 
 def _database(service: str) -> dict[str, Any]:
     """The service's own URL, else its database on the common server, else the embedded server."""
-    prefix = env.str("DATABASE_PREFIX", "shop_")
     if own := env.str(f"{service.upper()}_DATABASE_URL", ""):
         config = env.db_url_config(own) | {"ENGINE": "sagas.db.postgresql"}
     elif SHOP_SERVICE and not env.str("DATABASE_URL", ""):
         raise ImproperlyConfigured(f"Set {service.upper()}_DATABASE_URL: SHOP_SERVICE={SHOP_SERVICE} needs it.")
     elif EMBEDDED:
-        config = {"ENGINE": "embedded.postgresql", "NAME": f"{prefix}{service}", "USER": "postgres"}
+        config = {"ENGINE": "embedded.postgresql", "NAME": f"{PREFIX}{service}", "USER": "postgres"}
     else:
-        config = env.db_url("DATABASE_URL") | {"ENGINE": "sagas.db.postgresql", "NAME": f"{prefix}{service}"}
+        config = env.db_url("DATABASE_URL") | {"ENGINE": "sagas.db.postgresql", "NAME": f"{PREFIX}{service}"}
     given = config.get("OPTIONS", {})  # what the URL says after its question mark
     return config | {
         "CONN_MAX_AGE": None,
@@ -202,6 +202,14 @@ DATABASE_ROUTERS = ["shop.router.ServiceRouter"]
 
 # --- Broker, Redis ---------------------------------------------------------------------------------------------------
 BROKER_URL = env.str("BROKER_URL", "memory://")
+BROKER_DECLARES = env.bool("BROKER_DECLARES", True)  # off: queues are made by `manage.py broker`, and by nobody else
+BROKER_ADMIN_URL = env.str("BROKER_ADMIN_URL", "")  # of the management API, for that command
+BROKER_PASSWORDS = {  # likewise: of those who have a user of their own at the broker
+    user: env.str(f"{user.upper()}_BROKER_PASSWORD", "") for user in (*SERVICES, "office", "beat", "flower")
+}
+# Whether workers do what they are told over the broker: to stop, to listen to no queue, to tell of their tasks.
+REMOTE_CONTROL = env.bool("REMOTE_CONTROL", DEBUG or EMBEDDED)
+TASK_EVENTS = env.bool("TASK_EVENTS", False)  # workers tell of their tasks unasked, as Flower wants it
 
 
 def _redis(url: str) -> dict[str, Any]:
@@ -217,8 +225,8 @@ def _redis(url: str) -> dict[str, Any]:
 
         url = url.replace("fakeredis:", "redis:")
         options["CONNECTION_POOL_KWARGS"] = {"connection_class": FakeRedisConnection}
-    prefix = env.str("DATABASE_PREFIX", "shop_")  # of another checkout another one: no switch and no throttle is shared
-    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options, "KEY_PREFIX": prefix}
+    # Of another checkout another prefix: no switch and no throttle is shared.
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options, "KEY_PREFIX": PREFIX}
 
 
 # Two Redis databases: `cache.clear()` is FLUSHDB, and must not drop locks.
@@ -256,6 +264,7 @@ SAGAS = Sagas(
     dead_letter_exchange="shop.dead",
     grace=env.float("SHUTDOWN_GRACE", 20.0),  # seconds from SIGTERM, for a worker's or a relay's work in hand
     heartbeat_file=env.str("HEARTBEAT_FILE", ""),  # of this process, where its supervisor looks
+    declares=BROKER_DECLARES,
 )
 
 # --- The saga's times, in seconds ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
+from sagas.conf import conf
 from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
@@ -147,13 +148,14 @@ def _broker() -> Iterator[Finding]:
 
 def _queue(connection: object, service: str) -> Finding:
     what, fix = f"queue {service}", "start a worker or a relay: whoever connects first declares them"
+    fix = fix if conf().declares else "manage.py broker makes them"
     try:
         with connection.channel() as channel:  # type: ignore[attr-defined]
             told = channel.queue_declare(service, passive=True)
             dead = channel.queue_declare(f"{service}.dead", passive=True).message_count
             fix = "its limits and dead-lettering are not ours: let it run empty, delete it, and start a worker"
             for queue in (*queues(), *dead_letter_queues()):
-                if queue.name in (service, f"{service}.dead"):
+                if conf().declares and queue.name in (service, f"{service}.dead"):
                     queue(channel).queue_declare()  # exists, so this only compares the arguments
     except connection.channel_errors as error:  # type: ignore[attr-defined]
         return Finding(what, False, _line(error), fix)

@@ -135,6 +135,7 @@ def _shop(
         "DELIVERED_AFTER": "3600",
         "STALLED_AFTER": "3600",
         "OUTBOX_LEASE": "1",
+        "REMOTE_CONTROL": "1",  # by which the tests ask workers what they do
         "PYTHONUNBUFFERED": "1",
     }
     processes = Processes(environment, tmp_path_factory.mktemp("logs"))

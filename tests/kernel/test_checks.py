@@ -12,7 +12,7 @@ from sagas.checks import check_sagas
 from sagas.conf import choreography
 from sagas.registry import STEPS, TIMERS
 from sagas.saga import service_of
-from sagas.topology import beat_schedule, queues
+from sagas.topology import beat_schedule, destination, queues
 from shop.contracts.events import OrderCompleted, OrderCreated, PaymentFailed
 from shop.saga import ORDER
 
@@ -102,6 +102,6 @@ def test_every_timer_is_scheduled_and_every_step_has_a_queue():
 def test_ticks_are_confirmed_and_dropped_by_the_brokers_clock():
     """`expires` would be judged by each worker's clock: one that is ahead would drop every tick without a word."""
     for task, entry in beat_schedule().items():
-        assert entry["options"].keys() == {"queue", "expiration", "confirm_timeout"}
+        assert entry["options"].keys() == {*destination(task), "expiration", "confirm_timeout"}
         assert entry["options"]["expiration"] == max(30, 10 * ORDER.timers[task])
     assert current_app.conf.broker_transport_options["confirm_publish"] is True

@@ -38,8 +38,7 @@ FORKING.set_forkserver_preload(["pytest", __name__])  # pytest, for it may be th
 def worker(queues: tuple[str, ...] = choreography().services) -> None:
     worker_ready.connect(lambda **_: print(READY[worker], flush=True), weak=False)
     options = ("-Q", ",".join(queues), "-n", f"fork{os.getpid()}@test", "-P", "solo", "-c", "1", "-l", "WARNING")
-    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    current_app.worker_main(["worker", *options, *quiet])
+    current_app.worker_main(["worker", *options, "--without-heartbeat"])
 
 
 def inventory_worker() -> None:

@@ -148,8 +148,7 @@ class Processes:
     ) -> Process:
         """A worker called `name`@test."""
         options = ("-Q", ",".join(queues), "-n", f"{name}@test", "-c", str(concurrency), "-P", "prefork", "-l", "INFO")
-        # No gossip with other workers: starting takes a second less.
-        return self.start(name, *_celery("worker"), *options, "--without-gossip", "--without-mingle", **environment)
+        return self.start(name, *_celery("worker"), *options, **environment)
 
     def stop(self, *processes: Process) -> None:
         """End these, or all, as an operator would; those that do not listen are killed."""

@@ -127,6 +127,7 @@ class Queues:
         self.delete(name)
         with self._connection.channel() as channel:
             channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
+            channel.queue_bind(name, exchange=name, routing_key=name)
         try:
             yield
         finally:

@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import psycopg2
 from django.conf import settings
 
+from scripts.servers import Memory, RabbitMQ
 from tests.support.compose import OURS, WEB, dotenv, environment_of
 from tests.support.gateway import NETWORK, Names, free_port, nginx
 from tests.support.image import lay_out
@@ -50,6 +52,7 @@ class Stage:
         self.processes: dict[str, Process] = {}
         server = settings.DATABASES["orders"]
         self.server = f"{server['HOST'] or '127.0.0.1'}:{server['PORT'] or 5432}"
+        self._rabbitmq = RabbitMQ(Memory())
         self._owner = f"{server['USER']}:{server.get('PASSWORD', '')}"
         subprocess.run([sys.executable, ROOT / "scripts/dotenv.py", folder / ".env"], check=True, capture_output=True)
         hosts = ",".join(["localhost", f"{NETWORK}.1", *self.addresses.values(), f"{NETWORK}.100"])
@@ -71,7 +74,15 @@ class Stage:
             check=True,
         )
 
+    def make_users(self) -> None:
+        """What `broker` does by the management API, which these servers may lack."""
+        vhost = unquote(urlsplit(settings.BROKER_URL).path[1:]) or "/"
+        done = self.run("broker", "python", "manage.py", "broker", "--definitions", "--vhost", vhost)
+        assert done.returncode == 0, done.stderr
+        self._rabbitmq.define(settings.BROKER_URL, done.stdout)
+
     def drop_roles(self) -> None:
+        self._rabbitmq.drop_users(settings.BROKER_URL, self.prefix)
         connection = psycopg2.connect(f"postgresql://{self._owner}@{self.server}/postgres")
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -84,6 +95,7 @@ class Stage:
     def environment(self, name: str) -> dict[str, str]:
         """A container's: what compose gives it, and what its image has."""
         given = {key: self._placed(value, name) for key, value in environment_of(name, self.variables).items()}
+        given |= {"DATABASE_PREFIX": self.prefix} if name == "broker" else {}
         image = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         return {**image, **HASTE, **given, "LANG": "C.UTF-8"}
 
@@ -93,12 +105,14 @@ class Stage:
         text = text.replace("0.0.0.0 --port 8080", f"{address or self.addresses.get(name)} --port {self.port}")
         text = text.replace("--address=0.0.0.0", f"--address={self.addresses.get(name)}")
         text = text.replace("postgres:5432", self.server).replace("shop_", self.prefix)
-        if "@rabbitmq:" in text:
-            return settings.BROKER_URL
+        if text.startswith("amqp:"):
+            user, vhost = text.partition("@")[0], urlsplit(settings.BROKER_URL).path
+            return f"{user}@{urlsplit(settings.BROKER_URL).netloc.rpartition('@')[2]}{vhost}"
         if text == "0.0.0.0":
             return self.addresses[name]
-        redis = {"redis://redis:6379/1": "locks", "redis://redis:6379/2": "default"}
-        return settings.CACHES[redis[text]]["LOCATION"] if text in redis else text
+        if text.startswith("redis:"):
+            return settings.CACHES[{"1": "locks", "2": "default"}[text[-1]]]["LOCATION"]
+        return text
 
     def start(self, name: str, *, container: str = "", address: str = "") -> Process:
         """Start a container's command; `container` and `address` are those of a second replica."""
@@ -177,6 +191,7 @@ def raised(folder: Path, given: Mapping[str, str]) -> Iterator[tuple[Stage, str]
         stage.build()
         stage.drop_roles()
         stage.make_roles()
+        stage.make_users()
         for one_shot in ("migrate", "seed"):
             done = stage.run(one_shot)
             assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from django.core.management import get_commands
 
 from sagas.conf import choreography
 from sagas.supervision import HANGS_AFTER
+from shop.operations.broker import rights
 from tests.docs.test_docs import in_the_tables
 from tests.support import compose
 from tests.support.compose import FILE, OURS, SERVICES, TEXT, WEB, Missing, interpolated
@@ -27,7 +28,7 @@ ROOT = settings.BASE_DIR
 BIN = Path(sys.executable).parent
 SERVERS = {"postgres", "rabbitmq", "redis"}
 WATCHING = {"collector", "zipkin", "prometheus", "grafana"}
-ONE_SHOTS = {"migrate": "migrate_all", "seed": "seed"}
+ONE_SHOTS = {"migrate": "migrate_all", "seed": "seed", "broker": "broker"}
 REQUIRED = {name for name, kind, _ in compose.VARIABLE.findall(TEXT) if kind == "?"}
 EXAMPLE = (ROOT / ".env.example").read_text()
 
@@ -92,7 +93,7 @@ def test_flower_is_there_and_starts(filled_in: dict[str, str]):
 def test_the_one_shots():
     for name, command in ONE_SHOTS.items():
         assert OURS[name]["command"] == f"python manage.py {command}"
-        assert OURS[name]["restart"] == {"migrate": "no", "seed": "on-failure"}[name]
+        assert OURS[name]["restart"] == {"migrate": "no", "seed": "on-failure", "broker": "no"}[name]
         assert command in get_commands()
     assert OURS["seed"]["profiles"] == ["sample"]  # nobody gets users with a known password without asking for them
 
@@ -116,6 +117,28 @@ def test_a_process_knows_no_database_but_its_own():
         assert ("JWT_PRIVATE_KEY" in container["environment"]) == (service == "accounts")
         assert ("CARRIER_WEBHOOK_SECRET" in container["environment"]) == (service == "delivery")
         assert "POSTGRES_PASSWORD" not in str(container["environment"])
+
+
+def test_a_process_knows_no_user_of_the_broker_but_its_own():
+    for name, container in OURS.items():
+        given = container["environment"]
+        service = {"shop": "office"}.get(given.get("SHOP_SERVICE", name), given.get("SHOP_SERVICE", name))
+        user, url = f"shop_{service}", given.get("BROKER_URL", "")
+        if service in rights():
+            assert url.startswith(f"amqp://{user}:${{{service.upper()}_BROKER_PASSWORD:"), name
+        else:
+            assert url == "", name
+        assert ("BROKER_ADMIN_URL" in given) == (name == "broker")
+        assert (given["BROKER_DECLARES"], given["TASK_EVENTS"]) == (0, 1), name
+        assert "REMOTE_CONTROL" not in given, name
+    asked = {f"{user.upper()}_BROKER_PASSWORD" for user in rights()}
+    assert {one for one in OURS["broker"]["environment"] if one.endswith("_BROKER_PASSWORD")} == asked
+
+
+def test_redis_lets_nobody_in_without_the_password(filled_in: dict[str, str]):
+    command = [interpolated(word, filled_in) for word in SERVICES["redis"]["command"]]
+    assert command[command.index("--requirepass") + 1] == filled_in["REDIS_PASSWORD"]
+    assert interpolated(SERVICES["redis"]["environment"]["REDISCLI_AUTH"], filled_in) == filled_in["REDIS_PASSWORD"]
 
 
 def test_the_example_lists_what_can_be_given_and_gives_no_secret():
@@ -166,9 +189,9 @@ print(json.dumps([s.DEBUG, s.EMBEDDED, s.SECRET_KEY, s.BROKER_URL, s.ALLOWED_HOS
         False,
         False,
         filled_in["SECRET_KEY"],
-        f"amqp://shop:{filled_in['RABBITMQ_PASSWORD']}@rabbitmq:5672//",
+        f"amqp://shop_notifications:{filled_in['NOTIFICATIONS_BROKER_PASSWORD']}@rabbitmq:5672//",
         ["localhost", "127.0.0.1", "notifications"],
-        ["redis://redis:6379/2", "redis://redis:6379/1"],
+        [f"redis://:{filled_in['REDIS_PASSWORD']}@redis:6379/{number}" for number in (2, 1)],
         "django.core.mail.backends.smtp.EmailBackend",
         "mailpit",
         "http://accounts:8080",
@@ -191,8 +214,9 @@ def test_each_process_starts_when_what_it_needs_is_there():
     assert needs("migrate") == {"roles": done}
     assert needs("seed") == {"migrate": done}
     assert needs("gateway") == dict.fromkeys(WEB, healthy)
-    for name in set(OURS) - {"migrate", "seed"}:
-        assert needs(name) == {"migrate": done, "rabbitmq": healthy, "redis": healthy}
+    assert needs("broker") == {"rabbitmq": healthy}
+    for name in set(OURS) - set(ONE_SHOTS):
+        assert needs(name) == {"migrate": done, "broker": done, "redis": healthy}
 
 
 def test_every_container_is_bounded_and_all_but_the_servers_may_do_little():
