@@ -32,6 +32,11 @@ from shop.api.throttles import SignUpThrottle, TokenThrottle
 from shop.contracts.accounts import UnknownUser
 
 
+def _answer(pair: services.TokenPair) -> Response:
+    """Tokens, which no cache may keep."""
+    return Response(pair._asdict(), headers={"Cache-Control": "no-store"})
+
+
 class _Public(GenericAPIView[Any]):
     """Who calls this has no token, or one that has expired."""
 
@@ -53,7 +58,7 @@ class TokenView(_Public):
 
     @extend_schema(summary="Sign in", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
-        return Response(services.sign_in(**self.validated(request), request=request)._asdict())
+        return _answer(services.sign_in(**self.validated(request), request=request))
 
 
 class RefreshView(_Public):
@@ -64,7 +69,7 @@ class RefreshView(_Public):
 
     @extend_schema(summary="The next pair of tokens", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
-        return Response(services.refresh(token=self.validated(request)["refresh"])._asdict())
+        return _answer(services.refresh(token=self.validated(request)["refresh"]))
 
 
 class LogoutView(_Public):
@@ -106,7 +111,7 @@ class PasswordView(GenericAPIView[Any]):
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         pair = services.change_password(cast(int, request.user.pk), **serializer.validated_data, request=request)
-        return Response(pair._asdict())
+        return _answer(pair)
 
 
 class KeysView(APIView):

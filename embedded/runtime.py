@@ -165,7 +165,7 @@ class Runtime:
 
     def _keep_quiet(self) -> None:
         """Log to a file in var/, and errors to the terminal as well."""
-        log = logging.handlers.RotatingFileHandler(LOG, maxBytes=5_000_000, backupCount=1)
+        log = _PrivateLog(LOG, maxBytes=5_000_000, backupCount=1)
         log.setFormatter(formatter())
         errors = logging.StreamHandler()
         errors.setLevel(logging.ERROR)
@@ -253,6 +253,13 @@ def seed() -> None:
         kept.write_text(password)
     os.environ["SEED_PASSWORD"] = password  # where the command reads it
     call_command("seed", stdout=StringIO())
+
+
+class _PrivateLog(logging.handlers.RotatingFileHandler):
+    """A log that only its owner reads, the one after a rotation as well."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, self.mode, opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
 class _FirstLine(logging.Formatter):

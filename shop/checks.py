@@ -8,14 +8,18 @@ from typing import Any, get_type_hints
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.utils.module_loading import import_string
 
 from shop.api.error_codes import CODES
 from shop.calls.wire import errors_of, functions_of
 from shop.contracts.offers import OFFERS
+from shop.contracts.payments import GATEWAYS
 
 HINT = "The caller may be another process: it sends and reads what the contract says."
+
+
+CONSOLE_SMS = "notifications.senders.ConsoleSms"  # the default
 
 
 @register("contracts")
@@ -31,11 +35,24 @@ def check_offers(**_kwargs: Any) -> list[CheckMessage]:
 
 @register("security", deploy=True)
 def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
-    """Say that goods can be had for nothing, where the sandbox is on without DEBUG."""
-    if not settings.SANDBOX:
-        return []
-    said = "SANDBOX is on: gateways that take no money charge, and parcels arrive by themselves."
-    return [Warning(said, hint="Only to show the shop. Where it sells something, leave SANDBOX out.", id="shop.W001")]
+    """Name each part that only pretends: with SANDBOX as a warning, without as what the shop cannot do yet."""
+    payments, delivery = apps.is_installed("payments"), apps.is_installed("delivery")
+    gateways = ", ".join(GATEWAYS)
+    if settings.SANDBOX:
+        hint = "Only to show the shop. Where it sells something, leave SANDBOX out."
+        charging = f"SANDBOX: {gateways} take no money; the payment's token says whether they charge."
+        arriving = "SANDBOX: parcels arrive by themselves; words in an address say whether they are refused."
+        found: list[CheckMessage] = []
+        found += [Warning(charging, hint=hint, id="shop.W001")] if payments else []
+        found += [Warning(arriving, hint=hint, id="shop.W002")] if delivery else []
+    else:
+        declining = f"Every payment is declined: nothing real stands behind {gateways} yet (payments/gateways)."
+        waiting = "Parcels wait for messages of a carrier; without CARRIER_WEBHOOK_SECRET none is accepted."
+        found = [Info(declining, id="shop.I001")] if payments else []
+        found += [Info(waiting, id="shop.I002")] if delivery and not settings.CARRIER_WEBHOOK_SECRET else []
+    if apps.is_installed("notifications") and settings.SMS_SENDER == CONSOLE_SMS:
+        found.append(Info("Text messages are written to the log, not sent: set SMS_SENDER.", id="shop.I003"))
+    return found
 
 
 def differences(contract: type, implementation: type) -> Iterator[CheckMessage]:

@@ -80,6 +80,15 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 if SHOP_SERVICE:
     ALLOWED_HOSTS += [SHOP_SERVICE]  # as the other services, and who scrapes metrics, call it
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Whose pages may use the API from a browser, with tokens: no cookie is ever sent.
+CORS_ALLOWED_ORIGINS = env.list("CORS_ORIGINS", default=[])
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "PATCH", "DELETE"]
+CORS_ALLOW_HEADERS = [
+    *("accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match", "prefer"),
+    *("traceparent", "x-request-id"),
+]
+CORS_EXPOSE_HEADERS = ["ETag", "Location", "Retry-After", "X-Request-ID"]
 
 
 def _unless_alone(*names: str) -> list[str]:
@@ -98,11 +107,14 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     *_unless_alone("django.contrib.sessions", "django.contrib.messages", "django.contrib.staticfiles"),
+    *_unless_alone("csp"),
+    *(["corsheaders"] if CORS_ALLOWED_ORIGINS else []),
     "rest_framework",
     "django_filters",
     *_unless_alone("drf_spectacular", "drf_spectacular_sidecar"),
 ]
 MIDDLEWARE = [
+    *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "shop.api.http.bodiless",
     "shop.api.exception_handler.ProblemMiddleware",
     "shop.api.http.understood",
@@ -110,6 +122,7 @@ MIDDLEWARE = [
     "shop.calls.headers.PassOn",
     "shop.stafflog.middleware",
     "django.middleware.security.SecurityMiddleware",
+    *_unless_alone("csp.middleware.CSPMiddleware"),
     *_unless_alone("shop.api.sessions.SessionMiddleware"),
     "shop.api.http.Common",
     *_unless_alone(
@@ -131,10 +144,23 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "shop.console.pages.sandbox",
             ]
         },
     }
 ]
+# Pages run and show nothing but what comes from here: no script and no style is inline. Pictures of products are
+# wherever the shop's staff say that they are.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:", "https:", "http:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 if "accounts" in LOCAL_SERVICES:
@@ -279,7 +305,7 @@ GATEWAY_FAILURE_RATES = env.dict("GATEWAY_FAILURE_RATES", default={}, cast={"val
 
 # --- Notifications ---------------------------------------------------------------------------------------------------
 mail = env.email_url("EMAIL_URL", default="filemail:")
-EMAIL_BACKEND = mail["EMAIL_BACKEND"]
+EMAIL_BACKEND = mail["EMAIL_BACKEND"].replace("django.core.mail.backends.filebased", "notifications.mailfiles")
 EMAIL_HOST, EMAIL_PORT = mail["EMAIL_HOST"], mail["EMAIL_PORT"]
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail["EMAIL_HOST_USER"], mail["EMAIL_HOST_PASSWORD"]
 EMAIL_USE_TLS, EMAIL_USE_SSL = mail.get("EMAIL_USE_TLS", False), mail.get("EMAIL_USE_SSL", False)
@@ -329,7 +355,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 262_144)
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": [
         "shop.api.renderers.JSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "shop.api.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["shop.api.parsers.StrictJSONParser"],
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -406,7 +432,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True, "docExpansion": "list"},
+    "SWAGGER_UI_SETTINGS": {"displayRequestDuration": True, "docExpansion": "list"},
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "shop.api.schema.add_problem",

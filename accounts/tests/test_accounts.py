@@ -131,6 +131,16 @@ def test_an_access_token_is_no_refresh_token(client, hana):
     assert client.post("/api/v1/auth/token/refresh", {"refresh": pair.refresh}).status_code == 200
 
 
+def test_no_cache_keeps_tokens(client, hana):
+    password = {"email": hana.email, "password": PASSWORD}
+    signed_in = client.post("/api/v1/auth/token", password)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {signed_in.json()['access']}")
+    refreshed = client.post("/api/v1/auth/token/refresh", {"refresh": signed_in.json()["refresh"]})
+    changed = client.post("/api/v1/users/me/password", {"old": PASSWORD, "new": "another-good-one"})
+    for answer in (signed_in, refreshed, changed):
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+
+
 def test_logging_out_ends_the_refresh_token(client, hana):
     pair = services.sign_in(email=hana.email, password=PASSWORD)
     assert client.post("/api/v1/auth/logout", {"refresh": pair.refresh}).status_code == 200

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from smtplib import SMTPRecipientsRefused, SMTPServerDisconnected
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from notifications.models import Inbox, Notification
+from notifications.senders import Mailer
 from notifications.services import MAX_ATTEMPTS, _claim, pause_after, send_again
 from notifications.tasks import purge, send_pending
 from sagas import Unavailable
@@ -285,3 +288,14 @@ def test_purge_deletes_what_is_old_and_done_and_nothing_else():
 
     assert set(Notification.objects.values_list("recipient", flat=True)) == {"waiting@example.com", "new@example.com"}
     assert [row.event_id for row in Inbox.objects.all()] == [UUID(int=1)]
+
+
+def test_e_mails_in_files_are_their_owners_alone(settings: Any, tmp_path: Path):
+    settings.EMAIL_BACKEND = "notifications.mailfiles.EmailBackend"
+    settings.EMAIL_FILE_PATH = tmp_path / "mail"
+    with Mailer() as mailer:
+        for number in range(2):
+            mailer.send(to="a@example.com", subject="x", body="y", reference=str(number))
+    (file,) = settings.EMAIL_FILE_PATH.iterdir()
+    assert file.read_text().count("Subject: x") == 2
+    assert [path.stat().st_mode & 0o777 for path in (settings.EMAIL_FILE_PATH, file)] == [0o700, 0o600]

@@ -1,4 +1,4 @@
-"""JSON written by msgspec, which takes a tenth of the time for a page of products."""
+"""How the API answers: JSON, written by msgspec in a tenth of the time, and pages for a browser."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,3 +25,10 @@ def _plain(value: Any) -> Any:
 
 
 _encoder = JSONEncoder()
+
+
+class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
+    """The API as pages, without its form of filters: that has styles inline, which the shop's policy refuses."""
+
+    def get_filter_form(self, *_: Any) -> None:
+        return None

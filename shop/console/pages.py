@@ -26,6 +26,12 @@ def visitor(request: HttpRequest) -> Any:
         return AnonymousUser()
 
 
+def sandbox(_: HttpRequest) -> dict[str, bool]:
+    """Context processor: whether the page has to say that nothing here is real. On a development machine it goes
+    without saying."""
+    return {"sandbox": settings.SANDBOX and not settings.DEBUG}
+
+
 def may(request: HttpRequest, right: str = OPERATE) -> bool:
     """Whether the visitor has a right."""
     user = visitor(request)

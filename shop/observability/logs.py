@@ -35,13 +35,23 @@ def where(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mutable
     return line
 
 
+def _visible(text: str) -> str:
+    """A text with its control and format characters escaped: a line feed in it begins no line of the log, an escape
+    sequence does nothing to the terminal that shows it."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class _Text:
-    """Renders `time level logger: message  trace=… orders=…`, then the traceback."""
+    """Renders `time level logger: message  trace=… orders=…`, then the traceback, indented."""
 
     def __call__(self, _logger: Any, _method: str, line: dict[str, Any]) -> str:
-        said = "{timestamp} {level} {logger}: {event}".format(**line)
+        said = "{timestamp} {level} {logger}: ".format(**line) + _visible(line["event"])
         told = "".join(f" {name}={line[name]}" for name in ("trace", "orders") if name in line)
-        return f"{said}{' ' if told else ''}{told}" + (f"\n{line['exception']}" if "exception" in line else "")
+        return "\n  ".join(
+            [f"{said}{' ' if told else ''}{told}", *map(_visible, line.get("exception", "").splitlines())]
+        )
 
 
 def formatter(style: str = "text") -> logging.Formatter:

@@ -30,7 +30,8 @@ def marked() -> set[str]:
     desk = (settings.BASE_DIR / "shop/desk").glob("*.py")
     code = [*ADMINS, *desk, *(settings.BASE_DIR / path for path in ELSEWHERE)]
     found = {text for path in code for text in MARKED.findall(path.read_text())}
-    pages = [path for folder in TEMPLATES for path in folder.rglob("*.html")]
+    pages = [settings.BASE_DIR / "shop/templates/shop/_sandbox.html"]
+    pages += [path for folder in TEMPLATES for path in folder.rglob("*.html")]
     return found | {text for path in pages for text in TRANSLATED.findall(path.read_text())}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 PATIENCE = 40_000  # milliseconds for anything to show: machines that run tests are busy
 PHONE, DESKTOP = {"width": 375, "height": 740}, {"width": 1280, "height": 900}
@@ -68,7 +68,12 @@ def page(browser: "Browser") -> Iterator["Page"]:
     wrong: list[str] = []
     context = browser.new_context(viewport=DESKTOP, locale="en-US")
     page = context.new_page()
-    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+
+    def note(message: "ConsoleMessage") -> None:
+        if message.type in ("error", "warning"):
+            wrong.append(f"{message.text} ({page.url})")
+
+    page.on("console", note)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     yield page
     context.close()

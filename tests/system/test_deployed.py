@@ -10,6 +10,8 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from shop.checks import check_sandbox
+
 PRODUCTION = {
     "DEBUG": "0",
     "SANDBOX": "0",
@@ -54,8 +56,20 @@ def test_a_secret_that_can_be_guessed_keeps_the_shop_from_starting(name: str):
     assert f"{name} has 1 characters" in refused("check", **{name: "x"})
 
 
-def test_a_sandbox_in_production_is_told_of():
-    assert "shop.W001" in refused("check", "--deploy", "--fail-level", "WARNING", SANDBOX="1")
+def test_a_sandbox_in_production_is_told_of_part_by_part():
+    said = refused("check", "--deploy", "--fail-level", "WARNING", SANDBOX="1")
+    assert [id for id in ("shop.W001", "shop.W002", "shop.I003") if id in said] == [
+        "shop.W001",
+        "shop.W002",
+        "shop.I003",
+    ]
+
+
+def test_what_the_shop_cannot_do_without_its_sandbox_is_told_of(settings: Any):
+    settings.SANDBOX, settings.CARRIER_WEBHOOK_SECRET = False, ""
+    assert [one.id for one in check_sandbox()] == ["shop.I001", "shop.I002", "shop.I003"]
+    settings.CARRIER_WEBHOOK_SECRET, settings.SMS_SENDER = "x" * 32, "somebody.Sms"
+    assert [one.id for one in check_sandbox()] == ["shop.I001"]
 
 
 def test_nothing_in_the_cache_is_a_pickle(settings: Any):

@@ -69,6 +69,13 @@ def serving(process: subprocess.Popen[str]) -> str:
     return said
 
 
+def readable_by_others(var: Path) -> list[str]:
+    """The files that hold what somebody said or bought: e-mails, logs, traces, secrets."""
+    files = [path for path in var.rglob("*") if path.is_file() and "postgres" not in path.relative_to(var).parts]
+    assert {"shop.log", "traces", "seed-password"} <= {path.name for path in files}
+    return [str(path) for path in files if path.stat().st_mode & 0o077]
+
+
 def processes(var: Path) -> list[list[str]]:
     """The command lines of what still works on that data."""
     found = []
@@ -137,6 +144,7 @@ def test_up_serves_until_ctrl_c_and_leaves_no_process(var: Path, port: int) -> N
     ]  # fmt: skip
     assert said.endswith("Stopped.\n")
     assert processes(var) == []
+    assert readable_by_others(var) == []
 
 
 def test_killed_outright_it_takes_postgresql_along_and_starts_again(var: Path, port: int) -> None:

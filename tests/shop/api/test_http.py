@@ -232,3 +232,27 @@ def test_a_scheme_is_written_in_any_case(boss: str, scheme: str):
     token = boss.partition(" ")[2]
     assert Client().get("/api/v1/users/me", headers={"Authorization": f"{scheme} {token}"}).status_code == 200
     assert Client().get("/api/v1/users/me", headers={"Authorization": f"{scheme}{token}"}).status_code == 401
+
+
+# --- Pages elsewhere that use the API ---------------------------------------------------------------------------------
+ASKED = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+
+
+def test_pages_elsewhere_are_let_in_by_setting_only(settings: Any):
+    answer = Client().options("/api/v1/orders", headers=ASKED)
+    assert (answer.status_code, answer.headers.get("Access-Control-Allow-Origin")) == (204, None)
+
+    settings.CORS_ALLOWED_ORIGINS = ["https://shop.example"]
+    settings.MIDDLEWARE = ["corsheaders.middleware.CorsMiddleware", *settings.MIDDLEWARE]
+    headers = {**ASKED, "Access-Control-Request-Headers": "authorization, idempotency-key"}
+    allowed = Client().options("/api/v1/orders", headers=headers).headers
+    assert allowed["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert {"authorization", "idempotency-key"} <= set(allowed["Access-Control-Allow-Headers"].split(", "))
+    assert "Access-Control-Allow-Credentials" not in allowed  # tokens, no cookies
+    refused = Client().get("/api/v1/orders", headers={"Origin": "https://shop.example"})
+    assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (401, "https://shop.example")
+    assert "ETag" in refused.headers["Access-Control-Expose-Headers"]
+
+    for path, origin in (("/api/v1/orders", "https://evil.example"), ("/", "https://shop.example")):
+        answer = Client().options(path, headers={**ASKED, "Origin": origin})
+        assert "Access-Control-Allow-Origin" not in answer.headers

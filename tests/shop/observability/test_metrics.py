@@ -285,10 +285,10 @@ def test_metrics_are_named_as_prometheus_wants_them(client: Client):
 
 
 # --- Logs ----------------------------------------------------------------------------------------------------------
-def line(style: str, message: str, *arguments: Any, error: bool = False) -> str:
+def line(style: str, message: str, *arguments: Any, error: bool = False, why: str = "why") -> str:
     try:
         if error:
-            raise ValueError("why")
+            raise ValueError(why)
         info = None
     except ValueError:
         info = sys.exc_info()
@@ -302,6 +302,16 @@ def test_a_line_names_the_orders_it_is_about():
     with logs.about(range(1, 9)):
         assert line("text", "x").endswith("orders=1,2,3,4,5,+3")
     assert line("text", "x").endswith("shop.x: x")
+
+
+def test_what_a_client_sends_neither_begins_a_line_nor_reaches_the_terminal():
+    evil = "a\r\n2026-01-01 error shop.x: forged \x1b[2J\x9b \u202e무슨 일"
+    shown = r"a\r\n2026-01-01 error shop.x: forged \x1b[2J\x9b \u202e무슨 일"
+    assert line("text", "got %s", evil).splitlines()[0].endswith(f"shop.x: got {shown}")
+    assert len(line("text", "got %s", evil).splitlines()) == 1
+    failed = line("text", "x", error=True, why=evil).splitlines()
+    assert all(one.startswith("  ") for one in failed[1:])
+    assert failed[-1] == f"  2026-01-01 error shop.x: forged {shown.partition('forged ')[2]}"
 
 
 def test_a_line_of_json_is_one_line_with_its_traceback():
