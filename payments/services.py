@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 from django.db import transaction
 
-from fastdb.bulk import insert_if_absent, insert_rows, update_rows
-from fastdb.clock import database_time
 from payments import transitions
 from payments.gateway_calls import Answers, charge, find, refund
 from payments.gateways import Charged, Declined, Unknown
@@ -25,6 +23,8 @@ from payments.models import Payment, PaymentAttempt
 from payments.retries import check_now
 from sagas import emit
 from sagas.crash_points import crash_point
+from sagas.db.bulk import insert_if_absent, insert_rows, update_rows
+from sagas.db.clock import database_time
 from sagas.db.prepared import query
 from shop.contracts.events import (
     DeliveryCancelled,

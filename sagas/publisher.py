@@ -9,7 +9,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from celery import current_app
 from kombu import Connection, Producer
@@ -33,6 +33,9 @@ class Transport(Protocol):
 
     def backlog(self) -> int:
         """How many messages wait in the longest queue."""
+
+
+T = TypeVar("T", bound=Transport)
 
 
 def publish(events: Iterable[Event], to: StepsOf | None = None) -> None:
@@ -59,12 +62,12 @@ def publish(events: Iterable[Event], to: StepsOf | None = None) -> None:
 def send(step: str, payload: Payload, summary: str) -> None:
     """Send one message to one step, whoever else hears its events; `summary` is what Flower shows of it."""
     for _ in range(hook().copies()):
-        transport.send(step, payload, summary)
+        _transport.send(step, payload, summary)
 
 
 def backlog() -> int:
     """How many messages wait in the longest queue."""
-    return transport.backlog()
+    return _transport.backlog()
 
 
 def in_memory() -> bool:
@@ -74,7 +77,7 @@ def in_memory() -> bool:
 
 def is_lost_on_exit() -> bool:
     """Whether published messages are lost when this process ends."""
-    return transport is broker and in_memory()
+    return _transport is broker and in_memory()
 
 
 class Broker:
@@ -146,4 +149,15 @@ class Broker:
 
 
 broker = Broker()
-transport: Transport = broker  # in tests, another
+_transport: Transport = broker
+
+
+@contextmanager
+def publishing_to(transport: T) -> Iterator[T]:
+    """For tests: send to `transport` instead of the broker within the block."""
+    global _transport
+    previous, _transport = _transport, transport
+    try:
+        yield transport
+    finally:
+        _transport = previous

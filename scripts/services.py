@@ -5,7 +5,7 @@
     services.py up -- COMMAND      run COMMAND in that environment instead
     services.py exec -- COMMAND    run COMMAND with databases and a vhost of its own, dropped afterwards
     services.py down               stop what this script started, and only that
-    services.py tools              find or install Chromium, nginx, psql and promtool, for the tests that run them
+    services.py tools              find or install Chromium, nginx, psql, promtool and helm, for the tests that run them
 
 Which servers are used, and how missing ones are started, is told in servers.py.
 """
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import helm
 import psycopg2
 from psycopg2 import sql
 from redis import Redis as Client
@@ -236,7 +237,7 @@ TOOLS = {"chromium": "chromium", "nginx": "nginx-light", "psql": "postgresql-cli
 
 def tools() -> int:
     """The tests drive the system's Chromium, put the gateway's configuration into nginx and the alerts' rules into
-    promtool, and run psql."""
+    promtool, run psql, and render the chart with helm."""
     for program, package in TOOLS.items():
         if shutil.which(program):
             continue
@@ -244,6 +245,12 @@ def tools() -> int:
             raise Failure(f"the tests need {program}. On Debian: sudo apt-get install {package}, or run this as root.")
         say(f"installing Debian's {package}, for the tests (the first time this takes a while) ...")
         apt_install(package, start=False)
+    if not helm.find():
+        say("downloading helm into var/tools, for the tests of the chart (once) ...")
+        try:
+            helm.install()
+        except RuntimeError as error:
+            raise Failure(str(error)) from None
     return 0
 
 

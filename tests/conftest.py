@@ -11,7 +11,8 @@ from django.apps import apps
 from django.conf import settings
 from django.utils import timezone
 
-from sagas.testing import Bus, publishing_to
+from sagas.publisher import publishing_to
+from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService

@@ -11,7 +11,8 @@ from django.utils import timezone
 from orders.models import Order, Outbox, Unsent
 from orders.open_orders import BUSY, look_after
 from orders.services import advance
-from sagas.testing import Bus, publishing_to
+from sagas.publisher import publishing_to
+from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import InventoryReserved, Line

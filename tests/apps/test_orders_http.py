@@ -15,7 +15,8 @@ from orders import views
 from orders.models import Order, Outbox
 from orders.waiters import room_for
 from sagas import Unavailable
-from sagas.testing import Bus, publishing_to
+from sagas.publisher import publishing_to
+from sagas.testing import Bus
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, UserView
 from shop.contracts.catalog import CatalogService

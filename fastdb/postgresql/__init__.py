@@ -1,1 +1,0 @@
-"""The kernel's PostgreSQL backend, except that its health and the time are known without asking."""
