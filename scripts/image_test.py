@@ -96,7 +96,7 @@ class Project:
     def up(self) -> str:
         self.compose("up", "--detach")
         until(lambda: client().get("/gateway/livez").status_code == 204, "an answer from the gateway", UP_WITHIN)
-        until(lambda: client().get("/readyz").status_code == 200, "the readiness of the shop", UP_WITHIN)
+        until(lambda: client().get("/api/v1/products").status_code == 200, "the readiness of the shop", UP_WITHIN)
         wrong = {
             one["Service"]: one["State"]
             for one in self.containers()

@@ -325,8 +325,9 @@ LINKS = {  # where the landing page leads to, as a browser reaches it
 # --- Watching: metrics, traces, logs ---------------------------------------------------------------------------------
 if directory := env.str("PROMETHEUS_MULTIPROC_DIR", ""):  # there, before the first metric writes into it
     Path(directory).mkdir(parents=True, exist_ok=True)
-METRICS_PORT = env.int("METRICS_PORT", 0)  # of workers and relays; a web server has /metrics
+METRICS_PORT = env.int("METRICS_PORT", 0)  # where a process answers for itself: metrics, a web server health as well
 METRICS_ADDRESS = env.str("METRICS_ADDRESS", "127.0.0.1")
+WATCHED_FROM = env.list("WATCHED_FROM", default=["127.0.0.0/8", "::1"])  # who may ask a web server for its state
 TRACE_FILE = env.str("TRACE_FILE", "")
 TRACES_SENT_TO = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 TRACE_SAMPLING = env.float("TRACE_SAMPLING", 1.0 if TRACE_FILE else 0.05)  # share of the requests

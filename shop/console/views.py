@@ -39,6 +39,7 @@ from shop.console.texts import texts
 from shop.desk import words
 from shop.money import money
 from shop.operations.timeline import LANES
+from shop.operations.watch import may_watch
 
 SEE, CHANGE, KNOW = "orders.view_order", "orders.change_order", "accounts.view_user"
 MAP = ("inventory", "payments", "delivery", "orders")  # in the order of the saga
@@ -69,6 +70,7 @@ def _landing(request: HttpRequest, data: Any = None, refusal: str = "", status: 
             no_form = "" if form.is_usable else t["no_samples"]
         except OUTAGES:
             no_form = t["no_form"]
+    near = may_watch(request)
     links = [
         ("admin", "admin:index", t["link_admin"]),
         ("link_api", "products", t["link_api_what"]),
@@ -76,8 +78,8 @@ def _landing(request: HttpRequest, data: Any = None, refusal: str = "", status: 
         ("link_schema", "schema", t["link_schema_what"]),
         ("orders", "orders", t["orders_what"]),
         ("link_letters", "dead-letters", t["link_letters_what"]),
-        ("link_metrics", "metrics", t["link_metrics_what"]),
-        ("link_ready", "readyz", t["link_ready_what"]),
+        *([("link_metrics", "metrics", t["link_metrics_what"])] if near else []),
+        *([("link_ready", "readyz", t["link_ready_what"])] if near else []),
         *([("link_faults", "faults", t["link_faults_what"])] if settings.DEBUG else []),
     ]
     context = {

@@ -1,6 +1,7 @@
 """What operators use: checks, repairs and views of the whole shop.
 
 audit     the invariants across all services       health    /livez, /readyz, /metrics
+                                                  watch     who may ask for them, and a port of their own
 backfill  redelivers what a step has lost          breakers  the circuit breakers of a service
 timeline  everything that happened to an order     gauges    metrics read from the databases
 saga_map  the saga as a table and a diagram        backlog   what waits in a service's database

@@ -2,12 +2,12 @@
 
 from django.urls import path
 
-from shop.operations import health
+from shop.operations import health, watch
 from shop.operations.breakers import BreakersView
 
 urlpatterns = [
     path("livez", health.livez, name="livez"),
-    path("readyz", health.readyz, name="readyz"),
-    path("metrics", health.metrics, name="metrics"),
+    path("readyz", watch.watched(health.readyz), name="readyz"),
+    path("metrics", watch.watched(health.metrics), name="metrics"),
     path("api/v1/operations/<slug:service>/breakers", BreakersView.as_view(), name="breakers"),
 ]

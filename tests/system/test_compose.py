@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from django.core.management import get_commands
 
 from sagas.conf import choreography
 from sagas.supervision import HANGS_AFTER
+from shop.operations import watch
 from shop.operations.broker import rights
 from tests.docs.test_docs import in_the_tables
 from tests.support import compose
@@ -312,9 +314,10 @@ def test_what_only_watches_is_a_profile_of_its_own():
 def test_prometheus_asks_every_replica_of_every_process():
     web, background, _ = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     found = {job["job_name"]: job["dns_sd_configs"][0] for job in (web, background)}
+    (port,) = {int(OURS[name]["environment"]["METRICS_PORT"]) for name in ("orders", "orders-relay")}
     assert {job: (one["type"], one["port"]) for job, one in found.items()} == {
-        "shop": ("A", 8080),
-        "shop-background": ("A", int(OURS["orders-relay"]["environment"]["METRICS_PORT"])),
+        "shop": ("A", port),
+        "shop-background": ("A", port),
     }
     assert set(found["shop"]["names"]) == set(WEB)
     assert set(found["shop-background"]["names"]) == {name for name in OURS if name.endswith(("-worker", "-relay"))} | {
@@ -343,11 +346,11 @@ def test_the_dashboard_shows_metrics_that_exist(client: Any):
 def test_the_health_check_asks_what_is_there(filled_in: dict[str, str]):
     (check,) = re.findall(r"CMD (\[\"python\", \"-c\".*\])", (ROOT / "Dockerfile").read_text())
     program = json.loads(check)[2]
-    compile(program, "HEALTHCHECK", "exec")
-    (path,) = re.findall(r"127\.0\.0\.1:8080(/\w+)", program)
-
-    from django.urls import resolve
-
-    assert resolve(path).view_name == "livez"
+    asked: list[str] = []
+    for environment in ({}, {"METRICS_PORT": "9100"}):
+        fakes = {"urlopen": lambda url, timeout: asked.append(url), "os": SimpleNamespace(environ=environment)}
+        exec(program.partition("urlopen; ")[2], fakes)
+    assert asked == ["http://127.0.0.1:8080/livez", "http://127.0.0.1:9100/livez"]
+    assert set(watch.VIEWS) == {"/livez", "/readyz", "/metrics"}
     given = filled_in | {"ALLOWED_HOSTS": "shop.example.com"}
     assert compose.environment_of("orders", given)["ALLOWED_HOSTS"] == "shop.example.com,127.0.0.1"

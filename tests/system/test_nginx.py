@@ -4,7 +4,7 @@ import http.server
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ OWNERS = {
     "payments": ["/api/v1/payments"],
     "delivery": ["/api/v1/deliveries", "/api/v1/deliveries/carrier-events"],
     "notifications": ["/api/v1/notifications", "/api/v1/operations/notifications/breakers"],
-    "shop": ["/", "/livez", "/readyz", "/metrics", "/docs/", "/api/v1/schema/", "/admin/", "/static/a.css", "/nope"],
+    "shop": ["/", "/livez", "/docs/", "/api/v1/schema/", "/admin/", "/static/a.css", "/nope"],
 }
 
 
@@ -97,6 +97,8 @@ class Town:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Town, httpx.Client]]:
     changes = {
         "proxy_read_timeout 20s": "proxy_read_timeout 300ms",
+        "client_header_timeout 10s": "client_header_timeout 300ms",
+        "client_body_timeout 10s": "client_body_timeout 300ms",
         "proxy_connect_timeout 1s": "proxy_connect_timeout 300ms",
         "zone=guesses:10m rate=10r/s": "zone=guesses:10m rate=1r/m",  # a slow machine's guesses are too many as well
     }
@@ -212,6 +214,14 @@ def test_nobody_outside_reaches_what_is_internal(ask: httpx.Client, town: Town, 
     assert [len(stub.seen) for stub in town.stubs] == before
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/metrics", "/metrics/", "//metrics", "/x/../readyz", "/%6detrics"])
+def test_nobody_outside_reaches_what_is_for_those_who_watch(ask: httpx.Client, town: Town, path: str):
+    before = [len(stub.seen) for stub in town.stubs]
+    status, head, _ = raw(ask, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (status, "application/problem+json" in head) == (404, True)
+    assert [len(stub.seen) for stub in town.stubs] == before
+
+
 def raw(ask: httpx.Client, request: str) -> tuple[int, str, str]:
     """Send what no client library would; status, head and body of the answer."""
     with socket.create_connection((ask.base_url.host, ask.base_url.port), timeout=10) as connection:
@@ -305,6 +315,18 @@ def test_the_largest_body(ask: httpx.Client, size: int):
             assert answer.status_code == 200
         else:
             problem(answer, 413, "C002")
+
+
+@pytest.mark.parametrize("sent", ["POST /api/v1/orders HTTP/1.1\r\nHost: x\r\n", "Content-Length: 9\r\n\r\nhalf"])
+def test_an_unfinished_request_reaches_no_service_and_ends(ask: httpx.Client, town: Town, sent: str):
+    (orders,) = [stub for stub in town.stubs if stub.name == "orders"]
+    before = len(orders.seen)
+    whole = sent if sent.startswith("POST") else f"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\n{sent}"
+    with socket.create_connection((ask.base_url.host, ask.base_url.port), timeout=10) as connection:
+        connection.sendall(whole.encode())
+        with suppress(ConnectionResetError):
+            assert connection.recv(65536) == b""
+    assert len(orders.seen) == before
 
 
 @pytest.mark.parametrize(

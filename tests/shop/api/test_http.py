@@ -34,6 +34,7 @@ class Answer:
             "REQUEST_METHOD": method,
             "PATH_INFO": path,
             "QUERY_STRING": query,
+            "REMOTE_ADDR": "127.0.0.1",
             "SERVER_NAME": "0.0.0.0",
             "SERVER_PORT": "80",
             "SERVER_PROTOCOL": "HTTP/1.1",
