@@ -6,9 +6,12 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts import letters
 from accounts.models import StaffAction, User
 from shop.api.permissions import may
 from shop.desk.admin import DeskAdmin, ReadOnlyAdmin, StaffActionAdmin
@@ -53,16 +56,17 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
     form = UserForm
     add_form = UserCreationForm
     ordering = ["-id"]
-    list_display = ["id", "email", "name", "language", "is_staff", "is_active", "created_at"]
+    list_display = ["id", "email", "name", "language", "verified", "is_staff", "is_active", "created_at"]
     list_display_links = ["id", "email"]
-    list_filter = ["is_staff", "is_active", "language"]
+    list_filter = ["is_staff", "is_active", ("verified_at", admin.EmptyFieldListFilter), "language"]
     search_fields = ["email", "name", "phone"]
-    readonly_fields = ["last_login", "created_at", "updated_at"]
+    readonly_fields = ["last_login", "verified_at", "created_at", "updated_at"]
+    actions = ["verify"]
     fieldsets = [
         (None, {"fields": ["email", "password", "seen"]}),
         (_("Person"), {"fields": ["name", "phone", "language"]}),
         (_("Rights"), {"fields": ["is_active", *RIGHTS]}),
-        (_("Dates"), {"fields": ["last_login", "created_at", "updated_at"]}),
+        (_("Dates"), {"fields": ["verified_at", "last_login", "created_at", "updated_at"]}),
     ]
     add_fieldsets = [
         (None, {"classes": ["wide"], "fields": ["email", "name", "usable_password", "password1", "password2"]})
@@ -75,6 +79,30 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @admin.display(description=_("verified"), boolean=True, ordering="verified_at")
+    def verified(self, user: User) -> bool:
+        return user.verified_at is not None
+
+    @admin.action(description=_("Verify the addresses by hand"), permissions=["change"])
+    def verify(self, request: HttpRequest, chosen: QuerySet[User]) -> None:
+        """For who has shown in another way that an address is theirs."""
+        found = list(chosen.filter(verified_at=None))
+        for user in found:
+            if self.has_change_permission(request, user):
+                user.verified_at = timezone.now()
+                user.save(update_fields=["verified_at", "updated_at"])
+                self.log_change(request, user, "verify the address")
+        self.message_user(request, _("Verified: %d.") % sum(user.verified_at is not None for user in found))
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Whom staff adds, they vouch for; another address is to be confirmed anew."""
+        if not change:
+            obj.verified_at = timezone.now()
+        elif "email" in form.changed_data:
+            obj.verified_at = None
+            letters.ask_to_verify(obj.email)
+        super().save_model(request, obj, form, change)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Phone numbers are for those who may see them."""

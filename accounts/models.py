@@ -7,6 +7,7 @@ from uuid import uuid4
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models, transaction
 from django.db.models.functions import Lower, Now
+from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from accounts.contacts import Mailbox, Phone, check_name, mailbox
@@ -37,7 +38,12 @@ class UserManager(BaseUserManager["User"]):
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """What `manage.py createsuperuser` calls."""
         with stafflog.by_command("createsuperuser"), transaction.atomic(using="accounts"):
-            user = self.create_user(email, password, **fields | {"is_staff": True, "is_superuser": True})
+            given = {
+                "is_staff": True,
+                "is_superuser": True,
+                "verified_at": timezone.now(),
+            }  # who runs it vouches for it
+            user = self.create_user(email, password, **fields | given)
             stafflog.record("accounts", "add a superuser", f"user {user.pk}")
         return user
 
@@ -57,6 +63,9 @@ class User(AbstractBaseUser, PermissionsMixin):
         "staff", default=False, help_text="Works here. What they may do is said by their groups and permissions."
     )
     is_active = models.BooleanField("active", default=True, help_text="Instead of deleting: orders refer to users.")
+    verified_at = models.DateTimeField(
+        "address verified at", null=True, blank=True, editable=False, help_text="Until then nothing else is sent there."
+    )
     sign_outs = models.PositiveIntegerField(default=0, editable=False, help_text="How often from everywhere.")
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
@@ -128,6 +137,34 @@ class SignIn(models.Model):
 
     def __str__(self) -> str:
         return f"sign-in {self.pk}"
+
+
+class Letter(models.Model):
+    """An e-mail with a link that works once. Whose account it is about is looked up when it is sent.
+
+    No link is kept: it has the letter's id, signed (`accounts/letters.py`).
+    """
+
+    class Kind(models.TextChoices):
+        VERIFY = "VERIFY"  # confirms the address
+        RESET = "RESET"  # sets another password
+
+    id = models.UUIDField(primary_key=True, default=uuid4)
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    email = models.EmailField(max_length=254, db_index=True)
+    generation = models.CharField(max_length=32, blank=True, help_text="The account's when it was sent.")
+    attempts = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField(db_default=Now())
+    sent_at = models.DateTimeField(null=True)
+    used_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(db_index=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["due_at"], name="accounts_letters_due", condition=models.Q(sent_at=None))]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
 
 
 class Guess(models.Model):

@@ -1,9 +1,22 @@
 """Rules for passwords, beside Django's."""
 
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
+from shop.api.problems import FieldError, InvalidInput
 from shop.text import is_seen
+
+
+def check_password(password: str, user: Any, *, field: str) -> None:
+    """Raises `InvalidInput`, about a field, for a password that is easily guessed."""
+    try:
+        validate_password(password, user)
+    except ValidationError as weak:
+        errors = [FieldError(field=field, value=None, reason=reason) for reason in weak.messages]
+        raise InvalidInput("This password is too easy to guess.", errors=errors) from None
 
 
 class MoreThanSpaces:

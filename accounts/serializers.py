@@ -43,6 +43,7 @@ class PhoneNumber(Text):
         "phone": "+821012345678",
         "language": "ko",
         "role": "customer",
+        "verified": True,
         "createdAt": "2026-11-23T09:00:00Z",
         "updatedAt": "2026-11-23T09:00:00Z",
     }
@@ -51,14 +52,18 @@ class UserSerializer(ModelSerializer[User]):
     """A user, to themselves or to staff."""
 
     role = serializers.SerializerMethodField()
+    verified = serializers.SerializerMethodField(help_text="Whether the e-mail address is confirmed.")
 
     class Meta:
         model = User
-        fields = ["id", "email", "name", "phone", "language", "role"]
+        fields = ["id", "email", "name", "phone", "language", "role", "verified"]
         read_only_fields = fields
 
     def get_role(self, user: User) -> str:
         return role_of(user)
+
+    def get_verified(self, user: User) -> bool:
+        return user.verified_at is not None
 
 
 HORSE = "correct horse 7"
@@ -91,6 +96,30 @@ class PasswordSerializer(Serializer):
     """The password as it is, and as it is to be."""
 
     old = Text(max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+    new = Text(min_length=8, max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+
+
+@example(request={"email": "hana@example.com"})
+class AddressSerializer(Serializer):
+    """An e-mail address."""
+
+    email = Mailbox(max_length=254)
+
+
+LINK = "0b1c6f2e8d7a4f0f9a53c1f2a7b8d9e0.3mN5x"
+
+
+@example(request={"token": LINK})
+class LinkSerializer(Serializer):
+    """What a link in an e-mail ends with."""
+
+    token = Text(max_length=200, write_only=True)
+
+
+@example(request={"token": LINK, "new": "wrong donkey 8"})
+class ResetSerializer(LinkSerializer):
+    """What a link in an e-mail ends with, and the password as it is to be."""
+
     new = Text(min_length=8, max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
 
 

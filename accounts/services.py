@@ -3,33 +3,34 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, NoReturn
+from uuid import UUID
 
-from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission
-from django.contrib.auth.password_validation import validate_password
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
-from accounts import guesses
+from accounts import guesses, letters
 from accounts.contacts import mailbox, phone_number
 from accounts.models import SignIn, User
+from accounts.passwords import check_password
 from sagas.db.prepared import query
 from sagas.retention import delete_portion
 from shop.api.authentication import CUSTOMER, STAFF
-from shop.api.problems import FieldError, InvalidInput, Problem
+from shop.api.problems import Problem
 from shop.api.rights import GROUPS, SCOPES
 from shop.api.tokens import AccessToken, RefreshToken
-from shop.contracts.accounts import Contact, UnknownUser, UserView
+from shop.contracts.accounts import Contact, Letter, UnknownUser, UserView
 
 GRACE = timedelta(seconds=10)  # in which the refresh token before the latest is still good, for another tab
 KEPT = timedelta(days=1)  # a sign-in that has ended
-CONTACTS = "SELECT id, name, email, phone, language FROM accounts_user WHERE id = ANY(%s::bigint[])"
+CONTACTS = (
+    "SELECT id, name, email, phone, language, verified_at IS NOT NULL FROM accounts_user WHERE id = ANY(%s::bigint[])"
+)
 
 
 class EmailTaken(Problem):
@@ -39,24 +40,17 @@ class EmailTaken(Problem):
 
 
 def sign_up(*, email: str, password: str, name: str, phone: str = "", language: str = User.Language.KO) -> User:
-    """A new customer. Raises `InvalidInput` for a weak password, `EmailTaken`."""
+    """A new customer, who is asked to confirm the address. Raises `InvalidInput` for a weak password, `EmailTaken`."""
     user = User(email=mailbox(email), name=name, phone=phone_number(phone), language=language)
-    _check_password(password, user, field="password")
+    check_password(password, user, field="password")
     user.set_password(password)
     try:
         with transaction.atomic(using="accounts", durable=True):
             user.save(force_insert=True)
+            letters.ask_to_verify(user.email)
     except IntegrityError:
         raise EmailTaken from None
     return user
-
-
-def _check_password(password: str, user: User, *, field: str) -> None:
-    try:
-        validate_password(password, user)
-    except ValidationError as weak:
-        errors = [FieldError(field=field, value=None, reason=reason) for reason in weak.messages]
-        raise InvalidInput("This password is too easy to guess.", errors=errors) from None
 
 
 class WrongCredentials(Problem):
@@ -155,7 +149,7 @@ def change_password(user_id: int, *, old: str, new: str, request: Any = None) ->
     user = authenticate(request, username=email, password=old)
     if not isinstance(user, User):
         _refuse(email, request)
-    _check_password(new, user, field="new")
+    check_password(new, user, field="new")
     with transaction.atomic(using="accounts", durable=True):
         user.set_password(new)
         user.save(update_fields=["password", "updated_at"])
@@ -190,14 +184,14 @@ def _read(token: str) -> RefreshToken:
         raise InvalidToken from None
 
 
-def purge_tokens() -> int:
-    """Delete one portion of the sign-ins, guesses and sessions that are over; how many rows that was."""
+def purge() -> int:
+    """Delete one portion of the sign-ins, guesses, letters and sessions that are over; how many rows that was."""
     now = timezone.now()
     deleted = delete_portion("accounts", "accounts_signin", "expires_at < %s OR ended_at < %s", [now, now - KEPT])
     deleted += delete_portion("accounts", "accounts_guess", "since < %s", [now - guesses.WINDOW])
-    if apps.is_installed("django.contrib.sessions"):
-        deleted += delete_portion("accounts", "django_session", "expire_date < %s", [now])
-    return deleted
+    deleted += delete_portion("accounts", "accounts_letter", "expires_at < %s", [now - letters.A_DAY])
+    ((sessions,),) = query("accounts", "SELECT to_regclass('django_session')::text")  # of the pages, if there are any
+    return deleted + (delete_portion("accounts", sessions, "expire_date < %s", [now]) if sessions else 0)
 
 
 def role_of(user: User) -> str:
@@ -227,9 +221,18 @@ class LocalAccounts:
         # Asked for with each message that customers are told of: by hand, which takes a third of the ORM's time.
         rows = query("accounts", CONTACTS, [list(set(user_ids))])
         return {
-            user_id: Contact(user_id=user_id, name=name, email=email, phone=phone, language=language)
-            for user_id, name, email, phone, language in rows
+            user_id: Contact(user_id=user_id, name=name, email=email, phone=phone, language=language, verified=verified)
+            for user_id, name, email, phone, language, verified in rows
         }
+
+    def claim_letters(self) -> list[Letter]:
+        return letters.claim()
+
+    def mark_letters_sent(self, letter_ids: Collection[UUID]) -> None:
+        letters.sent(letter_ids)
+
+    def purge(self) -> int:
+        return purge()
 
 
 def make_groups() -> None:
@@ -259,5 +262,7 @@ def seed_users(users: Sequence[Mapping[str, Any]], *, password: str) -> list[str
         missing = [one for one in users if one["email"] not in present]
         if missing:
             hashed = make_password(password)
-            User.objects.bulk_create([User(**one, password=hashed) for one in missing], ignore_conflicts=True)
+            now = timezone.now()  # who seeds vouches for the addresses
+            rows = [User(**one, password=hashed, verified_at=now) for one in missing]
+            User.objects.bulk_create(rows, ignore_conflicts=True)
     return [one["email"] for one in missing]

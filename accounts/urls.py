@@ -1,5 +1,6 @@
 from django.urls import path
 
+from accounts.letter_views import ConfirmationView, ConfirmView, ForgotView, ResetView
 from accounts.views import (
     KeysView,
     LogoutView,
@@ -17,6 +18,10 @@ urlpatterns = [
     path("auth/jwks", KeysView.as_view(), name="jwks"),
     path("auth/logout", LogoutView.as_view(), name="logout"),
     path("auth/sign-out-everywhere", SignOutEverywhereView.as_view(), name="sign-out-everywhere"),
+    path("auth/email/confirm", ConfirmView.as_view(), name="email-confirm"),
+    path("auth/password/forgot", ForgotView.as_view(), name="password-forgot"),
+    path("auth/password/reset", ResetView.as_view(), name="password-reset"),
+    path("users/me/confirmation", ConfirmationView.as_view(), name="confirmation"),
     path("users/me/password", PasswordView.as_view(), name="password"),
     path("users", UserListView.as_view(), name="users"),
     path("users/me", UserView.as_view(), name="user-me"),

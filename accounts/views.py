@@ -37,7 +37,7 @@ def _answer(pair: services.TokenPair) -> Response:
     return Response(pair._asdict(), headers={"Cache-Control": "no-store"})
 
 
-class _Public(GenericAPIView[Any]):
+class Public(GenericAPIView[Any]):
     """Who calls this has no token, or one that has expired."""
 
     authentication_classes: list[Any] = []
@@ -49,7 +49,7 @@ class _Public(GenericAPIView[Any]):
         return serializer.validated_data
 
 
-class TokenView(_Public):
+class TokenView(Public):
     """Sign in."""
 
     serializer_class = CredentialsSerializer
@@ -61,7 +61,7 @@ class TokenView(_Public):
         return _answer(services.sign_in(**self.validated(request), request=request))
 
 
-class RefreshView(_Public):
+class RefreshView(Public):
     """The next pair of tokens. A refresh token works once."""
 
     serializer_class = RefreshSerializer
@@ -72,7 +72,7 @@ class RefreshView(_Public):
         return _answer(services.refresh(token=self.validated(request)["refresh"]))
 
 
-class LogoutView(_Public):
+class LogoutView(Public):
     """Sign out: the refresh token is worth nothing from then on."""
 
     serializer_class = RefreshSerializer

@@ -30,6 +30,7 @@ class Notification(models.Model):
     class Status(models.TextChoices):
         PENDING = "PENDING"  # sent when `due_at` comes, for the first time or again
         SENT = "SENT"
+        SUPPRESSED = "SUPPRESSED"  # never sent; `error` says why
         FAILED = "FAILED"  # given up after MAX_ATTEMPTS; staff may send it again
 
     event_id = models.UUIDField()
@@ -40,11 +41,11 @@ class Notification(models.Model):
     recipient = models.CharField(max_length=254, help_text="E-mail address or phone number.")
     subject = models.CharField(max_length=200, blank=True, help_text="Empty for an SMS.")
     body = models.TextField()
-    status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
     due_at = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True, blank=True)
-    error = models.TextField(blank=True, help_text="Why the latest attempt failed.")
+    error = models.TextField(blank=True, help_text="Why the latest attempt failed, or why there is none.")
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 

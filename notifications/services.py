@@ -36,11 +36,14 @@ LEASE = timedelta(minutes=5)  # until what a sender that died had claimed is sen
 MAX_ATTEMPTS = 10
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)  # between attempts, doubling: 85 minutes in all
 
+UNVERIFIED = "The customer's e-mail address is not verified."
+
 
 def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
     """Have each customer told, by e-mail and, where there is a phone, by SMS; once per event and channel.
 
-    A customer without contact is not told. Runs inside a transaction on `notifications`.
+    A customer without contact is not told; one whose address is not verified is not, either, but it is written down
+    that they were not. Runs inside a transaction on `notifications`.
     """
     rows = [
         row
@@ -80,6 +83,7 @@ def _notifications(event: News, contact: Contact) -> list[Row]:
         tracking=getattr(event, "tracking_number", ""),
         reason=getattr(event, "reason", ""),
     )
+    status, error = (Status.PENDING, "") if contact.verified else (Status.SUPPRESSED, UNVERIFIED)
     ways = [(Channel.EMAIL, contact.email, text.subject, text.body), (Channel.SMS, contact.phone, "", text.sms)]
     return [
         {
@@ -91,6 +95,8 @@ def _notifications(event: News, contact: Contact) -> list[Row]:
             "recipient": recipient,
             "subject": subject,
             "body": body,
+            "status": status,
+            "error": error,
         }
         for channel, recipient, subject, body in ways
         if recipient

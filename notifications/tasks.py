@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from notifications import services
+from notifications import letters, services
 from notifications.kinds import News, customer_of
 from sagas import step, timer
 from shop.calls import connect
@@ -27,6 +27,18 @@ def notify(
 def send_pending() -> int:
     """Send what is due, and once more what failed, after growing pauses."""
     return services.send_due()
+
+
+@timer
+def send_letters() -> int:
+    """Send the e-mails about accounts themselves: accounts has no worker."""
+    return letters.send_due()
+
+
+@timer
+def purge_accounts() -> int:
+    """Have accounts, which has no worker, delete what is over."""
+    return connect(AccountsService).purge()
 
 
 @timer

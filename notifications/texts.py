@@ -104,6 +104,44 @@ TEXTS = {
 }
 
 
+# About an account itself, `{link}` to be filled in: subject and e-mail. They name nobody.
+LETTERS_ABOUT_ACCOUNTS = {
+    "VERIFY": {
+        "ko": (
+            "[Shop] 이메일 주소를 확인해 주세요",
+            (
+                "이 주소로 Shop 계정이 만들어졌습니다. 사흘 안에 아래 링크에서 확인해 주세요. "
+                "확인하기 전에는 다른 메일을 보내지 않습니다."
+                "\n\n{link}\n\n직접 만든 계정이 아니라면 이 메일을 무시하세요.\n"
+            ),
+        ),
+        "en": (
+            "[Shop] Please confirm your e-mail address",
+            (
+                "An account at Shop was opened with this address. Please confirm it within three days; until then "
+                "we send nothing else.\n\n{link}\n\nIf that was not you, ignore this message.\n"
+            ),
+        ),
+    },
+    "RESET": {
+        "ko": (
+            "[Shop] 비밀번호 재설정",
+            (
+                "아래 링크에서 한 시간 안에 새 비밀번호를 정할 수 있습니다. 모든 기기에서 로그아웃됩니다.\n\n{link}\n\n"
+                "직접 요청하지 않았다면 이 메일을 무시하세요. 비밀번호는 그대로입니다.\n"
+            ),
+        ),
+        "en": (
+            "[Shop] Set another password",
+            (
+                "Within an hour you can set another password here. That signs you out everywhere.\n\n{link}\n\n"
+                "If you did not ask for this, ignore this message: your password stays as it is.\n"
+            ),
+        ),
+    },
+}
+
+
 # Why an order was cancelled, by what a reason of ours begins with; any other reason is given as it came.
 REASONS = {
     "I001": {"ko": "판매할 수 없는 상품입니다.", "en": "a product is not available."},

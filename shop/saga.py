@@ -80,6 +80,7 @@ ORDER = Saga(
         "delivery.advance_deliveries": 0.5,
         "payments.settle_payments": 1.0,
         "notifications.send_pending": 1.0,
+        "notifications.send_letters": 2.0,
         "orders.look_after": 5.0,
         "orders.cancel_overdue": 15.0,
         "orders.purge": 3600.0,
@@ -87,5 +88,6 @@ ORDER = Saga(
         "payments.purge": 3600.0,
         "delivery.purge": 3600.0,
         "notifications.purge": 3600.0,
+        "notifications.purge_accounts": 3600.0,
     },
 )

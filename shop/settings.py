@@ -311,6 +311,7 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail["EMAIL_HOST_USER"], mail["EMAIL_HOST
 EMAIL_USE_TLS, EMAIL_USE_SSL = mail.get("EMAIL_USE_TLS", False), mail.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH = mail["EMAIL_FILE_PATH"] or VAR_DIR / "mail"  # of filemail: one file per connection
 EMAIL_TIMEOUT = 10  # seconds
+PUBLIC_URL = env.str("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")  # the shop's, for links in e-mails
 PHONE_REGION = env.str("PHONE_REGION", "KR")  # of phone numbers without a country's code
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
 SMS_SENDER = env.str("SMS_SENDER", "notifications.senders.ConsoleSms")
@@ -378,6 +379,7 @@ WAITERS = env.int("WAITERS", 4)
 THROTTLES = {
     "tokens": env.int("TOKENS_PER_MINUTE", 120),
     "sign-ups": env.int("SIGN_UPS_PER_MINUTE", 60),
+    "letters": env.int("LETTERS_PER_MINUTE", 10),
     "orders": env.int("ORDERS_PER_MINUTE", 600),
 }
 

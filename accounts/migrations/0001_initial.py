@@ -29,6 +29,29 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="Letter",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
+                ("kind", models.CharField(choices=[("VERIFY", "Verify"), ("RESET", "Reset")], max_length=8)),
+                ("email", models.EmailField(db_index=True, max_length=254)),
+                (
+                    "generation",
+                    models.CharField(blank=True, help_text="The account's when it was sent.", max_length=32),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("due_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("used_at", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField(db_index=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "indexes": [
+                    models.Index(condition=models.Q(("sent_at", None)), fields=["due_at"], name="accounts_letters_due")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="User",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -61,6 +84,16 @@ class Migration(migrations.Migration):
                     "is_active",
                     models.BooleanField(
                         default=True, help_text="Instead of deleting: orders refer to users.", verbose_name="active"
+                    ),
+                ),
+                (
+                    "verified_at",
+                    models.DateTimeField(
+                        blank=True,
+                        editable=False,
+                        help_text="Until then nothing else is sent there.",
+                        null=True,
+                        verbose_name="address verified at",
                     ),
                 ),
                 (

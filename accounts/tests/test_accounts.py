@@ -55,6 +55,7 @@ def test_sign_up_answers_with_the_user_and_never_the_password(client):
         "phone": "",
         "language": "ko",
         "role": "customer",
+        "verified": False,
     } | {"createdAt": created, "updatedAt": updated}
     assert user.check_password(PASSWORD)
 
@@ -206,7 +207,12 @@ def test_others_ask_for_users_and_contacts(hana, django_assert_num_queries):
     with django_assert_num_queries(1, using="accounts"):
         assert accounts.get_contacts([hana.pk, 999]) == {
             hana.pk: Contact(
-                user_id=hana.pk, name="김하나", email="hana@example.com", phone="+821012345678", language="ko"
+                user_id=hana.pk,
+                name="김하나",
+                email="hana@example.com",
+                phone="+821012345678",
+                language="ko",
+                verified=False,
             )
         }
     with pytest.raises(UnknownUser):

@@ -147,15 +147,23 @@ class Migration(migrations.Migration):
                 (
                     "status",
                     models.CharField(
-                        choices=[("PENDING", "Pending"), ("SENT", "Sent"), ("FAILED", "Failed")],
+                        choices=[
+                            ("PENDING", "Pending"),
+                            ("SENT", "Sent"),
+                            ("SUPPRESSED", "Suppressed"),
+                            ("FAILED", "Failed"),
+                        ],
                         default="PENDING",
-                        max_length=8,
+                        max_length=10,
                     ),
                 ),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
                 ("due_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("sent_at", models.DateTimeField(blank=True, null=True)),
-                ("error", models.TextField(blank=True, help_text="Why the latest attempt failed.")),
+                (
+                    "error",
+                    models.TextField(blank=True, help_text="Why the latest attempt failed, or why there is none."),
+                ),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("updated_at", models.DateTimeField(auto_now=True)),
             ],

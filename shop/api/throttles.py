@@ -123,6 +123,12 @@ class SignUpThrottle(Throttle):
     scope = "sign-ups"
 
 
+class LetterThrottle(Throttle):
+    """Having an e-mail sent about one's account."""
+
+    scope = "letters"
+
+
 class OrderThrottle(Throttle):
     """Placing orders."""
 

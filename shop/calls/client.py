@@ -1,7 +1,7 @@
 """The calling side over HTTP.
 
 A call is signed, goes through a circuit breaker, and makes up to three attempts within `CALL_TIMEOUT` seconds.
-Retrying is safe because every contract only reads.
+Retrying is safe because every contract reads, or does what may be done twice.
 """
 
 import os

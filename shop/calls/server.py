@@ -2,7 +2,7 @@
 
 A request must be signed and is answered once: its nonce stays in Redis until its signature expires. While Redis is
 down, replays cannot be told apart; requests are then answered anyway and counted. That is acceptable because contracts
-only read, and whoever can replay a request has also seen its answer.
+read, or do what may be done twice, and whoever can replay a request has also seen its answer.
 """
 
 import logging

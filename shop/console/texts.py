@@ -214,6 +214,41 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "sign_in_to_act": ("Staff who sign in can resume and cancel.", "로그인한 직원은 재개하거나 취소할 수 있습니다."),
     "legend_forward": ("forward", "정방향"),
     "legend_backward": ("compensation", "보상"),
+    # one's account
+    "account_confirm": ("Confirm your e-mail address", "이메일 주소 확인"),
+    "account_confirm_what": (
+        "Until it is confirmed, we send nothing else there.",
+        "확인하기 전에는 이 주소로 다른 메일을 보내지 않습니다.",
+    ),
+    "account_confirm_do": ("Confirm", "확인"),
+    "account_confirm_done": ("Thank you, your address is confirmed.", "주소가 확인되었습니다. 고맙습니다."),
+    "account_forgot": ("Forgotten your password?", "비밀번호를 잊으셨나요?"),
+    "account_forgot_what": (
+        "We send a link to your address with which you can set another password.",
+        "새 비밀번호를 정할 수 있는 링크를 이메일로 보내 드립니다.",
+    ),
+    "account_forgot_do": ("Send the link", "링크 보내기"),
+    "account_forgot_done": (
+        "If there is an account with this address, an e-mail is on its way.",
+        "이 주소로 만든 계정이 있다면 곧 메일이 도착합니다.",
+    ),
+    "account_reset": ("Set another password", "새 비밀번호 설정"),
+    "account_reset_what": ("That signs you out everywhere.", "모든 기기에서 로그아웃됩니다."),
+    "account_reset_do": ("Set it", "설정"),
+    "account_reset_done": (
+        "Your password has been changed. Please sign in.",
+        "비밀번호가 바뀌었습니다. 로그인해 주세요.",
+    ),
+    "account_bad_link": (
+        "This link is not valid: it has expired or was used before.",
+        "링크가 만료되었거나 이미 사용되어 쓸 수 없습니다.",
+    ),
+    "account_email": ("E-mail address", "이메일 주소"),
+    "account_new": ("New password", "새 비밀번호"),
+    "too_many": (
+        "There were too many requests. Please wait a minute.",
+        "요청이 너무 많습니다. 잠시 후 다시 시도해 주세요.",
+    ),
     # dead letters
     "letters_lead": (
         "Events that a step could not handle. Mend the cause, then replay: what succeeds is resolved by that.",

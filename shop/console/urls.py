@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from shop.console import views
+from shop.console import account, views
 
 urlpatterns = [
     path("favicon.ico", views.favicon),
     path("", views.landing, name="landing"),
+    path("account/verify", account.confirm, name="account-verify"),
+    path("account/forgot", account.forgot, name="account-forgot"),
+    path("account/reset", account.reset, name="account-reset"),
     path("console/state", views.state_now, name="state"),
     path("console/orders", views.orders, name="console-orders"),
     path("console/orders/<id:order_id>", views.saga, name="saga"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from typing import Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -24,17 +25,31 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach a user, and in which `language` ("ko" or "en"). `phone` may be empty."""
+    """How to reach a user, and in which `language` ("ko" or "en"). `phone` may be empty.
+
+    Until the address is `verified`, nothing is sent but the letter that asks for it.
+    """
 
     user_id: int
     name: str
     email: str
     phone: str
     language: str
+    verified: bool = True
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """An e-mail about the account itself; `kind` is "VERIFY" or "RESET". Its link has the token, which is secret."""
+
+    id: UUID
+    kind: str
+    email: str
+    language: str
+    token: str
 
 
 class AccountsService(Protocol):
-    """Reads users. Raises `sagas.Unavailable` while accounts is down."""
+    """Users, their letters, and what is over. Raises `sagas.Unavailable` while accounts is down."""
 
     def get_user(self, user_id: int) -> UserView:
         """One user. Raises `UnknownUser`."""
@@ -46,4 +61,16 @@ class AccountsService(Protocol):
 
     def get_contacts(self, user_ids: Collection[int]) -> dict[int, Contact]:
         """How to reach the users with these ids, by id; unknown ids are left out."""
+        ...
+
+    def claim_letters(self) -> list[Letter]:
+        """The letters to send now. One that is not reported as sent is given out again after a minute or more."""
+        ...
+
+    def mark_letters_sent(self, letter_ids: Collection[UUID]) -> None:
+        """These letters are with the mail server."""
+        ...
+
+    def purge(self) -> int:
+        """Delete one portion of what is over (sign-ins, sessions, guesses, letters); how many rows that was."""
         ...

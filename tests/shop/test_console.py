@@ -34,6 +34,7 @@ from tests.conftest import SERVICES
 from tests.support.processes import eventually
 
 DATABASES = pytest.mark.django_db(databases=SERVICES)
+ACCOUNT = ("confirm", "forgot", "reset")
 REAL_QUEUES = states._queues
 TEMPLATES = project.BASE_DIR / "shop" / "templates" / "shop"
 
@@ -152,6 +153,8 @@ def test_every_text_is_there_in_both_languages_and_used():
     derived = {"link_flower", "link_traces", "link_dashboards", "share", "seconds", "switch"}
     derived |= {f"{name}_what" for name in derived if name.startswith("link")}
     derived |= {f"{direction}_{service}" for direction in ("map", "undo") for service in MAP}
+    derived |= {f"account_{page}{part}" for page in ACCOUNT for part in ("", "_what", "_do", "_done")}
+    derived |= {"account_email", "account_new"}  # fields
 
     assert named - set(TEXTS) == set()
     assert set(TEXTS) - named - quoted - derived == set()

@@ -1,8 +1,9 @@
 """Stand-ins for the services that the saga asks synchronously: a catalogue and accounts that live in memory."""
 
 from collections.abc import Container, Iterable
+from uuid import UUID
 
-from shop.contracts.accounts import Contact, UnknownUser, UserView
+from shop.contracts.accounts import Contact, Letter, UnknownUser, UserView
 from shop.contracts.catalog import ProductSnapshot
 
 
@@ -53,3 +54,12 @@ class FakeAccounts:
             pk: Contact(user_id=pk, name=user.name, email=user.email, phone="", language="ko" if pk % 2 else "en")
             for pk, user in self.get_users(user_ids).items()
         }
+
+    def claim_letters(self) -> list[Letter]:
+        return []
+
+    def mark_letters_sent(self, letter_ids: Iterable[UUID]) -> None:
+        raise AssertionError("There are none.")
+
+    def purge(self) -> int:
+        return 0

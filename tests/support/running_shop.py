@@ -149,7 +149,11 @@ class Shop:
             Product.objects.create(name=f"Product {number}", price=PRICE, currency="KRW").pk for number in (1, 2)
         ]
         self.customer = User.objects.create(
-            email="somebody@example.com", name="Kim Somebody", phone="010-1234-5678", password="!"
+            verified_at=timezone.now(),
+            email="somebody@example.com",
+            name="Kim Somebody",
+            phone="010-1234-5678",
+            password="!",
         ).pk
 
     # —— Processes ——

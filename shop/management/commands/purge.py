@@ -16,10 +16,10 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         days = settings.SAGAS.retention.days
         if apps.is_installed("accounts"):
-            purge_tokens, deleted = import_string("accounts.services.purge_tokens"), 0
-            while portion := purge_tokens():
+            purge_accounts, deleted = import_string("accounts.services.purge"), 0
+            while portion := purge_accounts():
                 deleted += portion
-            self.stdout.write(f"accounts: {deleted} sign-ins, guesses and sessions that were over")
+            self.stdout.write(f"accounts: {deleted} sign-ins, guesses, letters and sessions that were over")
         for name, sweep in sorted(TIMERS.items()):
             if not name.endswith(".purge"):
                 continue

@@ -23,6 +23,8 @@ ORDER = {"productId": 1, "quantity": 1, **PAID_AND_SENT}
 TOKEN = ("/api/v1/auth/token", {"email": "who@example.com"})  # no password: refused before any is compared
 SIGN_UP = ("/api/v1/users", {"email": "who@example.com"})
 
+LETTER = ("/api/v1/auth/password/forgot", {"email": "no address"})
+
 
 @pytest.fixture(autouse=True)
 def _throttles(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -52,7 +54,7 @@ def passed(scope: str) -> float:
     return REGISTRY.get_sample_value("shop_throttle_unavailable_total", {"scope": scope}) or 0
 
 
-@pytest.mark.parametrize(("path", "body"), [TOKEN, SIGN_UP], ids=["tokens", "sign-ups"])
+@pytest.mark.parametrize(("path", "body"), [TOKEN, SIGN_UP, LETTER], ids=["tokens", "sign-ups", "letters"])
 def test_strangers_share_what_their_address_may(path: str, body: Any):
     def post(address: str) -> Any:
         return APIClient(REMOTE_ADDR=address).post(path, body)

@@ -17,7 +17,8 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.letters import ask_to_verify
+from accounts.models import Letter, User
 from catalog.models import Product
 from sagas import Unavailable, emit
 from sagas.events import encode
@@ -94,8 +95,24 @@ class TestAccounts:
         one = user(phone="+821012345678", language="en")
 
         assert connect(AccountsService).get_contacts({one.pk, one.pk + 1}) == {
-            one.pk: Contact(user_id=one.pk, name="김하나", email=one.email, phone="+821012345678", language="en")
+            one.pk: Contact(
+                user_id=one.pk, name="김하나", email=one.email, phone="+821012345678", language="en", verified=False
+            )
         }
+
+    def test_letters(self):
+        one = user()
+        ask_to_verify(one.email)
+        accounts = connect(AccountsService)
+        (letter,) = accounts.claim_letters()
+
+        assert (letter.kind, letter.email, letter.language) == ("VERIFY", one.email, "ko")
+        assert accounts.claim_letters() == []
+        accounts.mark_letters_sent([letter.id])
+        assert Letter.objects.get(pk=letter.id).sent_at
+
+    def test_what_is_over(self):
+        assert connect(AccountsService).purge() == 0
 
     def test_a_declared_error_is_an_answer_and_the_same_exception(self):
         for _ in range(10):  # more than would open a circuit

@@ -1,0 +1,53 @@
+"""E-mails about an account itself, with a link that works once.
+
+They are accounts' own, which writes them down, gives them out and hears what was sent. Nothing of them is kept here: a
+link is as good as a password. They name nobody, for whoever signs up may give any address.
+"""
+
+import logging
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.conf import settings
+
+from notifications.senders import Mailer
+from notifications.texts import DEFAULT_LANGUAGE, LETTERS_ABOUT_ACCOUNTS
+from sagas import Unavailable
+from shop.calls import connect
+from shop.contracts.accounts import AccountsService, Letter
+
+logger = logging.getLogger(__name__)
+
+PAGES = {"VERIFY": "/account/verify", "RESET": "/account/reset"}
+
+
+def send_due() -> int:
+    """Send one portion of what is due; how many letters that was, sent or not.
+
+    What fails is given out again later. Raises `Unavailable` while accounts or the mail server is away.
+    """
+    accounts = connect(AccountsService)
+    letters, sent = accounts.claim_letters(), list[UUID]()
+    if not letters:
+        return 0
+    with Mailer() as mailer:
+        for letter in letters:
+            subject, body = compose(letter)
+            try:
+                mailer.send(to=letter.email, subject=subject, body=body, reference=str(letter.id))
+                sent.append(letter.id)
+            except Exception as error:  # whatever a provider's library raises: it concerns this letter alone
+                logger.warning("Letter %s not sent: %s", letter.id, type(error).__name__)
+    accounts.mark_letters_sent(sent)
+    if mailer.away:
+        raise Unavailable(f"No mail server: {type(mailer.away).__name__}")
+    return len(letters)
+
+
+def compose(letter: Letter) -> tuple[str, str]:
+    """Subject and body in the reader's language, or in English when there is none in it."""
+    texts = LETTERS_ABOUT_ACCOUNTS[letter.kind]
+    language = letter.language if letter.language in texts else DEFAULT_LANGUAGE
+    query = urlencode({"token": letter.token, "lang": language})
+    subject, body = texts[language]
+    return subject, body.format(link=f"{settings.PUBLIC_URL}{PAGES[letter.kind]}?{query}")

@@ -1,0 +1,96 @@
+"""Pages that e-mails lead to: confirming one's address, and setting another password. They work without JavaScript.
+
+A link is used up by a POST only, for mail programs and scanners open links before anybody reads them.
+"""
+
+from http import HTTPStatus
+from importlib import import_module
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from shop.api.problems import Problem
+from shop.api.throttles import LetterThrottle, Throttle, TokenThrottle
+from shop.console.languages import language
+from shop.console.pages import page
+from shop.console.texts import texts
+
+METHODS = ["GET", "HEAD", "POST"]
+
+
+class _AddressForm(forms.Form):
+    email = forms.EmailField(max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email"}))
+
+
+class _PasswordForm(forms.Form):
+    new = forms.CharField(
+        max_length=128, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"})
+    )
+
+
+@never_cache
+@require_http_methods(METHODS)
+def confirm(request: HttpRequest) -> HttpResponse:
+    """Confirm an e-mail address."""
+    form = forms.Form(request.POST or None)
+    return _answer(request, "confirm", form, TokenThrottle, lambda: _letters().verify(_token(request)))
+
+
+@never_cache
+@require_http_methods(METHODS)
+def forgot(request: HttpRequest) -> HttpResponse:
+    """Ask for a link that sets another password."""
+    form = _AddressForm(request.POST or None)
+    return _answer(request, "forgot", form, LetterThrottle, lambda: _letters().forgot(form.cleaned_data["email"]))
+
+
+@never_cache
+@require_http_methods(METHODS)
+def reset(request: HttpRequest) -> HttpResponse:
+    """Set another password."""
+    form = _PasswordForm(request.POST or None)
+    work = lambda: _letters().reset(_token(request), form.cleaned_data["new"])  # noqa: E731
+    return _answer(request, "reset", form, TokenThrottle, work)
+
+
+def _answer(request: HttpRequest, name: str, form: forms.Form, throttle: type[Throttle], work: Any) -> HttpResponse:
+    """The form; after a POST what came of it."""
+    t, done, refusal, status = texts(language(request)), "", "", HTTPStatus.OK
+    if request.method == "POST":
+        if not throttle().allow_request(request, None):  # type: ignore[arg-type]  # asks for method, user and address
+            refusal, status = t["too_many"], HTTPStatus.TOO_MANY_REQUESTS
+        elif form.is_valid() or not form.fields:
+            try:
+                work()
+                done = t[f"account_{name}_done"]
+            except Problem as refused:
+                refusal = " ".join(one["reason"] for one in refused.errors) or t["account_bad_link"]
+                status = HTTPStatus.BAD_REQUEST
+        else:
+            status = HTTPStatus.BAD_REQUEST
+    for field in form.fields:
+        form.fields[field].label = t[f"account_{field}"]
+    context = {
+        "title": t[f"account_{name}"],
+        "lead": t[f"account_{name}_what"],
+        "button": t[f"account_{name}_do"],
+        "form": form,
+        "done": done,
+        "refusal": refusal,
+        "keep": f"{urlencode({'token': _token(request)})}&" if _token(request) else "",
+        "again": reverse("account-forgot") if name == "reset" else "",
+    }
+    return page(request, "shop/account.html", context, status)
+
+
+def _token(request: HttpRequest) -> str:
+    return request.GET.get("token", "").replace("\0", "")
+
+
+def _letters() -> Any:
+    return import_module("accounts.letters")
