@@ -16,6 +16,7 @@ WORKDIR /srv/shop
 COPY --from=build /venv /venv
 COPY manage.py celeryconfig.py flowerconfig.py ./
 COPY sagas sagas
+COPY fastdb fastdb
 COPY shop shop
 COPY lab lab
 COPY accounts accounts

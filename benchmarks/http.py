@@ -218,17 +218,24 @@ def prepare() -> tuple[list[Request], dict[str, Played]]:
     return requests, played
 
 
+def preparation_of(connection: Any, execute: str) -> str:
+    """The PREPARE that an EXECUTE of this connection's session refers to; empty for another statement."""
+    name = execute.removeprefix("EXECUTE ").partition("(")[0]
+    with connection.connection.cursor() as cursor:  # the driver's, which is not watched
+        cursor.execute("SELECT statement FROM pg_prepared_statements WHERE name = %s", [name])
+        (statement,) = cursor.fetchone() or ("",)
+    return str(statement)
+
+
 def watched(call: Any) -> Played:
     """What a request executes."""
     from django.db import connections
-
-    from sagas.db.prepared import preparation
 
     statements: list[Statement] = []
 
     def watch(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
         connection = context["connection"]
-        statements.append(Statement(connection.alias, sql, parameters, preparation(connection, sql)))
+        statements.append(Statement(connection.alias, sql, parameters, preparation_of(connection, sql)))
         return execute(sql, parameters, many, context)
 
     call()  # once before, so that nothing is watched that happens once only

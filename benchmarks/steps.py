@@ -67,8 +67,8 @@ class Meter:
         """So many orders, until nothing is left to do."""
         from sagas.conf import choreography
         from sagas.deferred import publish_deferred
-        from sagas.publisher import publishing_to
         from sagas.relay import publish_outbox
+        from sagas.testing import publishing_to
 
         load.place(count)
         with publishing_to(self._transport), self._counting():

@@ -16,10 +16,10 @@ from django.db.models.functions import Coalesce
 
 from delivery.carriers import CARRIER_REFUSAL, RECIPIENT_REFUSAL, REFUSED_BY_CARRIER, REFUSED_BY_RECIPIENT, carrier_of
 from delivery.models import CarrierEvent, Delivery
+from fastdb.bulk import insert_if_absent, insert_rows, update_rows
+from fastdb.clock import database_time
 from sagas import emit
 from sagas.crash_points import crash_point
-from sagas.db.bulk import insert_if_absent, insert_rows, update_rows
-from sagas.db.clock import database_time
 from sagas.retention import delete_portion
 from shop import faults
 from shop.api.problems import Problem

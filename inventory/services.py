@@ -14,9 +14,9 @@ from uuid import UUID
 import msgspec
 from django.db import transaction
 
+from fastdb.bulk import Row, insert_if_absent, insert_rows
 from inventory.models import Reservation, ReservationLine, StockItem, StockMovement
 from sagas.crash_points import crash_point
-from sagas.db.bulk import Row, insert_if_absent, insert_rows
 from sagas.db.prepared import query
 from shop import stafflog
 from shop.api.problems import Problem

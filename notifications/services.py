@@ -13,14 +13,14 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from fastdb.bulk import Row, insert_rows
+from fastdb.clock import database_time
 from notifications.kinds import TYPES, News, customer_of
 from notifications.models import Notification
 from notifications.senders import Mailer, SmsSender, sms_sender
 from notifications.texts import compose
 from sagas import Unavailable, purge_messages
 from sagas.crash_points import crash_point
-from sagas.db.bulk import Row, insert_rows
-from sagas.db.clock import database_time
 from sagas.retention import delete_portion
 from shop import stafflog
 from shop.contracts.accounts import Contact

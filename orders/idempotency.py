@@ -16,9 +16,9 @@ import msgspec
 from django.db import connections
 from rest_framework.utils.encoders import JSONEncoder
 
+from fastdb.bulk import insert_rows
 from orders.models import IdempotencyKey, Order
 from orders.serializers import answer_of
-from sagas.db.bulk import insert_rows
 from sagas.retention import delete_portion
 from shop.api.problems import InvalidInput, Problem
 

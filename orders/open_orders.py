@@ -6,12 +6,12 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 
+from fastdb.bulk import update_rows
+from fastdb.clock import database_time
 from orders.models import FINAL, FORWARD, Order
 from orders.services import OVERDUE, begin_cancellation
 from sagas import backlog
 from sagas.crash_points import crash_point
-from sagas.db.bulk import update_rows
-from sagas.db.clock import database_time
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
 from shop import stafflog

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from fastdb.bulk import Row
 from orders.models import Order, OrderLine
-from sagas.db.bulk import Row
 from sagas.db.prepared import query
 from sagas.outbox import emission
 from shop.contracts.events import OrderCreated, origin

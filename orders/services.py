@@ -10,14 +10,14 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 
+from fastdb.bulk import Row
+from fastdb.clock import database_time
 from orders import placing
 from orders.idempotency import Claim
 from orders.models import FINAL, FORWARD, Order
 from orders.transitions import move
 from sagas import emit
 from sagas.crash_points import crash_point
-from sagas.db.bulk import Row
-from sagas.db.clock import database_time
 from sagas.db.prepared import query
 from shop import stafflog
 from shop.api.problems import Problem

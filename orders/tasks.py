@@ -2,10 +2,10 @@
 
 from django.conf import settings
 
+from fastdb.clock import database_time
 from orders import idempotency, open_orders, services
 from orders.models import Order
 from sagas import purge_messages, step, timer
-from sagas.db.clock import database_time
 from shop.contracts.events import (
     DeliveryCancellationRefused,
     DeliveryCompleted,

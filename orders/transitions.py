@@ -7,7 +7,7 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
-from sagas.db.clock import database_time
+from fastdb.clock import database_time
 from sagas.db.prepared import query
 from shop.contracts.events import OrderEvent, origin
 from shop.observability import metrics

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from django.db import transaction
 
+from fastdb.bulk import insert_if_absent, insert_rows, update_rows
+from fastdb.clock import database_time
 from payments import transitions
 from payments.gateway_calls import Answers, charge, find, refund
 from payments.gateways import Charged, Declined, Unknown
@@ -23,8 +25,6 @@ from payments.models import Payment, PaymentAttempt
 from payments.retries import check_now
 from sagas import emit
 from sagas.crash_points import crash_point
-from sagas.db.bulk import insert_if_absent, insert_rows, update_rows
-from sagas.db.clock import database_time
 from sagas.db.prepared import query
 from shop.contracts.events import (
     DeliveryCancelled,

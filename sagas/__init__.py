@@ -11,30 +11,18 @@ dead_letters  what could not be handled             reconciliation  what is miss
 conf, hooks   settings, and where a project reaches in              testing   a bus in memory, conformance tests
 """
 
-from sagas.conf import Settings
-from sagas.events import Event
-from sagas.hooks import Hooks
-from sagas.outages import Unavailable
-from sagas.outbox import emit
-from sagas.publisher import backlog
-from sagas.retention import purge_messages
-from sagas.saga import Saga, effect, record, undo
-from sagas.steps import step, timer
+from sagas.conf import Settings as Settings
+from sagas.events import Event as Event
+from sagas.hooks import Hooks as Hooks
+from sagas.outages import Unavailable as Unavailable
+from sagas.outbox import emit as emit
+from sagas.publisher import backlog as backlog
+from sagas.retention import purge_messages as purge_messages
+from sagas.saga import Saga as Saga
+from sagas.saga import effect as effect
+from sagas.saga import record as record
+from sagas.saga import undo as undo
+from sagas.steps import step as step
+from sagas.steps import timer as timer
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "Event",
-    "Hooks",
-    "Saga",
-    "Settings",
-    "Unavailable",
-    "backlog",
-    "effect",
-    "emit",
-    "purge_messages",
-    "record",
-    "step",
-    "timer",
-    "undo",
-]

@@ -39,34 +39,10 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         hidden = self.get_exclude(request, obj) or ()
         return [field.name for field in self.opts.concrete_fields if field.name not in hidden]
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Hide the save buttons: the rows are read-only."""
         hidden = {"show_save": False, "show_save_and_continue": False, "show_save_and_add_another": False}
-        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **hidden})
-
-
-class ReadOnlyInline(admin.TabularInline):
-    """Rows of a read-only page's row."""
-
-    extra = max_num = 0
-    can_delete = False
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [field.name for field in self.opts.concrete_fields if not field.primary_key and not field.is_relation]
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.fields or self.get_readonly_fields(request, obj)
-
-
-def _as_text(event: Any) -> SafeString:
-    """An event as it is, but for what nobody needs to see in it."""
-    return format_html("<pre>{}</pre>", json.dumps(masked(event), ensure_ascii=False, indent=2))
+        return super().render_change_form(request, context | hidden, *args, **kwargs)
 
 
 def masked(value: Any) -> Any:
@@ -76,51 +52,60 @@ def masked(value: Any) -> Any:
     return [masked(one) for one in value] if isinstance(value, list) else value
 
 
-class UnsentFilter(admin.SimpleListFilter):
-    """Whether the broker has an event."""
+class IsEmptyFilter(admin.SimpleListFilter):
+    """Rows whose `field` is empty, as "1", or is not, as "0"."""
 
-    title = _("published")
-    parameter_name = "published"
+    field = ""
+    yes, no = _("Yes"), _("No")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("1", _("Yes")), ("0", _("No"))]
+        return [("1", self.yes), ("0", self.no)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(unsent__isnull=self.value() == "1") if self.value() else queryset
+        return queryset.filter(**{f"{self.field}__isnull": self.value() == "1"}) if self.value() else queryset
 
 
-class OutboxAdmin(ReadOnlyAdmin):
-    """Events that a service emitted by itself, and whether the broker has them."""
+class UnsentFilter(IsEmptyFilter):
+    """Whether the broker has an event."""
 
-    list_display = ["id", "event_type", "correlation_id", "created_at", "published"]
-    list_filter = ["event_type", UnsentFilter]
-    list_select_related = ["unsent"]
-    search_fields = ["=correlation_id"]
+    title, parameter_name, field = _("published"), "published", "unsent"
+
+
+class OpenFilter(IsEmptyFilter):
+    """Whether somebody should look at a dead letter."""
+
+    title, parameter_name, field = _("state"), "open", "resolved_at"
+    yes, no = _("open"), _("resolved")
+
+
+class EventAdmin(ReadOnlyAdmin):
+    """Rows that hold an event, in their `payload`: shown without what nobody needs to see in it."""
+
     exclude = ["payload"]
+    search_fields = ["=correlation_id"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*super().get_readonly_fields(request, obj), "event"]
 
     @admin.display(description=_("event"))
     def event(self, row: Any) -> SafeString:
-        return _as_text(row.payload)
+        try:
+            event = json.loads(row.payload) if isinstance(row.payload, str) else row.payload
+        except ValueError:  # nothing of ours: it cannot be told what in it is secret
+            return format_html("<em>{}</em>", _("This is no JSON: manage.py deadletters show prints it."))
+        return format_html("<pre>{}</pre>", json.dumps(masked(event), ensure_ascii=False, indent=2))
+
+
+class OutboxAdmin(EventAdmin):
+    """Events that a service emitted by itself, and whether the broker has them."""
+
+    list_display = ["id", "event_type", "correlation_id", "created_at", "published"]
+    list_filter = ["event_type", UnsentFilter]
+    list_select_related = ["unsent"]
 
     @admin.display(description=_("published"), boolean=True)
     def published(self, event: Any) -> bool:
         return not hasattr(event, "unsent")
-
-
-class OpenFilter(admin.SimpleListFilter):
-    """Whether somebody should look at a dead letter."""
-
-    title = _("state")
-    parameter_name = "open"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("1", _("open")), ("0", _("resolved"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(resolved_at__isnull=self.value() == "1") if self.value() else queryset
 
 
 class ReasonForm(ActionForm):
@@ -129,7 +114,7 @@ class ReasonForm(ActionForm):
     reason = forms.CharField(required=False, max_length=200, label=_("Reason, to discard:"))
 
 
-class DeadLetterAdmin(ReadOnlyAdmin):
+class DeadLetterAdmin(EventAdmin):
     """Events that a step could not handle."""
 
     list_display = ["id", "step", "event_type", "correlation_id", "attempts", "first_line", "created_at", "state"]
@@ -138,17 +123,6 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     action_form = ReasonForm
     change_form_template = "admin/deadletter_change_form.html"
     actions = ["replay", "discard"]
-    exclude = ["payload"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [*super().get_readonly_fields(request, obj), "event"]
-
-    @admin.display(description=_("event"))
-    def event(self, letter: Any) -> SafeString:
-        try:
-            return _as_text(json.loads(letter.payload))
-        except ValueError:  # nothing of ours: it cannot be told what in it is secret
-            return format_html("<em>{}</em>", _("This is no JSON: manage.py deadletters show prints it."))
 
     @admin.display(description=_("error"))
     def first_line(self, letter: Any) -> str:
@@ -172,8 +146,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         except OUTAGES as outage:
             messages.error(request, _("The broker is away: %s") % outage)
         else:
-            said = _("Sent to their steps again: %d. What succeeds is resolved.") % len(letters)
-            messages.info(request, said)
+            messages.info(request, _("Sent to their steps again: %d. What succeeds is resolved.") % len(letters))
 
     @admin.action(description=_("Discard: the event needs no handling"), permissions=["change"])
     def discard(self, request: HttpRequest, letters: QuerySet[Any]) -> None:

@@ -28,7 +28,6 @@ worker_consumer = "sagas.worker:Consumer"  # which declares no queues for delaye
 task_serializer = "json"
 accept_content = ["json", EVENTS]
 task_ignore_result = True
-task_store_eager_result = False
 
 # Acknowledge after the work, and only if it was done.
 task_acks_late = True

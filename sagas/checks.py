@@ -1,7 +1,7 @@
 """System checks: a saga as it is written down and as its steps are annotated must be the same."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, register
@@ -15,31 +15,23 @@ from sagas.saga import Saga, service_of
 def check_sagas(**_kwargs: Any) -> list[CheckMessage]:
     """Compare each saga with the registered steps and timers, for the services that are loaded here."""
     local = set(local_services())
-    return list(
-        chain(_names(), _unheard(local), _timers(local), *(check_saga(saga, local) for saga in choreography().sagas))
-    )
-
-
-def check_saga(saga: Saga, local: set[str]) -> Iterator[CheckMessage]:
-    """What is wrong with one saga, as far as the steps of the `local` services can tell."""
-    yield from _events(saga)
-    yield from _subscriptions(saga, local)
-    yield from _roles(saga)
-    yield from _deferrable(saga)
+    found = [*_names(), *_unheard(local), *_timers(local)]
+    for saga in choreography().sagas:
+        found += [*_events(saga), *_subscriptions(saga, local), *_roles(saga), *_deferrable(saga)]
+    return found
 
 
 def _names() -> Iterator[CheckMessage]:
     """Of sagas that share a broker: each event and each step belongs to one."""
     sagas = choreography().sagas
-    events = [event.__name__ for saga in sagas for event in saga.heard_by]
-    steps = [step for saga in sagas for step in saga.steps]
-    for name in sorted({name for name in (*events, *steps) if (*events, *steps).count(name) > 1}):
+    owned = Counter(name for saga in sagas for name in (*(event.__name__ for event in saga.heard_by), *saga.steps))
+    for name in sorted(name for name, owners in owned.items() if owners > 1):
         yield Error(f"{name} belongs to more than one saga.", id="saga.E012")
 
 
 def _unheard(local: set[str]) -> Iterator[CheckMessage]:
     """Steps that no saga names."""
-    named = {name for names in choreography().heard_by.values() for name in names}
+    named = {name for saga in choreography().sagas for name in _heard(saga)}
     for name, step in STEPS.items():
         if step.service in local and name not in named:
             yield Error(f"{name} is in no row of a saga: it will never run.", id="saga.E004")
@@ -50,28 +42,24 @@ def _events(saga: Saga) -> Iterator[CheckMessage]:
     emitted = {event for step in STEPS.values() if step.name in saga.steps for event in step.emits}
     for event in sorted(emitted | known, key=lambda event: event.__name__):
         if not saga.heard_by.get(event):
-            yield Error(
-                f"Nobody hears {event.__name__}.", hint=f"Give it a row in the {saga.name} saga.", id="saga.E001"
-            )
+            hint = f"Give it a row in the {saga.name} saga."
+            yield Error(f"Nobody hears {event.__name__}.", hint=hint, id="saga.E001")
         if saga.key not in event.__struct_fields__:
             yield Error(f"{event.__name__} has no {saga.key}, the {saga.name} saga's key.", id="saga.E011")
 
 
 def _subscriptions(saga: Saga, local: set[str]) -> Iterator[CheckMessage]:
-    heard: dict[str, set[Any]] = {}
-    for event, names in saga.heard_by.items():
-        for name in names:
-            heard.setdefault(name, set()).add(event)
-    for name, events in heard.items():
-        if service_of(name) in local and name not in STEPS:
+    for name in sorted(name for name in _heard(saga) if service_of(name) in local):
+        events = {event for event, names in saga.heard_by.items() if name in names}
+        if name not in STEPS:
             yield Error(f"The {saga.name} saga names {name}, and there is no such step.", id="saga.E002")
-        elif service_of(name) in local and events != set(STEPS[name].hears):
+        elif events != set(STEPS[name].hears):
             table, code = _list(events), _list(STEPS[name].hears)
             yield Error(f"{name} hears {code}; the {saga.name} saga says {table}.", id="saga.E003")
 
 
 def _roles(saga: Saga) -> Iterator[CheckMessage]:
-    known = {name for names in saga.heard_by.values() for name in names}
+    known = _heard(saga)
     undoing = {role.undone_by for role in saga.steps.values() if role.kind == "effect"}
     for name in sorted(known | undoing):
         role = saga.steps.get(name)
@@ -104,6 +92,11 @@ def _timers(local: set[str]) -> Iterator[CheckMessage]:
         yield Error(f"No saga schedules the timer {name}: it will never run.", id="saga.E007")
     for name in sorted(scheduled - registered):
         yield Error(f"A saga schedules {name}, and there is no such timer.", id="saga.E008")
+
+
+def _heard(saga: Saga) -> set[str]:
+    """The steps that the saga's table names."""
+    return {name for names in saga.heard_by.values() for name in names}
 
 
 def _list(events: Iterable[Any]) -> str:

@@ -6,7 +6,7 @@ message is acknowledged only after that has been committed.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -78,13 +78,12 @@ def _text(body: bytes | str) -> str:
     return (body if isinstance(body, str) else body.decode(errors="backslashreplace"))[:SHOWN]
 
 
-def _unhandled(service: str, step: str, events: Iterable[Any]) -> list[Any]:
+def _unhandled(service: str, step: str, events: Sequence[Any]) -> list[Any]:
     """Events that the step has not handled: its worker may have died with everything done."""
-    by_id = [(dead_letters.id_of(event), event) for event in events]
-    inbox = apps.get_model(service, "Inbox").objects
-    known = [event_id for event_id, _ in by_id if event_id]
-    handled = set(inbox.filter(step=step, event_id__in=known).values_list("event_id", flat=True))
-    return [event for event_id, event in by_id if event_id is None or event_id not in handled]
+    ids = [dead_letters.id_of(event) for event in events]
+    rows = apps.get_model(service, "Inbox").objects.filter(step=step, event_id__in=ids)
+    handled = set(rows.values_list("event_id", flat=True))
+    return [event for event, event_id in zip(events, ids, strict=True) if event_id not in handled]
 
 
 def _why(service: str, headers: Mapping[str, Any]) -> str:

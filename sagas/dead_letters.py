@@ -3,6 +3,8 @@
 import json
 import logging
 import traceback
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +17,13 @@ from django.utils import timezone
 
 from sagas.conf import choreography
 from sagas.crash_points import crash_point
-from sagas.events import Event, decode, decode_all
+from sagas.events import Event, EventTypes, decode, decode_all
 from sagas.publisher import publish, send
 from sagas.registry import STEPS
 
 logger = logging.getLogger(__name__)
 
-RELAY = "relay"  # in place of a step's name: an event that the relay of this release cannot read
+RELAY = "relay"  # in place of a step's name: an event that this release cannot read, after a rollback for example
 
 
 class NoSuchStep(LookupError):
@@ -55,20 +57,20 @@ def record(service: str, step: str, raw: Any, error: Exception | str) -> None:
     crash_point("deadletter.committed")
 
 
-def readable(service: str, array: str) -> list[Event | None]:
-    """The events of a JSON array that this service stored; None for each that this release cannot read (after a
-    rollback, for example), which becomes a dead letter."""
-    try:
-        return [*decode_all(array, choreography().events)]
-    except msgspec.DecodeError:  # then one by one, to tell which
-        return [_readable(service, raw) for raw in msgspec.json.decode(array, type=list[msgspec.Raw])]
+def readable(service: str, step: str, raws: str | msgspec.Raw | Sequence[Any], types: EventTypes) -> list[Event | None]:
+    """The events of a list, JSON or decoded; None for each that is of none of these types: it becomes a dead letter."""
+    if isinstance(raws, str | msgspec.Raw):
+        with suppress(msgspec.DecodeError):  # then one by one, to tell which
+            return [*decode_all(raws, types)]
+        raws = msgspec.json.decode(raws, type=list[msgspec.Raw])
+    return [_readable(service, step, raw, types) for raw in raws]
 
 
-def _readable(service: str, raw: msgspec.Raw) -> Event | None:
+def _readable(service: str, step: str, raw: Any, types: EventTypes) -> Event | None:
     try:
-        return decode(raw, choreography().events)
+        return decode(raw, types)
     except msgspec.DecodeError as error:
-        record(service, RELAY, raw, error)
+        record(service, step, raw, error)
         return None
 
 

@@ -7,15 +7,12 @@ their events to the deferrable steps only, and clears them. `manage.py check` re
 events a prompt step hears.
 """
 
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from sagas.conf import choreography, conf
 from sagas.crash_points import crash_point
-from sagas.db.clock import database_time
 from sagas.db.prepared import query
-from sagas.dead_letters import readable
+from sagas.dead_letters import RELAY, readable
 from sagas.events import Event
 from sagas.publisher import StepsOf, publish
 
@@ -26,41 +23,31 @@ EVERY = 0.2  # seconds between publications of what is deferred
 # A claimed row belongs to whoever has set its lease, until the lease ends. Rows are claimed by ctid, because event_id
 # is not unique in the inbox (one row per step); the row lock keeps the ctid valid.
 CLAIM = """
-    UPDATE {service}_{table} SET deferred_until = %s
+    UPDATE {service}_{table} SET deferred_until = statement_timestamp() + make_interval(secs => %s)
     WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM {service}_{table} WHERE deferred_until <= statement_timestamp()
         ORDER BY deferred_until LIMIT %s FOR UPDATE SKIP LOCKED
     ))
-    RETURNING {key}, {events}
+    RETURNING {key}, {events}, deferred_until
 """
-PUT_BACK = """
-    UPDATE {service}_{table} SET deferred_until = clock_timestamp() WHERE {key} = ANY(%s) AND deferred_until = %s
-"""
-SETTLE = "{settle} WHERE {key} = ANY(%s) AND deferred_until = %s"
+HELD = "WHERE {key} = ANY(%s) AND deferred_until = %s"
+PUT_BACK = "UPDATE {service}_{table} SET deferred_until = clock_timestamp() " + HELD  # noqa: S608  # our own names
+SETTLE = "{settle} " + HELD
 
-
-class Table(NamedTuple):
-    """A table whose rows may be deferred: its key, SQL for a row's events, SQL that clears a row."""
-
-    table: str
-    key: str
-    events: str
-    settle: str
-
-
+# The tables whose rows may be deferred: their key, SQL for a row's events, SQL that clears rows.
 TABLES = (
-    Table(
-        table="unsent",
-        key="outbox_id",
-        events="(SELECT '[' || payload || ']' FROM {service}_outbox WHERE id = outbox_id)",
-        settle="DELETE FROM {service}_unsent",
-    ),
-    Table(
-        table="inbox",
-        key="event_id",
-        events="emitted::text",
-        settle="UPDATE {service}_inbox SET deferred_until = NULL",
-    ),
+    {
+        "table": "unsent",
+        "key": "outbox_id",
+        "events": "(SELECT '[' || payload || ']' FROM {service}_outbox WHERE id = outbox_id)",
+        "settle": "DELETE FROM {service}_unsent",
+    },
+    {
+        "table": "inbox",
+        "key": "event_id",
+        "events": "emitted::text",
+        "settle": "UPDATE {service}_inbox SET deferred_until = NULL",
+    },
 )
 
 
@@ -84,21 +71,22 @@ def publish_deferred(service: str) -> int:
     return sum(_publish(service, table) for table in TABLES)
 
 
-def _publish(service: str, table: Table) -> int:
-    names = {name: text.format(service=service) for name, text in table._asdict().items()} | {"service": service}
-    lease = database_time(service) + timedelta(seconds=conf().outbox_lease)
-    claimed = query(service, CLAIM.format(**names), [lease, PORTION])
+def _publish(service: str, table: Mapping[str, str]) -> int:
+    names = {name: text.format(service=service) for name, text in table.items()} | {"service": service}
+    claimed = query(service, CLAIM.format(**names), [conf().outbox_lease, PORTION])
     if not claimed:
         return 0
     crash_point("deferred.claimed")
-    events = [event for _, some in claimed for event in readable(service, some) if event]
-    ids = [key for key, _ in claimed]
+    keys, emitted, (lease, *_) = zip(*claimed, strict=True)
+    types = choreography().events
+    events = [event for some in emitted for event in readable(service, RELAY, some, types) if event]
+    held = [list(keys), lease]
     try:
         publish(events, choreography().deferrable_steps)
         crash_point("deferred.published")
     except Exception:
-        query(service, PUT_BACK.format(**names), [ids, lease])
+        query(service, PUT_BACK.format(**names), held)
         raise
-    query(service, SETTLE.format(**names), [ids, lease])
+    query(service, SETTLE.format(**names), held)
     crash_point("deferred.settled")
     return len(events)

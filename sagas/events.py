@@ -53,20 +53,15 @@ def decode(raw: Any, types: EventTypes) -> Event:
 
     Raises `msgspec.DecodeError`, which names the field that is wrong.
     """
-    if isinstance(raw, msgspec.Raw):
-        return _decoder(types).decode(raw)
-    named = raw.get("type") if isinstance(raw, dict) else None
-    known = next((one for one in types if one.__name__ == named), None)
-    if known:
-        return msgspec.convert(raw, known)
-    union: Any = _union(types)  # ten times as slow, but its error says what was expected
-    event: Event = msgspec.convert(raw, union)
+    is_json = isinstance(raw, msgspec.Raw)
+    event: Event = _decoder(types).decode(raw) if is_json else msgspec.convert(raw, _union(types))
     return event
 
 
 def decode_all(text: str | msgspec.Raw, types: EventTypes) -> list[Event]:
     """The events of a JSON array, each one of `types`. Raises `msgspec.DecodeError`."""
-    return _list_decoder(types).decode(text)
+    events: list[Event] = _decoder(types, many=True).decode(text)
+    return events
 
 
 def _union(types: Iterable[type[Event]]) -> Any:
@@ -74,11 +69,5 @@ def _union(types: Iterable[type[Event]]) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _decoder(types: EventTypes) -> msgspec.json.Decoder[Event]:
-    return msgspec.json.Decoder(_union(types))
-
-
-@lru_cache(maxsize=64)
-def _list_decoder(types: EventTypes) -> msgspec.json.Decoder[list[Event]]:
-    event: Any = _union(types)
-    return msgspec.json.Decoder(list[event])
+def _decoder(types: EventTypes, *, many: bool = False) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(list[_union(types)] if many else _union(types))  # type: ignore[misc]

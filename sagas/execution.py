@@ -17,7 +17,7 @@ first event again replays the whole chain through what is done, up to where it b
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -31,7 +31,7 @@ from sagas import dead_letters, inbox, outbox
 from sagas.conf import choreography, conf, hook
 from sagas.crash_points import crash_point
 from sagas.deferred import is_small, prompt_if
-from sagas.events import Event, decode, decode_all, encode
+from sagas.events import Event, encode
 from sagas.outages import OUTAGES, drop_broken_connections
 from sagas.publisher import publish
 from sagas.registry import AnyStep
@@ -61,21 +61,8 @@ def execute(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> None:
 
 def _decode(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> list[Event]:
     """The events of a message, each once; one that cannot be read becomes a dead letter."""
-    if isinstance(payload, msgspec.Raw):
-        with suppress(msgspec.DecodeError):  # then one by one, to tell which
-            return _each_once(decode_all(payload, step.hears))
-        payload = msgspec.json.decode(payload, type=list[msgspec.Raw])
-    events = []
-    for raw in payload:
-        try:
-            events.append(decode(raw, step.hears))
-        except msgspec.DecodeError as error:
-            _wait_out(partial(dead_letters.record, step.service, step.name, raw, error))
-    return _each_once(events)
-
-
-def _each_once(events: Sequence[Event]) -> list[Event]:
-    return list({event.event_id.int: event for event in events}.values())
+    events = _wait_out(partial(dead_letters.readable, step.service, step.name, payload, step.hears))
+    return list({event.event_id.int: event for event in events if event}.values())
 
 
 def _one_per_instance(events: Sequence[Event]) -> list[list[Event]]:

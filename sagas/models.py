@@ -11,6 +11,11 @@ from django.db.models.functions import Now
 from sagas.db.fields import TextualJSONField
 
 
+def _index(name: str, field: str, only: models.Q | None = None) -> models.Index:
+    """An index of one field in each service's table, of the rows that meet a condition."""
+    return models.Index(fields=[field], name=f"%(app_label)s_{name}", condition=only)
+
+
 class Inbox(models.Model):
     """An event that a step has handled, and what the step emitted for it.
 
@@ -32,12 +37,8 @@ class Inbox(models.Model):
     class Meta:
         abstract = True
         indexes = [
-            models.Index(
-                fields=["deferred_until"],
-                name="%(app_label)s_inbox_deferred",
-                condition=models.Q(deferred_until__isnull=False),
-            ),
-            models.Index(fields=["correlation_id"], name="%(app_label)s_inbox_key"),
+            _index("inbox_deferred", "deferred_until", only=models.Q(deferred_until__isnull=False)),
+            _index("inbox_key", "correlation_id"),
             BrinIndex(fields=["handled_at"], name="%(app_label)s_inbox_age"),
         ]
 
@@ -59,10 +60,8 @@ class Outbox(models.Model):
         abstract = True
         verbose_name_plural = "outbox"
         indexes = [
-            models.Index(fields=["correlation_id"], name="%(app_label)s_outbox_key"),
-            models.Index(
-                fields=["caused_by"], name="%(app_label)s_outbox_cause", condition=models.Q(caused_by__isnull=False)
-            ),
+            _index("outbox_key", "correlation_id"),
+            _index("outbox_cause", "caused_by", only=models.Q(caused_by__isnull=False)),
             BrinIndex(fields=["created_at"], name="%(app_label)s_outbox_age"),
         ]
 
@@ -82,13 +81,7 @@ class Unsent(models.Model):
     class Meta:
         abstract = True
         verbose_name_plural = "unsent"
-        indexes = [
-            models.Index(
-                fields=["deferred_until"],
-                name="%(app_label)s_unsent_deferred",
-                condition=models.Q(deferred_until__isnull=False),
-            ),
-        ]
+        indexes = [_index("unsent_deferred", "deferred_until", only=models.Q(deferred_until__isnull=False))]
 
 
 class DeadLetter(models.Model):
@@ -114,11 +107,7 @@ class DeadLetter(models.Model):
     class Meta:
         abstract = True
         constraints = [models.UniqueConstraint(fields=["event_id", "step"], name="%(app_label)s_deadletter_once")]
-        indexes = [
-            models.Index(
-                fields=["event_id"], name="%(app_label)s_deadletter_open", condition=models.Q(resolved_at=None)
-            ),
-        ]
+        indexes = [_index("deadletter_open", "event_id", only=models.Q(resolved_at=None))]
 
     def __str__(self) -> str:
         return f"{self.event_type or 'undecodable event'} at {self.step}"

@@ -9,7 +9,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from celery import current_app
 from kombu import Connection, Producer
@@ -33,9 +33,6 @@ class Transport(Protocol):
 
     def backlog(self) -> int:
         """How many messages wait in the longest queue."""
-
-
-T = TypeVar("T", bound=Transport)
 
 
 def publish(events: Iterable[Event], to: StepsOf | None = None) -> None:
@@ -62,12 +59,12 @@ def publish(events: Iterable[Event], to: StepsOf | None = None) -> None:
 def send(step: str, payload: Payload, summary: str) -> None:
     """Send one message to one step, whoever else hears its events; `summary` is what Flower shows of it."""
     for _ in range(hook().copies()):
-        _transport.send(step, payload, summary)
+        transport.send(step, payload, summary)
 
 
 def backlog() -> int:
     """How many messages wait in the longest queue."""
-    return _transport.backlog()
+    return transport.backlog()
 
 
 def in_memory() -> bool:
@@ -77,7 +74,7 @@ def in_memory() -> bool:
 
 def is_lost_on_exit() -> bool:
     """Whether published messages are lost when this process ends."""
-    return _transport is broker and in_memory()
+    return transport is broker and in_memory()
 
 
 class Broker:
@@ -149,15 +146,4 @@ class Broker:
 
 
 broker = Broker()
-_transport: Transport = broker
-
-
-@contextmanager
-def publishing_to(transport: T) -> Iterator[T]:
-    """For tests: send to `transport` instead of the broker within the block."""
-    global _transport
-    previous, _transport = _transport, transport
-    try:
-        yield transport
-    finally:
-        _transport = previous
+transport: Transport = broker  # in tests, another

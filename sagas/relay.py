@@ -17,7 +17,7 @@ from sagas import dead_letter_queue
 from sagas.conf import choreography, conf, hook
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
-from sagas.dead_letters import readable
+from sagas.dead_letters import RELAY, readable
 from sagas.deferred import EVERY, PORTION, is_small, prompt_if, publish_deferred
 from sagas.events import Event
 from sagas.outages import OUTAGES, drop_broken_connections
@@ -68,13 +68,29 @@ SECONDS_A_MESSAGE, HOLD_AT_MOST = 0.004, 0.1  # about as long as the message wou
 ASK_EVERY = 0.1  # seconds between questions to the broker about its queues
 
 
+class Every:
+    """What is done again and again, once in so many seconds at most."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._due_at = seconds, 0.0
+
+    def is_due(self) -> bool:
+        """Whether it is time; then it is due again after these seconds."""
+        now = time.monotonic()
+        due = now >= self._due_at
+        if due:
+            self._due_at = now + self._seconds
+        return due
+
+
 class Relay:
     """Publishes one service's outbox until told to stop."""
 
     def __init__(self, service: str) -> None:
         self.service = service
         self._stopping = threading.Event()
-        self._next_look_at_all = self._next_drain = self._next_deferred = self._next_asking = 0.0
+        self._look_at_all, self._ask = Every(LOOK_AT_ALL_EVERY), Every(ASK_EVERY)
+        self._deferred, self._drain = Every(EVERY), Every(DRAIN_EVERY)
         self._first, self._found_at = 0, 0.0  # the first row of the last hit, and when that was
         self._backlog = 0  # messages in the longest queue, when last asked
         self.seen_at = time.monotonic()  # when the loop last came round
@@ -87,8 +103,9 @@ class Relay:
             try:
                 first, deferred = self._look()
                 pause = self._publish(first) if first else self._idle_pause()
-                if deferred:
-                    self._publish_deferred()
+                if deferred and self._deferred.is_due():
+                    while publish_deferred(self.service) >= PORTION:
+                        self.seen_at = time.monotonic()
                 self._drain_dead_letters()
             except OUTAGES as outage:
                 logger.warning("The relay of %s waits: %s", self.service, outage)
@@ -102,10 +119,7 @@ class Relay:
 
     def _look(self) -> tuple[int | None, bool]:
         """The first row of the outbox to publish, and whether something deferred is due."""
-        since = self._first - LOOK_BACK
-        if time.monotonic() >= self._next_look_at_all:
-            since, self._next_look_at_all = 0, time.monotonic() + LOOK_AT_ALL_EVERY
-        first, deferred = pending(self.service, since)
+        first, deferred = pending(self.service, 0 if self._look_at_all.is_due() else self._first - LOOK_BACK)
         if first:
             self._first, self._found_at = first, time.monotonic()
         return first, deferred
@@ -124,23 +138,13 @@ class Relay:
         return BUSY_PAUSE
 
     def _is_crowded(self) -> bool:
-        if time.monotonic() >= self._next_asking:
+        if self._ask.is_due():
             self._backlog = backlog()
-            self._next_asking = time.monotonic() + ASK_EVERY
         return self._backlog > CROWDED
 
-    def _publish_deferred(self) -> None:
-        if time.monotonic() >= self._next_deferred:
-            while publish_deferred(self.service) >= PORTION:
-                self.seen_at = time.monotonic()
-            self._next_deferred = time.monotonic() + EVERY
-
     def _drain_dead_letters(self) -> None:
-        if time.monotonic() < self._next_drain:
-            return
-        self._next_drain = time.monotonic() + DRAIN_EVERY
         try:
-            if taken := dead_letter_queue.drain(self.service):
+            if self._drain.is_due() and (taken := dead_letter_queue.drain(self.service)):
                 logger.warning("%d messages of %s.dead became dead letters", taken, self.service)
         except OUTAGES:
             raise
@@ -185,5 +189,6 @@ def publish_outbox(service: str, since: int = 0) -> int:
 def _claim(service: str, since: int) -> list[tuple[int, Event | None]]:
     claim = CLAIM.format(service=service, free=FREE)
     rows = sorted(query(service, claim, [conf().outbox_lease, since, PORTION]))
-    events = readable(service, f"[{','.join(payload for _, payload in rows)}]")
+    payloads = f"[{','.join(payload for _, payload in rows)}]"
+    events = readable(service, RELAY, payloads, choreography().events)
     return [(pk, event) for (pk, _), event in zip(rows, events, strict=True)]

@@ -11,13 +11,12 @@ from django.db import connections
 
 from sagas.conf import conf
 from sagas.crash_points import crash_point
-from sagas.db.clock import database_time
 
 PORTION = 5000  # rows of a table in one statement
 OLD = {
-    "Inbox": "handled_at < %s",
-    "Outbox": "created_at < %s AND NOT EXISTS (SELECT FROM {service}_unsent WHERE outbox_id = id)",
-    "DeadLetter": "resolved_at < %s",
+    "Inbox": "handled_at < now() - %s",
+    "Outbox": "created_at < now() - %s AND NOT EXISTS (SELECT FROM {service}_unsent WHERE outbox_id = id)",
+    "DeadLetter": "resolved_at < now() - %s",
 }
 
 # By the row's address rather than its key: the same statement for every table, and no index needed.
@@ -38,10 +37,8 @@ def purge_messages(service: str) -> int:
 
     An outbox row goes only once it has been published, a dead letter only once it has been resolved for that long.
     """
-    before = database_time(service) - conf().retention
-    return sum(
-        delete_portion(
-            service, apps.get_model(service, table)._meta.db_table, condition.format(service=service), [before]
-        )
-        for table, condition in OLD.items()
-    )
+    deleted = 0
+    for name, condition in OLD.items():
+        table = apps.get_model(service, name)._meta.db_table
+        deleted += delete_portion(service, table, condition.format(service=service), [conf().retention])
+    return deleted

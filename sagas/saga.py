@@ -64,14 +64,9 @@ class Choreography:
         self.services = tuple(sorted({service_of(name) for name in (*self.roles, *self.timers)}))
         self._by_name = {event.__name__: event for event in self.events}
         self._sagas = {event: saga for saga in sagas for event in saga.heard_by}
-        self._deferrable = {
-            event: tuple(step for step in steps if step in self.roles and self.roles[step].deferrable)
-            for event, steps in self.heard_by.items()
-        }
-        self._prompt = {
-            event: tuple(step for step in steps if step not in self._deferrable[event])
-            for event, steps in self.heard_by.items()
-        }
+        deferrable = {name for name, role in self.roles.items() if role.deferrable}
+        self._deferrable = {event: tuple(s for s in steps if s in deferrable) for event, steps in self.heard_by.items()}
+        self._prompt = {event: tuple(s for s in steps if s not in deferrable) for event, steps in self.heard_by.items()}
 
     def by_name(self, name: str) -> type[Event] | None:
         """The event type of that name, if there is one."""

@@ -23,40 +23,33 @@ NO_LIMIT = 1_000_000
 
 def queues() -> list[Queue]:
     """The queue of each service, bound to the exchange of the same name."""
+    arguments = {
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": conf().dead_letter_exchange,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",  # what at-least-once dead-lettering requires
+    }
     return [
-        Queue(
-            service,
-            Exchange(service, type="direct", durable=True),
-            routing_key=service,
-            durable=True,
-            no_declare=not conf().declares,
-            queue_arguments={
-                "x-queue-type": "quorum",
-                "x-delivery-limit": DELIVERY_LIMIT,
-                "x-dead-letter-exchange": conf().dead_letter_exchange,
-                "x-dead-letter-routing-key": service,
-                "x-dead-letter-strategy": "at-least-once",
-                "x-overflow": "reject-publish",  # what at-least-once dead-lettering requires
-            },
-        )
+        _queue(service, service, service, arguments | {"x-dead-letter-routing-key": service})
         for service in choreography().services
     ]
 
 
 def dead_letter_queues() -> list[Queue]:
     """The queue, for each service, of messages that the broker has set aside."""
-    exchange = Exchange(conf().dead_letter_exchange, type="direct", durable=True)
-    return [
-        Queue(
-            f"{service}.dead",
-            exchange,
-            routing_key=service,
-            durable=True,
-            no_declare=not conf().declares,
-            queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT},
-        )
-        for service in choreography().services
-    ]
+    exchange, arguments = conf().dead_letter_exchange, {"x-delivery-limit": NO_LIMIT}
+    return [_queue(f"{service}.dead", exchange, service, arguments) for service in choreography().services]
+
+
+def _queue(name: str, exchange: str, routing_key: str, arguments: dict[str, Any]) -> Queue:
+    return Queue(
+        name,
+        Exchange(exchange, type="direct", durable=True),
+        routing_key=routing_key,
+        durable=True,
+        no_declare=not conf().declares,
+        queue_arguments={"x-queue-type": "quorum"} | arguments,
+    )
 
 
 def beat_schedule() -> dict[str, Any]:
@@ -65,18 +58,11 @@ def beat_schedule() -> dict[str, Any]:
     A tick that waits in its queue longer than ten intervals is stale: the broker drops it, by its own clock. (`expires`
     would have each worker decide by its clock, and one that is ahead would drop every tick.)
     """
-    return {
-        task: {
-            "task": task,
-            "schedule": seconds,
-            "options": {
-                "expiration": max(10 * seconds, 30),
-                **destination(task),
-                "confirm_timeout": conf().confirm_timeout,
-            },
-        }
-        for task, seconds in choreography().timers.items()
-    }
+    schedule = {}
+    for task, seconds in choreography().timers.items():
+        options = {"expiration": max(10 * seconds, 30), "confirm_timeout": conf().confirm_timeout, **destination(task)}
+        schedule[task] = {"task": task, "schedule": seconds, "options": options}
+    return schedule
 
 
 def destination(task: str) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """What a Celery worker does differently under the kernel, beyond what settings can say."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from celery.exceptions import InvalidTaskError
@@ -10,7 +9,6 @@ from celery.worker.consumer import Consumer as CelerysConsumer
 from celery.worker.strategy import default
 from kombu.exceptions import DecodeError
 
-from sagas.crash_points import crash_point
 from sagas.supervision import EVERY, alive, end_in_time, watch
 
 DELAYED_DELIVERY = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
@@ -68,24 +66,9 @@ def reject_unreadable(task: Any, *args: Any, **options: Any) -> Callable[..., An
     take_in = default(task, *args, **options)
 
     def take_in_or_reject(message: Any, *args: Any, **kwargs: Any) -> Any:
-        message.ack, message.reject = partial(_acknowledge, message), partial(_reject, message)
         try:
             return take_in(message, *args, **kwargs)
         except UNREADABLE as error:
             raise InvalidTaskError(f"This message for {task.name} cannot be read: {error!r}") from error
 
     return take_in_or_reject
-
-
-def _acknowledge(message: Any, *args: Any, **kwargs: Any) -> None:
-    del message.ack, message.reject  # the instance attributes set above; the class's methods show again
-    crash_point("worker.done")
-    message.ack(*args, **kwargs)
-    crash_point("worker.acknowledged")
-
-
-def _reject(message: Any, *args: Any, **kwargs: Any) -> None:
-    del message.ack, message.reject
-    crash_point("worker.refused")
-    message.reject(*args, **kwargs)
-    crash_point("worker.rejected")

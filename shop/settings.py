@@ -197,13 +197,13 @@ PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
 def _database(service: str) -> dict[str, Any]:
     """The service's own URL, else its database on the common server, else the embedded server."""
     if own := env.str(f"{service.upper()}_DATABASE_URL", ""):
-        config = env.db_url_config(own) | {"ENGINE": "sagas.db.postgresql"}
+        config = env.db_url_config(own) | {"ENGINE": "fastdb.postgresql"}
     elif SHOP_SERVICE and not env.str("DATABASE_URL", ""):
         raise ImproperlyConfigured(f"Set {service.upper()}_DATABASE_URL: SHOP_SERVICE={SHOP_SERVICE} needs it.")
     elif EMBEDDED:
         config = {"ENGINE": "embedded.postgresql", "NAME": f"{PREFIX}{service}", "USER": "postgres"}
     else:
-        config = env.db_url("DATABASE_URL") | {"ENGINE": "sagas.db.postgresql", "NAME": f"{PREFIX}{service}"}
+        config = env.db_url("DATABASE_URL") | {"ENGINE": "fastdb.postgresql", "NAME": f"{PREFIX}{service}"}
     given = config.get("OPTIONS", {})  # what the URL says after its question mark
     return config | {
         "CONN_MAX_AGE": None,

@@ -11,8 +11,7 @@ from django.apps import apps
 from django.conf import settings
 from django.utils import timezone
 
-from sagas.publisher import publishing_to
-from sagas.testing import Bus
+from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService

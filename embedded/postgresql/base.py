@@ -1,4 +1,4 @@
-"""`ENGINE = "embedded.postgresql"`: the kernel's backend, but connecting starts the server if it is not running.
+"""`ENGINE = "embedded.postgresql"`: the shop's backend, but connecting starts the server if it is not running.
 
 So every command works without a running server, and concurrent commands share one.
 """
@@ -11,7 +11,7 @@ from django.db import OperationalError
 from django.db.backends.postgresql import client
 
 from embedded.server import PORT, NotStarted, Server
-from sagas.db.postgresql import base
+from fastdb.postgresql import base
 
 server = Server(settings.VAR_DIR.absolute() / "postgres")
 atexit.register(server.release)

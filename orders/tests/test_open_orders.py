@@ -11,8 +11,7 @@ from django.utils import timezone
 from orders.models import Order, Outbox, Unsent
 from orders.open_orders import BUSY, look_after
 from orders.services import advance
-from sagas.publisher import publishing_to
-from sagas.testing import Bus
+from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import InventoryReserved, Line

@@ -26,10 +26,10 @@ from hashlib import blake2b
 from django.conf import settings
 from django.db import connections
 
+from fastdb.bulk import insert_rows
 from payments.gateways.base import Charged, ChargeRequest, Declined, NotCharged, Refunded, Unknown
 from payments.models import GatewayLedger
 from sagas import Unavailable
-from sagas.db.bulk import insert_rows
 from sagas.db.prepared import query
 from shop import faults
 

@@ -11,8 +11,7 @@ from payments.tasks import charge_payment, refund_payment
 from payments.tests.saga import cancelled, held, reserved, run
 from sagas import dead_letters
 from sagas.events import encode
-from sagas.publisher import publishing_to
-from sagas.testing import Bus
+from sagas.testing import Bus, publishing_to
 
 pytestmark = pytest.mark.django_db(databases=["accounts", "default", "payments"])
 

@@ -6,8 +6,7 @@ and kept, so the database must plan by index even while a table is empty: connec
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -59,43 +58,25 @@ def json_lines(values: Iterable[Any]) -> str:
 _json = msgspec.json.Encoder()
 
 
-@dataclass
-class _Session:
-    """What a database session has prepared: each statement's name and its parameters' keys, and each name's text."""
-
-    statements: dict[str, tuple[str, Sequence[Any]]] = field(default_factory=dict)
-    preparations: dict[str, str] = field(default_factory=dict)
-    numbers: Iterator[int] = field(default_factory=count)
-
-
-_sessions: WeakKeyDictionary[Any, _Session] = WeakKeyDictionary()  # by psycopg2's connection
+# What each database session has prepared, by psycopg2's connection: a statement's name, and its parameters' keys.
+_sessions: WeakKeyDictionary[Any, dict[str, tuple[str, Sequence[Any]]]] = WeakKeyDictionary()
+_numbers = count()
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?s|%%")
 _TABLE = re.compile(r'(?:INTO|UPDATE|FROM) "?(\w+_\w+)')
 
 
-def preparation(connection: BaseDatabaseWrapper, execute: str) -> str:
-    """The PREPARE that an EXECUTE of this connection's session refers to; empty for another statement."""
-    session = _sessions.get(connection.connection) or _Session()
-    return session.preparations.get(execute.removeprefix("EXECUTE ").partition("(")[0], "")
-
-
 def _prepared(connection: BaseDatabaseWrapper, statement: str) -> tuple[str, Sequence[Any]]:
     """The name under which the connection's session knows a statement, and its parameters' keys in their order."""
-    session = _sessions.setdefault(connection.connection, _Session())
-    if statement not in session.statements:
+    session = _sessions.setdefault(connection.connection, {})
+    if statement not in session:
         text, keys = _numbered(statement)
         table = _TABLE.search(text)  # for who reads the name in a trace or in a log
-        name = f"s{next(session.numbers)}_{table[1] if table else 'shop'}"  # never used again, whatever comes between
-        session.preparations[name] = f"PREPARE {name} AS {text}"
-        _execute_raw(connection, session.preparations[name])
-        session.statements[statement] = name, keys
-    return session.statements[statement]
-
-
-def _execute_raw(connection: BaseDatabaseWrapper, command: str) -> None:
-    """Execute on psycopg2's own cursor: query counters must not count a PREPARE."""
-    with connection.wrap_database_errors, connection.connection.cursor() as cursor:
-        cursor.execute(command)
+        name = f"s{next(_numbers)}_{table[1] if table else 'statement'}"  # never used again, whatever comes between
+        # On psycopg2's own cursor: query counters must not count a PREPARE.
+        with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+            cursor.execute(f"PREPARE {name} AS {text}")
+        session[statement] = name, keys
+    return session[statement]
 
 
 @lru_cache(maxsize=512)

@@ -4,20 +4,31 @@
 the kernel just as under Celery; only the broker and the waiting are missing.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from msgspec import Raw, to_builtins
 
+from sagas import publisher
 from sagas.deferred import publish_deferred
 from sagas.execution import execute
 from sagas.registry import STEPS, TIMERS, local_services
 from sagas.relay import pending, publish_outbox
 from sagas.serializer import read, write
+from sagas.testing.crashes import Crash
+
+T = TypeVar("T", bound=publisher.Transport)
 
 
-class Crash(BaseException):
-    """The process ends here. Not an Exception, so that no handler can survive it."""
+@contextmanager
+def publishing_to(transport: T) -> Iterator[T]:
+    """Send to `transport` instead of the broker within the block."""
+    previous, publisher.transport = publisher.transport, transport
+    try:
+        yield transport
+    finally:
+        publisher.transport = previous
 
 
 def arrived(payload: Sequence[Any]) -> Raw:

@@ -27,12 +27,11 @@ from django.test import override_settings
 from msgspec import to_builtins
 
 from sagas.conf import choreography
-from sagas.crash_points import calling
 from sagas.outbox import rearm
-from sagas.publisher import publishing_to
 from sagas.reconciliation import missing
 from sagas.registry import local_services
-from sagas.testing.bus import Bus, Crash
+from sagas.testing.bus import Bus, publishing_to
+from sagas.testing.crashes import Crash, calling
 from sagas.testing.worlds import rolled_back
 
 NONSENSE = ({"type": "Nonsense"}, {"no": "type"})
@@ -208,7 +207,7 @@ class Conformance:
     def _world(self, name: str) -> Iterator[tuple[int, _TroubledBus]]:
         """A scenario at its beginning: its key, and the bus that its messages go to."""
         bus = _TroubledBus(self.timers, self.let_time_pass)
-        # In the past, for the time of the database server is an estimate.
+        # In the past, so that the next relay need not wait for what a crashed one has claimed.
         at_once = override_settings(SAGAS=replace(settings.SAGAS, outbox_lease=-1))
         with rolled_back(), at_once, stamina.set_testing(True, attempts=1), publishing_to(bus):
             yield self.scenarios[name](), bus

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from sagas.conf import choreography
 from sagas.events import Event
-from sagas.publisher import publish, publishing_to
-from sagas.testing.bus import Bus
+from sagas.publisher import publish
+from sagas.testing.bus import Bus, publishing_to
 
 
 class Dialogue:

@@ -16,7 +16,6 @@ from django.utils.text import smart_split, unescape_string_literal
 from django.utils.translation import gettext_lazy as _
 
 from sagas import admin as kernel
-from sagas.admin import ReadOnlyInline
 from sagas.outages import OUTAGES
 from shop import stafflog
 from shop.api.permissions import may
@@ -139,6 +138,19 @@ class DeskAdmin(admin.ModelAdmin):
 
 class ReadOnlyAdmin(DeskAdmin, kernel.ReadOnlyAdmin):
     """Rows that only services write."""
+
+
+class ReadOnlyInline(admin.TabularInline):
+    """Rows of a read-only page's row."""
+
+    extra = max_num = 0
+    can_delete = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in self.opts.concrete_fields if not field.primary_key and not field.is_relation]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields or self.get_readonly_fields(request, obj)
 
 
 class StaffActionAdmin(ReadOnlyAdmin):

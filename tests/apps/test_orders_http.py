@@ -15,8 +15,7 @@ from orders import views
 from orders.models import Order, Outbox
 from orders.waiters import room_for
 from sagas import Unavailable
-from sagas.publisher import publishing_to
-from sagas.testing import Bus
+from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, UserView
 from shop.contracts.catalog import CatalogService

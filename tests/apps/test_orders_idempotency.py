@@ -20,8 +20,7 @@ from orders import views
 from orders.models import IdempotencyKey, Order, Outbox
 from orders.tasks import purge
 from sagas import Unavailable
-from sagas.crash_points import calling
-from sagas.testing import Bus
+from sagas.testing import Bus, calling
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.operations.audit.invariants import one_order_per_key

@@ -14,8 +14,8 @@ from django.test import override_settings
 
 from accounts.models import User
 from accounts.services import sign_in
-from sagas.crash_points import EXIT_CODE
 from sagas.testing.boundaries import points_in
+from sagas.testing.crashes import EXIT_CODE
 from tests.integration.conftest import CARRIERS_SECRET, LOGS
 from tests.support.boundaries import all_points, sources
 from tests.support.forks import relay, web, worker

@@ -23,12 +23,12 @@ from orders.models import Order
 from orders.services import request_cancellation
 from payments.models import Payment
 from sagas import dead_letter_queue, dead_letters
-from sagas.crash_points import EXIT_CODE, calling
 from sagas.events import encode
 from sagas.execution import execute
-from sagas.publisher import broker, publishing_to
+from sagas.publisher import broker
 from sagas.registry import STEPS, local_services
-from sagas.testing import Bus
+from sagas.testing import Bus, calling, publishing_to
+from sagas.testing.crashes import EXIT_CODE
 from sagas.topology import DELIVERY_LIMIT
 from shop.contracts.events import OrderCreated, OrderEvent
 from tests.integration.conftest import LOGS

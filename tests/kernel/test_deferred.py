@@ -10,14 +10,13 @@ from django.utils import timezone
 
 from delivery.models import DeadLetter, Inbox, Outbox
 from sagas import emit
-from sagas.crash_points import calling
 from sagas.deferred import SMALL, publish_deferred
 from sagas.events import encode
 from sagas.execution import execute
 from sagas.outbox import rearm
 from sagas.registry import STEPS
 from sagas.relay import pending, publish_outbox
-from sagas.testing import Bus, Crash
+from sagas.testing import Bus, Crash, calling
 from shop.contracts.events import Checkout, DeliveryCompleted, Line, OrderEvent, PaymentCompleted
 from tests.support.sagas import crash_at
 

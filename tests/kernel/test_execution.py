@@ -11,12 +11,11 @@ from inventory import services
 from inventory.models import DeadLetter, Inbox, StockItem
 from sagas import dead_letters
 from sagas.conf import choreography
-from sagas.crash_points import calling
 from sagas.events import decode, encode
 from sagas.execution import ForeignEvent, execute
 from sagas.registry import STEPS
 from sagas.relay import publish_outbox
-from sagas.testing import Bus, Crash
+from sagas.testing import Bus, Crash, calling
 from sagas.testing.bus import arrived
 from shop.contracts.events import (
     DeliveryCompleted,

@@ -8,11 +8,10 @@ import pytest
 
 from inventory.models import DeadLetter, Outbox, Unsent
 from sagas import dead_letters, outbox, relay
-from sagas.crash_points import calling
 from sagas.events import encode
 from sagas.registry import STEPS
 from sagas.relay import publish_outbox
-from sagas.testing import Bus, Crash
+from sagas.testing import Bus, Crash, calling
 from shop.contracts.events import (
     PaymentRefunded,
 )
@@ -71,7 +70,7 @@ def test_what_waits_again_is_found_by_a_look_at_all(bus: Bus, monkeypatch: pytes
     outbox.rearm("inventory", [1])
     looking._first = third
     assert looking._look() == (None, False)
-    looking._next_look_at_all = 0.0
+    looking._look_at_all = relay.Every(0.0)
     assert looking._look() == (first, False)
 
 

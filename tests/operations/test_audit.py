@@ -20,9 +20,8 @@ from inventory.services import seed_stock
 from orders.models import DeadLetter, Order, Outbox
 from orders.services import request_cancellation
 from payments.models import GatewayLedger, Payment
-from sagas.publisher import publishing_to
 from sagas.registry import local_services
-from sagas.testing import Bus
+from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService

@@ -16,8 +16,7 @@ from inventory.services import seed_stock
 from orders.models import Order
 from sagas import publisher
 from sagas.outbox import rearm
-from sagas.publisher import publishing_to
-from sagas.testing import Bus
+from sagas.testing import Bus, publishing_to
 from shop.contracts.events import Line
 from shop.operations import backfill
 from shop.operations.audit import Violation, audit

@@ -19,9 +19,8 @@ from notifications.models import Notification
 from orders.models import FINAL, Order
 from orders.services import OVERDUE, request_cancellation
 from payments.models import GatewayLedger
-from sagas.publisher import publishing_to
 from sagas.registry import local_services
-from sagas.testing import Bus, rolled_back
+from sagas.testing import Bus, publishing_to, rolled_back
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER

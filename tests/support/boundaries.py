@@ -3,16 +3,18 @@
 import ast
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 from django.conf import settings
 
-from sagas.testing import boundaries
+from sagas.testing import boundaries, crashes
 from tests.support.processes import ROOT
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
     """The modules of the shop and of its kernel, without tests."""
-    return boundaries.sources(ROOT, ("sagas", "shop", "embedded", "lab", *settings.SERVICES))
+    yield from boundaries.sources(ROOT, ("sagas", "fastdb", "shop", "embedded", "lab", *settings.SERVICES))
+    yield "sagas/testing/crashes.py", ast.parse(Path(crashes.__file__).read_text())  # those of Celery's own code
 
 
 @cache

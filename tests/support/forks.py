@@ -23,7 +23,7 @@ from django.core.management import call_command
 from waitress.server import create_server
 
 from sagas.conf import choreography
-from sagas.crash_points import obey_environment
+from sagas.testing.crashes import obey_environment
 from tests.support.processes import PATIENCE, PR_SET_PDEATHSIG, eventually
 
 django.setup()  # here, and in the process that is forked

@@ -23,13 +23,11 @@ from msgspec import to_builtins
 from inventory.services import seed_stock
 from orders.models import Order
 from orders.services import place_order, request_cancellation
-from sagas.crash_points import calling
 from sagas.deferred import publish_deferred
-from sagas.publisher import publishing_to
 from sagas.registry import STEPS, TIMERS, local_services
 from sagas.relay import pending, publish_outbox
 from sagas.saga import service_of
-from sagas.testing import Bus, Crash
+from sagas.testing import Bus, Crash, calling, publishing_to
 from shop.api.problems import Problem
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit

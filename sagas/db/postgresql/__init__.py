@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend, except that a connection is checked without asking the server."""
+"""Django's PostgreSQL backend, except for which errors are outages."""

@@ -1,26 +1,15 @@
-"""`ENGINE = "sagas.db.postgresql"`: Django's own backend, with three changes.
+"""`ENGINE = "sagas.db.postgresql"`: Django's own backend, except for which errors are outages.
 
-Health: Django asks the server with a `SELECT 1` for each request and database, a fifth of the time of reading an order.
-But a server that ends a connection says so on it: while nothing has arrived there, it is as it was left. One that is
-gone without a word is noticed by TCP keepalives, which the project sets in `OPTIONS`.
-
-Errors: what is an outage is decided here, by SQLSTATE, and raised as `OperationalError`. psycopg2's classes decide
-otherwise: a read-only server is its InternalError, a statement that is too complex its OperationalError.
-
-Time: a connection knows the server's clock (`sagas.db.clock`).
+That is decided here, by SQLSTATE: an outage is raised as `OperationalError`. psycopg2's classes decide otherwise: a
+read-only server is its InternalError, a statement that is too complex its OperationalError.
 """
 
-import select
-import time
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, OperationalError
 from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
-
-TRUSTED_FOR = 30.0  # seconds since it was last seen to be usable
 
 # Classes and codes of https://www.postgresql.org/docs/current/errcodes-appendix.html that pass by themselves.
 READ_ONLY = "25006"  # a primary that has become a replica
@@ -58,8 +47,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to a PostgreSQL server."""
 
     refuses_writes = False  # whether it has led to a server that has become read-only
-    _connected_at = (datetime.min.replace(tzinfo=UTC), 0.0)  # by the server's clock, and by time.monotonic()
-    _seen_at = 0.0  # when it was last seen to be usable, by time.monotonic()
 
     @cached_property
     def wrap_database_errors(self) -> _ErrorWrapper:
@@ -67,31 +54,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def connect(self) -> None:
         super().connect()
-        self.refuses_writes, self._seen_at = False, time.monotonic()
-        asked_at = time.monotonic()  # before, so that the answer is never behind the server
-        with self.connection.cursor() as cursor:
-            cursor.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
-            (moment,) = cursor.fetchone()
-        self._connected_at = moment.replace(tzinfo=UTC), asked_at
-
-    def server_time(self) -> datetime:
-        """The time by the server's clock: its time when the connection was made, and what has passed since."""
-        moment, then = self._connected_at
-        return moment + timedelta(seconds=time.monotonic() - then)
+        self.refuses_writes = False
 
     def is_usable(self) -> bool:
-        """Whether the next statement can be sent. The server is asked if it has sent something unasked, and if nobody
-        has asked for a while: a peer that is gone without a word leaves its connections quiet."""
-        now = time.monotonic()
-        trusted = now - self._seen_at < TRUSTED_FOR and self._is_quiet()
-        usable = not self.refuses_writes and (trusted or super().is_usable())
-        self._seen_at = now if usable else 0.0
-        return usable
-
-    def _is_quiet(self) -> bool:
-        """Whether the connection is open as far as this side knows, and no word from the server waits on it."""
-        if self.connection is None or self.connection.closed or self.errors_occurred:
-            return False
-        waiting = select.poll()
-        waiting.register(self.connection.fileno(), select.POLLIN)
-        return not waiting.poll(0)
+        return not self.refuses_writes and bool(super().is_usable())

@@ -50,7 +50,7 @@ class CountingBus(Bus):
 def bus(bus: Bus) -> CountingBus:
     from sagas import publisher
 
-    publisher._transport = counting = CountingBus()  # the fixture `bus` puts the broker back
+    publisher.transport = counting = CountingBus()  # the fixture `bus` puts the broker back
     return counting
 
 

@@ -25,14 +25,13 @@ from orders.open_orders import look_after
 from orders.services import OVERDUE, request_cancellation
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from sagas import Unavailable
-from sagas.db.prepared import preparation
 from sagas.deferred import publish_deferred
 from sagas.execution import run_timer
 from sagas.outages import OUTAGES
-from sagas.publisher import Broker, publishing_to
+from sagas.publisher import Broker
 from sagas.registry import TIMERS, local_services
 from sagas.relay import publish_outbox
-from sagas.testing import Bus
+from sagas.testing import Bus, publishing_to
 from shop import locks
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
@@ -111,7 +110,10 @@ def test_without_redis_stock_moves_on_row_locks(bus: Bus, redis_away: None):
         bus.deliver([step for step, _ in bus.messages].index("inventory.reserve_stock"))
 
     assert worked_without_lock() == before + 1  # once for the batch
-    executed = [preparation(connections["inventory"], one["sql"]) for one in captured.captured_queries]
+    executed = [one["sql"] for one in captured.captured_queries]
+    with connections["inventory"].cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements WHERE strpos(%s, name) > 0", [" ".join(executed)])
+        executed = [statement for (statement,) in cursor.fetchall()]
     assert any("FROM inventory_stockitem" in sql and "FOR UPDATE" in sql for sql in executed)
     assert dict(Reservation.objects.values_list("order_id", "status")) == {fitting: "RESERVED", too_many: "REFUSED"}
     assert (stock_of(1), stock_of(2)) == ((10, 6), (10, 1))

@@ -11,7 +11,7 @@ def database_time(service: str) -> datetime:
 
     A host whose own clock is wrong neither runs what is not due yet nor leaves what is due.
     """
-    connection: Any = connections[service]  # of sagas.db.postgresql
+    connection: Any = connections[service]  # of fastdb.postgresql
     connection.ensure_connection()
     time: datetime = connection.server_time()
     return time

@@ -1,4 +1,4 @@
-"""Many rows in one statement, for what Django's ORM says too slowly for a message.
+"""Many rows in one statement: for steps, to which Django's ORM is too slow.
 
 Values travel as one array per column (`unnest`), rows as dicts by field name: for a hundred payments that takes a tenth
 of the time of `bulk_create`, which makes an instance per row and an expression per value.
