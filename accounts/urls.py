@@ -4,6 +4,7 @@ from accounts.letter_views import ConfirmationView, ConfirmView, ForgotView, Res
 from accounts.views import (
     KeysView,
     LogoutView,
+    MeView,
     PasswordView,
     RefreshView,
     SignOutEverywhereView,
@@ -24,6 +25,6 @@ urlpatterns = [
     path("users/me/confirmation", ConfirmationView.as_view(), name="confirmation"),
     path("users/me/password", PasswordView.as_view(), name="password"),
     path("users", UserListView.as_view(), name="users"),
-    path("users/me", UserView.as_view(), name="user-me"),
+    path("users/me", MeView.as_view(), name="user-me"),
     path("users/<id:user_id>", UserView.as_view(), name="user"),
 ]

@@ -5,7 +5,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
@@ -56,7 +56,7 @@ class TokenView(Public):
     throttle_classes = [TokenThrottle]
     problems = {"POST": [services.WrongCredentials, TooManyGuesses]}
 
-    @extend_schema(summary="Sign in", responses=TokenPairSerializer)
+    @extend_schema(summary="Sign in", operation_id="sign_in", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
         return _answer(services.sign_in(**self.validated(request), request=request))
 
@@ -67,7 +67,7 @@ class RefreshView(Public):
     serializer_class = RefreshSerializer
     problems = {"POST": [services.InvalidToken]}
 
-    @extend_schema(summary="The next pair of tokens", responses=TokenPairSerializer)
+    @extend_schema(summary="The next pair of tokens", operation_id="token_refresh", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
         return _answer(services.refresh(token=self.validated(request)["refresh"]))
 
@@ -78,7 +78,9 @@ class LogoutView(Public):
     serializer_class = RefreshSerializer
     problems = {"POST": [services.InvalidToken]}
 
-    @extend_schema(summary="Sign out", responses={200: OpenApiResponse({"type": "object"}, "Signed out")})
+    @extend_schema(
+        summary="Sign out", operation_id="sign_out", responses={200: OpenApiResponse({"type": "object"}, "Signed out")}
+    )
     def post(self, request: Request) -> Response:
         services.sign_out(token=self.validated(request)["refresh"])
         return Response({})
@@ -106,7 +108,7 @@ class PasswordView(GenericAPIView[Any]):
     throttle_classes = [TokenThrottle]
     problems = {"POST": [services.WrongCredentials, TooManyGuesses]}
 
-    @extend_schema(summary="Change one's password", responses=TokenPairSerializer)
+    @extend_schema(summary="Change one's password", operation_id="password_change", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -138,6 +140,12 @@ EVERYBODY = "accounts.view_user"
 HIDDEN = {"phone": "accounts.view_phone"}
 
 
+@extend_schema_view(
+    get=extend_schema(
+        summary="Users",
+        description="Oneself; for staff with the right everybody, newest first. `email` finds one: nobody is a 404.",
+    )
+)
 class UserListView(Hiding, ListAPIView[User]):
     """Users: oneself, for staff with the right everybody. `email` finds one. Signing up needs no token."""
 
@@ -168,6 +176,8 @@ class UserListView(Hiding, ListAPIView[User]):
 
     @extend_schema(
         summary="Sign up",
+        description="Become a customer. It needs no token; the next thing is to sign in.",
+        operation_id="sign_up",
         request=SignUpSerializer,
         responses={201: UserSerializer},
         parameters=[created_at(201)],
@@ -181,6 +191,7 @@ class UserListView(Hiding, ListAPIView[User]):
         return Response(UserSerializer(user).data, status.HTTP_201_CREATED, headers=headers)
 
 
+@extend_schema_view(get=extend_schema(summary="A user", operation_id="user_read"))
 class UserView(RetrieveAPIView[User]):
     """A user: oneself, for staff with the right anybody."""
 
@@ -197,3 +208,8 @@ class UserView(RetrieveAPIView[User]):
         for user in hide(self.request.user, found, self.hidden, owner="pk"):
             return user
         raise UnknownUser(f"There is no user {user_id}.")
+
+
+@extend_schema_view(get=extend_schema(summary="Oneself", operation_id="user_me"))
+class MeView(UserView):
+    """Who asks."""

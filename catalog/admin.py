@@ -6,26 +6,27 @@ from django.contrib.admin.views.main import ChangeList
 from django.db import models
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from catalog import services
+from catalog import prices, services
 from catalog.models import Product, StaffAction
+from catalog.sheets import WRITTEN, ProductSheet
 from sagas.outages import OUTAGES
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.inventory import InventoryService, StockView
 from shop.desk.admin import DeskAdmin, StaffActionAdmin
+from shop.desk.sheets import SheetAdmin
 from shop.desk.stale import UnlessStale
 from shop.money import CURRENCIES, money
 
 admin.site.register(StaffAction, StaffActionAdmin)
 
-WRITTEN = ("name", "description", "price", "currency", "category", "brand", "image_url", "active")
 SHORT = 60  # characters of a value that the log repeats
 
 
@@ -43,20 +44,21 @@ class ProductForm(UnlessStale):
 
 
 @admin.register(Product)
-class ProductAdmin(DeskAdmin):
+class ProductAdmin(SheetAdmin, DeskAdmin):
     """Products. They are taken off sale rather than deleted, because orders refer to them."""
 
     logged_by_services = True
     list_display = ["id", "image", "name", "category", "brand", "shown_price", "active", "stock"]
     list_display_links = ["id", "name"]
     form = ProductForm
+    resource_classes = [ProductSheet]
     list_filter = ["active", "category", "brand"]
     search_fields = ["=id", "name", "brand"]
     search_help_text = _("A number, or a part of the name or brand.")
     ordering = ["id"]
     list_per_page = 50
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
-    actions = ["activate", "deactivate"]
+    actions = ["activate", "deactivate", "change_prices"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> list[str]:
         return ["image", "shown_price", "book", "version", "created_at", "updated_at"] if obj else []
@@ -77,7 +79,7 @@ class ProductAdmin(DeskAdmin):
     ) -> Any:
         """Without the transaction that Django would open here: a new product is there before its stock is booked."""
         try:
-            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
+            return self._changeform_view(request, object_id, form_url, extra_context)
         except Problem as refusal:
             messages.error(request, str(refusal.detail))
             return HttpResponseRedirect(request.get_full_path())
@@ -137,6 +139,11 @@ class ProductAdmin(DeskAdmin):
     def deactivate(self, request: HttpRequest, products: QuerySet[Product]) -> None:
         """Orders that were placed go on."""
         self._set_active(request, products, active=False)
+
+    @admin.action(description=_("Change prices…"), permissions=["change"])
+    def change_prices(self, request: HttpRequest, products: QuerySet[Product]) -> HttpResponse | None:
+        """By a percentage or an amount, after a look at what they become."""
+        return prices.page(self, request, products)
 
     def _set_active(self, request: HttpRequest, products: QuerySet[Product], *, active: bool) -> None:
         what = "Put on sale." if active else "Taken off sale."

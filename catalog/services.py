@@ -66,6 +66,16 @@ def change_product(product_id: int, changes: Mapping[str, Any], *, expected: Col
     return product
 
 
+def change_prices(prices: Mapping[int, int], *, expected: Mapping[int, int]) -> None:
+    """Give products these prices, all of them or none. `expected`: the version that each was seen in.
+
+    Raises `UnknownProduct`, `StaleVersion`, `InvalidPrice`.
+    """
+    with transaction.atomic(using="catalog", durable=True):
+        for product_id in sorted(prices):  # all rows in one order: two such changes do not wait in a circle
+            change_product(product_id, {"price": prices[product_id]}, expected=[expected[product_id]])
+
+
 def _check_price(fields: Mapping[str, Any]) -> None:
     price = fields.get("price", 1)
     if price <= 0:

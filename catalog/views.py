@@ -34,8 +34,13 @@ class ProductFilter(filters.FilterSet):
 
 
 @extend_schema_view(
-    get=extend_schema(summary="What is for sale"),
-    post=extend_schema(summary="Put a product up for sale", parameters=[created_at(201), tagged(201)]),
+    get=extend_schema(summary="What is for sale", description="Products on sale. Filters combine."),
+    post=extend_schema(
+        summary="Put a product up for sale",
+        description="A new product. Its stock is booked in inventory.",
+        operation_id="product_create",
+        parameters=[created_at(201), tagged(201)],
+    ),
 )
 class ProductListView(ListCreateAPIView[Product]):
     """What is for sale."""
@@ -77,19 +82,34 @@ class ProductView(RetrieveAPIView[Product]):
             raise services.UnknownProduct(f"There is no product {self.kwargs['product_id']}.")
         return product
 
-    @extend_schema(summary="A product", parameters=[tagged(200)])
+    @extend_schema(
+        summary="A product",
+        description="Its `ETag` is what a change names in `If-Match`, so nobody overwrites what they have not read.",
+        operation_id="product_read",
+        parameters=[tagged(200)],
+    )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         product = self.get_object()
         return Response(self.get_serializer(product).data, headers={"ETag": _etag(product)})
 
-    @extend_schema(summary="Change a product", parameters=[etags.if_match(required=True), tagged(200)])
+    @extend_schema(
+        summary="Change a product",
+        description="Changes the fields that are named, if the product is still as it was read.",
+        operation_id="product_change",
+        parameters=[etags.if_match(required=True), tagged(200)],
+    )
     def patch(self, request: Request, product_id: int) -> Response:
         serializer: BaseSerializer[Product] = self.get_serializer(data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
         product = services.change_product(product_id, serializer.validated_data, expected=_expected(request))
         return Response(self.get_serializer(product).data, headers={"ETag": _etag(product)})
 
-    @extend_schema(summary="Take a product off sale", parameters=[etags.if_match(required=True)])
+    @extend_schema(
+        summary="Take a product off sale",
+        description="The product is kept, because orders refer to it; orders that were placed go on.",
+        operation_id="product_take_off_sale",
+        parameters=[etags.if_match(required=True)],
+    )
     def delete(self, request: Request, product_id: int) -> Response:
         services.change_product(product_id, {"active": False}, expected=_expected(request))
         return Response(status=HTTPStatus.NO_CONTENT)

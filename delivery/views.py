@@ -1,6 +1,6 @@
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
@@ -25,6 +25,7 @@ EVERYBODYS = "delivery.view_delivery"
 HIDDEN = {"address": "delivery.view_address"}
 
 
+@extend_schema_view(get=extend_schema(summary="Deliveries"))
 class DeliveryList(Hiding, ListAPIView[Delivery]):
     """A customer's deliveries, newest first; staff with the right see everybody's."""
 
@@ -38,6 +39,7 @@ class DeliveryList(Hiding, ListAPIView[Delivery]):
         return visible_to(self.request.user, super().get_queryset(), EVERYBODYS)
 
 
+@extend_schema_view(get=extend_schema(summary="A delivery", operation_id="delivery_read"))
 class DeliveryView(RetrieveAPIView[Delivery]):
     """A delivery by its tracking number."""
 
@@ -66,6 +68,7 @@ class CarrierEventsView(APIView):
 
     @extend_schema(
         operation_id="carrier_event",
+        summary="Report what has become of a parcel",
         request=CarrierEventSerializer,
         parameters=[OpenApiParameter("X-Carrier-Timestamp", str, OpenApiParameter.HEADER, required=True)],
         responses={202: OpenApiResponse(description="Taken in; the order's saga follows.")},

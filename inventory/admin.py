@@ -24,12 +24,14 @@ from inventory.models import (
     StockItem,
     StockMovement,
 )
+from inventory.sheets import StockSheet
 from sagas.outages import OUTAGES
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.desk import people
 from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
+from shop.desk.sheets import SheetAdmin
 from shop.desk.stale import UnlessStale
 from shop.text import LineField
 
@@ -108,7 +110,7 @@ def _off_sale() -> list[int]:
 
 
 @admin.register(StockItem)
-class StockItemAdmin(DeskAdmin):
+class StockItemAdmin(SheetAdmin, DeskAdmin):
     """Stock, with what was moved. It is changed by booking pieces in or out."""
 
     logged_by_services = True
@@ -119,6 +121,7 @@ class StockItemAdmin(DeskAdmin):
     search_help_text = _("A product's number or name.")
     ordering = ["product_id"]
     form = AdjustmentForm
+    resource_classes = [StockSheet]
 
     def get_readonly_fields(self, request: HttpRequest, obj: StockItem | None = None) -> list[str]:
         return ["product_id", "name", "can_be_sold", "on_hand", "reserved", "updated_at", "movements"] if obj else []
@@ -228,7 +231,7 @@ class StockItemAdmin(DeskAdmin):
         """Without the transaction that Django would open here: booking opens its own, and asks the catalogue before."""
         context = {**(extra_context or {}), "show_save_and_add_another": False}
         try:
-            return self._changeform_view(request, object_id, form_url, context)  # type: ignore[attr-defined]
+            return self._changeform_view(request, object_id, form_url, context)
         except Problem as refusal:
             messages.error(request, str(refusal.detail))
             return HttpResponseRedirect(request.get_full_path())

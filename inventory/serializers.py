@@ -27,7 +27,7 @@ class StockSerializer(Serializer):
     }
 )
 class StaffStockSerializer(ModelSerializer[StockItem]):
-    """The same for staff, with what lies on the shelf and what is promised."""
+    """A product's stock as staff see it, with what lies on the shelf and what is promised."""
 
     quantity = Integer(source="available", read_only=True, help_text="Pieces that can be sold now.")
 

@@ -163,6 +163,27 @@ def adjust_stock(
     if not StockItem.objects.filter(pk=product_id).exists() and not connect(CatalogService).get_products([product_id]):
         raise NoStockRecord(f"There is no product {product_id} to keep stock of.")
     with transaction.atomic(using="inventory", durable=True):
+        stock = book(product_id=product_id, delta=delta, reason=reason, expected=expected, booking=booking)
+        crash_point("adjustment.written")
+    crash_point("adjustment.committed")
+    return stock
+
+
+def lock_stock(product_ids: Iterable[int]) -> None:
+    """Lock the stock of products in the order that everybody keeps to, for the transaction around this."""
+    _lock_free_stock(product_ids)
+
+
+def book(
+    *,
+    product_id: int,
+    delta: int,
+    reason: str,
+    expected: Collection[str] | None = None,
+    booking: UUID | None = None,
+) -> StockItem:
+    """`adjust_stock`, for a product that the catalogue knows, as a part of the transaction around this."""
+    with transaction.atomic(using="inventory"):
         insert_if_absent(StockItem, [{"product_id": product_id}], key="product_id")
         stock = StockItem.objects.select_for_update().get(pk=product_id)
         if expected is not None and stock.version not in expected:
@@ -183,8 +204,6 @@ def adjust_stock(
         StockMovement.objects.create(
             product_id=product_id, delta=delta, kind=Kind.ADJUSTMENT, reason=reason, booking=booking
         )
-        crash_point("adjustment.written")
-    crash_point("adjustment.committed")
     return stock
 
 
@@ -192,6 +211,8 @@ def set_low_below(product_id: int, low_below: int) -> None:
     """Say from how few pieces that can be sold a product's stock is low."""
     with transaction.atomic(using="inventory"):
         stock = StockItem.objects.select_for_update().filter(pk=product_id).values("low_below").first()
+        if stock == {"low_below": low_below}:
+            return
         StockItem.objects.filter(pk=product_id).update(low_below=low_below)  # `updated_at` is when the stock changed
         after = {"low_below": low_below}
         stafflog.record("inventory", "low below", f"stock of product {product_id}", before=stock, after=after)

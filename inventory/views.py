@@ -23,7 +23,7 @@ class StockView(APIView):
         summary="The stock of a product",
         responses=PolymorphicProxySerializer(
             component_name="AnyStock",
-            serializers=[StockSerializer, StaffStockSerializer],
+            serializers=[StaffStockSerializer, StockSerializer],  # the first that fits: what staff see holds the other
             resource_type_field_name=None,
         ),
         parameters=[tagged(200)],

@@ -1,5 +1,6 @@
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.generics import ListAPIView
 
 from notifications.models import Notification
@@ -16,6 +17,7 @@ class NotificationFilter(filters.FilterSet):
     orderId = IntegerFilter(field_name="order_id")
 
 
+@extend_schema_view(get=extend_schema(summary="Notifications"))
 class NotificationList(Hiding, ListAPIView[Notification]):
     """What a customer was told, newest first; staff with the right see everybody's."""
 

@@ -3,7 +3,13 @@ import time
 from typing import Any, cast
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_view,
+)
 from msgspec import structs
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
@@ -14,7 +20,15 @@ from rest_framework.views import APIView
 from orders import idempotency, services
 from orders.filters import OrderFilter
 from orders.models import Order, OrderLine, TimelineEntry
-from orders.serializers import ListedOrderSerializer, OrderDetailSerializer, OrderInput, OrderSerializer, answer_of
+from orders.serializers import (
+    ListedOrderSerializer,
+    OrderDetailSerializer,
+    OrderInput,
+    OrderOfOneProduct,
+    OrderOfSeveralProducts,
+    OrderSerializer,
+    answer_of,
+)
 from orders.waiters import room_for
 from sagas import Unavailable
 from shop.api.permissions import Own, insist, may, visible_to
@@ -29,12 +43,18 @@ from shop.contracts.accounts import AccountsService, UnknownUser, UserView
 LONGEST_WAIT = 10  # seconds, of `Prefer: wait`
 POLL_SECONDS = 0.02
 PAID = {Order.Status.PAYMENT_COMPLETED, Order.Status.DELIVERY_STARTED, Order.Status.COMPLETED}
+TO_PAY = {"address": "서울특별시 중구 세종대로 110", "paymentToken": "tok_ok", "expectedTotal": 66000}
 REFUSED = {Order.Status.CANCELLING, Order.Status.CANCELLED}
 
 
 EVERYBODYS, FOR_OTHERS, CANCEL = "orders.view_order", "orders.add_order", "orders.change_order"
 
 
+@extend_schema_view(
+    get=extend_schema(
+        summary="Orders", description="One's own, newest first; staff with the right see everybody's. Filters combine."
+    )
+)
 class OrdersView(ListAPIView[Order]):
     """Placing orders, and listing one's own; staff with the right list everybody's, and place orders for others."""
 
@@ -74,7 +94,18 @@ class OrdersView(ListAPIView[Order]):
 
     @extend_schema(
         operation_id="order_place",
-        request=OrderInput,
+        summary="Place an order",
+        request=PolymorphicProxySerializer(
+            component_name="NewOrder",
+            serializers=[OrderOfOneProduct, OrderOfSeveralProducts],
+            resource_type_field_name=None,
+        ),
+        examples=[
+            OpenApiExample("One product", {"productId": 7, "quantity": 2} | TO_PAY, request_only=True),
+            OpenApiExample(
+                "Several products", {"items": [{"productId": 7, "quantity": 2}]} | TO_PAY, request_only=True
+            ),
+        ],
         responses={202: OrderSerializer, 201: OrderSerializer},
         parameters=[
             created_at(201, 202),
@@ -132,7 +163,7 @@ class OrderView(GenericAPIView[Order]):
     problems = {"GET": [services.UnknownOrder]}
     queryset = Order.objects.all()
 
-    @extend_schema(operation_id="order_read")
+    @extend_schema(operation_id="order_read", summary="An order")
     def get(self, request: Request, order_id: int) -> Response:
         """The order, with what has happened to it so far."""
         return Response(OrderDetailSerializer(_own(request, order_id)).data)
@@ -145,7 +176,9 @@ class CancelView(APIView):
     serializer_class = OrderDetailSerializer
     problems = {"POST": [services.UnknownOrder, services.AlreadyCancelled, services.NotCancellable]}
 
-    @extend_schema(operation_id="order_cancel", request=None, responses={202: OrderDetailSerializer})
+    @extend_schema(
+        operation_id="order_cancel", summary="Cancel an order", request=None, responses={202: OrderDetailSerializer}
+    )
     def post(self, request: Request, order_id: int) -> Response:
         """Ask for the order to be cancelled. Until the carrier has the parcel, everything is then undone.
 

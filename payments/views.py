@@ -1,5 +1,6 @@
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.generics import ListAPIView
 
 from payments.models import Payment
@@ -16,6 +17,7 @@ class PaymentFilter(filters.FilterSet):
     orderId = IntegerFilter(field_name="order_id")
 
 
+@extend_schema_view(get=extend_schema(summary="Payments"))
 class PaymentList(ListAPIView[Payment]):
     """A customer's payments, newest first; staff with the right see everybody's. Nobody sees a token."""
 

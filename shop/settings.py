@@ -111,7 +111,7 @@ INSTALLED_APPS = [
     *(["corsheaders"] if CORS_ALLOWED_ORIGINS else []),
     "rest_framework",
     "django_filters",
-    *_unless_alone("drf_spectacular", "drf_spectacular_sidecar"),
+    *_unless_alone("drf_spectacular", "drf_spectacular_sidecar", "import_export"),
 ]
 MIDDLEWARE = [
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
@@ -441,6 +441,8 @@ SPECTACULAR_SETTINGS = {
         "shop.api.schema.add_problem",
     ],
 }
+IMPORT_EXPORT_IMPORT_PERMISSION_CODE = "change"
+IMPORT_EXPORT_EXPORT_PERMISSION_CODE = "view"
 LOGIN_URL = "rest_framework:login"
 LOGIN_REDIRECT_URL = "/api/v1/products"
 LOGOUT_REDIRECT_URL = "/"

@@ -428,7 +428,7 @@ def test_no_such_order(development: None):
 def test_lanes_delays_and_what_is_waited_for(samples: Any):
     order_id = place()
     rows = Client().get(f"/console/orders/{order_id}/now").json()["html"]
-    assert re.findall(r'<li class="row (\w+)', rows) == ["emitted", "waiting", "waiting"]
+    assert re.findall(r'<li class="row lane-\d (\w+)', rows) == ["emitted", "waiting", "waiting"]
 
     samples.drain()
 

@@ -1,0 +1,184 @@
+"""Tables as CSV: exported, edited in a spreadsheet, imported again with a preview and the errors of each line.
+
+django-import-export brings the pages and reads the lines. What is here keeps to the house: lines go through the
+services' rules, all of a file or nothing of it, and a spreadsheet takes nothing of a file for a formula.
+"""
+
+import re
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from import_export import resources, widgets
+from import_export.admin import ImportExportMixin
+from import_export.formats import base_formats
+from import_export.tmp_storages import CacheStorage
+
+from shop.api.problems import Problem
+
+MOST_LINES = 5000
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-]?\d+")
+ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+
+
+def shielded(cell: Any) -> Any:
+    """A cell as it is exported: a spreadsheet would run a text that begins like a formula."""
+    is_formula = isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
+
+
+def unshielded(cell: Any) -> Any:
+    """A cell as it was before `shielded`."""
+    return cell[1:] if isinstance(cell, str) and ESCAPED.match(cell) else cell
+
+
+class Csv(base_formats.CSV):
+    """Comma-separated, in UTF-8."""
+
+    def export_data(self, dataset: Any, **kwargs: Any) -> Any:
+        return super().export_data(_each_cell(dataset, shielded), **kwargs)
+
+    def create_dataset(self, in_stream: Any, **kwargs: Any) -> Any:
+        return _each_cell(super().create_dataset(in_stream, **kwargs), unshielded)
+
+
+def _each_cell(dataset: Any, change: Any) -> Any:
+    for number, row in enumerate(dataset):
+        dataset[number] = tuple(map(change, row))
+    return dataset
+
+
+class Kept(CacheStorage):
+    """A file between its preview and its import, in the cache, where every process finds it."""
+
+    CACHE_LIFETIME = 3600
+
+    def save(self, data: bytes) -> None:
+        super().save(data.decode("latin-1"))  # the cache holds JSON, which has no bytes
+
+    def read(self) -> bytes | None:
+        kept = super().read()
+        return kept if kept is None else kept.encode("latin-1")
+
+
+class Whole(widgets.IntegerWidget):
+    """An integer. The library's widget cuts 12.5 to 12."""
+
+    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> int | None:
+        text = str(value if value is not None else "").strip()
+        if not text:
+            return None
+        if not NUMBER.fullmatch(text) or len(text) > 20:
+            raise ValueError(_("Give a whole number, without separators."))
+        return int(text)
+
+
+class YesNo(widgets.BooleanWidget):
+    """1 or 0. The library takes every other word for a no."""
+
+    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> Any:
+        if value not in (*self.TRUE_VALUES, *self.FALSE_VALUES):
+            raise ValueError(_("Give 1 for yes or 0 for no."))
+        return super().clean(value, row, **kwargs)
+
+
+class Changes:
+    """What each field was and will be, as plain text: the library's own has styles that a strict policy refuses."""
+
+    def __init__(self, resource: Any, instance: Any, new: bool) -> None:
+        self.before, self.new = self._values(resource, instance), new
+        self.after: list[str] = []
+
+    def compare_with(self, resource: Any, instance: Any) -> None:
+        self.after = self._values(resource, instance)
+
+    def as_html(self) -> list[str]:
+        """Cells of the preview; the template escapes them."""
+        return [
+            after if self.new or before == after else f"{before} → {after}"
+            for before, after in zip(self.before, self.after, strict=True)
+        ]
+
+    @staticmethod
+    def _values(resource: Any, instance: Any) -> list[str]:
+        return [str(field.export(instance)) for field in resource.get_import_fields()]
+
+
+class Sheet(resources.ModelResource):
+    """A table as CSV. `write` is what becomes of a line; a `Problem` is told with the line's number."""
+
+    def __init__(self, *, user: Any = None, token: UUID | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.user, self.token = user, token or uuid4()
+
+    def write(self, row: Any, instance: Any, is_create: bool, booking: UUID) -> None:
+        """Write a line by the service's rules. `booking` is the line's own, the same if the file is confirmed twice."""
+        raise NotImplementedError
+
+    def get_diff_class(self) -> Any:
+        return Changes
+
+    def before_import(self, dataset: Any, **kwargs: Any) -> None:
+        if unknown := [one for one in dataset.headers or [] if one not in {*self.get_export_headers()}]:
+            raise ValueError(_("There is no column %(names)s.") % {"names": ", ".join(map(str, unknown))})
+        if len(dataset) > MOST_LINES:
+            raise ValueError(_("A file has at most %(most)d lines.") % {"most": MOST_LINES})
+
+    def save_instance(self, instance: Any, is_create: bool, row: Any, **kwargs: Any) -> None:
+        try:
+            self.write(row, instance, is_create, uuid5(self.token, str(kwargs["row_number"])))
+        except Problem as refusal:
+            raise ValidationError(str(refusal.detail)) from None
+
+
+class SheetAdmin(ImportExportMixin):
+    """An admin with “Import” and “Export”."""
+
+    formats = [Csv]
+    from_encoding = to_encoding = "utf-8-sig"  # with its mark, spreadsheets read Korean
+    skip_admin_log = True  # the services' rules write the staff log
+    skip_export_form = True
+    tmp_storage_class = Kept
+
+    def get_import_resource_kwargs(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        name = getattr(kwargs.get("form"), "cleaned_data", {}).get("import_file_name")
+        return {"user": request.user, "token": _token(name)}
+
+    def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        """What has been confirmed. It is kept for as long as the cache keeps it, and until it has been imported."""
+        may = request.method == "POST" and self.has_import_permission(request)
+        if may and Kept(name=request.POST.get("import_file_name", "")).read() is None:
+            messages.warning(request, _("Nothing was imported: this file was imported already, or lay too long."))
+            return HttpResponseRedirect(self._import_page())
+        return super().process_import(request, **kwargs)
+
+    def process_dataset(self, dataset: Any, form: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """All lines or none: what the preview has shown may have been changed by somebody else since."""
+        kwargs["rollback_on_validation_errors"] = True
+        return super().process_dataset(dataset, form, request, **kwargs)
+
+    def process_result(self, result: Any, request: HttpRequest) -> HttpResponse:
+        wrong = [(one.number, one.error) for one in result.invalid_rows]
+        wrong += [(number, errors[0].error) for number, errors in result.row_errors()]
+        if not wrong and not result.has_errors():
+            return super().process_result(result, request)
+        messages.error(request, _("Nothing was imported: it has changed since the preview."))
+        for number, error in wrong[:20]:
+            said = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+            messages.error(request, _("Line %(number)s: %(error)s") % {"number": number, "error": said})
+        return HttpResponseRedirect(self._import_page())
+
+    def _import_page(self) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_import")
+
+
+def _token(name: str | None) -> UUID | None:
+    try:
+        return UUID(name or "")
+    except ValueError:
+        return None
