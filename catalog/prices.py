@@ -11,8 +11,7 @@ from django.core import signing
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from catalog import services
 from catalog.models import Product
@@ -45,17 +44,17 @@ class PriceForm(forms.Form):
     """By how much."""
 
     by = forms.DecimalField(
-        label=gettext_lazy("by"), min_value=-LARGEST, max_value=LARGEST, max_digits=18, decimal_places=3
+        label=_("by"), min_value=-LARGEST, max_value=LARGEST, max_digits=18, decimal_places=3
     )
     unit = forms.ChoiceField(
-        label=gettext_lazy("of"),
-        choices=[(PERCENT, gettext_lazy("per cent")), (AMOUNT, gettext_lazy("of the currency"))],
+        label=_("of"),
+        choices=[(PERCENT, _("per cent")), (AMOUNT, _("of the currency"))],
     )
     step = forms.TypedChoiceField(
-        label=gettext_lazy("rounded to"),
+        label=_("rounded to"),
         coerce=int,
-        choices=[(1, gettext_lazy("the currency's smallest unit"))]
-        + [(step, gettext_lazy("%d of these") % step) for step in (10, 50, 100, 500, 1000)],
+        choices=[(1, _("the currency's smallest unit"))]
+        + [(step, _("%d of these") % step) for step in (10, 50, 100, 500, 1000)],
         initial=1,
     )
 
@@ -70,7 +69,7 @@ class PriceForm(forms.Form):
         else:
             exact = product.price + by * 10 ** DECIMALS[product.currency]
         price = int((exact / step).quantize(Decimal(1), ROUND_HALF_UP)) * step
-        wrong = _("not a price") if not 0 < price <= LARGEST else ""
+        wrong = str(_("not a price")) if not 0 < price <= LARGEST else ""
         return Change(product, price, wrong)
 
 

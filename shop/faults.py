@@ -7,21 +7,26 @@ setting one is refused.
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.conf import settings
 from django.core.cache import caches
 from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
 
-KEY = "faults"
+KEY, UNTIL = "faults", "faults-until"
 LOOK_EVERY = 1.0  # seconds
 LOOK_AGAIN_AFTER_FAILURE = 10.0  # seconds: waiting for a cache that is away must not become a fault of its own
 FORGOTTEN_AFTER = 3600  # seconds: nobody is to wonder tomorrow why things go wrong
 AWAY = (ConnectionInterrupted, RedisError, OSError)
 
 SHARE, SECONDS, SWITCH = "share", "seconds", "switch"
+
+
+class Poisoned(Exception):
+    """The "poison" fault switch has made the step fail with this event. Turn it off, and replay the dead letter."""
 
 
 class NotInProduction(Exception):
@@ -87,6 +92,14 @@ FAULTS: Mapping[str, Fault] = {
         "This share of messages arrives twice: each step does its work once, and the timeline marks what came again.",
         "메시지가 이 비율만큼 두 번 도착합니다. 각 단계는 한 번만 처리하고, 타임라인에 중복 도착이 표시됩니다.",
     ),
+    "poison": Fault(
+        SHARE,
+        1,
+        "No step can handle this share of events: each becomes a dead letter, its neighbours go on, and its order "
+        "stands still until the letter is replayed with the switch off, or the deadline cancels it.",
+        "이 비율의 이벤트는 어떤 단계도 처리하지 못합니다. 각각 데드 레터가 되고 나머지는 계속되며, "
+        "해당 주문은 스위치를 끄고 다시 보내거나 기한이 지나 취소될 때까지 멈춥니다.",
+    ),
 }
 
 _known: Mapping[str, float] = {}
@@ -107,6 +120,13 @@ def pause(name: str) -> None:
     """Take the time that a switch says."""
     if seconds := level(name):
         time.sleep(seconds)
+
+
+def poison(event_ids: Iterable[UUID]) -> None:
+    """Raise `Poisoned` if one of these events is of the share that nobody can handle: the same events each time."""
+    share = level("poison")
+    if share and any((one.int & 0xFFFF) / 0x10000 < share for one in event_ids):
+        raise Poisoned(Poisoned.__doc__)
 
 
 def copies() -> int:
@@ -130,8 +150,17 @@ def levels() -> Mapping[str, float]:
     return _known
 
 
+def left() -> float:
+    """Seconds until the switches that are on go off by themselves; 0 when none is on."""
+    try:
+        until = caches["faults"].get(UNTIL) if levels() else None
+    except AWAY:
+        return 0.0
+    return max(0.0, (until or 0.0) - time.time())
+
+
 def turn(name: str, to: float) -> None:
-    """Set a switch, for an hour; 0 turns it off. Other processes follow within a second.
+    """Set a switch; 0 turns it off. All that are on stay on for an hour from now. Other processes follow in a second.
 
     Raises `NotInProduction`, `NoSuchFault`.
     """
@@ -153,6 +182,7 @@ def clear() -> None:
 
 def _keep(switches: Mapping[str, float]) -> None:
     global _look_at
+    caches["faults"].set(UNTIL, time.time() + FORGOTTEN_AFTER, FORGOTTEN_AFTER)
     caches["faults"].set(KEY, switches, FORGOTTEN_AFTER)
     _look_at = 0.0
 

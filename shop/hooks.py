@@ -27,6 +27,7 @@ class ShopHooks(Hooks):
             tracing.spans(step, service_of(step), events),
             metrics.counted(step, events),
         ):
+            faults.poison(event.event_id for event in events)
             yield
 
     @contextmanager

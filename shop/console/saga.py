@@ -40,6 +40,12 @@ class Row:
     letter: Dead | None = None
     pause: str = ""  # the gap before this row, if it is long
     event_id: UUID | None = None
+    cause: "Row | None" = None  # the row in which this one's event was emitted, if it is another
+
+    @property
+    def anchor(self) -> str:
+        """Its id on the page."""
+        return f"{self.kind}-{self.step}-{self.event_id}"
 
     @property
     def lane(self) -> int:
@@ -93,13 +99,20 @@ class Saga:
         """What has happened, then the events that are still waiting."""
         happened: list[Entry | Dead] = sorted((*self.told.entries, *self.told.dead), key=lambda one: one.at)
         before = self.start
+        emitted_in: dict[UUID, Row] = {}
         for one in happened:
             row = self._dead(one) if isinstance(one, Dead) else self._entry(one)
+            row.cause = emitted_in.get(row.event_id) if row.event_id else None
+            if isinstance(one, Entry):
+                emitted_in |= dict.fromkeys(one.led_to, row)
             idle = (one.at - before).total_seconds()
             row.pause = duration(idle) if idle >= PAUSE else ""
             before = one.at
             yield row
-        yield from map(self._waiting, self.told.waiting)
+        for waiting in self.told.waiting:
+            row = self._waiting(waiting)
+            row.cause = emitted_in.get(waiting.event_id)
+            yield row
 
     def _entry(self, entry: Entry) -> Row:
         return Row(

@@ -107,6 +107,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "orders_unfinished": ("under way", "진행 중"),
     "orders_stalled": ("stalled", "멈춤"),
     "orders_unknown": ("Orders: their database is away.", "주문: 데이터베이스가 응답하지 않습니다."),
+    "because": ("because of", "원인:"),
+    "faults_left": ("What is on goes off by itself in", "켜진 스위치가 저절로 꺼질 때까지"),
     "faults_on": ("Fault switches are on:", "켜진 장애 스위치:"),
     "change": ("change", "변경"),
     # placing an order

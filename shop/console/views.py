@@ -7,6 +7,7 @@ with the right always.
 import json
 from http import HTTPStatus
 from importlib import import_module
+from math import ceil
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -285,7 +286,7 @@ def fault_switches(request: HttpRequest) -> HttpResponse:
         }
         for name, one in faults.FAULTS.items()
     ]
-    context = {"switches": switches, "any_on": bool(now), "refusal": refusal}
+    context = {"switches": switches, "minutes": ceil(faults.left() / 60), "any_on": bool(now), "refusal": refusal}
     return page(request, "shop/faults.html", context, HTTPStatus.BAD_REQUEST if refusal else HTTPStatus.OK)
 
 

@@ -23,3 +23,8 @@ def reason(text: str) -> str:
         if found := pattern.fullmatch(text):
             return str(said) % found.groupdict()
     return text
+
+
+def kind_of_reason(text: str) -> str:
+    """The same for many orders at once: without which product it was."""
+    return str(_("not enough in stock")) if text.startswith("I002:") else reason(text)

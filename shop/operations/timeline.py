@@ -39,6 +39,7 @@ class Entry:
     backward: bool  # part of the way back
     key: tuple[str, UUID]  # unique
     repeats: int = 0  # redeliveries after it was handled
+    led_to: tuple[UUID, ...] = ()  # ids of the events that were emitted then
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
             backward=row.step in UNDOS or not BACKWARD_NAMES.isdisjoint({row.event_type, *emitted}),
             key=(row.step, row.event_id),
             repeats=row.repeats,
+            led_to=tuple(UUID(event["event_id"]) for event in row.emitted),
         )
     for row in outbox.objects.filter(correlation_id=order_id):
         yield Entry(
@@ -148,6 +150,7 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
             emitted=(),
             backward=row.event_type in BACKWARD_NAMES,
             key=("", row.event_id),
+            led_to=(row.event_id,),
         )
 
 

@@ -2,8 +2,10 @@
 
 from io import StringIO
 from typing import Any
+from uuid import UUID
 
 import pytest
+from django.apps import apps
 from django.core.cache import caches
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -12,6 +14,7 @@ from inventory.services import seed_stock
 from orders.models import Order
 from payments.gateways.sandbox import SandboxGateway
 from payments.models import GatewayLedger, Payment
+from sagas import dead_letters
 from sagas.registry import TIMERS
 from shop import faults
 from shop.contracts.events import Line
@@ -193,3 +196,37 @@ def test_duplicates_are_absorbed_and_marked(ordered: Any, monkeypatch: pytest.Mo
     # Who hears an event again emits again, so further down the chain events come more often.
     assert (repeats["inventory.reserve_stock"], repeats["payments.charge_payment"]) == (1, 2)
     assert GatewayLedger.objects.count() == 1
+
+
+@DATABASES
+def test_a_poisoned_event_becomes_a_dead_letter_until_it_is_replayed_with_the_switch_off(ordered: Any):
+    faults.turn("poison", 1)
+    ordered.drain()
+    letter = apps.get_model("inventory.DeadLetter").objects.get()
+    assert (letter.step, letter.error.partition(":")[0]) == ("inventory.reserve_stock", "Poisoned")
+    assert Order.objects.get().status == "PENDING"
+
+    faults.clear()
+    dead_letters.replay(letter)
+    ordered.drain()
+    assert Order.objects.get().status == "COMPLETED"
+
+
+def test_it_is_the_same_events_that_are_poisoned_each_time():
+    faults.turn("poison", 0.25)
+    faults.poison([UUID(int=0xFFFF), UUID(int=0x4000)])
+    for _ in range(3):
+        with pytest.raises(faults.Poisoned):
+            faults.poison([UUID(int=0xFFFF), UUID(int=0x3FFF)])
+
+
+def test_the_time_that_is_left_is_shown(monkeypatch: pytest.MonkeyPatch):
+    assert faults.left() == 0
+    monkeypatch.setattr(faults.time, "time", lambda: 1000.0)
+    faults.turn("step-delay", 1)
+    monkeypatch.setattr(faults.time, "time", lambda: 2800.0)
+    assert faults.left() == 1800
+    assert "They go off by themselves in 30 min." in fault("list")
+    assert "goes off by itself in 30 min" in Client().get("/console/faults").content.decode()
+    faults.clear()
+    assert "min" not in fault("list")

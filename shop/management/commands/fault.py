@@ -52,3 +52,5 @@ class Command(BaseCommand):
             shown = f"[red]{now[name]:g}[/]" if name in now else "off"
             table.add_row(name, shown, f"0 to {fault.most:g}, {fault.unit}", escape(fault.en))
         Console(file=cast(IO[str], self.stdout), width=None if self.stdout.isatty() else 140).print(table)
+        if now:
+            self.stdout.write(f"They go off by themselves in {faults.left() / 60:.0f} min.")

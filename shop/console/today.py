@@ -1,0 +1,113 @@
+"""The admin's home page: what today is like. Each part by itself, so that a service that is away takes only its own."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.db.models import F
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from sagas.db.prepared import query
+from sagas.outages import OUTAGES
+from shop.api.permissions import may
+from shop.console.state import State, state
+from shop.desk import people, words
+
+MOST = 100_000  # orders of today that are counted
+MINUTES = 60
+PAID = ("PAYMENT_COMPLETED", "DELIVERY_STARTED", "COMPLETED")
+
+BY_MINUTE = """
+    SELECT floor(extract(epoch FROM clock_timestamp() - created_at) / 60)::int, count(*) FROM orders_order
+    WHERE created_at > clock_timestamp() - make_interval(mins => %s) GROUP BY 1
+"""
+BY_END = """
+    SELECT status, cancellation_reason, count(*) FROM (
+        SELECT status, cancellation_reason FROM orders_order WHERE created_at >= %s ORDER BY created_at DESC LIMIT %s
+    ) AS today GROUP BY 1, 2
+"""
+
+
+@dataclass
+class Tile:
+    """A figure with what it is; a `link` to the rows behind it. Without a `figure` its service is away."""
+
+    title: str
+    figure: str = ""
+    link: str = ""
+    bad: bool = False
+    bars: Sequence[tuple[int, int]] = ()  # (x, height), of a plot that is 60 wide and 20 high
+    said: str = ""  # what the plot shows, for those who do not see it
+    parts: list[tuple[str, int]] = field(default_factory=list)  # what the figure is made of
+
+
+def home(request: HttpRequest) -> HttpResponseBase:
+    """The admin's first page, with today above the list of what there is."""
+    return admin.site.index(request, extra_context={"tiles": list(tiles(request.user))})
+
+
+def tiles(user: Any) -> Iterator[Tile]:
+    """What a user may know of today. A day begins at midnight of the shop's time zone."""
+    if may(user, "orders.view_order"):
+        yield from _orders()
+    if may(user, "inventory.view_stockitem"):
+        yield _low_stock()
+    if may(user, "shop.operate"):
+        yield from _operations(state())
+
+
+def _orders() -> Iterator[Tile]:
+    orders = reverse("admin:orders_order_changelist")
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        by_minute = dict(query("orders", BY_MINUTE, [MINUTES]))
+        ends = query("orders", BY_END, [midnight, MOST])
+    except OUTAGES:
+        yield from map(Tile, (_("Orders a minute"), _("Orders today"), _("Paid today"), _("Cancelled today")))
+        return
+    busiest = max(by_minute.values(), default=0)
+    yield Tile(
+        _("Orders a minute"),
+        str(by_minute.get(1, 0)),  # the minute that is over; the present one has only begun
+        orders,
+        bars=[(MINUTES - 1 - ago, round(20 * count / busiest)) for ago, count in sorted(by_minute.items())],
+        said=_("The last hour; at most %d a minute.") % busiest,
+    )
+    yield Tile(_("Orders today"), str(sum(count for *_names, count in ends)), orders)
+    paid = sum(count for status, _reason, count in ends if status in PAID)
+    yield Tile(_("Paid today"), str(paid), orders)
+    why = Counter[str]()
+    for status, reason, count in ends:
+        if status in ("CANCELLING", "CANCELLED"):
+            why[words.kind_of_reason(reason)] += count
+    yield Tile(_("Cancelled today"), str(why.total()), f"{orders}?status=CANCELLED", parts=why.most_common())
+
+
+def _low_stock() -> Tile:
+    items: Any = apps.get_model("inventory.StockItem")
+    tile = Tile(_("Low stock"), link=f"{reverse('admin:inventory_stockitem_changelist')}?stock=low")
+    try:
+        low = items.objects.alias(free=F("on_hand") - F("reserved")).filter(free__lt=F("low_below"))
+        count = low.exclude(pk__in=people.off_sale()).count()
+    except OUTAGES:
+        return tile
+    tile.figure, tile.bad = str(count), count > 0
+    return tile
+
+
+def _operations(now: State) -> Iterator[Tile]:
+    stalled = Tile(_("Stalled orders"), link=f"{reverse('admin:orders_order_changelist')}?progress=stalled")
+    if now.stalled is not None:
+        stalled.figure, stalled.bad = str(now.stalled), now.stalled > 0
+    yield stalled
+    letters = sum(one.dead_letters + (one.queue.dead if one.queue else 0) for one in now.services)
+    yield Tile(_("Dead letters"), str(letters), reverse("dead-letters"), bad=letters > 0)
+    if now.down:
+        yield Tile(_("Away now"), ", ".join(now.down), reverse("landing"), bad=True)
