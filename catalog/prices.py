@@ -43,9 +43,7 @@ class Change:
 class PriceForm(forms.Form):
     """By how much."""
 
-    by = forms.DecimalField(
-        label=_("by"), min_value=-LARGEST, max_value=LARGEST, max_digits=18, decimal_places=3
-    )
+    by = forms.DecimalField(label=_("by"), min_value=-LARGEST, max_value=LARGEST, max_digits=18, decimal_places=3)
     unit = forms.ChoiceField(
         label=_("of"),
         choices=[(PERCENT, _("per cent")), (AMOUNT, _("of the currency"))],
