@@ -433,7 +433,7 @@ def test_lanes_delays_and_what_is_waited_for(samples: Any):
     samples.drain()
 
     rows = Client().get(f"/console/orders/{order_id}/now").json()["html"]
-    lanes = re.findall(r'--lane: (\d)">\s*<span class="since">\+(?:\d+ ms|[\d.]+ s)</span>', rows)
+    lanes = re.findall(r'lane-(\d) [^"]*">\s*<span class="since">\+(?:\d+ ms|[\d.]+ s)</span>', rows)
     assert set(lanes) == {"0", "1", "2", "3", "4"}
     assert len(lanes) == len(re.findall(r'<li class="row ', rows)) == 14
 
