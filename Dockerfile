@@ -18,6 +18,7 @@ COPY manage.py celeryconfig.py flowerconfig.py ./
 COPY sagas sagas
 COPY fastdb fastdb
 COPY shop shop
+COPY console console
 COPY lab lab
 COPY accounts accounts
 COPY catalog catalog

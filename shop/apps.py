@@ -12,6 +12,6 @@ class ShopConfig(AppConfig):
 
         register_converter(IdConverter, "id")
         if not settings.ALONE:  # the admin, and so the people who look at it, are elsewhere
-            from shop.console.languages import translate_names
+            from shop.languages import translate_names
 
             translate_names(settings.SERVICES)

@@ -99,6 +99,7 @@ def _unless_alone(*names: str) -> list[str]:
 INSTALLED_APPS = [
     "sagas",
     "shop",
+    "console",
     *(["embedded"] if find_spec("embedded") else []),  # not in the image
     "lab",
     *LOCAL_SERVICES,
@@ -126,7 +127,7 @@ MIDDLEWARE = [
     *_unless_alone("shop.api.sessions.SessionMiddleware"),
     "shop.api.http.Common",
     *_unless_alone(
-        "shop.console.languages.middleware",
+        "shop.languages.middleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "shop.api.sessions.AuthenticationMiddleware",
         "shop.api.sessions.MessageMiddleware",
@@ -144,7 +145,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "shop.console.pages.sandbox",
+                "console.pages.sandbox",
             ]
         },
     }

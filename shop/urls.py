@@ -9,5 +9,5 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("shop.operations.urls")),
     *(path("api/v1/", include(f"{service}.urls")) for service in settings.LOCAL_SERVICES),
-    path("", include("shop.calls.urls" if settings.ALONE else "shop.page_urls")),
+    path("", include("shop.calls.urls" if settings.ALONE else "console.page_urls")),
 ]

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
-from shop.console.samples import PRODUCTS, USERS
+from shop.management.samples import PRODUCTS, USERS
 
 
 class Command(BaseCommand):

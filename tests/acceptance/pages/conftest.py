@@ -8,10 +8,10 @@ from playwright.sync_api import Page, expect
 
 from accounts.services import seed_users
 from catalog.models import Product
+from console import state as states
 from inventory.services import seed_stock
 from shop import faults
-from shop.console import state as states
-from shop.console.samples import USERS
+from shop.management.samples import USERS
 
 PASSWORD = "for-this-test"
 

@@ -7,9 +7,9 @@ from django.apps import apps
 from django.db import connections
 from playwright.sync_api import Page, expect
 
+from console import state as states
 from orders.models import Order
 from shop import faults
-from shop.console import state as states
 from tests.acceptance.pages.conftest import PASSWORD, order
 from tests.conftest import SERVICES
 from tests.support.chromium import PHONE, fits

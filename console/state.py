@@ -19,11 +19,11 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
+from console.orders import describe
 from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop import faults
-from shop.console.orders import describe
 from shop.contracts.orders import FINAL
 from shop.operations import timeline
 from shop.operations.backlog import backlog

@@ -7,9 +7,9 @@ from django.apps import apps
 from django.utils.module_loading import import_string
 
 from shop.calls import connect
-from shop.console.samples import USERS
 from shop.contracts.events import Line
 from shop.contracts.inventory import InventoryService
+from shop.management.samples import USERS
 from shop.money import money
 
 CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused")  # also the names of their texts

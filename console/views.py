@@ -22,22 +22,22 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from console import events
+from console import saga as sagas
+from console.letters import open_letters
+from console.ordering import OrderForm
+from console.orders import listed
+from console.pages import OPERATE, fragment, may, may_look, page, visitor
+from console.pending import pending
+from console.state import state
+from console.texts import texts
 from sagas.admin import masked
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop import faults
 from shop.api.problems import Problem
-from shop.console import events
-from shop.console import saga as sagas
-from shop.console.languages import language
-from shop.console.letters import open_letters
-from shop.console.ordering import OrderForm
-from shop.console.orders import listed
-from shop.console.pages import OPERATE, fragment, may, may_look, page, visitor
-from shop.console.pending import pending
-from shop.console.state import state
-from shop.console.texts import texts
 from shop.desk import words
+from shop.languages import language
 from shop.money import money
 from shop.operations.timeline import LANES
 from shop.operations.watch import may_watch
@@ -95,7 +95,7 @@ def _landing(request: HttpRequest, data: Any = None, refusal: str = "", status: 
         "refusal": refusal,
         "may_look": may_look(request),
     }
-    return page(request, "shop/landing.html", context, status)
+    return page(request, "console/landing.html", context, status)
 
 
 @require_safe
@@ -105,7 +105,7 @@ def state_now(request: HttpRequest) -> HttpResponse:
         return JsonResponse({}, status=HTTPStatus.FORBIDDEN)
     now, t = state(), texts(language(request))
     said = f"{t['some_down']} {', '.join(now.down)}" if now.down else t["all_up"]
-    return fragment(request, "shop/_state.html", {"state": now, "said": said}, said=said, ended=False, down=now.down)
+    return fragment(request, "console/_state.html", {"state": now, "said": said}, said=said, ended=False, down=now.down)
 
 
 @require_POST
@@ -138,7 +138,7 @@ def saga(request: HttpRequest, order_id: int) -> HttpResponseBase:
         "staff": staff,
         **_possible(found),
     }
-    return page(request, "shop/saga.html", context)
+    return page(request, "console/saga.html", context)
 
 
 def _possible(found: sagas.Saga) -> dict[str, bool]:
@@ -159,7 +159,7 @@ def saga_now(request: HttpRequest, order_id: int) -> HttpResponse:
     found = _saga(order_id)
     context = _told(request, found)
     status = found.order.status if found.order else None
-    return fragment(request, "shop/_saga.html", context, said=context["said"], ended=found.ended, status=status)
+    return fragment(request, "console/_saga.html", context, said=context["said"], ended=found.ended, status=status)
 
 
 def _saga(order_id: int) -> sagas.Saga:
@@ -197,7 +197,7 @@ def event(request: HttpRequest, order_id: int, event_id: UUID) -> HttpResponseBa
         letter.service = letter._meta.app_label
     payload = json.dumps(masked(found.payload), ensure_ascii=False, indent=2) if found.payload else ""
     context = {"event": found, "event_id": event_id, "order_id": order_id, "json": payload}
-    return page(request, "shop/event.html", context)
+    return page(request, "console/event.html", context)
 
 
 @never_cache
@@ -219,7 +219,7 @@ def orders(request: HttpRequest) -> HttpResponseBase:
         "progress": [("open", t["orders_unfinished"]), ("stalled", t["orders_stalled"]), ("ended", t["ended"])],
         "query": f"{urlencode(kept)}&" if kept else "",
     }
-    return page(request, "shop/orders.html", context)
+    return page(request, "console/orders.html", context)
 
 
 @require_POST
@@ -256,7 +256,7 @@ def dead_letters(request: HttpRequest) -> HttpResponseBase:
     if not may_look(request, OPERATE, *(f"{service}.view_deadletter" for service in local_services())):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     services = open_letters(visitor(request), see_all=settings.DEBUG)
-    return page(request, "shop/letters.html", {"services": services})
+    return page(request, "console/letters.html", {"services": services})
 
 
 @never_cache
@@ -287,7 +287,7 @@ def fault_switches(request: HttpRequest) -> HttpResponse:
         for name, one in faults.FAULTS.items()
     ]
     context = {"switches": switches, "minutes": ceil(faults.left() / 60), "any_on": bool(now), "refusal": refusal}
-    return page(request, "shop/faults.html", context, HTTPStatus.BAD_REQUEST if refusal else HTTPStatus.OK)
+    return page(request, "console/faults.html", context, HTTPStatus.BAD_REQUEST if refusal else HTTPStatus.OK)
 
 
 def _on_development_machines() -> None:

@@ -10,10 +10,10 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 
+from console.texts import LANGUAGES, texts
 from sagas.outages import OUTAGES
 from shop.api import permissions
-from shop.console.languages import language
-from shop.console.texts import LANGUAGES, texts
+from shop.languages import language
 
 OPERATE = "shop.operate"
 

@@ -14,11 +14,11 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from console.pages import page
+from console.texts import texts
 from shop.api.problems import Problem
 from shop.api.throttles import LetterThrottle, Throttle, TokenThrottle
-from shop.console.languages import language
-from shop.console.pages import page
-from shop.console.texts import texts
+from shop.languages import language
 
 METHODS = ["GET", "HEAD", "POST"]
 
@@ -85,7 +85,7 @@ def _answer(request: HttpRequest, name: str, form: forms.Form, throttle: type[Th
         "keep": f"{urlencode({'token': _token(request)})}&" if _token(request) else "",
         "again": reverse("account-forgot") if name == "reset" else "",
     }
-    return page(request, "shop/account.html", context, status)
+    return page(request, "console/account.html", context, status)
 
 
 def _token(request: HttpRequest) -> str:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from shop.console import account, views
+from console import account, views
 
 urlpatterns = [
     path("favicon.ico", views.favicon),

@@ -8,9 +8,9 @@ from typing import Any
 
 from django.apps import apps
 
+from console.saga import Saga
+from console.state import state
 from sagas.outages import OUTAGES
-from shop.console.saga import Saga
-from shop.console.state import state
 from shop.contracts.orders import FINAL
 
 PATIENCE = 3.0  # seconds that an event may wait before queues are looked at for the reason

@@ -7,14 +7,14 @@ from django.urls import include, path
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from shop.console.today import home
+from console.today import home
 
 admin.site.site_header = admin.site.site_title = "shop"
 admin.site.index_title = _("Seven services")
 admin.site.enable_nav_sidebar = False  # the lists need the room
 
 urlpatterns = [
-    path("", include("shop.console.urls")),
+    path("", include("console.urls")),
     path("admin/", admin.site.admin_view(home)),  # Django's own index, with what today is like
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),

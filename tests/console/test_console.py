@@ -17,18 +17,18 @@ from django_redis.pool import ConnectionFactory
 
 from accounts.models import User
 from accounts.services import make_groups, seed_users
+from console import state as states
+from console.saga import duration
+from console.texts import LANGUAGES, TEXTS
+from console.views import MAP
 from inventory.services import seed_stock
 from orders.models import Order
 from sagas import dead_letters
 from sagas.events import encode
 from sagas.publisher import broker
 from sagas.topology import declare
-from shop.console import state as states
-from shop.console.saga import duration
-from shop.console.samples import USERS
-from shop.console.texts import LANGUAGES, TEXTS
-from shop.console.views import MAP
 from shop.contracts.events import OrderCreated
+from shop.management.samples import USERS
 from shop.operations.timeline import oldest_waiting, story
 from tests.conftest import SERVICES
 from tests.support.processes import eventually
@@ -36,7 +36,7 @@ from tests.support.processes import eventually
 DATABASES = pytest.mark.django_db(databases=SERVICES)
 ACCOUNT = ("confirm", "forgot", "reset")
 REAL_QUEUES = states._queues
-TEMPLATES = project.BASE_DIR / "shop" / "templates" / "shop"
+TEMPLATES = project.BASE_DIR / "console/templates/console"
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,7 @@ def test_a_chosen_language_is_remembered():
 
 def test_every_text_is_there_in_both_languages_and_used():
     sources = [path.read_text() for path in TEMPLATES.glob("*.html")]
-    modules = (project.BASE_DIR / "shop" / "console").glob("*.py")
+    modules = (project.BASE_DIR / "console").glob("*.py")
     code = [path.read_text() for path in modules if path.stem != "texts"]
     named = {name for text in sources for name in re.findall(r"\bt\.(\w+)", text)}
     quoted = {name for text in code for name in re.findall(r"[\"'](\w+)[\"']", text)}
@@ -347,7 +347,7 @@ def test_letters_of_a_service_whose_database_is_away(samples: Any, away: Any):
 
 @DATABASES
 def test_more_letters_than_a_page_holds(samples: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("shop.console.letters.SHOWN", 2)
+    monkeypatch.setattr("console.letters.SHOWN", 2)
     for order_id in (1, 2, 3):
         letter("inventory.reserve_stock", order_id)
     page = Client().get("/console/dead-letters").content.decode()

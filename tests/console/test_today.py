@@ -13,9 +13,9 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.services import make_groups
 from catalog.services import seed_products
+from console import state as states
 from inventory.services import seed_stock
 from orders.models import Order
-from shop.console import state as states
 from tests.conftest import SERVICES
 
 pytestmark = pytest.mark.django_db(databases=SERVICES)
@@ -85,7 +85,7 @@ def test_a_service_that_is_away_takes_only_its_own(bus: Any, monkeypatch: pytest
     def away(*_: Any) -> Any:
         raise OperationalError("server closed the connection")
 
-    monkeypatch.setattr("shop.console.today.query", away)
+    monkeypatch.setattr("console.today.query", away)
     tiles = home()
     assert [title for title, tile in tiles.items() if not tile.figure] == [
         "Orders a minute", "Orders today", "Paid today", "Cancelled today",
