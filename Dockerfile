@@ -17,6 +17,7 @@ COPY --from=build /venv /venv
 COPY manage.py celeryconfig.py flowerconfig.py ./
 COPY sagas sagas
 COPY fastdb fastdb
+COPY supervision supervision
 COPY shop shop
 COPY console console
 COPY lab lab

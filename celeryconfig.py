@@ -11,6 +11,11 @@ broker_url = settings.BROKER_URL
 if broker_url.startswith("memory:"):
     broker_transport_options = {"polling_interval": 0.01}
 
+# Supervision
+worker_consumer = "supervision.worker:Consumer"
+worker_soft_shutdown_timeout = settings.SHUTDOWN_GRACE  # on SIGQUIT; on SIGTERM supervision.worker sees to it
+beat_scheduler = "supervision.beat:Scheduler"
+
 # Watching
 worker_send_task_events = settings.TASK_EVENTS  # off: until Flower asks for them, by remote control
 worker_enable_remote_control = settings.REMOTE_CONTROL

@@ -36,7 +36,7 @@ task_acks_on_timeout = False
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = True
-worker_soft_shutdown_timeout = conf().grace  # on SIGQUIT; on SIGTERM sagas.worker sees to it
+worker_soft_shutdown_timeout = 20
 
 # A step waits out an outage for `patience` and then requeues its message; these only catch what hangs.
 task_soft_time_limit = conf().patience + 120
@@ -48,5 +48,4 @@ CELERY_DB_REUSE_MAX = 10_000
 # Timers
 beat_schedule = schedule()
 beat_max_loop_interval = 1
-beat_scheduler = "sagas.beat:Scheduler"
 timezone = "UTC"

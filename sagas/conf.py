@@ -21,8 +21,7 @@ class Settings:
 
     `hooks` is the dotted path of a `sagas.Hooks` class. `patience` is how long a step waits out an outage before its
     message goes back to the queue, `outbox_lease` after how long a dead relay's rows are another's, `retention` how
-    long inbox, outbox and resolved dead letters are kept. `grace` is how long a process that was asked to end may take
-    to finish what it has begun; `heartbeat_file` is where it shows that it is alive (`sagas.supervision`). Without
+    long inbox, outbox and resolved dead letters are kept. Without
     `declares` the processes declare no queue, for which they then need no right at the broker: somebody else has to.
     """
 
@@ -34,8 +33,6 @@ class Settings:
     outbox_lease: float = 30.0
     retention: timedelta = timedelta(days=30)
     dead_letter_exchange: str = "sagas.dead"
-    grace: float = 20.0
-    heartbeat_file: str = ""
     declares: bool = True
 
     @cached_property

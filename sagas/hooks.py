@@ -45,8 +45,11 @@ class Hooks:
     def process_started(self) -> None:
         """A relay's process is about to work."""
 
-    def ticked(self) -> None:
-        """Beat has sent a timer's tick, and the broker has confirmed it."""
+    def process_alive(self) -> None:
+        """Every relay of the process has come round its loop; asked once in a second or so."""
+
+    def process_ending(self) -> None:
+        """A relay's process was asked to end, and finishes what it has begun."""
 
     def remote_messages(self, service: str, keys: Collection[int], before: datetime | None) -> Messages | None:
         """What a service that runs apart knows of some instances' messages; None when its tables are in reach.

@@ -4,19 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import InvalidTaskError
-from celery.signals import worker_shutting_down
 from celery.worker.consumer import Consumer as CelerysConsumer
 from celery.worker.strategy import default
 from kombu.exceptions import DecodeError
-
-from sagas.supervision import EVERY, alive, end_in_time, watch
 
 DELAYED_DELIVERY = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 UNREADABLE = (DecodeError, LookupError, TypeError, ValueError, AttributeError)
 
 
 class Consumer(CelerysConsumer):  # type: ignore[misc]  # Celery carries no types
-    """Celery's consumer, ended when it hangs, without what the kernel does not use: named in `worker_consumer`.
+    """Celery's consumer without what the kernel does not use: named in `worker_consumer`.
 
     For quorum queues Celery declares 28 queues and 29 exchanges for `countdown` and `eta`, in every vhost and at every
     start. The kernel sends nothing with either. And workers would tell each other which tasks were revoked (mingle) and
@@ -29,32 +26,6 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # Celery carries no type
 
     class Blueprint(CelerysConsumer.Blueprint):  # type: ignore[misc]
         default_steps = [step for step in CelerysConsumer.Blueprint.default_steps if step != DELAYED_DELIVERY]
-
-    def register_with_event_loop(self, hub: Any) -> None:
-        super().register_with_event_loop(hub)
-        watch()
-        hub.call_repeatedly(EVERY, alive)
-
-    def ensure_connected(self, conn: Any) -> Any:
-        """Waiting for a broker that is away is no reason to be killed."""
-        ensure = conn.ensure_connection
-
-        def alive_meanwhile(*args: Any, callback: Callable[[], None], **options: Any) -> Any:
-            def come_round() -> None:
-                alive()
-                callback()
-
-            return ensure(*args, callback=come_round, **options)
-
-        conn.ensure_connection = alive_meanwhile
-        return super().ensure_connected(conn)
-
-
-def _shutting_down(**_kwargs: Any) -> None:
-    end_in_time()
-
-
-worker_shutting_down.connect(_shutting_down)
 
 
 def reject_unreadable(task: Any, *args: Any, **options: Any) -> Callable[..., Any]:

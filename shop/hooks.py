@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
 
+import supervision
 from sagas import Event, Hooks
 from sagas.messages import Messages
 from sagas.saga import service_of
@@ -53,9 +54,13 @@ class ShopHooks(Hooks):
     def process_started(self) -> None:
         sdk.start()
         metrics.serve()
+        supervision.watch()
 
-    def ticked(self) -> None:
-        metrics.LAST_TICK.set_to_current_time()
+    def process_alive(self) -> None:
+        supervision.alive()
+
+    def process_ending(self) -> None:
+        supervision.end_in_time()
 
     def remote_messages(self, service: str, keys: Collection[int], before: datetime | None) -> Messages:
         return connect(MessagesService, of=service).get_messages(keys, before)

@@ -289,10 +289,12 @@ SAGAS = Sagas(
     outbox_lease=env.float("OUTBOX_LEASE", 30.0),  # seconds until another relay may take a dead relay's rows
     retention=timedelta(days=env.int("RETENTION_DAYS", 30)),  # then inbox, outbox, notification rows and keys go
     dead_letter_exchange="shop.dead",
-    grace=env.float("SHUTDOWN_GRACE", 20.0),  # seconds from SIGTERM, for a worker's or a relay's work in hand
-    heartbeat_file=env.str("HEARTBEAT_FILE", ""),  # of this process, where its supervisor looks
     declares=BROKER_DECLARES,
 )
+
+# --- Supervision -----------------------------------------------------------------------------------------------------
+SHUTDOWN_GRACE = env.float("SHUTDOWN_GRACE", 20.0)  # seconds from SIGTERM, for a worker's or a relay's work in hand
+HEARTBEAT_FILE = env.str("HEARTBEAT_FILE", "")  # of this process, where its supervisor looks
 
 # --- The saga's times, in seconds ------------------------------------------------------------------------------------
 STALLED_AFTER = env.float("STALLED_AFTER", 30.0)  # an order without progress for this long is emitted again

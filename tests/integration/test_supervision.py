@@ -9,7 +9,7 @@ from django.db import connections, transaction
 
 from inventory.models import Inbox, Reservation
 from sagas.relay import publish_outbox
-from sagas.supervision import TOLD_TO_END_BUT_STILL_AT_WORK
+from supervision import TOLD_TO_END_BUT_STILL_AT_WORK
 from tests.support.processes import eventually
 from tests.support.running_shop import Shop, stock_of
 

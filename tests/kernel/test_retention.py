@@ -118,7 +118,7 @@ def test_the_command_purges_every_service(old: datetime):
     call_command("purge", stdout=output)
 
     assert output.getvalue().splitlines() == [
-        "accounts: 0 sign-ins, guesses and sessions that were over",
+        "accounts: 0 sign-ins, guesses, letters and sessions that were over",
         *(f"{service}: 1 rows older than 30 days" for service in SERVICES),
     ]
     assert [left(service)[0] for service in SERVICES] == [0] * len(SERVICES)

@@ -19,9 +19,9 @@ from django.conf import settings
 from django.core.management import get_commands
 
 from sagas.conf import choreography
-from sagas.supervision import HANGS_AFTER
 from shop.operations import watch
 from shop.operations.broker import rights
+from supervision import HANGS_AFTER
 from tests.docs.test_docs import in_the_tables
 from tests.support import compose
 from tests.support.compose import FILE, OURS, SERVICES, TEXT, WEB, Missing, interpolated

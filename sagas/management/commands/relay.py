@@ -14,7 +14,6 @@ from sagas.conf import hook
 from sagas.publisher import in_memory
 from sagas.registry import local_services
 from sagas.relay import Relay, publish_outbox
-from sagas.supervision import EVERY, alive, end_in_time, watch
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +66,10 @@ class Command(BaseCommand):
             thread.start()
         self.stdout.write(f"Relaying the outboxes of {', '.join(services)}")
         self.stdout.flush()
-        watch()
-        while not stop.wait(EVERY):
+        while not stop.wait(1.0):
             if time.monotonic() - min(relay.seen_at for relay in relays) < SLOWEST_ROUND:
-                alive()
-        end_in_time()
+                hook().process_alive()
+        hook().process_ending()
         for relay in relays:
             relay.stop()
         for thread in threads:

@@ -123,7 +123,7 @@ volumeMounts:
 - {name: var, emptyDir: {sizeLimit: 64Mi}}
 {{- end }}
 
-{{/* Whether a worker's, a relay's or beat's loop still turns: see sagas/supervision.py. */}}
+{{/* Whether a worker's, a relay's or beat's loop still turns: see supervision/. */}}
 {{- define "shop.alive" -}}
 exec: {command: [sh, -c, "[ $(($(cut -d. -f1 /proc/uptime) - $(cat /tmp/alive))) -lt 45 ]"]}
 {{- end }}

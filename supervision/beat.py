@@ -1,18 +1,17 @@
-"""Celery's beat as the kernel runs it: named in `beat_scheduler`."""
+"""Celery's beat: named in `beat_scheduler`."""
 
 import logging
 from typing import Any
 
 from celery.beat import PersistentScheduler
 
-from sagas.conf import hook
-from sagas.supervision import alive, watch
+from supervision import alive, ticked, watch
 
 logger = logging.getLogger(__name__)
 
 
 class Scheduler(PersistentScheduler):  # type: ignore[misc]  # Celery carries no types
-    """Is ended when it hangs, and tells the project's hooks of each tick that the broker has confirmed."""
+    """Is ended when it hangs, and signals each tick that the broker has confirmed."""
 
     def setup_schedule(self) -> None:
         super().setup_schedule()
@@ -24,7 +23,7 @@ class Scheduler(PersistentScheduler):  # type: ignore[misc]  # Celery carries no
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
         sent = super().apply_async(*args, **options)
-        hook().ticked()
+        ticked.send(Scheduler)
         return sent
 
     def _ensure_connected(self) -> Any:

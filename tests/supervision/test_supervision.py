@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ import pytest
 from celery import current_app
 from celery.beat import PersistentScheduler, SchedulingError
 
-from sagas import supervision
-from sagas.beat import Scheduler
-from sagas.worker import Consumer
+import supervision
 from shop.observability.metrics import LAST_TICK
+from supervision.beat import Scheduler
+from supervision.worker import Consumer
 from tests.support.processes import ROOT
 
 
@@ -25,7 +24,7 @@ from tests.support.processes import ROOT
 def heartbeat(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(supervision, "_next", 0.0)
     path = tmp_path / "alive"
-    settings.SAGAS = replace(settings.SAGAS, heartbeat_file=str(path))
+    settings.HEARTBEAT_FILE = str(path)
     return path
 
 
@@ -76,7 +75,7 @@ def test_without_a_file_nothing_is_written(monkeypatch: pytest.MonkeyPatch):
 HANGS = """
 import time, django
 django.setup()
-from sagas import supervision
+import supervision
 def work():
     supervision.HANGS_AFTER = 0.2
     supervision.watch()
