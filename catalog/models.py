@@ -2,7 +2,7 @@
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now, Upper
 
 from shop import stafflog
 from shop.money import LARGEST, check_currency
@@ -43,6 +43,9 @@ class Product(models.Model):
     """Something for sale. One that is not active is kept, because orders refer to it, but not sold."""
 
     name = Line(max_length=200)
+    sort_name = models.GeneratedField(
+        expression=Lower("name"), output_field=models.CharField(max_length=200), db_persist=True
+    )
     description = Lines(max_length=2000, blank=True)
     price = models.BigIntegerField(
         validators=[MinValueValidator(1), MaxValueValidator(LARGEST)],
@@ -65,6 +68,9 @@ class Product(models.Model):
         indexes = [
             models.Index(fields=["category", "id"], name="catalog_product_category_idx"),
             models.Index(fields=["price", "id"], name="catalog_product_price_idx"),
+            models.Index(fields=["sort_name", "id"], name="catalog_product_name_idx"),
+            models.Index(fields=["created_at", "id"], name="catalog_product_created_idx"),
+            models.Index(Upper("brand"), "id", name="catalog_product_brand_idx"),
         ]
 
     def __str__(self) -> str:

@@ -1,9 +1,10 @@
 """The catalogue: everybody reads, staff writes."""
 
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.generics import ListCreateAPIView, RetrieveAPIView
@@ -13,11 +14,13 @@ from rest_framework.serializers import BaseSerializer
 
 from catalog import services
 from catalog.models import Category, Product
+from catalog.search import impatient, matching
 from catalog.serializers import ProductSerializer
 from shop.api import etags
 from shop.api.filters import IntegerFilter, TextFilter
 from shop.api.permissions import ANYBODY, may
 from shop.api.schema import created_at, tagged
+from shop.api.throttles import SEARCH, SearchThrottle
 
 
 class ProductFilter(filters.FilterSet):
@@ -25,12 +28,14 @@ class ProductFilter(filters.FilterSet):
 
     category = filters.ChoiceFilter(choices=Category.choices)
     brand = TextFilter(lookup_expr="iexact")
-    search = TextFilter(method="by_text", label="Part of the name, the description or the brand")
+    search = TextFilter(
+        method="by_text", label="Part of the name, the description or the brand, in any case, spaces apart"
+    )
     minPrice = IntegerFilter(field_name="price", lookup_expr="gte")
     maxPrice = IntegerFilter(field_name="price", lookup_expr="lte")
 
     def by_text(self, products: QuerySet[Product], name: str, value: str) -> QuerySet[Product]:
-        return products.filter(Q(name__icontains=value) | Q(description__icontains=value) | Q(brand__icontains=value))
+        return matching(products, value)
 
 
 @extend_schema_view(
@@ -50,9 +55,14 @@ class ProductListView(ListCreateAPIView[Product]):
     filterset_class = ProductFilter
     rights = {"GET": ANYBODY, "POST": "catalog.add_product"}
     problems = {"POST": [services.InvalidPrice]}
+    throttle_classes = [SearchThrottle]
     same_for_everybody = True
     ordering = "id"
-    ordering_fields = {"id": "id", "price": "price", "name": "name", "createdAt": "created_at"}
+    ordering_fields = {"id": "id", "price": "price", "name": "sort_name", "createdAt": "created_at"}
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        with impatient() if SEARCH in self.request.query_params else nullcontext():
+            return super().paginate_queryset(queryset)
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         serializer = self.get_serializer(data=request.data)

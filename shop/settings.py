@@ -384,6 +384,7 @@ THROTTLES = {
     "sign-ups": env.int("SIGN_UPS_PER_MINUTE", 60),
     "letters": env.int("LETTERS_PER_MINUTE", 10),
     "orders": env.int("ORDERS_PER_MINUTE", 600),
+    "searches": env.int("SEARCHES_PER_MINUTE", 240),
 }
 
 # With HTTPS a proxy in front ends TLS, and sets X-Forwarded-Proto. Without, cookies and addresses are for plain HTTP,

@@ -1,9 +1,11 @@
 import django.core.serializers.json
 import django.core.validators
 import django.db.models.functions.datetime
+import django.db.models.functions.text
 from django.db import migrations, models
 
 import shop.money
+from catalog.search import COLUMN, FUNCTION, INDEX
 from shop.stafflog import APPEND_ONLY, FORGET
 
 
@@ -18,6 +20,14 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("name", models.CharField(max_length=200)),
+                (
+                    "sort_name",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=django.db.models.functions.text.Lower("name"),
+                        output_field=models.CharField(max_length=200),
+                    ),
+                ),
                 ("description", models.TextField(blank=True, max_length=2000)),
                 (
                     "price",
@@ -62,6 +72,11 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["category", "id"], name="catalog_product_category_idx"),
                     models.Index(fields=["price", "id"], name="catalog_product_price_idx"),
+                    models.Index(fields=["sort_name", "id"], name="catalog_product_name_idx"),
+                    models.Index(fields=["created_at", "id"], name="catalog_product_created_idx"),
+                    models.Index(
+                        django.db.models.functions.text.Upper("brand"), "id", name="catalog_product_brand_idx"
+                    ),
                 ],
                 "constraints": [
                     models.CheckConstraint(condition=models.Q(("price__gt", 0)), name="catalog_product_price_positive"),
@@ -95,5 +110,8 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["target"], name="catalog_stafflog")],
             },
         ),
+        migrations.RunSQL(FUNCTION, "DROP FUNCTION catalog_grams(text)"),
+        migrations.RunSQL(COLUMN, "ALTER TABLE catalog_product DROP COLUMN searched"),
+        migrations.RunSQL(INDEX, "DROP INDEX catalog_product_grams"),
         migrations.RunSQL(APPEND_ONLY.format(service="catalog"), FORGET.format(service="catalog")),
     ]

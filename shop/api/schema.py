@@ -175,7 +175,7 @@ class Schema(AutoSchema):
         if with_body:
             yield problems.TooLarge
             yield UnsupportedMediaType
-        if writing and self.view.throttle_classes:
+        if any(self.method in getattr(one, "methods", ()) for one in self.view.throttle_classes):
             yield Throttled
         yield Problem
         yield problems.TemporarilyUnavailable

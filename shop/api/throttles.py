@@ -43,13 +43,15 @@ class Lease:
 
 
 class Throttle(BaseThrottle):
-    """Limits POST requests per minute and user, or per IP address for anonymous requests.
+    """Limits requests per minute and user, or per IP address for anonymous requests.
 
-    `scope` names the rate in `settings.THROTTLES`; 0 means unlimited. Each process leases a part of the rate, so a user
-    whose requests reach many processes may be refused slightly early, but never late.
+    `methods` are those of requests that may count, and `counts` says whether one does. `scope` names the rate in
+    `settings.THROTTLES`; 0 means unlimited. Each process leases a part of the rate, so a user whose requests reach many
+    processes may be refused slightly early, but never late.
     """
 
     scope: str
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
     clock: Callable[[], float] = staticmethod(time.monotonic)
 
     # Shared by all throttles of this process. The mutexes keep fifty concurrent requests from taking fifty leases.
@@ -59,7 +61,7 @@ class Throttle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         rate = settings.THROTTLES[self.scope]
-        if request.method != "POST" or not rate:
+        if not rate or not self.counts(request):
             return True
         key = f"throttle:{self.scope}:{self._who(request)}"
         with self.mutexes[hash(key) % len(self.mutexes)]:
@@ -67,6 +69,9 @@ class Throttle(BaseThrottle):
                 return True
         REFUSED.labels(self.scope).inc()
         return False
+
+    def counts(self, request: Request) -> bool:
+        return request.method in self.methods
 
     def wait(self) -> float:
         """Seconds until the limit resets."""
@@ -127,6 +132,19 @@ class LetterThrottle(Throttle):
     """Having an e-mail sent about one's account."""
 
     scope = "letters"
+
+
+SEARCH = "search"  # the parameter
+
+
+class SearchThrottle(Throttle):
+    """Searching a list: it costs more than reading one."""
+
+    scope = "searches"
+    methods = ("GET", "HEAD")
+
+    def counts(self, request: Request) -> bool:
+        return super().counts(request) and SEARCH in request.query_params
 
 
 class OrderThrottle(Throttle):
