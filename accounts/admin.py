@@ -1,18 +1,23 @@
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from accounts import letters
-from accounts.models import StaffAction, User
+from accounts import clients, letters
+from accounts.models import Client, StaffAction, User
+from accounts.services import scopes_of
 from shop.api.permissions import may
 from shop.desk.admin import DeskAdmin, ReadOnlyAdmin, StaffActionAdmin
 from shop.desk.stale import UnlessStale
@@ -134,3 +139,39 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+@admin.register(Client)
+class ClientAdmin(ReadOnlyAdmin):
+    """Programs that call the API for themselves. Their rights are those of their users."""
+
+    list_display = ["client_id", "name", "rights", "active", "secrets", "created_at"]
+    list_select_related = ["user"]
+    actions = ["rotate"]
+    logged_by_services = True
+
+    @admin.display(description=_("name"))
+    def name(self, client: Client) -> SafeString:
+        page = reverse("admin:accounts_user_change", args=[client.user_id])
+        return format_html('<a href="{}">{}</a>', page, client.user.name)
+
+    @admin.display(description=_("rights"))
+    def rights(self, client: Client) -> str:
+        return " ".join(scopes_of(client.user))
+
+    @admin.display(description=_("active"), boolean=True)
+    def active(self, client: Client) -> bool:
+        return client.user.is_active
+
+    @admin.display(description=_("secrets"))
+    def secrets(self, client: Client) -> int:
+        return len(clients.good_secrets(client))
+
+    @admin.action(description=_("Issue another secret"))
+    def rotate(self, request: HttpRequest, chosen: QuerySet[Client]) -> None:
+        """For superusers. It is shown once; the one before it is good for a day."""
+        if not request.user.is_superuser:
+            raise PermissionDenied
+        for client in chosen:
+            shown = format_html("{}: <code>{}</code>", client.client_id, clients.rotate(client))
+            self.message_user(request, shown, messages.WARNING)

@@ -144,7 +144,7 @@ def claim() -> list[contract.Letter]:
 
 
 def _is_wanted(letter: Letter, user: User) -> bool:
-    return letter.kind == RESET or not user.verified_at
+    return user.has_usable_password() and (letter.kind == RESET or not user.verified_at)
 
 
 def sent(letter_ids: Collection[UUID]) -> None:

@@ -139,6 +139,29 @@ class SignIn(models.Model):
         return f"sign-in {self.pk}"
 
 
+class Client(models.Model):
+    """A program that calls the API for itself, as a user of its own, which has its rights."""
+
+    client_id = models.CharField(max_length=32, unique=True, editable=False)
+    user = models.OneToOneField(User, models.PROTECT, related_name="client", editable=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"client {self.client_id}"
+
+
+class ClientSecret(models.Model):
+    """A client's secret, as its SHA-256."""
+
+    client = models.ForeignKey(Client, models.CASCADE, related_name="secrets")
+    hash = models.CharField(max_length=64)
+    expires_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"a secret of {self.client}"
+
+
 class Letter(models.Model):
     """An e-mail with a link that works once. Whose account it is about is looked up when it is sent.
 

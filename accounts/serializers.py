@@ -1,5 +1,6 @@
 """Users and tokens on the wire."""
 
+from copy import deepcopy
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -121,6 +122,48 @@ class ResetSerializer(LinkSerializer):
     """What a link in an e-mail ends with, and the password as it is to be."""
 
     new = Text(min_length=8, max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+
+
+@example(
+    request={
+        "grant_type": "client_credentials",
+        "client_id": "5f2b8c0d9e1a4b7c8d6e0f13",
+        "client_secret": "q1Zs0bYk8J3m0d5tUe7cWm1oYh2sVx4aPn6rLk9gTzE",
+        "scope": "inventory.view_stockitem inventory.change_stockitem",
+    },
+    sent_as="application/x-www-form-urlencoded",
+)
+class GrantSerializer(Serializer):
+    """The form of RFC 6749, 4.4.2. Id and secret may be sent as HTTP Basic authentication instead."""
+
+    grant_type = Choice(choices=["client_credentials"])
+    client_id = Text(max_length=200, required=False)
+    client_secret = Text(max_length=200, required=False, trim_whitespace=False)
+    scope = Text(
+        max_length=2000, required=False, help_text="Rights, with spaces between; all of the client's unless said."
+    )
+
+    def get_fields(self) -> dict[str, Any]:
+        """By the RFC's names rather than in the API's spelling."""
+        return {name: deepcopy(field) for name, field in self._declared_fields.items()}
+
+
+@example(
+    response={
+        "access_token": "eyJhbGciOiJFZERTQSJ9.eyJ0eXAiOiJhIn0.c2ln",
+        "token_type": "Bearer",
+        "expires_in": 60,
+        "scope": "inventory.change_stockitem inventory.view_stockitem",
+    }
+)
+class GrantedSerializer(GrantSerializer):
+    """An access token (RFC 6749, 5.1)."""
+
+    grant_type = client_id = client_secret = None  # type: ignore[assignment]
+    access_token = Text(read_only=True)
+    token_type = Text(read_only=True)
+    expires_in = serializers.IntegerField(read_only=True, help_text="Seconds.")
+    scope = Text(read_only=True)
 
 
 @example(request={"refresh": "eyJhbGciOiJFZERTQSJ9.eyJ0eXAiOiJyIn0.c2ln"})

@@ -241,10 +241,10 @@ def make_groups() -> None:
         for name, rights in GROUPS.items():
             group, new = Group.objects.get_or_create(name=name)
             if new:
-                group.permissions.set(_permissions(rights))
+                group.permissions.set(permissions_of(rights))
 
 
-def _permissions(rights: Sequence[str]) -> list[Permission]:
+def permissions_of(rights: Sequence[str]) -> list[Permission]:
     """The rows of rights. Raises `LookupError` for one that there is not."""
     wanted = set(rights)
     rows = {

@@ -1,5 +1,6 @@
 from django.urls import path
 
+from accounts.client_views import ClientTokenView
 from accounts.letter_views import ConfirmationView, ConfirmView, ForgotView, ResetView
 from accounts.views import (
     KeysView,
@@ -19,6 +20,7 @@ urlpatterns = [
     path("auth/jwks", KeysView.as_view(), name="jwks"),
     path("auth/logout", LogoutView.as_view(), name="logout"),
     path("auth/sign-out-everywhere", SignOutEverywhereView.as_view(), name="sign-out-everywhere"),
+    path("oauth/token", ClientTokenView.as_view(), name="oauth-token"),
     path("auth/email/confirm", ConfirmView.as_view(), name="email-confirm"),
     path("auth/password/forgot", ForgotView.as_view(), name="password-forgot"),
     path("auth/password/reset", ResetView.as_view(), name="password-reset"),

@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sagas import Settings as Sagas
 from shop import __version__
+from shop.api.rights import SCOPES
 from shop.saga import ORDER
 
 env = environ.Env()
@@ -433,6 +434,15 @@ SPECTACULAR_SETTINGS = {
         "PaymentStatus": "payments.models.Payment.Status",
         "NotificationStatus": "notifications.models.Notification.Status",
         "CarrierReport": "delivery.serializers.REPORTED",
+    },
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "oauth2": {
+                "type": "oauth2",
+                "description": "For programs: the token goes into `Authorization: Bearer …`.",
+                "flows": {"clientCredentials": {"tokenUrl": "/api/v1/oauth/token", "scopes": dict(SCOPES)}},
+            }
+        }
     },
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

@@ -41,7 +41,8 @@ class TokenUser(models.TokenUser):
         return perm in self.scopes
 
     def __str__(self) -> str:
-        return f"user {self.id}"
+        client = self.token.get("client_id")
+        return f"client {client}" if client else f"user {self.id}"
 
 
 def brings_token(request: HttpRequest) -> bool:

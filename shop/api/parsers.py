@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from typing import IO, Any
+from urllib.parse import parse_qsl
 
 from django.conf import settings
 from rest_framework.parsers import BaseParser
@@ -11,6 +12,7 @@ from rest_framework.parsers import BaseParser
 from shop.api.problems import InvalidInput, TooLarge
 
 DEEPEST = 32
+MOST_FIELDS = 100  # of a form
 LONGEST_NUMBER = 32  # characters
 
 
@@ -32,6 +34,29 @@ class StrictJSONParser(BaseParser):
         if len(body) > limit:
             raise TooLarge(f"The body is larger than {limit} bytes.")
         return loads(body)
+
+
+class FormParser(BaseParser):
+    """Reads a form in UTF-8 of bounded size, without NUL or parameters that are there twice (RFC 6749, 3.2)."""
+
+    media_type = "application/x-www-form-urlencoded"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> dict[str, str]:
+        """Parse the body. Raises `TooLarge`, `InvalidInput`."""
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise TooLarge(f"The body is larger than {limit} bytes.")
+        try:
+            pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        except ValueError:
+            raise InvalidInput("The body is not a form in UTF-8.") from None
+        form = dict(pairs)
+        if len(form) < len(pairs) or any("\0" in text for pair in pairs for text in pair):
+            raise InvalidInput("The form has a parameter twice, or a NUL.")
+        return form
 
 
 def loads(body: bytes) -> Any:

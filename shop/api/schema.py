@@ -60,6 +60,7 @@ PROBLEM = {
         "timestamp": {"type": "string", "format": "date-time"},
         "traceId": {"type": "string"},
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
+        "error": {"type": "string", "description": "Of POST /api/v1/oauth/token: the error of RFC 6749, 5.2."},
         "totalPrice": {"type": "integer", "description": "With O004: what the order costs now."},
     },
     "additionalProperties": False,
@@ -71,11 +72,13 @@ ANSWERED_WITH = {
 }
 
 
-def example(*, request: Any = None, response: Any = None) -> Callable[[type[S]], type[S]]:
-    """Decorate a serializer with an example request and response."""
+def example(
+    *, request: Any = None, response: Any = None, sent_as: str = "application/json"
+) -> Callable[[type[S]], type[S]]:
+    """Decorate a serializer with an example request, in the media type `sent_as`, and response."""
     examples = []
     if request is not None:
-        examples.append(OpenApiExample("Request", request, request_only=True))
+        examples.append(OpenApiExample("Request", request, request_only=True, media_type=sent_as))
     if response is not None:
         examples.append(OpenApiExample("Answer", response, response_only=True))
     return extend_schema_serializer(examples=examples)

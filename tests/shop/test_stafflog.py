@@ -12,6 +12,7 @@ from django.db import DatabaseError, connections, transaction
 from django.test import Client
 from rest_framework.test import APIClient
 
+from accounts import clients
 from accounts.models import User
 from accounts.services import issue
 from catalog.models import Product, StaffAction
@@ -64,6 +65,17 @@ def test_a_price_changed_by_api(by_api: APIClient, boss: User, product: Product)
     assert by_api.patch(path, {"price": 1}, headers={"If-Match": "*"}).status_code == 200
     assert entries("catalog") == [("api", "change", "product 1", {"price": 1000}, {"price": 1})]
     assert StaffAction.objects.values_list("actor_id", flat=True).get() == boss.pk
+
+
+def test_a_program_is_named(product: Product):
+    program, secret = clients.add(name="ERP", rights=["catalog.change_product"], groups=[])
+    token = clients.grant(client_id=program.client_id, secret=secret).access_token
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert client.patch(f"/api/v1/products/{product.pk}", {"price": 1}, headers={"If-Match": "*"}).status_code == 200
+    assert client.post("/api/v1/products", {"name": "New", "price": 5, "category": "BOOK"}).status_code == 403
+    entry = StaffAction.objects.get()
+    assert (entry.actor, entry.actor_id, entry.way) == (str(program), program.user_id, "api")
 
 
 def test_a_product_put_up_by_api(by_api: APIClient):

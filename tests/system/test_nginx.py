@@ -18,7 +18,13 @@ from tests.support.processes import eventually
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 PROBLEM = {"type", "title", "status", "detail", "instance", "code", "timestamp", "traceId", "errors"}
 OWNERS = {
-    "accounts": ["/api/v1/auth/token", "/api/v1/auth/token/refresh", "/api/v1/auth/logout", "/api/v1/users/me"],
+    "accounts": [
+        "/api/v1/auth/token",
+        "/api/v1/auth/token/refresh",
+        "/api/v1/auth/logout",
+        "/api/v1/oauth/token",
+        "/api/v1/users/me",
+    ],
     "catalog": ["/api/v1/products", "/api/v1/products/7"],
     "orders": ["/api/v1/orders", "/api/v1/orders/7/cancel", "/api/v1/operations/orders/breakers"],
     "inventory": ["/api/v1/inventory/7/adjustments"],

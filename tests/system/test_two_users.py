@@ -72,6 +72,7 @@ UNNAMED: dict[str, list[str]] = {
     "sign-out-everywhere": [""],
     "password": [""],
     "email-confirm": [""],
+    "oauth-token": [""],
     "confirmation": [""],
     "password-forgot": [""],
     "password-reset": [""],
