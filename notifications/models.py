@@ -55,6 +55,9 @@ class Notification(models.Model):
         indexes = [
             models.Index(fields=["due_at"], name="notifications_due", condition=models.Q(status="PENDING")),
             models.Index(fields=["user_id", "-id"], name="notifications_user"),
+            models.Index(
+                fields=["recipient", "sent_at"], name="notifications_recent", condition=models.Q(status="SENT")
+            ),
             BrinIndex(fields=["created_at"], name="notifications_age"),
         ]
 

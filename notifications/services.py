@@ -6,12 +6,13 @@ and an order is never complete before it has been delivered, in whatever order e
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Count, F
 
 from fastdb.bulk import Row, insert_rows
 from fastdb.clock import database_time
@@ -34,6 +35,7 @@ STAGES = {event: stage for stage, event in enumerate(TYPES)}
 PORTION = 100  # notifications sent between claiming and marking
 LEASE = timedelta(minutes=5)  # until what a sender that died had claimed is sent by another
 MAX_ATTEMPTS = 10
+HOUR = timedelta(hours=1)  # of `settings.MESSAGES_PER_HOUR`
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)  # between attempts, doubling: 85 minutes in all
 
 UNVERIFIED = "The customer's e-mail address is not verified."
@@ -106,23 +108,27 @@ def _notifications(event: News, contact: Contact) -> list[Row]:
 def send_due() -> int:
     """Send one portion of what is due; how many notifications that was, sent or not.
 
-    What fails is due again after a growing pause, and FAILED after MAX_ATTEMPTS. Raises `Unavailable`, everything
-    written down, when there was no mail server to talk to: the rest had better wait for the next tick.
+    What is too much for its recipient is suppressed. What fails is due again after a growing pause, and FAILED after
+    MAX_ATTEMPTS. Raises `Unavailable`, everything written down, when there was no mail server to talk to: the rest had
+    better wait for the next tick.
     """
     portion = _claim()
     errors: dict[int, Exception] = {}
     if not portion:
         return 0
+    suppressed = _too_many(portion)
     with Mailer() as mailer:
         sms = sms_sender()
         for notification in portion:
+            if notification.pk in suppressed:
+                continue
             try:
                 _send(notification, mailer, sms)
                 crash_point("sending.sent")
             except Exception as error:  # whatever a provider's library raises: it concerns this notification alone
                 logger.warning("%s (id %d) not sent: %s", notification, notification.pk, type(error).__name__)
                 errors[notification.pk] = error
-    _settle(portion, errors)
+    _settle(portion, errors, suppressed)
     if mailer.away:
         raise Unavailable(f"No mail server: {type(mailer.away).__name__}")
     return len(portion)
@@ -147,6 +153,28 @@ def _claim() -> Sequence[Notification]:
     return portion
 
 
+def _too_many(portion: Sequence[Notification]) -> set[int]:
+    """The keys of those with which their recipient would be sent more than MESSAGES_PER_HOUR.
+
+    Two senders at once do not count what the other one sends, so a few more may go out.
+    """
+    most = settings.MESSAGES_PER_HOUR
+    if not most:
+        return set()
+    recipients = {notification.recipient for notification in portion}
+    recent = Notification.objects.filter(
+        recipient__in=recipients, status=Status.SENT, sent_at__gt=database_time("notifications") - HOUR
+    )
+    sent = Counter(dict(recent.values_list("recipient").annotate(Count("pk"))))
+    found = set()
+    for notification in portion:
+        if sent[notification.recipient] >= most:
+            found.add(notification.pk)
+        else:
+            sent[notification.recipient] += 1
+    return found
+
+
 def _send(notification: Notification, mailer: Mailer, sms: SmsSender) -> None:
     reference = notification.reference
     if notification.channel == Channel.SMS:
@@ -157,10 +185,10 @@ def _send(notification: Notification, mailer: Mailer, sms: SmsSender) -> None:
         )
 
 
-def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception]) -> None:
+def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception], suppressed: Collection[int]) -> None:
     """Write down what became of a portion. Another sender may have been quicker when our lease had ended."""
     now = database_time("notifications")
-    sent = [notification.pk for notification in portion if notification.pk not in errors]
+    sent = [one.pk for one in portion if one.pk not in errors and one.pk not in suppressed]
     failed = [notification for notification in portion if notification.pk in errors]
     for notification in failed:
         error = errors[notification.pk]
@@ -171,6 +199,9 @@ def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception]) ->
     pending = Notification.objects.filter(status=Status.PENDING)
     with transaction.atomic(using="notifications", durable=True):
         pending.filter(pk__in=sent).update(status=Status.SENT, sent_at=now, error="", updated_at=now)
+        if suppressed:
+            why = f"{settings.MESSAGES_PER_HOUR} messages had been sent to this recipient within an hour."
+            pending.filter(pk__in=suppressed).update(status=Status.SUPPRESSED, error=why, updated_at=now)
         pending.bulk_update(failed, ["error", "due_at", "status", "updated_at"])
         crash_point("sending.written")
     crash_point("sending.committed")

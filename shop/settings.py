@@ -318,6 +318,8 @@ EMAIL_TIMEOUT = 10  # seconds
 PUBLIC_URL = env.str("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")  # the shop's, for links in e-mails
 PHONE_REGION = env.str("PHONE_REGION", "KR")  # of phone numbers without a country's code
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
+# To one address or number; what is too much is not sent. 0 is no limit, as where nobody real is told anything.
+MESSAGES_PER_HOUR = env.int("MESSAGES_PER_HOUR", 0 if SANDBOX else 60)
 SMS_SENDER = env.str("SMS_SENDER", "notifications.senders.ConsoleSms")
 
 # --- Elsewhere -------------------------------------------------------------------------------------------------------

@@ -174,6 +174,11 @@ class Migration(migrations.Migration):
                         condition=models.Q(("status", "PENDING")), fields=["due_at"], name="notifications_due"
                     ),
                     models.Index(fields=["user_id", "-id"], name="notifications_user"),
+                    models.Index(
+                        condition=models.Q(("status", "SENT")),
+                        fields=["recipient", "sent_at"],
+                        name="notifications_recent",
+                    ),
                     django.contrib.postgres.indexes.BrinIndex(fields=["created_at"], name="notifications_age"),
                 ],
                 "constraints": [models.UniqueConstraint(fields=("event_id", "channel"), name="notifications_once")],

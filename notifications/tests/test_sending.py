@@ -290,6 +290,31 @@ def test_purge_deletes_what_is_old_and_done_and_nothing_else():
     assert [row.event_id for row in Inbox.objects.all()] == [UUID(int=1)]
 
 
+def test_what_is_too_much_for_a_recipient_is_suppressed(settings: Any):
+    settings.MESSAGES_PER_HOUR = 3
+    recently, before = timezone.now() - timedelta(minutes=59), timezone.now() - timedelta(minutes=61)
+    for number, at in enumerate((recently, recently, before)):
+        due("kim@example.com", event_id=UUID(int=number + 1), status="SENT", sent_at=at)
+    for number in range(10, 14):
+        due("kim@example.com", event_id=UUID(int=number))
+    due("lee@example.com", event_id=UUID(int=20))
+    due("010-1234-5678", event_id=UUID(int=21), channel="SMS")
+
+    with CaptureQueriesContext(connections["notifications"]) as queries:
+        assert send_pending() == 6
+
+    rows = Notification.objects.filter(event_id__gte=UUID(int=10)).order_by("event_id")
+    assert [row.status for row in rows] == ["SENT", *["SUPPRESSED"] * 3, "SENT", "SENT"]
+    assert rows[1].error == "3 messages had been sent to this recipient within an hour."
+    assert [message.to for message in mail.outbox] == [["kim@example.com"], ["lee@example.com"]]
+    assert len(queries) <= 14
+    assert send_pending() == 0  # for good
+    plan = "EXPLAIN " + next(query["sql"] for query in queries if "GROUP BY" in query["sql"])
+    with connections["notifications"].cursor() as cursor:
+        cursor.execute(plan)
+        assert "notifications_recent" in str(cursor.fetchall())
+
+
 def test_e_mails_in_files_are_their_owners_alone(settings: Any, tmp_path: Path):
     settings.EMAIL_BACKEND = "notifications.mailfiles.EmailBackend"
     settings.EMAIL_FILE_PATH = tmp_path / "mail"

@@ -36,6 +36,7 @@ HASTE = {
     "STALLED_AFTER": "1",
     "BREAKER_OPEN_FOR": "0.5",
     "EMAIL_URL": "dummymail:",
+    "MESSAGES_PER_HOUR": "0",
 }
 
 
