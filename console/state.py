@@ -58,7 +58,7 @@ class Service:
     oldest: float | None = None  # age of the oldest event waiting for this service
     unsent: int = 0  # events in its outbox
     lag: float | None = None  # age of the oldest of them
-    owed: float | None = None  # the oldest event that the steps which can wait have not been told of
+    deferred_age: float | None = None  # seconds since the oldest event whose delivery is deferred
     dead_letters: int = 0
 
     @property
@@ -73,7 +73,7 @@ class Service:
     @property
     def late(self) -> bool:
         """Whether something waits for too long, or nothing consumes the queue."""
-        ages = (self.oldest, self.lag, self.owed)
+        ages = (self.oldest, self.lag, self.deferred_age)
         return any(age is not None and age > LATE for age in ages) or bool(self.queue and self.queue.consumers == 0)
 
 
@@ -140,7 +140,7 @@ def _ask_database(service: Service, *, takes_part: bool) -> None:
         if takes_part:
             waiting = backlog(service.name, most=COUNTED)
             service.unsent, service.dead_letters = waiting.unsent, waiting.dead_letters
-            service.lag, service.owed = _age(waiting.unsent_since, now), _age(waiting.deferred_since, now)
+            service.lag, service.deferred_age = _age(waiting.unsent_since, now), _age(waiting.deferred_since, now)
         else:
             query(service.name, "SELECT 1")
         service.database = UP

@@ -92,7 +92,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "no_consumer": ("No worker listens to this queue.", "이 큐를 듣는 워커가 없습니다."),
     "outbox": ("outbox", "아웃박스"),
     "lag": ("relay lag", "릴레이 지연"),
-    "owed": ("owed to the steps that can wait", "기다릴 수 있는 단계에 전달 대기"),
+    "deferred": ("oldest deferred event", "가장 오래 미뤄진 이벤트"),
     "dead_letters": ("dead letters", "데드 레터"),
     "set_aside": ("set aside by the broker", "브로커가 격리한 메시지"),
     "broker": ("Broker", "브로커"),

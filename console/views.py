@@ -36,13 +36,14 @@ from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop import faults
 from shop.api.problems import Problem
+from shop.contracts.reasons import BY_STAFF
 from shop.desk import words
 from shop.languages import language
 from shop.money import money
 from shop.operations.timeline import LANES
 from shop.operations.watch import may_watch
 
-SEE, CHANGE, KNOW = "orders.view_order", "orders.change_order", "accounts.view_user"
+VIEW, CHANGE, VIEW_CUSTOMERS = "orders.view_order", "orders.change_order", "accounts.view_user"
 MAP = ("inventory", "payments", "delivery", "orders")  # in the order of the saga
 ELSEWHERE = {"flower": "FLOWER_URL", "traces": "TRACES_URL", "dashboards": "DASHBOARDS_URL"}
 
@@ -128,7 +129,7 @@ def place_order(request: HttpRequest) -> HttpResponse:
 @never_cache
 def saga(request: HttpRequest, order_id: int) -> HttpResponseBase:
     """An order's saga. Includes the live part, for browsers without JavaScript."""
-    if not may_look(request, SEE):
+    if not may_look(request, VIEW):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     found = _saga(order_id)
     staff = may(request, CHANGE)
@@ -154,7 +155,7 @@ def _possible(found: sagas.Saga) -> dict[str, bool]:
 @require_safe
 def saga_now(request: HttpRequest, order_id: int) -> HttpResponse:
     """The part of an order's saga that refreshes itself."""
-    if not may_look(request, SEE):
+    if not may_look(request, VIEW):
         return JsonResponse({}, status=HTTPStatus.FORBIDDEN)
     found = _saga(order_id)
     context = _told(request, found)
@@ -188,7 +189,7 @@ def _told(request: HttpRequest, found: sagas.Saga) -> dict[str, Any]:
 @never_cache
 def event(request: HttpRequest, order_id: int, event_id: UUID) -> HttpResponseBase:
     """One event of an order: its payload, and the errors of steps that could not handle it."""
-    if not may_look(request, SEE):
+    if not may_look(request, VIEW):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     found = events.look_up(order_id, event_id)
     if found is None:
@@ -205,10 +206,10 @@ def orders(request: HttpRequest) -> HttpResponseBase:
     """The list of orders; a POST places one."""
     if request.method == "POST":
         return place_order(request)
-    if not may_look(request, SEE):
+    if not may_look(request, VIEW):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     wanted = {name: request.GET.get(name, "").replace("\0", "") for name in ("q", "status", "progress", "before")}
-    found = listed(wanted, know=may_look(request, KNOW))
+    found = listed(wanted, know=may_look(request, VIEW_CUSTOMERS))
     if wanted["q"].strip().isdecimal() and found.orders and len(found.orders) == 1:
         return redirect("saga", found.orders[0].pk)
     t = texts(language(request))
@@ -236,7 +237,7 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
         return redirect("saga", order_id)
     try:
         if action == "cancel":
-            services.request_cancellation(order_id, reason=services.BY_STAFF)
+            services.request_cancellation(order_id, reason=BY_STAFF)
         elif not import_module("orders.open_orders").rearm_open([order_id]):
             messages.warning(request, t["not_open"])
             return redirect("saga", order_id)

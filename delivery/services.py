@@ -32,7 +32,7 @@ from shop.contracts.events import (
     OrderCancellationRequested,
     PaymentCompleted,
 )
-from shop.contracts.reasons import said_by_carrier
+from shop.contracts.reasons import FAILED_WITH_CARRIER, said_by_carrier
 from shop.seal import unseal
 
 Status = Delivery.Status
@@ -185,7 +185,7 @@ def take_carrier_event(*, event_id: str, tracking_number: str, status: str, reas
             if reason:
                 reason = said_by_carrier(reason)
             elif status == Status.FAILED:
-                reason = "failed with the carrier"
+                reason = FAILED_WITH_CARRIER
             if events := _move([delivery], to=status, reason=reason, now=database_time("delivery")):
                 emit(*events, service="delivery")
         elif fresh and status in DISPUTES.get(Status(delivery.status), ()):
@@ -219,10 +219,10 @@ def _move(
     elif to == Status.DELIVERED:
         changes |= {"delivered_at": now, "handed_over_at": Coalesce("handed_over_at", Value(now))}
     Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(**changes)
-    return [event for delivery in deliveries if (event := _told(delivery, to, reason))]
+    return [event for delivery in deliveries if (event := _end_of(delivery, to, reason))]
 
 
-def _told(delivery: Delivery, status: str, reason: str) -> DeliveryCompleted | DeliveryFailed | None:
+def _end_of(delivery: Delivery, status: str, reason: str) -> DeliveryCompleted | DeliveryFailed | None:
     """The event that tells the others where a parcel has got to; that it is on its way concerns nobody."""
     user_id, tracking_number = delivery.user_id, delivery.tracking_number
     if user_id is None or tracking_number is None:

@@ -7,6 +7,7 @@ by whoever has the number now.
 from typing import NamedTuple
 
 from notifications.models import Notification
+from shop.contracts import reasons
 from shop.contracts.reasons import words_of_others
 
 Type = Notification.Type
@@ -148,12 +149,12 @@ REASONS = {
     "I002": {"ko": "재고가 부족합니다.", "en": "there is not enough in stock."},
     "PAY002": {"ko": "결제가 거절되었습니다.", "en": "your payment was declined."},
     "PAY005": {"ko": "사용할 수 없는 결제 수단입니다.", "en": "the means of payment is not available."},
-    "refused by the carrier": {"ko": "택배사가 인수를 거부했습니다.", "en": "the carrier refused the parcel."},
-    "refused by the recipient": {"ko": "수령이 거부되었습니다.", "en": "the parcel was refused at the door."},
-    "failed with the carrier": {"ko": "배송 중 문제가 발생했습니다.", "en": "something went wrong on the way."},
-    "cancelled by the customer": {"ko": "고객님의 요청으로 취소되었습니다.", "en": "you asked us to."},
-    "cancelled by the shop's staff": {"ko": "판매자가 주문을 취소하였습니다.", "en": "we had to cancel it."},
-    "not with the carrier before": {
+    reasons.REFUSED_BY_CARRIER: {"ko": "택배사가 인수를 거부했습니다.", "en": "the carrier refused the parcel."},
+    reasons.REFUSED_BY_RECIPIENT: {"ko": "수령이 거부되었습니다.", "en": "the parcel was refused at the door."},
+    reasons.FAILED_WITH_CARRIER: {"ko": "배송 중 문제가 발생했습니다.", "en": "something went wrong on the way."},
+    reasons.BY_CUSTOMER: {"ko": "고객님의 요청으로 취소되었습니다.", "en": "you asked us to."},
+    reasons.BY_STAFF: {"ko": "판매자가 주문을 취소하였습니다.", "en": "we had to cancel it."},
+    reasons.OVERDUE: {
         "ko": "기한 내에 택배사에 전달하지 못했습니다.",
         "en": "we could not hand it to the carrier in time.",
     },

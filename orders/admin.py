@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from orders import open_orders, services
 from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, StaffAction, TimelineEntry
 from shop.api.problems import Problem
+from shop.contracts.reasons import BY_STAFF
 from shop.desk import people, words
 from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from shop.desk.around import around
@@ -199,7 +200,7 @@ class OrderAdmin(ReadOnlyAdmin):
         asked = 0
         for order in orders:
             try:
-                services.request_cancellation(order.pk, reason=services.BY_STAFF)
+                services.request_cancellation(order.pk, reason=BY_STAFF)
             except Problem as refusal:
                 messages.warning(request, str(refusal.detail))
             else:

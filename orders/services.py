@@ -26,15 +26,13 @@ from shop.contracts.accounts import AccountsService, UnknownUser
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Checkout, Line, OrderCancellationRequested, OrderCreated, OrderEvent
 from shop.contracts.payments import GATEWAYS
+from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, OVERDUE
 from shop.money import LARGEST
 from shop.observability.tracing import current_trace
 from shop.seal import seal
 
 Status = Order.Status
 
-BY_CUSTOMER = "cancelled by the customer"
-BY_STAFF = "cancelled by the shop's staff"
-OVERDUE = "not with the carrier before the deadline"
 UNKNOWN = 0  # an order's id, before it is written
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
 
@@ -247,10 +245,10 @@ def begin_cancellation(orders: Sequence[Order], reason: str) -> None:
     emit(*requests, service="orders")
 
 
-def advance(events: Sequence[OrderEvent], *, to: str) -> dict[int, int]:
+def advance(events: Sequence[OrderEvent], *, to: str, numbers: Mapping[int, str] | None = None) -> dict[int, int]:
     """Move orders forward to a status, those that are not there yet or beyond, nor on their way back; {order: user} of
-    those that this call has moved."""
-    return move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to)
+    those that this call has moved. `numbers` are the tracking numbers that are known since."""
+    return move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to, numbers=numbers)
 
 
 def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
@@ -267,12 +265,12 @@ def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
     )
 
 
-def complete(events: Sequence[OrderEvent]) -> dict[int, int]:
-    """The parcels have arrived; {order: user} of the orders that this call has completed.
+def complete(events: Sequence[OrderEvent], numbers: Mapping[int, str]) -> dict[int, int]:
+    """The parcels with these tracking numbers have arrived; {order: user} of the orders that this call has completed.
 
     An order being cancelled is completed too: the carrier was faster.
     """
-    return move(events, since=UNFINISHED, to=Status.COMPLETED)
+    return move(events, since=UNFINISHED, to=Status.COMPLETED, numbers=numbers)
 
 
 def begin_undoing(events: Sequence[OrderEvent], reasons: Mapping[int, str]) -> None:

@@ -38,16 +38,17 @@ def mark_paid(paid: list[PaymentCompleted]) -> None:
 @step
 def mark_shipped(started: list[DeliveryStarted]) -> None:
     """The delivery is on its way; the customer can follow it."""
-    moved = services.advance(started, to=Status.DELIVERY_STARTED)
-    if late := [event for event in started if event.order_id not in moved]:
-        services.note_tracking_numbers({event.order_id: event.tracking_number for event in late})
+    numbers = {event.order_id: event.tracking_number for event in started}
+    moved = services.advance(started, to=Status.DELIVERY_STARTED, numbers=numbers)
+    if late := {order_id: number for order_id, number in numbers.items() if order_id not in moved}:
+        services.note_tracking_numbers(late)
 
 
 @step
 def complete_order(delivered: list[DeliveryCompleted]) -> list[OrderCompleted]:
     """The parcel has arrived: the saga ends well."""
-    completed = services.complete(delivered)
     numbers = {event.order_id: event.tracking_number for event in delivered}
+    completed = services.complete(delivered, numbers)
     return [
         OrderCompleted(order_id=order_id, user_id=user_id, tracking_number=numbers[order_id])
         for order_id, user_id in completed.items()

@@ -18,7 +18,7 @@ MOVE = """
         SELECT id, status, cancellation_reason AS reason, event, service, detail, number
         FROM unnest(
             %(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[], %(numbers)s::text[]
-        ) AS told (order_id, event, service, detail, number)
+        ) AS news (order_id, event, service, detail, number)
         JOIN orders_order ON id = order_id ORDER BY id FOR UPDATE OF orders_order
     ), moved AS (
         UPDATE orders_order AS old SET
@@ -30,7 +30,7 @@ MOVE = """
         WHERE old.id = locked.id AND locked.status = ANY(%(since)s::text[])
             AND (%(reasons)s::text[] IS NULL OR locked.reason = ANY(%(reasons)s))
         RETURNING old.id, user_id, created_at, event, service, detail
-    ), told AS (
+    ), noted AS (
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
         SELECT id, service, event, %(to)s, detail FROM moved ORDER BY id
     )
@@ -45,12 +45,13 @@ def move(
     to: str,
     reasons: Mapping[int, str] | None = None,
     cancelled_for: Sequence[str] | None = None,
+    numbers: Mapping[int, str] | None = None,
 ) -> dict[int, int]:
-    """Give those of the events' orders that are in one of the statuses `since` the status `to`, and tell it in their
-    timelines; {order: user} of those that were moved. A tracking number in an event is kept with its order.
+    """Give those of the events' orders that are in one of the statuses `since` the status `to`, and write it into
+    their timelines; {order: user} of those that were moved.
 
     `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
-    orders with one of these reasons move.
+    orders with one of these reasons move. `numbers` are the orders' tracking numbers, where one is known.
     """
     now = database_time("orders")
     details = reasons or {event.order_id: getattr(event, "reason", "") for event in events}
@@ -62,7 +63,7 @@ def move(
             "events": [type(event).__name__ for event in events],
             "services": [origin(type(event)) for event in events],
             "details": [details[event.order_id][:200] for event in events],
-            "numbers": [getattr(event, "tracking_number", "") for event in events],
+            "numbers": [(numbers or {}).get(event.order_id, "") for event in events],
             "since": [str(status) for status in since],
             "to": str(to),
             "reasons": cancelled_for and list(cancelled_for),

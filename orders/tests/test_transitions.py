@@ -16,7 +16,7 @@ from shop.contracts.events import (
     Line,
     PaymentCompleted,
 )
-from shop.contracts.reasons import said_by_carrier
+from shop.contracts.reasons import BY_CUSTOMER, said_by_carrier
 
 pytestmark = pytest.mark.django_db(databases=["orders"])
 
@@ -56,7 +56,7 @@ def test_what_comes_late_takes_nothing_back(order: Order):
     assert [entry.event for entry in order.timeline.all()] == ["DeliveryCompleted"]
 
 
-@pytest.mark.parametrize("words", ["PAY002: wet", "I002: wet", services.BY_CUSTOMER])
+@pytest.mark.parametrize("words", ["PAY002: wet", "I002: wet", BY_CUSTOMER])
 def test_what_a_carrier_says_is_no_code_and_no_wish_of_the_customers(order: Order, words: str):
     mark_cancelling([DeliveryFailed(order_id=order.pk, user_id=7, reason=said_by_carrier(words))])
     order.refresh_from_db()

@@ -3,7 +3,7 @@
 given(OrderCreated(order_id=1, checkout=checkout)).expect("inventory.reserve_stock").emits(InventoryReserved)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sagas.conf import choreography
 from sagas.events import Event
@@ -24,14 +24,7 @@ class Dialogue:
         """A message for this step is waiting: deliver it."""
         waiting = [name for name, _ in self._bus.messages]
         assert step in waiting, f"No message for {step}. Waiting: {', '.join(waiting) or 'none'}."
-        before = len(self._bus.messages) - 1
-        with publishing_to(self._bus):
-            self._bus.deliver(waiting.index(step))
-            while self._bus.relay():
-                pass
-        self._step = step
-        self._emitted = [raw["type"] for _, payload in self._bus.messages[before:] for raw in payload]
-        return self
+        return self._play(step, lambda: self._bus.deliver(waiting.index(step)), before=len(waiting) - 1)
 
     def emits(self, *events: type[Event]) -> "Dialogue":
         """These events, and no others, followed from the step."""
@@ -45,12 +38,15 @@ class Dialogue:
 
     def ticks(self, timer: str) -> "Dialogue":
         """A timer runs; what it emits is published."""
-        before = len(self._bus.messages)
+        return self._play(timer, lambda: self._bus.tick(timer), before=len(self._bus.messages))
+
+    def _play(self, who: str, act: Callable[[], object], *, before: int) -> "Dialogue":
+        """Let somebody act, and publish what follows: the messages after those `before`."""
         with publishing_to(self._bus):
-            self._bus.tick(timer)
+            act()
             while self._bus.relay():
                 pass
-        self._step = timer
+        self._step = who
         self._emitted = [raw["type"] for _, payload in self._bus.messages[before:] for raw in payload]
         return self
 

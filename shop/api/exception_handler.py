@@ -33,7 +33,7 @@ MEDIA_TYPE = "application/problem+json"
 LONGEST_ECHO = 100  # characters of a client's value that are echoed
 MOST_ERRORS = 50
 NEVER_ECHOED = re.compile("password|token|secret|refresh|access|authorization", re.IGNORECASE)
-TOLD = frozenset(("Allow", "Accept-Encoding"))  # headers that say what would not have been refused
+KEPT_HEADERS = frozenset(("Allow", "Accept-Encoding"))  # headers that say what would not have been refused
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 # The detail of an error that our code did not raise.
@@ -131,7 +131,7 @@ def _problem_response(request: HttpRequest, refused: HttpResponseBase) -> HttpRe
     detail = DETAILS.get(status) or refused.reason_phrase
     body = problem(request, code=code_of_status(status), status=status, detail=detail)
     response = HttpResponse(json.dumps(body), content_type=MEDIA_TYPE, status=status)
-    for name in TOLD.intersection(refused.headers):
+    for name in KEPT_HEADERS.intersection(refused.headers):
         response.headers[name] = refused.headers[name]
     return response
 

@@ -4,6 +4,14 @@ Others may write anything, also what looks like one of our codes. So what they s
 given on as they said it.
 """
 
+# Our own. Who shows them matches them by these names: `notifications/texts.py`, `shop/desk/words.py`.
+BY_CUSTOMER = "cancelled by the customer"
+BY_STAFF = "cancelled by the shop's staff"
+OVERDUE = "not with the carrier before the deadline"
+REFUSED_BY_CARRIER = "refused by the carrier"
+REFUSED_BY_RECIPIENT = "refused by the recipient"
+FAILED_WITH_CARRIER = "failed with the carrier"
+
 LONGEST = 200  # characters, as databases keep them
 CARRIER = "carrier: "
 

@@ -23,7 +23,7 @@ from shop.desk import people
 from shop.router import database_of
 from shop.text import tidy
 
-KNOW = "accounts.view_user"  # who somebody is, and finding rows by that
+VIEW_CUSTOMERS = "accounts.view_user"  # the right to see who somebody is, and to find rows by that
 __all__ = ["DeadLetterAdmin", "DeskAdmin", "OutboxAdmin", "ReadOnlyAdmin", "ReadOnlyInline", "StaffActionAdmin"]
 
 
@@ -82,7 +82,8 @@ class DeskAdmin(admin.ModelAdmin):
             conditions = (self._match(name, word) for name in self.get_search_fields(request))
             matches: list[Any] = [condition for condition in conditions if condition is not None]
             found = found & Q.create(matches, connector=Q.OR) if matches and found is not None else None
-        customers = self._customers(request, search_term) if self.by_customer and may(request.user, KNOW) else []
+        finds_people = self.by_customer and may(request.user, VIEW_CUSTOMERS)
+        customers = self._customers(request, search_term) if finds_people else []
         whose = Q(user_id__in=customers) if customers else None
         either: list[Any] = [condition for condition in (found, whose) if condition is not None]
         return (queryset.filter(Q.create(either, connector=Q.OR)) if either else queryset.none()), False
@@ -116,7 +117,7 @@ class DeskAdmin(admin.ModelAdmin):
             except OUTAGES:
                 known = {}
                 messages.warning(request, _("Accounts is away: customers are shown by number only."))
-            may_open = may(request.user, KNOW)
+            may_open = may(request.user, VIEW_CUSTOMERS)
             for row in rows:
                 row.found_customer, row.leads_to_customer = known.get(row.user_id), may_open
             page.result_list = rows

@@ -4,16 +4,18 @@ import re
 
 from django.utils.translation import gettext_lazy as _
 
+from shop.contracts import reasons
+
 REASONS = (
     (re.compile(r"I002: insufficient stock of product (?P<id>\d+)"), _("not enough in stock of product %(id)s")),
     (re.compile(r"I002: no stock of product (?P<id>\d+)"), _("no stock of product %(id)s")),
     (re.compile(r"PAY002: .*"), _("the payment was declined")),
-    (re.compile(r"cancelled by the customer"), _("cancelled by the customer")),
-    (re.compile(r"cancelled by the shop's staff"), _("cancelled by the shop's staff")),
-    (re.compile(r"not with the carrier before the deadline"), _("not with the carrier before the deadline")),
-    (re.compile(r"refused by the carrier.*"), _("refused by the carrier")),
-    (re.compile(r"refused by the recipient.*"), _("refused by the recipient")),
-    (re.compile(r"failed with the carrier"), _("failed with the carrier")),
+    (re.compile(reasons.BY_CUSTOMER), _("cancelled by the customer")),
+    (re.compile(reasons.BY_STAFF), _("cancelled by the shop's staff")),
+    (re.compile(reasons.OVERDUE), _("not with the carrier before the deadline")),
+    (re.compile(f"{reasons.REFUSED_BY_CARRIER}.*"), _("refused by the carrier")),
+    (re.compile(f"{reasons.REFUSED_BY_RECIPIENT}.*"), _("refused by the recipient")),
+    (re.compile(reasons.FAILED_WITH_CARRIER), _("failed with the carrier")),
 )
 
 

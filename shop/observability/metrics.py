@@ -62,7 +62,7 @@ LAST_TICK = Gauge(
     "When the broker last confirmed a tick of beat, in Unix time.",
     multiprocess_mode="max",
 )
-TOLD = ("PAYMENT_COMPLETED", *FINAL)  # statuses whose times are observed
+OBSERVED = ("PAYMENT_COMPLETED", *FINAL)  # statuses whose times are observed
 
 
 # --- Counting -------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def relayed(service: str, events: Sequence["Event"]) -> Iterator[None]:
 
 def moved(status: str, seconds: Iterable[float]) -> None:
     """Observe the age of orders, in seconds, when they reached a status."""
-    if status in TOLD:
+    if status in OBSERVED:
         times = SAGA.labels(status)
         for taken in seconds:
             times.observe(taken)

@@ -258,14 +258,14 @@ def test_what_waits_is_shown_with_its_age(samples: Any):
 
 
 @DATABASES
-def test_what_is_owed_to_the_steps_that_can_wait(samples: Any):
+def test_the_age_of_what_is_deferred(samples: Any):
     place()
     unsent = apps.get_model("orders", "Unsent").objects
     unsent.update(deferred_until=timezone.now() - timedelta(seconds=4))
     orders = next(one for one in states.ask().services if one.name == "orders")
-    assert (orders.unsent, orders.lag, round(orders.owed)) == (0, None, 4)
+    assert (orders.unsent, orders.lag, round(orders.deferred_age)) == (0, None, 4)
     unsent.update(deferred_until=timezone.now() + timedelta(seconds=30))  # a relay has it in hand
-    assert next(one for one in states.ask().services if one.name == "orders").owed is None
+    assert next(one for one in states.ask().services if one.name == "orders").deferred_age is None
 
 
 @DATABASES

@@ -16,6 +16,7 @@ from orders.services import request_cancellation
 from payments.models import GatewayLedger, Payment
 from sagas.testing import Bus, rolled_back
 from shop.contracts.events import Line
+from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
@@ -162,14 +163,14 @@ def test_a_customer_can_cancel_until_the_carrier_has_the_parcel(bus: Bus, stage:
 
     bus.drain()
 
-    assert state(order_id) == ("CANCELLED", services.BY_CUSTOMER)
+    assert state(order_id) == ("CANCELLED", BY_CUSTOMER)
     assert (stock_of(1), stock_of(2)) == ((10, 0), (5, 0))
     charged = sum(amount for kind, amount in ledger() if kind == "CHARGE")
     assert charged == sum(amount for kind, amount in ledger() if kind == "REFUND")
     assert violations() == []
 
 
-@pytest.mark.parametrize("reason", [services.BY_CUSTOMER, services.BY_STAFF])
+@pytest.mark.parametrize("reason", [BY_CUSTOMER, BY_STAFF])
 def test_a_cancellation_that_the_carrier_outran_lets_the_order_go_on(bus: Bus, reason: str):
     order_id = place()
     bus.drain(timers=False)

@@ -33,8 +33,8 @@ class Command(BaseCommand):
             raise CommandError(f"No outbox here: {', '.join(unknown)}. There are: {', '.join(local_services())}.")
         if in_memory():
             raise CommandError(
-                "The broker in memory ends with this process, and what it published would be lost. Set BROKER_URL to a "
-                "broker; the embedded shop runs a relay of its own."
+                "The broker in memory ends with this process, and what it published would be lost. Name a broker that "
+                "runs by itself."
             )
         if once:
             for name in services:
