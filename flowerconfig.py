@@ -6,11 +6,14 @@ password it does not start. It only shows: a task revoked by hand would be a mes
 
 import re
 
+from flower.views import monitor
 from tornado.options import options
+from tornado.web import authenticated
 
 if not options.basic_auth or not all(re.fullmatch(".+:.+", one) for one in options.basic_auth):
     raise SystemExit("Flower needs a password: set FLOWER_BASIC_AUTH, as in FLOWER_BASIC_AUTH=admin:a-long-password")
 
+monitor.Metrics.get = authenticated(monitor.Metrics.get)  # Flower shows them to anybody; only its health is for probes
 read_only = True
 max_tasks = 10_000  # that it remembers
 purge_offline_workers = 60  # seconds

@@ -128,7 +128,7 @@ class ResetSerializer(LinkSerializer):
     request={
         "grant_type": "client_credentials",
         "client_id": "5f2b8c0d9e1a4b7c8d6e0f13",
-        "client_secret": "q1Zs0bYk8J3m0d5tUe7cWm1oYh2sVx4aPn6rLk9gTzE",
+        "client_secret": "q1Zs0bYk8J3m0d5tUe7cWm1oYh2sVx4aPn6rLk9gTzE",  # nosec B105
         "scope": "inventory.view_stockitem inventory.change_stockitem",
     },
     sent_as="application/x-www-form-urlencoded",
@@ -150,8 +150,8 @@ class GrantSerializer(Serializer):
 
 @example(
     response={
-        "access_token": "eyJhbGciOiJFZERTQSJ9.eyJ0eXAiOiJhIn0.c2ln",
-        "token_type": "Bearer",
+        "access_token": "eyJhbGciOiJFZERTQSJ9.eyJ0eXAiOiJhIn0.c2ln",  # nosec B105
+        "token_type": "Bearer",  # nosec B105
         "expires_in": 60,
         "scope": "inventory.change_stockitem inventory.view_stockitem",
     }

@@ -57,6 +57,8 @@ def test_flower_shows_tasks_by_what_they_are_about_to_who_has_the_password(watch
     assert eventually(lambda: answers(f"{url}/api/workers")).status_code == 401
     assert answers(f"{url}/api/workers", auth=("admin", "guess")).status_code == 401
     assert answers(f"{url}/healthcheck").status_code == 200  # for probes, to anybody
+    assert answers(f"{url}/metrics").status_code == 401
+    assert "flower_events_total" in answers(f"{url}/metrics", auth=auth).text
 
     def tasks() -> list[dict[str, Any]]:
         return list(answers(f"{url}/api/tasks", auth=auth).json().values())
