@@ -116,6 +116,7 @@ INSTALLED_APPS = [
     *_unless_alone("drf_spectacular", "drf_spectacular_sidecar", "import_export"),
 ]
 MIDDLEWARE = [
+    "shop.observability.requests.measured",
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "shop.api.http.bodiless",
     "shop.api.exception_handler.ProblemMiddleware",

@@ -1,7 +1,8 @@
 #!/bin/sh
 # One role and one database for each service, and no way from one to another's. docker-compose.yml runs this at every
 # start. Elsewhere:  ACCOUNTS_DATABASE_PASSWORD=… … roles.sh postgres://user:password@host:5432/postgres
-# Run again, it makes what is missing and sets the passwords.
+# Run again, it makes what is missing and sets the passwords. With MONITOR_PASSWORD it makes a role, too, that sees what the
+# server does, and none of its data.
 set -eu
 
 SERVICES="accounts catalog orders inventory payments delivery notifications"
@@ -32,3 +33,13 @@ SELECT format('CREATE DATABASE %I OWNER %I ENCODING ''UTF8'' TEMPLATE template0'
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 SQL
 done
+
+if [ -n "${MONITOR_PASSWORD:-}" ]; then
+    psql -qX -v ON_ERROR_STOP=1 -v name="${DATABASE_PREFIX:-shop_}monitor" "$@" <<'SQL'
+\set password `printenv MONITOR_PASSWORD`
+SELECT format('CREATE ROLE %I', :'name')
+    WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
+ALTER ROLE :"name" LOGIN PASSWORD :'password';
+GRANT pg_monitor TO :"name";
+SQL
+fi

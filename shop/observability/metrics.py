@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
 SLOW = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 
+REQUEST = Histogram("shop_http_request_seconds", "Answering a request.", ["method", "route", "status"], buckets=QUICK)
 STEP = Histogram("shop_step_seconds", "Handling a batch: locks, outside call, transaction.", ["step"], buckets=QUICK)
 EVENTS = Counter(
     "shop_step_events_total",

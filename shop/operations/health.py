@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop.observability.metrics import as_text
+from shop.operations.audit.result import last_audit
 from shop.operations.gauges import databases
 
 UP, DOWN = "up", "down"
@@ -43,7 +44,8 @@ def readyz(_: HttpRequest) -> HttpResponse:
 @never_cache
 def metrics(_: HttpRequest) -> HttpResponse:
     """The metrics of this process, or of all that share its PROMETHEUS_MULTIPROC_DIR."""
-    return HttpResponse(as_text(databases), content_type=CONTENT_TYPE_LATEST)
+    collectors = [databases] if settings.ALONE else [databases, last_audit]
+    return HttpResponse(as_text(*collectors), content_type=CONTENT_TYPE_LATEST)
 
 
 def redis() -> str:

@@ -320,6 +320,16 @@ def test_a_second_replica_takes_over(customer: Customer, stage: Stage):
 
 
 # --- Seven databases, seven roles -----------------------------------------------------------------------------------
+def test_the_role_that_watches_sees_sessions_and_no_data(stage: Stage):
+    url = f"postgresql://{stage.prefix}monitor:{stage.variables['MONITOR_PASSWORD']}@{stage.server}"
+    with psycopg2.connect(f"{url}/postgres") as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>'")
+        assert cursor.fetchone() == (0,)
+    connection.close()
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        psycopg2.connect(f"{url}/{stage.prefix}orders")
+
+
 @pytest.mark.parametrize("service", settings.SERVICES)
 def test_a_role_reads_its_own_database_and_no_other(stage: Stage, service: str):
     url = stage.environment(service)[f"{service.upper()}_DATABASE_URL"]

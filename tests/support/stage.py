@@ -21,7 +21,7 @@ import psycopg2
 from django.conf import settings
 
 from scripts.servers import Memory, RabbitMQ
-from tests.support.compose import OURS, WEB, dotenv, environment_of
+from tests.support.compose import OURS, SERVICES, WEB, dotenv, environment_of
 from tests.support.gateway import NETWORK, Names, free_port, nginx
 from tests.support.image import lay_out
 from tests.support.ordering import PAID_AND_SENT
@@ -68,7 +68,7 @@ class Stage:
 
     def make_roles(self) -> None:
         """What PostgreSQL's image does when it makes its data."""
-        passwords = {name: value for name, value in self.variables.items() if name.endswith("_DATABASE_PASSWORD")}
+        passwords = {name: self.variables[name] for name in SERVICES["roles"]["environment"] if name != "PGPASSWORD"}
         subprocess.run(
             [ROOT / "deploy/postgres/roles.sh", f"postgresql://{self._owner}@{self.server}/postgres"],
             env={"PATH": os.environ["PATH"], "DATABASE_PREFIX": self.prefix, **passwords},
@@ -90,6 +90,7 @@ class Stage:
             for service in settings.SERVICES:
                 cursor.execute(f'DROP DATABASE IF EXISTS "{self.prefix}{service}" WITH (FORCE)')
                 cursor.execute(f'DROP ROLE IF EXISTS "{self.prefix}{service}"')
+            cursor.execute(f'DROP ROLE IF EXISTS "{self.prefix}monitor"')
         connection.close()
 
     # --- Containers as processes ------------------------------------------------------------------------------------

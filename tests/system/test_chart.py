@@ -64,7 +64,7 @@ def test_every_resource_is_valid(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_with_operators_everything_is_there_and_without_them_nothing_of_theirs():
-    plain = {"ConfigMap", "Deployment", "Job", "NetworkPolicy", "PodDisruptionBudget", "Service"}
+    plain = {"ConfigMap", "CronJob", "Deployment", "Job", "NetworkPolicy", "PodDisruptionBudget", "Service"}
     theirs = {kind.split()[1] for kind in CUSTOM}
     assert {manifest["kind"] for manifest in rendered()} == plain
     assert {manifest["kind"] for manifest in rendered("operators")} == plain | theirs
@@ -113,6 +113,7 @@ def test_they_are_told_the_same():
         service = there.get("SHOP_SERVICE", "shop")
         ours: dict[str, Any] = {f"{other.upper()}_URL": f"http://shop-{other}:8080" for other in SERVICES}
         # The ingress is one more proxy, and it ends TLS. The Service's name is a host name, too.
+        ours["PUBLIC_URL"] = "https://localhost"
         ours |= {"HTTPS": "1", "PROXIES": "2", "LOG_FORMAT": "json", "ALLOWED_HOSTS": f"localhost,shop-{service}"}
         ours |= {"DATABASE_URL": "postgres://nobody@nowhere:5432/", "FLOWER_URL": ""}
         assert here == {variable: ours.get(variable, there[variable]) for variable in here}, name
@@ -131,6 +132,8 @@ def test_probes_ask_what_compose_asks():
             assert (alive["httpGet"]["path"], one["readinessProbe"]["httpGet"]["path"]) == {
                 "flower": ("/healthcheck", "/healthcheck")
             }.get(name, ("/livez", "/readyz"))
+            asked = {one[probe]["httpGet"]["port"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+            assert asked == {"http" if name == "flower" else "metrics"}
     assert container(found["gateway"])["livenessProbe"]["httpGet"]["path"] == "/gateway/livez"
 
 
@@ -140,12 +143,13 @@ def test_ports_are_where_compose_has_them():
         if name in BACKGROUND:
             assert ports == {"metrics": int(OURS[name]["environment"]["METRICS_PORT"])}, name
         elif name not in ONE_SHOTS:
-            assert ports == {"http": 5555 if name == "flower" else 8080}, name
+            metrics = {"metrics": int(OURS[name]["environment"]["METRICS_PORT"])} if name in WEB else {}
+            assert ports == {"http": 5555 if name == "flower" else 8080} | metrics, name
     services = of_kind("Service", rendered())
     assert set(services) == {*WEB, "flower", "gateway"}
     for name, service in services.items():
         assert service["metadata"]["name"] == f"shop-{name}"
-        assert [port["targetPort"] for port in service["spec"]["ports"]] == ["http"]
+        assert [port["targetPort"] for port in service["spec"]["ports"]] == ["http", *["metrics"] * (name in WEB)]
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -157,7 +161,7 @@ def test_containers_may_do_as_little_and_use_as_much(values: str):
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
         grace = compose.SERVICES[name].get("stop_grace_period", "30s")
-        assert pod["terminationGracePeriodSeconds"] == seconds(grace) > settings.SAGAS.grace
+        assert pod["terminationGracePeriodSeconds"] == seconds(grace) > settings.SHUTDOWN_GRACE
         for one in [*pod["containers"], *pod.get("initContainers", ())]:
             assert one["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -190,9 +194,13 @@ def test_alerts_are_those_of_compose():
 
 # --- What Kubernetes does with it ----------------------------------------------------------------------------------
 def selected(policy: Manifest, manifests: list[Manifest]) -> set[str]:
-    wanted = policy["spec"].get("podSelector", policy["spec"].get("selector"))["matchLabels"].items()
+    selector = policy["spec"].get("podSelector", policy["spec"].get("selector"))
+    wanted = selector["matchLabels"].items()
+    others = {value for rule in selector.get("matchExpressions", ()) for value in rule["values"]}
     found = of_kind("Deployment", manifests) | of_kind("Job", manifests)
-    return {name for name, one in found.items() if wanted <= one["spec"]["template"]["metadata"]["labels"].items()}
+    found |= {name: one["spec"]["jobTemplate"] for name, one in of_kind("CronJob", manifests).items()}
+    labels = {name: one["spec"]["template"]["metadata"]["labels"].items() for name, one in found.items()}
+    return {name for name in found if name not in others and wanted <= labels[name]}
 
 
 @pytest.mark.parametrize("kind", ["NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceMonitor"])
@@ -206,7 +214,7 @@ def test_each_is_for_the_process_that_it_is_named_after(kind: str):
     assert (
         set(found)
         == {
-            "NetworkPolicy": PROCESSES | {"gateway"},
+            "NetworkPolicy": PROCESSES | {"gateway", "audit"},
             "PodDisruptionBudget": replicated,
             "Service": {*WEB, "flower", "gateway"},
             "ServiceMonitor": set(WEB),
@@ -220,10 +228,19 @@ def test_workers_relays_and_beat_are_scraped_pod_by_pod():
     port = monitor["spec"]["podMetricsEndpoints"][0]["port"]
     scraped = {
         name
-        for name in selected(monitor, manifests)
+        for name in selected(monitor, manifests) & set(pods(manifests))
         if port in [one["name"] for one in container(pods(manifests)[name]).get("ports", ())]
     }
     assert scraped == BACKGROUND
+
+
+def test_the_audit_runs_nightly_as_the_back_office():
+    manifests = rendered()
+    (audit,) = of_kind("CronJob", manifests).values()
+    pod = audit["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert container(pod)["command"] == ["python", "manage.py", "audit"]
+    assert environment(container(pod)) == environment(container(pods(manifests)["migrate"]))
+    assert pod["securityContext"] == pods(manifests)["migrate"]["securityContext"]
 
 
 def test_beat_runs_once():
@@ -245,7 +262,7 @@ def test_the_door_leads_to_web_servers_only_and_only_who_has_to_reaches_further(
     assert out("notifications-worker") == servers | {8080, 25, 465, 587}
     for name, policy in found.items():
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-        assert bool(policy["spec"]["ingress"]) == (name not in ONE_SHOTS)
+        assert bool(policy["spec"]["ingress"]) == (name not in ONE_SHOTS | {"audit"})
 
 
 def test_migrations_come_before_the_processes():

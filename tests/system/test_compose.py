@@ -29,7 +29,8 @@ from tests.support.compose import FILE, OURS, SERVICES, TEXT, WEB, Missing, inte
 ROOT = settings.BASE_DIR
 BIN = Path(sys.executable).parent
 SERVERS = {"postgres", "rabbitmq", "redis"}
-WATCHING = {"collector", "zipkin", "prometheus", "grafana"}
+EXPORTERS = {"postgres-exporter", "redis-exporter"}
+WATCHING = {"collector", "zipkin", "prometheus", "alertmanager", "grafana", *EXPORTERS}
 ONE_SHOTS = {"migrate": "migrate_all", "seed": "seed", "broker": "broker"}
 REQUIRED = {name for name, kind, _ in compose.VARIABLE.findall(TEXT) if kind == "?"}
 EXAMPLE = (ROOT / ".env.example").read_text()
@@ -281,8 +282,8 @@ def test_networks_keep_the_door_the_services_and_the_servers_apart():
     assert SERVICES["gateway"]["networks"] == ["door"]
     for name in SERVERS:
         assert SERVICES[name]["networks"] == ["servers"], name
-    assert on("servers") == {*SERVERS, *OURS, "roles", "collector", "prometheus"}
-    assert on("services") == {*OURS, "mailpit", *WATCHING} - {*ONE_SHOTS, "beat", "flower"}
+    assert on("servers") == {*SERVERS, *OURS, "roles", "collector", "prometheus", *EXPORTERS}
+    assert on("services") == {*OURS, "mailpit", *WATCHING} - {*ONE_SHOTS, *EXPORTERS, "beat", "flower"}
     assert on("operators") == {"flower"}
 
 
@@ -301,7 +302,7 @@ def test_rabbitmq_has_publishers_wait_before_it_is_killed():
 
 def test_doors_lead_to_this_machine_only_and_none_to_a_service():
     doors = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(doors) == {"gateway", "flower", "mailpit", "zipkin", "prometheus", "grafana"}
+    assert set(doors) == {"gateway", "flower", "mailpit", "zipkin", "prometheus", "alertmanager", "grafana"}
     assert all(port.startswith("127.0.0.1:") for ports in doors.values() for port in ports)
     assert "FLOWER_UNAUTHENTICATED_API" not in TEXT
 
@@ -312,7 +313,7 @@ def test_what_only_watches_is_a_profile_of_its_own():
 
 # --- deploy/ -------------------------------------------------------------------------------------------------------
 def test_prometheus_asks_every_replica_of_every_process():
-    web, background, _ = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    web, background, *_ = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     found = {job["job_name"]: job["dns_sd_configs"][0] for job in (web, background)}
     (port,) = {int(OURS[name]["environment"]["METRICS_PORT"]) for name in ("orders", "orders-relay")}
     assert {job: (one["type"], one["port"]) for job, one in found.items()} == {
@@ -323,6 +324,42 @@ def test_prometheus_asks_every_replica_of_every_process():
     assert set(found["shop-background"]["names"]) == {name for name in OURS if name.endswith(("-worker", "-relay"))} | {
         "beat"
     }
+
+
+def test_prometheus_asks_the_servers_and_tells_alertmanager():
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    servers = {
+        job["job_name"]: job["static_configs"][0]["targets"]
+        for job in prometheus["scrape_configs"]
+        if "static_configs" in job
+    }
+    assert servers == {
+        "rabbitmq": ["rabbitmq:15692"],
+        "postgres": ["postgres-exporter:9187"],
+        "redis": ["redis-exporter:9121"],
+    }
+    (managers,) = prometheus["alerting"]["alertmanagers"]
+    assert managers["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    assert {target.partition(":")[0] for targets in servers.values() for target in targets} <= set(SERVICES)
+
+
+def test_alertmanager_has_a_receiver_for_every_severity_and_tells_nobody_yet():
+    config = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
+    alerts = {
+        rule["alert"]: rule["labels"]["severity"]
+        for group in rules["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    assert config["receivers"] == [{"name": "pages"}, {"name": "tickets"}]
+    assert set(alerts.values()) == {"page", "ticket"}
+    assert config["route"]["receiver"] == "tickets"
+    assert [(one["receiver"], one["matchers"]) for one in config["route"]["routes"]] == [("pages", ["severity = page"])]
+    for rule in config["inhibit_rules"]:
+        for matchers in rule.values():
+            for name in re.findall(r'"(.*)"', matchers[0])[0].split("|"):
+                assert any(re.fullmatch(name, alert) for alert in alerts), name
 
 
 def test_what_watches_finds_each_other():

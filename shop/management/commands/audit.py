@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from shop.management.arguments import seconds
-from shop.operations.audit import Violation, audit, count_orders, invariant_names
+from shop.operations.audit import Violation, audit, count_orders, invariant_names, result
 
 SHOWN = 50
 
@@ -52,6 +52,7 @@ class Command(BaseCommand):
                 else:
                     orders += found
                     progress.update(task, completed=orders)
+        result.keep(len(violations))
         if json:
             self.stdout.write(_as_json(orders, violations))
         else:

@@ -128,14 +128,15 @@ volumeMounts:
 exec: {command: [sh, -c, "[ $(($(cut -d. -f1 /proc/uptime) - $(cat /tmp/alive))) -lt 45 ]"]}
 {{- end }}
 
+{{/* A web server is asked on its last port, where it answers while all its threads wait. */}}
 {{- define "shop.probes" -}}
 {{- if eq .kind "background" }}
 startupProbe: { {{- include "shop.alive" . }}, periodSeconds: 3, failureThreshold: 60, timeoutSeconds: 5}
 livenessProbe: { {{- include "shop.alive" . }}, periodSeconds: 10, failureThreshold: 1, timeoutSeconds: 5}
 {{- else }}
-startupProbe: {httpGet: {path: {{ .live }}, port: http}, periodSeconds: 3, failureThreshold: 60, timeoutSeconds: 5}
-livenessProbe: {httpGet: {path: {{ .live }}, port: http}, periodSeconds: 10, failureThreshold: 3, timeoutSeconds: 5}
-readinessProbe: {httpGet: {path: {{ .ready }}, port: http}, periodSeconds: 5, failureThreshold: 3, timeoutSeconds: 10}
+startupProbe: {httpGet: {path: {{ .live }}, port: {{ (last .ports).name }}}, periodSeconds: 3, failureThreshold: 60, timeoutSeconds: 5}
+livenessProbe: {httpGet: {path: {{ .live }}, port: {{ (last .ports).name }}}, periodSeconds: 10, failureThreshold: 3, timeoutSeconds: 5}
+readinessProbe: {httpGet: {path: {{ .ready }}, port: {{ (last .ports).name }}}, periodSeconds: 5, failureThreshold: 3, timeoutSeconds: 10}
 {{- end }}
 {{- end }}
 
@@ -172,7 +173,7 @@ spec:
       containers:
         - name: {{ .process }}
           {{- include "shop.container" . | nindent 10 }}
-          ports: [{name: {{ .port.name }}, containerPort: {{ .port.number }}}]
+          ports: [{{ range $n, $port := .ports }}{{ if $n }}, {{ end }}{name: {{ $port.name }}, containerPort: {{ $port.number }}}{{ end }}]
           {{- include "shop.probes" . | nindent 10 }}
       volumes: {{- include "shop.volumes" . | nindent 8 }}
 {{- end }}
@@ -186,5 +187,5 @@ metadata:
 spec:
   type: {{ .type | default "ClusterIP" }}
   selector: {{- include "shop.selector" . | nindent 4 }}
-  ports: [{name: http, port: {{ .port.number }}, targetPort: http}]
+  ports: [{{ range $n, $port := .ports }}{{ if $n }}, {{ end }}{name: {{ $port.name }}, port: {{ $port.number }}, targetPort: {{ $port.name }}}{{ end }}]
 {{- end }}
