@@ -45,8 +45,8 @@ class PriceForm(forms.Form):
 
     by = forms.DecimalField(label=_("by"), min_value=-LARGEST, max_value=LARGEST, max_digits=18, decimal_places=3)
     unit = forms.ChoiceField(
-        label=_("of"),
-        choices=[(PERCENT, _("per cent")), (AMOUNT, _("of the currency"))],
+        label=_("unit"),
+        choices=[(PERCENT, _("per cent")), (AMOUNT, _("in the currency"))],
     )
     step = forms.TypedChoiceField(
         label=_("rounded to"),

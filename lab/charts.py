@@ -29,6 +29,7 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 ul.tiles { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .5rem; }
 ul.tiles li { border: 1px solid #8884; border-radius: 6px; padding: .35rem .8rem; }
 ul.tiles b { font-size: 1.25rem; display: block; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 0 1rem; }
 svg { width: 100%; height: auto; } svg[viewBox^="0 0 760 "] { max-width: 760px; }
 """
 
@@ -103,11 +104,14 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def over_time(
-    title: str, lines: Mapping[str, Sequence[Point]], *, end: float, marks: Sequence[Mark] = (), width: int = 1000
-) -> str:
-    """A line for each name through its (seconds, value), from nothing; marked are spans of time."""
+    title: str, lines: Mapping[str, Sequence[Point]], *, end: float, marks: Sequence[Mark] = (), width: int = 1000,
+    up_to: float | None = None,
+) -> str:  # fmt: skip
+    """A line for each name through its (seconds, value), from nothing to `up_to`; marked are spans of time."""
     left, right, top, height = 56, 16, 48, 180
-    highest = next_round(max((value for points in lines.values() for _, value in points), default=1.0), QUARTERED)
+    if up_to is None:
+        up_to = max((value for points in lines.values() for _, value in points), default=1.0)
+    highest = next_round(up_to, QUARTERED)
     bottom = top + height
 
     def x(time: float) -> float:

@@ -52,13 +52,15 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         ("profile", before["profile"], after["profile"]),
         *((name, before["options"].get(name), after["options"].get(name)) for name in after["options"]),
         ("the shop", before["where"], after["where"]),
+        ("fault switches", before.get("faults"), after.get("faults")),
         ("cores", before["machine"]["cores"], after["machine"]["cores"]),
     ]
     told = [f"{what}: {then}, now {now}" for what, then, now in pairs if then != now]
-    return told + [f"the {which} one was interrupted" for which, one in _both(before, after) if one["interrupted"]]
+    return told + [f"the {which} one was interrupted" for which, one in both(before, after) if one["interrupted"]]
 
 
-def _both(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def both(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Each with what it is called."""
     return ("earlier", before), ("present", after)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lab import charts
-from lab.loadtest.compare import Row
-from lab.loadtest.tables import PERCENTILES, UNTIL, client, figure, knee, latency_rows
+from lab.loadtest.compare import Row, both, compare, differences
+from lab.loadtest.tables import PERCENTILES, UNTIL, client, figure, knee, latency_rows, switched_on
 
 ABOUT = {
     "orders per second": "Sent as the profile wants it, accepted by the shop, and ended: completed, refused or undone.",
@@ -21,14 +21,12 @@ ABOUT = {
 }
 
 
-def write_report(
-    path: Path, found: Mapping[str, Any], rows: Sequence[Row] = (), differences: Sequence[str] = ()
-) -> None:
-    path.write_text(page(found, rows, differences), encoding="utf-8")
+def write_report(path: Path, found: Mapping[str, Any], rows: Sequence[Row] = (), unlike: Sequence[str] = ()) -> None:
+    path.write_text(page(found, rows, unlike), encoding="utf-8")
 
 
-def page(found: Mapping[str, Any], rows: Sequence[Row] = (), differences: Sequence[str] = ()) -> str:
-    """`rows` and `differences` are of a comparison with an earlier run."""
+def page(found: Mapping[str, Any], rows: Sequence[Row] = (), unlike: Sequence[str] = ()) -> str:
+    """`rows` and what is `unlike` are of a comparison with an earlier run."""
     bad = sum(one["good"] is False for one in found["findings"])
     word = "All that was checked holds." if not bad else f"{bad} of what was checked does not hold."
     interrupted = " Interrupted: these are the results so far." if found["interrupted"] else ""
@@ -36,6 +34,7 @@ def page(found: Mapping[str, Any], rows: Sequence[Row] = (), differences: Sequen
         f'<p class="{"bad" if bad else "good"}">{word}{interrupted}</p>',
         f"<p>{escape(_where(found))}</p>",
         f"<p{' class=bad' if found['client']['warnings'] else ''}>{escape(client(found).plain)}</p>",
+        *([f"<p class=bad>{escape(switched_on(found))}</p>"] if found["faults"] else []),
         _tiles(found),
         "<h2>What was checked</h2>",
         f"<table>{''.join(map(_finding, found['findings']))}</table>",
@@ -48,8 +47,7 @@ def page(found: Mapping[str, Any], rows: Sequence[Row] = (), differences: Sequen
         _table(("until", "orders", *PERCENTILES), latency_rows(found)),
     ]
     if rows:
-        note = f"Not the same: {'; '.join(differences)}." if differences else "Changes below 10 % or 5 ms say nothing."
-        body += ["<h2>Beside the earlier run</h2>", f"<p>{escape(note)}</p>", _comparison(rows)]
+        body += ["<h2>Beside the earlier run</h2>", *_compared(rows, unlike)]
     if found["drift"]:
         drift = [(what, f"{then['first']:g}", f"{then['last']:g}") for what, then in found["drift"].items()]
         body += ["<h2>Drift</h2>", _table(("", "first fifth", "last fifth"), drift)]
@@ -62,6 +60,34 @@ def page(found: Mapping[str, Any], rows: Sequence[Row] = (), differences: Sequen
         f"{charts.row('cancellations', found['cancellations'])}</table>" if found["cancellations"] else "</table>",
     ]
     return charts.page(f"Load test: {found['title']}", "\n".join(body))
+
+
+def write_comparison(path: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    path.write_text(beside(before, after), encoding="utf-8")
+
+
+def beside(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Two runs beside each other as a page: their figures, and each plot twice, on the same axes."""
+    body = [f"<p>{which}: {escape(one['title'])}, {escape(_where(one))}</p>" for which, one in both(before, after)]
+    body += [
+        f"<p class=bad>{which}: {escape(switched_on(one))}</p>"
+        for which, one in both(before, after)
+        if one.get("faults")
+    ]
+    body += _compared(compare(before, after), differences(before, after))
+    titles = list(dict.fromkeys([*before["series"], *after["series"]]))
+    for title in titles:
+        lines = [one["series"].get(title, {}) for one in (before, after)]
+        points = [point for of_one in lines for of_it in of_one.values() for point in of_it]
+        if not points:
+            continue
+        end, highest = max(at for at, _ in points) or 1.0, max(value for _, value in points) or 1.0
+        plots = (
+            charts.over_time(f"{title}, {which}", of_one, end=end, width=520, up_to=highest)
+            for which, of_one in zip(("earlier", "now"), lines, strict=True)
+        )
+        body.append(f'<h2>{escape(title)}</h2><p>{ABOUT[title]}</p><div class="pair">{"".join(plots)}</div>')
+    return charts.page("Two load tests", "\n".join(body))
 
 
 def _where(found: Mapping[str, Any]) -> str:
@@ -104,6 +130,11 @@ def _curves(found: Mapping[str, Any]) -> str:
     }
     lines = {name: points for name, points in lines.items() if points}
     return charts.curves("milliseconds, by orders per second", lines) if lines else ""
+
+
+def _compared(rows: Sequence[Row], unlike: Sequence[str]) -> list[str]:
+    note = f"Not the same: {'; '.join(unlike)}." if unlike else "Changes below 10 % or 5 ms say nothing."
+    return [f"<p>{escape(note)}</p>", _comparison(rows)]
 
 
 def _comparison(rows: Sequence[Row]) -> str:

@@ -3,7 +3,7 @@
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
@@ -28,8 +28,15 @@ VERSION = 1  # of the file
 Findings = list[dict[str, Any]]
 
 
-def results(run: Run, *, where: str, audit: dict[str, Any] | None, locks: list[str] | None) -> dict[str, Any]:
-    """Everything. `where` the shop was, in a word; `audit` and `locks` as far as they could be looked at."""
+def results(
+    run: Run,
+    *,
+    where: str,
+    audit: dict[str, Any] | None,
+    locks: list[str] | None,
+    faults: Mapping[str, float],
+) -> dict[str, Any]:
+    """Everything. `where` the shop was, in a word; `audit`, `locks` and `faults` as far as they could be looked at."""
     orders = run.orders
     seconds = run.played[-1].ended - run.played[0].began if run.played else 0.0
     limits = run.profile.limits
@@ -43,6 +50,7 @@ def results(run: Run, *, where: str, audit: dict[str, Any] | None, locks: list[s
         "where": where,
         "began": datetime.fromtimestamp(run.clock.began, UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
+        "faults": dict(faults),  # the switches that were on
         "interrupted": run.interrupted,
         "seconds": round(seconds, 2),
         "orders": len(orders),

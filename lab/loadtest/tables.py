@@ -39,6 +39,8 @@ def show(console: Console, found: Mapping[str, Any]) -> None:
         line = Text.assemble(MARKS[one["good"]], f" {one['what']}: {one['detail']}")
         console.print(line, soft_wrap=True)
     console.print(client(found), soft_wrap=True)
+    if found["faults"]:
+        console.print(switched_on(found), style="yellow", soft_wrap=True)
 
 
 def _rates(found: Mapping[str, Any]) -> str:
@@ -100,6 +102,12 @@ def client(found: Mapping[str, Any]) -> Text:
         return Text(f"Take the figures for what they are: {'; '.join(of_it['warnings'])}.", "yellow")
     busiest, late = 100 * of_it["busiest"], 1000 * of_it["late"]["p99"]
     return Text(f"The client kept up: at most {busiest:.0f} % of a core, orders {late:.0f} ms late at p99.", "dim")
+
+
+def switched_on(found: Mapping[str, Any]) -> str:
+    """That fault switches were on, and slowed what was measured."""
+    told = ", ".join(f"{name} {value:g}" for name, value in found["faults"].items())
+    return f"Fault switches were on, and what was measured is theirs, too: {told}."
 
 
 def comparison(rows: Iterable[Row], differences: Iterable[str]) -> Table:

@@ -18,6 +18,20 @@ REASONS = (
     (re.compile(reasons.FAILED_WITH_CARRIER), _("failed with the carrier")),
 )
 
+ERRORS = (
+    (re.compile(r"Poisoned: .*"), _("The “poison” fault switch was on. Turn it off, and replay the letter.")),
+    (
+        re.compile(r"(ValidationError|DecodeError): .*"),
+        _("The event cannot be read: its fields are not those expected."),
+    ),
+    (re.compile(r"IntegrityError: .*", re.DOTALL), _("The database refused what the step wrote.")),
+)
+
+
+def error(text: str) -> str:
+    """What a dead letter's error means, in the reader's language; empty if nothing is known of it."""
+    return next((str(said) for pattern, said in ERRORS if pattern.fullmatch(text)), "")
+
 
 def reason(text: str) -> str:
     """A reason as people read it; one that nobody has written down here as it came."""

@@ -81,10 +81,8 @@ def _port() -> Iterator[Finding]:
 
 # --- Databases ------------------------------------------------------------------------------------------------------
 def _databases() -> Iterator[Finding]:
-    if settings.EMBEDDED:
-        made = (settings.VAR_DIR / "postgres").exists()
-        detail = "embedded: make up starts and migrates it" if made else "embedded: make up makes it"
-        yield Finding("databases", None, f"{detail}; not looked at, to leave a running one alone")
+    if settings.EMBEDDED and not (settings.VAR_DIR / "postgres").exists():
+        yield Finding("databases", None, "embedded: make up makes them")
         return
     for service in settings.LOCAL_SERVICES:
         yield _database(service)
@@ -92,19 +90,23 @@ def _databases() -> Iterator[Finding]:
 
 def _database(service: str) -> Finding:
     name = connections[service].settings_dict["NAME"]
-    try:
+    makes = "make up" if settings.EMBEDDED else "manage.py migrate_all"
+    try:  # embedded, this starts PostgreSQL unless it runs; it ends with the last process that uses it
         ((number, shown),) = query(
             service, "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version')"
         )
     except DatabaseError as error:
         variable = "DATABASE_URL" if not settings.SHOP_SERVICE else f"{service.upper()}_DATABASE_URL"
         return Finding(
-            service, False, f"database {name}: {_line(error)}", f"manage.py migrate_all makes it, or set {variable}"
+            service,
+            False,
+            f"database {name}: {_line(error)}",
+            f"{makes} makes it" + ("" if settings.EMBEDDED else f", or set {variable}"),
         )
     if number < POSTGRESQL:
         return Finding(service, False, f"PostgreSQL {shown}", f"PostgreSQL {POSTGRESQL} or newer")
     if not _is_migrated(service):
-        return Finding(service, False, f"database {name} lacks migrations", "manage.py migrate_all")
+        return Finding(service, False, f"database {name} lacks migrations", makes)
     return Finding(service, True, f"database {name}, PostgreSQL {shown.split()[0]}, migrated")
 
 

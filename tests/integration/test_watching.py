@@ -13,7 +13,7 @@ import pytest
 from opentelemetry import trace
 
 from sagas.conf import choreography
-from sagas.registry import TIMERS
+from sagas.registry import STEPS, TIMERS
 from shop.operations import doctor
 from tests.support.otlp import receiving, unconnected
 from tests.support.processes import Process, eventually
@@ -63,16 +63,21 @@ def test_flower_shows_tasks_by_what_they_are_about_to_who_has_the_password(watch
     def tasks() -> list[dict[str, Any]]:
         return list(answers(f"{url}/api/tasks", auth=auth).json().values())
 
-    eventually(lambda: len({task["worker"] for task in tasks()}) == 2)  # by now both tell: timers give them work
+    def both_tell() -> bool:
+        shop.ends(shop.place())
+        return len({task["worker"] for task in tasks()}) == 2
+
+    eventually(both_tell)
     order_id = shop.place()
     shop.ends(order_id)
 
     def shown() -> bool:
-        about = {task["name"]: task["args"] for task in tasks()}
-        assert about.get("inventory.reserve_stock") == f"1 × OrderCreated (order {order_id})", about
-        return True
+        return ("inventory.reserve_stock", f"1 × OrderCreated (order {order_id})") in {
+            (task["name"], task["args"]) for task in tasks()
+        }
 
     eventually(shown)
+    assert {task["name"] for task in tasks()} <= set(STEPS)  # no timers, of which there would be many
     refused = httpx.post(f"{url}/api/task/revoke/{order_id}", auth=auth, trust_env=False)
     assert refused.status_code == 403
 

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from celery import current_app
 
 from inventory import services
 from inventory.models import Inbox, Reservation
 from inventory.tasks import reserve_stock, ship_stock
-from sagas.registry import STEPS
+from sagas.registry import STEPS, TIMERS
 from sagas.steps import step
 from shop.contracts.events import (
     InventoryReserved,
@@ -74,3 +75,9 @@ def test_a_wrong_call_of_a_step_is_a_type_error(tmp_path: Path):
 
     found = [(int(line), code) for line, code in re.findall(r"calls\.py:(\d+): error: .*\[([\w-]+)\]", said)]
     assert found == [(9, "arg-type"), (10, "call-arg"), (11, "assignment")], said
+
+
+def test_workers_tell_of_steps_and_not_of_timers():
+    tasks = current_app.tasks
+    assert {tasks[name].send_events for name in STEPS} == {True}
+    assert {tasks[name].send_events for name in TIMERS} == {False}

@@ -282,6 +282,29 @@ def test_two_runs_beside_each_other(load: Any):
     assert "rate: 20.0, now 30" in page(after, list(rows.values()), differences(before, after))
 
 
+def test_two_files_beside_each_other(load: Any, tmp_path: Path, capsys: Any):
+    _, found = load("steady", "--rate=20", "--seconds=1")
+    earlier, now, report = tmp_path / "earlier.json", tmp_path / "now.json", tmp_path / "both.html"
+    earlier.write_text(json.dumps(found))
+    found["faults"] = {"step-delay": 2}
+    now.write_text(json.dumps(found))
+    call_command("loadtest", "compare", str(earlier), str(now), f"--report={report}")
+    assert "fault switches" in capsys.readouterr().out
+    text = report.read_text()
+    assert text.count('<div class="pair">') == 5
+    assert text.count("<svg") == 10
+    assert "Fault switches were on, and what was measured is theirs, too: step-delay 2." in text
+    with pytest.raises(CommandError, match="cannot be read"):
+        call_command("loadtest", "compare", str(earlier), "nowhere.json")
+
+
+def test_switches_that_were_on_are_told(load: Any):
+    _, found = load("steady", "--rate=5", "--seconds=1")
+    assert found["faults"] == {}
+    assert "Fault switches" not in page(found)
+    assert "Fault switches were on" in page(found | {"faults": {"gateway-slow": 1.5}})
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"version": 99, "profile": 1, "options": {}, "latency": 1, "rates": 1}']
 )

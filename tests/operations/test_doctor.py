@@ -2,6 +2,7 @@
 
 import shutil
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,12 +83,22 @@ def test_a_queue_with_other_limits_than_ours_is_told_of():
     assert "inequivalent" not in others.detail
 
 
-def test_embedded_it_says_what_it_cannot_see(settings: Any):
-    settings.EMBEDDED, settings.BROKER_URL = True, "memory://"
+def test_embedded_it_says_what_it_cannot_see(settings: Any, tmp_path: Path):
+    settings.EMBEDDED, settings.BROKER_URL, settings.VAR_DIR = True, "memory://", tmp_path
     found = findings()
     assert (found["databases"].well, found["broker"].well) == (None, None)
-    assert "make up" in found["databases"].detail
+    assert found["databases"].detail == "embedded: make up makes them"
     assert "clock" not in found
+
+
+@EVERY
+def test_embedded_databases_that_were_made_are_looked_at(settings: Any, tmp_path: Path):
+    settings.EMBEDDED, settings.BROKER_URL, settings.VAR_DIR = True, "memory://", tmp_path
+    (tmp_path / "postgres").mkdir()
+    found = findings()
+    assert "databases" not in found
+    assert {found[service].well for service in configured.SERVICES} == {True}
+    assert found["orders"].detail.endswith("migrated")
 
 
 def test_a_look_that_dies_is_a_finding(settings: Any, monkeypatch: pytest.MonkeyPatch):

@@ -24,7 +24,7 @@ from lab.loadtest import inside, profiles
 from lab.loadtest.compare import NotComparable, compare, differences, read
 from lab.loadtest.http import Server
 from lab.loadtest.people import CannotLoad, People
-from lab.loadtest.report import write_report
+from lab.loadtest.report import write_comparison, write_report
 from lab.loadtest.results import results
 from lab.loadtest.run import Run
 from lab.loadtest.tables import comparison, show
@@ -46,6 +46,7 @@ examples:
   manage.py loadtest flash-sale --buyers 100 --items 1        one gets it, 99 are refused
   manage.py loadtest mixed --url http://127.0.0.1:8080        a shop that runs, as `make up` starts one
   manage.py loadtest soak --seconds 3600 --json today.json --compare yesterday.json
+  manage.py loadtest compare yesterday.json today.json --report both.html     their figures and plots side by side
 `manage.py loadtest PROFILE --help` shows the options of a profile.
 """
 
@@ -94,15 +95,22 @@ class Command(BaseCommand):
                 one.add_argument("--paid-limit", type=duration, default=3.0, metavar="S", help=limit.format("paid"))
             _add_common(one)
 
+        beside = "two --json files beside each other, without a load"
+        two = chosen.add_parser("compare", help=beside, description=beside)
+        two.add_argument("earlier", type=Path, metavar="EARLIER")
+        two.add_argument("now", type=Path, metavar="NOW")
+        two.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page with the plots of both")
+
     def handle(self, *, profile: str, **options: Any) -> None:
+        if profile == "compare":
+            _beside(Console(highlight=False), **{name: options[name] for name in ("earlier", "now", "report")})
+            return
         try:
             playing = _profile(profile, options)
             earlier = read(options["compare"]) if options["compare"] else None
         except (profiles.NotPossible, NotComparable) as error:
             raise CommandError(str(error), returncode=2) from None
-        for path in (options["report"], options["json"]):
-            if path and not (folder := path.absolute().parent).is_dir():
-                raise CommandError(f"There is no directory {folder} to write {path.name} to.", returncode=2)
+        _refuse_unwritable(options["report"], options["json"])
         console = Console(highlight=False)
         try:
             found = self._play(playing, console, url=options["url"], remote=options["remote"], **_of_the_run(options))
@@ -144,6 +152,25 @@ class Command(BaseCommand):
                 return found
         except CannotStart as error:
             raise CannotLoad(f"{error} Or load a shop that runs: `make up`, and --url http://127.0.0.1:8080") from error
+
+
+def _refuse_unwritable(*paths: Path | None) -> None:
+    for path in paths:
+        if path and not (folder := path.absolute().parent).is_dir():
+            raise CommandError(f"There is no directory {folder} to write {path.name} to.", returncode=2)
+
+
+def _beside(console: Console, *, earlier: Path, now: Path, report: Path | None) -> None:
+    """Show two results beside each other."""
+    _refuse_unwritable(report)
+    try:
+        before, after = read(earlier), read(now)
+    except NotComparable as error:
+        raise CommandError(str(error), returncode=2) from None
+    console.print(comparison(compare(before, after), differences(before, after)))
+    if report:
+        write_comparison(report, before, after)
+        console.print(f"Report: {report}", soft_wrap=True, markup=False)
 
 
 def _add_common(parser: ArgumentParser) -> None:
@@ -199,12 +226,19 @@ def load(
     memory: LookAtMemory | None = None, **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Play a profile against a shop; the results. One that brings `memory` is our own. Raises CannotLoad."""
+    switched_on = faults.levels()
     with Watch(console) as watch:
         run = asyncio.run(_load(profile, urls, password, show=watch, look_at_memory=memory, **options))
         own = memory is not None
         at_hand = own or inside.same_shop(run.evidence)
         audit = inside.audited(own=own, at_rest=not run.interrupted and run.still_open == 0) if at_hand else None
-        found = results(run, where=where, audit=audit, locks=inside.look_for_locks() if at_hand else None)
+        found = results(
+            run,
+            where=where,
+            audit=audit,
+            faults=switched_on if at_hand else {},
+            locks=inside.look_for_locks() if at_hand else None,
+        )
         connections.close_all()
     return found
 

@@ -4,11 +4,13 @@ from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from drf_spectacular.generators import SchemaGenerator
+from rich.console import Console
+from rich.table import Table
 
 from shop.api.error_codes import CODE_OF_STATUS, CODES
 from shop.api.schema import MEDIA_TYPE
@@ -49,16 +51,27 @@ class Command(BaseCommand):
             raise CommandError(f"{TABLE} is stale: run `manage.py errors --write` and commit it.")
         if write:
             path.write_text(as_markdown())
-        self.stdout.write(f"{TABLE} is up to date." if check or write else as_markdown())
+        if check or write:
+            self.stdout.write(f"{TABLE} is up to date.")
+            return
+        table = Table("code", "status", "title", "when", "answered by")
+        for cells in rows():
+            table.add_row(*(cell.replace("`", "") for cell in cells))
+        Console(file=cast(IO[str], self.stdout), width=None if self.stdout.isatty() else 160).print(table)
 
 
 def as_markdown() -> str:
     """The whole page."""
+    return HEAD + "\n".join(f"| {' | '.join(cells)} |" for cells in rows()) + "\n"
+
+
+def rows() -> list[tuple[str, ...]]:
+    """The rows of the table, as Markdown."""
     answered: dict[Row, list[str]] = defaultdict(list)
     total = 0
-    for operation, rows in operations():
+    for operation, of_it in operations():
         total += 1
-        for row in rows:
+        for row in of_it:
             answered[row].append(operation)
     for code in CODES.keys() - {row.code for row in answered}:
         anywhere = code in CODE_OF_STATUS.values()
@@ -67,11 +80,10 @@ def as_markdown() -> str:
         )
         answered[Row(code, CODES[code].status, when)] = []
     order = list(CODES)
-    lines = [
-        f"| `{row.code}` | {row.status} | {CODES[row.code].title} | {row.when} | {_operations(answered[row], total)} |"
+    return [
+        (f"`{row.code}`", str(row.status), CODES[row.code].title, row.when, _operations(answered[row], total))
         for row in sorted(answered, key=lambda row: (order.index(row.code), row.status, row.when))
     ]
-    return HEAD + "\n".join(lines) + "\n"
 
 
 def operations() -> Iterator[tuple[str, list[Row]]]:
@@ -83,8 +95,8 @@ def operations() -> Iterator[tuple[str, list[Row]]]:
                 responses = methods[method]["responses"].values()
                 contents = [one.get("content", {}).get(MEDIA_TYPE, {}) for one in responses]
                 examples = [one["value"] for content in contents for one in content.get("examples", {}).values()]
-                rows = [Row(one["code"], one["status"], one["detail"].replace("\n", " ")) for one in examples]
-                yield f"`{method.upper()} {path.removeprefix('/api/v1')}`", rows
+                found = [Row(one["code"], one["status"], one["detail"].replace("\n", " ")) for one in examples]
+                yield f"`{method.upper()} {path.removeprefix('/api/v1')}`", found
 
 
 def _operations(names: list[str], total: int) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,13 @@ def test_every_operation_says_who_may_and_what_goes_wrong(schema: dict[str, Any]
 
 def test_the_table_of_errors_is_up_to_date():
     call_command("errors", check=True, verbosity=0)
+
+
+def test_the_errors_are_printed_as_a_table():
+    out = StringIO()
+    call_command("errors", stdout=out)
+    assert re.search(r"│ O002 +│ 409 +│ Order already cancelled +│", out.getvalue())
+    assert "| `" not in out.getvalue()
 
 
 # --- The API does what it says ----------------------------------------------------------------------------------------
