@@ -27,6 +27,7 @@ from sagas import dead_letters
 from sagas.events import encode
 from sagas.publisher import broker
 from sagas.topology import declare
+from shop import faults
 from shop.contracts.events import OrderCreated
 from shop.management.samples import USERS
 from shop.operations.timeline import oldest_waiting, story
@@ -323,6 +324,16 @@ def test_the_dead_letters_of_all_services_on_one_page(samples: Any):
 
 
 @DATABASES
+def test_what_an_error_means_is_said_in_the_readers_language(samples: Any):
+    dead_letters.record("inventory", "inventory.reserve_stock", {"order_id": 4711}, faults.Poisoned("by a test"))
+    boss = signed_in("", is_superuser=True)
+    assert "Turn it off, and replay the letter." in boss.get("/console/dead-letters").content.decode()
+    korean = boss.get("/console/dead-letters", headers={"Accept-Language": "ko"}).content.decode()
+    assert "끄고 다시 보내세요." in korean
+    assert "Poisoned: by a test" in korean
+
+
+@DATABASES
 def test_letters_are_shown_and_decided_by_those_who_may(samples: Any, settings: Any):
     letter("inventory.reserve_stock", 4711)
     page = Client().get("/console/dead-letters").content.decode()  # on a development machine, everybody looks
@@ -436,6 +447,19 @@ def test_lanes_delays_and_what_is_waited_for(samples: Any):
     lanes = re.findall(r'lane-(\d) [^"]*">\s*<span class="since">\+(?:\d+ ms|[\d.]+ s)</span>', rows)
     assert set(lanes) == {"0", "1", "2", "3", "4"}
     assert len(lanes) == len(re.findall(r'<li class="row ', rows)) == 14
+
+
+@DATABASES
+def test_a_card_leads_to_the_one_that_caused_it(samples: Any):
+    order_id = place()
+    samples.drain()
+    rows = Client().get(f"/console/orders/{order_id}/now").json()["html"]
+    ids = set(re.findall(r'<a id="([^"]+)"', rows))
+    causes = re.findall(r'<span class="cause"><a href="#([^"]+)"', rows)
+    assert len(causes) == 12  # of 14: the request and the carrier's timer begin by themselves
+    assert set(causes) <= ids
+    charged = rows.partition('<a id="handled-charge_payment')[2].partition("</li>")[0]
+    assert "inventory: reserve_stock" in charged
 
 
 @DATABASES

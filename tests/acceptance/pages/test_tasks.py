@@ -7,10 +7,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import User
 from catalog.services import seed_products
+from console import state as states
 from inventory.models import StockItem
 from orders.models import Order
 from shop import faults
-from shop.console import state as states
 from tests.acceptance.pages.conftest import PASSWORD, order
 from tests.conftest import SERVICES
 from tests.support.chromium import DESKTOP, PHONE, flaws, keep, sign_in

@@ -1,0 +1,8 @@
+"""`{{ letter.error|means }}`: what a dead letter's error means, in the reader's language; empty if not known."""
+
+from django.template import Library
+
+from shop.desk import words
+
+register = Library()
+register.filter("means", words.error)
