@@ -3,15 +3,12 @@
 import functools
 import re
 import subprocess
-import sys
 from typing import Any
 
 import yaml
 
+from scripts import helm
 from tests.support.processes import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-import helm  # type: ignore[import-not-found]
 
 CHART = ROOT / "deploy/helm/shop"
 VALUES = {"default": (), "external": ("ci/external-values.yaml",), "operators": ("ci/operators-values.yaml",)}
