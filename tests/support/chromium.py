@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
 
 PATIENCE = 40_000  # milliseconds for anything to show: machines that run tests are busy
-PHONE, DESKTOP = {"width": 375, "height": 740}, {"width": 1280, "height": 900}
+PHONE: "ViewportSize" = {"width": 375, "height": 740}
+DESKTOP: "ViewportSize" = {"width": 1280, "height": 900}
 
 # Texts of which a part is printed over another, or is cut off. Texts within what scrolls by itself may be.
 FLAWS = """() => {

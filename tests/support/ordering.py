@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from inventory.services import seed_stock as seed_stock
 from orders import services
 from orders.models import Order
 

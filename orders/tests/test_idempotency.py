@@ -15,7 +15,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from inventory.services import seed_stock
 from orders import views
 from orders.models import IdempotencyKey, Order, Outbox
 from orders.tasks import purge
@@ -25,7 +24,7 @@ from shop.calls import substituting
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.operations.audit.invariants import one_order_per_key
 from tests.support.fakes import Caller, FakeCatalog
-from tests.support.ordering import PAID_AND_SENT
+from tests.support.ordering import PAID_AND_SENT, seed_stock
 
 SERVICES = ["orders", "inventory", "payments", "delivery", "notifications"]
 pytestmark = pytest.mark.django_db(databases=SERVICES)
@@ -37,7 +36,7 @@ BODY = {"productId": 1, "quantity": 2, **PAID_AND_SENT}
 
 def client_of(user_id: int, *, staff: bool = False) -> APIClient:
     client = APIClient(raise_request_exception=False)
-    client.force_authenticate(Caller(user_id, staff=staff))
+    client.force_authenticate(Caller(user_id, staff=staff))  # type: ignore[arg-type]
     return client
 
 

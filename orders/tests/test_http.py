@@ -10,7 +10,6 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from inventory.services import seed_stock
 from orders import views
 from orders.models import Order, Outbox
 from orders.waiters import room_for
@@ -21,7 +20,7 @@ from shop.contracts.accounts import AccountsService, UserView
 from shop.contracts.catalog import CatalogService
 from shop.seal import unseal
 from tests.support.fakes import Caller, FakeAccounts, FakeCatalog
-from tests.support.ordering import PAID_AND_SENT
+from tests.support.ordering import PAID_AND_SENT, seed_stock
 from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = pytest.mark.django_db(databases=["orders", "inventory", "payments", "delivery", "notifications"])
@@ -31,7 +30,7 @@ URL = "/api/v1/orders"
 
 def client_of(user_id: int, *, staff: bool = False) -> APIClient:
     client = APIClient(raise_request_exception=False)
-    client.force_authenticate(Caller(user_id, staff=staff))
+    client.force_authenticate(Caller(user_id, staff=staff))  # type: ignore[arg-type]
     return client
 
 
