@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 from unicodedata import normalize
 from uuid import uuid4
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models, transaction
 from django.db.models.functions import Lower, Now
@@ -103,13 +104,17 @@ class User(AbstractBaseUser, PermissionsMixin):
         value = f"{self.password} {self.sign_outs}"
         return salted_hmac("accounts.session", value, secret=secret, algorithm="sha256").hexdigest()
 
-    def generation(self) -> str:
+    def generation(self, secret: str | None = None) -> str:
         """What refresh tokens are bound to: the password, the role, and having signed out everywhere since."""
         parts = [self.password, self.is_staff, self.is_superuser, self.sign_outs]
         if self.is_staff:
             parts += [sorted(self.groups.values_list("pk", flat=True))]
             parts += [sorted(self.user_permissions.values_list("pk", flat=True))]
-        return salted_hmac("accounts.generation", repr(parts), algorithm="sha256").hexdigest()[:32]
+        return salted_hmac("accounts.generation", repr(parts), secret=secret, algorithm="sha256").hexdigest()[:32]
+
+    def is_of(self, generation: str) -> bool:
+        """Whether this is the generation, by the present secret or one that was."""
+        return any(generation == self.generation(one) for one in (None, *settings.SECRET_KEY_FALLBACKS))
 
     def clean(self) -> None:
         self.email = UserManager.normalize_email(self.email)

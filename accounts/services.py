@@ -115,7 +115,7 @@ def refresh(*, token: str) -> TokenPair:
 def _turn(sign_in: SignIn, used: RefreshToken) -> TokenPair | None:
     """The pair that follows; None when the sign-in is to be ended."""
     user, turn, now = sign_in.user, used.get("turn"), timezone.now()
-    if not user.is_active or used.get("gen") != user.generation():
+    if not user.is_active or not user.is_of(used.get("gen")):
         return None
     if turn == sign_in.turn:
         sign_in.turn += 1

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import pickle
-import secrets
 import signal
 import socket
 import statistics
@@ -319,7 +318,6 @@ def main() -> int:
     console = Console(stderr=True)
     os.environ |= {"ALLOWED_HOSTS": "127.0.0.1,testserver", "JWT_PRIVATE_KEY": "", "JWT_PUBLIC_KEY": ""}
     os.environ |= {"ACCESS_TOKEN_MINUTES": "600", "ORDERS_PER_MINUTE": "1000000000"}  # counted, but never too many
-    os.environ["CARRIER_WEBHOOK_SECRET"] = secrets.token_hex(16)
     try:
         refuse_unfit_surroundings()
         with own_databases():

@@ -14,6 +14,9 @@ REFUSED_BY_CARRIER, CARRIER_REFUSAL = "addr_refused_by_carrier", f"{reasons.REFU
 REFUSED_BY_RECIPIENT, RECIPIENT_REFUSAL = "addr_refused_by_recipient", f"{reasons.REFUSED_BY_RECIPIENT} (수령 거부)"
 
 
+NAMES = {code: name for name, code in CARRIERS}
+
+
 def carrier_of(order_id: int) -> tuple[str, str]:
     """The name and prefix of the carrier that takes an order's parcel."""
     return CARRIERS[order_id % len(CARRIERS)]

@@ -14,7 +14,14 @@ from django.db import transaction
 from django.db.models import Value
 from django.db.models.functions import Coalesce
 
-from delivery.carriers import CARRIER_REFUSAL, RECIPIENT_REFUSAL, REFUSED_BY_CARRIER, REFUSED_BY_RECIPIENT, carrier_of
+from delivery.carriers import (
+    CARRIER_REFUSAL,
+    NAMES,
+    RECIPIENT_REFUSAL,
+    REFUSED_BY_CARRIER,
+    REFUSED_BY_RECIPIENT,
+    carrier_of,
+)
 from delivery.models import CarrierEvent, Delivery
 from fastdb.bulk import insert_if_absent, insert_rows, update_rows
 from fastdb.clock import database_time
@@ -33,7 +40,7 @@ from shop.contracts.events import (
     PaymentCompleted,
 )
 from shop.contracts.reasons import FAILED_WITH_CARRIER, said_by_carrier
-from shop.seal import unseal
+from shop.seal import What, unseal
 
 Status = Delivery.Status
 
@@ -91,12 +98,17 @@ def _parcel(event: PaymentCompleted, due_at: datetime) -> dict[str, Any]:
         "user_id": event.checkout.user_id,
         "tracking_number": _tracking_number(event),
         "carrier": carrier,
-        "address": unseal(event.checkout.address) if event.checkout.address else "",
+        "address": _address(event),
         "status": Status.PREPARING,
         "due_at": due_at,
         "caused_by": event.event_id,
         "trace": event.trace,
     }
+
+
+def _address(event: PaymentCompleted) -> str:
+    sealed = event.checkout.address
+    return unseal(sealed, What.ADDRESS, order_id=event.order_id) if sealed else ""
 
 
 def _tracking_number(event: PaymentCompleted) -> str:
@@ -164,14 +176,16 @@ def _next(delivery: Delivery) -> tuple[str, str]:
     return (Status.FAILED, RECIPIENT_REFUSAL) if refused else (Status.DELIVERED, "")
 
 
-def take_carrier_event(*, event_id: str, tracking_number: str, status: str, reason: str = "") -> None:
-    """Move a parcel to where its carrier says it is. A message that came before, or comes too late, changes nothing;
+def take_carrier_event(*, carrier: str, event_id: str, tracking_number: str, status: str, reason: str = "") -> None:
+    """Move a parcel to where its carrier says it is; others' parcels do not exist for a carrier, which is told by the
+    code with which its tracking numbers begin. A message that came before, or comes too late, changes nothing;
     one that contradicts the parcel's end is kept with it, for staff.
 
     Raises `UnknownDelivery`, `EventIdReused`.
     """
     with transaction.atomic(using="delivery", durable=True):
-        delivery = Delivery.objects.filter(tracking_number=tracking_number).select_for_update().first()
+        own = Delivery.objects.filter(tracking_number=tracking_number, carrier=NAMES.get(carrier, ""))
+        delivery = own.select_for_update().first()
         if delivery is None:
             raise UnknownDelivery(f"There is no delivery {tracking_number}.")
         fresh = _take_in(

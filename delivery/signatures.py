@@ -1,4 +1,4 @@
-"""How a carrier proves that a message is its own: an HMAC over time and body, with the secret we share.
+"""How a carrier proves that a message is its own: an HMAC over time and body, with a secret that only it and we have.
 
 `X-Carrier-Signature` is the hex HMAC-SHA256 of "TIMESTAMP.BODY" in any case, `X-Carrier-Timestamp` the seconds since
 1970 when it was signed. An old message is refused, so that one that was overheard cannot be kept for later; within the
@@ -19,34 +19,46 @@ WINDOW = 300  # seconds that the clocks, and the message's way, may take
 
 
 class Carrier:
-    """Who sent a message that carried the right signature."""
+    """Who sent a message, by whose secret it was signed. `code` is what its tracking numbers begin with."""
 
     is_authenticated = True
     is_staff = False
     pk = id = None
 
+    def __init__(self, code: str) -> None:
+        self.code = code
+
     def __str__(self) -> str:
-        return "a carrier"
+        return f"the carrier {self.code}"
 
 
-def signature(timestamp: str, body: bytes) -> str:
+def signature(secret: str, timestamp: str, body: bytes) -> str:
     """What a carrier's message must be signed with."""
     message = timestamp.encode() + b"." + body
-    return hmac.new(settings.CARRIER_WEBHOOK_SECRET.encode(), message, hashlib.sha256).hexdigest()
+    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def _signed_by(given: str, timestamp: str, body: bytes) -> Carrier | None:
+    """The carrier one of whose secrets makes this signature."""
+    for code, ring in settings.CARRIER_SECRETS.items():
+        for secret in ring:
+            if hmac.compare_digest(given.lower().encode(), signature(secret, timestamp, body).encode()):
+                return Carrier(code)
+    return None
 
 
 class CarrierSignature(BaseAuthentication):
-    """Lets carriers in, and nobody else. Without CARRIER_WEBHOOK_SECRET there are none."""
+    """Lets carriers in, and nobody else: those that have a secret in CARRIER_WEBHOOK_SECRETS."""
 
     def authenticate(self, request: Request) -> tuple[Carrier, None]:
         timestamp = request.headers.get("X-Carrier-Timestamp", "")
         given = request.headers.get("X-Carrier-Signature", "")
-        right = signature(timestamp, request.body)
-        if not settings.CARRIER_WEBHOOK_SECRET or not hmac.compare_digest(given.lower().encode(), right.encode()):
+        carrier = _signed_by(given, timestamp, request.body)
+        if carrier is None:
             raise AuthenticationFailed("The signature is not a carrier's.")
         if not _is_recent(timestamp):
             raise AuthenticationFailed(f"The message was not signed within the last {WINDOW} seconds.")
-        return Carrier(), None
+        return carrier, None
 
     def authenticate_header(self, request: Request) -> str:
         return "Carrier-Signature"

@@ -77,5 +77,5 @@ class CarrierEventsView(APIView):
         """Take in what a carrier says. A message that came before, or out of order, changes nothing."""
         form = CarrierEventSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        services.take_carrier_event(**form.validated_data)
+        services.take_carrier_event(carrier=request.user.code, **form.validated_data)  # type: ignore[union-attr]
         return Response(status=status.HTTP_202_ACCEPTED)

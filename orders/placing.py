@@ -13,20 +13,18 @@ from sagas.db.prepared import query
 from sagas.outbox import emission
 from shop.contracts.events import OrderCreated, origin
 
-# The event gets its order's id here. Columns that are not named get their defaults from the database.
-EVENT = """
-    SELECT %(event_id)s::uuid, %(event_type)s, id, NULL::uuid,
-        (%(event)s::jsonb || jsonb_build_object('order_id', id))::json
-    FROM placed
-"""
+NEXT_ID = "SELECT nextval(pg_get_serial_sequence('orders_order', 'id'))"
+# Columns that are not named get their defaults from the database.
+EVENT = "SELECT %(event_id)s::uuid, %(event_type)s, id, NULL::uuid, %(event)s::json FROM placed"
 PLACE = """
     WITH placed AS (
         INSERT INTO orders_order (
-            user_id, status, cancellation_reason, currency, total_price, payment_gateway, tracking_number,
+            id, user_id, status, cancellation_reason, currency, total_price, payment_gateway, tracking_number,
             updated_at, look_at, looks
         )
         VALUES (
-            %(user_id)s, %(status)s, '', %(currency)s, %(total_price)s, %(payment_gateway)s, '', now(), %(look_at)s, 0
+            %(id)s, %(user_id)s, %(status)s, '', %(currency)s, %(total_price)s, %(payment_gateway)s, '', now(),
+            %(look_at)s, 0
         )
         RETURNING id, created_at, updated_at
     ), listed AS (
@@ -42,13 +40,20 @@ PLACE = """
 """.format(emission=emission("orders", EVENT))  # noqa: S608 (contains no values)
 
 
+def next_id() -> int:
+    """The id of an order that is going to be written. One that is not written after all leaves a gap."""
+    ((order_id,),) = query("orders", NEXT_ID)
+    return int(order_id)
+
+
 def write(row: Row, lines: Sequence[Row], created: OrderCreated) -> Order:
-    """The order of these values, with its lines; `created` is emitted with the id that the database gives it."""
+    """The order of these values, with its lines and the id that `created` names, which is emitted."""
     ((order_id, created_at, updated_at),) = query(
         "orders",
         PLACE,
         {
             **row,
+            "id": created.order_id,
             "status": Order.Status.PENDING.value,
             "product_ids": [line["product_id"] for line in lines],
             "product_names": [line["product_name"] for line in lines],

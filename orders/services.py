@@ -29,11 +29,10 @@ from shop.contracts.payments import GATEWAYS
 from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, OVERDUE
 from shop.money import LARGEST
 from shop.observability.tracing import current_trace
-from shop.seal import seal
+from shop.seal import What, seal
 
 Status = Order.Status
 
-UNKNOWN = 0  # an order's id, before it is written
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
 
 
@@ -139,16 +138,17 @@ def place_order(
         raise TotalChanged(total)
     row = {"user_id": user_id, "currency": currency, "total_price": total, "payment_gateway": payment_gateway}
     row["look_at"] = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER)
+    order_id = placing.next_id()  # before it is written: what is sealed is sealed for this order
     checkout = Checkout(
         user_id=user_id,
         amount=total,
         currency=currency,
         payment_gateway=payment_gateway,
-        payment_token=payment_token,
+        payment_token=seal(payment_token, What.PAYMENT_TOKEN, order_id=order_id),
         lines=tuple(lines),
-        address=seal(address),
+        address=seal(address, What.ADDRESS, order_id=order_id),
     )
-    created = OrderCreated(order_id=UNKNOWN, checkout=checkout, trace=current_trace())
+    created = OrderCreated(order_id=order_id, checkout=checkout, trace=current_trace())
     lines_of_it = [item for item, _ in items]
     if claim is None and not stafflog.acts_for(user_id):
         order = placing.write(row, lines_of_it, created)

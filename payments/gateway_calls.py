@@ -21,6 +21,7 @@ from payments.gateways import (
 from payments.models import PaymentAttempt
 from sagas import Unavailable
 from sagas.crash_points import crash_point
+from shop.seal import What, is_sealed, unseal
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,23 @@ Answers = Mapping[int, Asked]  # by order
 
 
 def charge(payments: Iterable[Payable]) -> Answers:
-    """Have payments charged, each by its gateway and with its key."""
-    return _ask(Operation.CHARGE, payments, lambda to, batch: to.charge([_request(payment) for payment in batch]))
+    """Have payments charged, each by its gateway and with its key.
+
+    Whose token cannot be opened is left open: its order is cancelled at its deadline, unless the secret comes back.
+    """
+    opened, answers = {}, {}
+    for payment in payments:
+        try:
+            opened[payment.order_id] = payment, _request(payment)
+        except ValueError as error:
+            logger.error("Order %d is not charged: %s", payment.order_id, error)
+            answers[payment.order_id] = Asked(Operation.CHARGE, Unknown(str(error)))
+    asked = _ask(
+        Operation.CHARGE,
+        [payment for payment, _ in opened.values()],
+        lambda to, batch: to.charge([opened[payment.order_id][1] for payment in batch]),
+    )
+    return {**asked, **answers}
 
 
 def refund(payments: Iterable[Payable]) -> Answers:
@@ -70,9 +86,11 @@ def find(payments: Iterable[Payable]) -> Answers:
 
 
 def _request(payment: Payable) -> ChargeRequest:
-    return ChargeRequest(
-        key=payment.idempotency_key, amount=payment.amount, currency=payment.currency, token=payment.token
-    )
+    """Raises ValueError for a token that was sealed for another order, or with a secret that we have not."""
+    token = payment.token  # in clear it comes from a release that did not seal it
+    if is_sealed(token):
+        token = unseal(token, What.PAYMENT_TOKEN, order_id=payment.order_id)
+    return ChargeRequest(key=payment.idempotency_key, amount=payment.amount, currency=payment.currency, token=token)
 
 
 def _ask(

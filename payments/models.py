@@ -35,7 +35,7 @@ class Payment(models.Model):
     amount = models.BigIntegerField(default=0)
     currency = models.CharField(max_length=3, blank=True)
     gateway = models.CharField(max_length=32, blank=True, help_text="Empty for a tombstone: no gateway was ever asked.")
-    token = models.CharField(max_length=200, blank=True)
+    token = models.TextField(blank=True, help_text="Sealed, and empty when there is nothing more to charge.")
     checkout = TextualJSONField(null=True, help_text="What PaymentCompleted carries on.")
     status = models.CharField(max_length=16, choices=Status.choices)
     reason = models.CharField(max_length=200, blank=True)

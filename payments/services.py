@@ -56,7 +56,8 @@ COMPLETE = """
         FROM unnest(%(orders)s::bigint[], %(charged)s::bool[]) AS asked (ordered, charged)
         JOIN payments_payment ON order_id = ordered ORDER BY order_id FOR UPDATE OF payments_payment
     ), completed AS (
-        UPDATE payments_payment SET status = 'COMPLETED', due_at = NULL, attempts = 0, updated_at = clock_timestamp()
+        UPDATE payments_payment SET status = 'COMPLETED', token = '', checkout = NULL, due_at = NULL, attempts = 0,
+            updated_at = clock_timestamp()
         WHERE id IN (SELECT id FROM locked WHERE status = 'PENDING' AND charged)
         RETURNING id, order_id
     ), logged AS (
@@ -114,7 +115,7 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
     rows = {"orders": orders, "charged": charged, "operation": Operation.CHARGE}
     completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
     followers: list[PaymentCompleted | PaymentFailed] = [
-        PaymentCompleted(order_id=event.order_id, checkout=event.checkout)
+        PaymentCompleted(order_id=event.order_id, checkout=transitions.without_token(event.checkout))
         for event in reserved
         if event.order_id in completed
     ]
@@ -126,14 +127,12 @@ def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) ->
     """Apply the answers to payments as they are by now: declined, left open, or undone in the meantime."""
     now = database_time("payments")
     payments = {payment.order_id: payment for payment in _lock(event.order_id for event in reserved)}
-    followers, left_open = [], []
+    followers = []
     for event in reserved:
         payment, asked = payments[event.order_id], answers.get(event.order_id)
         followers.append(transitions.charged(payment, asked.outcome if asked else None, now))
         if payment.status == Status.PENDING:
             payment.checkout = event.checkout
-            left_open.append(payment)
-    update_rows(left_open, "checkout")
     _save(payments.values(), now)
     _log(payments, answers)
     return [event for event in followers if event is not None]
@@ -177,6 +176,7 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Answers)
             asked = answers.get(event.order_id)  # unless it has become known only after we asked
             payment.status, payment.reason = Status.REFUNDING, event.reason[:200]
             payment.caused_by, payment.trace = event.event_id, event.trace
+            transitions.forget_token(payment)
             check_now(payment, now)
             if asked:
                 followers.append(transitions.undone(payment, asked.outcome, now))
@@ -245,7 +245,11 @@ def _lock(order_ids: Iterable[int]) -> list[Payment]:
 def _save(payments: Iterable[Payment], now: datetime) -> None:
     """Write back those locked rows that were changed `now`."""
     changed = [payment for payment in payments if payment.updated_at == now]
-    update_rows(changed, "status", "reason", "attempts", "due_at", "caused_by", "trace", "updated_at", "refunded_at")
+    update_rows(
+        changed,
+        "status", "reason", "token", "checkout", "attempts", "due_at", "caused_by", "trace", "updated_at",
+        "refunded_at",
+    )  # fmt: skip
 
 
 def _log(payments: Mapping[int, Payment], *answers: Answers) -> None:

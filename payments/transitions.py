@@ -24,13 +24,14 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentC
     elif payment.status == Status.PENDING:
         match outcome:
             case Charged():
-                _settle(payment, Status.COMPLETED, now)
-                return PaymentCompleted(
+                completed = PaymentCompleted(
                     order_id=payment.order_id,
-                    checkout=msgspec.convert(payment.checkout, Checkout),
+                    checkout=without_token(msgspec.convert(payment.checkout, Checkout)),
                     caused_by=payment.caused_by,
                     trace=payment.trace,
                 )
+                _settle(payment, Status.COMPLETED, now)
+                return completed
             case Declined(reason):
                 _settle(payment, Status.FAILED, now)
                 payment.reason = reason[:200]
@@ -73,5 +74,16 @@ def refunded(payment: Payment) -> PaymentRefunded:
     )
 
 
+def without_token(checkout: Checkout) -> Checkout:
+    """What goes on after the charge: nobody needs the token any more."""
+    return msgspec.structs.replace(checkout, payment_token="")
+
+
+def forget_token(payment: Payment) -> None:
+    """Keep nothing that charges somebody: what is not PENDING is never charged again."""
+    payment.token, payment.checkout = "", None
+
+
 def _settle(payment: Payment, status: str, now: datetime) -> None:
+    forget_token(payment)
     payment.status, payment.due_at, payment.attempts, payment.updated_at = status, None, 0, now

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def filled_in(example: str) -> str:
     """The example, with a value for each variable of its required part."""
     optional = example.index("# --- Optional")
-    made = dict(_key_pair())
+    made = dict(_key_pair()) | dict(_callers())
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
@@ -39,6 +39,18 @@ def _key_pair() -> Iterator[tuple[str, str]]:
     public = key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
     yield "JWT_PRIVATE_KEY", private.decode().replace("\n", r"\n")
     yield "JWT_PUBLIC_KEY", public.decode().replace("\n", r"\n")
+
+
+def _callers() -> Iterator[tuple[str, str]]:
+    """The private keys of those who call other services, and the public ones for everybody."""
+    private = {caller: secrets.token_bytes(32) for caller in ("inventory", "notifications", "orders")}
+    public = {
+        caller: Ed25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw().hex()
+        for caller, key in private.items()
+    }
+    yield "INTERNAL_CALLERS", ",".join(f"{caller}={key}" for caller, key in public.items())
+    for caller, key in private.items():
+        yield f"{caller.upper()}_INTERNAL_KEY", key.hex()
 
 
 def main(path: Path) -> int:

@@ -47,9 +47,9 @@ def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
         found += [Warning(arriving, hint=hint, id="shop.W002")] if delivery else []
     else:
         declining = f"Every payment is declined: nothing real stands behind {gateways} yet (payments/gateways)."
-        waiting = "Parcels wait for messages of a carrier; without CARRIER_WEBHOOK_SECRET none is accepted."
+        waiting = "Parcels wait for messages of a carrier; without CARRIER_WEBHOOK_SECRETS none is accepted."
         found = [Info(declining, id="shop.I001")] if payments else []
-        found += [Info(waiting, id="shop.I002")] if delivery and not settings.CARRIER_WEBHOOK_SECRET else []
+        found += [Info(waiting, id="shop.I002")] if delivery and not settings.CARRIER_SECRETS else []
     if apps.is_installed("notifications") and settings.SMS_SENDER == CONSOLE_SMS:
         found.append(Info("Text messages are written to the log, not sent: set SMS_SENDER.", id="shop.I003"))
     return found

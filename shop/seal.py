@@ -1,11 +1,13 @@
-"""Sealing: how personal data crosses the broker.
+"""Sealing: how what only one service may read crosses the broker.
 
-An address must travel with its order, but queues, Flower and dead letters can be read by people who have no business
-with it. Sealed, it is text that only a service with the same secret can open.
+An address and a payment token must travel with their order, but queues, Flower and dead letters can be read by people
+who have no business with them. Sealed, they are text that only a service with the same secret can open, and only as
+what it is of the order that it was sealed for: copied into another order's event, it cannot be opened.
 """
 
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from enum import StrEnum
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
@@ -15,28 +17,47 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 PURPOSE = b"shop: personal data in events"  # so that the key is of no use anywhere else the secret is used
+SEALED = "sealed:"  # what every sealed text begins with
 NONCE = 12  # bytes, random: good for four billion texts under one secret (NIST SP 800-38D, 8.3)
 
 
-def seal(text: str) -> str:
-    """`text`, readable only by `unseal`; different each time."""
+class What(StrEnum):
+    """What a sealed text is. One is not opened as another."""
+
+    ADDRESS = "address"
+    PAYMENT_TOKEN = "payment token"  # noqa: S105 (the name of one)
+
+
+def seal(text: str, what: What, *, order_id: int) -> str:
+    """`text`, readable only by `unseal`; different each time. Sealed with the first secret of the ring."""
     nonce = os.urandom(NONCE)
-    return urlsafe_b64encode(nonce + _cipher().encrypt(nonce, text.encode(), None)).decode()
+    sealed = _cipher_of(settings.SEAL_KEYS[0]).encrypt(nonce, text.encode(), _bound(what, order_id))
+    return SEALED + urlsafe_b64encode(nonce + sealed).decode()
 
 
-def unseal(token: str) -> str:
-    """The text that `seal` sealed. Raises ValueError for anything else, also for what another secret sealed."""
+def is_sealed(text: str) -> bool:
+    return text.startswith(SEALED)
+
+
+def unseal(token: str, what: What, *, order_id: int) -> str:
+    """The text that `seal` sealed, with any secret of the ring. Raises ValueError for anything else, also for what was
+    sealed for another order."""
     try:
-        sealed = urlsafe_b64decode(token.encode())
-        return _cipher().decrypt(sealed[:NONCE], sealed[NONCE:], None).decode()
-    except (ValueError, InvalidTag):  # no base64, too short, or not under this key
-        raise ValueError("This was not sealed with our secret.") from None
+        sealed = urlsafe_b64decode(token.removeprefix(SEALED).encode()) if is_sealed(token) else b""
+    except ValueError:  # no base64
+        sealed = b""
+    for secret in settings.SEAL_KEYS:
+        try:
+            return _cipher_of(secret).decrypt(sealed[:NONCE], sealed[NONCE:], _bound(what, order_id)).decode()
+        except (ValueError, InvalidTag):  # too short, or not under this key
+            continue
+    raise ValueError(f"This was not sealed with our secret, as the {what} of order {order_id}.")
 
 
-def _cipher() -> AESGCM:
-    return _cipher_of(settings.SEAL_KEY or settings.SECRET_KEY)
+def _bound(what: What, order_id: int) -> bytes:
+    return f"{what} of order {order_id}".encode()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _cipher_of(secret: str) -> AESGCM:
     return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE).derive(secret.encode()))

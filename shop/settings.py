@@ -12,13 +12,28 @@ from zoneinfo import available_timezones
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from environ.fileaware_mapping import FileAwareMapping
 
 from sagas import Settings as Sagas
 from shop import __version__
 from shop.api.rights import SCOPES
+from shop.callers import derived_key, public_part, rings
+from shop.contracts.offers import CALLERS
 from shop.saga import ORDER
 
+
+class _Environment(FileAwareMapping):
+    """The environment, in which the value of NAME may also be in a file: the one that NAME_FILE names."""
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            return str(super().__getitem__(name)).strip()
+        except OSError as error:
+            raise ImproperlyConfigured(f"{name}_FILE is {error.filename}: {error.strerror}.") from None
+
+
 env = environ.Env()
+env.ENVIRON = _Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.str("SHOP_VAR", str(BASE_DIR / "var")))
@@ -46,7 +61,7 @@ PREFIX = env.str("DATABASE_PREFIX", "shop_")  # of databases and roles, of users
 
 
 def _secret_key() -> str:
-    """The key of the environment; in debug mode one is made once and kept in `var/`."""
+    """The ring of the environment; in debug mode one is made once and kept in `var/`."""
     if key := env.str("SECRET_KEY", ""):
         return key
     if not DEBUG:
@@ -67,16 +82,21 @@ def _secret_key() -> str:
         ) from None
 
 
-def _long_enough(name: str, secret: str) -> str:
-    """A secret, if nobody guesses it; on a development machine any."""
-    if secret and not DEBUG and len(secret) < SHORTEST_SECRET:
-        raise ImproperlyConfigured(
-            f"{name} has {len(secret)} characters: make it {SHORTEST_SECRET} random ones or more."
-        )
-    return secret
+def _ring(name: str, secrets: str) -> list[str]:
+    """Secrets, separated by commas: the first one signs and seals, all of them are believed.
+
+    Raises ImproperlyConfigured for one that can be guessed, but on a development machine.
+    """
+    ring = [secret.strip() for secret in secrets.split(",") if secret.strip()]
+    for secret in ring:
+        if not DEBUG and len(secret) < SHORTEST_SECRET:
+            raise ImproperlyConfigured(
+                f"{name} has {len(secret)} characters: make it {SHORTEST_SECRET} random ones or more."
+            )
+    return ring
 
 
-SECRET_KEY = _long_enough("SECRET_KEY", _secret_key())
+SECRET_KEY, *SECRET_KEY_FALLBACKS = _ring("SECRET_KEY", _secret_key())
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 if SHOP_SERVICE:
     ALLOWED_HOSTS += [SHOP_SERVICE]  # as the other services, and who scrapes metrics, call it
@@ -276,10 +296,23 @@ LOCK_LEASE = env.float("LOCK_LEASE", 3.0)  # seconds after which Redis drops a l
 SERVICE_URLS = {service: env.str(f"{service.upper()}_URL", "") for service in SERVICES}  # of those that run elsewhere
 CALL_TIMEOUT = env.float("CALL_TIMEOUT", 3.0)  # seconds for a call, with all its attempts
 BREAKER_OPEN_FOR = env.float("BREAKER_OPEN_FOR", 10.0)  # seconds that a service which keeps failing is left alone
-# signs calls
-INTERNAL_SECRET = _long_enough("INTERNAL_SECRET", env.str("INTERNAL_SECRET", f"internal:{SECRET_KEY}" if DEBUG else ""))
-if ALONE and not INTERNAL_SECRET:
-    raise ImproperlyConfigured("Set INTERNAL_SECRET, the same for every service, or DEBUG=1 on a development machine.")
+# Each caller signs with a key of its own, and everybody knows the public keys of all callers, one or more of each.
+INTERNAL_KEY = env.str("INTERNAL_KEY", derived_key(SECRET_KEY, SHOP_SERVICE) if DEBUG else "")
+try:
+    INTERNAL_CALLERS = rings(
+        env.list("INTERNAL_CALLERS", default=[])
+        or ([f"{caller}={public_part(derived_key(SECRET_KEY, caller))}" for caller in CALLERS] if DEBUG else [])
+    )
+    if INTERNAL_KEY:
+        public_part(INTERNAL_KEY)
+except ValueError as wrong:
+    raise ImproperlyConfigured(
+        f"INTERNAL_KEY is a private key, INTERNAL_CALLERS caller=public key, …: {wrong}"
+    ) from None
+if ALONE and not INTERNAL_CALLERS:
+    raise ImproperlyConfigured("Set INTERNAL_CALLERS, the same for every service, or DEBUG=1 on a development machine.")
+if SHOP_SERVICE in CALLERS and not INTERNAL_KEY:
+    raise ImproperlyConfigured(f"Set INTERNAL_KEY: {SHOP_SERVICE} calls other services.")
 
 # --- Messaging -------------------------------------------------------------------------------------------------------
 SAGAS = Sagas(
@@ -353,11 +386,17 @@ LOGGING = {
 }
 
 # --- Personal data and carriers --------------------------------------------------------------------------------------
-# Seals addresses in events; SECRET_KEY unless set, the same for every service.
-SEAL_KEY = _long_enough("SEAL_KEY", env.str("SEAL_KEY", ""))
-CARRIER_WEBHOOK_SECRET = _long_enough(  # empty refuses all
-    "CARRIER_WEBHOOK_SECRET", env.str("CARRIER_WEBHOOK_SECRET", f"carrier:{SECRET_KEY}" if DEBUG else "")
-)
+# The first seals what events carry of a customer's, all of them open it; SECRET_KEY unless set. The same for every
+# service that seals or opens.
+SEAL_KEYS = _ring("SEAL_KEY", env.str("SEAL_KEY", "")) or [SECRET_KEY, *SECRET_KEY_FALLBACKS]
+# By the code with which a carrier's tracking numbers begin, the secrets that it may sign with. Who has none is refused.
+CARRIER_SECRETS: dict[str, list[str]] = {}
+for entry in env.list("CARRIER_WEBHOOK_SECRETS", default=[]):
+    carrier, _, secret = entry.partition("=")
+    for other, ring in CARRIER_SECRETS.items():
+        if secret in ring and other != carrier:
+            raise ImproperlyConfigured(f"{carrier} in CARRIER_WEBHOOK_SECRETS has a secret of {other}: each its own.")
+    CARRIER_SECRETS.setdefault(carrier, []).extend(_ring("CARRIER_WEBHOOK_SECRETS", secret))
 
 # --- The API ---------------------------------------------------------------------------------------------------------
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", 262_144)
@@ -409,9 +448,10 @@ from shop.api.keys import derived_private_key, public_key  # noqa: E402 (nothing
 # Tokens are signed with JWT_PRIVATE_KEY (Ed25519, PEM), and checked with its public key and those of JWT_PUBLIC_KEY.
 # Who has only public keys checks tokens and makes none. With neither, a key is derived from SECRET_KEY.
 JWT_PUBLIC_KEY = env.str("JWT_PUBLIC_KEY", "", multiline=True)
-JWT_PRIVATE_KEY = env.str("JWT_PRIVATE_KEY", "", multiline=True) or (
-    "" if JWT_PUBLIC_KEY else derived_private_key(SECRET_KEY)
-)
+JWT_PRIVATE_KEY = env.str("JWT_PRIVATE_KEY", "", multiline=True)
+if not (JWT_PRIVATE_KEY or JWT_PUBLIC_KEY):
+    JWT_PRIVATE_KEY = derived_private_key(SECRET_KEY)
+    JWT_PUBLIC_KEY = "".join(public_key(derived_private_key(former)) for former in SECRET_KEY_FALLBACKS)
 STAFF_TOKEN_LIFETIME = timedelta(seconds=env.int("STAFF_TOKEN_SECONDS", 60))  # then what changed about rights is seen
 GUESSES_PER_ACCOUNT = env.int("GUESSES_PER_ACCOUNT", 20)  # wrong passwords in a quarter of an hour; 0 is no limit
 GUESSES_PER_ADDRESS = env.int("GUESSES_PER_ADDRESS", 100)

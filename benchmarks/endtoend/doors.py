@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import socket
 import sys
 import tempfile
@@ -142,7 +141,6 @@ class ShopDoor(Door, Shop):
             "PORT": str(self.port),
             "ALLOWED_HOSTS": "127.0.0.1",
             "EMAIL_URL": f"smtp://127.0.0.1:{self.mail_port}",
-            "CARRIER_WEBHOOK_SECRET": secrets.token_urlsafe(32),
             "ORDERS_PER_MINUTE": "1000000000",  # counted, but never too many
             "PROMETHEUS_MULTIPROC_DIR": metrics,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -12,7 +12,7 @@ from sagas.events import decode
 from sagas.execution import handle
 from sagas.registry import AnyStep
 from shop.contracts.events import Checkout, Line, OrderCancellationRequested, OrderEvent, PaymentCompleted
-from shop.seal import seal
+from shop.seal import What, seal
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ADDRESS = "서울특별시 중구 세종대로 110"
@@ -26,7 +26,7 @@ def paid(order_id: int = 1, address: str = ADDRESS, user_id: int = 7) -> Payment
         payment_gateway="TOSS_PAYMENTS",
         payment_token="tok_ok",
         lines=(Line(product_id=7, quantity=1),),
-        address=seal(address) if address else "",
+        address=seal(address, What.ADDRESS, order_id=order_id) if address else "",
     )
     return PaymentCompleted(order_id=order_id, checkout=checkout, trace=TRACE)
 

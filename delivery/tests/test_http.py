@@ -22,8 +22,8 @@ User = get_user_model()
 
 
 @pytest.fixture(autouse=True)
-def _carriers_have_a_secret(settings):
-    settings.CARRIER_WEBHOOK_SECRET = "shared with the carriers"
+def _carriers_have_secrets(settings):
+    settings.CARRIER_SECRETS = {"CJ": ["of CJ"], "HJ": ["of HJ", "once of HJ"]}
 
 
 @pytest.fixture
@@ -101,13 +101,13 @@ def test_nobody_reads_without_a_token_and_nobody_writes(deliveries):
 
 
 # --- The webhook ------------------------------------------------------------------------------------------------------
-def send(body, *, timestamp: str | None = None, age: int = 0, signed: str | None = None):
+def send(body, *, timestamp: str | None = None, age: int = 0, signed: str | None = None, secret: str = "of HJ"):
     """A carrier's message, signed now (or `age` seconds ago) and rightly unless the test says otherwise."""
     timestamp = str(int(time.time()) - age) if timestamp is None else timestamp
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {
         "X-Carrier-Timestamp": timestamp,
-        "X-Carrier-Signature": signature(timestamp, data) if signed is None else signed,
+        "X-Carrier-Signature": signature(secret, timestamp, data) if signed is None else signed,
     }
     return APIClient().post(WEBHOOK, data, content_type="application/json", headers=headers)
 
@@ -188,9 +188,11 @@ def test_the_same_id_with_another_message_is_refused(deliveries, other):
     assert outbox() == []
 
 
-def test_each_carrier_counts_its_own_messages(deliveries):
+def test_each_carrier_counts_its_own_messages(deliveries, settings):
+    settings.CARRIER_SECRETS = {code: [f"of {code}"] for code in ("HJ", "LG", "EP")}
     for number in ("HJ0000000001", "LG0000000002", "EP0000000003"):
-        assert send(message("DELIVERED", "1001") | {"trackingNumber": number}).status_code == 202
+        told_of = message("DELIVERED", "1001") | {"trackingNumber": number}
+        assert send(told_of, secret=f"of {number[:2]}").status_code == 202
     assert [status(order_id) for order_id in (1, 2, 3)] == ["DELIVERED"] * 3
 
 
@@ -205,7 +207,7 @@ def test_a_carriers_words_are_never_taken_for_ours(deliveries, words):
 @pytest.mark.parametrize("write", [str.lower, str.upper, str.swapcase])
 def test_hexadecimal_is_written_in_any_case(deliveries, write):
     timestamp = str(int(time.time()))
-    signed = write(signature(timestamp, json.dumps(message("DELIVERED")).encode()))
+    signed = write(signature("of HJ", timestamp, json.dumps(message("DELIVERED")).encode()))
     assert send(message("DELIVERED"), timestamp=timestamp, signed=signed).status_code == 202
 
 
@@ -257,13 +259,29 @@ def test_no_message_without_headers_or_with_another_body(deliveries):
     assert code(APIClient().post(WEBHOOK, message("DELIVERED"), format="json")) == (401, "C006")
     assert code(as_user(9, staff=True).get(WEBHOOK))[0] == 405
     timestamp = str(int(time.time()))
-    signed = signature(timestamp, json.dumps(message("FAILED")).encode())
+    signed = signature("of HJ", timestamp, json.dumps(message("FAILED")).encode())
     assert code(send(message("DELIVERED"), timestamp=timestamp, signed=signed)) == (401, "C006")
 
 
 def test_without_a_secret_there_are_no_carriers(deliveries, settings):
-    settings.CARRIER_WEBHOOK_SECRET = ""
-    assert code(send(message("DELIVERED"))) == (401, "C006")
+    settings.CARRIER_SECRETS = {}
+    for secret in ("of HJ", "of CJ", ""):
+        assert code(send(message("DELIVERED"), secret=secret)) == (401, "C006")
+
+
+def test_a_carrier_reports_on_its_own_parcels_only(deliveries):
+    assert code(send(message("DELIVERED"), secret="of CJ")) == (404, "D001")
+    assert (status(1), outbox(), CarrierEvent.objects.count()) == ("PREPARING", [], 0)
+
+    assert send(message("DELIVERED")).status_code == 202
+    assert status(1) == "DELIVERED"
+
+
+def test_while_a_secret_is_replaced_both_are_good(deliveries, settings):
+    assert send(message("IN_TRANSIT", "e1"), secret="once of HJ").status_code == 202
+    settings.CARRIER_SECRETS = {"HJ": ["of HJ"]}
+    assert code(send(message("DELIVERED", "e2"), secret="once of HJ")) == (401, "C006")
+    assert send(message("DELIVERED", "e3")).status_code == 202
 
 
 @pytest.mark.parametrize(

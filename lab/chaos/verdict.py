@@ -16,7 +16,7 @@ from lab.measures import locks_left, percentiles, unfinished
 from sagas.registry import local_services
 from shop.contracts.orders import FINAL
 from shop.operations.audit import Violation, audit
-from shop.seal import unseal
+from shop.seal import What, unseal
 
 CHARGED_TWICE = """
     SELECT count(*) FROM (
@@ -193,7 +193,7 @@ def _orders_by_marker() -> dict[str, list[int]]:
     orders: dict[str, list[int]] = defaultdict(list)
     created = apps.get_model("orders.Outbox").objects.filter(event_type="OrderCreated")
     for pk, payload in created.values_list("correlation_id", "payload").iterator():
-        address = unseal(payload["checkout"]["address"])
+        address = unseal(payload["checkout"]["address"], What.ADDRESS, order_id=pk)
         orders[address.split()[0]].append(pk)
     return orders
 

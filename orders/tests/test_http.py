@@ -18,7 +18,7 @@ from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, UserView
 from shop.contracts.catalog import CatalogService
-from shop.seal import unseal
+from shop.seal import What, unseal
 from tests.support.fakes import Caller, FakeAccounts, FakeCatalog
 from tests.support.ordering import PAID_AND_SENT, seed_stock
 from tests.support.sagas import SAGA_TIMERS
@@ -95,7 +95,9 @@ def test_the_address_crosses_the_broker_sealed_and_the_token_of_flower_is_a_summ
 
     payload = Outbox.objects.get().payload
     assert "세종대로" not in str(payload)
-    assert unseal(payload["checkout"]["address"]) == "서울시 중구 세종대로 110"
+    address, token = (payload["checkout"][name] for name in ("address", "payment_token"))
+    assert unseal(address, What.ADDRESS, order_id=payload["order_id"]) == "서울시 중구 세종대로 110"
+    assert unseal(token, What.PAYMENT_TOKEN, order_id=payload["order_id"]) == "tok_ok"
 
 
 REFUSED = {
@@ -401,11 +403,12 @@ def test_a_completed_order_cannot_be_cancelled(alice: APIClient):
     assert (answer.status_code, answer.json()["code"]) == (409, "O003")
 
 
-def test_placing_an_order_takes_one_statement_however_many_lines(alice: APIClient):
+def test_placing_an_order_takes_two_statements_however_many_lines(alice: APIClient):
     with CaptureQueriesContext(connections["orders"]) as captured:
         place(alice, {"items": [{"productId": n, "quantity": 1} for n in range(1, 9)]})
 
-    assert len(captured) == 1, captured.captured_queries  # and no transaction around it
+    # Its id, for which address and token are sealed, and all of it. No transaction is around them.
+    assert len(captured) == 2, captured.captured_queries
 
 
 def test_reading_an_order_takes_three_statements(alice: APIClient):

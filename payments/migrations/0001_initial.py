@@ -49,7 +49,10 @@ class Migration(migrations.Migration):
                         blank=True, help_text="Empty for a tombstone: no gateway was ever asked.", max_length=32
                     ),
                 ),
-                ("token", models.CharField(blank=True, max_length=200)),
+                (
+                    "token",
+                    models.TextField(blank=True, help_text="Sealed, and empty when there is nothing more to charge."),
+                ),
                 (
                     "checkout",
                     sagas.db.fields.TextualJSONField(help_text="What PaymentCompleted carries on.", null=True),

@@ -20,6 +20,7 @@ from payments.tests.saga import (
     told,
 )
 from shop.contracts.events import Checkout, PaymentCompleted
+from shop.seal import What, is_sealed, seal
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
 
@@ -28,7 +29,11 @@ def test_a_charged_order_goes_on_with_its_checkout():
     event = reserved()
     (completed,) = run(charge_payment, event)
     assert completed == PaymentCompleted(
-        order_id=1, checkout=event.checkout, event_id=completed.event_id, caused_by=event.event_id, trace=TRACE
+        order_id=1,
+        checkout=msgspec.structs.replace(event.checkout, payment_token=""),
+        event_id=completed.event_id,
+        caused_by=event.event_id,
+        trace=TRACE,
     )
     assert state() == ("COMPLETED", False)
     assert held() == 3_500_000
@@ -85,7 +90,11 @@ def test_an_unknown_outcome_is_asked_for_with_the_same_key_until_it_is_known(tok
     assert settle() == 1
     (completed,) = outbox()
     assert completed == PaymentCompleted(
-        order_id=1, checkout=event.checkout, event_id=completed.event_id, caused_by=event.event_id, trace=TRACE
+        order_id=1,
+        checkout=msgspec.structs.replace(event.checkout, payment_token=""),
+        event_id=completed.event_id,
+        caused_by=event.event_id,
+        trace=TRACE,
     )
     assert state() == ("COMPLETED", False)
     assert held() == 3_500_000
@@ -196,12 +205,13 @@ def test_an_order_undone_before_it_came_is_not_charged():
 def test_a_late_charge_is_refunded():
     event = reserved(token="tok_timeout_charged")
     answers = ask_for_charges([event])  # on its way to the gateway …
+    intended = list(Payment.objects.all())
     assert run(refund_payment, cancelled()) == []
     GatewayLedger.objects.all().delete()  # … which has not heard of it yet …
     settle_all()
     assert told(outbox()) == [("PaymentRefunded", 1, "cancelled by the customer")]
     assert state() == ("VOIDED", False)  # looked after for as long as is reasonable
-    charge(Payment.objects.all())  # … and now has
+    charge(intended)  # … and now has
     assert held() == 3_500_000
     assert charge_payment([event], answers) == []
     settle()
@@ -213,13 +223,60 @@ def test_a_late_charge_is_refunded():
 def test_a_late_charge_is_refunded_also_when_its_process_died():
     event = reserved()
     ask_for_charges([event])
+    intended = list(Payment.objects.all())
     run(refund_payment, cancelled())
     GatewayLedger.objects.all().delete()
     settle_all()
     assert state() == ("VOIDED", False)
-    charge(Payment.objects.all())  # the request had been on its way all that time
+    charge(intended)  # the request had been on its way all that time
     assert held() == 3_500_000
     assert run(charge_payment, event) == []  # the message comes again, for nobody acknowledged it
     settle()
     assert state() == ("REFUNDED", False)
     assert held() == 0
+
+
+# --- The token --------------------------------------------------------------------------------------------------------
+def sealed(token: str, *, order_id: int = 1) -> str:
+    return seal(token, What.PAYMENT_TOKEN, order_id=order_id)
+
+
+def kept() -> tuple[str, str]:
+    """What a payment keeps that would charge somebody."""
+    payment = Payment.objects.get()
+    return payment.token, str(payment.checkout)
+
+
+def test_a_token_is_sealed_until_it_is_asked_with_and_gone_afterwards():
+    token = sealed("tok_timeout_charged")
+    assert run(charge_payment, reserved(token=token)) == []
+    assert kept()[0] == token
+    settle()
+    (completed,) = outbox()
+    assert (state(), kept()) == (("COMPLETED", False), ("", "None"))
+    assert completed.checkout.payment_token == ""
+
+    for order_id, token in enumerate(("tok_ok", "tok_declined"), 2):
+        Payment.objects.all().delete()
+        for event in run(charge_payment, reserved(order_id, sealed(token, order_id=order_id))):
+            assert token not in str(event)
+            assert not is_sealed(getattr(getattr(event, "checkout", None), "payment_token", ""))
+        assert kept() == ("", "None")
+
+
+def test_a_token_is_gone_when_its_order_is_undone():
+    ask_for_charges([reserved(token=sealed("tok_ok"))])
+    run(refund_payment, cancelled())
+    assert kept() == ("", "None")
+
+
+def test_a_token_of_another_order_charges_nobody():
+    """Whoever can send events has seen a customer's token, sealed; one of their own orders cannot use it."""
+    stolen = sealed("tok_ok", order_id=2)
+    assert told(run(charge_payment, reserved(1, token=stolen), reserved(3))) == [("PaymentCompleted", 3, None)]
+    assert (state(1), held(1), held(3)) == (("PENDING", True), 0, 3_500_000)
+    assert settle() == 1
+    assert GatewayLedger.objects.count() == 1
+    assert told(run(refund_payment, cancelled(1))) == []
+    settle_all()
+    assert state(1) == ("VOIDED", False)

@@ -31,7 +31,7 @@ class _Failed(Unavailable):
 
 
 class _Refused(Unavailable):
-    """The service rejects this process: different secret, different version, or clock skew. A retry will not help."""
+    """The service rejects this process: unknown key, different version, or clock skew. A retry will not help."""
 
 
 class Remote:
@@ -42,6 +42,8 @@ class Remote:
         self._url = settings.SERVICE_URLS.get(service, "")
         if not self._url:
             raise ImproperlyConfigured(f"{settings.SHOP_SERVICE} calls {service}: set {service.upper()}_URL.")
+        if not settings.INTERNAL_KEY:
+            raise ImproperlyConfigured(f"{settings.SHOP_SERVICE} calls {service}: set INTERNAL_KEY.")
 
     def __getattr__(self, name: str) -> Any:
         method = methods_of(self._contract).get(name)

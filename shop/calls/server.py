@@ -1,8 +1,9 @@
 """The answering side: one endpoint for every contract that a service implements.
 
-A request must be signed and is answered once: its nonce stays in Redis until its signature expires. While Redis is
-down, replays cannot be told apart; requests are then answered anyway and counted. That is acceptable because contracts
-read, or do what may be done twice, and whoever can replay a request has also seen its answer.
+A request must be signed by a service that may call the contract (`OFFERS`), and is answered once: its nonce stays in
+Redis until its signature expires. While Redis is down, replays cannot be told apart; requests are then answered anyway
+and counted. That is acceptable because contracts read, or do what may be done twice, and whoever can replay a request
+has also seen its answer.
 """
 
 import logging
@@ -35,7 +36,8 @@ MEDIA_TYPE = "application/json"
 def answer(request: HttpRequest, service: str, contract: str, method: str) -> HttpResponse:
     """Run a method of a contract. `shop/calls/wire.py` describes request and answer."""
     try:
-        _once(verify(request.path, request.headers, request.body))
+        caller, nonce = verify(request.path, request.headers, request.body)
+        _once(nonce)
     except BadSignature as refused:
         logger.warning("Refused %s: %s", request.path, refused)
         return HttpResponse(status=401)
@@ -43,6 +45,9 @@ def answer(request: HttpRequest, service: str, contract: str, method: str) -> Ht
     called = known and methods_of(known).get(method)
     if not known or not called:
         return HttpResponse(status=404)
+    if caller not in OFFERS[known].callers:
+        logger.warning("Refused %s to %s, which has no business with it", request.path, caller)
+        return HttpResponse(status=403)
     try:
         arguments = called.decode_arguments(request.body)
     except msgspec.MsgspecError as wrong:

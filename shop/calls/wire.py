@@ -7,8 +7,6 @@
 Arguments and results are encoded as JSON, typed by the annotations of the contract's methods.
 """
 
-import hashlib
-import hmac
 import inspect
 import re
 import secrets
@@ -20,12 +18,16 @@ from functools import cache
 from typing import Any
 
 import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.conf import settings
 
+from shop.callers import signing_key
 from shop.contracts.errors import ContractError
 
 WINDOW = 30  # seconds of age, or of clock skew into the future, that a request may have
-TIMESTAMP, NONCE, SIGNATURE = "X-Internal-Timestamp", "X-Internal-Nonce", "X-Internal-Signature"
+CALLER, TIMESTAMP = "X-Internal-Caller", "X-Internal-Timestamp"
+NONCE, SIGNATURE = "X-Internal-Nonce", "X-Internal-Signature"
 
 
 def path_of(contract: Any, method: str, service: str) -> str:
@@ -88,27 +90,34 @@ def errors_of(contract: Any) -> Mapping[str, type[ContractError]]:
 
 # --- Signature ------------------------------------------------------------------------------------------------------
 class BadSignature(Exception):
-    """The request is not signed with our secret, is too old, or was sent before."""
+    """The request is not signed by the service that it names, is too old, or was sent before."""
 
 
 def sign(path: str, body: bytes) -> dict[str, str]:
-    """Headers that sign a POST request: an HMAC over method, path, time, nonce and body."""
-    timestamp, nonce = str(int(time.time())), secrets.token_hex(16)
-    return {TIMESTAMP: timestamp, NONCE: nonce, SIGNATURE: _signature(path, timestamp, nonce, body)}
+    """Headers that sign a POST request of this service: Ed25519 over method, path, caller, time, nonce and body."""
+    caller, timestamp, nonce = settings.SHOP_SERVICE, str(int(time.time())), secrets.token_hex(16)
+    signature = signing_key(settings.INTERNAL_KEY).sign(_message(path, caller, timestamp, nonce, body))
+    return {CALLER: caller, TIMESTAMP: timestamp, NONCE: nonce, SIGNATURE: signature.hex()}
 
 
-def verify(path: str, headers: Mapping[str, str], body: bytes) -> str:
-    """Check a request's signature and age; return its nonce. Raises `BadSignature`."""
-    timestamp, nonce, given = (headers.get(name, "") for name in (TIMESTAMP, NONCE, SIGNATURE))
-    if not settings.INTERNAL_SECRET or not hmac.compare_digest(
-        given.encode(), _signature(path, timestamp, nonce, body).encode()
-    ):
-        raise BadSignature("The signature is not one of ours.")
+def verify(path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
+    """Check a request's signature and age; return its caller and its nonce. Raises `BadSignature`."""
+    caller, timestamp, nonce, given = (headers.get(name, "") for name in (CALLER, TIMESTAMP, NONCE, SIGNATURE))
+    message = _message(path, caller, timestamp, nonce, body)
+    if not any(_signed_with(key, given, message) for key in settings.INTERNAL_CALLERS.get(caller, ())):
+        raise BadSignature("The signature is not the caller's.")
     if not re.fullmatch("[0-9]{1,15}", timestamp) or abs(time.time() - int(timestamp)) > WINDOW:
         raise BadSignature(f"The request was not signed within the last {WINDOW} seconds.")
-    return nonce
+    return caller, nonce
 
 
-def _signature(path: str, timestamp: str, nonce: str, body: bytes) -> str:
-    message = f"POST\n{path}\n{timestamp}\n{nonce}\n".encode() + body
-    return hmac.new(settings.INTERNAL_SECRET.encode(), message, hashlib.sha256).hexdigest()
+def _message(path: str, caller: str, timestamp: str, nonce: str, body: bytes) -> bytes:
+    return f"POST\n{path}\n{caller}\n{timestamp}\n{nonce}\n".encode() + body
+
+
+def _signed_with(key: Ed25519PublicKey, signature: str, message: bytes) -> bool:
+    try:
+        key.verify(bytes.fromhex(signature), message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

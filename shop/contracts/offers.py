@@ -13,15 +13,21 @@ from shop.contracts.messages import MessagesService
 
 
 class Offer(NamedTuple):
-    """`service` is empty if every service of the saga implements the contract; the class is then given its name."""
+    """`service` is empty if every service of the saga implements the contract; the class is then given its name.
+
+    `callers` are the services that may call it from a process of their own. The back office does not: it has all
+    services in its process.
+    """
 
     service: str
     implementation: str
+    callers: tuple[str, ...] = ()
 
 
 OFFERS: Mapping[Any, Offer] = {
-    AccountsService: Offer("accounts", "accounts.services.LocalAccounts"),
-    CatalogService: Offer("catalog", "catalog.services.LocalCatalog"),
+    AccountsService: Offer("accounts", "accounts.services.LocalAccounts", ("orders", "notifications")),
+    CatalogService: Offer("catalog", "catalog.services.LocalCatalog", ("orders", "inventory")),
     InventoryService: Offer("inventory", "inventory.services.LocalInventory"),
-    MessagesService: Offer("", "shop.calls.messages.LocalMessages"),
+    MessagesService: Offer("", "shop.calls.messages.LocalMessages", ("orders",)),
 }
+CALLERS = tuple(sorted({caller for offer in OFFERS.values() for caller in offer.callers}))

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
+from delivery.carriers import NAMES
 from sagas.publisher import broker
 from tests.support import forks
 from tests.support.processes import Processes
@@ -24,7 +25,7 @@ from tests.support.running_shop import Queues, Shop
 
 SCHEMES = {"DATABASE_URL": "postgres", "BROKER_URL": "amqp", "LOCKS_URL": "redis", "CACHE_URL": "redis"}
 EVERY_DATABASE = [*settings.SERVICES, "default"]
-CARRIERS_SECRET = "known to carriers and to the shop, to nobody else"
+CARRIERS_SECRETS = {code: f"known to {code} and the shop: to nobody else" for code in NAMES}
 TAIL = 4000  # characters of a process's log that are shown when a test fails
 
 
@@ -171,7 +172,10 @@ def running_shop(_shop: Shop, request: pytest.FixtureRequest, settings: Any) -> 
 def forking(_shop: Shop) -> None:
     """Processes of the shop can be forked. What the dead held is free, or taken over, in no time."""
     leases = {"LOCK_LEASE": "0.3", "OUTBOX_LEASE": "0.3"}
-    others = {"CARRIER_WEBHOOK_SECRET": CARRIERS_SECRET, "DEBUG": "1"}  # a slow gateway sleeps with DEBUG only
+    others = {
+        "CARRIER_WEBHOOK_SECRETS": ",".join(f"{code}={secret}" for code, secret in CARRIERS_SECRETS.items()),
+        "DEBUG": "1",
+    }  # a slow gateway sleeps with DEBUG only
     forks.begin({**_shop.processes.environment, "BROKER_URL": settings.BROKER_URL, **leases, **others})
 
 

@@ -98,7 +98,7 @@ def publishing_as(users: Users, monkeypatch: pytest.MonkeyPatch, settings: Any) 
 
 
 def test_a_service_emits_what_is_its_own_to_emit(publishing_as: Any, queues: Queues, shop: Shop):
-    checkout = shop.checkout()
+    checkout = shop.checkout(1)
 
     publishing_as("orders", OrderCreated(order_id=1, checkout=checkout))
     publishing_as("inventory", InventoryReserved(order_id=1, checkout=checkout))
@@ -112,7 +112,7 @@ def test_a_service_emits_what_is_its_own_to_emit(publishing_as: Any, queues: Que
 @pytest.mark.parametrize("thief", ["notifications", "inventory", "delivery", "flower"])
 def test_nobody_else_says_that_an_order_is_paid(publishing_as: Any, queues: Queues, shop: Shop, thief: str):
     with pytest.raises(AccessRefused):
-        publishing_as(thief, PaymentCompleted(order_id=1, checkout=shop.checkout()))
+        publishing_as(thief, PaymentCompleted(order_id=1, checkout=shop.checkout(1)))
 
     assert queues.waiting("delivery") == 0
 

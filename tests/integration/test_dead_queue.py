@@ -28,7 +28,7 @@ def _fresh_connection(shop: Shop) -> None:
 
 
 def sent_and_rejected(shop: Shop, queues: Queues, *order_ids: int) -> list[OrderCreated]:
-    events = [OrderCreated(order_id=order_id, checkout=shop.checkout()) for order_id in order_ids]
+    events = [OrderCreated(order_id=order_id, checkout=shop.checkout(order_id)) for order_id in order_ids]
     send(STEP, [encode(event) for event in events], "by a test")
     queues.set_aside("inventory")
     return events

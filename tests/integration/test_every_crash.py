@@ -16,7 +16,7 @@ from accounts.models import User
 from accounts.services import sign_in
 from sagas.testing.boundaries import points_in
 from sagas.testing.crashes import EXIT_CODE
-from tests.integration.conftest import CARRIERS_SECRET, LOGS
+from tests.integration.conftest import CARRIERS_SECRETS, LOGS
 from tests.support.boundaries import all_points, sources
 from tests.support.forks import relay, web, worker
 from tests.support.running_shop import Queues, Shop
@@ -139,7 +139,7 @@ def theatre(_shop: Shop, forking: None, queues: Queues, tmp_path_factory: pytest
 @pytest.fixture
 def stage(theatre: Stage, request: pytest.FixtureRequest, settings: Any) -> Stage:
     settings.STALLED_AFTER = 3600
-    settings.CARRIER_WEBHOOK_SECRET = CARRIERS_SECRET
+    settings.CARRIER_SECRETS = {code: [secret] for code, secret in CARRIERS_SECRETS.items()}
     theatre.begin()
     request.node.stash[LOGS] = theatre
     return theatre

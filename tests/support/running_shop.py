@@ -32,7 +32,7 @@ from sagas.relay import publish_outbox
 from sagas.topology import dead_letter_queues, queues
 from shop.contracts.events import Checkout, Line, OrderEvent
 from shop.operations.audit import Violation, audit
-from shop.seal import seal
+from shop.seal import What, seal
 from tests.support.ordering import place_order
 from tests.support.processes import Process, Processes, eventually
 
@@ -225,9 +225,9 @@ class Shop:
         )
         order.items.create(product_id=self.products[0], product_name="Product 1", unit_price=PRICE, quantity=1)
         order.timeline.create(service="orders", event="OrderCreated", status=order.status)
-        return order.pk, self.checkout()
+        return order.pk, self.checkout(order.pk)
 
-    def checkout(self, **fields: Any) -> Checkout:
+    def checkout(self, order_id: int, **fields: Any) -> Checkout:
         """What events of the forward chain carry."""
         usual: dict[str, Any] = {
             "user_id": self.customer,
@@ -236,7 +236,7 @@ class Shop:
             "payment_gateway": GATEWAY,
             "payment_token": "tok_ok",
             "lines": (Line(self.products[0], 1),),
-            "address": seal("서울특별시 중구 세종대로 110"),
+            "address": seal("서울특별시 중구 세종대로 110", What.ADDRESS, order_id=order_id),
         }
         return Checkout(**usual | fields)
 

@@ -33,8 +33,8 @@ from tests.support.compose import OURS, WEB, interpolated
 VERSIONS = ("1.29", "1.33", "1.37")
 CUSTOM = yaml.safe_load((settings.BASE_DIR / "tests/support/custom_resources.yaml").read_text())
 SECRET = re.compile(
-    "SECRET_KEY|INTERNAL_SECRET|SEAL_KEY|JWT_(PUBLIC|PRIVATE)_KEY|(LOCKS|CACHE|EMAIL|BROKER_ADMIN|.+_DATABASE)_URL|"
-    ".+_BROKER_PASSWORD|CARRIER_WEBHOOK_SECRET|FLOWER_BASIC_AUTH"
+    "SECRET_KEY|INTERNAL_CALLERS|SEAL_KEY|JWT_(PUBLIC|PRIVATE)_KEY|(LOCKS|CACHE|EMAIL|BROKER_ADMIN|.+_DATABASE)_URL|"
+    ".+_BROKER_PASSWORD|CARRIER_WEBHOOK_SECRETS|FLOWER_BASIC_AUTH"
 )
 ONE_SHOTS = {"migrate", "broker"}
 BACKGROUND = {name for name in OURS if name.endswith(("-worker", "-relay"))} | {"beat"}
@@ -108,6 +108,8 @@ def test_they_are_told_the_same():
         if "BROKER_URL" in there:  # each user's own
             (user,) = re.findall(r"^amqp://shop_(\w+):", there["BROKER_URL"])
             assert here.pop("BROKER_URL") == f"shop/{user.upper()}_BROKER_URL", name
+        if "INTERNAL_KEY" in there:
+            assert here.pop("INTERNAL_KEY") == f"shop/{there['SHOP_SERVICE'].upper()}_INTERNAL_KEY", name
         for variable in filter(SECRET.fullmatch, sorted(here)):
             assert here.pop(variable) == f"shop/{variable}", name
         service = there.get("SHOP_SERVICE", "shop")

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.management import get_commands
 
 from sagas.conf import choreography
+from shop.contracts.offers import CALLERS
 from shop.operations import watch
 from shop.operations.broker import rights
 from supervision import HANGS_AFTER
@@ -118,7 +119,10 @@ def test_a_process_knows_no_database_but_its_own():
         else:
             assert known == ({f"{one.upper()}_DATABASE_URL" for one in settings.SERVICES} if service else set()), name
         assert ("JWT_PRIVATE_KEY" in container["environment"]) == (service == "accounts")
-        assert ("CARRIER_WEBHOOK_SECRET" in container["environment"]) == (service == "delivery")
+        assert ("CARRIER_WEBHOOK_SECRETS" in container["environment"]) == (service == "delivery")
+        assert ("SEAL_KEY" in container["environment"]) == (service in ("orders", "payments", "delivery", "shop")), name
+        key = f"${{{str(service).upper()}_INTERNAL_KEY:?Set {str(service).upper()}_INTERNAL_KEY in .env}}"
+        assert container["environment"].get("INTERNAL_KEY") == (key if service in CALLERS else None), name
         assert "POSTGRES_PASSWORD" not in str(container["environment"])
 
 

@@ -4,25 +4,30 @@ import os
 import secrets
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.test import Client
 
+from shop.callers import derived_key
 from shop.checks import check_sandbox
+from tests.support.calls import entry
 
 PRODUCTION = {
     "DEBUG": "0",
     "SANDBOX": "0",
     "HTTPS": "1",
     "SECRET_KEY": secrets.token_urlsafe(48),
-    "INTERNAL_SECRET": secrets.token_urlsafe(48),
+    "INTERNAL_KEY": derived_key("of these tests", "orders"),
+    "INTERNAL_CALLERS": entry("orders"),
     "ALLOWED_HOSTS": "shop.example.com",
     "SEAL_KEY": secrets.token_urlsafe(48),
     "JWT_PUBLIC_KEY": settings.SIMPLE_JWT["VERIFYING_KEY"],
     "BROKER_URL": "amqp://shop:secret@rabbitmq:5672/shop",
 }
+LONG = "unguessable" * 4
 
 
 @pytest.mark.parametrize("service", ["", "orders"], ids=["all in one", "one service"])
@@ -51,9 +56,27 @@ def refused(*command: str, **environment: str) -> str:
     return answer.stderr
 
 
-@pytest.mark.parametrize("name", ["SECRET_KEY", "INTERNAL_SECRET", "SEAL_KEY", "CARRIER_WEBHOOK_SECRET"])
-def test_a_secret_that_can_be_guessed_keeps_the_shop_from_starting(name: str):
-    assert f"{name} has 1 characters" in refused("check", **{name: "x"})
+@pytest.mark.parametrize(
+    ("name", "ring"),
+    [
+        ("SECRET_KEY", "x"),
+        ("SECRET_KEY", f"{LONG},x"),
+        ("SEAL_KEY", f"{LONG}, x"),
+        ("CARRIER_WEBHOOK_SECRETS", f"CJ={LONG},HJ=x"),
+    ],
+)
+def test_a_secret_that_can_be_guessed_keeps_the_shop_from_starting(name: str, ring: str):
+    assert f"{name} has 1 characters" in refused("check", **{name: ring})
+
+
+def test_two_carriers_have_two_secrets():
+    said = refused("check", CARRIER_WEBHOOK_SECRETS=f"CJ={LONG},HJ={LONG}")
+    assert "HJ in CARRIER_WEBHOOK_SECRETS has a secret of CJ" in said
+
+
+@pytest.mark.parametrize(("name", "key"), [("INTERNAL_KEY", "x"), ("INTERNAL_CALLERS", f"orders={LONG}")])
+def test_so_does_a_key_that_is_none(name: str, key: str):
+    assert "64 hexadecimal digits" in refused("check", **{name: key})
 
 
 def test_a_sandbox_in_production_is_told_of_part_by_part():
@@ -66,9 +89,9 @@ def test_a_sandbox_in_production_is_told_of_part_by_part():
 
 
 def test_what_the_shop_cannot_do_without_its_sandbox_is_told_of(settings: Any):
-    settings.SANDBOX, settings.CARRIER_WEBHOOK_SECRET = False, ""
+    settings.SANDBOX, settings.CARRIER_SECRETS = False, {}
     assert [one.id for one in check_sandbox()] == ["shop.I001", "shop.I002", "shop.I003"]
-    settings.CARRIER_WEBHOOK_SECRET, settings.SMS_SENDER = "x" * 32, "somebody.Sms"
+    settings.CARRIER_SECRETS, settings.SMS_SENDER = {"CJ": [LONG]}, "somebody.Sms"
     assert [one.id for one in check_sandbox()] == ["shop.I001"]
 
 
@@ -106,3 +129,38 @@ def test_headers_that_browsers_heed():
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["Referrer-Policy"] == "same-origin"
+
+
+# --- Secrets in files -------------------------------------------------------------------------------------------------
+SHOWN = """
+import shop.settings as s
+print(s.SECRET_KEY, *s.SECRET_KEY_FALLBACKS, *s.SEAL_KEYS, s.BROKER_URL, s.DATABASES["orders"]["PASSWORD"])
+"""
+
+
+def started(**environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-c", SHOWN], cwd=settings.BASE_DIR, env=clean | environment, capture_output=True, text=True
+    )
+
+
+def test_every_variable_may_be_in_a_file(tmp_path: Path):
+    values = {
+        "SECRET_KEY": f"{LONG}, {LONG} before",
+        "SEAL_KEY": "of seals alone and long enough for it",
+        "BROKER_URL": "amqp://shop:secret@rabbitmq//",
+        "DATABASE_URL": "postgres://shop:password@db/",
+    }
+    files = {}
+    for name, value in values.items():
+        (tmp_path / name).write_text(f"{value}\n")  # as an editor leaves it
+        files[f"{name}_FILE"] = str(tmp_path / name)
+
+    done = started(**files)
+
+    assert done.returncode == 0, done.stderr
+    shown = [LONG, f"{LONG} before", values["SEAL_KEY"], values["BROKER_URL"], "password"]
+    assert done.stdout == f"{' '.join(shown)}\n"
+    (tmp_path / "SEAL_KEY").unlink()
+    assert f"SEAL_KEY_FILE is {tmp_path}/SEAL_KEY: No such file" in started(**files).stderr

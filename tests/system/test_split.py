@@ -21,7 +21,10 @@ from accounts.models import User
 from catalog.models import Product
 from orders.models import Order
 from shop.api.error_codes import CODES
+from shop.callers import derived_key
 from shop.calls import breaker, client
+from shop.contracts.offers import CALLERS
+from tests.support.calls import SECRET, become, entry
 from tests.support.ordering import PAID_AND_SENT
 from tests.support.processes import ROOT, Process, Processes, eventually
 
@@ -76,7 +79,8 @@ def environment(service: str) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "shop.settings",
         "SHOP_SERVICE": service,
         "SECRET_KEY": project.SECRET_KEY,
-        "INTERNAL_SECRET": "between us" * 4,
+        "INTERNAL_CALLERS": ",".join(entry(caller) for caller in CALLERS),
+        **({"INTERNAL_KEY": derived_key(SECRET, service)} if service in CALLERS else {}),
         "ALLOWED_HOSTS": "127.0.0.1",
         "CACHE_URL": project.CACHES["default"]["LOCATION"].replace("redis:", _redis_scheme()),
         "LOCKS_URL": project.CACHES["locks"]["LOCATION"].replace("redis:", _redis_scheme()),
@@ -129,7 +133,8 @@ def test_only_accounts_can_sign():
     [
         ({"SHOP_SERVICE": "order"}, "SHOP_SERVICE is 'order'"),
         ({"ORDERS_DATABASE_URL": ""}, "ORDERS_DATABASE_URL"),
-        ({"INTERNAL_SECRET": ""}, "INTERNAL_SECRET"),
+        ({"INTERNAL_CALLERS": ""}, "INTERNAL_CALLERS"),
+        ({"INTERNAL_KEY": ""}, "INTERNAL_KEY"),
         ({"SECRET_KEY": ""}, "SECRET_KEY"),
         ({"JWT_PUBLIC_KEY": ""}, "JWT_PUBLIC_KEY"),
         ({"SHOP_SERVICE": "accounts", "ACCOUNTS_DATABASE_URL": "postgres://a@b/c"}, "JWT_PRIVATE_KEY"),
@@ -183,7 +188,8 @@ def away(
     services: dict[str, Service], settings: Any, transactional_db: None
 ) -> Iterator[Callable[[str], Callable[[], None]]]:
     """Kills a service; returns what starts it again. Both run when a test begins."""
-    settings.LOCAL_SERVICES, settings.INTERNAL_SECRET = ("orders",), "between us" * 4
+    settings.LOCAL_SERVICES = ("orders",)
+    become(settings, "orders")
     settings.SERVICE_URLS = {name: service.url for name, service in services.items()}
     settings.BREAKER_OPEN_FOR = OPEN_FOR
     for service in services.values():

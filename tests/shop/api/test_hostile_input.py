@@ -74,7 +74,7 @@ def operations() -> list[tuple[str, str, Any, Any]]:
 @pytest.fixture
 def send(bus: Bus, settings: Any) -> Any:
     """Sends a body as staff would, or a carrier."""
-    settings.CARRIER_WEBHOOK_SECRET = "the carriers'"
+    settings.CARRIER_SECRETS = {"CJ": ["the carrier's"]}
     settings.THROTTLES = dict.fromkeys(settings.THROTTLES, 0)
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # these are not about passwords
     staff = User.objects.create(email="boss@example.com", name="Boss", password="!", is_staff=True, is_superuser=True)
@@ -84,7 +84,11 @@ def send(bus: Bus, settings: Any) -> Any:
     def send(method: str, path: str, body: bytes, content_type: str = "application/json", query: str = "") -> Any:
         address = path.replace("{product_id}", str(product.pk)).replace("{order_id}", "1") + query
         now = str(int(time.time()))
-        headers = {"If-Match": "*", "X-Carrier-Timestamp": now, "X-Carrier-Signature": signature(now, body)}
+        headers = {
+            "If-Match": "*",
+            "X-Carrier-Timestamp": now,
+            "X-Carrier-Signature": signature("the carrier's", now, body),
+        }
         if not address.startswith(("/api/v1/auth", "/api/v1/deliveries/carrier-events")):
             headers["Authorization"] = token
         return client.generic(method, address, body, content_type, headers=headers)

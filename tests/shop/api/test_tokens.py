@@ -190,12 +190,17 @@ class TestWebhooks:
 
     @pytest.fixture(autouse=True)
     def delivery(self, settings: Any) -> Delivery:
-        settings.CARRIER_WEBHOOK_SECRET = "the carriers'"
+        settings.CARRIER_SECRETS = {"CJ": ["the carrier's"]}
         return Delivery.objects.create(
-            order_id=1, user_id=1, tracking_number="CJ1", carrier="CJ", status="PREPARING", due_at=timezone.now()
+            order_id=1,
+            user_id=1,
+            tracking_number="CJ1",
+            carrier="CJ대한통운",
+            status="PREPARING",
+            due_at=timezone.now(),
         )
 
-    def send(self, *, at: float = 0, secret: str = "the carriers'", sign: bytes | None = None, **headers: str) -> int:
+    def send(self, *, at: float = 0, secret: str = "the carrier's", sign: bytes | None = None, **headers: str) -> int:
         body = json.dumps({"eventId": "e1", "trackingNumber": "CJ1", "status": "IN_TRANSIT"}).encode()
         timestamp = str(int(time.time() + at))
         mac = hmac.new(secret.encode(), timestamp.encode() + b"." + (sign or body), hashlib.sha256).hexdigest()

@@ -33,6 +33,7 @@ from shop.contracts.inventory import InventoryService, StockView
 from shop.contracts.messages import MessagesService
 from shop.contracts.offers import OFFERS
 from tests.conftest import SERVICES
+from tests.support.calls import become, known
 from tests.support.live import serving
 
 DATABASES = ["accounts", "catalog", "orders", "inventory"]
@@ -41,7 +42,8 @@ pytestmark = pytest.mark.django_db(databases=DATABASES)
 
 @pytest.fixture(autouse=True)
 def _fresh(settings: Any) -> Iterator[None]:
-    settings.INTERNAL_SECRET = "between us"
+    known(settings, "orders", "notifications")
+    become(settings, "orders")
     breaker.forget()
     yield
     breaker.forget()
@@ -57,8 +59,9 @@ def over_http(settings: Any, url: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def live(settings: Any) -> Iterator[str]:
-    """The URL of a server for every contract."""
+def live(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a server for every contract, also for the one that only the back office calls, in its own process."""
+    monkeypatch.setitem(OFFERS, InventoryService, OFFERS[InventoryService]._replace(callers=("orders",)))  # type: ignore[arg-type]
     settings.ROOT_URLCONF = "shop.calls.urls"
     with serving(DATABASES) as url, over_http(settings, url):
         yield url

@@ -1,24 +1,31 @@
 """Where a service answers the others: who is let in, and what the contract does not know."""
 
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as settings_
 from django.db import OperationalError, connections
 from django.test import Client
 from django_redis import get_redis_connection
 from django_redis.pool import ConnectionFactory
 
+from shop.callers import derived_key, public_part, rings
 from shop.calls import server, wire
 from shop.contracts.accounts import AccountsService
+from shop.contracts.offers import OFFERS
+from tests.support.calls import become, known
 
 pytestmark = pytest.mark.django_db(databases=["accounts"])
 
 
 @pytest.fixture(autouse=True)
 def _secret(settings: Any) -> None:
-    settings.INTERNAL_SECRET = "between us"
+    known(settings, "orders", "notifications")
+    become(settings, "orders")
 
 
 PATH = wire.path_of(AccountsService, "get_users", "accounts")
@@ -41,10 +48,15 @@ def test_signed_and_new(post: Callable[..., int]):
     assert post() == 200
 
 
-@pytest.mark.parametrize("change", [wire.TIMESTAMP, wire.NONCE, wire.SIGNATURE])
+@pytest.mark.parametrize("change", [wire.TIMESTAMP, wire.NONCE, wire.SIGNATURE, wire.CALLER])
 def test_nothing_signed_can_be_changed_or_left_out(post: Callable[..., int], change: str):
     headers = wire.sign(PATH, BODY)
-    wrong = {wire.TIMESTAMP: str(int(time.time()) - 1), wire.NONCE: "0" * 32, wire.SIGNATURE: "é" * 64}[change]
+    wrong = {
+        wire.TIMESTAMP: str(int(time.time()) - 1),
+        wire.NONCE: "0" * 32,
+        wire.SIGNATURE: "é" * 64,
+        wire.CALLER: "notifications",
+    }[change]
 
     assert post(headers=headers | {change: wrong}) == 401
     assert post(headers={name: value for name, value in headers.items() if name != change}) == 401
@@ -86,12 +98,46 @@ def test_while_redis_is_away_replays_are_answered_and_counted(
     assert post(headers=headers | {wire.NONCE: "0" * 32}) == 401
 
 
-def test_with_another_secret_or_none_nobody_is_let_in(post: Callable[..., int], settings: Any):
-    headers = wire.sign(PATH, BODY)
-    settings.INTERNAL_SECRET = "another"
-    assert post(headers=headers) == 401
-    settings.INTERNAL_SECRET = ""
+def test_nobody_signs_as_another(post: Callable[..., int], settings: Any):
+    for name, key in (("orders", "catalog"), ("catalog", "catalog"), ("", "orders"), ("shop", "orders")):
+        become(settings, name, key=key)
+        assert post() == 401, (name, key)
+
+
+def test_who_answers_has_public_keys_only_and_cannot_call(settings: Any):
+    """What all containers have in common does not sign."""
+    settings.SHOP_SERVICE, settings.INTERNAL_KEY = "orders", settings.INTERNAL_CALLERS["orders"][0]
+    with pytest.raises(TypeError):
+        wire.sign(PATH, BODY)
+    settings.INTERNAL_KEY = settings.INTERNAL_CALLERS["orders"][0].public_bytes_raw().hex()
+    with pytest.raises(wire.BadSignature):
+        wire.verify(PATH, wire.sign(PATH, BODY), BODY)
+
+
+def test_while_a_key_is_replaced_both_are_good(post: Callable[..., int], settings: Any):
+    settings.INTERNAL_CALLERS = rings([f"orders={public_part(derived_key(one, 'orders'))}" for one in ("new", "old")])
+    for secret in ("old", "new"):
+        settings.INTERNAL_KEY = derived_key(secret, "orders")
+        assert post() == 200
+    settings.INTERNAL_CALLERS = rings([f"orders={public_part(derived_key('new', 'orders'))}"])
+    assert post() == 200
+    settings.INTERNAL_KEY = derived_key("old", "orders")
     assert post() == 401
+
+
+def test_a_caller_calls_what_it_has_business_with(post: Callable[..., int], settings: Any):
+    known(settings, "inventory")
+    become(settings, "inventory")  # which asks catalog for products
+    assert post() == 403
+
+
+@pytest.mark.parametrize("service", settings_.SERVICES)
+def test_the_offers_name_those_who_call(service: str):
+    """Every `connect(Contract)` in a service's code, but for its admin, which runs in the back office only."""
+    sources = [path for path in Path(service).glob("**/*.py") if "tests" not in path.parts and path.name != "admin.py"]
+    called = {name for path in sources for name in re.findall(r"\bconnect\((\w+)\)", path.read_text())}
+    allowed = {contract.__name__ for contract, offer in OFFERS.items() if service in offer.callers and offer.service}
+    assert called == allowed
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- $source = dict "name" (printf "%s-%s-db-app" .root.Release.Name (.variable | trimSuffix "_DATABASE_URL" | lower)) "key" "uri" -}}
 {{- else if eq .variable "BROKER_URL" -}}
 {{- $source = dict "name" .secret "key" (printf "%s_BROKER_URL" (.user | upper)) -}}
+{{- else if eq .variable "INTERNAL_KEY" -}}
+{{- $source = dict "name" .secret "key" (printf "%s_INTERNAL_KEY" (.user | upper)) -}}
 {{- end -}}
 {{- if and (eq .variable "BROKER_ADMIN_URL") .root.Values.rabbitmq.enabled -}}
 {{- $admin := printf "%s-rabbitmq-default-user" .root.Release.Name -}}
@@ -55,12 +57,15 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
     "METRICS_ADDRESS" "0.0.0.0"
     "HEARTBEAT_FILE" "/tmp/alive"
 ) ($own.environment | default dict) $root.Values.environment -}}
-{{- $secrets := concat (list "SECRET_KEY" "INTERNAL_SECRET" "SEAL_KEY" "JWT_PUBLIC_KEY" "LOCKS_URL" "CACHE_URL") ($own.secrets | default list) -}}
+{{- $secrets := concat (list "SECRET_KEY" "INTERNAL_CALLERS" "JWT_PUBLIC_KEY" "LOCKS_URL" "CACHE_URL") ($own.secrets | default list) -}}
 {{- range $other, $_ := omit $root.Values.services "shop" -}}
   {{- $_ := set $plain (printf "%s_URL" (upper $other)) (printf "http://%s-%s:8080" $root.Release.Name $other) -}}
   {{- if has $service (list "shop" $other) -}}
     {{- $secrets = append $secrets (printf "%s_DATABASE_URL" (upper $other)) -}}
   {{- end -}}
+{{- end -}}
+{{- if eq $service "shop" -}}
+  {{- $secrets = append $secrets "SEAL_KEY" -}}
 {{- end -}}
 {{- if $service -}}
   {{- $_ := set $plain "SHOP_SERVICE" $service -}}
