@@ -85,7 +85,8 @@ def server(ports: list[int], tmp_path: Path) -> Iterator[tuple[int, int]]:
     """The web server of docker-compose.yml, but with one thread."""
     port, own = ports
     command = f"granian --interface wsgi --host 127.0.0.1 --port {port} --workers 1 --blocking-threads 1"
-    environment = os.environ | {"METRICS_PORT": str(own), "DEBUG": "1"}
+    directory = str(tmp_path / "metrics")  # not there yet
+    environment = os.environ | {"METRICS_PORT": str(own), "DEBUG": "1", "PROMETHEUS_MULTIPROC_DIR": directory}
     process = Process("web", [*command.split(), "shop.wsgi:application"], environment, tmp_path / "log")
     try:
         yield port, own

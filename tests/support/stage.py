@@ -103,7 +103,9 @@ class Stage:
 
     def _placed(self, text: str, name: str, address: str = "") -> str:
         """A text of docker-compose.yml with host names, ports and databases as they are here."""
-        text = re.sub(r"http://([a-z]+):8080", lambda match: f"http://{self.addresses[match[1]]}:{self.port}", text)
+        text = re.sub(
+            r"http://(?!localhost)([a-z]+):8080", lambda match: f"http://{self.addresses[match[1]]}:{self.port}", text
+        )
         text = text.replace("0.0.0.0 --port 8080", f"{address or self.addresses.get(name)} --port {self.port}")
         text = text.replace("--address=0.0.0.0", f"--address={self.addresses.get(name)}")
         text = text.replace("postgres:5432", self.server).replace("shop_", self.prefix)

@@ -14,7 +14,7 @@ from tests.support.chromium import keep, sign_in
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(databases=SERVICES, transaction=True)]
 
 SAYS = "Sandbox: no money is taken here, and nothing is delivered."
-FOR_ANYBODY = ("/", "/admin/login/", "/api-auth/login/", "/docs/", "/api/v1/products?format=api")
+FOR_ANYBODY = ("/", "/account/forgot", "/admin/login/", "/api-auth/login/", "/docs/", "/api/v1/products?format=api")
 FOR_STAFF = (
     "/api/v1/orders?format=api",
     "/api/v1/products/7?format=api",
