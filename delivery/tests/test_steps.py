@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 from msgspec.structs import replace
 
 from delivery.models import Delivery, Unsent
 from delivery.tasks import advance_deliveries, cancel_delivery, start_delivery
 from delivery.tests.saga import ADDRESS, TRACE, advance, cancelling, outbox, paid, run, status, told
+from fastdb.clock import database_time
 from shop.contracts.events import DeliveryCompleted, DeliveryFailed, DeliveryStarted
 
 pytestmark = pytest.mark.django_db(databases=["delivery"])
@@ -34,7 +34,7 @@ def test_a_paid_order_is_prepared_for_its_carrier(settings):
     delivery = Delivery.objects.get()
     assert (delivery.status, delivery.carrier, delivery.address) == ("PREPARING", "로젠택배", ADDRESS)
     assert delivery.due_at is not None
-    assert timedelta(seconds=2) < delivery.due_at - timezone.now() <= timedelta(seconds=3)
+    assert timedelta(seconds=2) < delivery.due_at - database_time("delivery") <= timedelta(seconds=3)
     assert (delivery.handed_over_at, delivery.delivered_at) == (None, None)
     assert advance_deliveries() == 0
 
