@@ -114,9 +114,9 @@ def test_they_are_told_the_same():
             assert here.pop(variable) == f"shop/{variable}", name
         service = there.get("SHOP_SERVICE", "shop")
         ours: dict[str, Any] = {f"{other.upper()}_URL": f"http://shop-{other}:8080" for other in SERVICES}
-        # The ingress is one more proxy, and it ends TLS. The Service's name is a host name, too.
+        # The Service's name is a host name, too.
         ours["PUBLIC_URL"] = "https://localhost"
-        ours |= {"HTTPS": "1", "PROXIES": "2", "LOG_FORMAT": "json", "ALLOWED_HOSTS": f"localhost,shop-{service}"}
+        ours |= {"LOG_FORMAT": "json", "ALLOWED_HOSTS": f"localhost,shop-{service}"}
         ours |= {"DATABASE_URL": "postgres://nobody@nowhere:5432/", "FLOWER_URL": ""}
         assert here == {variable: ours.get(variable, there[variable]) for variable in here}, name
 
@@ -187,6 +187,12 @@ def test_the_gateway_is_compose_s_but_for_names_and_proxies():
                 *trusted,
             ]
         )
+
+
+def test_https_is_on_where_somebody_in_front_ends_tls():
+    """Without one the gateway would say http, and every request would be sent to https for ever."""
+    for values, https in (("default", "0"), ("external", "1")):
+        assert {environment(container(pods(rendered(values))[name]))["HTTPS"] for name in WEB} == {https}
 
 
 def test_alerts_are_those_of_compose():

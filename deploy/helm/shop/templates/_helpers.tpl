@@ -52,6 +52,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- $name := include "shop.name" . -}}
 {{- $plain := merge (dict
     "ALLOWED_HOSTS" (join "," (append $root.Values.hosts (include "shop.name" (dict "root" $root "process" ($service | default "shop")))))
+    "HTTPS" (empty $root.Values.gateway.trustedProxies | ternary "0" "1")
     "PROMETHEUS_MULTIPROC_DIR" "var/metrics"
     "METRICS_PORT" "9100"
     "METRICS_ADDRESS" "0.0.0.0"
