@@ -41,14 +41,14 @@ def drain(service: str) -> int:
             if message is None:
                 return taken
             crash_point("deadqueue.taken")
-            record(service, message.body, message.headers or {})
+            record_message(service, message.body, message.headers or {})
             crash_point("deadqueue.kept")
             channel.basic_ack(message.delivery_tag)
             crash_point("deadqueue.acknowledged")
     return PORTION
 
 
-def record(service: str, body: bytes | str, headers: Mapping[str, Any]) -> None:
+def record_message(service: str, body: bytes | str, headers: Mapping[str, Any]) -> None:
     """Record what a dead message carries."""
     step, error = dead_letters.storable(headers.get("task") or "no task")[:64], _why(service, headers)
     if step in choreography().timers:  # the next tick does its work

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Handled = Mapping[UUID, Sequence[Event]]  # what was emitted for each event that is handled already, by its id
+FollowersById = Mapping[UUID, Sequence[Event]]  # what was emitted for each event that is handled already, by its id
 
 
 class ForeignEvent(ValueError):
@@ -108,7 +108,7 @@ def _run_batch(step: AnyStep, batch: Sequence[Event]) -> None:
 def handle(step: AnyStep, batch: Sequence[Event]) -> list[Event]:
     """Parts 2 to 4: the effect of a batch and its record; returns the events to publish for it."""
     with hook().locks(step.locks(batch)) if step.locks else nullcontext():
-        handled: Handled = {}
+        handled: FollowersById = {}
         answer: tuple[Any, ...] = ()
         if step.outside:
             handled = inbox.handled(step, batch)
@@ -131,7 +131,7 @@ def handle(step: AnyStep, batch: Sequence[Event]) -> list[Event]:
                     raise
 
 
-def _transact(step: AnyStep, batch: Sequence[Event], handled: Handled, answer: tuple[Any, ...]) -> list[Event]:
+def _transact(step: AnyStep, batch: Sequence[Event], handled: FollowersById, answer: tuple[Any, ...]) -> list[Event]:
     """The effect of those events that are not known to be `handled`, and its record.
 
     Raises `IntegrityError`, with all of this rolled back, when one of them turns out to be.

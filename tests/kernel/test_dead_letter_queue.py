@@ -38,7 +38,7 @@ def headers(task: str | None = RESERVE, reason: str = "delivery_limit") -> dict[
 def test_each_event_of_a_dead_message_is_a_dead_letter(bus: Bus):
     message = body(encode(created(1)), encode(created(2)), {"type": "Nonsense"})
 
-    dead_letter_queue.record("inventory", message, headers())
+    dead_letter_queue.record_message("inventory", message, headers())
 
     letters = list(DeadLetter.objects.order_by("pk"))
     assert [(letter.correlation_id, letter.event_type) for letter in letters] == [
@@ -60,7 +60,7 @@ def test_a_message_that_comes_again_is_the_same_dead_letter(bus: Bus):
     message = body(encode(created(1)), "x")
 
     for _ in range(2):  # the relay died before its acknowledgement
-        dead_letter_queue.record("inventory", message, headers())
+        dead_letter_queue.record_message("inventory", message, headers())
 
     assert list(DeadLetter.objects.order_by("pk").values_list("correlation_id", "attempts")) == [(1, 2), (None, 2)]
 
@@ -69,7 +69,7 @@ def test_what_was_handled_before_its_worker_died_is_no_dead_letter(bus: Bus):
     event = encode(created(1))
     execute(STEPS[RESERVE], [event])
 
-    dead_letter_queue.record("inventory", body(event, encode(created(2))), headers())
+    dead_letter_queue.record_message("inventory", body(event, encode(created(2))), headers())
 
     assert list(DeadLetter.objects.values_list("correlation_id", "resolution")) == [(2, "")]
 
@@ -90,7 +90,7 @@ def test_what_was_handled_before_its_worker_died_is_no_dead_letter(bus: Bus):
     ],
 )
 def test_what_cannot_be_read_is_kept_as_it_is(message: bytes | str):
-    dead_letter_queue.record("inventory", message, headers(task=None))
+    dead_letter_queue.record_message("inventory", message, headers(task=None))
 
     letter = DeadLetter.objects.get()
     assert (letter.step, letter.event_type, letter.correlation_id) == ("no task", "", None)
@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_kept_as_it_is(message: bytes | str):
 
 @pytest.mark.parametrize("task", ["inventory.\0burn\ud800", "x" * 1000])
 def test_a_task_that_nobody_knows_is_kept_with_its_events(task: str):
-    dead_letter_queue.record("inventory", body(encode(created(1))), headers(task=task, reason="rejected"))
+    dead_letter_queue.record_message("inventory", body(encode(created(1))), headers(task=task, reason="rejected"))
 
     letter = DeadLetter.objects.get()
     assert (letter.correlation_id, letter.error) == (1, "DeadLettered: rejected at queue inventory, 1×")
@@ -112,14 +112,16 @@ def test_a_task_that_nobody_knows_is_kept_with_its_events(task: str):
 
 @pytest.mark.parametrize("deaths", [None, [], [7], {}, "x"])
 def test_a_broker_that_gives_no_reason(deaths: Any):
-    dead_letter_queue.record("inventory", body(7), {"task": RESERVE, "x-death": deaths})
+    dead_letter_queue.record_message("inventory", body(7), {"task": RESERVE, "x-death": deaths})
 
     assert DeadLetter.objects.get().error == "DeadLettered: set aside at queue inventory, 1×"
 
 
 @pytest.mark.parametrize("reason", ["expired", "delivery_limit"])
 def test_a_tick_that_nobody_had_time_for_is_nothing_to_keep(reason: str):
-    dead_letter_queue.record("orders", json.dumps([[], {}, {}]), headers(task="orders.look_after", reason=reason))
+    dead_letter_queue.record_message(
+        "orders", json.dumps([[], {}, {}]), headers(task="orders.look_after", reason=reason)
+    )
 
     assert OrdersDeadLetter.objects.count() == 0
 

@@ -11,11 +11,24 @@ from inventory.models import Reservation, StockItem, StockMovement
 from inventory.services import seed_stock
 from notifications.models import Notification
 from orders import services
-from orders.models import Order
+from orders.models import Order, Outbox, Unsent
 from orders.services import request_cancellation
 from payments.models import GatewayLedger, Payment
-from sagas.testing import Bus, rolled_back
-from shop.contracts.events import Line
+from sagas import Event
+from sagas.conf import choreography
+from sagas.events import decode
+from sagas.testing import Bus, given, rolled_back
+from shop.contracts.events import (
+    DeliveryCompleted,
+    DeliveryStarted,
+    InventoryReleased,
+    InventoryReserved,
+    Line,
+    OrderCancelled,
+    OrderCompleted,
+    PaymentCompleted,
+    PaymentFailed,
+)
 from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
@@ -58,6 +71,32 @@ def told() -> set[str]:
 
 def violations() -> list[Violation]:
     return [found for found in audit(strict=True) if isinstance(found, Violation)]
+
+
+def first_event(order_id: int) -> Event:
+    """What has happened when an order was placed; nobody else publishes it."""
+    Unsent.objects.all().delete()
+    return decode(Outbox.objects.get(correlation_id=order_id).payload, choreography().events)
+
+
+def test_forward_each_event_leads_to_the_next(bus: Bus):
+    saga = given(first_event(place()))
+
+    saga.expect("inventory.reserve_stock").emits(InventoryReserved)
+    saga.expect("payments.charge_payment").emits(PaymentCompleted)
+    saga.expect("delivery.start_delivery").emits(DeliveryStarted)
+    saga.ticks("delivery.advance_deliveries").emits_nothing()
+    saga.ticks("delivery.advance_deliveries").emits(DeliveryCompleted)
+    saga.expect("orders.complete_order").emits(OrderCompleted)
+
+
+def test_backward_each_event_leads_to_the_one_before(bus: Bus):
+    saga = given(first_event(place(payment_token="tok_declined")))
+
+    saga.expect("inventory.reserve_stock").emits(InventoryReserved)
+    saga.expect("payments.charge_payment").emits(PaymentFailed)
+    saga.expect("inventory.release_stock").emits(InventoryReleased)
+    saga.expect("orders.cancel_order").emits(OrderCancelled)
 
 
 def test_an_order_runs_through_all_services(bus: Bus):

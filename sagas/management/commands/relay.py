@@ -38,7 +38,7 @@ class Command(BaseCommand):
             )
         if once:
             for name in services:
-                self.stdout.write(f"{name}: {_drain(name)} events published")
+                self.stdout.write(f"{name}: {_publish_all(name)} events published")
         else:
             self._serve(services)
 
@@ -79,7 +79,7 @@ class Command(BaseCommand):
         self.stdout.write("Relay stopped")
 
 
-def _drain(service: str) -> int:
+def _publish_all(service: str) -> int:
     """Publish everything in a service's outbox; how many events that was."""
     relayed = 0
     while portion := publish_outbox(service):
