@@ -14,8 +14,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import clients, letters
+from accounts import clients, letters, second_factor
 from accounts.models import Client, StaffAction, User
 from accounts.services import scopes_of
 from shop.api.permissions import may
@@ -25,6 +27,7 @@ from shop.desk.stale import UnlessStale
 admin.site.register(StaffAction, StaffActionAdmin)
 
 admin.site.unregister(Group)
+admin.site.unregister([TOTPDevice, StaticDevice])  # their pages show keys
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -66,7 +69,7 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
     list_filter = ["is_staff", "is_active", ("verified_at", admin.EmptyFieldListFilter), "language"]
     search_fields = ["email", "name", "phone"]
     readonly_fields = ["last_login", "verified_at", "created_at", "updated_at"]
-    actions = ["verify"]
+    actions = ["verify", "reset_second_factor"]
     fieldsets = [
         (None, {"fields": ["email", "password", "seen"]}),
         (_("Person"), {"fields": ["name", "phone", "language"]}),
@@ -88,6 +91,14 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
     @admin.display(description=_("verified"), boolean=True, ordering="verified_at")
     def verified(self, user: User) -> bool:
         return user.verified_at is not None
+
+    @admin.action(description=_("Reset the second factor"), permissions=["change"])
+    def reset_second_factor(self, request: HttpRequest, chosen: QuerySet[User]) -> None:
+        """For superusers, of somebody who has lost it."""
+        if not request.user.is_superuser:
+            raise PermissionDenied
+        for user in chosen:
+            second_factor.reset(user)
 
     @admin.action(description=_("Verify the addresses by hand"), permissions=["change"])
     def verify(self, request: HttpRequest, chosen: QuerySet[User]) -> None:

@@ -89,7 +89,7 @@ def reset(token: str, new: str) -> None:
     """
     with transaction.atomic(using="accounts", durable=True):
         user, letter = _use(token, RESET)
-        if letter.generation != user.generation():
+        if not user.is_of(letter.generation):
             raise InvalidLink  # the password or the role was changed since
         check_password(new, user, field="new")
         user.set_password(new)

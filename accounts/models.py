@@ -110,6 +110,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         if self.is_staff:
             parts += [sorted(self.groups.values_list("pk", flat=True))]
             parts += [sorted(self.user_permissions.values_list("pk", flat=True))]
+            devices: Any = self.totpdevice_set  # type: ignore[attr-defined]  # of django-otp
+            parts += [sorted(devices.filter(confirmed=True).values_list("pk", flat=True))]
         return salted_hmac("accounts.generation", repr(parts), secret=secret, algorithm="sha256").hexdigest()[:32]
 
     def is_of(self, generation: str) -> bool:

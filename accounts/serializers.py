@@ -86,10 +86,11 @@ class SignUpSerializer(Serializer):
 
 @example(request=HANA)
 class CredentialsSerializer(Serializer):
-    """E-mail address and password."""
+    """E-mail address and password; of staff with a second factor its code, too."""
 
     email = Text(max_length=254)
     password = Text(max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+    otp = Text(max_length=20, required=False, write_only=True)
 
 
 @example(request={"old": HORSE, "new": "wrong donkey 8"})

@@ -14,7 +14,7 @@ from django.db.models import F
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
-from accounts import guesses, letters
+from accounts import guesses, letters, second_factor
 from accounts.contacts import mailbox, phone_number
 from accounts.models import SignIn, User
 from accounts.passwords import check_password
@@ -67,11 +67,16 @@ class TokenPair(NamedTuple):
     refresh: str
 
 
-def sign_in(*, email: str, password: str, request: Any = None) -> TokenPair:
-    """A first pair of tokens. Raises `WrongCredentials`, and `TooManyGuesses` by account or the request's address."""
+def sign_in(*, email: str, password: str, otp: str = "", request: Any = None) -> TokenPair:
+    """A first pair of tokens.
+
+    Raises `WrongCredentials`, `TooManyGuesses` by account or the request's address, and for staff what
+    `second_factor.insist` raises.
+    """
     user = authenticate(request, username=email, password=password)
     if not isinstance(user, User):
         _refuse(email, request)
+    second_factor.insist(user, otp, request)
     User.objects.filter(pk=user.pk).update(last_login=timezone.now())
     return issue(user)
 

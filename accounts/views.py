@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from accounts import services
 from accounts.guesses import TooManyGuesses
 from accounts.models import User, UserManager
+from accounts.second_factor import SecondFactorMissing, SecondFactorNotSetUp
 from accounts.serializers import (
     CredentialsSerializer,
     KeySetSerializer,
@@ -54,7 +55,7 @@ class TokenView(Public):
 
     serializer_class = CredentialsSerializer
     throttle_classes = [TokenThrottle]
-    problems = {"POST": [services.WrongCredentials, TooManyGuesses]}
+    problems = {"POST": [services.WrongCredentials, TooManyGuesses, SecondFactorMissing, SecondFactorNotSetUp]}
 
     @extend_schema(summary="Sign in", operation_id="sign_in", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:

@@ -241,6 +241,27 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Your password has been changed. Please sign in.",
         "비밀번호가 바뀌었습니다. 로그인해 주세요.",
     ),
+    "factor": ("Second factor", "2단계 인증"),
+    "factor_scan": (
+        "Scan this with an authenticator app, or type the key, and enter the code that it shows.",
+        "인증 앱으로 QR 코드를 찍거나 키를 입력한 뒤, 앱에 나온 코드를 입력하세요.",
+    ),
+    "factor_code_what": (
+        "Enter the code of your authenticator app, or a recovery code.",
+        "인증 앱의 코드나 복구 코드를 입력하세요.",
+    ),
+    "factor_code": ("Code", "코드"),
+    "factor_do": ("Go on", "계속"),
+    "factor_wrong": (
+        "This is not the code, or it was used before. Wait for the next one.",
+        "코드가 맞지 않거나 이미 사용되었습니다. 다음 코드를 기다려 주세요.",
+    ),
+    "factor_codes": (
+        "It is set up. Keep these recovery codes: each works once if the app is lost. They are not shown again.",
+        "설정되었습니다. 앱을 잃어버렸을 때 한 번씩 쓸 수 있는 복구 코드입니다. 다시 표시되지 않으니 보관하세요.",
+    ),
+    "factor_on": ("I have kept them", "보관했습니다"),
+    "factor_there": ("Your second factor is set up.", "2단계 인증이 설정되어 있습니다."),
     "account_bad_link": (
         "This link is not valid: it has expired or was used before.",
         "링크가 만료되었거나 이미 사용되어 쓸 수 없습니다.",

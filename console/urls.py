@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from console import account, views
+from console import account, second_factor, views
 
 urlpatterns = [
     path("favicon.ico", views.favicon),
@@ -10,6 +10,7 @@ urlpatterns = [
     path("account/verify", account.confirm, name="account-verify"),
     path("account/forgot", account.forgot, name="account-forgot"),
     path("account/reset", account.reset, name="account-reset"),
+    path("account/second-factor", second_factor.second_factor, name="second-factor"),
     path("console/state", views.state_now, name="state"),
     path("console/orders", views.orders, name="console-orders"),
     path("console/orders/<id:order_id>", views.saga, name="saga"),

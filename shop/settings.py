@@ -123,6 +123,11 @@ INSTALLED_APPS = [
     "console",
     *(["embedded"] if find_spec("embedded") else []),  # not in the image
     "lab",
+    *(
+        ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
+        if "accounts" in LOCAL_SERVICES
+        else []  # before accounts, which takes their pages out of the admin
+    ),
     *LOCAL_SERVICES,
     *_unless_alone("django.contrib.admin"),
     # A service alone has no tables of these two. What it imports needs them.
@@ -152,6 +157,8 @@ MIDDLEWARE = [
         "shop.languages.middleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "shop.api.sessions.AuthenticationMiddleware",
+        "django_otp.middleware.OTPMiddleware",
+        "accounts.middleware.second_factor",
         "shop.api.sessions.MessageMiddleware",
     ),
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -455,6 +462,8 @@ if not (JWT_PRIVATE_KEY or JWT_PUBLIC_KEY):
 STAFF_TOKEN_LIFETIME = timedelta(seconds=env.int("STAFF_TOKEN_SECONDS", 60))  # then what changed about rights is seen
 GUESSES_PER_ACCOUNT = env.int("GUESSES_PER_ACCOUNT", 20)  # wrong passwords in a quarter of an hour; 0 is no limit
 GUESSES_PER_ADDRESS = env.int("GUESSES_PER_ADDRESS", 100)
+STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR", False)  # of all staff, not only of who has set one up
+OTP_TOTP_ISSUER = "shop"
 SIMPLE_JWT = {
     "ALGORITHM": "EdDSA",
     "SIGNING_KEY": JWT_PRIVATE_KEY or None,

@@ -98,6 +98,14 @@ def test_two_tabs_refresh_at_once(hana: User):
     assert SignIn.objects.get().turn == 2
 
 
+def test_five_tabs_too_and_what_each_got_is_good(hana: User):
+    first = signed_in(hana).refresh
+    pairs = [services.refresh(token=first) for _ in range(5)]
+    assert len({jwt.decode(pair.refresh, options={"verify_signature": False})["turn"] for pair in pairs}) == 1
+    assert [client_with(pair).get("/api/v1/users/me").status_code for pair in pairs] == [200] * 5
+    assert refreshed(pairs[4].refresh) == refreshed(pairs[0].refresh) == 200
+
+
 def test_one_that_is_two_turns_old_is_no_tab(hana: User):
     first = signed_in(hana).refresh
     latest = services.refresh(token=services.refresh(token=first).refresh).refresh

@@ -51,6 +51,7 @@ PAGES = {
     "/account/verify": ANYBODY,
     "/account/forgot": ANYBODY,
     "/account/reset": ANYBODY,
+    "/account/second-factor": ANYBODY,  # of staff; others are led to the sign-in
     "/console/state": "shop.operate",
     "/console/orders": "development machines only",
     "/console/orders/<id:order_id>": "orders.view_order",
