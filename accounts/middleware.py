@@ -6,13 +6,13 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import urlencode
 
 from accounts.second_factor import is_required
 from sagas.outages import OUTAGES
 
+PAGE, LOGOUT = "/account/second-factor", "/admin/logout/"  # by address: another URLconf may be in use
 ASKED_FOR = ("/admin/", "/console/", "/api-auth/")  # pages for staff, from which one is led to that page
 
 
@@ -20,12 +20,12 @@ def second_factor(get_response: Callable[[HttpRequest], HttpResponse]) -> Callab
     """Middleware, after OTPMiddleware."""
 
     def respond(request: HttpRequest) -> HttpResponse:
-        page, user = reverse("second-factor"), getattr(request, "user", None)
-        if user is None or request.path in (page, reverse("admin:logout")):
+        user = getattr(request, "user", None)
+        if user is None or request.path in (PAGE, LOGOUT):
             return get_response(request)
         request.user = SimpleLazyObject(lambda: AnonymousUser() if _owes(user) else user)  # type: ignore[assignment]
         if request.path.startswith(ASKED_FOR) and _owes_now(user):
-            return redirect(f"{page}?{urlencode({'next': request.get_full_path()})}")
+            return redirect(f"{PAGE}?{urlencode({'next': request.get_full_path()})}")
         return get_response(request)
 
     return respond
