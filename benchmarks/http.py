@@ -83,7 +83,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", str(workers), application]
+        command += ["--port", str(self.port), "--workers", str(workers), "--blocking-threads", "4", application]
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(

@@ -427,7 +427,7 @@ REST_FRAMEWORK = {
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 # Requests of a process that may wait for their payment at once, each on a thread; of one user one.
-WAITERS = env.int("WAITERS", 4)
+WAITERS = env.int("WAITERS", 2)
 # Requests a minute, of one user or, of strangers, from one address; 0 is no limit.
 THROTTLES = {
     "tokens": env.int("TOKENS_PER_MINUTE", 120),

@@ -17,7 +17,7 @@ from benchmarks.surroundings import ROOT, Generator, Helper, Processes, Unfit
 from benchmarks.systems import Floor, Orders, PlainCelery, Shop, System, ThreadedCelery, timed
 
 ADDRESS = "서울특별시 중구 세종대로 110"
-WORKERS = 2  # web processes of each system, as in Procfile
+WORKERS, THREADS = 2, 4  # of each system's web server, as in Procfile
 PATIENCE = 60.0  # seconds for a web server to start
 
 
@@ -37,7 +37,7 @@ def http(path: str, body: object, token: str = "") -> str:
 
 def granian(application: str, port: int) -> list[str]:
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-    return [*command, "--port", str(port), "--workers", str(WORKERS), application]
+    return [*command, "--port", str(port), "--workers", str(WORKERS), "--blocking-threads", str(THREADS), application]
 
 
 class Door(System):

@@ -1,7 +1,8 @@
 #!/bin/sh
 # One role and one database for each service, and no way from one to another's. docker-compose.yml runs this at every
 # start. Elsewhere:  ACCOUNTS_DATABASE_PASSWORD=… … roles.sh postgres://user:password@host:5432/postgres
-# Run again, it makes what is missing and sets the passwords. With MONITOR_PASSWORD it makes a role, too, that sees what the
+# Run again, it makes what is missing and sets passwords and limits. No role holds more than CONNECTION_LIMIT connections
+# (40), so that a service that is flooded leaves the others theirs: the limits of all seven fit into max_connections. With MONITOR_PASSWORD it makes a role, too, that sees what the
 # server does, and none of its data.
 set -eu
 
@@ -20,11 +21,12 @@ done
 
 for service in $SERVICES; do
     # The password comes by the environment: arguments can be seen by everybody on the machine.
-    psql -qX -v ON_ERROR_STOP=1 -v name="${DATABASE_PREFIX:-shop_}$service" -v variable="$(password_of "$service")" "$@" <<'SQL'
+    psql -qX -v ON_ERROR_STOP=1 -v name="${DATABASE_PREFIX:-shop_}$service" -v variable="$(password_of "$service")" \
+        -v limit="${CONNECTION_LIMIT:-40}" "$@" <<'SQL'
 \set password `printenv :variable`
 SELECT format('CREATE ROLE %I', :'name')
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
-ALTER ROLE :"name" LOGIN PASSWORD :'password';
+ALTER ROLE :"name" LOGIN PASSWORD :'password' CONNECTION LIMIT :limit;
 -- Who is no superuser can give databases only to roles it belongs to.
 SELECT format('GRANT %I TO CURRENT_USER', :'name')
     WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = CURRENT_USER) \gexec

@@ -1,19 +1,42 @@
-"""`ENGINE = "fastdb.postgresql"`: the kernel's backend, with two changes.
+"""`ENGINE = "fastdb.postgresql"`: the kernel's backend, with three changes.
 
 Health: Django asks the server with a `SELECT 1` for each request and database, a fifth of the time of reading an order.
 But a server that ends a connection says so on it: while nothing has arrived there, it is as it was left. One that is
 gone without a word is noticed by TCP keepalives, which the project sets in `OPTIONS`.
 
 Time: a connection knows the server's clock (`fastdb.clock`).
+
+Ends: a thread's connections are closed with the thread. Django's wrapper is part of a circle, so without that they stay
+open until the next full garbage collection, and web servers end the threads that nobody needs for a while.
 """
 
 import select
+import threading
 import time
+import weakref
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sagas.db.postgresql import base
 
 TRUSTED_FOR = 30.0  # seconds since it was last seen to be usable
+
+
+class Opened:
+    """The connections of a thread, which are closed when it ends: nothing but the thread refers to this."""
+
+    def __init__(self) -> None:
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, connection: Any) -> None:
+        self._connections.add(connection)
+
+    def __del__(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+
+_thread = threading.local()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -24,6 +47,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def connect(self) -> None:
         super().connect()
+        if not hasattr(_thread, "opened"):
+            _thread.opened = Opened()
+        _thread.opened.add(self.connection)
         self._seen_at = asked_at = time.monotonic()  # before, so that the answer is never behind the server
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'")

@@ -342,6 +342,8 @@ def test_a_role_reads_its_own_database_and_no_other(stage: Stage, service: str):
             "SELECT count(*) FROM pg_auth_members JOIN pg_roles ON oid = member WHERE rolname = current_user"
         )
         assert cursor.fetchone() == (0,)
+        cursor.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user")
+        assert cursor.fetchone() == (40,)  # seven times that is less than the 300 of docker-compose.yml
     connection.close()
     for other in set(settings.SERVICES) - {service}:
         with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):

@@ -1,5 +1,7 @@
 """Whether a connection is still good is found out without a round trip."""
 
+import gc
+import threading
 from typing import Any
 
 import psycopg2
@@ -85,3 +87,25 @@ def test_a_connection_that_is_closed_is_not(connection: Any):
     connection.connection.close()
 
     assert not connection.is_usable()
+
+
+def test_a_threads_connections_end_with_it(connection: Any):
+    """Without a garbage collection, which a quiet web server may not come to for a long time."""
+    opened: list[psycopg2.extensions.connection] = []
+
+    def use() -> None:
+        for service in ("orders", "catalog"):
+            connections[service].ensure_connection()
+            opened.append(connections[service].connection)
+
+    gc.disable()
+    try:
+        for _ in range(3):
+            thread = threading.Thread(target=use)
+            thread.start()
+            thread.join()
+    finally:
+        gc.enable()
+
+    assert [one.closed for one in opened] == [1] * 6
+    assert not connection.connection.closed
