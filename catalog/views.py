@@ -24,7 +24,7 @@ from shop.api.throttles import SEARCH, SearchThrottle
 
 
 class ProductFilter(filters.FilterSet):
-    """Filters combine."""
+    """What the list can be filtered by; a product has to match all filters given."""
 
     category = filters.ChoiceFilter(choices=Category.choices)
     brand = TextFilter(lookup_expr="iexact")

@@ -76,7 +76,7 @@ class Saga:
 
     @property
     def final(self) -> bool:
-        """Whether the order has a final status."""
+        """Whether the order's status is final. Other services may still be working: see `ended`."""
         return bool(self.order and self.order.status in FINAL)
 
     @property

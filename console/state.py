@@ -172,7 +172,8 @@ def _age(since: datetime | None, now: datetime) -> float | None:
 
 
 def _queues() -> dict[str, Queue]:
-    """Every service's queue. Raises one of `OUTAGES` while the broker is down."""
+    """The queues of this process's services by name, without those not declared yet. Raises one of `OUTAGES` while the
+    broker is down."""
     in_memory = settings.BROKER_URL.startswith("memory:")
     with current_app.connection_for_write(connect_timeout=BROKER_TIMEOUT) as connection:
         connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT, interval_start=0.1)

@@ -143,7 +143,7 @@ def saga(request: HttpRequest, order_id: int) -> HttpResponseBase:
 
 
 def _possible(found: sagas.Saga) -> dict[str, bool]:
-    """What staff can do about an order now."""
+    """Whether the order's state allows cancelling and resuming; rights are checked elsewhere."""
     services = import_module("orders.services")
     order = found.order
     return {

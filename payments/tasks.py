@@ -16,7 +16,7 @@ from shop.contracts.events import (
 
 
 def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
-    """Have the gateways charge these orders."""
+    """Ask the gateways to charge these orders, outside the transaction; `charge_payment` records the answers."""
     return services.ask_for_charges(reserved)
 
 

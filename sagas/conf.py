@@ -17,12 +17,12 @@ from sagas.saga import Choreography, Saga
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Settings:
-    """The sagas of a project and how their messages are handled. Durations without a unit are seconds.
+    """The sagas of a project and how their messages are handled. Numbers that are durations are seconds.
 
     `hooks` is the dotted path of a `sagas.Hooks` class. `patience` is how long a step waits out an outage before its
-    message goes back to the queue, `outbox_lease` after how long a dead relay's rows are another's, `retention` how
-    long inbox, outbox and resolved dead letters are kept. Without
-    `declares` the processes declare no queue, for which they then need no right at the broker: somebody else has to.
+    message goes back to the queue, `outbox_lease` after how long another relay may publish a dead relay's rows,
+    `retention` how long inbox, outbox and resolved dead letters are kept. Without `declares` the processes declare no
+    queue, and need no right at the broker to do so: somebody else has to.
     """
 
     sagas: Sequence[Saga]

@@ -117,7 +117,7 @@ def happens(name: str) -> bool:
 
 
 def pause(name: str) -> None:
-    """Take the time that a switch says."""
+    """Sleep for as many seconds as this switch is turned up to."""
     if seconds := level(name):
         time.sleep(seconds)
 

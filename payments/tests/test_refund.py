@@ -3,7 +3,6 @@
 import pytest
 
 from payments.models import GatewayLedger, Payment, SandboxSwitch
-from payments.retries import CHECKS_AFTER_VOIDING
 from payments.tasks import ask_for_refunds, charge_payment, refund_payment
 from payments.tests.saga import (
     TRACE,
@@ -14,7 +13,6 @@ from payments.tests.saga import (
     reserved,
     run,
     settle,
-    settle_all,
     state,
     told,
     undeliverable,
@@ -135,17 +133,6 @@ def test_a_charge_that_becomes_known_between_the_question_and_the_transaction_is
     settle()
     assert told(outbox()) == [("PaymentCompleted", 1, None), ("PaymentRefunded", 1, "cancelled by the customer")]
     assert held() == 0
-
-
-def test_a_voided_payment_is_looked_after_for_a_while_and_then_left_alone():
-    run(charge_payment, reserved(token="tok_timeout_not_charged"))
-    run(refund_payment, cancelled())
-    settle()
-    assert state() == ("VOIDED", True)
-    settle_all()
-    assert state() == ("VOIDED", False)
-    assert asked()[1:] == [("FIND", "NOTCHARGED")] * (1 + CHECKS_AFTER_VOIDING)
-    assert told(outbox()) == [("PaymentRefunded", 1, "cancelled by the customer")]
 
 
 def test_one_batch_holds_payments_in_every_state():

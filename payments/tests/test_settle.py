@@ -65,17 +65,6 @@ def test_nothing_due_means_nothing_done():
     assert outbox() == []
 
 
-def test_the_pauses_double_up_to_half_a_minute():
-    SandboxSwitch.objects.create(gateway="TOSS_PAYMENTS", away=True)
-    run(charge_payment, reserved())
-    pauses = []
-    for _ in range(9):
-        payment = Payment.objects.get()
-        pauses.append((due_at() - payment.updated_at).total_seconds())
-        settle()
-    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-
-
 def test_while_one_process_asks_no_other_does(toss):
     run(charge_payment, reserved(token="tok_timeout_charged"))
     seen = []

@@ -96,6 +96,7 @@ def fits(page: "Page") -> bool:
 
 def flaws(page: "Page") -> list[str]:
     """What is printed over something else, cut off, or sticks out."""
+    page.wait_for_load_state()
     return page.evaluate(FLAWS)
 
 

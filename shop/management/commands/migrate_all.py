@@ -49,7 +49,9 @@ class Command(BaseCommand):
             if plan and not check:
                 executor.migrate(targets, plan)
             if service == HOME_OF_DJANGO and not check:
-                for app in apps.get_app_configs():  # of all services: the admin's rights are kept here
+                for app in (
+                    apps.get_app_configs()
+                ):  # every service's permissions are created in this database, because the admin checks rights here
                     create_permissions(app, verbosity=0, using=service)
                 if not settings.ALONE:
                     import_string("accounts.services.make_groups")()

@@ -1,137 +1,13 @@
-"""A batch of a hundred costs as many statements as a batch of one, in every step, forward and back."""
+"""What a prepared statement is given arrives as it was."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.test.utils import CaptureQueriesContext
 
-from inventory.services import seed_stock
-from orders.services import request_cancellation
-from sagas.db import prepared as sql
-from sagas.testing import Bus
-from shop.contracts.events import Line
-from shop.saga import ORDER
-from tests.conftest import SERVICES
-from tests.support.ordering import place_order
-from tests.support.sagas import SAGA_TIMERS
+from sagas.db.prepared import _numbered, query
 
-pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
-
-# Ways through the saga that together take every step: wishes, and whether the customer cancels before the carrier.
-WAYS = {
-    "completed": ({}, False),
-    "declined": ({"payment_token": "tok_declined"}, False),
-    "refused at the door": ({"address": "addr_refused_by_recipient"}, False),
-    "cancelled": ({}, True),
-}
-
-
-class CountingBus(Bus):
-    """Counts the statements that each message costs, by step and event type."""
-
-    def __init__(self) -> None:
-        super().__init__(SAGA_TIMERS)
-        self.statements: dict[tuple[str, str, int], int] = {}
-
-    def deliver(self, position: int = 0, *, keep: bool = False) -> None:
-        step, payload = self.messages[position]
-        with ExitStack() as stack:
-            captured = [stack.enter_context(CaptureQueriesContext(connections[alias])) for alias in SERVICES]
-            super().deliver(position, keep=keep)
-        statements = [query for one in captured for query in one.captured_queries if "SAVEPOINT" not in query["sql"]]
-        self.statements[step, payload[0]["type"], len(payload)] = len(statements)
-
-
-@pytest.fixture
-def bus(bus: Bus) -> CountingBus:
-    from sagas import publisher
-
-    publisher.transport = counting = CountingBus()  # the fixture `bus` puts the broker back
-    return counting
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_batch_costs_what_one_event_costs(bus: CountingBus, way: str):
-    wishes, cancelled = WAYS[way]
-    seed_stock({1: 1000, 2: 1000})
-    for size in (1, 100):
-        placed = [place_order(user_id=1, lines=[Line(1, 1), Line(2, 1)], **wishes).pk for _ in range(size)]
-        if cancelled:
-            bus.drain(timers=False)
-            for order_id in placed:
-                request_cancellation(order_id)
-        bus.drain()
-
-    steps = {(step, event) for step, event, _ in bus.statements}
-    one = {key: bus.statements[*key, 1] for key in steps}
-    hundred = {key: bus.statements[*key, 100] for key in steps}
-    assert hundred == one
-    assert max(one.values()) <= 16
-
-
-def test_the_ways_take_every_step(bus: CountingBus):
-    """…but for the two turns that need a race: a refusal for lack of stock, a parcel already with the carrier."""
-    seed_stock({1: 1000, 2: 1000})
-    for wishes, cancelled in WAYS.values():
-        order_id = place_order(user_id=1, lines=[Line(1, 1)], **wishes).pk
-        if cancelled:
-            bus.drain(timers=False)
-            request_cancellation(order_id)
-        bus.drain()
-
-    taken = {(step, event) for step, event, _ in bus.statements}
-    table = {(step, event.__name__) for event, steps in ORDER.heard_by.items() for step in steps}
-    assert table - taken == {
-        ("orders.cancel_order", "InventoryReservationFailed"),
-        ("orders.resume_order", "DeliveryCancellationRefused"),
-    }
-
-
-def test_no_plan_reads_a_whole_table(bus: CountingBus, monkeypatch: pytest.MonkeyPatch):
-    """…be the tables as good as empty: a plan is kept, and must do for what they hold an hour later."""
-    executed = set()
-    prepared = sql._prepared
-
-    def noting(connection: BaseDatabaseWrapper, statement: str) -> Any:
-        executed.add((connection.alias, *prepared(connection, statement)))
-        return prepared(connection, statement)
-
-    monkeypatch.setattr(sql, "_prepared", noting)
-    seed_stock({1: 1000, 2: 1000})
-    for wishes, cancelled in WAYS.values():
-        order_id = place_order(user_id=1, lines=[Line(1, 1), Line(2, 1)], **wishes).pk
-        if cancelled:
-            bus.drain(timers=False)
-            request_cancellation(order_id)
-        bus.drain()
-
-    assert len(executed) > 30
-    assert [one for service, *how in executed for one in _reading_all(_plan(service, *how))] == []
-
-
-def _plan(service: str, name: str, keys: Sequence[Any]) -> dict[str, Any]:
-    """Of a statement that the service's session has prepared, as it is executed."""
-    parameters = f"({', '.join(['NULL'] * len(keys))})" if keys else ""
-    with connections[service].cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) EXECUTE {name}{parameters}")
-        return cursor.fetchone()[0][0]["Plan"]
-
-
-def _reading_all(node: dict[str, Any], limited: bool = False) -> Iterator[str]:
-    """Where a plan reads more of a table than an index finds for it; an index's beginning (LIMIT) is found, too."""
-    kind, limited = node["Node Type"], limited or node["Node Type"] == "Limit"
-    found = "Index Cond" in node or kind in ("Bitmap Heap Scan", "Tid Scan") or (limited and kind.startswith("Index"))
-    if {"Relation Name", "Index Name"} & node.keys() and "Scan" in kind and not found:
-        yield f"{kind} on {node.get('Relation Name') or node['Index Name']}"
-    for child in node.get("Plans", ()):
-        yield from _reading_all(child, limited)
-
+pytestmark = pytest.mark.django_db(databases=["orders"])
 
 ARRAYS = {
     "bigint": [1, -2, None, 2**62],
@@ -146,15 +22,15 @@ ARRAYS = {
 def test_an_array_arrives_as_it_was(kind: str):
     values = ARRAYS[kind]
 
-    assert sql.query("orders", f"SELECT unnest(%s::{kind}[])", [values]) == [(value,) for value in values]
-    assert sql.query("orders", f"SELECT cardinality(%s::{kind}[])", [[]]) == [(0,)]
+    assert query("orders", f"SELECT unnest(%s::{kind}[])", [values]) == [(value,) for value in values]
+    assert query("orders", f"SELECT cardinality(%s::{kind}[])", [[]]) == [(0,)]
 
 
 def test_placeholders_become_numbers():
-    assert sql._numbered("SELECT 1") == ("SELECT 1", ())
-    assert sql._numbered("SELECT %s, %s WHERE 'x' LIKE '%%'") == ("SELECT $1, $2 WHERE 'x' LIKE '%'", (0, 1))
+    assert _numbered("SELECT 1") == ("SELECT 1", ())
+    assert _numbered("SELECT %s, %s WHERE 'x' LIKE '%%'") == ("SELECT $1, $2 WHERE 'x' LIKE '%'", (0, 1))
 
 
 def test_a_name_that_stands_twice_is_one_parameter():
-    assert sql._numbered("SELECT %(b)s, %(a)s, %(b)s") == ("SELECT $1, $2, $1", ("b", "a"))
-    assert sql.query("orders", "SELECT %(b)s::int, %(a)s::int, %(b)s::int", {"a": 1, "b": 2, "c": 3}) == [(2, 1, 2)]
+    assert _numbered("SELECT %(b)s, %(a)s, %(b)s") == ("SELECT $1, $2, $1", ("b", "a"))
+    assert query("orders", "SELECT %(b)s::int, %(a)s::int, %(b)s::int", {"a": 1, "b": 2, "c": 3}) == [(2, 1, 2)]
