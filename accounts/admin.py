@@ -18,13 +18,15 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import clients, letters, second_factor
-from accounts.models import Client, StaffAction, User
+from accounts.models import Client, DeadLetter, Outbox, StaffAction, User
 from accounts.services import scopes_of
 from shop.api.permissions import may
-from shop.desk.admin import DeskAdmin, ReadOnlyAdmin, StaffActionAdmin
+from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
 from shop.desk.stale import UnlessStale
 
 admin.site.register(StaffAction, StaffActionAdmin)
+admin.site.register(DeadLetter, DeadLetterAdmin)
+admin.site.register(Outbox, OutboxAdmin)
 
 admin.site.unregister(Group)
 admin.site.unregister([TOTPDevice, StaticDevice])  # their pages show keys
@@ -68,13 +70,16 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
     list_display_links = ["id", "email"]
     list_filter = ["is_staff", "is_active", ("verified_at", admin.EmptyFieldListFilter), "language"]
     search_fields = ["email", "name", "phone"]
-    readonly_fields = ["last_login", "verified_at", "created_at", "updated_at"]
+    readonly_fields = ["last_login", "verified_at", "created_at", "updated_at", "erasure_due_at", "erased_at"]
     actions = ["verify", "reset_second_factor"]
     fieldsets = [
         (None, {"fields": ["email", "password", "seen"]}),
         (_("Person"), {"fields": ["name", "phone", "language"]}),
         (_("Rights"), {"fields": ["is_active", *RIGHTS]}),
-        (_("Dates"), {"fields": ["verified_at", "last_login", "created_at", "updated_at"]}),
+        (
+            _("Dates"),
+            {"fields": ["verified_at", "last_login", "created_at", "updated_at", "erasure_due_at", "erased_at"]},
+        ),
     ]
     add_fieldsets = [
         (None, {"classes": ["wide"], "fields": ["email", "name", "usable_password", "password1", "password2"]})

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from accounts.contacts import Mailbox, Phone, check_name, mailbox
+from sagas import models as messages
 from shop import stafflog
 from shop.text import Line
 
@@ -67,6 +68,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     verified_at = models.DateTimeField(
         "address verified at", null=True, blank=True, editable=False, help_text="Until then nothing else is sent there."
     )
+    erasure_due_at = models.DateTimeField(
+        "erasure due at",
+        null=True,
+        editable=False,
+        help_text="When to see to the erasure of who has left; empty once it is done.",
+    )
+    erased_at = models.DateTimeField("erased at", null=True, editable=False)
     sign_outs = models.PositiveIntegerField(default=0, editable=False, help_text="How often from everywhere.")
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
@@ -79,6 +87,13 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         permissions = (("view_phone", "Can see phone numbers"),)
+        indexes = [
+            models.Index(
+                fields=["erasure_due_at"],
+                name="accounts_erasures",
+                condition=models.Q(erasure_due_at__isnull=False),
+            )
+        ]
         constraints = [
             models.CheckConstraint(condition=models.Q(email=Lower("email")), name="accounts_user_email_lower_case")
         ]
@@ -206,6 +221,34 @@ class Guess(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} guesses since {self.since:%H:%M}"
+
+
+class Inbox(messages.Inbox):
+    """Events that accounts has handled (none today; the table is every service's)."""
+
+    class Meta(messages.Inbox.Meta):
+        pass
+
+
+class Outbox(messages.Outbox):
+    """Customers who were erased, on their way to the broker."""
+
+    class Meta(messages.Outbox.Meta):
+        pass
+
+
+class Unsent(messages.Unsent):
+    """Of accounts' outbox, what is not published yet."""
+
+    class Meta(messages.Unsent.Meta):
+        pass
+
+
+class DeadLetter(messages.DeadLetter):
+    """Events that accounts could not handle."""
+
+    class Meta(messages.DeadLetter.Meta):
+        pass
 
 
 class StaffAction(stafflog.StaffAction):

@@ -10,7 +10,7 @@ from accounts.contacts import check_mailbox, check_name, check_phone_number, mai
 from accounts.models import User
 from accounts.services import role_of
 from shop.api.schema import example
-from shop.api.serializers import Choice, Email, ModelSerializer, Serializer, Text
+from shop.api.serializers import Choice, Email, ModelSerializer, Moment, Serializer, Text
 
 
 class Mailbox(Email):
@@ -165,6 +165,14 @@ class GrantedSerializer(GrantSerializer):
     token_type = Text(read_only=True)
     expires_in = serializers.IntegerField(read_only=True, help_text="Seconds.")
     scope = Text(read_only=True)
+
+
+@example(request={"password": HORSE}, response={"erasedAfter": "2026-11-23T09:16:00Z"})
+class ErasureSerializer(Serializer):
+    """The password once more, for this cannot be undone; and when what is kept is erased at the earliest."""
+
+    password = Text(max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+    erased_after = Moment(read_only=True)
 
 
 @example(request={"refresh": "eyJhbGciOiJFZERTQSJ9.eyJ0eXAiOiJyIn0.c2ln"})

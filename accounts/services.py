@@ -28,9 +28,10 @@ from shop.contracts.accounts import Contact, Letter, UnknownUser, UserView
 
 GRACE = timedelta(seconds=10)  # in which the refresh token before the latest is still good, for another tab
 KEPT = timedelta(days=1)  # a sign-in that has ended
-CONTACTS = (
-    "SELECT id, name, email, phone, language, verified_at IS NOT NULL FROM accounts_user WHERE id = ANY(%s::bigint[])"
-)
+CONTACTS = """
+    SELECT id, name, email, phone, language, verified_at IS NOT NULL FROM accounts_user
+    WHERE id = ANY(%s::bigint[]) AND erased_at IS NULL
+"""
 
 
 class EmailTaken(Problem):
@@ -150,16 +151,22 @@ def change_password(user_id: int, *, old: str, new: str, request: Any = None) ->
 
     Raises `WrongCredentials` and `TooManyGuesses` for the old one, `InvalidInput` for a new one that is weak.
     """
-    email = User.objects.values_list("email", flat=True).get(pk=user_id)
-    user = authenticate(request, username=email, password=old)
-    if not isinstance(user, User):
-        _refuse(email, request)
+    user = confirm(user_id, password=old, request=request)
     check_password(new, user, field="new")
     with transaction.atomic(using="accounts", durable=True):
         user.set_password(new)
         user.save(update_fields=["password", "updated_at"])
         SignIn.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
     return issue(user)
+
+
+def confirm(user_id: int, *, password: str, request: Any = None) -> User:
+    """The user, who has shown once more who they are. Raises `WrongCredentials` and `TooManyGuesses`."""
+    email = User.objects.values_list("email", flat=True).get(pk=user_id)
+    user = authenticate(request, username=email, password=password)
+    if not isinstance(user, User):
+        _refuse(email, request)
+    return user
 
 
 def issue(user: User) -> TokenPair:
@@ -219,7 +226,7 @@ class LocalAccounts:
             raise UnknownUser(f"There is no user {user_id}.") from None
 
     def get_users(self, user_ids: Collection[int]) -> dict[int, UserView]:
-        rows = User.objects.filter(pk__in=set(user_ids)).values_list("id", "name", "email", "is_active")
+        rows = User.objects.filter(pk__in=set(user_ids), erased_at=None).values_list("id", "name", "email", "is_active")
         return {pk: UserView(id=pk, name=name, email=email, active=active) for pk, name, email, active in rows}
 
     def get_contacts(self, user_ids: Collection[int]) -> dict[int, Contact]:
@@ -235,9 +242,6 @@ class LocalAccounts:
 
     def mark_letters_sent(self, letter_ids: Collection[UUID]) -> None:
         letters.sent(letter_ids)
-
-    def purge(self) -> int:
-        return purge()
 
 
 def make_groups() -> None:

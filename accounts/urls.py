@@ -3,6 +3,8 @@ from django.urls import path
 from accounts.client_views import ClientTokenView
 from accounts.letter_views import ConfirmationView, ConfirmView, ForgotView, ResetView
 from accounts.views import (
+    ErasureView,
+    ExportView,
     KeysView,
     LogoutView,
     MeView,
@@ -26,6 +28,8 @@ urlpatterns = [
     path("auth/password/reset", ResetView.as_view(), name="password-reset"),
     path("users/me/confirmation", ConfirmationView.as_view(), name="confirmation"),
     path("users/me/password", PasswordView.as_view(), name="password"),
+    path("users/me/export", ExportView.as_view(), name="export"),
+    path("users/me/erasure", ErasureView.as_view(), name="erasure"),
     path("users", UserListView.as_view(), name="users"),
     path("users/me", MeView.as_view(), name="user-me"),
     path("users/<id:user_id>", UserView.as_view(), name="user"),

@@ -1,10 +1,13 @@
 """Signing up, signing in, and reading users."""
 
+from io import BytesIO
 from typing import Any, cast
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveAPIView
@@ -12,12 +15,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import services
+from accounts import erasure, services
 from accounts.guesses import TooManyGuesses
 from accounts.models import User, UserManager
 from accounts.second_factor import SecondFactorMissing, SecondFactorNotSetUp
 from accounts.serializers import (
     CredentialsSerializer,
+    ErasureSerializer,
     KeySetSerializer,
     PasswordSerializer,
     RefreshSerializer,
@@ -28,8 +32,10 @@ from accounts.serializers import (
 from shop.api.filters import TextFilter
 from shop.api.keys import key_set
 from shop.api.permissions import ANYBODY, Hiding, Own, hide, visible_to
+from shop.api.renderers import ZIP, JSONRenderer, ZipRenderer
 from shop.api.schema import created_at
-from shop.api.throttles import SignUpThrottle, TokenThrottle
+from shop.api.throttles import ExportThrottle, SignUpThrottle, TokenThrottle
+from shop.calls.personal import write_archive
 from shop.contracts.accounts import UnknownUser
 
 
@@ -115,6 +121,39 @@ class PasswordView(GenericAPIView[Any]):
         serializer.is_valid(raise_exception=True)
         pair = services.change_password(cast(int, request.user.pk), **serializer.validated_data, request=request)
         return _answer(pair)
+
+
+class ErasureView(GenericAPIView[Any]):
+    """Leave: the account is closed at once. It is erased, with all that names its customer in any service, once no
+    token of theirs is good any more and their orders have ended."""
+
+    serializer_class = ErasureSerializer
+    rights = {"POST": Own()}
+    throttle_classes = [TokenThrottle]
+    problems = {"POST": [services.WrongCredentials, TooManyGuesses, erasure.StaffStays]}
+
+    @extend_schema(summary="Leave, and be erased", responses={202: ErasureSerializer})
+    def post(self, request: Request) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        user = services.confirm(cast(int, request.user.pk), **serializer.validated_data, request=request)
+        answer = self.get_serializer({"erased_after": erasure.close(user.pk)})
+        return Response(answer.data, status.HTTP_202_ACCEPTED)
+
+
+class ExportView(APIView):
+    """All that the shop keeps of the user, of all services: a ZIP of JSON."""
+
+    rights = {"GET": Own()}
+    throttle_classes = [ExportThrottle]
+    renderer_classes = [JSONRenderer, ZipRenderer]  # JSON, for problems
+
+    @extend_schema(summary="All that the shop keeps of oneself", responses={(200, ZIP): OpenApiTypes.BINARY})
+    def get(self, request: Request) -> HttpResponse:
+        archive = BytesIO()
+        write_archive(cast(int, request.user.pk), archive)
+        headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="export.zip"'}
+        return HttpResponse(archive.getvalue(), content_type=ZIP, headers=headers)
 
 
 class KeysView(APIView):

@@ -8,8 +8,7 @@ from django.apps import apps
 from django.db import ProgrammingError, connections
 from django.db.models import AutoField, BigAutoField, CharField, Field, ForeignKey, Model, UniqueConstraint, UUIDField
 
-from benchmarks.surroundings import Unfit
-from sagas.conf import choreography
+from benchmarks.surroundings import QUEUES, Unfit
 
 NOT_OF_ORDERS = {"StockItem", "SandboxSwitch", "DeadLetter", "IdempotencyKey"}
 STRIDE = 10_000_000  # more than there are ids in the tables that are copied
@@ -46,7 +45,7 @@ def end() -> int:
 def grow(copies: int) -> None:
     """Make so many copies; then do what would have been done long ago."""
     copy(copies)
-    for service in choreography().services:
+    for service in QUEUES:
         with connections[service].cursor() as cursor:
             cursor.execute("VACUUM (ANALYZE)")
             with suppress(ProgrammingError):  # not everybody may; then the server does it in its own time
@@ -68,7 +67,7 @@ def copy(copies: int) -> None:
 
 def _of_orders() -> Iterator[type[Model]]:
     """The tables that grow with the orders."""
-    for service in choreography().services:
+    for service in QUEUES:
         yield from (model for model in apps.get_app_config(service).get_models() if model.__name__ not in NOT_OF_ORDERS)
 
 

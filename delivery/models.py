@@ -63,6 +63,7 @@ class Delivery(models.Model):
         indexes = [
             models.Index(fields=["user_id", "-id"], name="delivery_of_user"),
             models.Index(fields=["due_at"], name="delivery_due", condition=models.Q(due_at__isnull=False)),
+            models.Index(fields=["created_at"], name="delivery_with_address", condition=~models.Q(address="")),
             models.Index(fields=["id"], name="delivery_disputed", condition=~models.Q(disputed_by="")),
         ]
 

@@ -1,8 +1,9 @@
 """Delivery's part in the saga."""
 
-from delivery import services
+from delivery import privacy, services
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
+    CustomerErased,
     DeliveryCancellationRefused,
     DeliveryCancelled,
     DeliveryStarted,
@@ -25,6 +26,12 @@ def cancel_delivery(
     return services.cancel(requests)
 
 
+@step
+def erase_customer(erased: list[CustomerErased]) -> None:
+    """Forget the addresses of customers who have left."""
+    privacy.erase(erased)
+
+
 @timer
 def advance_deliveries() -> int:
     """Hand parcels to their carriers, and let them arrive, when their time has come."""
@@ -33,5 +40,5 @@ def advance_deliveries() -> int:
 
 @timer
 def purge() -> int:
-    """Delete inbox and outbox rows, and carriers' messages, past their retention."""
-    return purge_messages("delivery") + services.purge()
+    """Delete inbox and outbox rows, and carriers' messages, past their retention; forget old addresses."""
+    return purge_messages("delivery") + services.purge() + privacy.blank_old()

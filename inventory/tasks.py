@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from inventory import services
+from inventory import privacy, services
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
+    CustomerErased,
     DeliveryStarted,
     InventoryReleased,
     InventoryReservationFailed,
@@ -48,6 +49,12 @@ def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[Invento
 def ship_stock(deliveries: list[DeliveryStarted]) -> None:
     """What was set aside leaves the shelf."""
     services.ship(delivery.order_id for delivery in deliveries)
+
+
+@step
+def erase_customer(erased: list[CustomerErased]) -> None:
+    """Forget what names customers who have left."""
+    privacy.erase(erased)
 
 
 @timer

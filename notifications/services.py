@@ -23,7 +23,7 @@ from notifications.texts import compose
 from sagas import Unavailable, purge_messages
 from sagas.crash_points import crash_point
 from sagas.retention import delete_portion
-from shop import stafflog
+from shop import mailfiles, stafflog
 from shop.contracts.accounts import Contact
 from shop.contracts.events import DeliveryCompleted, OrderCompleted
 
@@ -229,11 +229,8 @@ def send_again(ids: Iterable[int]) -> int:
 
 
 def purge() -> int:
-    """Delete one portion of the messages and notifications older than RETENTION; how many rows that was."""
-    old = delete_portion(
-        "notifications",
-        Notification._meta.db_table,
-        "created_at < %s AND status <> 'PENDING'",
-        [database_time("notifications") - settings.SAGAS.retention],
-    )
+    """Delete one portion of the messages and notifications older than RETENTION; how many rows and files that was."""
+    before = database_time("notifications") - settings.SAGAS.retention
+    table, condition = Notification._meta.db_table, "created_at < %s AND status <> 'PENDING'"
+    old = delete_portion("notifications", table, condition, [before]) + mailfiles.delete_older(before)
     return old + purge_messages("notifications")

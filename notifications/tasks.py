@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from notifications import letters, services
+from notifications import letters, privacy, services
 from notifications.kinds import News, customer_of
 from sagas import step, timer
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, Contact
+from shop.contracts.events import CustomerErased
 
 
 def look_up_contacts(news: Sequence[News]) -> Mapping[int, Contact]:
@@ -23,6 +24,12 @@ def notify(
     services.write_down(news, contacts)
 
 
+@step
+def erase_customer(erased: list[CustomerErased]) -> None:
+    """Forget what customers who have left were told."""
+    privacy.erase(erased)
+
+
 @timer
 def send_pending() -> int:
     """Send what is due, and once more what failed, after growing pauses."""
@@ -31,14 +38,8 @@ def send_pending() -> int:
 
 @timer
 def send_letters() -> int:
-    """Send the e-mails about accounts themselves: accounts has no worker."""
+    """Send the e-mails about accounts themselves."""
     return letters.send_due()
-
-
-@timer
-def purge_accounts() -> int:
-    """Have accounts, which has no worker, delete what is over."""
-    return connect(AccountsService).purge()
 
 
 @timer

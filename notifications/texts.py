@@ -1,7 +1,7 @@
 """What customers read, as data: for each type of notification and each language a subject, an e-mail and an SMS.
 
-`{order}`, `{name}`, `{tracking}` and `{reason}` are filled in. An SMS names nobody: it is read on locked screens, and
-by whoever has the number now.
+`{order}`, `{name}`, `{tracking}` and `{reason}` are filled in. An SMS names nobody, and a carrier may write anything:
+it is read on locked screens, and by whoever has the number now.
 """
 
 from typing import NamedTuple
@@ -167,9 +167,10 @@ def compose(
     """The finished text in the customer's language, or in English when there is none in it."""
     if language not in LETTERS:
         language = DEFAULT_LANGUAGE
-    because = words_of_others(reason) or next(
-        (known[language] for start, known in REASONS.items() if reason.startswith(start)), reason
-    )
-    facts = {"order": order, "tracking": tracking, "reason": because}
-    subject, body, sms = (part.format_map(facts) for part in TEXTS[notification][language])
-    return Text(subject, LETTERS[language].format(name=name, body=body), sms)
+    theirs = words_of_others(reason)
+    ours = "failed with the carrier" if theirs is not None else reason
+    because = next((known[language] for start, known in REASONS.items() if ours.startswith(start)), ours)
+    facts = {"order": order, "tracking": tracking}
+    text = TEXTS[notification][language]
+    subject, body = (part.format(**facts, reason=theirs or because) for part in (text.subject, text.body))
+    return Text(subject, LETTERS[language].format(name=name, body=body), text.sms.format(**facts, reason=because))

@@ -15,6 +15,7 @@ from sagas.crash_points import crash_point
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
 from shop import stafflog
+from shop.contracts.events import OrderCreated
 
 LONGEST_PAUSE = 600.0  # seconds between two looks at an order
 BUSY = 100  # messages in one queue from which on an order without progress is only waiting its turn
@@ -35,7 +36,7 @@ def look_after() -> int:
     rearm(
         "orders", {order.pk for order in stalled} - set(ended)
     )  # before the ended ones, for which every service is asked
-    lost = {one.key for one in missing(ended)} if ended else set()
+    lost = {one.key for one in missing(ended, of=OrderCreated)} if ended else set()
     closed = [pk for pk in ended if pk not in lost]
     Order.objects.filter(pk__in=closed, status__in=FINAL).update(look_at=None)
     crash_point("look_after.closed")

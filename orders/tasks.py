@@ -3,10 +3,11 @@
 from django.conf import settings
 
 from fastdb.clock import database_time
-from orders import idempotency, open_orders, services
+from orders import idempotency, open_orders, privacy, services
 from orders.models import Order
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
+    CustomerErased,
     DeliveryCancellationRefused,
     DeliveryCompleted,
     DeliveryFailed,
@@ -76,6 +77,12 @@ def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -
         for event in undone
         if event.order_id in cancelled
     ]
+
+
+@step
+def erase_customer(erased: list[CustomerErased]) -> None:
+    """Forget what names customers who have left."""
+    privacy.erase(erased)
 
 
 @timer

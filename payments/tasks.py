@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from payments import services
+from payments import privacy, services
 from payments.gateway_calls import Answers
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
+    CustomerErased,
     DeliveryCancelled,
     DeliveryFailed,
     InventoryReserved,
@@ -35,6 +36,12 @@ def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Ans
 def refund_payment(undone: list[DeliveryFailed | DeliveryCancelled], answers: Answers) -> list[PaymentRefunded]:
     """Keep nothing of an order's money; leave a tombstone if it was not charged yet."""
     return services.undo(undone, answers)
+
+
+@step
+def erase_customer(erased: list[CustomerErased]) -> None:
+    """Forget what names customers who have left."""
+    privacy.erase(erased)
 
 
 @timer

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.apps import apps
 
 from sagas.conf import choreography, hook
+from sagas.events import Event
 from sagas.messages import Emitted, Handled, Messages
 
 
@@ -25,8 +26,10 @@ class Missing(NamedTuple):
     event_id: UUID
 
 
-def missing(keys: Collection[int], *, before: datetime | None = None) -> list[Missing]:
+def missing(keys: Collection[int], *, before: datetime | None = None, of: type[Event] | None = None) -> list[Missing]:
     """What of these saga instances was emitted, up to a time, and not handled.
+
+    `of` is an event of the saga in question: where there are several, instances of two may have the same key.
 
     Raises `Unavailable` when a service is away.
     """
@@ -36,10 +39,12 @@ def missing(keys: Collection[int], *, before: datetime | None = None) -> list[Mi
         messages = hook().remote_messages(service, keys, before) or local_messages(service, keys, before)
         emitted.update((event.event_id, event) for event in messages.emitted)
         handled.update((one.step, one.event_id) for one in messages.handled)
+    saga = of and choreography().saga_of(of)
     return [
         Missing(event.key, event.event_type, step, event.source, event.event_id)
         for event in emitted.values()
         if (event_type := choreography().by_name(event.event_type))
+        if saga in (None, choreography().saga_of(event_type))
         for step in choreography().steps_hearing(event_type)
         if (step, event.event_id) not in handled
     ]

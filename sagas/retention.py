@@ -20,16 +20,26 @@ OLD = {
 }
 
 # By the row's address rather than its key: the same statement for every table, and no index needed.
-DELETE = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {condition} LIMIT %s))"
+DELETE, UPDATE = "DELETE FROM {table}", "UPDATE {table} SET {changes}"
+PART = "{what} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {condition} LIMIT %s))"
 
 
 def delete_portion(service: str, table: str, condition: str, parameters: list[Any]) -> int:
     """Delete up to a portion of a table's rows that meet a condition (the project's SQL, never a user's)."""
+    return _portion(service, DELETE.format(table=table), table, condition, parameters)
+
+
+def blank_portion(service: str, table: str, changes: str, condition: str, parameters: list[Any]) -> int:
+    """Likewise, change the rows. Those that were changed must not meet the condition any more."""
+    return _portion(service, UPDATE.format(table=table, changes=changes), table, condition, parameters)
+
+
+def _portion(service: str, what: str, table: str, condition: str, parameters: list[Any]) -> int:
     with connections[service].cursor() as cursor:
-        cursor.execute(DELETE.format(table=table, condition=condition), [*parameters, PORTION])
+        cursor.execute(PART.format(what=what, table=table, condition=condition), [*parameters, PORTION])
         crash_point("purge.deleted")
-        deleted: int = cursor.rowcount
-        return deleted
+        found: int = cursor.rowcount
+        return found
 
 
 def purge_messages(service: str) -> int:

@@ -51,6 +51,11 @@ class Saga:
     steps: Mapping[str, Role]
     timers: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def event_names(self) -> list[str]:
+        """The types of its events, as messages and rows name them."""
+        return [event.__name__ for event in self.heard_by]
+
 
 class Choreography:
     """All sagas of a project as one table, which is what the kernel routes and schedules by."""

@@ -108,3 +108,15 @@ def check_retention(**_kwargs: Any) -> list[CheckMessage]:
     said = f"RETENTION_DAYS keeps messages for {kept}, and an order may be open for {longest} and more."
     hint = "A stalled order is resumed by its messages: keep them for ten deadlines at the least."
     return [Error(said, hint=hint, id="shop.E001")]
+
+
+@register("sagas")
+def check_privacy(**_kwargs: Any) -> list[CheckMessage]:
+    """Messages repeat what rows say, so these have nothing to forget before messages are deleted."""
+    after, kept = settings.PRIVACY_AFTER, settings.SAGAS.retention
+    if after >= kept:
+        return []
+    said = (
+        f"PRIVACY_AFTER forgets addresses after {after.days} days, and RETENTION_DAYS keeps messages for {kept.days}."
+    )
+    return [Error(said, hint="Messages have the addresses, too: make RETENTION_DAYS the smaller one.", id="shop.E002")]

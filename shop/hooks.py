@@ -11,6 +11,7 @@ from sagas.messages import Messages
 from sagas.saga import service_of
 from shop import faults, locks
 from shop.calls import connect
+from shop.contracts.events import OrderEvent
 from shop.contracts.messages import MessagesService
 from shop.observability import logs, metrics, sdk, tracing
 
@@ -24,7 +25,7 @@ class ShopHooks(Hooks):
     @contextmanager
     def handling(self, step: str, events: Sequence[Any]) -> Iterator[None]:
         with (
-            logs.about([event.order_id for event in events]),
+            logs.about([event.order_id for event in events if isinstance(event, OrderEvent)]),
             tracing.spans(step, service_of(step), events),
             metrics.counted(step, events),
         ):

@@ -11,10 +11,13 @@ backward OrderCancelled ◄─ InventoryReleased ◄─ PaymentRefunded ◄─ D
 
 `ORDER` is all of it: the kernel routes by it, the timers run by it, and `manage.py check` holds it against the
 steps that exist. `manage.py saga` prints this page; `docs/saga.md` is made from it.
+
+`CUSTOMER` is a second one, of a single event: every service that keeps something of a customer hears when to erase it.
 """
 
 from sagas.saga import Saga, effect, record, undo
 from shop.contracts.events import (
+    CustomerErased,
     DeliveryCancellationRefused,
     DeliveryCancelled,
     DeliveryCompleted,
@@ -88,6 +91,15 @@ ORDER = Saga(
         "payments.purge": 3600.0,
         "delivery.purge": 3600.0,
         "notifications.purge": 3600.0,
-        "notifications.purge_accounts": 3600.0,
     },
+)
+
+ERASURE = ("orders", "inventory", "payments", "delivery", "notifications")  # catalog keeps nothing of customers
+
+CUSTOMER = Saga(
+    name="customer",
+    key="user_id",
+    heard_by={CustomerErased: tuple(f"{service}.erase_customer" for service in ERASURE)},
+    steps={f"{service}.erase_customer": record() for service in ERASURE},
+    timers={"accounts.erase_closed": 60.0, "accounts.purge": 3600.0},
 )

@@ -19,7 +19,7 @@ from shop import __version__
 from shop.api.rights import SCOPES
 from shop.callers import derived_key, public_part, rings
 from shop.contracts.offers import CALLERS
-from shop.saga import ORDER
+from shop.saga import CUSTOMER, ORDER
 
 
 class _Environment(FileAwareMapping):
@@ -323,7 +323,7 @@ if SHOP_SERVICE in CALLERS and not INTERNAL_KEY:
 
 # --- Messaging -------------------------------------------------------------------------------------------------------
 SAGAS = Sagas(
-    sagas=[ORDER],
+    sagas=[ORDER, CUSTOMER],
     hooks="shop.hooks.ShopHooks",
     batch_limit=env.int("BATCH_LIMIT", 800),  # events in one message, at most
     confirm_timeout=env.float("CONFIRM_TIMEOUT", 10.0),  # seconds to wait for the broker's confirm
@@ -350,11 +350,11 @@ GATEWAY_FAILURE_RATES = env.dict("GATEWAY_FAILURE_RATES", default={}, cast={"val
 
 # --- Notifications ---------------------------------------------------------------------------------------------------
 mail = env.email_url("EMAIL_URL", default="filemail:")
-EMAIL_BACKEND = mail["EMAIL_BACKEND"].replace("django.core.mail.backends.filebased", "notifications.mailfiles")
+EMAIL_BACKEND = mail["EMAIL_BACKEND"].replace("django.core.mail.backends.filebased", "shop.mailfiles")
 EMAIL_HOST, EMAIL_PORT = mail["EMAIL_HOST"], mail["EMAIL_PORT"]
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail["EMAIL_HOST_USER"], mail["EMAIL_HOST_PASSWORD"]
 EMAIL_USE_TLS, EMAIL_USE_SSL = mail.get("EMAIL_USE_TLS", False), mail.get("EMAIL_USE_SSL", False)
-EMAIL_FILE_PATH = mail["EMAIL_FILE_PATH"] or VAR_DIR / "mail"  # of filemail: one file per connection
+EMAIL_FILE_PATH = mail["EMAIL_FILE_PATH"] or VAR_DIR / "mail"  # of filemail
 EMAIL_TIMEOUT = 10  # seconds
 PUBLIC_URL = env.str("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")  # the shop's, for links in e-mails
 PHONE_REGION = env.str("PHONE_REGION", "KR")  # of phone numbers without a country's code
@@ -393,6 +393,8 @@ LOGGING = {
 }
 
 # --- Personal data and carriers --------------------------------------------------------------------------------------
+# Days after its end, an order's address and payment token are forgotten; no sooner than its messages are deleted.
+PRIVACY_AFTER = timedelta(days=env.int("PRIVACY_AFTER", 30))
 # The first seals what events carry of a customer's, all of them open it; SECRET_KEY unless set. The same for every
 # service that seals or opens.
 SEAL_KEYS = _ring("SEAL_KEY", env.str("SEAL_KEY", "")) or [SECRET_KEY, *SECRET_KEY_FALLBACKS]
@@ -435,6 +437,7 @@ THROTTLES = {
     "letters": env.int("LETTERS_PER_MINUTE", 10),
     "orders": env.int("ORDERS_PER_MINUTE", 600),
     "searches": env.int("SEARCHES_PER_MINUTE", 240),
+    "exports": env.int("EXPORTS_PER_MINUTE", 6),
 }
 
 # With HTTPS a proxy in front ends TLS, and sets X-Forwarded-Proto. Without, cookies and addresses are for plain HTTP,

@@ -1,5 +1,6 @@
 import uuid
 
+import django.contrib.postgres.indexes
 import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.functions.datetime
@@ -9,6 +10,7 @@ from django.db import migrations, models
 
 import accounts.contacts
 import accounts.models
+import sagas.db.fields
 from shop.stafflog import APPEND_ONLY, FORGET
 
 
@@ -96,6 +98,16 @@ class Migration(migrations.Migration):
                         verbose_name="address verified at",
                     ),
                 ),
+                (
+                    "erasure_due_at",
+                    models.DateTimeField(
+                        editable=False,
+                        help_text="When to see to the erasure of who has left; empty once it is done.",
+                        null=True,
+                        verbose_name="erasure due at",
+                    ),
+                ),
+                ("erased_at", models.DateTimeField(editable=False, null=True, verbose_name="erased at")),
                 (
                     "sign_outs",
                     models.PositiveIntegerField(default=0, editable=False, help_text="How often from everywhere."),
@@ -204,6 +216,151 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("email", django.db.models.functions.text.Lower("email"))),
                 name="accounts_user_email_lower_case",
+            ),
+        ),
+        migrations.CreateModel(
+            name="DeadLetter",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("step", models.CharField(max_length=64)),
+                ("event_id", models.UUIDField(help_text="Empty when not even the id could be read.", null=True)),
+                ("event_type", models.CharField(blank=True, max_length=64)),
+                ("correlation_id", models.BigIntegerField(null=True)),
+                (
+                    "payload",
+                    models.TextField(
+                        help_text="The event as it arrived, as JSON; text, for what PostgreSQL's JSON refuses."
+                    ),
+                ),
+                ("error", models.TextField()),
+                ("traceback", models.TextField(blank=True)),
+                ("attempts", models.PositiveIntegerField(default=1)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("resolved_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "resolution",
+                    models.CharField(
+                        blank=True, choices=[("HANDLED", "Handled"), ("DISCARDED", "Discarded")], max_length=16
+                    ),
+                ),
+            ],
+            options={
+                "abstract": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="Inbox",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "event_id", "step", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("step", models.CharField(max_length=64)),
+                ("event_id", models.UUIDField()),
+                ("event_type", models.CharField(max_length=64)),
+                ("correlation_id", models.BigIntegerField()),
+                ("emitted", sagas.db.fields.TextualJSONField(default=list)),
+                ("handled_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("repeats", models.PositiveSmallIntegerField(db_default=0)),
+                ("deferred_until", models.DateTimeField(null=True)),
+            ],
+            options={
+                "abstract": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="Outbox",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("event_id", models.UUIDField(unique=True)),
+                ("event_type", models.CharField(max_length=64)),
+                ("correlation_id", models.BigIntegerField()),
+                ("caused_by", models.UUIDField(null=True)),
+                ("payload", sagas.db.fields.TextualJSONField()),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "verbose_name_plural": "outbox",
+                "abstract": False,
+            },
+        ),
+        migrations.AddIndex(
+            model_name="user",
+            index=models.Index(
+                condition=models.Q(("erasure_due_at__isnull", False)),
+                fields=["erasure_due_at"],
+                name="accounts_erasures",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="deadletter",
+            index=models.Index(
+                condition=models.Q(("resolved_at", None)), fields=["event_id"], name="accounts_deadletter_open"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="deadletter",
+            constraint=models.UniqueConstraint(fields=("event_id", "step"), name="accounts_deadletter_once"),
+        ),
+        migrations.AddIndex(
+            model_name="inbox",
+            index=models.Index(
+                condition=models.Q(("deferred_until__isnull", False)),
+                fields=["deferred_until"],
+                name="accounts_inbox_deferred",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="inbox",
+            index=models.Index(fields=["correlation_id"], name="accounts_inbox_key"),
+        ),
+        migrations.AddIndex(
+            model_name="inbox",
+            index=django.contrib.postgres.indexes.BrinIndex(fields=["handled_at"], name="accounts_inbox_age"),
+        ),
+        migrations.CreateModel(
+            name="Unsent",
+            fields=[
+                (
+                    "outbox",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        serialize=False,
+                        to="accounts.outbox",
+                    ),
+                ),
+                ("leased_until", models.DateTimeField(null=True)),
+                ("deferred_until", models.DateTimeField(null=True)),
+            ],
+            options={
+                "verbose_name_plural": "unsent",
+                "abstract": False,
+            },
+        ),
+        migrations.AddIndex(
+            model_name="outbox",
+            index=models.Index(fields=["correlation_id"], name="accounts_outbox_key"),
+        ),
+        migrations.AddIndex(
+            model_name="outbox",
+            index=models.Index(
+                condition=models.Q(("caused_by__isnull", False)), fields=["caused_by"], name="accounts_outbox_cause"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="outbox",
+            index=django.contrib.postgres.indexes.BrinIndex(fields=["created_at"], name="accounts_outbox_age"),
+        ),
+        migrations.AddIndex(
+            model_name="unsent",
+            index=models.Index(
+                condition=models.Q(("deferred_until__isnull", False)),
+                fields=["deferred_until"],
+                name="accounts_unsent_deferred",
             ),
         ),
         migrations.RunSQL(APPEND_ONLY.format(service="accounts"), FORGET.format(service="accounts")),

@@ -268,6 +268,12 @@ class Migration(migrations.Migration):
                 name="delivery_unsent_deferred",
             ),
         ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("address", ""), _negated=True), fields=["created_at"], name="delivery_with_address"
+            ),
+        ),
         migrations.RunSQL(APPEND_ONLY.format(service="delivery"), FORGET.format(service="delivery")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(

@@ -16,7 +16,7 @@ from lab.rig.servers import HOST, kill_group, launch, until
 
 RESTART_AFTER = 1.0  # seconds from a death until the next start, as systemd or Kubernetes would wait
 LOOK_EVERY = 0.1
-QUEUE_SETS = ("inventory,orders", "payments,delivery,notifications")
+QUEUE_SETS = ("accounts,inventory,orders", "payments,delivery,notifications")
 
 
 class Process:

@@ -9,7 +9,7 @@ from django.core import mail
 
 from notifications.letters import compose, send_due
 from notifications.models import Notification
-from notifications.tasks import notify, purge_accounts, send_letters
+from notifications.tasks import notify, send_letters
 from notifications.tests.dialogue import KIM, order_created
 from notifications.texts import LETTERS_ABOUT_ACCOUNTS
 from sagas import Unavailable
@@ -32,9 +32,6 @@ class Accounts:
     def mark_letters_sent(self, letter_ids: Collection[UUID]) -> None:
         self.sent += letter_ids
 
-    def purge(self) -> int:
-        return 3
-
 
 def letter(kind: str = "VERIFY", language: str = "en", email: str = "hana@example.com") -> Letter:
     return Letter(id=uuid4(), kind=kind, email=email, language=language, token="abc.d+e")
@@ -55,7 +52,6 @@ def test_letters_are_sent_and_not_kept(caplog: pytest.LogCaptureFixture):
     accounts = Accounts(one, two)
     with substituting(AccountsService, accounts):
         assert (send_letters(), send_letters()) == (2, 0)
-        assert purge_accounts() == 3
     assert [message.to for message in mail.outbox] == [["hana@example.com"], ["lee@example.com"]]
     assert mail.outbox[0].extra_headers["Message-ID"].startswith(f"<{one.id}@")
     assert accounts.sent == [one.id, two.id]

@@ -14,7 +14,7 @@ from notifications.texts import LETTERS, REASONS, TEXTS
 from shop.contracts.events import DeliveryCompleted, DeliveryFailed, DeliveryStarted, OrderCancelled, OrderCompleted
 from shop.contracts.reasons import said_by_carrier
 
-pytestmark = pytest.mark.django_db(databases=["notifications"])
+pytestmark = pytest.mark.django_db(databases=["accounts", "notifications"])
 
 CONTACTS = {KIM.user_id: KIM, LEE.user_id: LEE}
 

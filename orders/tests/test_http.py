@@ -14,6 +14,7 @@ from orders import views
 from orders.models import Order, Outbox
 from orders.waiters import room_for
 from sagas import Unavailable
+from sagas.registry import local_services
 from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, UserView
@@ -23,7 +24,7 @@ from tests.support.fakes import Caller, FakeAccounts, FakeCatalog
 from tests.support.ordering import PAID_AND_SENT, seed_stock
 from tests.support.sagas import SAGA_TIMERS
 
-pytestmark = pytest.mark.django_db(databases=["orders", "inventory", "payments", "delivery", "notifications"])
+pytestmark = pytest.mark.django_db(databases=local_services())
 
 URL = "/api/v1/orders"
 

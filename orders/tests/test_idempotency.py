@@ -19,6 +19,7 @@ from orders import views
 from orders.models import IdempotencyKey, Order, Outbox
 from orders.tasks import purge
 from sagas import Unavailable
+from sagas.registry import local_services
 from sagas.testing import Bus, calling
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService, ProductSnapshot
@@ -26,8 +27,7 @@ from shop.operations.audit.invariants import one_order_per_key
 from tests.support.fakes import Caller, FakeCatalog
 from tests.support.ordering import PAID_AND_SENT, seed_stock
 
-SERVICES = ["orders", "inventory", "payments", "delivery", "notifications"]
-pytestmark = pytest.mark.django_db(databases=SERVICES)
+pytestmark = pytest.mark.django_db(databases=local_services())
 ALONE = pytest.mark.django_db(databases=["orders"], transaction=True)  # commits, so that other connections see it
 
 URL = "/api/v1/orders"

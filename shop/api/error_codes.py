@@ -24,6 +24,7 @@ CODES: Mapping[str, Code] = {
     "U001": Code(HTTPStatus.NOT_FOUND, "No such user"),
     "U002": Code(HTTPStatus.CONFLICT, "E-mail address taken"),
     "U003": Code(HTTPStatus.NOT_FOUND, "No such link"),
+    "U004": Code(HTTPStatus.CONFLICT, "Account of staff"),
     "P001": Code(HTTPStatus.NOT_FOUND, "No such product"),
     "P002": Code(HTTPStatus.BAD_REQUEST, "Product not on sale"),
     "P004": Code(HTTPStatus.BAD_REQUEST, "Invalid price"),

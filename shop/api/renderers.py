@@ -1,4 +1,4 @@
-"""How the API answers: JSON, written by msgspec in a tenth of the time, and pages for a browser."""
+"""How the API answers: JSON, written by msgspec in a tenth of the time, pages for a browser, and archives."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +17,15 @@ class JSONRenderer(renderers.JSONRenderer):
         if data is None or self.get_indent(accepted_media_type or "", renderer_context or {}) is not None:
             return super().render(data, accepted_media_type, renderer_context)
         return msgspec.json.encode(data, enc_hook=_plain)
+
+
+ZIP = "application/zip"
+
+
+class ZipRenderer(JSONRenderer):
+    """For views that answer with a file, to whoever asks for one. What else they say is JSON."""
+
+    media_type = ZIP
 
 
 def _plain(value: Any) -> Any:

@@ -30,7 +30,7 @@ SCOPES: Mapping[str, str] = {
 }
 
 LOOK_AT_ORDERS = ("orders.view_order", "orders.view_orderline", "orders.view_timelineentry")
-SAGA_SERVICES = ("orders", "inventory", "payments", "delivery", "notifications")
+SAGA_SERVICES = ("accounts", "orders", "inventory", "payments", "delivery", "notifications")
 
 # Made by `manage.py migrate_all`, unless they are there: what an owner has changed about one stays.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -60,7 +60,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *LOOK_AT_ORDERS, "orders.change_order", "shop.operate", "payments.view_sandboxswitch",
         "payments.change_sandboxswitch",
         *(f"{service}.{right}" for service in SAGA_SERVICES for right in ("view_deadletter", "change_deadletter")),
-        *(f"{service}.view_outbox" for service in ("orders", "inventory", "payments", "delivery")),
-        *(f"{service}.view_staffaction" for service in ("accounts", "catalog", *SAGA_SERVICES)),
+        *(f"{service}.view_outbox" for service in ("accounts", "orders", "inventory", "payments", "delivery")),
+        *(f"{service}.view_staffaction" for service in ("catalog", *SAGA_SERVICES)),
     ),
 }  # fmt: skip

@@ -151,3 +151,10 @@ class OrderThrottle(Throttle):
     """Placing orders."""
 
     scope = "orders"
+
+
+class ExportThrottle(Throttle):
+    """Asking for all that is kept of oneself, of which every service has to search its tables."""
+
+    scope = "exports"
+    methods = ("GET",)

@@ -70,7 +70,3 @@ class AccountsService(Protocol):
     def mark_letters_sent(self, letter_ids: Collection[UUID]) -> None:
         """These letters are with the mail server."""
         ...
-
-    def purge(self) -> int:
-        """Delete one portion of what is over (sign-ins, sessions, guesses, letters); how many rows that was."""
-        ...

@@ -1,4 +1,4 @@
-"""Every event of an order that crosses a service boundary, in saga order.
+"""Every event that crosses a service boundary: those of an order in saga order, then those of a customer.
 
 An event is a fact in the past tense, with ids and values only; an address travels sealed (`shop/seal.py`). A field may
 be added at any time with a default; renaming or removing one needs a new event.
@@ -110,6 +110,25 @@ class OrderCancelled(OrderEvent, frozen=True):
     reason: str
 
 
+# --- Of a customer ---------------------------------------------------------------------------------------------------
+class CustomerEvent(Event, frozen=True, kw_only=True):
+    """What every event of a customer carries."""
+
+    user_id: int
+
+
+class CustomerErased(CustomerEvent, frozen=True):
+    """Accounts has erased a customer, and nobody is to keep what names them. Their orders have all ended.
+
+    A customer with many gets several of these events, each with some of the orders.
+    """
+
+    order_ids: tuple[int, ...]
+
+
+# What may name a customer in a message of an order: sealed, or in a carrier's own words.
+PERSONAL = ("address", "payment_token", "reason")
+
 # Events that turn a saga round, or belong to the way back.
 BACKWARD: tuple[type[OrderEvent], ...] = (
     InventoryReservationFailed,
@@ -126,7 +145,7 @@ ENDS: tuple[type[OrderEvent], ...] = (OrderCompleted, OrderCancelled)
 
 
 @cache
-def origin(event_type: type[OrderEvent]) -> str:
+def origin(event_type: type[Event]) -> str:
     """The service that an event comes from: its name begins with what it is about, and that has one owner."""
     name = event_type.__name__
     for prefix, service in (
@@ -134,6 +153,7 @@ def origin(event_type: type[OrderEvent]) -> str:
         ("Inventory", "inventory"),
         ("Payment", "payments"),
         ("Delivery", "delivery"),
+        ("Customer", "accounts"),
     ):
         if name.startswith(prefix):
             return service

@@ -10,10 +10,12 @@ from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
 from shop.contracts.inventory import InventoryService
 from shop.contracts.messages import MessagesService
+from shop.contracts.orders import OrdersService
+from shop.contracts.personal import PersonalDataService
 
 
 class Offer(NamedTuple):
-    """`service` is empty if every service of the saga implements the contract; the class is then given its name.
+    """`service` is empty if every service implements the contract; the class is then given its name.
 
     `callers` are the services that may call it from a process of their own. The back office does not: it has all
     services in its process.
@@ -28,6 +30,8 @@ OFFERS: Mapping[Any, Offer] = {
     AccountsService: Offer("accounts", "accounts.services.LocalAccounts", ("orders", "notifications")),
     CatalogService: Offer("catalog", "catalog.services.LocalCatalog", ("orders", "inventory")),
     InventoryService: Offer("inventory", "inventory.services.LocalInventory"),
-    MessagesService: Offer("", "shop.calls.messages.LocalMessages", ("orders",)),
+    OrdersService: Offer("orders", "orders.privacy.LocalOrders", ("accounts",)),
+    MessagesService: Offer("", "shop.calls.messages.LocalMessages", ("orders", "accounts")),
+    PersonalDataService: Offer("", "shop.calls.personal.LocalPersonalData", ("accounts",)),
 }
 CALLERS = tuple(sorted({caller for offer in OFFERS.values() for caller in offer.callers}))

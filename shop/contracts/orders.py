@@ -1,6 +1,25 @@
-"""The statuses of an order that other services, operations and the console rely on."""
+"""What orders offers other services, and the statuses of an order that they, operations and the console rely on."""
+
+from typing import Protocol
+
+import msgspec
 
 # In saga order: a late event never moves an order back.
 FORWARD: tuple[str, ...] = ("PENDING", "INVENTORY_RESERVED", "PAYMENT_COMPLETED", "DELIVERY_STARTED")
 # An order leaves neither of these.
 FINAL: tuple[str, ...] = ("COMPLETED", "CANCELLED")
+
+
+class OrdersOf(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids of a user's orders, oldest first."""
+
+    running: list[int]
+    ended: list[int]
+
+
+class OrdersService(Protocol):
+    """Reads orders. Raises `sagas.Unavailable` while orders is down."""
+
+    def get_orders_of(self, user_id: int) -> OrdersOf:
+        """All orders of a user."""
+        ...

@@ -14,6 +14,7 @@ FAILED_WITH_CARRIER = "failed with the carrier"
 
 LONGEST = 200  # characters, as databases keep them
 CARRIER = "carrier: "
+ERASED = f"{CARRIER}…"  # where a carrier's words were
 
 
 def said_by_carrier(words: str) -> str:

@@ -48,7 +48,8 @@ class DeskAdmin(admin.ModelAdmin):
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        self._log(request, obj, message if isinstance(message, str) else "change")
+        # Not what staff have said about it: that may name somebody, and nothing is taken out of the staff log.
+        self._log(request, obj, message.partition(":")[0] if isinstance(message, str) else "change")
         return super().log_change(request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
@@ -79,6 +81,7 @@ def _delivery(part: Part, order: Any, user: Any) -> Part:
         part.facts = [
             (_("status"), Status(row.status, row.get_status_display())),
             (_("address"), row.address if may(user, "delivery.view_address") else ""),
+            (_("address forgotten after"), _forgotten_after(row)),
             (_("carrier"), row.carrier),
             (_("tracking number"), row.tracking_number),
             (_("the carrier says"), row.disputed_by and Status("stalled", row.get_disputed_by_display())),
@@ -87,6 +90,12 @@ def _delivery(part: Part, order: Any, user: Any) -> Part:
             (_("delivered"), row.delivered_at),
         ]
     return part
+
+
+def _forgotten_after(delivery: Any) -> datetime | None:
+    """When the address goes, once the parcel has come to its end."""
+    ended: datetime = delivery.updated_at
+    return ended + settings.PRIVACY_AFTER if delivery.address and delivery.due_at is None else None
 
 
 def _reservation(part: Part, order: Any, _user: Any) -> Part:

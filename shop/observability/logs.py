@@ -1,6 +1,10 @@
-"""Log lines that name the current trace and orders, as text for people or as JSON for machines."""
+"""Log lines that name the current trace and orders, as text for people or as JSON for machines.
+
+What PostgreSQL adds to an error about the row in question is left out: that row may be about a person.
+"""
 
 import logging
+import re
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,6 +14,8 @@ import structlog
 from opentelemetry import trace
 
 SHOWN = 5  # orders of a batch named in a line
+# Up to the next part of the error, or of the traceback: the row's texts may have lines of their own.
+DETAIL = re.compile(r"(DETAIL:  ).*?(?=\n(?:CONTEXT|HINT):|\n\n(?:The above|During handling of)|\Z)", re.DOTALL)
 
 _orders: ContextVar[Sequence[int]] = ContextVar("orders", default=())
 
@@ -32,6 +38,14 @@ def where(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mutable
     if orders := _orders.get():
         more = [f"+{len(orders) - SHOWN}"] if len(orders) > SHOWN else []
         line["orders"] = ",".join([*map(str, orders[:SHOWN]), *more])
+    return line
+
+
+def without_rows(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """structlog processor: leaves out which row a database's error is about."""
+    for part in ("event", "exception"):
+        if "DETAIL:" in (said := str(line.get(part, ""))):
+            line[part] = DETAIL.sub(r"\1…", said)
     return line
 
 
@@ -67,6 +81,7 @@ def formatter(style: str = "text") -> logging.Formatter:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            without_rows,
             render,
         ],
     )

@@ -19,7 +19,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 if TYPE_CHECKING:
     from sagas import Event
-    from shop.contracts.events import OrderEvent
 
 RECORDED = tuple("13579bdf")
 
@@ -67,7 +66,7 @@ def is_recorded(traceparent: str) -> bool:
 
 
 @contextmanager
-def spans(name: str, service: str, events: Iterable["OrderEvent"]) -> Iterator[None]:
+def spans(name: str, service: str, events: Iterable["Event"]) -> Iterator[None]:
     """Over the block, a span for each traced event, in the event's trace, linked to the batch's span."""
     if _tracer_of is None:
         yield
@@ -85,7 +84,7 @@ def spans(name: str, service: str, events: Iterable["OrderEvent"]) -> Iterator[N
 
 
 @contextmanager
-def _opened(tracer: trace.Tracer, name: str, traced: Sequence["OrderEvent"]) -> Iterator[None]:
+def _opened(tracer: trace.Tracer, name: str, traced: Sequence["Event"]) -> Iterator[None]:
     batch = trace.get_current_span().get_span_context()
     links = [trace.Link(batch)] if batch.trace_flags.sampled else []
     opened = {event.event_id: _open(tracer, name, event, links) for event in traced}
@@ -102,13 +101,14 @@ def _opened(tracer: trace.Tracer, name: str, traced: Sequence["OrderEvent"]) -> 
             span.end()
 
 
-def _open(tracer: trace.Tracer, name: str, event: "OrderEvent", links: Sequence[trace.Link]) -> trace.Span:
+def _open(tracer: trace.Tracer, name: str, event: "Event", links: Sequence[trace.Link]) -> trace.Span:
+    order = {"shop.order_id": order_id} if (order_id := getattr(event, "order_id", None)) else {}
     return tracer.start_span(
         name,
         context=_w3c.extract({"traceparent": event.trace}),
         kind=trace.SpanKind.CONSUMER,
         links=links,
-        attributes={"shop.order_id": event.order_id, "shop.event": type(event).__name__},
+        attributes={**order, "shop.event": type(event).__name__},
     )
 
 

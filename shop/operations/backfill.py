@@ -23,6 +23,7 @@ from sagas.events import Event, decode
 from sagas.publisher import publish
 from sagas.reconciliation import Missing, missing
 from sagas.saga import service_of
+from shop.contracts.events import OrderCreated
 
 WINDOW = 500  # orders examined at a time
 POLL_EVERY = 0.2  # seconds
@@ -39,7 +40,7 @@ def missing_anywhere() -> Iterator[list[Missing]]:
     ids = apps.get_model("orders", "Order").objects.filter(created_at__gt=kept_since).order_by("pk")
     last = 0
     while portion := list(ids.filter(pk__gt=last).values_list("pk", flat=True)[:WINDOW]):
-        if lost := missing(portion):
+        if lost := missing(portion, of=OrderCreated):
             yield lost
         last = portion[-1]
 
@@ -58,7 +59,7 @@ def fill(order_ids: Collection[int]) -> int:
 
 def _wait_for(told: set[Missing], order_ids: Collection[int]) -> None:
     give_up_at = time.monotonic() + PATIENCE
-    while left := told & set(missing(order_ids)):
+    while left := told & set(missing(order_ids, of=OrderCreated)):
         if left < told:
             told, give_up_at = left, time.monotonic() + PATIENCE
         elif time.monotonic() > give_up_at:
@@ -76,7 +77,7 @@ def redeliver_oldest(order_ids: Collection[int]) -> list[Missing]:
     Call it again once those are handled, until nothing is missing. Raises what the transport raises.
     """
     oldest: dict[tuple[int, str], Missing] = {}
-    for lost in sorted(missing(order_ids), key=lambda one: one.event_id):  # ids are in order of time
+    for lost in sorted(missing(order_ids, of=OrderCreated), key=lambda one: one.event_id):  # ids are in order of time
         oldest.setdefault((lost.key, service_of(lost.step)), lost)
     events = _stored(oldest.values())
     by_step: dict[str, list[Event]] = defaultdict(list)

@@ -7,8 +7,9 @@ from rich.text import Text
 
 from sagas.events import EventTypes
 from sagas.registry import STEPS
+from sagas.saga import Saga
 from shop.contracts.events import BACKWARD
-from shop.saga import ORDER
+from shop.saga import CUSTOMER, ORDER
 
 
 def as_table() -> Table:
@@ -37,7 +38,7 @@ down what happened (`orders.mark_*`, `notifications.notify`) are in the table, n
 
 | event | heard by |
 |---|---|
-{_rows()}
+{_rows(ORDER)}
 
 | effect | undone by |
 |---|---|
@@ -45,7 +46,17 @@ down what happened (`orders.mark_*`, `notifications.notify`) are in the table, n
 
 | timer | every |
 |---|---|
-{_pairs({task: f"{seconds:g} s" for task, seconds in ORDER.timers.items()})}
+{_timers(ORDER)}
+
+A customer who leaves is erased by a saga of its own, whose key is the user:
+
+| event | heard by |
+|---|---|
+{_rows(CUSTOMER)}
+
+| timer | every |
+|---|---|
+{_timers(CUSTOMER)}
 """
 
 
@@ -73,10 +84,14 @@ def _deferrable() -> str:
     return ", ".join(f"`{step}`" for step, role in ORDER.steps.items() if role.deferrable)
 
 
-def _rows() -> str:
+def _rows(saga: Saga) -> str:
     return "\n".join(
-        f"| {event.__name__} | {', '.join(f'`{step}`' for step in steps)} |" for event, steps in ORDER.heard_by.items()
+        f"| {event.__name__} | {', '.join(f'`{step}`' for step in steps)} |" for event, steps in saga.heard_by.items()
     )
+
+
+def _timers(saga: Saga) -> str:
+    return _pairs({task: f"{seconds:g} s" for task, seconds in saga.timers.items()})
 
 
 def _pairs(pairs: Mapping[str, str]) -> str:

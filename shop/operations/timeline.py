@@ -6,6 +6,7 @@ For operators (`manage.py saga ORDER_ID`, the console). Customers see `orders.Ti
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from django.apps import apps
@@ -18,7 +19,7 @@ from sagas.registry import local_services
 from sagas.saga import service_of
 from shop.contracts.events import BACKWARD, origin
 from shop.contracts.orders import FINAL
-from shop.saga import ORDER
+from shop.saga import CUSTOMER, ORDER
 
 # The services of the saga, in the order in which it reaches them; those that only listen come last.
 LANES = tuple(dict.fromkeys([*map(origin, ORDER.heard_by), *map(service_of, ORDER.steps)]))
@@ -128,7 +129,7 @@ def oldest_waiting() -> dict[str, datetime]:
 
 def _entries(service: str, order_id: int) -> Iterator[Entry]:
     inbox, outbox = apps.get_model(service, "Inbox"), apps.get_model(service, "Outbox")
-    for row in inbox.objects.filter(correlation_id=order_id):
+    for row in _of_order(inbox, order_id):
         emitted = tuple(event["type"] for event in row.emitted)
         yield Entry(
             at=row.handled_at,
@@ -141,7 +142,7 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
             repeats=row.repeats,
             led_to=tuple(UUID(event["event_id"]) for event in row.emitted),
         )
-    for row in outbox.objects.filter(correlation_id=order_id):
+    for row in _of_order(outbox, order_id):
         yield Entry(
             at=row.created_at,
             service=service,
@@ -155,7 +156,7 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
 
 
 def _dead_letters(service: str, order_id: int) -> Iterator[Dead]:
-    for letter in apps.get_model(service, "DeadLetter").objects.filter(correlation_id=order_id):
+    for letter in _of_order(apps.get_model(service, "DeadLetter"), order_id):
         yield Dead(
             at=letter.created_at,
             service=service,
@@ -167,6 +168,11 @@ def _dead_letters(service: str, order_id: int) -> Iterator[Dead]:
             resolution=letter.resolution,
             event_id=letter.event_id,
         )
+
+
+def _of_order(model: Any, order_id: int) -> Any:
+    """The messages of an order; a customer's, whose key is a user, may have the same key."""
+    return model.objects.filter(correlation_id=order_id).exclude(event_type__in=CUSTOMER.event_names)
 
 
 def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]:
@@ -181,7 +187,7 @@ def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]
     return [
         Waiting(at=_emitted_at(event_id), service=service_of(step), step=step, event=event_type, event_id=event_id)
         for event_id, event_type in emitted.items()
-        if (known := choreography().by_name(event_type))
+        if (known := choreography().by_name(event_type)) and known in ORDER.heard_by
         for step in choreography().steps_hearing(known)
         if (step, event_id) not in handled
     ]

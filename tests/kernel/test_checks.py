@@ -14,7 +14,7 @@ from sagas.registry import STEPS, TIMERS
 from sagas.saga import service_of
 from sagas.topology import beat_schedule, destination, queues
 from shop.contracts.events import OrderCompleted, OrderCreated, PaymentFailed
-from shop.saga import ORDER
+from shop.saga import CUSTOMER, ORDER
 
 Change = Callable[[dict[Any, Any]], dict[Any, Any]]
 
@@ -60,7 +60,7 @@ def hearing(event: type, *steps: str) -> Change:
     ],
 )
 def test_a_difference_is_an_error(table: str, change: Change, expected: set[str], settings: Any):
-    use(settings, replace(ORDER, **{table: change(dict(getattr(ORDER, table)))}))
+    use(settings, replace(ORDER, **{table: change(dict(getattr(ORDER, table)))}), CUSTOMER)
 
     assert set(found()) >= expected
     assert bool(found()) == bool(expected)
@@ -69,7 +69,7 @@ def test_a_difference_is_an_error(table: str, change: Change, expected: set[str]
 @pytest.mark.parametrize("step", ["payments.charge_payment", "delivery.start_delivery"])
 def test_no_prompt_step_hears_what_follows_from_a_deferrable_one(step: str, settings: Any):
     roles = {name: role._replace(deferrable=name == step) for name, role in ORDER.steps.items()}
-    use(settings, replace(ORDER, steps=roles))
+    use(settings, replace(ORDER, steps=roles), CUSTOMER)
 
     assert found() == ["saga.E010"]
 
@@ -81,19 +81,19 @@ def test_a_step_in_no_row_is_an_error(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_an_event_without_the_sagas_key_is_an_error(settings: Any):
-    use(settings, replace(ORDER, key="trip_id"))
+    use(settings, replace(ORDER, key="trip_id"), CUSTOMER)
 
     assert set(found()) == {"saga.E011"}
 
 
 def test_an_event_belongs_to_one_saga(settings: Any):
-    use(settings, ORDER, replace(ORDER, name="return"))
+    use(settings, ORDER, CUSTOMER, replace(ORDER, name="return"))
 
     assert "saga.E012" in found()
 
 
 def test_every_timer_is_scheduled_and_every_step_has_a_queue():
-    assert set(beat_schedule()) == set(ORDER.timers) == set(TIMERS)
+    assert set(beat_schedule()) == {*ORDER.timers, *CUSTOMER.timers} == set(TIMERS)
     assert {queue.name for queue in queues()} >= {service_of(step) for step in STEPS}
     assert all(entry["options"]["queue"] == service_of(task) for task, entry in beat_schedule().items())
     assert choreography().steps_hearing(OrderCreated)[0] == "inventory.reserve_stock"
@@ -103,5 +103,5 @@ def test_ticks_are_confirmed_and_dropped_by_the_brokers_clock():
     """`expires` would be judged by each worker's clock: one that is ahead would drop every tick without a word."""
     for task, entry in beat_schedule().items():
         assert entry["options"].keys() == {*destination(task), "expiration", "confirm_timeout"}
-        assert entry["options"]["expiration"] == max(30, 10 * ORDER.timers[task])
+        assert entry["options"]["expiration"] == max(30, 10 * choreography().timers[task])
     assert current_app.conf.broker_transport_options["confirm_publish"] is True

@@ -162,7 +162,7 @@ def test_giving_one_up_keeps_the_reason(bus: Bus, repaired: Any):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("list", "--service", "catalog"), "There are: delivery, inventory, notifications, orders, payments"),
+        (("list", "--service", "catalog"), "There are: accounts, delivery, inventory, notifications, orders, payments"),
         (("show", "inventory", "99"), "inventory has no dead letter 99"),
         (("replay", "inventory", "98", "99"), "inventory has no dead letter 98, 99"),
         (("replay",), "Say which"),

@@ -13,7 +13,7 @@ from sagas import dead_letters
 from sagas.conf import choreography
 from sagas.events import decode, encode
 from sagas.execution import ForeignEvent, execute
-from sagas.registry import STEPS
+from sagas.registry import STEPS, local_services
 from sagas.relay import publish_outbox
 from sagas.testing import Bus, Crash, calling
 from sagas.testing.bus import arrived
@@ -25,7 +25,7 @@ from shop.contracts.events import (
 )
 from tests.support.sagas import crash_at, created, emit_in_transaction, sent
 
-pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
+pytestmark = pytest.mark.django_db(databases=local_services())
 
 RESERVE = STEPS["inventory.reserve_stock"]
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from sagas.publisher import publish
-from sagas.registry import STEPS
+from sagas.registry import STEPS, local_services
 from sagas.testing import Bus
 from tests.support.sagas import created
 
-pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
+pytestmark = pytest.mark.django_db(databases=local_services())
 
 RESERVE = STEPS["inventory.reserve_stock"]
 

@@ -9,7 +9,7 @@ import pytest
 from inventory.models import DeadLetter, Outbox, Unsent
 from sagas import dead_letters, outbox, relay
 from sagas.events import encode
-from sagas.registry import STEPS
+from sagas.registry import STEPS, local_services
 from sagas.relay import publish_outbox
 from sagas.testing import Bus, Crash, calling
 from shop.contracts.events import (
@@ -18,7 +18,7 @@ from shop.contracts.events import (
 from shop.saga import ORDER
 from tests.support.sagas import crash_at, emit_in_transaction, sent
 
-pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
+pytestmark = pytest.mark.django_db(databases=local_services())
 
 RESERVE = STEPS["inventory.reserve_stock"]
 

@@ -109,7 +109,6 @@ def test_orders_themselves_stay(old: datetime):
     assert Order.objects.get().pk == order.pk
 
 
-@pytest.mark.django_db(databases=[*SERVICES, "accounts"])
 def test_the_command_purges_every_service(old: datetime):
     for service in SERVICES:
         handled(service, old)
@@ -118,7 +117,6 @@ def test_the_command_purges_every_service(old: datetime):
     call_command("purge", stdout=output)
 
     assert output.getvalue().splitlines() == [
-        "accounts: 0 sign-ins, guesses, letters and sessions that were over",
-        *(f"{service}: 1 rows older than 30 days" for service in SERVICES),
+        f"{service}: 1 rows that were over, or older than 30 days" for service in SERVICES
     ]
     assert [left(service)[0] for service in SERVICES] == [0] * len(SERVICES)

@@ -11,7 +11,7 @@ from celery import current_app
 from inventory import services
 from inventory.models import Inbox, Reservation
 from inventory.tasks import reserve_stock, ship_stock
-from sagas.registry import STEPS, TIMERS
+from sagas.registry import STEPS, TIMERS, local_services
 from sagas.steps import step
 from shop.contracts.events import (
     InventoryReserved,
@@ -20,7 +20,7 @@ from shop.contracts.events import (
 from tests.support.processes import ROOT
 from tests.support.sagas import created
 
-pytestmark = pytest.mark.django_db(databases=["inventory", "orders", "payments", "delivery", "notifications"])
+pytestmark = pytest.mark.django_db(databases=local_services())
 
 RESERVE = STEPS["inventory.reserve_stock"]
 

@@ -19,6 +19,7 @@ from benchmarks.measure import Throughput
 from benchmarks.surroundings import LIMIT, QUEUES, Unfit
 from benchmarks.systems import Orders
 from inventory.services import seed_stock
+from sagas.registry import local_services
 from sagas.testing import Bus
 from shop.contracts.events import Line
 from tests.support.ordering import place_order
@@ -270,7 +271,7 @@ def rows_of_orders() -> dict[str, int]:
     return found
 
 
-@pytest.mark.django_db(databases=QUEUES)
+@pytest.mark.django_db(databases=local_services())
 def test_history_is_copies_of_what_has_ended(ended: int, monkeypatch: pytest.MonkeyPatch):
     before = rows_of_orders()
     assert ended == 3

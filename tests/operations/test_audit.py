@@ -87,7 +87,7 @@ def _place(quantity: int = 2, **wishes: str) -> int:
 def _empty(service: str) -> None:
     tables = ", ".join(model._meta.db_table for model in apps.get_app_config(service).get_models())
     with connections[service].cursor() as cursor:
-        cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+        cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
 
 
 def violations(**options: Any) -> list[Violation]:

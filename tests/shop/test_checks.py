@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from shop.checks import check_offers, check_retention, differences, undocumented_errors
+from shop.checks import check_offers, check_privacy, check_retention, differences, undocumented_errors
 from shop.contracts.errors import ContractError
 
 
@@ -161,3 +161,11 @@ def test_messages_are_kept_longer_than_any_order_is_open(
     settings.ORDER_DEADLINE = deadline
 
     assert [message.id for message in check_retention()] == found
+
+
+@pytest.mark.parametrize(("after", "found"), [(30 * DAY, []), (31 * DAY, []), (29 * DAY, ["shop.E002"])])
+def test_nothing_is_forgotten_before_the_messages_that_repeat_it(settings: Any, after: timedelta, found: list[str]):
+    settings.SAGAS = replace(settings.SAGAS, retention=30 * DAY)
+    settings.PRIVACY_AFTER = after
+
+    assert [message.id for message in check_privacy()] == found

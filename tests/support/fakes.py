@@ -60,6 +60,3 @@ class FakeAccounts:
 
     def mark_letters_sent(self, letter_ids: Iterable[UUID]) -> None:
         raise AssertionError("There are none.")
-
-    def purge(self) -> int:
-        return 0

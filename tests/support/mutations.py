@@ -6,12 +6,17 @@ missing on the shelf as well.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connections, transaction
 from django.db.models import F, Model
+from django.utils import timezone
 
+from accounts.models import Unsent as AccountsUnsent
+from accounts.models import User
 from delivery.models import Delivery
 from inventory.models import DeadLetter, Reservation, StockItem, StockMovement
 from inventory.models import Inbox as InventoryInbox
@@ -23,7 +28,7 @@ from payments.models import GatewayLedger, Payment
 from sagas import emit
 from sagas.events import uuid7
 from sagas.outbox import rearm
-from shop.contracts.events import DeliveryCancellationRefused
+from shop.contracts.events import CustomerErased, DeliveryCancellationRefused
 
 NOBODYS = 10**15  # an order that does not exist
 TOSS = "TOSS_PAYMENTS"
@@ -451,3 +456,56 @@ def what_was_published_was_lost(world: World) -> None:
     with transaction.atomic(using="orders"):
         emit(DeliveryCancellationRefused(order_id=world.completed), service="orders")
     Unsent.objects.all().delete()
+
+
+# —— Privacy ——————————————————————————————————————————————————————————————————————————————————————————————————————————
+LONG_AGO = timezone.now() - settings.PRIVACY_AFTER - timedelta(days=2)
+
+
+def erased(**fields: Any) -> User:
+    """Somebody who was erased; user 1 is the one whose orders the world has."""
+    return User.objects.create(**{"email": "erased-1@erased.invalid", "erased_at": timezone.now()} | fields)
+
+
+@breaks("forgotten_in_time")
+def an_address_is_kept_for_ever(world: World) -> None:
+    Delivery.objects.filter(order_id=world.completed).update(created_at=LONG_AGO, updated_at=LONG_AGO)
+
+
+@breaks("forgotten_in_time")
+def a_token_is_kept_after_its_charge(world: World) -> None:
+    payment(world.declined).update(token="sealed")
+
+
+@breaks("erased_is_gone")
+def somebody_who_was_erased_has_a_name(world: World) -> None:
+    erased(name="Hana")
+
+
+@breaks("erased_is_gone")
+def what_somebody_was_told_who_was_erased_is_still_there(world: World) -> None:
+    erased(pk=1)
+    Delivery.objects.update(address="")
+    Payment.objects.update(token="")
+
+
+@breaks("erased_is_gone")
+def where_somebody_lived_who_was_erased_is_still_known(world: World) -> None:
+    erased(pk=1)
+    Notification.objects.all().delete()
+    Payment.objects.update(token="")
+
+
+@breaks("erased_is_gone")
+def what_somebody_ordered_who_was_erased_is_still_with_payments(world: World) -> None:
+    erased(pk=1)
+    payment(world.declined).update(checkout={"user_id": 1})
+    Notification.objects.all().delete()
+    Delivery.objects.update(address="")
+
+
+@breaks("erased_is_gone")
+def nobody_has_heard_of_an_erasure(world: World) -> None:
+    with transaction.atomic(using="accounts"):
+        emit(CustomerErased(user_id=erased().pk, order_ids=()), service="accounts")
+    AccountsUnsent.objects.all().delete()

@@ -18,9 +18,11 @@ from celery import current_app
 from django.conf import settings
 from django.utils import timezone
 
+from accounts.models import User
 from delivery.models import CarrierEvent, Delivery
 from delivery.signatures import signature
 from inventory.models import DeadLetter
+from notifications.models import Inbox as NotificationsInbox
 from notifications.models import Notification
 from orders.models import FINAL, Order
 from orders.models import Unsent as OrdersUnsent
@@ -209,6 +211,20 @@ def retention_past(stage: Stage) -> Iterator[None]:
     yield
     stage.tick("delivery.purge")
     eventually(lambda: not CarrierEvent.objects.exists())
+
+
+def customer_leaves(stage: Stage) -> Iterator[None]:
+    """A customer without orders is due to be erased."""
+    gone = User.objects.create(email=f"{uuid4().hex}@example.com", name="Gone", is_active=False)
+    User.objects.filter(pk=gone.pk).update(erasure_due_at=timezone.now())
+    stage.tick("accounts.erase_closed")
+    yield
+    yield
+    stage.tick("accounts.erase_closed")
+    eventually(User.objects.filter(pk=gone.pk, erased_at__isnull=False).exists)
+    relay_everything()
+    heard = NotificationsInbox.objects.filter(step="notifications.erase_customer", correlation_id=gone.pk)
+    eventually(heard.exists)
 
 
 def event_unreadable(stage: Stage) -> Iterator[None]:

@@ -124,7 +124,7 @@ def test_only_accounts_can_sign():
     accounts = survey("accounts")
 
     assert accounts["signs"]
-    assert accounts["outboxes"] == []
+    assert accounts["outboxes"] == accounts["queues"] == ["accounts"]
     assert set(accounts["apps"]) & {*project.SERVICES} == {"accounts"}
 
 

@@ -135,7 +135,7 @@ def _discard(letter: Any, reason: str) -> bool:
     service = letter._meta.app_label
     with transaction.atomic(using=service):
         if discarded := dead_letters.discard(letter, reason):
-            stafflog.record(service, "discard", f"dead letter {letter.pk}", after={"reason": reason})
+            stafflog.record(service, "discard", f"dead letter {letter.pk}")  # the reason is kept with it
     return discarded
 
 

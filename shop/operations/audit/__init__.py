@@ -1,6 +1,7 @@
 """Checks the invariants that span services, over the seven databases and the gateways' ledgers.
 
-`facts.py` reads the facts, in windows of orders so that memory stays constant. `invariants.py` checks them.
+`facts.py` reads the facts, in windows of orders so that memory stays constant. `invariants.py` checks them, and
+`privacy.py` what is to be forgotten.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,11 @@ from datetime import timedelta
 from django.utils import timezone
 
 from shop.operations.audit.facts import count_orders, windows
-from shop.operations.audit.invariants import PER_WINDOW, WHOLE, Violation
+from shop.operations.audit.invariants import PER_WINDOW, Violation
+from shop.operations.audit.invariants import WHOLE as OF_ORDERS
+from shop.operations.audit.privacy import erased_is_gone, forgotten_in_time
+
+WHOLE = (*OF_ORDERS, forgotten_in_time, erased_is_gone)
 
 __all__ = ["Violation", "audit", "count_orders", "invariant_names"]
 

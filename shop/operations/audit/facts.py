@@ -15,6 +15,9 @@ from django.db.models import QuerySet
 
 from sagas.registry import local_services
 from shop.contracts.payments import GATEWAYS
+from shop.saga import CUSTOMER
+
+KEY = "correlation_id"
 
 
 @dataclass
@@ -78,7 +81,10 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         payments=_by_order(within("payments.Payment")),
         ledger=defaultdict(list),
         deliveries=_by_order(within("delivery.Delivery")),
-        mentioned={what: _order_ids(within(model, key), key) for what, model, key in _mentioning()},
+        mentioned={
+            "notification": _order_ids(within("notifications.Notification"), "order_id"),
+            **{what: _order_ids(_of_orders(within(model, KEY)), KEY) for what, model in _messages()},
+        },
     )
     facts.reservations = _by_order(within("inventory.Reservation"))
     ordered = within("orders.OrderLine").values_list("order_id", "product_id", "quantity", "unit_price")
@@ -101,12 +107,16 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
     return facts
 
 
-def _mentioning() -> Iterator[tuple[str, str, str]]:
-    """Tables with rows about orders of which no more is asked: what a row is, its model, and the order's column."""
-    yield "notification", "notifications.Notification", "order_id"
+def _messages() -> Iterator[tuple[str, str]]:
+    """Tables with messages, of which no more is asked than their order: what a row is, and its model."""
     for service in local_services():
-        yield f"event handled by {service}", f"{service}.Inbox", "correlation_id"
-        yield f"event emitted by {service}", f"{service}.Outbox", "correlation_id"
+        yield f"event handled by {service}", f"{service}.Inbox"
+        yield f"event emitted by {service}", f"{service}.Outbox"
+
+
+def _of_orders(messages: QuerySet[Any]) -> QuerySet[Any]:
+    """Without those of customers, whose keys are users."""
+    return messages.exclude(event_type__in=CUSTOMER.event_names)
 
 
 def _rows(label: str) -> QuerySet[Any]:

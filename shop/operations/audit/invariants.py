@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from sagas.reconciliation import missing
 from sagas.registry import local_services
+from shop.contracts.events import OrderCreated
 from shop.contracts.orders import FINAL, FORWARD
 from shop.operations.audit.facts import Facts
 
@@ -80,25 +81,25 @@ STRAY_KEYS = """
 
 def stock_adds_up(_before: datetime) -> Iterator[Violation]:
     """Per product: on hand is the sum of its movements, reserved the sum of what open reservations hold."""
-    for product, on_hand, reserved, moved, held in _rows("inventory", STOCK):
+    for product, on_hand, reserved, moved, held in scan("inventory", STOCK):
         yield Violation(
             "stock_adds_up",
             f"product {product}",
             f"on hand {on_hand}, movements {moved}; reserved {reserved}, reservations {held}",
         )
-    for product, kind, order_id in _rows("inventory", STRAY_MOVEMENTS):
+    for product, kind, order_id in scan("inventory", STRAY_MOVEMENTS):
         yield Violation("stock_adds_up", f"product {product}", f"{kind.lower()} of order {order_id}")
 
 
 def ledger_has_payments(before: datetime) -> Iterator[Violation]:
     """Everything a gateway has booked belongs to one payment of ours at that gateway."""
-    for gateway, key, payments in _rows("payments", STRAY_LEDGER, [before]):
+    for gateway, key, payments in scan("payments", STRAY_LEDGER, [before]):
         yield Violation("ledger_has_payments", key, f"booked at {gateway} for {payments} payments")
 
 
 def one_order_per_key(before: datetime) -> Iterator[Violation]:
     """An idempotency key stands for one order, and answers with that order and its user."""
-    for user, key, order in _rows("orders", STRAY_KEYS, [before]):
+    for user, key, order in scan("orders", STRAY_KEYS, [before]):
         yield Violation("one_order_per_key", f"order {order}", f"not what key {key!r} of user {user} was answered with")
 
 
@@ -239,7 +240,7 @@ def events_are_handled(facts: Facts) -> Iterator[Violation]:
     """Every event that was emitted is in the inbox of each step that hears it, as long as both are kept."""
     kept_since = timezone.now() - settings.SAGAS.retention + timedelta(days=1)  # purges do not come at the same moment
     judged = [pk for pk, order in facts.settled if order["created_at"] > kept_since]
-    for lost in missing(judged, before=facts.before):
+    for lost in missing(judged, before=facts.before, of=OrderCreated):
         yield Violation(
             "events_are_handled", f"order {lost.key}", f"{lost.event_type} of {lost.emitted_by} not at {lost.step}"
         )
@@ -281,7 +282,7 @@ def _moved(facts: Facts, order_id: int) -> Counter[tuple[str, int]]:
     return sums
 
 
-def _rows(service: str, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+def scan(service: str, sql: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
     with transaction.atomic(using=service), connections[service].cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = on")  # these read whole tables, unlike all others (settings.PLANS)
         cursor.execute(sql, parameters)

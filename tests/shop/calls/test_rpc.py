@@ -32,6 +32,8 @@ from shop.contracts.events import OrderCompleted
 from shop.contracts.inventory import InventoryService, StockView
 from shop.contracts.messages import MessagesService
 from shop.contracts.offers import OFFERS
+from shop.contracts.orders import OrdersOf, OrdersService
+from shop.contracts.personal import PersonalDataService
 from tests.conftest import SERVICES
 from tests.support.calls import become, known
 from tests.support.live import serving
@@ -42,7 +44,7 @@ pytestmark = pytest.mark.django_db(databases=DATABASES)
 
 @pytest.fixture(autouse=True)
 def _fresh(settings: Any) -> Iterator[None]:
-    known(settings, "orders", "notifications")
+    known(settings, "accounts", "orders", "notifications")
     become(settings, "orders")
     breaker.forget()
     yield
@@ -104,7 +106,7 @@ class TestAccounts:
         }
 
     def test_letters(self):
-        one = user()
+        one = user(password="hashed")  # one with none that can be typed is no customer
         ask_to_verify(one.email)
         accounts = connect(AccountsService)
         (letter,) = accounts.claim_letters()
@@ -113,9 +115,6 @@ class TestAccounts:
         assert accounts.claim_letters() == []
         accounts.mark_letters_sent([letter.id])
         assert Letter.objects.get(pk=letter.id).sent_at
-
-    def test_what_is_over(self):
-        assert connect(AccountsService).purge() == 0
 
     def test_a_declared_error_is_an_answer_and_the_same_exception(self):
         for _ in range(10):  # more than would open a circuit
@@ -158,6 +157,39 @@ class TestInventory:
         apps.get_model("inventory", "StockItem").objects.create(product_id=7, on_hand=5, reserved=2)
 
         assert connect(InventoryService).get_stock([7, 8]) == {7: StockView(product_id=7, on_hand=5, reserved=2)}
+
+
+@both_modes
+class TestOrders:
+    def test_whose_orders_have_ended(self, settings: Any):
+        become(settings, "accounts")
+        orders = apps.get_model("orders", "Order").objects
+        made = [
+            orders.create(user_id=user_id, status=status, currency="KRW", total_price=1)
+            for user_id, status in [(7, "PENDING"), (7, "COMPLETED"), (8, "PENDING"), (7, "CANCELLED")]
+        ]
+
+        found = connect(OrdersService).get_orders_of(7)
+
+        assert found == OrdersOf(running=[made[0].pk], ended=[made[1].pk, made[3].pk])
+        assert connect(OrdersService).get_orders_of(9) == OrdersOf(running=[], ended=[])
+
+
+@both_modes
+class TestPersonalData:
+    def test_of_a_user_and_of_orders(self, settings: Any):
+        become(settings, "accounts")
+        one = user(phone="+821012345678")
+        order = apps.get_model("orders", "Order").objects.create(user_id=one.pk, currency="KRW", total_price=1)
+
+        of_user = connect(PersonalDataService, of="accounts").get_personal_data(one.pk, [])
+        of_orders = connect(PersonalDataService, of="orders").get_personal_data(one.pk, [order.pk])
+
+        assert [(row["email"], row["phone"]) for row in of_user["users"]] == [(one.email, one.phone)]
+        assert "password" not in of_user["users"][0]
+        assert [row["id"] for row in of_orders["orders"]] == [order.pk]
+        nothing: dict[str, Any] = {"staff_actions": []}
+        assert connect(PersonalDataService, of="catalog").get_personal_data(one.pk, []) == nothing
 
 
 @both_modes

@@ -73,7 +73,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- else -}}
   {{- $_ := set $plain "DATABASE_URL" "postgres://nobody@nowhere:5432/" -}}
 {{- end -}}
-{{- /* Its user at the broker; accounts and catalog send nothing. */}}
+{{- /* Its user at the broker; catalog sends nothing. */}}
 {{- $user := $service | default .process -}}
 {{- if eq $user "shop" }}{{ $user = "office" }}{{ end -}}
 {{- if or $own.saga (has $user (list "office" "beat" "flower")) -}}

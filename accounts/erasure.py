@@ -1,0 +1,137 @@
+"""How a customer leaves: the account is closed at once, and everything that names them erased when it can be.
+
+That is once nobody can order in their name any more (access tokens are good until they expire) and all of their orders
+have ended. Then accounts forgets who they were and tells all others (`CustomerErased`), again until each has heard it.
+What has to be kept, orders with amounts and dates, stays under a number that nothing leads from to a person.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from accounts.models import Letter, SignIn, User
+from fastdb.clock import database_time
+from sagas import emit
+from sagas.crash_points import crash_point
+from sagas.db.prepared import query
+from sagas.outbox import rearm
+from sagas.reconciliation import missing
+from shop import mailfiles, stafflog
+from shop.api.problems import Problem
+from shop.calls import connect
+from shop.contracts.events import CustomerErased
+from shop.contracts.orders import OrdersService
+
+PORTION = 20  # users that the timer takes at once
+ORDERS = 1000  # named in one event
+CLOCKS = timedelta(minutes=1)  # by which the clocks of those who check tokens may differ
+UNDER_WAY = timedelta(minutes=10)  # until somebody whose orders have not ended is looked at again
+ON_ITS_WAY = timedelta(minutes=1)  # until it is looked at whether everybody has heard
+# What staff have done in the admin: about the user and the orders, and whatever else names the user.
+LOGGED = """
+    UPDATE django_admin_log SET object_repr = coalesce(object_id, ''), change_message = ''
+    FROM django_content_type AS kind
+    WHERE kind.id = content_type_id AND (
+        kind.app_label = 'accounts' AND kind.model = 'user' AND object_id = %(user)s
+        OR kind.app_label = 'orders' AND kind.model = 'order' AND object_id = ANY(%(orders)s::text[])
+        OR EXISTS (
+            SELECT FROM unnest(%(names)s::text[]) AS name
+            WHERE strpos(lower(object_repr), name) > 0 OR strpos(lower(change_message), name) > 0
+        )
+    )
+"""
+
+
+class StaffStays(Problem):
+    """This account is one of staff, whose changes must remain theirs. Have its rights taken first."""
+
+    code = "U004"
+
+
+def close(user_id: int) -> datetime:
+    """Close a customer's account, to be erased; when that is at the earliest. Twice is as good as once.
+
+    Whoever lets them in again before that calls it off. Raises `StaffStays`.
+    """
+    with transaction.atomic(using="accounts", durable=True):
+        user = User.objects.select_for_update().get(pk=user_id)
+        if user.is_staff or user.is_superuser:
+            raise StaffStays
+        now = database_time("accounts")
+        due = user.erasure_due_at or user.erased_at or now + settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"] + CLOCKS
+        if user.erased_at is None:
+            User.objects.filter(pk=user_id).update(
+                is_active=False, sign_outs=F("sign_outs") + 1, erasure_due_at=due, updated_at=now
+            )
+            SignIn.objects.filter(user_id=user_id, ended_at=None).update(ended_at=now)
+            stafflog.record("accounts", "close", f"user {user_id}")
+        return due
+
+
+def erase_closed() -> int:
+    """See to one portion of those who have left and are due; how many that was.
+
+    Raises `Unavailable` while a service that has to be asked is down.
+    """
+    now = database_time("accounts")
+    due = User.objects.filter(erasure_due_at__lte=now).order_by("erasure_due_at", "pk")[:PORTION]
+    found = list(due)
+    for user in found:
+        if user.is_active:
+            _look_again(user, None)  # let in again
+        elif user.erased_at:
+            _tell_again(user, now)
+        elif (orders := connect(OrdersService).get_orders_of(user.pk)).running:
+            _look_again(user, now + UNDER_WAY)
+        else:
+            _erase(user, orders.ended, now)
+    return len(found)
+
+
+def _look_again(user: User, at: datetime | None) -> None:
+    User.objects.filter(pk=user.pk, erased_at=user.erased_at).update(erasure_due_at=at)
+
+
+def _tell_again(user: User, now: datetime) -> None:
+    """Unless everybody has heard: then it is done."""
+    if missing([user.pk], of=CustomerErased):
+        rearm("accounts", [user.pk])
+        _look_again(user, now + UNDER_WAY)
+    else:
+        _look_again(user, None)
+
+
+def _erase(user: User, order_ids: Sequence[int], now: datetime) -> None:
+    with transaction.atomic(using="accounts", durable=True):
+        closed = User.objects.select_for_update().filter(pk=user.pk, erased_at=None, is_active=False)
+        for gone in closed:
+            mailfiles.delete(gone.email)
+            Letter.objects.filter(email=gone.email).delete()
+            _forget_in_admin(gone, order_ids)
+            gone.email, gone.name, gone.phone = f"erased-{gone.pk}@erased.invalid", "", ""
+            gone.set_unusable_password()
+            gone.last_login = gone.verified_at = None
+            gone.erased_at, gone.erasure_due_at = now, now + ON_ITS_WAY
+            gone.save()
+            gone.signins.all().delete()
+            emit(*_events(gone.pk, order_ids), service="accounts")
+        crash_point("erasure.written")
+    crash_point("erasure.committed")
+
+
+def _events(user_id: int, order_ids: Sequence[int]) -> Iterator[CustomerErased]:
+    """One at the least: some services keep what is about no order."""
+    for first in range(0, len(order_ids) or 1, ORDERS):
+        yield CustomerErased(user_id=user_id, order_ids=tuple(order_ids[first : first + ORDERS]))
+
+
+def _forget_in_admin(user: User, order_ids: Sequence[int]) -> None:
+    """In Django's log, which is here where there is an admin."""
+    ((there,),) = query("accounts", "SELECT to_regclass('django_admin_log') IS NOT NULL")
+    if there:
+        names = [name.lower() for name in (user.email, user.name, user.phone) if name]
+        orders = [str(order_id) for order_id in order_ids]
+        query("accounts", LOGGED, {"user": str(user.pk), "orders": orders, "names": names})

@@ -1,0 +1,15 @@
+"""What accounts keeps of a customer, for themselves. How it is erased is in `erasure.py`."""
+
+from accounts.models import Letter, SignIn, User
+from shop.calls.personal import listed
+from shop.contracts.personal import Rows
+
+
+def of_user(user_id: int) -> Rows:
+    """What is kept of a user. What signs them in is no news to them, and a danger in a file."""
+    emails = User.objects.filter(pk=user_id).values("email")
+    return {
+        "users": listed(User.objects.filter(pk=user_id), "password"),
+        "letters": listed(Letter.objects.filter(email__in=emails).order_by("created_at"), "id", "generation"),
+        "sign_ins": listed(SignIn.objects.filter(user_id=user_id).order_by("created_at"), "id", "turn"),
+    }

@@ -1,0 +1,43 @@
+"""What delivery keeps that names a customer, and for how long: where their parcels went, and what carriers said."""
+
+from collections.abc import Collection, Sequence
+
+from django.conf import settings
+
+from delivery.models import CarrierEvent, Delivery
+from fastdb.clock import database_time
+from sagas.retention import blank_portion
+from shop.calls.personal import listed
+from shop.contracts.events import CustomerErased
+from shop.contracts.personal import Rows
+from shop.contracts.reasons import CARRIER, ERASED
+from shop.redaction import redact_messages
+
+# By the age of the parcel, too: the index has that of each parcel with an address.
+OLD = "created_at < %s AND address <> '' AND updated_at < %s AND due_at IS NULL"
+
+
+def of_orders(order_ids: Collection[int]) -> Rows:
+    """What is kept of these orders."""
+    deliveries = Delivery.objects.filter(order_id__in=order_ids)
+    numbers = deliveries.values("tracking_number")
+    return {
+        "deliveries": listed(deliveries.order_by("order_id")),
+        "carrier_events": listed(CarrierEvent.objects.filter(tracking_number__in=numbers).order_by("pk")),
+    }
+
+
+def erase(erased: Sequence[CustomerErased]) -> None:
+    """Keep nothing that names these customers. Runs inside a transaction on delivery."""
+    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    deliveries = Delivery.objects.filter(order_id__in=order_ids)
+    CarrierEvent.objects.filter(tracking_number__in=deliveries.values("tracking_number")).update(reason="")
+    deliveries.update(address="")
+    deliveries.filter(reason__startswith=CARRIER).update(reason=ERASED)
+    redact_messages("delivery", order_ids)
+
+
+def blank_old() -> int:
+    """Forget the addresses of one portion of the parcels that ended PRIVACY_AFTER ago; how many that was."""
+    before = database_time("delivery") - settings.PRIVACY_AFTER
+    return blank_portion("delivery", Delivery._meta.db_table, "address = ''", OLD, [before, before])

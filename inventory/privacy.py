@@ -1,0 +1,28 @@
+"""What inventory keeps of customers: what was set aside for their orders."""
+
+from collections.abc import Collection, Sequence
+
+from inventory.models import Reservation, ReservationLine, StockMovement
+from shop.calls.personal import listed
+from shop.contracts.events import CustomerErased
+from shop.contracts.personal import Rows
+from shop.contracts.reasons import CARRIER, ERASED
+from shop.redaction import redact_messages
+
+
+def of_orders(order_ids: Collection[int]) -> Rows:
+    """What is kept of these orders."""
+    lines = ReservationLine.objects.filter(reservation__order_id__in=order_ids)
+    return {
+        "reservations": listed(Reservation.objects.filter(order_id__in=order_ids).order_by("order_id")),
+        "reservation_lines": listed(lines.order_by("pk")),
+        "stock_movements": listed(StockMovement.objects.filter(order_id__in=order_ids).order_by("pk")),
+    }
+
+
+def erase(erased: Sequence[CustomerErased]) -> None:
+    """Keep nothing that names these customers. Runs inside a transaction on inventory."""
+    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    Reservation.objects.filter(order_id__in=order_ids, reason__startswith=CARRIER).update(reason=ERASED)
+    StockMovement.objects.filter(order_id__in=order_ids, reason__startswith=CARRIER).update(reason=ERASED)
+    redact_messages("inventory", order_ids)

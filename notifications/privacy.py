@@ -1,0 +1,25 @@
+"""What notifications keeps that names a customer: all that they were told, which is deleted after RETENTION anyway."""
+
+from collections.abc import Collection, Sequence
+
+from notifications.models import Notification
+from shop import mailfiles
+from shop.calls.personal import listed
+from shop.contracts.events import CustomerErased
+from shop.contracts.personal import Rows
+from shop.redaction import redact_messages
+
+
+def of_orders(order_ids: Collection[int]) -> Rows:
+    """What is kept of these orders."""
+    return {"notifications": listed(Notification.objects.filter(order_id__in=order_ids).order_by("pk"))}
+
+
+def erase(erased: Sequence[CustomerErased]) -> None:
+    """Keep nothing that these customers were told. Runs inside a transaction on notifications."""
+    told = Notification.objects.filter(user_id__in=[event.user_id for event in erased])
+    for recipient in set(told.filter(channel=Notification.Channel.EMAIL).values_list("recipient", flat=True)):
+        mailfiles.delete(recipient)
+    told.delete()
+    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    redact_messages("notifications", order_ids)

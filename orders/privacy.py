@@ -1,0 +1,59 @@
+"""What orders keeps that names a customer: which orders are theirs, all of it for themselves, and its end.
+
+Lines, amounts and dates stay when a customer is erased: books and contracts have to be kept (docs/privacy.md).
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from orders.models import FINAL, IdempotencyKey, Order, OrderLine, Outbox, TimelineEntry
+from shop.calls.personal import listed
+from shop.contracts.events import CustomerErased, OrderCreated
+from shop.contracts.orders import OrdersOf
+from shop.contracts.personal import Rows
+from shop.contracts.reasons import CARRIER, ERASED
+from shop.redaction import redact_messages
+from shop.seal import What, unseal
+
+
+class LocalOrders:
+    """`shop.contracts.orders.OrdersService` on this service's own table."""
+
+    def get_orders_of(self, user_id: int) -> OrdersOf:
+        found = list(Order.objects.filter(user_id=user_id).order_by("pk").values_list("pk", "status"))
+        return OrdersOf(
+            running=[pk for pk, status in found if status not in FINAL],
+            ended=[pk for pk, status in found if status in FINAL],
+        )
+
+
+def of_user(user_id: int) -> Rows:
+    """What is kept of a user."""
+    return {"idempotency_keys": listed(IdempotencyKey.objects.filter(user_id=user_id).order_by("created_at"))}
+
+
+def of_orders(order_ids: Collection[int]) -> Rows:
+    """What is kept of these orders."""
+    return {
+        "orders": listed(Order.objects.filter(pk__in=order_ids).order_by("pk")),
+        "order_lines": listed(OrderLine.objects.filter(order_id__in=order_ids).order_by("pk")),
+        "timelines": listed(TimelineEntry.objects.filter(order_id__in=order_ids).order_by("pk")),
+        "addresses": list(_addresses(order_ids)),
+    }
+
+
+def _addresses(order_ids: Collection[int]) -> Iterator[dict[str, object]]:
+    """Where orders were to go, as far as their first events are still there; delivery knows of those that were paid."""
+    created = Outbox.objects.filter(correlation_id__in=order_ids, event_type=OrderCreated.__name__).order_by("pk")
+    for order_id, payload in created.values_list("correlation_id", "payload"):
+        if sealed := payload["checkout"].get("address"):
+            yield {"order_id": order_id, "address": unseal(sealed, What.ADDRESS, order_id=order_id)}
+
+
+def erase(erased: Sequence[CustomerErased]) -> None:
+    """Keep nothing that names these customers. Runs inside a transaction on orders."""
+    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    for_others_words = Order.objects.filter(pk__in=order_ids, cancellation_reason__startswith=CARRIER)
+    for_others_words.update(cancellation_reason=ERASED)
+    TimelineEntry.objects.filter(order_id__in=order_ids, detail__startswith=CARRIER).update(detail=ERASED)
+    IdempotencyKey.objects.filter(user_id__in=[event.user_id for event in erased]).delete()
+    redact_messages("orders", order_ids)

@@ -1,0 +1,32 @@
+"""What payments keeps of a customer. A token is forgotten once its payment is settled; amounts and dates are kept."""
+
+from collections.abc import Collection, Sequence
+
+from payments.models import GatewayLedger, Payment, PaymentAttempt
+from shop.calls.personal import listed
+from shop.contracts.events import CustomerErased
+from shop.contracts.personal import Rows
+from shop.contracts.reasons import CARRIER, ERASED
+from shop.redaction import redact_messages
+
+SECRET = ("token", "checkout")  # which nobody is shown
+
+
+def of_orders(order_ids: Collection[int]) -> Rows:
+    """What is kept of these orders; nobody is shown a token."""
+    payments = Payment.objects.filter(order_id__in=order_ids).order_by("order_id")
+    keys = payments.order_by().values("idempotency_key")
+    return {
+        "payments": listed(payments, *SECRET),
+        "attempts": listed(PaymentAttempt.objects.filter(payment__order_id__in=order_ids).order_by("pk")),
+        "gateway_ledger": listed(GatewayLedger.objects.filter(key__in=keys).order_by("pk")),
+    }
+
+
+def erase(erased: Sequence[CustomerErased]) -> None:
+    """Keep nothing that names these customers. Runs inside a transaction on payments."""
+    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    payments = Payment.objects.filter(order_id__in=order_ids).exclude(status=Payment.Status.PENDING)
+    payments.update(token="", checkout=None)
+    payments.filter(reason__startswith=CARRIER).update(reason=ERASED)
+    redact_messages("payments", order_ids)

@@ -1,0 +1,34 @@
+"""What may name a customer is taken out of the messages of their orders: of inbox, outbox and dead letters."""
+
+from collections.abc import Sequence
+
+from django.apps import apps
+
+from sagas.db.prepared import query
+from shop.contracts.events import PERSONAL, CustomerErased
+
+# The value of a JSON string, after its field's name.
+VALUE = rf"""("(?:{"|".join(PERSONAL)})"\s*:\s*")(?:[^"\\]|\\.)+"""
+REDACTED = {
+    "Inbox": r"emitted = regexp_replace(emitted::text, %(value)s, '\1', 'g')::json",
+    "Outbox": r"payload = regexp_replace(payload::text, %(value)s, '\1', 'g')::json",
+    # An error's text may quote what it is about; its type does not.
+    "DeadLetter": r"""
+        payload = regexp_replace(payload, %(value)s, '\1', 'g'), error = split_part(error, ':', 1), traceback = ''
+    """,
+}
+# A customer's messages have a user as their key.
+REDACT = """
+    UPDATE {table} SET {redacted} WHERE correlation_id = ANY(%(orders)s::bigint[]) AND event_type <> %(customers)s
+"""
+
+
+def redact_messages(service: str, order_ids: Sequence[int]) -> None:
+    """Make the texts of PERSONAL empty in a service's messages of orders that have ended.
+
+    What is published again has the empty texts, too. Runs in the caller's transaction.
+    """
+    values = {"orders": list(order_ids), "customers": CustomerErased.__name__, "value": VALUE}
+    for table, redacted in REDACTED.items():
+        name = apps.get_model(service, table)._meta.db_table
+        query(service, REDACT.format(table=name, redacted=redacted), values)
