@@ -33,33 +33,41 @@ class TooManyGuesses(Problem):
     code = "C007"
 
 
-def take(email: str, request: Any) -> bool:
-    """Count a try; False when there were too many already, and the password is not to be compared."""
+def take(name: str, request: Any, *, kind: str = "account") -> bool:
+    """Count a try; False when there were too many already, and the password is not to be compared.
+
+    `kind` says what `name` is of: an "account" by its e-mail address, as strangers type it, or a second "factor".
+    """
     before = timezone.now() - WINDOW
     allowed = True
-    for key, limit in _keys(email, request).items():
+    for key, limit in _keys(kind, name, request).items():
         ((count,),) = query("accounts", COUNT, {"key": key, "before": before})
         allowed &= count <= limit
     return allowed
 
 
-def give_back(email: str, request: Any) -> None:
+def give_back(name: str, request: Any, *, kind: str = "account") -> None:
     """The password was right: the account's tries are forgotten, and the address has one less."""
-    account, *address = _keys(email, request) or [""]
+    account, *address = _keys(kind, name, request)
     Guess.objects.filter(key=account).delete()
     query("accounts", "UPDATE accounts_guess SET count = count - 1 WHERE key = ANY(%s) AND count > 0", [address])
 
 
-def wait(email: str, request: Any) -> float:
+def forget(email: str) -> None:
+    """Somebody has shown in another way that the account is theirs: what others guessed is no longer counted."""
+    Guess.objects.filter(key__in=_keys("account", email, None)).delete()
+
+
+def wait(name: str, request: Any, *, kind: str = "account") -> float:
     """Seconds until the next try will do; 0 when it will now."""
-    keys, now = _keys(email, request), timezone.now()
+    keys, now = _keys(kind, name, request), timezone.now()
     full = [one.since for one in Guess.objects.filter(key__in=keys) if one.count > keys[one.key]]
     return max([0.0, *((since + WINDOW - now).total_seconds() for since in full)])
 
 
-def _keys(email: str, request: Any) -> dict[str, int]:
-    """What is counted, with its limit: an account that need not exist, and an address. Neither is kept in clear."""
+def _keys(kind: str, name: str, request: Any) -> dict[str, int]:
+    """What is counted, with its limit: an account that need not exist or a factor, and an address. None is in clear."""
     address = BaseThrottle().get_ident(request) if request is not None else ""
-    wanted = [("account", UserManager.normalize_email(email), settings.GUESSES_PER_ACCOUNT)]
+    wanted = [(kind, UserManager.normalize_email(name), settings.GUESSES_PER_ACCOUNT)]
     wanted += [("address", address, settings.GUESSES_PER_ADDRESS)] if address else []
     return {salted_hmac(kind, name, algorithm="sha256").hexdigest(): limit or 2**31 for kind, name, limit in wanted}

@@ -13,6 +13,7 @@ from django.core.signing import BadSignature, Signer
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import guesses
 from accounts.contacts import mailbox
 from accounts.models import Letter, SignIn, User
 from accounts.passwords import check_password
@@ -25,7 +26,7 @@ from shop.contracts import accounts as contract
 VERIFY, RESET = Letter.Kind.VERIFY, Letter.Kind.RESET
 GOOD_FOR = {VERIFY: timedelta(days=3), RESET: timedelta(hours=1)}
 A_DAY = timedelta(days=1)
-PER_DAY = 5  # letters of a kind to one address
+PER_DAY = 5  # letters to one address, whatever they are for: which one it is shows only when they are claimed
 PORTION = 50  # letters sent between claiming and marking
 FIRST_PAUSE = timedelta(minutes=1)  # until a letter that was claimed and not sent is claimed again; doubles
 
@@ -34,7 +35,7 @@ INSERT INTO accounts_letter (id, kind, email, generation, attempts, expires_at)
 SELECT gen_random_uuid(), %(kind)s::text, %(email)s::text, '', 0, now() + %(good_for)s::interval
 WHERE %(most)s > (
     SELECT count(*) FROM accounts_letter
-    WHERE email = %(email)s::text AND kind = %(kind)s::text AND created_at > now() - %(day)s::interval
+    WHERE email = %(email)s::text AND created_at > now() - %(day)s::interval
 )
 RETURNING true
 """
@@ -83,7 +84,7 @@ def verify(token: str) -> User:
 
 
 def reset(token: str, new: str) -> None:
-    """Set another password, which ends all sign-ins and sessions.
+    """Set another password, which ends all sign-ins and sessions, and signs in at once, whoever guessed before.
 
     Raises `InvalidLink`; for a weak password `InvalidInput`, and then the link stays good.
     """
@@ -96,6 +97,7 @@ def reset(token: str, new: str) -> None:
         user.verified_at = user.verified_at or timezone.now()
         user.save(update_fields=["password", "verified_at", "updated_at"])
         SignIn.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
+        guesses.forget(user.email)
         # Who reads the mail of a member of staff signs in as them: that is for their colleagues to know.
         if user.is_staff:
             stafflog.record("accounts", "reset the password by e-mail", f"user {user.pk}")

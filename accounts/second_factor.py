@@ -63,15 +63,16 @@ def match(user: User, code: str, request: Any) -> Any:
 
 
 def _verify(user: User, devices: Any, code: str, request: Any) -> Any:
-    counted = f"second factor of {user.pk}"  # apart from passwords: a right one does not make codes uncounted
-    if not guesses.take(counted, request):
+    # Apart from passwords: a right one does not make codes uncounted, and a wrong one does not use up their tries.
+    counted = str(user.pk)
+    if not guesses.take(counted, request, kind="factor"):
         refusal = guesses.TooManyGuesses()
-        refusal.wait = guesses.wait(counted, request)
+        refusal.wait = guesses.wait(counted, request, kind="factor")
         raise refusal
     with transaction.atomic(using="accounts"):
         found = next((device for device in devices if device.verify_token(code.strip())), None)
     if found is not None:
-        guesses.give_back(counted, request)
+        guesses.give_back(counted, request, kind="factor")
     return found
 
 

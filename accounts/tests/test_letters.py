@@ -204,6 +204,25 @@ def test_who_is_locked_out_gets_nothing(verified: User):
     assert mail() == []
 
 
+def test_asking_for_another_password_makes_it_no_more_than_five(hana: User):
+    found = mail()
+    for _ in range(3):
+        assert [post(FORGOT, email=hana.email) for _ in range(7)] == [202] * 7
+        found += mail()  # claimed between, when each turns into one that asks for the confirmation
+    assert [kind for kind, _, _ in found] == ["VERIFY"] * letters.PER_DAY
+
+
+def test_another_password_by_mail_is_good_at_once_though_somebody_guessed(verified: User, settings: Any):
+    settings.GUESSES_PER_ACCOUNT = 1
+    post(FORGOT, email=verified.email)
+    ((_, _, token),) = mail()
+    given = {"email": verified.email, "password": "guess"}
+    strangers = [APIClient(REMOTE_ADDR=f"10.0.0.{one}").post("/api/v1/auth/token", given) for one in range(3)]
+    assert [one.status_code for one in strangers] == [401, 429, 429]
+    assert post(RESET, token=token, new=OTHER) == 204
+    assert services.sign_in(email=verified.email, password=OTHER)
+
+
 def test_a_recipient_gets_five_a_day(verified: User):
     assert [post(FORGOT, email=verified.email) for _ in range(7)] == [202] * 7
     assert len(mail()) == letters.PER_DAY

@@ -105,6 +105,14 @@ def test_wrong_codes_are_counted_though_the_password_is_right(device: TOTPDevice
     assert by_api(code_of(device)).status_code == 429
 
 
+def test_a_stranger_does_not_use_up_the_tries_of_a_code(boss: User, device: TOTPDevice, settings: Any):
+    settings.GUESSES_PER_ACCOUNT = 1
+    for email in (f"second factor of {boss.pk}", str(boss.pk)):  # what is counted, as if it were an account
+        given = {"email": email, "password": "x"}
+        assert [APIClient().post("/api/v1/auth/token", given).status_code for _ in range(3)] == [401, 429, 429]
+    assert by_api(code_of(device)).status_code == 200
+
+
 def test_all_staff_by_a_setting(boss: User, settings: Any):
     settings.STAFF_SECOND_FACTOR = True
     refused = by_api()
