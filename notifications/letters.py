@@ -14,7 +14,7 @@ from notifications.senders import Mailer
 from notifications.texts import DEFAULT_LANGUAGE, LETTERS_ABOUT_ACCOUNTS
 from sagas import Unavailable
 from shop.calls import connect
-from shop.contracts.accounts import AccountsService, Letter
+from shop.contracts.accounts import ContactsService, Letter
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ def send_due() -> int:
 
     What fails is given out again later. Raises `Unavailable` while accounts or the mail server is away.
     """
-    accounts = connect(AccountsService)
-    letters, sent = accounts.claim_letters(), list[UUID]()
+    contacts = connect(ContactsService)
+    letters, sent = contacts.claim_letters(), list[UUID]()
     if not letters:
         return 0
     with Mailer() as mailer:
@@ -38,7 +38,7 @@ def send_due() -> int:
                 sent.append(letter.id)
             except Exception as error:  # whatever a provider's library raises: it concerns this letter alone
                 logger.warning("Letter %s not sent: %s", letter.id, type(error).__name__)
-    accounts.mark_letters_sent(sent)
+    contacts.mark_letters_sent(sent)
     if mailer.away:
         raise Unavailable(f"No mail server: {type(mailer.away).__name__}")
     return len(letters)

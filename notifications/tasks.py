@@ -6,13 +6,13 @@ from notifications import letters, privacy, services
 from notifications.kinds import News, customer_of
 from sagas import step, timer
 from shop.calls import connect
-from shop.contracts.accounts import AccountsService, Contact
+from shop.contracts.accounts import Contact, ContactsService
 from shop.contracts.events import CustomerErased
 
 
 def look_up_contacts(news: Sequence[News]) -> Mapping[int, Contact]:
     """Name, addresses and language of the customers concerned, by user id; who is unknown is missing."""
-    return connect(AccountsService).get_contacts(sorted({customer_of(event) for event in news}))
+    return connect(ContactsService).get_contacts(sorted({customer_of(event) for event in news}))
 
 
 @step(outside=look_up_contacts)

@@ -13,13 +13,13 @@ from django.utils import timezone
 
 from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
-from shop.contracts.accounts import AccountsService
+from shop.contracts.accounts import AccountsService, ContactsService
 from shop.contracts.catalog import CatalogService
 
 pytest.register_assert_rewrite("tests.support")
 
 from tests.support.chromium import browser, page  # noqa: E402, F401 (fixtures; rewritten only when imported late)
-from tests.support.fakes import FakeAccounts, FakeCatalog  # noqa: E402
+from tests.support.fakes import FakeAccounts, FakeCatalog, FakeContacts  # noqa: E402
 from tests.support.sagas import SAGA_TIMERS  # noqa: E402
 
 SERVICES = list(settings.SERVICES)
@@ -40,6 +40,7 @@ def bus() -> Iterator[Bus]:
         publishing_to(bus),
         substituting(CatalogService, FakeCatalog()),
         substituting(AccountsService, FakeAccounts()),
+        substituting(ContactsService, FakeContacts()),
     ):
         yield bus
 

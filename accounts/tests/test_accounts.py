@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 from accounts import services
 from accounts.models import User
 from shop.calls import connect
-from shop.contracts.accounts import AccountsService, Contact, UnknownUser, UserView
+from shop.contracts.accounts import AccountsService, Contact, ContactsService, UnknownUser, UserView
 
 pytestmark = pytest.mark.django_db(databases=["accounts"])
 
@@ -205,7 +205,7 @@ def test_others_ask_for_users_and_contacts(hana, django_assert_num_queries):
     accounts = connect(AccountsService)
     assert accounts.get_user(hana.pk) == UserView(id=hana.pk, name="김하나", email="hana@example.com")
     with django_assert_num_queries(1, using="accounts"):
-        assert accounts.get_contacts([hana.pk, 999]) == {
+        assert connect(ContactsService).get_contacts([hana.pk, 999]) == {
             hana.pk: Contact(
                 user_id=hana.pk,
                 name="김하나",

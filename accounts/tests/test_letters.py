@@ -13,7 +13,7 @@ from accounts import letters, services
 from accounts.models import Letter, SignIn, StaffAction, User
 from sagas.registry import TIMERS
 from shop.calls import connect
-from shop.contracts.accounts import AccountsService
+from shop.contracts.accounts import ContactsService
 
 pytestmark = pytest.mark.django_db(databases=["accounts"])
 
@@ -41,8 +41,8 @@ def verified(hana: User) -> User:
 
 def mail() -> list[tuple[str, str, str]]:
     """What is to be sent now: kind, address, token."""
-    found = connect(AccountsService).claim_letters()
-    connect(AccountsService).mark_letters_sent([one.id for one in found])
+    found = connect(ContactsService).claim_letters()
+    connect(ContactsService).mark_letters_sent([one.id for one in found])
     return [(one.kind, one.email, one.token) for one in found]
 
 
@@ -60,12 +60,12 @@ def signed_in(user: User) -> APIClient:
 def test_who_signs_up_is_asked_to_confirm_the_address_and_is_sent_nothing_else(hana: User):
     client = signed_in(hana)
     assert client.get("/api/v1/users/me").json()["verified"] is False
-    assert not connect(AccountsService).get_contacts([hana.pk])[hana.pk].verified
+    assert not connect(ContactsService).get_contacts([hana.pk])[hana.pk].verified
     ((kind, email, token),) = mail()
     assert (kind, email) == ("VERIFY", hana.email)
     assert post(CONFIRM, token=token) == 204
     assert client.get("/api/v1/users/me").json()["verified"] is True
-    assert connect(AccountsService).get_contacts([hana.pk])[hana.pk].verified
+    assert connect(ContactsService).get_contacts([hana.pk])[hana.pk].verified
     assert post(CONFIRM, token=token) == 404  # once
     assert mail() == []
 

@@ -14,7 +14,7 @@ from notifications.tests.dialogue import KIM, order_created
 from notifications.texts import LETTERS_ABOUT_ACCOUNTS
 from sagas import Unavailable
 from shop.calls import substituting
-from shop.contracts.accounts import AccountsService, Contact, Letter
+from shop.contracts.accounts import Contact, ContactsService, Letter
 
 pytestmark = pytest.mark.django_db(databases=["notifications"])
 
@@ -50,7 +50,7 @@ def test_what_it_says(kind: str, language: str, shown: str, settings: Any):
 def test_letters_are_sent_and_not_kept(caplog: pytest.LogCaptureFixture):
     one, two = letter(), letter("RESET", "ko", "lee@example.com")
     accounts = Accounts(one, two)
-    with substituting(AccountsService, accounts):
+    with substituting(ContactsService, accounts):
         assert (send_letters(), send_letters()) == (2, 0)
     assert [message.to for message in mail.outbox] == [["hana@example.com"], ["lee@example.com"]]
     assert mail.outbox[0].extra_headers["Message-ID"].startswith(f"<{one.id}@")
@@ -62,7 +62,7 @@ def test_letters_are_sent_and_not_kept(caplog: pytest.LogCaptureFixture):
 def test_what_the_mail_server_refuses_is_not_reported_as_sent(caplog: pytest.LogCaptureFixture):
     bad, good = letter(email="line\nbreak@example.com"), letter()
     accounts = Accounts(bad, good)
-    with substituting(AccountsService, accounts):
+    with substituting(ContactsService, accounts):
         assert send_due() == 2
     assert accounts.sent == [good.id]
     assert "line" not in caplog.text
@@ -71,7 +71,7 @@ def test_what_the_mail_server_refuses_is_not_reported_as_sent(caplog: pytest.Log
 def test_without_a_mail_server_the_rest_waits(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.open", lambda self: _away())
     accounts = Accounts(letter(), letter())
-    with substituting(AccountsService, accounts), pytest.raises(Unavailable, match="No mail server"):
+    with substituting(ContactsService, accounts), pytest.raises(Unavailable, match="No mail server"):
         send_due()
     assert accounts.sent == []
 

@@ -49,7 +49,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountsService(Protocol):
-    """Users, their letters, and what is over. Raises `sagas.Unavailable` while accounts is down."""
+    """Who users are. Raises `sagas.Unavailable` while accounts is down."""
 
     def get_user(self, user_id: int) -> UserView:
         """One user. Raises `UnknownUser`."""
@@ -58,6 +58,12 @@ class AccountsService(Protocol):
     def get_users(self, user_ids: Collection[int]) -> dict[int, UserView]:
         """The users with these ids, by id; unknown ids are left out."""
         ...
+
+
+class ContactsService(Protocol):
+    """How users are reached. Apart from `AccountsService`, for a letter's token is as good as a password: a service
+    that only asks who somebody is must not get one. Raises `sagas.Unavailable` while accounts is down.
+    """
 
     def get_contacts(self, user_ids: Collection[int]) -> dict[int, Contact]:
         """How to reach the users with these ids, by id; unknown ids are left out."""

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from shop.contracts.accounts import AccountsService
+from shop.contracts.accounts import AccountsService, ContactsService
 from shop.contracts.catalog import CatalogService
 from shop.contracts.inventory import InventoryService
 from shop.contracts.messages import MessagesService
@@ -17,8 +17,8 @@ from shop.contracts.personal import PersonalDataService
 class Offer(NamedTuple):
     """`service` is empty if every service implements the contract; the class is then given its name.
 
-    `callers` are the services that may call it from a process of their own. The back office does not: it has all
-    services in its process.
+    `callers` are the services that may call it from a process of their own, with all its methods: what only some
+    callers need is a contract of its own. The back office does not call: it has all services in its process.
     """
 
     service: str
@@ -27,7 +27,8 @@ class Offer(NamedTuple):
 
 
 OFFERS: Mapping[Any, Offer] = {
-    AccountsService: Offer("accounts", "accounts.services.LocalAccounts", ("orders", "notifications")),
+    AccountsService: Offer("accounts", "accounts.services.LocalAccounts", ("orders",)),
+    ContactsService: Offer("accounts", "accounts.services.LocalContacts", ("notifications",)),
     CatalogService: Offer("catalog", "catalog.services.LocalCatalog", ("orders", "inventory")),
     InventoryService: Offer("inventory", "inventory.services.LocalInventory"),
     OrdersService: Offer("orders", "orders.privacy.LocalOrders", ("accounts",)),

@@ -23,13 +23,13 @@ from payments.models import GatewayLedger, Payment
 from sagas.registry import local_services
 from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
-from shop.contracts.accounts import AccountsService
+from shop.contracts.accounts import AccountsService, ContactsService
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit, invariant_names
 from shop.operations.audit.facts import windows
 from tests.support import mutations
-from tests.support.fakes import FakeAccounts, FakeCatalog
+from tests.support.fakes import FakeAccounts, FakeCatalog, FakeContacts
 from tests.support.mutations import MUTATIONS, Corruption, World
 from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
@@ -56,6 +56,7 @@ def _make_world() -> World:
         publishing_to(bus),
         substituting(CatalogService, FakeCatalog()),
         substituting(AccountsService, FakeAccounts()),
+        substituting(ContactsService, FakeContacts()),
         override_settings(HANDOVER_AFTER=0, DELIVERED_AFTER=0),
     ):
         seed_stock({1: 20, 2: 20})

@@ -49,10 +49,14 @@ class FakeAccounts:
             pk: UserView(id=pk, name=f"User {pk}", email=f"user{pk}@example.com") for pk in user_ids if 1 <= pk <= 9
         }
 
+
+class FakeContacts:
+    """How the users of `FakeAccounts` are reached; there are no letters."""
+
     def get_contacts(self, user_ids: Iterable[int]) -> dict[int, Contact]:
         return {
             pk: Contact(user_id=pk, name=user.name, email=user.email, phone="", language="ko" if pk % 2 else "en")
-            for pk, user in self.get_users(user_ids).items()
+            for pk, user in FakeAccounts().get_users(user_ids).items()
         }
 
     def claim_letters(self) -> list[Letter]:

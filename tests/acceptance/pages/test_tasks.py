@@ -7,14 +7,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import User
-from accounts.services import LocalAccounts
+from accounts.services import LocalAccounts, LocalContacts
 from catalog.services import seed_products
 from console import state as states
 from inventory.models import StockItem
 from orders.models import Order
 from shop import faults
 from shop.calls import substituting
-from shop.contracts.accounts import AccountsService
+from shop.contracts.accounts import AccountsService, ContactsService
 from tests.acceptance.pages.conftest import PASSWORD, order
 from tests.conftest import SERVICES
 from tests.support.chromium import DESKTOP, PHONE, flaws, keep, sign_in
@@ -32,7 +32,7 @@ def admin(shop: Any, page: Page) -> Iterator[Page]:
         ]
     )
     sign_in(page, shop.url, PASSWORD)
-    with substituting(AccountsService, LocalAccounts()):
+    with substituting(AccountsService, LocalAccounts()), substituting(ContactsService, LocalContacts()):
         yield page
 
 

@@ -26,7 +26,7 @@ from sagas.messages import Emitted, Handled, Messages
 from shop.calls import CalledInTransaction, breaker, connect, substituting, wire
 from shop.calls import client as caller
 from shop.calls.headers import PassOn
-from shop.contracts.accounts import AccountsService, Contact, UnknownUser, UserView
+from shop.contracts.accounts import AccountsService, Contact, ContactsService, UnknownUser, UserView
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.contracts.events import OrderCompleted
 from shop.contracts.inventory import InventoryService, StockView
@@ -62,8 +62,9 @@ def over_http(settings: Any, url: str) -> Iterator[None]:
 
 @pytest.fixture
 def live(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of a server for every contract, also for the one that only the back office calls, in its own process."""
-    monkeypatch.setitem(OFFERS, InventoryService, OFFERS[InventoryService]._replace(callers=("orders",)))  # type: ignore[arg-type]
+    """The URL of a server for every contract, in its own process, also for those that orders may not call."""
+    for contract in (ContactsService, InventoryService):
+        monkeypatch.setitem(OFFERS, contract, OFFERS[contract]._replace(callers=("orders",)))  # type: ignore[arg-type]
     settings.ROOT_URLCONF = "shop.calls.urls"
     with serving(DATABASES) as url, over_http(settings, url):
         yield url
@@ -99,7 +100,7 @@ class TestAccounts:
     def test_contacts(self):
         one = user(phone="+821012345678", language="en")
 
-        assert connect(AccountsService).get_contacts({one.pk, one.pk + 1}) == {
+        assert connect(ContactsService).get_contacts({one.pk, one.pk + 1}) == {
             one.pk: Contact(
                 user_id=one.pk, name="김하나", email=one.email, phone="+821012345678", language="en", verified=False
             )
@@ -108,12 +109,12 @@ class TestAccounts:
     def test_letters(self):
         one = user(password="hashed")  # one with none that can be typed is no customer
         ask_to_verify(one.email)
-        accounts = connect(AccountsService)
-        (letter,) = accounts.claim_letters()
+        contacts = connect(ContactsService)
+        (letter,) = contacts.claim_letters()
 
         assert (letter.kind, letter.email, letter.language) == ("VERIFY", one.email, "ko")
-        assert accounts.claim_letters() == []
-        accounts.mark_letters_sent([letter.id])
+        assert contacts.claim_letters() == []
+        contacts.mark_letters_sent([letter.id])
         assert Letter.objects.get(pk=letter.id).sent_at
 
     def test_a_declared_error_is_an_answer_and_the_same_exception(self):
