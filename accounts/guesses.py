@@ -11,11 +11,11 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
-from rest_framework.throttling import BaseThrottle
 
 from accounts.models import Guess, UserManager
 from sagas.db.prepared import query
 from shop.api.problems import Problem
+from shop.api.throttles import sender
 
 WINDOW = timedelta(minutes=15)  # from the first guess; then counting starts again
 COUNT = """
@@ -67,7 +67,7 @@ def wait(name: str, request: Any, *, kind: str = "account") -> float:
 
 def _keys(kind: str, name: str, request: Any) -> dict[str, int]:
     """What is counted, with its limit: an account that need not exist or a factor, and an address. None is in clear."""
-    address = BaseThrottle().get_ident(request) if request is not None else ""
+    address = sender(request) if request is not None else ""
     wanted = [(kind, UserManager.normalize_email(name), settings.GUESSES_PER_ACCOUNT)]
     wanted += [("address", address, settings.GUESSES_PER_ADDRESS)] if address else []
     return {salted_hmac(kind, name, algorithm="sha256").hexdigest(): limit or 2**31 for kind, name, limit in wanted}

@@ -197,6 +197,13 @@ def test_guessing_by_api_ends_by_account_and_by_address(hana: User, settings: An
     assert accounts == [401] * 5 + [429] * 2
 
 
+def test_an_ipv6_network_is_one_address(settings: Any):
+    settings.GUESSES_PER_ADDRESS = 2
+    tried = [by_api("guess", f"2001:db8::{one}", f"user{one}@example.com").status_code for one in range(1, 5)]
+    assert tried == [401, 401, 429, 429]
+    assert by_api("guess", "2001:db8:0:1::1", "user5@example.com").status_code == 401
+
+
 def test_what_is_refused_costs_no_hash(hana: User, settings: Any, monkeypatch: pytest.MonkeyPatch):
     settings.GUESSES_PER_ACCOUNT = 1
     by_api("guess", "10.0.0.1")

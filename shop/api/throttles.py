@@ -4,6 +4,7 @@ A throttle only shares capacity fairly, so requests pass while Redis is down, an
 Redis is not asked for `PAUSE` seconds, so that few requests wait for its timeout.
 """
 
+import ipaddress
 import logging
 import time
 from collections.abc import Callable
@@ -34,6 +35,18 @@ return {taken, redis.call('PTTL', KEYS[1])}
 """
 
 
+def sender(request: Any) -> str:
+    """The address that a request comes from, as it is counted: of IPv6 the /64, all of which one client has."""
+    ident = str(BaseThrottle().get_ident(request))
+    try:
+        address = ipaddress.ip_address(ident)
+    except ValueError:
+        return ident
+    if isinstance(address, ipaddress.IPv4Address):
+        return ident
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address), 64), strict=False))
+
+
 @dataclass
 class Lease:
     """How many requests a process may let pass without asking Redis, and until when (monotonic clock)."""
@@ -43,7 +56,7 @@ class Lease:
 
 
 class Throttle(BaseThrottle):
-    """Limits requests per minute and user, or per IP address for anonymous requests.
+    """Limits requests per minute and user, or per IP address (IPv6: /64) for anonymous requests.
 
     `methods` are those of requests that may count, and `counts` says whether one does. `scope` names the rate in
     `settings.THROTTLES`; 0 means unlimited. Each process leases a part of the rate, so a user whose requests reach many
@@ -79,7 +92,7 @@ class Throttle(BaseThrottle):
 
     def _who(self, request: Request) -> str:
         user_id = getattr(request.user, "pk", None)
-        return f"user {user_id}" if user_id else str(self.get_ident(request))
+        return f"user {user_id}" if user_id else sender(request)
 
     def _has_left(self, key: str) -> bool:
         lease = self.leases.get(key)

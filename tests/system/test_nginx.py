@@ -189,10 +189,16 @@ def test_a_client_cannot_say_where_it_comes_from(ask: httpx.Client, town: Town):
 
 def test_a_proxy_that_ends_tls_can_be_named(town: Town, tmp_path: Path):
     (orders,) = [stub for stub in town.stubs if stub.name == "orders"]
-    named = {"# 192.0.2.1 1;": "127.0.0.1 1;", "# set_real_ip_from 192.0.2.1;": "set_real_ip_from 127.0.0.1;"}
+    named = {"# 192.0.2.1 1;": "127.0.0.1 1;", "# set_real_ip_from 192.0.2.1;": "set_real_ip_from 127.0.0.1;",
+             "zone=guesses:10m rate=10r/s": "zone=guesses:10m rate=1r/m",
+             "zone=guesses burst=40": "zone=guesses burst=1"}  # fmt: skip
+    networks = ["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:1:2::3", "2001:db8:0:2::1",
+                "::ffff:10.0.0.1", "::ffff:10.0.0.2", "::ffff:10.0.0.3", "10.0.1.1", "10.0.1.2"]  # fmt: skip
     said = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
     with nginx(tmp_path / "nginx", town.names, town.port, named, address=f"{NETWORK}.2") as url:
         httpx.get(f"{url}/api/v1/orders", headers=said)
+        guesses = [httpx.post(f"{url}/api/v1/auth/token", headers={"X-Forwarded-For": one}) for one in networks]
+    assert [answer.status_code for answer in guesses] == [200, 200, 429, *[200] * 6]  # the third of a /64
     headers = orders.seen[-1][2]
     assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("203.0.113.7", "https")
 

@@ -142,6 +142,24 @@ def test_a_proxy_is_believed_only_when_there_is_one(settings: Any):
     assert ident("1.2.3.4, 5.6.7.8") == "5.6.7.8"  # what the client made up stands to the left
 
 
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:10.0.0.9", "10.0.0.9"),
+        ("10.0.0.9", "10.0.0.9"),
+        ("no address", "no address"),
+    ],
+)
+def test_whoever_has_an_ipv6_address_has_all_of_its_network(settings: Any, address: str, counted: str):
+    settings.THROTTLES = {"orders": 40}
+    assert OrderThrottle().allow_request(stranger(REMOTE_ADDR=address), None)
+    assert list(Throttle.leases) == [f"throttle:orders:{counted}"]
+
+
 def stranger(**headers: str) -> Any:
     request: Any = RequestFactory().post("/api/v1/auth/token", **headers)
     request.user = SimpleNamespace(pk=None)
