@@ -187,6 +187,22 @@ def test_guessing_on_a_form_ends(hana: User, path: str, settings: Any):
     assert by_api(PASSWORD, "10.0.0.3").status_code == 429  # counted for all forms together
 
 
+def test_guessing_the_old_password_in_the_admin_ends(hana: User, settings: Any):
+    settings.GUESSES_PER_ACCOUNT = 3
+    User.objects.filter(pk=hana.pk).update(is_staff=True)
+    browser, path = Client(), "/admin/password_change/"
+    browser.force_login(hana)
+    wanted = {"new_password1": OTHER, "new_password2": OTHER}
+    tries = [browser.post(path, wanted | {"old_password": old}) for old in ("a", "b", "c", PASSWORD)]
+    assert [answer.status_code for answer in tries] == [200] * 4  # the form again
+    Guess.objects.all().delete()
+    done = browser.post(path, wanted | {"old_password": PASSWORD})
+    assert (done.status_code, done.headers["Location"]) == (302, "/admin/password_change/done/")
+    assert browser.get("/admin/accounts/user/").status_code != 302  # still signed in
+    assert User.objects.get(pk=hana.pk).check_password(OTHER)
+    assert not Guess.objects.exists()
+
+
 def test_guessing_by_api_ends_by_account_and_by_address(hana: User, settings: Any):
     settings.GUESSES_PER_ACCOUNT, settings.GUESSES_PER_ADDRESS = 3, 5
     assert [by_api("guess", f"10.0.0.{one}").status_code for one in range(4)] == [401, 401, 401, 429]
