@@ -20,8 +20,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from accounts import clients, letters, second_factor
 from accounts.models import Client, DeadLetter, Outbox, StaffAction, User
 from accounts.services import scopes_of
-from shop.api.permissions import may
-from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
+from shop.desk.admin import VIEW_PHONES, DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
 from shop.desk.stale import UnlessStale
 
 admin.site.register(StaffAction, StaffActionAdmin)
@@ -64,6 +63,7 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
     """Users. They are deactivated rather than deleted, because orders refer to them."""
 
     form = UserForm
+    hidden = {"phone": VIEW_PHONES}
     add_form = UserCreationForm
     ordering = ["-id"]
     list_display = ["id", "email", "name", "language", "verified", "is_staff", "is_active", "created_at"]
@@ -124,19 +124,6 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
             obj.verified_at = None
             letters.ask_to_verify(obj.email)
         super().save_model(request, obj, form, change)
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Phone numbers are for those who may see them."""
-        fieldsets = super().get_fieldsets(request, obj)
-        if may(request.user, "accounts.view_phone"):
-            return fieldsets
-        return [
-            (name, {**one, "fields": [field for field in one["fields"] if field != "phone"]}) for name, one in fieldsets
-        ]
-
-    def get_search_fields(self, request: HttpRequest) -> list[str]:
-        known = may(getattr(request, "user", None), "accounts.view_phone")
-        return [name for name in self.search_fields if known or name != "phone"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Who hands out rights is a superuser: nobody gives themselves more than they have."""

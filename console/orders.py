@@ -30,15 +30,15 @@ class Listed:
     statuses: list[tuple[str, str]] = field(default_factory=list)
 
 
-def listed(wanted: Mapping[str, str], *, know: bool) -> Listed:
+def listed(wanted: Mapping[str, str], *, know: bool, phones: bool) -> Listed:
     """Orders by `status`, `progress` (one of FILTERS), `q` (what is known of one) and `before` (an id).
 
-    With their customers, and by them, for who may `know` these.
+    With their customers, and by them, for who may `know` these; by `phones`, for who may see phone numbers.
     """
     model: Any = apps.get_model("orders", "Order")
     found = Listed(statuses=[(value, str(label)) for value, label in model._meta.get_field("status").choices])
     try:
-        orders = _narrowed(model.objects.all(), wanted, know=know)
+        orders = _narrowed(model.objects.all(), wanted, know=know, phones=phones)
         page = list(orders.order_by("-pk").prefetch_related("items")[: SHOWN + 1])
     except OUTAGES:
         return found
@@ -47,7 +47,7 @@ def listed(wanted: Mapping[str, str], *, know: bool) -> Listed:
     return found
 
 
-def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str], *, know: bool) -> QuerySet[Any]:
+def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str], *, know: bool, phones: bool) -> QuerySet[Any]:
     if status := wanted.get("status"):
         orders = orders.filter(status=status)
         if status not in FINAL:
@@ -61,18 +61,19 @@ def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str], *, know: bool) -
         case "ended":
             orders = orders.filter(status__in=FINAL)
     if text := wanted.get("q", "").strip():
-        orders = orders.filter(_about(text, know=know))
+        orders = orders.filter(_about(text, know=know, phones=phones))
     if before := _number(wanted.get("before", "")):
         orders = orders.filter(pk__lt=before)
     return orders
 
 
-def _about(text: str, *, know: bool) -> Q:
+def _about(text: str, *, know: bool, phones: bool) -> Q:
     """Which orders a text is about: a number, a tracking number, or a customer."""
     if number := _number(text):
         return Q(pk=number)
     try:
-        return Q(pk__in=people.shipped_as(text)) | Q(user_id__in=people.find_users(text) if know else [])
+        customers = people.find_users(text, by_phone=phones) if know else []
+        return Q(pk__in=people.shipped_as(text)) | Q(user_id__in=customers)
     except OUTAGES:
         return Q(pk__in=[])
 

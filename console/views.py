@@ -43,7 +43,8 @@ from shop.money import money
 from shop.operations.timeline import LANES
 from shop.operations.watch import may_watch
 
-VIEW, CHANGE, VIEW_CUSTOMERS = "orders.view_order", "orders.change_order", "accounts.view_user"
+VIEW, CHANGE = "orders.view_order", "orders.change_order"
+VIEW_CUSTOMERS, VIEW_PHONES = "accounts.view_user", "accounts.view_phone"
 MAP = ("inventory", "payments", "delivery", "orders")  # in the order of the saga
 ELSEWHERE = {"flower": "FLOWER_URL", "traces": "TRACES_URL", "dashboards": "DASHBOARDS_URL"}
 
@@ -209,7 +210,7 @@ def orders(request: HttpRequest) -> HttpResponseBase:
     if not may_look(request, VIEW):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     wanted = {name: request.GET.get(name, "").replace("\0", "") for name in ("q", "status", "progress", "before")}
-    found = listed(wanted, know=may_look(request, VIEW_CUSTOMERS))
+    found = listed(wanted, know=may_look(request, VIEW_CUSTOMERS), phones=may_look(request, VIEW_PHONES))
     if wanted["q"].strip().isdecimal() and found.orders and len(found.orders) == 1:
         return redirect("saga", found.orders[0].pk)
     t = texts(language(request))

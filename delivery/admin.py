@@ -11,7 +11,6 @@ from django.utils.translation import gettext_lazy as _
 
 from delivery import services
 from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox, StaffAction
-from shop.api.permissions import may
 from shop.desk import words
 from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
 
@@ -50,6 +49,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_filter = ["status", "carrier", DisputedFilter]
     search_fields = ["=order_id", "=user_id", "=tracking_number"]
     by_customer = True
+    hidden = {"address": "delivery.view_address"}
     action_form = SettleForm
     actions = ["settle"]
 
@@ -75,9 +75,6 @@ class DeliveryAdmin(ReadOnlyAdmin):
         for delivery in disputed:
             self.log_change(request, delivery, f"Settled ({delivery.disputed_by}): {reason}")
         messages.success(request, _("Settled: %d.") % len(disputed))
-
-    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [] if may(request.user, "delivery.view_address") else ["address"]
 
 
 @admin.register(CarrierEvent)

@@ -1,5 +1,3 @@
-from typing import Any
-
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -7,7 +5,6 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import services
 from notifications.models import DeadLetter, Notification, StaffAction
-from shop.api.permissions import may
 from shop.desk.admin import DeadLetterAdmin, ReadOnlyAdmin, StaffActionAdmin
 
 admin.site.register(StaffAction, StaffActionAdmin)
@@ -36,15 +33,9 @@ class NotificationAdmin(ReadOnlyAdmin):
     list_filter = ("status", "type", "channel")
     search_fields = ("=order_id", "=user_id")
     by_customer = True
+    hidden = {"recipient": RECIPIENT, "error": RECIPIENT}  # providers answer with the recipient, in words of their own
     show_full_result_count = False
     actions = ("send_again",)
-
-    def get_list_display(self, request: HttpRequest) -> Any:
-        shown = may(request.user, RECIPIENT)
-        return [name for name in self.list_display if shown or name != "recipient"]
-
-    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [] if may(request.user, RECIPIENT) else ["recipient"]
 
     @admin.action(description=_("Send again what has failed"), permissions=["change"])
     def send_again(self, request: HttpRequest, chosen: QuerySet[Notification]) -> None:

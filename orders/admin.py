@@ -112,7 +112,9 @@ class OrderAdmin(ReadOnlyAdmin):
     list_display = ["id", "badge", "customer", "products", "total", "age", "unmoved", "reason", "saga"]
     list_filter = ["status", ProgressFilter, AgeFilter, "payment_gateway"]
     search_fields = ["=id", "=user_id"]
-    search_help_text = _("An order's number, its tracking number, or the customer's e-mail, name or phone.")
+    search_help_text = _(
+        "An order's number, its tracking number, or the customer's e-mail, name or, if you may see it, phone."
+    )
     by_customer = True
     fields = SHOWN
     show_full_result_count = False

@@ -7,6 +7,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.db.models import QuerySet
+from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,7 +20,15 @@ SECRET = ("payment_token", "address")  # names of what an event carries and the 
 SHORT = 100  # characters of an error that a list shows
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class HidingAdmin(admin.ModelAdmin):
+    """Fields that its pages exclude cannot be asked for either, as by `?payload__startswith=` in a list's address."""
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        hidden = self.get_exclude(request) or ()
+        return lookup.partition(LOOKUP_SEP)[0] not in hidden and super().lookup_allowed(lookup, value, request)
+
+
+class ReadOnlyAdmin(HidingAdmin):
     """For rows that only services write: to be looked at, and acted on by the actions offered."""
 
     ordering = ["-pk"]

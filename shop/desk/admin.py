@@ -1,6 +1,7 @@
 """Lists that staff find things in: by number through its index, by customer, and with nothing that ends in a 500."""
 
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -24,18 +25,37 @@ from shop.router import database_of
 from shop.text import tidy
 
 VIEW_CUSTOMERS = "accounts.view_user"  # the right to see who somebody is, and to find rows by that
+VIEW_PHONES = "accounts.view_phone"  # beside it, to find them by a phone number
 __all__ = ["DeadLetterAdmin", "DeskAdmin", "OutboxAdmin", "ReadOnlyAdmin", "ReadOnlyInline", "StaffActionAdmin"]
 
 
-class DeskAdmin(admin.ModelAdmin):
+class DeskAdmin(kernel.HidingAdmin):
     """A list of the shop's.
 
     In `search_fields` a `=field` is compared as what it is, not as text, so that its index is used. With `by_customer`
     rows have a `user_id`: they are found by what is known of that user, and `customer` shows who it is.
+
+    What `exclude` names nobody sees, and what `hidden` names only those with its right: neither in the list nor on a
+    row's page, and no search or filter compares it.
     """
 
+    hidden: ClassVar[Mapping[str, str]] = {}
     by_customer = False
     logged_by_services = False  # the rules write the staff log themselves, with before and after
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        unseen = [field for field, right in self.hidden.items() if not may(request.user, right)]
+        return [*(super().get_exclude(request, obj) or ()), *unseen]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return _without(self.get_exclude(request), super().get_list_display(request))
+
+    def get_search_fields(self, request: HttpRequest) -> list[Any]:
+        return _without(self.get_exclude(request), super().get_search_fields(request))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        unseen, fieldsets = self.get_exclude(request, obj), super().get_fieldsets(request, obj)
+        return [(name, {**one, "fields": _without(unseen, one["fields"])}) for name, one in fieldsets]
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """What Django's log says; what was changed from what to what is kept for the staff log."""
@@ -103,7 +123,7 @@ class DeskAdmin(admin.ModelAdmin):
 
     def _customers(self, request: HttpRequest, term: str) -> list[int]:
         try:
-            return people.find_users(term)
+            return people.find_users(term, by_phone=may(request.user, VIEW_PHONES))
         except OUTAGES:
             messages.warning(request, _("Accounts is away: only numbers are searched."))
             return []
@@ -185,6 +205,11 @@ def _value(field: Any, text: str) -> Any:
         low, high = connections["default"].ops.integer_field_range(field.get_internal_type())
         return value if (low is None or value >= low) and (high is None or value <= high) else None
     return None if isinstance(value, str) and "\0" in value else value
+
+
+def _without(unseen: Collection[str], names: Sequence[Any]) -> list[Any]:
+    """Fields of a list, a page or a search, without those that are not to be seen."""
+    return [name for name in names if not isinstance(name, str) or name.lstrip("=^@") not in unseen]
 
 
 def _unquoted(word: str) -> str:

@@ -379,6 +379,7 @@ def customers() -> None:
 
 
 def test_an_order_is_found_by_anything_one_knows(staff: Client, customers: None, orders: Any):
+    User.objects.get(is_staff=True).groups.add(Group.objects.get(name="support"))  # who sees phone numbers
     done, *others = (str(order.pk) for order in orders[0])
     Order.objects.filter(pk__in=others).update(user_id=2)
     number = Delivery.objects.get(order_id=done).tracking_number
