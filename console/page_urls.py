@@ -5,9 +5,10 @@ from django.contrib import admin
 from django.contrib.staticfiles.views import serve
 from django.urls import include, path
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from console.admin_password import password_change
+from console.description import DescriptionView
 from console.today import home
 
 admin.site.site_header = admin.site.site_title = "shop"
@@ -21,7 +22,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
     path("api-auth/", include("rest_framework.urls")),
-    path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/v1/schema/", DescriptionView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     # "insecure" means slow: the files are found among the apps' own.
     path(f"{settings.STATIC_URL.lstrip('/')}<path:path>", serve, {"insecure": True}),

@@ -45,6 +45,21 @@ def schema() -> dict[str, Any]:
     return Client().get("/api/v1/schema/", headers={"Accept": "application/json"}).json()
 
 
+def test_it_is_made_once_for_all_strangers(monkeypatch: pytest.MonkeyPatch):
+    paths = ["/api/v1/schema/", "/api/v1/schema/?format=json"]
+    before = [Client().get(path) for path in paths]
+    monkeypatch.setattr("drf_spectacular.generators.SchemaGenerator.get_schema", None)  # would raise
+    for more in ("", "lang=ko", "version=2"):
+        for path, first in zip(paths, before, strict=True):
+            again = Client(headers={"Accept-Language": "ko"}).get(f"{path}{'&' if '?' in path else '?'}{more}")
+            assert (again.content, again.headers["Content-Type"]) == (first.content, first.headers["Content-Type"])
+    assert before[0].headers["Content-Type"].startswith("application/vnd.oai.openapi")
+    assert before[0].content.startswith(b"openapi: 3.1.0")
+    assert before[1].json()["openapi"] == "3.1.0"
+    asked = {"Accept": "application/json; indent=1"}  # not a version for everybody who asks for another one
+    assert Client(headers=asked).get(paths[0]).content == before[1].content
+
+
 def operations(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         f"{method.upper()} {path}": operation
