@@ -6,6 +6,7 @@ and an order is never complete before it has been delivered, in whatever order e
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -191,8 +192,7 @@ def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception], su
     sent = [one.pk for one in portion if one.pk not in errors and one.pk not in suppressed]
     failed = [notification for notification in portion if notification.pk in errors]
     for notification in failed:
-        error = errors[notification.pk]
-        notification.error = f"{type(error).__name__}: {error}".replace("\0", "")
+        notification.error = _described(errors[notification.pk], notification.recipient)
         notification.due_at = now + pause_after(notification.attempts)
         notification.status = Status.FAILED if notification.attempts >= MAX_ATTEMPTS else Status.PENDING
         notification.updated_at = now
@@ -205,6 +205,12 @@ def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception], su
         pending.bulk_update(failed, ["error", "due_at", "status", "updated_at"])
         crash_point("sending.written")
     crash_point("sending.committed")
+
+
+def _described(error: Exception, recipient: str) -> str:
+    """What went wrong, without the recipient, whom mail servers name: not all who look at messages may see it."""
+    text = f"{type(error).__name__}: {error}".replace("\0", "")
+    return re.sub(re.escape(recipient), "…", text, flags=re.IGNORECASE) if recipient else text
 
 
 def pause_after(attempts: int) -> timedelta:
