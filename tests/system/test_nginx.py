@@ -1,10 +1,11 @@
 """deploy/nginx/nginx.conf, in front of stubs: what is let in, where it goes, and what is answered instead."""
 
 import http.server
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class Town:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Town, httpx.Client]]:
     changes = {
         "proxy_read_timeout 20s": "proxy_read_timeout 300ms",
-        "client_header_timeout 10s": "client_header_timeout 300ms",
+        "client_header_timeout 5s": "client_header_timeout 300ms",
         "client_body_timeout 10s": "client_body_timeout 300ms",
         "proxy_connect_timeout 1s": "proxy_connect_timeout 300ms",
         "zone=guesses:10m rate=10r/s": "zone=guesses:10m rate=1r/m",  # a slow machine's guesses are too many as well
@@ -339,6 +340,24 @@ def test_an_unfinished_request_reaches_no_service_and_ends(ask: httpx.Client, to
         with suppress(ConnectionResetError):
             assert connection.recv(65536) == b""
     assert len(orders.seen) == before
+
+
+@pytest.fixture
+def _many_sockets() -> Iterator[None]:
+    before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("_many_sockets")
+def test_thousands_of_unfinished_heads_leave_room_for_others(town: Town, tmp_path: Path):
+    with nginx(tmp_path / "nginx", town.names, town.port, address=f"{NETWORK}.3") as url, ExitStack() as strangers:
+        there = httpx.URL(url)
+        for _ in range(2300):
+            connection = strangers.enter_context(socket.create_connection((there.host, there.port), timeout=10))
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
+        assert httpx.get(f"{url}/api/v1/orders").status_code == 200
 
 
 @pytest.mark.parametrize(
