@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
+import phonenumbers
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, F
@@ -45,8 +46,8 @@ UNVERIFIED = "The customer's e-mail address is not verified."
 def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
     """Have each customer told, by e-mail and, where there is a phone, by SMS; once per event and channel.
 
-    A customer without contact is not told; one whose address is not verified is not, either, but it is written down
-    that they were not. Runs inside a transaction on `notifications`.
+    A customer without contact is not told; one whose address is not verified is not, either, nor one abroad by SMS, but
+    it is written down that they were not. Runs inside a transaction on `notifications`.
     """
     rows = [
         row
@@ -86,7 +87,6 @@ def _notifications(event: News, contact: Contact) -> list[Row]:
         tracking=getattr(event, "tracking_number", ""),
         reason=getattr(event, "reason", ""),
     )
-    status, error = (Status.PENDING, "") if contact.verified else (Status.SUPPRESSED, UNVERIFIED)
     ways = [(Channel.EMAIL, contact.email, text.subject, text.body), (Channel.SMS, contact.phone, "", text.sms)]
     return [
         {
@@ -98,12 +98,30 @@ def _notifications(event: News, contact: Contact) -> list[Row]:
             "recipient": recipient,
             "subject": subject,
             "body": body,
-            "status": status,
+            "status": Status.SUPPRESSED if error else Status.PENDING,
             "error": error,
         }
         for channel, recipient, subject, body in ways
         if recipient
+        for error in [_obstacle(channel, contact)]
     ]
+
+
+def _obstacle(channel: str, contact: Contact) -> str:
+    """Why a customer is told nothing by a channel; "" if they are."""
+    if not contact.verified:
+        return UNVERIFIED
+    if channel == Channel.SMS and _region(contact.phone) != settings.PHONE_REGION:
+        return f"SMS go to numbers of {settings.PHONE_REGION} only."
+    return ""
+
+
+def _region(phone: str) -> str | None:
+    """The country that a phone number is of; None if it is of none."""
+    try:
+        return phonenumbers.region_code_for_number(phonenumbers.parse(phone, settings.PHONE_REGION))
+    except phonenumbers.NumberParseException:
+        return None
 
 
 def send_due() -> int:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
@@ -41,6 +42,24 @@ def test_a_customer_with_a_phone_is_told_by_both_channels_in_korean():
         assert (row.event_id, row.order_id, row.user_id) == (event.event_id, 7, KIM.user_id)
         assert (row.status, row.attempts, row.sent_at, row.error) == ("PENDING", 0, None, "")
         assert row.due_at == row.created_at
+
+
+@pytest.mark.parametrize(
+    ("phone", "status"),
+    [
+        ("010-1234-5678", "PENDING"),
+        ("+821012345678", "PENDING"),
+        ("+12025550123", "SUPPRESSED"),
+        ("+88213300000", "SUPPRESSED"),  # of a satellite: no country's
+        ("no number", "SUPPRESSED"),
+    ],
+)
+def test_sms_go_to_numbers_of_the_shop_s_country_only(phone: str, status: str):
+    abroad = msgspec.structs.replace(KIM, phone=phone)
+    notify([order_created(7, user=KIM)], {KIM.user_id: abroad})
+    email, sms = written()
+    assert (email.status, sms.status) == ("PENDING", status)
+    assert sms.error == ("" if status == "PENDING" else "SMS go to numbers of KR only.")
 
 
 def test_without_a_phone_there_is_an_email_only_here_in_english():
