@@ -19,6 +19,7 @@ import pytest
 from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
 from django.core.mail import send_mail
 from django.core.management import CommandError, call_command
 from django.db import connections
@@ -58,6 +59,7 @@ DEAD = {"notifications": "notifications_notification", "delivery": "delivery_del
 @pytest.fixture
 def bus() -> Iterator[Bus]:
     """The catalogue answers from memory; accounts is there, for it is what this is about."""
+    cache.clear()  # of the sign-ins and exports that other tests have counted
     bus = Bus(SAGA_TIMERS)
     with publishing_to(bus), substituting(CatalogService, FakeCatalog()):
         seed_stock({1: 1000})
