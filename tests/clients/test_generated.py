@@ -63,7 +63,7 @@ def ordered(said: str, customer: User) -> None:
 
 def test_a_client_for_python(description: Path, customer: User, bus: Any, live_server: Any, tmp_path: Path):
     run("openapi-python-client", "generate", "--path", description, "--meta", "none", "--output-path", "shop_client",
-        "--fail-on-warning", cwd=tmp_path)  # fmt: skip
+        "--fail-on-warning", "--config", HERE / "python.yaml", cwd=tmp_path)  # fmt: skip
     program = shutil.copy(HERE / "place.py", tmp_path)
     own = [program, "shop_client/api", "shop_client/models"]  # the generator's frame is not of our making
     run("mypy", "--strict", "--follow-imports", "silent", "--cache-dir", os.devnull, *own, cwd=tmp_path)
