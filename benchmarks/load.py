@@ -24,6 +24,7 @@ from datetime import timedelta
 import django
 from django.apps import apps
 from django.db import connections
+from django.utils import timezone
 
 from benchmarks.surroundings import QUEUES, Unfit
 
@@ -122,6 +123,7 @@ def _place_samples(products: int, lines: int, hot: float) -> list[int]:
             name=f"Customer {number}",
             phone=f"010-0000-{number:04}",
             language=("ko", "en")[number % 2],
+            verified_at=timezone.now(),  # else they get no e-mail
         )
         for number in range(CUSTOMERS)
     )
