@@ -8,7 +8,7 @@ from delivery.models import CarrierEvent, Delivery
 from fastdb.clock import database_time
 from sagas.retention import blank_portion
 from shop.calls.personal import listed
-from shop.contracts.events import CustomerErased
+from shop.contracts.events import CustomerErased, orders_of
 from shop.contracts.personal import Rows
 from shop.contracts.reasons import CARRIER, ERASED
 from shop.redaction import redact_messages
@@ -29,7 +29,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
 
 def erase(erased: Sequence[CustomerErased]) -> None:
     """Keep nothing that names these customers. Runs inside a transaction on delivery."""
-    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    order_ids = orders_of(erased)
     deliveries = Delivery.objects.filter(order_id__in=order_ids)
     CarrierEvent.objects.filter(tracking_number__in=deliveries.values("tracking_number")).update(reason="")
     deliveries.update(address="")

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from inventory.models import Reservation, ReservationLine, StockMovement
 from shop.calls.personal import listed
-from shop.contracts.events import CustomerErased
+from shop.contracts.events import CustomerErased, orders_of
 from shop.contracts.personal import Rows
 from shop.contracts.reasons import CARRIER, ERASED
 from shop.redaction import redact_messages
@@ -22,7 +22,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
 
 def erase(erased: Sequence[CustomerErased]) -> None:
     """Keep nothing that names these customers. Runs inside a transaction on inventory."""
-    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    order_ids = orders_of(erased)
     Reservation.objects.filter(order_id__in=order_ids, reason__startswith=CARRIER).update(reason=ERASED)
     StockMovement.objects.filter(order_id__in=order_ids, reason__startswith=CARRIER).update(reason=ERASED)
     redact_messages("inventory", order_ids)

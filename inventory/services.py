@@ -78,7 +78,7 @@ def reserve(orders: Mapping[int, Sequence[Line]]) -> dict[int, str]:
     fresh = insert_if_absent(
         Reservation, [{"order_id": order_id, "status": Status.RESERVED} for order_id in orders], key="order_id"
     )
-    free = _lock_free_stock({line.product_id for order_id in fresh for line in orders[order_id]})
+    free = lock_stock({line.product_id for order_id in fresh for line in orders[order_id]})
     decisions: dict[int, str] = {}
     lines: list[Row] = []
     for order_id, wanted in orders.items():
@@ -167,11 +167,6 @@ def adjust_stock(
         crash_point("adjustment.written")
     crash_point("adjustment.committed")
     return stock
-
-
-def lock_stock(product_ids: Iterable[int]) -> None:
-    """Lock the stock of products in the order that everybody keeps to, for the transaction around this."""
-    _lock_free_stock(product_ids)
 
 
 def book(
@@ -303,8 +298,11 @@ def _lock_held(order_ids: Iterable[int], *statuses: str) -> list[Held]:
     return [Held(*row) for row in query("inventory", LOCK_HELD, [list(order_ids), list(statuses)])]
 
 
-def _lock_free_stock(product_ids: Iterable[int]) -> dict[int, int]:
-    """{product: pieces that can be sold}, for those that have a stock record."""
+def lock_stock(product_ids: Iterable[int]) -> dict[int, int]:
+    """Lock the stock of products in the order that everybody keeps to, for the transaction around this.
+
+    Returns {product: pieces that can be sold}, for those that have a stock record.
+    """
     return dict(query("inventory", LOCK_FREE_STOCK, [list(product_ids)]))
 
 

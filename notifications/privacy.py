@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from notifications.models import Notification
 from shop import mailfiles
 from shop.calls.personal import listed
-from shop.contracts.events import CustomerErased
+from shop.contracts.events import CustomerErased, orders_of
 from shop.contracts.personal import Rows
 from shop.redaction import redact_messages
 
@@ -21,5 +21,5 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     for recipient in set(told.filter(channel=Notification.Channel.EMAIL).values_list("recipient", flat=True)):
         mailfiles.delete(recipient)
     told.delete()
-    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    order_ids = orders_of(erased)
     redact_messages("notifications", order_ids)

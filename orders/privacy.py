@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from orders.models import FINAL, IdempotencyKey, Order, OrderLine, Outbox, TimelineEntry
 from shop.calls.personal import listed
-from shop.contracts.events import CustomerErased, OrderCreated
+from shop.contracts.events import CustomerErased, OrderCreated, orders_of
 from shop.contracts.orders import OrdersOf
 from shop.contracts.personal import Rows
 from shop.contracts.reasons import CARRIER, ERASED
@@ -51,7 +51,7 @@ def _addresses(order_ids: Collection[int]) -> Iterator[dict[str, object]]:
 
 def erase(erased: Sequence[CustomerErased]) -> None:
     """Keep nothing that names these customers. Runs inside a transaction on orders."""
-    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    order_ids = orders_of(erased)
     for_others_words = Order.objects.filter(pk__in=order_ids, cancellation_reason__startswith=CARRIER)
     for_others_words.update(cancellation_reason=ERASED)
     TimelineEntry.objects.filter(order_id__in=order_ids, detail__startswith=CARRIER).update(detail=ERASED)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from payments.models import GatewayLedger, Payment, PaymentAttempt
 from shop.calls.personal import listed
-from shop.contracts.events import CustomerErased
+from shop.contracts.events import CustomerErased, orders_of
 from shop.contracts.personal import Rows
 from shop.contracts.reasons import CARRIER, ERASED
 from shop.redaction import redact_messages
@@ -25,7 +25,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
 
 def erase(erased: Sequence[CustomerErased]) -> None:
     """Keep nothing that names these customers. Runs inside a transaction on payments."""
-    order_ids = [order_id for event in erased for order_id in event.order_ids]
+    order_ids = orders_of(erased)
     payments = Payment.objects.filter(order_id__in=order_ids).exclude(status=Payment.Status.PENDING)
     payments.update(token="", checkout=None)  # nosec B106: no token is what is wanted
     payments.filter(reason__startswith=CARRIER).update(reason=ERASED)

@@ -56,6 +56,11 @@ class Saga:
         """The types of its events, as messages and rows name them."""
         return [event.__name__ for event in self.heard_by]
 
+    @property
+    def services(self) -> set[str]:
+        """The services that hear its events."""
+        return {service_of(step) for step in self.steps}
+
 
 class Choreography:
     """All sagas of a project as one table, which is what the kernel routes and schedules by."""

@@ -8,7 +8,8 @@ process that runs one service alone it is a second name for that one's, the only
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Model
+
+from sagas.db import router
 
 HOME_OF_DJANGO = "accounts"
 
@@ -18,16 +19,11 @@ def database_of(app_label: str) -> str:
     return app_label if app_label in settings.SERVICES else HOME_OF_DJANGO
 
 
-class ServiceRouter:
-    """Send each model to its service's database, and keep migrations and relations from crossing."""
+class ServiceRouter(router.ServiceRouter):
+    """The kernel's, with Django's own tables at home."""
 
-    def db_for_read(self, model: type[Model], **hints: Any) -> str:
-        return database_of(model._meta.app_label)
-
-    db_for_write = db_for_read
-
-    def allow_relation(self, one: Model, other: Model, **hints: Any) -> bool:
-        return database_of(one._meta.app_label) == database_of(other._meta.app_label)
+    def database_of(self, app_label: str) -> str:
+        return database_of(app_label)
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
-        return (settings.LOCAL_SERVICES[0] if db == "default" else db) == database_of(app_label)
+        return super().allow_migrate(settings.LOCAL_SERVICES[0] if db == "default" else db, app_label, **hints)

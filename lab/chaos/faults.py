@@ -15,6 +15,7 @@ from lab.chaos.plan import PlannedFault
 from lab.rig.processes import Processes
 from lab.rig.servers import HOST, Postgres, RabbitMQ, Redis, listening, until
 from sagas.conf import choreography
+from shop.saga import ORDER
 
 LULL = 5.0  # seconds to wait for a message before one is made
 LONGEST_PAUSE = 8.0  # seconds that a process is stopped with SIGSTOP, or Redis is away
@@ -155,9 +156,7 @@ def kill_broker(world: World, dice: Random) -> str:
 
 def purge_queue(world: World, dice: Random) -> str:
     """The queue's worker is stopped for a moment, so that there is something to lose."""
-    queue = dice.choice(
-        [service for service in choreography().services if service != "accounts"]
-    )  # which hears nothing
+    queue = dice.choice(sorted(ORDER.services))
     with _stopped(world.processes.hearing(queue).pid):
         try:
             until(lambda: world.rabbitmq.waiting(queue), f"a message in the queue {queue}", seconds=LULL)

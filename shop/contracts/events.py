@@ -6,6 +6,7 @@ be added at any time with a default; renaming or removing one needs a new event.
 Amounts are integers in the currency's minor unit.
 """
 
+from collections.abc import Iterable
 from functools import cache
 
 import msgspec
@@ -124,6 +125,11 @@ class CustomerErased(CustomerEvent, frozen=True):
     """
 
     order_ids: tuple[int, ...]
+
+
+def orders_of(erased: Iterable[CustomerErased]) -> list[int]:
+    """The orders of these customers."""
+    return [order_id for event in erased for order_id in event.order_ids]
 
 
 # What may name a customer in a message of an order: sealed, or in a carrier's own words.
