@@ -19,6 +19,7 @@ COPY sagas sagas
 COPY fastdb fastdb
 COPY supervision supervision
 COPY shop shop
+COPY desk desk
 COPY console console
 COPY lab lab
 COPY accounts accounts

@@ -20,8 +20,8 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from accounts import clients, letters, second_factor
 from accounts.models import Client, DeadLetter, Outbox, StaffAction, User
 from accounts.services import scopes_of
-from shop.desk.admin import VIEW_PHONES, DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
-from shop.desk.stale import UnlessStale
+from desk.admin import VIEW_PHONES, DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
+from desk.stale import UnlessStale
 
 admin.site.register(StaffAction, StaffActionAdmin)
 admin.site.register(DeadLetter, DeadLetterAdmin)

@@ -16,13 +16,13 @@ from django.utils.translation import gettext_lazy as _
 from catalog import prices, services
 from catalog.models import Product, StaffAction
 from catalog.sheets import WRITTEN, ProductSheet
+from desk.admin import DeskAdmin, StaffActionAdmin
+from desk.sheets import SheetAdmin
+from desk.stale import UnlessStale
 from sagas.outages import OUTAGES
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.inventory import InventoryService, StockView
-from shop.desk.admin import DeskAdmin, StaffActionAdmin
-from shop.desk.sheets import SheetAdmin
-from shop.desk.stale import UnlessStale
 from shop.money import CURRENCIES, money
 
 admin.site.register(StaffAction, StaffActionAdmin)

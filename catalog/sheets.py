@@ -9,7 +9,7 @@ from import_export.fields import Field
 
 from catalog import services
 from catalog.models import Product
-from shop.desk.sheets import Sheet, Whole, YesNo
+from desk.sheets import Sheet, Whole, YesNo
 
 WRITTEN = ("name", "description", "price", "currency", "category", "brand", "image_url", "active")
 

@@ -11,9 +11,9 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from desk import people, words
 from sagas.outages import OUTAGES
 from shop.contracts.orders import FINAL
-from shop.desk import people, words
 from shop.money import money
 
 SHOWN = 50

@@ -15,10 +15,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from console.state import State, state
+from desk import people, words
 from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from shop.api.permissions import may
-from shop.desk import people, words
 
 MOST = 100_000  # orders of today that are counted
 MINUTES = 60

@@ -31,13 +31,13 @@ from console.pages import OPERATE, fragment, may, may_look, page, visitor
 from console.pending import pending
 from console.state import state
 from console.texts import texts
+from desk import words
 from sagas.admin import masked
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop import faults
 from shop.api.problems import Problem
 from shop.contracts.reasons import BY_STAFF
-from shop.desk import words
 from shop.languages import language
 from shop.money import money
 from shop.operations.timeline import LANES

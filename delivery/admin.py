@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from delivery import services
 from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox, StaffAction
-from shop.desk import words
-from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
+from desk import words
+from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
 
 admin.site.register(StaffAction, StaffActionAdmin)
 

@@ -13,6 +13,10 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
+from desk import people
+from desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
+from desk.sheets import SheetAdmin
+from desk.stale import UnlessStale
 from inventory import services
 from inventory.models import (
     LOW_BELOW,
@@ -29,10 +33,6 @@ from sagas.outages import OUTAGES
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
-from shop.desk import people
-from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
-from shop.desk.sheets import SheetAdmin
-from shop.desk.stale import UnlessStale
 from shop.text import LineField
 
 admin.site.register(StaffAction, StaffActionAdmin)

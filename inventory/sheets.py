@@ -7,12 +7,12 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from import_export.fields import Field
 
+from desk.sheets import Sheet, Whole
 from inventory import services
 from inventory.models import LOW_BELOW, StockItem
 from sagas.outages import OUTAGES
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService
-from shop.desk.sheets import Sheet, Whole
 from shop.text import check_line, tidy
 
 MOST = 1_000_000_000  # pieces of a booking; a threshold

@@ -3,9 +3,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from desk.admin import DeadLetterAdmin, ReadOnlyAdmin, StaffActionAdmin
 from notifications import services
 from notifications.models import DeadLetter, Notification, StaffAction
-from shop.desk.admin import DeadLetterAdmin, ReadOnlyAdmin, StaffActionAdmin
 
 admin.site.register(StaffAction, StaffActionAdmin)
 

@@ -13,13 +13,13 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 
+from desk import people, words
+from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
+from desk.around import around
 from orders import open_orders, services
 from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, StaffAction, TimelineEntry
 from shop.api.problems import Problem
 from shop.contracts.reasons import BY_STAFF
-from shop.desk import people, words
-from shop.desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
-from shop.desk.around import around
 from shop.money import money
 
 admin.site.register(StaffAction, StaffActionAdmin)

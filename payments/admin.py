@@ -5,10 +5,10 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
+from desk.stale import UnlessStale
 from payments.models import DeadLetter, GatewayLedger, Outbox, Payment, PaymentAttempt, SandboxSwitch, StaffAction
 from shop.contracts.payments import GATEWAYS
-from shop.desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
-from shop.desk.stale import UnlessStale
 from shop.money import money
 
 admin.site.register(StaffAction, StaffActionAdmin)

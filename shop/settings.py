@@ -129,7 +129,7 @@ INSTALLED_APPS = [
         else []  # before accounts, which takes their pages out of the admin
     ),
     *LOCAL_SERVICES,
-    *_unless_alone("django.contrib.admin"),
+    *_unless_alone("desk", "django.contrib.admin"),
     # A service alone has no tables of these two. What it imports needs them.
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -2,7 +2,7 @@
 
 from django.template import Library
 
-from shop.desk import words
+from desk import words
 
 register = Library()
 register.filter("means", words.error)

@@ -4,7 +4,7 @@ Others may write anything, also what looks like one of our codes. So what they s
 given on as they said it.
 """
 
-# Our own. Who shows them matches them by these names: `notifications/texts.py`, `shop/desk/words.py`.
+# Our own. Who shows them matches them by these names: `notifications/texts.py`, `desk/words.py`.
 BY_CUSTOMER = "cancelled by the customer"
 BY_STAFF = "cancelled by the shop's staff"
 OVERDUE = "not with the carrier before the deadline"

@@ -22,7 +22,18 @@ INTERNAL = re.compile("CHAOS_.*|DJANGO_SETTINGS_MODULE")
 # --- Environment variables -----------------------------------------------------------------------------------------
 def sources() -> list[Path]:
     """Everything that runs, except tests."""
-    folders = ["sagas", "fastdb", "supervision", "shop", "console", "embedded", "lab", "scripts", *settings.SERVICES]
+    folders = [
+        "sagas",
+        "fastdb",
+        "supervision",
+        "shop",
+        "desk",
+        "console",
+        "embedded",
+        "lab",
+        "scripts",
+        *settings.SERVICES,
+    ]
     files = [path for folder in folders for path in ROOT.joinpath(folder).rglob("*.py") if "tests" not in path.parts]
     return [ROOT / "celeryconfig.py", ROOT / "manage.py", *files]
 

@@ -21,7 +21,7 @@ ELSEWHERE = (
     "console/page_urls.py", "shop/text.py", "console/today.py", "accounts/contacts.py", "accounts/passwords.py",
     "catalog/prices.py", "catalog/sheets.py", "inventory/sheets.py",
 )  # fmt: skip
-TEMPLATES = [settings.BASE_DIR / package / "templates/admin" for package in ("sagas", "shop")]
+TEMPLATES = [settings.BASE_DIR / package / "templates/admin" for package in ("sagas", "desk")]
 # The same in both languages: names of their own.
 UNTRANSLATED = {"English", "한국어", "ID", "TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY"}
 MARKED = re.compile(r'\b_\(\s*"((?:[^"\\]|\\.)*)"')
@@ -30,7 +30,7 @@ TRANSLATED = re.compile(r'{% translate "([^"]*)" %}')
 
 def marked() -> set[str]:
     """What code and templates mark for translation."""
-    desk = (settings.BASE_DIR / "shop/desk").glob("*.py")
+    desk = (settings.BASE_DIR / "desk").glob("*.py")
     code = [*ADMINS, *desk, *(settings.BASE_DIR / path for path in ELSEWHERE)]
     found = {text for path in code for text in MARKED.findall(path.read_text())}
     pages = [settings.BASE_DIR / "shop/templates/shop/_sandbox.html"]

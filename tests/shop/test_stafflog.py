@@ -16,12 +16,12 @@ from accounts import clients
 from accounts.models import User
 from accounts.services import issue
 from catalog.models import Product, StaffAction
+from desk.admin import DeskAdmin
 from inventory.services import seed_stock
 from orders.models import Order
 from sagas.admin import ReadOnlyAdmin
 from sagas.events import encode
 from shop.contracts.events import Line, OrderCreated
-from shop.desk.admin import DeskAdmin
 from shop.stafflog import by_command
 from tests.conftest import SERVICES
 from tests.support.ordering import PAID_AND_SENT, place_order

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from desk import people, words
 from sagas.outages import OUTAGES
 from shop.api.permissions import may
-from shop.desk import people, words
 from shop.money import money
 
 

@@ -14,9 +14,9 @@ from accounts.models import User
 from catalog.models import Product
 from catalog.models import StaffAction as CatalogAction
 from catalog.services import change_product, seed_products
+from desk.sheets import Kept, shielded, unshielded
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
-from shop.desk.sheets import Kept, shielded, unshielded
 from tests.conftest import SERVICES
 
 pytestmark = pytest.mark.django_db(databases=SERVICES)

@@ -16,11 +16,11 @@ from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 from django.utils.translation import gettext_lazy as _
 
+from desk import people
 from sagas import admin as kernel
 from sagas.outages import OUTAGES
 from shop import stafflog
 from shop.api.permissions import may
-from shop.desk import people
 from shop.router import database_of
 from shop.text import tidy
 
