@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -8,7 +9,6 @@ from django.utils.translation import gettext_lazy as _
 from desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from desk.stale import UnlessStale
 from payments.models import DeadLetter, GatewayLedger, Outbox, Payment, PaymentAttempt, SandboxSwitch, StaffAction
-from shop.contracts.payments import GATEWAYS
 from shop.money import money
 
 admin.site.register(StaffAction, StaffActionAdmin)
@@ -54,21 +54,21 @@ class PaymentAdmin(WithMoney):
 class GatewayLedgerAdmin(WithMoney):
     """The sandbox gateways' own books."""
 
-    list_display = ["at", "gateway", "key", "kind", "money"]
+    list_display = ["at", "gateway", "payment", "key", "kind", "money"]
     list_filter = ["gateway", "kind"]
-    search_fields = ["=key"]
+    search_fields = ["=payment"]
     search_help_text = _("An order's number, or the key of its payment.")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[GatewayLedger], search_term: str
     ) -> tuple[QuerySet[GatewayLedger], bool]:
-        """By key, and by order; with the gateway, for that is what the index begins with."""
+        """By a payment's name, and by order; with the gateway, for that is what the index begins with."""
         if not search_term.strip():
             return queryset, False
         keys = [search_term.strip()]
         if keys[0].isdecimal() and int(keys[0]) < 2**63:
             keys += Payment.objects.filter(order_id=int(keys[0])).values_list("idempotency_key", flat=True)
-        return queryset.filter(Q(gateway__in=GATEWAYS, key__in=keys)), False
+        return queryset.filter(Q(gateway__in=settings.PAYMENT_GATEWAYS, payment__in=keys)), False
 
 
 class SwitchForm(UnlessStale):

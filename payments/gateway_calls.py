@@ -10,9 +10,11 @@ from typing import NamedTuple, Protocol
 
 from payments.gateways import (
     Answer,
-    ChargeRequest,
+    Authorization,
     Declined,
-    NotCharged,
+    Lookup,
+    NotFound,
+    Operation,
     PaymentGateway,
     Unknown,
     UnknownGateway,
@@ -25,7 +27,7 @@ from shop.seal import What, is_sealed, unseal
 
 logger = logging.getLogger(__name__)
 
-Operation = PaymentAttempt.Operation
+Question = PaymentAttempt.Operation
 
 
 class Payable(Protocol):
@@ -66,31 +68,52 @@ def charge(payments: Iterable[Payable]) -> Answers:
             opened[payment.order_id] = payment, _request(payment)
         except ValueError as error:
             logger.error("Order %d is not charged: %s", payment.order_id, error)
-            answers[payment.order_id] = Asked(Operation.CHARGE, Unknown(str(error)))
+            answers[payment.order_id] = Asked(Question.CHARGE, Unknown(str(error)))
     asked = _ask(
-        Operation.CHARGE,
+        Question.CHARGE,
         [payment for payment, _ in opened.values()],
-        lambda to, batch: to.charge([opened[payment.order_id][1] for payment in batch]),
+        lambda to, batch: to.authorize([opened[payment.order_id][1] for payment in batch]),
     )
     return {**asked, **answers}
 
 
 def refund(payments: Iterable[Payable]) -> Answers:
     """Have payments refunded by the gateway that charged them."""
-    return _ask(Operation.REFUND, payments, lambda to, batch: to.refund([payment.idempotency_key for payment in batch]))
+    return _ask(Question.REFUND, payments, lambda to, batch: to.refund([_undo(payment) for payment in batch]))
 
 
 def find(payments: Iterable[Payable]) -> Answers:
     """Look up what has become of payments."""
-    return _ask(Operation.FIND, payments, lambda to, batch: to.find([payment.idempotency_key for payment in batch]))
+    return _ask(
+        Question.FIND, payments, lambda to, batch: to.find([Lookup(payment.idempotency_key, "") for payment in batch])
+    )
 
 
-def _request(payment: Payable) -> ChargeRequest:
+def _undo(payment: Payable) -> Operation:
+    """To give back all of it."""
+    return Operation(
+        key=f"{payment.idempotency_key}-undo",
+        payment=payment.idempotency_key,
+        reference="",
+        amount=payment.amount,
+        currency=payment.currency,
+    )
+
+
+def _request(payment: Payable) -> Authorization:
     """Raises ValueError for a token that was sealed for another order, or with a secret that we have not."""
     token = payment.token  # in clear it comes from a release that did not seal it
     if is_sealed(token):
         token = unseal(token, What.PAYMENT_TOKEN, order_id=payment.order_id)
-    return ChargeRequest(key=payment.idempotency_key, amount=payment.amount, currency=payment.currency, token=token)
+    return Authorization(
+        key=payment.idempotency_key,
+        payment=payment.idempotency_key,
+        order_id=payment.order_id,
+        amount=payment.amount,
+        currency=payment.currency,
+        token=token,
+        capture=True,
+    )
 
 
 def _ask(
@@ -107,7 +130,7 @@ def _ask(
             logger.warning("%s of %d payments is left open: %s", operation, len(batch), outage)
             outcomes = [Unknown(str(outage))] * len(batch)
         except UnknownGateway as error:
-            refusal = Declined(f"PAY005: {error}") if operation == Operation.CHARGE else NotCharged()
+            refusal = Declined(f"PAY005: {error}") if operation == Question.CHARGE else NotFound()
             outcomes = [refusal] * len(batch)
         crash_point("gateway.answered")
         for payment, outcome in zip(batch, outcomes, strict=True):

@@ -97,15 +97,22 @@ class PaymentAttempt(models.Model):
 
 
 class GatewayLedger(models.Model):
-    """The books of the sandbox gateways: written by them alone, in their own transactions."""
+    """The books of the sandbox gateways: written by them alone, in their own transactions.
+
+    A CHARGE is an AUTHORIZE and its CAPTURE in one.
+    """
 
     class Kind(models.TextChoices):
+        AUTHORIZE = "AUTHORIZE"
         CHARGE = "CHARGE"
+        CAPTURE = "CAPTURE"
+        VOID = "VOID"
         REFUND = "REFUND"
 
     gateway = models.CharField(max_length=32)
-    key = models.CharField(max_length=64)
-    kind = models.CharField(max_length=8, choices=Kind.choices)
+    payment = models.CharField(max_length=64, help_text="The payment's name at its gateway.")
+    key = models.CharField(max_length=80, help_text="Of the operation.")
+    kind = models.CharField(max_length=16, choices=Kind.choices)
     amount = models.BigIntegerField(validators=[MinValueValidator(1)])
     currency = models.CharField(max_length=3)
     at = models.DateTimeField(db_default=Now())
@@ -114,12 +121,13 @@ class GatewayLedger(models.Model):
         verbose_name = "gateway ledger entry"
         verbose_name_plural = "gateway ledger"
         constraints = [
-            models.UniqueConstraint(fields=["gateway", "key", "kind"], name="payments_ledger_once"),
+            models.UniqueConstraint(fields=["gateway", "key"], name="payments_ledger_once"),
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="payments_ledger_positive"),
         ]
+        indexes = [models.Index(fields=["gateway", "payment"], name="payments_ledger_payment")]
 
     def __str__(self) -> str:
-        return f"{self.gateway}: {self.kind.lower()} {self.key} {money(self.amount, self.currency)}"
+        return f"{self.gateway}: {self.kind.lower()} {self.payment} {money(self.amount, self.currency)}"
 
 
 class SandboxRequest(models.Model):
@@ -127,8 +135,8 @@ class SandboxRequest(models.Model):
 
     pk = models.CompositePrimaryKey("gateway", "operation", "key")
     gateway = models.CharField(max_length=32)
-    operation = models.CharField(max_length=8)
-    key = models.CharField(max_length=64)
+    operation = models.CharField(max_length=16)
+    key = models.CharField(max_length=80)
     requests = models.PositiveIntegerField()
 
 

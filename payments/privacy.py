@@ -19,7 +19,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
     return {
         "payments": listed(payments, *SECRET),
         "attempts": listed(PaymentAttempt.objects.filter(payment__order_id__in=order_ids).order_by("pk")),
-        "gateway_ledger": listed(GatewayLedger.objects.filter(key__in=keys).order_by("pk")),
+        "gateway_ledger": listed(GatewayLedger.objects.filter(payment__in=keys).order_by("pk")),
     }
 
 

@@ -20,7 +20,7 @@ from fastdb.bulk import insert_if_absent, insert_rows, update_rows
 from fastdb.clock import database_time
 from payments import transitions
 from payments.gateway_calls import Answers, charge, find, refund
-from payments.gateways import Charged, Declined, Unknown
+from payments.gateways import Captured, Declined, State, Unknown
 from payments.models import Payment, PaymentAttempt
 from payments.retries import check_now
 from sagas import emit
@@ -62,7 +62,7 @@ COMPLETE = """
         RETURNING id, order_id
     ), logged AS (
         INSERT INTO payments_paymentattempt (payment_id, operation, outcome, detail)
-        SELECT id, %(operation)s, 'CHARGED', '' FROM completed
+        SELECT id, %(operation)s, 'CAPTURED', '' FROM completed
     )
     SELECT order_id FROM completed
 """
@@ -111,7 +111,7 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
     Raises KeyError for an order that `ask_for_charges` was not told of.
     """
     orders = [event.order_id for event in reserved]
-    charged = [one in answers and isinstance(answers[one].outcome, Charged) for one in orders]
+    charged = [one in answers and isinstance(answers[one].outcome, Captured) for one in orders]
     rows = {"orders": orders, "charged": charged, "operation": Operation.CHARGE}
     completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
     followers: list[PaymentCompleted | PaymentFailed] = [
@@ -230,7 +230,8 @@ def _claim_due() -> list[Payment]:
 
 
 def _found_charged(found: Answers, payment: Payment) -> bool:
-    return payment.order_id in found and isinstance(found[payment.order_id].outcome, Charged)
+    outcome = found[payment.order_id].outcome if payment.order_id in found else None
+    return isinstance(outcome, State) and outcome.captured > outcome.refunded
 
 
 # --- Rows -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from payments.gateways import Answer, Charged, Declined, NotCharged, Refunded
+from payments.gateways import Answer, Captured, Declined, Done, NotFound, State
 from payments.models import Payment
 from payments.retries import CHECKS_AFTER_VOIDING, check_now, put_off
 from shop.contracts.events import Checkout, PaymentCompleted, PaymentFailed, PaymentRefunded
@@ -23,7 +23,7 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentC
         check_now(payment, now)
     elif payment.status == Status.PENDING:
         match outcome:
-            case Charged():
+            case Captured():
                 completed = PaymentCompleted(
                     order_id=payment.order_id,
                     checkout=without_token(msgspec.convert(payment.checkout, Checkout)),
@@ -52,13 +52,16 @@ def undone(payment: Payment, outcome: Answer, now: datetime) -> PaymentRefunded 
         return None
     open_until_now = payment.status == Status.REFUNDING
     match outcome:
-        case Refunded():
+        case Done():
             _settle(payment, Status.REFUNDED, now)
             payment.refunded_at = now
-        case NotCharged() if open_until_now:
+        case State() if outcome.captured and outcome.captured == outcome.refunded:
+            _settle(payment, Status.REFUNDED, now)
+            payment.refunded_at = now
+        case NotFound() if open_until_now:
             _settle(payment, Status.VOIDED, now)
             put_off(payment, now)  # not yet the end: a charge on its way may still land
-        case NotCharged() if payment.attempts >= CHECKS_AFTER_VOIDING:
+        case NotFound() if payment.attempts >= CHECKS_AFTER_VOIDING:
             _settle(payment, Status.VOIDED, now)
             return None
         case _:

@@ -14,7 +14,6 @@ from django.utils.module_loading import import_string
 from shop.api.error_codes import CODES
 from shop.calls.wire import errors_of, functions_of
 from shop.contracts.offers import OFFERS
-from shop.contracts.payments import GATEWAYS
 
 HINT = "The caller may be another process: it sends and reads what the contract says."
 
@@ -36,8 +35,8 @@ def check_offers(**_kwargs: Any) -> list[CheckMessage]:
 @register("security", deploy=True)
 def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
     """Name each part that only pretends: with SANDBOX as a warning, without as what the shop cannot do yet."""
-    payments, delivery = apps.is_installed("payments"), apps.is_installed("delivery")
-    gateways = ", ".join(GATEWAYS)
+    gateways = ", ".join(name for name, one in settings.PAYMENT_GATEWAYS.items() if one.adapter == "sandbox")
+    payments, delivery = bool(gateways) and apps.is_installed("payments"), apps.is_installed("delivery")
     if settings.SANDBOX:
         hint = "Only to show the shop. Where it sells something, leave SANDBOX out."
         charging = f"SANDBOX: {gateways} take no money; the payment's token says whether they charge."
@@ -46,7 +45,7 @@ def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
         found += [Warning(charging, hint=hint, id="shop.W001")] if payments else []
         found += [Warning(arriving, hint=hint, id="shop.W002")] if delivery else []
     else:
-        declining = f"Every payment is declined: nothing real stands behind {gateways} yet (payments/gateways)."
+        declining = f"Payments by {gateways} are declined: nothing real stands behind them (PAYMENT_GATEWAYS)."
         waiting = "Parcels wait for messages of a carrier; without CARRIER_WEBHOOK_SECRETS none is accepted."
         found = [Info(declining, id="shop.I001")] if payments else []
         found += [Info(waiting, id="shop.I002")] if delivery and not settings.CARRIER_SECRETS else []

@@ -3,6 +3,7 @@
 docs/howto/configuration.md is the table of the variables; a test holds it against this file.
 """
 
+import os
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from shop import __version__
 from shop.api.rights import SCOPES
 from shop.callers import derived_key, public_part, rings
 from shop.contracts.offers import CALLERS
+from shop.contracts.payments import ADAPTERS, GATEWAYS, Configured
 from shop.saga import CUSTOMER, ORDER
 
 
@@ -345,7 +347,17 @@ HANDOVER_AFTER = env.float("HANDOVER_AFTER", 3.0)  # from the delivery's start u
 DELIVERED_AFTER = env.float("DELIVERED_AFTER", 5.0)  # from there to the door
 
 # --- Payments --------------------------------------------------------------------------------------------------------
-DEFAULT_PAYMENT_GATEWAY = "TOSS_PAYMENTS"
+# By the name that customers choose it by: NAME=adapter. What an adapter wants to know is in GATEWAY_<NAME>_<OPTION>.
+PAYMENT_GATEWAYS: dict[str, Configured] = {}
+for entry in env.list("PAYMENT_GATEWAYS", default=[]) or [f"{name}=sandbox" for name in GATEWAYS]:
+    name, _, adapter = entry.partition("=")
+    if adapter not in ADAPTERS or not name.isascii() or not name.isidentifier():
+        raise ImproperlyConfigured(f"PAYMENT_GATEWAYS: {entry!r} is not NAME=adapter; there are {', '.join(ADAPTERS)}.")
+    prefix = f"GATEWAY_{name}_"
+    given = {known.removesuffix("_FILE") for known in os.environ if known.startswith(prefix)}
+    options = {variable.removeprefix(prefix).lower(): env.str(variable) for variable in sorted(given)}
+    PAYMENT_GATEWAYS[name] = Configured(adapter, options)
+DEFAULT_PAYMENT_GATEWAY = next(iter(PAYMENT_GATEWAYS))
 GATEWAY_FAILURE_RATES = env.dict("GATEWAY_FAILURE_RATES", default={}, cast={"value": float})  # e.g. KAKAO_PAY=0.1
 
 # --- Notifications ---------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from shop.seal import What, unseal
 
 CHARGED_TWICE = """
     SELECT count(*) FROM (
-        SELECT key FROM payments_gatewayledger WHERE kind = 'CHARGE' GROUP BY key HAVING count(*) > 1
+        SELECT payment FROM payments_gatewayledger WHERE kind = 'CHARGE' GROUP BY payment HAVING count(*) > 1
     ) AS twice
 """
 OVERSOLD = """

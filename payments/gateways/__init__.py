@@ -1,32 +1,66 @@
-"""The payment gateways, by the name a customer chooses them by."""
+"""The payment gateways, by the name a customer chooses them by. `settings.PAYMENT_GATEWAYS` says which there are."""
+
+from django.conf import settings
+from django.utils.module_loading import import_string
 
 from payments.gateways.base import (
+    ActionRequired,
     Answer,
-    Charged,
-    ChargeRequest,
+    Authorization,
+    Authorized,
+    Authorizing,
+    Capabilities,
+    Captured,
     Declined,
-    NotCharged,
+    Done,
+    Finding,
+    Forged,
+    Kind,
+    Lookup,
+    NotFound,
+    Notification,
+    Operating,
+    Operation,
     PaymentGateway,
-    Refunded,
+    Refused,
+    Return,
+    State,
+    StatementLine,
     Unknown,
+    Waiting,
 )
-from payments.gateways.sandbox import SandboxGateway
-from shop.contracts.payments import GATEWAYS
+from shop.contracts.payments import ADAPTERS
 
 __all__ = [
+    "ActionRequired",
     "Answer",
-    "ChargeRequest",
-    "Charged",
+    "Authorization",
+    "Authorized",
+    "Authorizing",
+    "Capabilities",
+    "Captured",
     "Declined",
-    "NotCharged",
+    "Done",
+    "Finding",
+    "Forged",
+    "Kind",
+    "Lookup",
+    "NotFound",
+    "Notification",
+    "Operating",
+    "Operation",
     "PaymentGateway",
-    "Refunded",
+    "Refused",
+    "Return",
+    "State",
+    "StatementLine",
     "Unknown",
     "UnknownGateway",
+    "Waiting",
     "gateway",
 ]
 
-_REGISTRY: dict[str, PaymentGateway] = {name: SandboxGateway(name) for name in GATEWAYS}
+_made: dict[str, PaymentGateway] = {}  # each once per process: it may keep connections, and count what it asks
 
 
 class UnknownGateway(LookupError):
@@ -35,7 +69,10 @@ class UnknownGateway(LookupError):
 
 def gateway(name: str) -> PaymentGateway:
     """The gateway of that name. Raises `UnknownGateway`."""
-    try:
-        return _REGISTRY[name]
-    except KeyError:
-        raise UnknownGateway(f"There is no payment gateway {name!r}; there are {', '.join(GATEWAYS)}.") from None
+    if name not in _made:
+        configured = settings.PAYMENT_GATEWAYS.get(name)
+        if configured is None:
+            known = ", ".join(settings.PAYMENT_GATEWAYS)
+            raise UnknownGateway(f"There is no payment gateway {name!r}; there are {known}.")
+        _made[name] = import_string(ADAPTERS[configured.adapter].path)(name, configured.options)
+    return _made[name]

@@ -1,27 +1,112 @@
-"""What a payment gateway is, and what it can answer.
+"""The payment port: what a gateway is asked, and what it can answer.
 
-Every call takes a batch, so that a batch of orders costs a constant number of round trips. Every request carries the
-payment's idempotency key: asking again with the same key never charges or refunds twice. An answer that did not come
-is an answer too, `Unknown`: the money may have moved or not, and only asking again tells.
+Every method takes a batch, and answers it in its order; a gateway without batches works one off concurrently. Every
+operation has an idempotency key of its own: the same key always comes with the same amount, and asking again with it
+never moves money twice. An answer that did not come is an answer too, `Unknown`: the money may have moved or not, and
+only asking again tells.
+
+`payment` is our name for a payment at its provider, unique per account; `reference` is the provider's, empty as long as
+none was given. Amounts are integers in the currency's minor unit. Times are aware.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 
-class ChargeRequest(NamedTuple):
-    """Take `amount` (in the currency's minor unit) from what `token` stands for."""
+class Capabilities(NamedTuple):
+    """What a gateway can do."""
+
+    separate_capture: bool  # money can be held first and taken later
+    partial_refund: bool
+    customer_action: bool  # a customer is sent to a page of the provider
+    asynchronous: bool  # some of its methods are paid hours or days later, as a deposit to a virtual account
+    methods: tuple[str, ...] = ()  # that a customer can choose from ("card", "virtual_account", …); empty: no choice
+
+
+# --- What it is asked -------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Authorization:
+    """Hold `amount`, or with `capture` take it at once."""
 
     key: str
+    payment: str
+    order_id: int
     amount: int
     currency: str
-    token: str
+    token: str  # what the client gave; "" when the customer pays on the provider's page
+    capture: bool
+    method: str = ""  # one of the gateway's methods, or its own choice
+    return_url: str = ""  # where the customer comes back to; an adapter may append a query
+    until: datetime | None = None  # the owner waits for the customer no longer than that: tell the provider if it can
 
 
 @dataclass(frozen=True)
-class Charged:
-    """The gateway holds the customer's money."""
+class Operation:
+    """Capture, void or refund so much of a payment."""
+
+    key: str
+    payment: str
+    reference: str
+    amount: int
+    currency: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Return:
+    """A customer came back from the provider's page."""
+
+    key: str
+    payment: str
+    reference: str
+    amount: int
+    currency: str
+    capture: bool
+    parameters: Mapping[str, str] = field(default_factory=dict)  # the query with which the customer came
+
+
+class Lookup(NamedTuple):
+    """A payment whose state is wanted."""
+
+    payment: str
+    reference: str
+
+
+# --- What it answers --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Authorized:
+    """The money is held."""
+
+    reference: str
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The money is held and taken."""
+
+    reference: str
+
+
+@dataclass(frozen=True)
+class ActionRequired:
+    """The customer has to go to `url` before `until`."""
+
+    reference: str
+    url: str
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The money is still to come, as a deposit. `details` are what the customer needs for it, in their own words:
+    {"bank": …, "account": …, "holder": …}."""
+
+    reference: str
+    until: datetime
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -32,13 +117,39 @@ class Declined:
 
 
 @dataclass(frozen=True)
-class Refunded:
-    """The money was taken and has been given back."""
+class Done:
+    """The operation has happened, now or before, under the same key."""
+
+    reference: str = ""
 
 
 @dataclass(frozen=True)
-class NotCharged:
-    """Until now the gateway has taken nothing under this key."""
+class Refused:
+    """The operation is not possible: the hold has expired, or the payment is void, or the amount too large. Whether
+    another one has happened instead is for `find` to say."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class State:
+    """All that has happened to a payment so far. `action` is what it waits for, if it does.
+
+    `authorized` is what was ever held, `captured` what was ever taken of it, `voided` whether what was held and not
+    taken is let go of.
+    """
+
+    reference: str
+    authorized: int
+    captured: int
+    refunded: int
+    voided: bool = False
+    action: ActionRequired | Waiting | None = None
+
+
+@dataclass(frozen=True)
+class NotFound:
+    """The gateway knows of no such payment."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +159,79 @@ class Unknown:
     reason: str
 
 
-Answer = Charged | Declined | Refunded | NotCharged | Unknown
+Authorizing = Authorized | Captured | ActionRequired | Waiting | Declined | Unknown
+Operating = Done | Refused | Unknown
+Finding = State | NotFound | Unknown
+Answer = Authorizing | Operating | Finding
+
+
+# --- What it tells by itself ------------------------------------------------------------------------------------------
+class Forged(ValueError):
+    """This notification was not sent by the provider, or cannot be read."""
+
+
+@dataclass(frozen=True)
+class Notification:
+    """Something has happened to a payment. A hint: what, `find` says.
+
+    `event_id` is the provider's own, or one made of what the notification says: the same for the same notification.
+    """
+
+    event_id: str
+    payment: str = ""
+    reference: str = ""  # where the provider does not name `payment`
+
+
+class Kind(StrEnum):
+    """Which way money went."""
+
+    CAPTURE = "CAPTURE"
+    REFUND = "REFUND"
+
+
+@dataclass(frozen=True)
+class StatementLine:
+    """A movement of money in the provider's books. `payment` is "" where the provider names only its `reference`."""
+
+    reference: str
+    payment: str
+    kind: Kind
+    amount: int
+    currency: str
+    at: datetime
 
 
 class PaymentGateway(Protocol):
     """Somebody who moves money. Answers come in the order of the requests.
 
-    Each method raises `sagas.Unavailable` when the whole gateway is away.
+    Each method raises `sagas.Unavailable` when the whole gateway is away. A gateway is made of its name, as customers
+    choose it, and of its options, as the settings give them: `Gateway(name, options)`.
     """
 
-    def charge(self, requests: Sequence[ChargeRequest]) -> list[Charged | Declined | Unknown]:
-        """Take money. A key that was charged before is answered `Charged` again, also after its refund."""
+    capabilities: Capabilities
 
-    def refund(self, keys: Sequence[str]) -> list[Refunded | NotCharged | Unknown]:
-        """Give back all that was charged under each key."""
+    def authorize(self, requests: Sequence[Authorization]) -> Sequence[Authorizing]:
+        """Hold money, or take it. A key that was authorized before is answered as it was then, also after its refund;
+        one that waits for its customer is answered as it waits now."""
 
-    def find(self, keys: Sequence[str]) -> list[Charged | Refunded | NotCharged | Unknown]:
-        """What has happened under each key so far."""
+    def confirm(self, returns: Sequence[Return]) -> Sequence[Authorizing]:
+        """Go on with payments whose customers came back. What the query says is to be checked with the provider. One
+        confirmed before is answered `Authorized` or `Captured` again."""
+
+    def capture(self, operations: Sequence[Operation]) -> Sequence[Operating]:
+        """Take so much of what is held."""
+
+    def void(self, operations: Sequence[Operation]) -> Sequence[Operating]:
+        """Let go of what is held, or of what waits for its customer, who cannot pay it any more then."""
+
+    def refund(self, operations: Sequence[Operation]) -> Sequence[Operating]:
+        """Give back so much of what was taken."""
+
+    def find(self, payments: Sequence[Lookup]) -> Sequence[Finding]:
+        """What has happened to payments so far."""
+
+    def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
+        """What the provider tells, checked as the provider says; header names are in lower case. Raises `Forged`."""
+
+    def statement(self, day: date) -> Iterable[StatementLine]:
+        """The provider's books of a day, in its own time zone."""

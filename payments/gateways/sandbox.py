@@ -19,15 +19,37 @@ depends on key and attempt alone. A row in `SandboxSwitch` takes a whole gateway
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from hashlib import blake2b
 
 from django.conf import settings
-from django.db import connections
+from django.db import connections, transaction
 
 from fastdb.bulk import insert_rows
-from payments.gateways.base import Charged, ChargeRequest, Declined, NotCharged, Refunded, Unknown
+from payments.gateways.base import (
+    Authorization,
+    Authorized,
+    Authorizing,
+    Capabilities,
+    Captured,
+    Declined,
+    Done,
+    Finding,
+    Forged,
+    Kind,
+    Lookup,
+    NotFound,
+    Notification,
+    Operating,
+    Operation,
+    Refused,
+    Return,
+    State,
+    StatementLine,
+    Unknown,
+)
 from payments.models import GatewayLedger
 from sagas import Unavailable
 from sagas.db.prepared import query
@@ -48,6 +70,16 @@ COUNT = """
     ON CONFLICT (gateway, operation, key) DO UPDATE SET requests = known.requests + 1
     RETURNING key, requests
 """
+BOOKED = """
+    SELECT payment, kind, amount FROM payments_gatewayledger WHERE gateway = %s AND payment = ANY(%s::varchar[])
+"""
+# Whoever moves the money of payments holds the first entry of each.
+LOCK = """
+    SELECT id FROM payments_gatewayledger
+    WHERE gateway = %s AND payment = ANY(%s::varchar[]) AND kind IN ('AUTHORIZE', 'CHARGE') ORDER BY id FOR UPDATE
+"""
+KNOWN = "SELECT key FROM payments_gatewayledger WHERE gateway = %s AND key = ANY(%s::varchar[])"
+Kinds = GatewayLedger.Kind
 
 
 @dataclass(frozen=True)
@@ -55,9 +87,12 @@ class SandboxGateway:
     """One gateway; `pause(seconds)` is how a slow one passes the time."""
 
     name: str
+    options: Mapping[str, str] = field(default_factory=dict)
     pause: Callable[[float], None] = time.sleep
 
-    def charge(self, requests: Sequence[ChargeRequest]) -> list[Charged | Declined | Unknown]:
+    capabilities = Capabilities(separate_capture=True, partial_refund=True, customer_action=False, asynchronous=False)
+
+    def authorize(self, requests: Sequence[Authorization]) -> list[Authorizing]:
         if not settings.SANDBOX:
             return [Declined(NO_GATEWAY) for _ in requests]
         self._answer_the_door()
@@ -65,51 +100,110 @@ class SandboxGateway:
             self.pause(SLOWNESS)  # nowhere else: customers share their worker with others
         counted = [one for one in requests if one.token in LOST_REQUESTS or one.token in LOST_ANSWERS]
         rate = self._failure_rate()
-        attempts = self._count("CHARGE", [one.key for one in (requests if rate else counted)])
-        answers: list[Charged | Declined | Unknown] = []
-        charged = []
+        attempts = self._count("AUTHORIZE", [one.key for one in (requests if rate else counted)])
+        answers: list[Authorizing] = []
+        granted = []
         for request in requests:
             attempt = attempts.get(request.key, 1)
-            request_lost, answer_lost = self._fate(rate, "CHARGE", request.key, attempt)
+            request_lost, answer_lost = self._fate(rate, "AUTHORIZE", request.key, attempt)
             if request_lost or attempt <= LOST_REQUESTS.get(request.token, 0):
                 answers.append(TIMED_OUT)
             elif request.token not in CHARGING:
                 answers.append(Declined(DECLINES.get(request.token, NOT_RECOGNISED)))
             else:
-                charged.append(request)
-                answers.append(TIMED_OUT if answer_lost or attempt <= LOST_ANSWERS.get(request.token, 0) else Charged())
-        self._book(GatewayLedger.Kind.CHARGE, [(one.key, one.amount, one.currency) for one in charged])
+                granted.append(request)
+                answer_lost = answer_lost or attempt <= LOST_ANSWERS.get(request.token, 0)
+                reference = _reference(request.payment)
+                answers.append(
+                    TIMED_OUT if answer_lost else Captured(reference) if request.capture else Authorized(reference)
+                )
+        self._book(
+            (one.payment, one.key, Kinds.CHARGE if one.capture else Kinds.AUTHORIZE, one.amount, one.currency)
+            for one in granted
+        )
         return answers
 
-    def refund(self, keys: Sequence[str]) -> list[Refunded | NotCharged | Unknown]:
+    def confirm(self, returns: Sequence[Return]) -> list[Authorizing]:
+        return [Declined(NOT_RECOGNISED) for _ in returns]
+
+    def capture(self, operations: Sequence[Operation]) -> list[Operating]:
+        return self._operate(Kinds.CAPTURE, operations, lambda state: _held(state))
+
+    def void(self, operations: Sequence[Operation]) -> list[Operating]:
+        return self._operate(Kinds.VOID, operations, lambda state: _held(state))
+
+    def refund(self, operations: Sequence[Operation]) -> list[Operating]:
+        return self._operate(Kinds.REFUND, operations, lambda state: state.captured - state.refunded)
+
+    def find(self, payments: Sequence[Lookup]) -> list[Finding]:
         self._answer_the_door()
         rate = self._failure_rate()
-        attempts = self._count("REFUND", keys if rate else ())
-        fates = {key: self._fate(rate, "REFUND", key, attempts.get(key, 1)) for key in keys}
-        reached = [key for key in keys if not fates[key][0]]
-        rows = GatewayLedger.objects.filter(gateway=self.name, key__in=reached, kind=GatewayLedger.Kind.CHARGE)
-        charges = {
-            key: (key, amount, currency) for key, amount, currency in rows.values_list("key", "amount", "currency")
+        attempts = self._count("FIND", [one.payment for one in payments] if rate else ())
+        states = self._states([one.payment for one in payments])
+        return [
+            TIMED_OUT
+            if any(self._fate(rate, "FIND", payment, attempts.get(payment, 1)))
+            else states.get(payment, NotFound())
+            for payment, _ in payments
+        ]
+
+    def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
+        raise Forged("the sandbox sends no notifications")
+
+    def statement(self, day: date) -> Iterator[StatementLine]:
+        kinds = {Kinds.CHARGE: Kind.CAPTURE, Kinds.CAPTURE: Kind.CAPTURE, Kinds.REFUND: Kind.REFUND}
+        booked = GatewayLedger.objects.filter(gateway=self.name, at__date=day, kind__in=kinds).order_by("pk")
+        for entry in booked.iterator():
+            kind = kinds[Kinds(entry.kind)]
+            yield StatementLine(_reference(entry.payment), entry.payment, kind, entry.amount, entry.currency, entry.at)
+
+    def _operate(
+        self, kind: Kinds, operations: Sequence[Operation], available: Callable[[State], int]
+    ) -> list[Operating]:
+        """Book those of the operations for which there is enough, each key once."""
+        self._answer_the_door()
+        rate = self._failure_rate()
+        attempts = self._count(kind, [one.key for one in operations] if rate else ())
+        fates = {one.key: self._fate(rate, kind, one.key, attempts.get(one.key, 1)) for one in operations}
+        reached = [one for one in operations if not fates[one.key][0]]
+        names = [one.payment for one in reached]
+        done: set[str] = set()
+        with transaction.atomic(using="payments"):
+            query("payments", LOCK, [self.name, names])
+            known = {key for (key,) in query("payments", KNOWN, [self.name, [one.key for one in reached]])}
+            states = self._states(names)
+            booking = [
+                one
+                for one in reached
+                if one.key not in known and one.payment in states and one.amount <= available(states[one.payment])
+            ]
+            self._book((one.payment, one.key, kind, one.amount, one.currency) for one in booking)
+            done = known | {one.key for one in booking}
+        return [
+            TIMED_OUT
+            if any(fates[one.key])
+            else Done(_reference(one.payment))
+            if one.key in done
+            else Refused(f"not so much can be moved: {kind.lower()} {one.amount}")
+            for one in operations
+        ]
+
+    def _states(self, payments: Sequence[str]) -> dict[str, State]:
+        """What is booked for payments, of those that there are."""
+        sums: dict[str, dict[str, int]] = {}
+        for payment, kind, amount in query("payments", BOOKED, [self.name, list(payments)]):
+            booked = sums.setdefault(payment, dict.fromkeys(Kinds, 0))
+            booked[kind] += amount
+        return {
+            payment: State(
+                reference=_reference(payment),
+                authorized=booked[Kinds.AUTHORIZE] + booked[Kinds.CHARGE],
+                captured=booked[Kinds.CAPTURE] + booked[Kinds.CHARGE],
+                refunded=booked[Kinds.REFUND],
+                voided=booked[Kinds.VOID] > 0,
+            )
+            for payment, booked in sums.items()
         }
-        self._book(GatewayLedger.Kind.REFUND, list(charges.values()))
-        return [TIMED_OUT if any(fates[key]) else Refunded() if key in charges else NotCharged() for key in keys]
-
-    def find(self, keys: Sequence[str]) -> list[Charged | Refunded | NotCharged | Unknown]:
-        self._answer_the_door()
-        rate = self._failure_rate()
-        attempts = self._count("FIND", keys if rate else ())
-        entries = set(GatewayLedger.objects.filter(gateway=self.name, key__in=keys).values_list("key", "kind"))
-        answers: list[Charged | Refunded | NotCharged | Unknown] = []
-        for key in keys:
-            if any(self._fate(rate, "FIND", key, attempts.get(key, 1))):
-                answers.append(TIMED_OUT)
-            elif (key, GatewayLedger.Kind.REFUND) in entries:
-                answers.append(Refunded())
-            elif (key, GatewayLedger.Kind.CHARGE) in entries:
-                answers.append(Charged())
-            else:
-                answers.append(NotCharged())
-        return answers
 
     def _answer_the_door(self) -> None:
         if slowness := faults.level("gateway-slow"):
@@ -137,13 +231,20 @@ class SandboxGateway:
             cursor.execute(COUNT, [self.name, operation, sorted(set(keys))])
             return dict(cursor.fetchall())
 
-    def _book(self, kind: str, entries: Sequence[tuple[str, int, str]]) -> None:
-        """Write ledger entries; one that is there already stays as it is."""
+    def _book(self, entries: Iterable[tuple[str, str, str, int, str]]) -> None:
+        """Write ledger entries (payment, key, kind, amount, currency); one that is there already stays as it is."""
+        names = ("payment", "key", "kind", "amount", "currency")
         insert_rows(
             GatewayLedger,
-            (
-                {"gateway": self.name, "key": key, "kind": kind, "amount": amount, "currency": currency}
-                for key, amount, currency in sorted(entries)
-            ),
+            ({"gateway": self.name, **dict(zip(names, entry, strict=True))} for entry in sorted(entries)),
             then="ON CONFLICT DO NOTHING",
         )
+
+
+def _reference(payment: str) -> str:
+    return f"sandbox-{payment}"
+
+
+def _held(state: State) -> int:
+    """What can still be taken."""
+    return 0 if state.voided else state.authorized - state.captured

@@ -114,8 +114,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("gateway", models.CharField(max_length=32)),
-                ("operation", models.CharField(max_length=8)),
-                ("key", models.CharField(max_length=64)),
+                ("operation", models.CharField(max_length=16)),
+                ("key", models.CharField(max_length=80)),
                 ("requests", models.PositiveIntegerField()),
             ],
         ),
@@ -200,8 +200,21 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("gateway", models.CharField(max_length=32)),
-                ("key", models.CharField(max_length=64)),
-                ("kind", models.CharField(choices=[("CHARGE", "Charge"), ("REFUND", "Refund")], max_length=8)),
+                ("payment", models.CharField(help_text="The payment's name at its gateway.", max_length=64)),
+                ("key", models.CharField(help_text="Of the operation.", max_length=80)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("AUTHORIZE", "Authorize"),
+                            ("CHARGE", "Charge"),
+                            ("CAPTURE", "Capture"),
+                            ("VOID", "Void"),
+                            ("REFUND", "Refund"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
                 ("amount", models.BigIntegerField(validators=[django.core.validators.MinValueValidator(1)])),
                 ("currency", models.CharField(max_length=3)),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -209,8 +222,9 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "gateway ledger entry",
                 "verbose_name_plural": "gateway ledger",
+                "indexes": [models.Index(fields=["gateway", "payment"], name="payments_ledger_payment")],
                 "constraints": [
-                    models.UniqueConstraint(fields=("gateway", "key", "kind"), name="payments_ledger_once"),
+                    models.UniqueConstraint(fields=("gateway", "key"), name="payments_ledger_once"),
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="payments_ledger_positive"),
                 ],
             },

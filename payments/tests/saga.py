@@ -81,7 +81,7 @@ def state(order_id: int = 1) -> tuple[str, bool]:
 
 def held(order_id: int = 1) -> int:
     """The customer's money at the gateways."""
-    sums = GatewayLedger.objects.filter(key=f"order-{order_id}").values("kind").annotate(total=Sum("amount"))
+    sums = GatewayLedger.objects.filter(payment=f"order-{order_id}").values("kind").annotate(total=Sum("amount"))
     totals = {row["kind"]: row["total"] for row in sums}
     return totals.get("CHARGE", 0) - totals.get("REFUND", 0)
 

@@ -32,7 +32,7 @@ def test_a_charged_order_is_refunded(make):
     )
     assert state() == ("REFUNDED", False)
     assert held() == 0
-    assert asked() == [("CHARGE", "CHARGED"), ("REFUND", "REFUNDED")]
+    assert asked() == [("CHARGE", "CAPTURED"), ("REFUND", "DONE")]
     payment = Payment.objects.get()
     assert payment.reason == event.reason
     assert payment.refunded_at is not None
@@ -41,7 +41,7 @@ def test_a_charged_order_is_refunded(make):
 def test_the_gateway_that_charged_is_the_one_that_refunds():
     run(charge_payment, reserved(1, gateway="KAKAO_PAY"), reserved(2, gateway="NAVER_PAY"))
     run(refund_payment, cancelled(1), cancelled(2))
-    assert set(GatewayLedger.objects.values_list("gateway", "key", "kind")) == {
+    assert set(GatewayLedger.objects.values_list("gateway", "payment", "kind")) == {
         ("KAKAO_PAY", "order-1", "CHARGE"),
         ("KAKAO_PAY", "order-1", "REFUND"),
         ("NAVER_PAY", "order-2", "CHARGE"),
@@ -78,8 +78,8 @@ def test_told_twice_it_refunds_once_and_says_the_same_again():
 @pytest.mark.parametrize(
     ("token", "end", "questions"),
     [
-        ("tok_timeout_charged", "REFUNDED", [("FIND", "CHARGED"), ("REFUND", "REFUNDED")]),
-        ("tok_timeout_not_charged", "VOIDED", [("FIND", "NOTCHARGED")]),
+        ("tok_timeout_charged", "REFUNDED", [("FIND", "STATE"), ("REFUND", "DONE")]),
+        ("tok_timeout_not_charged", "VOIDED", [("FIND", "NOTFOUND")]),
     ],
 )
 def test_an_unknown_charge_is_not_compensated_but_looked_up(token, end, questions):

@@ -29,5 +29,5 @@ def test_a_voided_payment_is_looked_after_for_a_while_and_then_left_alone():
     assert state() == ("VOIDED", True)
     settle_all()
     assert state() == ("VOIDED", False)
-    assert asked()[1:] == [("FIND", "NOTCHARGED")] * (1 + CHECKS_AFTER_VOIDING)
+    assert asked()[1:] == [("FIND", "NOTFOUND")] * (1 + CHECKS_AFTER_VOIDING)
     assert told(outbox()) == [("PaymentRefunded", 1, "cancelled by the customer")]

@@ -1,13 +1,13 @@
 """The timer: asking again, with pauses, and what it does when things change while it asks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
 from django.utils import timezone
 
 from payments import gateways
-from payments.gateways import ChargeRequest, PaymentGateway
+from payments.gateways import PaymentGateway
 from payments.models import Payment, SandboxSwitch
 from payments.services import LEASE
 from payments.tasks import charge_payment, refund_payment, settle_payments
@@ -26,14 +26,8 @@ class Interrupted:
         self.before: Callable[[], object] | None = None
         self.after: Callable[[], object] | None = None
 
-    def charge(self, requests: Sequence[ChargeRequest]):
-        return self._call(self.inner.charge, requests)
-
-    def refund(self, keys: Sequence[str]):
-        return self._call(self.inner.refund, keys)
-
-    def find(self, keys: Sequence[str]):
-        return self._call(self.inner.find, keys)
+    def __getattr__(self, name: str):
+        return lambda batch: self._call(getattr(self.inner, name), batch)
 
     def _call(self, call, batch):
         before, after, self.before, self.after = self.before, self.after, None, None
@@ -48,7 +42,7 @@ class Interrupted:
 @pytest.fixture
 def toss(monkeypatch) -> Interrupted:
     interrupted = Interrupted(gateways.gateway("TOSS_PAYMENTS"))
-    monkeypatch.setitem(gateways._REGISTRY, "TOSS_PAYMENTS", interrupted)
+    monkeypatch.setitem(gateways._made, "TOSS_PAYMENTS", interrupted)
     return interrupted
 
 

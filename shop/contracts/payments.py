@@ -1,3 +1,29 @@
-"""The payment gateways that a customer can choose from."""
+"""The payment gateways that there can be. Which there are, by name, is for `settings.PAYMENT_GATEWAYS` to say."""
 
-GATEWAYS: tuple[str, ...] = ("TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY")
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Adapter(NamedTuple):
+    """A kind of gateway: its class in payments, and whether an order needs a token to be paid with it."""
+
+    path: str
+    needs_token: bool  # else the customer may be sent to a page of the provider
+
+
+ADAPTERS: dict[str, Adapter] = {
+    "sandbox": Adapter("payments.gateways.sandbox.SandboxGateway", needs_token=True),
+}
+GATEWAYS: tuple[str, ...] = ("TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY")  # the sandboxes, unless others are configured
+
+
+class Configured(NamedTuple):
+    """A gateway that customers can choose: which adapter it has, and its options ({"secret_key": …})."""
+
+    adapter: str
+    options: Mapping[str, str]
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether an order needs a token to be paid with it."""
+        return ADAPTERS[self.adapter].needs_token

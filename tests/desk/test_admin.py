@@ -220,7 +220,7 @@ def test_money_is_shown_by_its_currency(boss: Client, goods: None, currency: str
     order = place_order(user_id=1, lines=[Line(1, 1)])
     paid = {"amount": 1999, "currency": currency, "gateway": "KAKAO_PAY"}
     payment = Payment.objects.create(order_id=order.pk, user_id=1, idempotency_key="k", status="COMPLETED", **paid)
-    booked = GatewayLedger.objects.create(key="k", kind="CHARGE", **paid)
+    booked = GatewayLedger.objects.create(payment="k", key="k", kind="CHARGE", **paid)
     for path in (
         PRODUCTS, ORDERS, f"{ORDERS}{order.pk}/change/", f"/console/orders/{order.pk}",
         "/admin/payments/payment/", f"/admin/payments/payment/{payment.pk}/change/",

@@ -118,7 +118,7 @@ def end(bus: Bus, orders: dict[str, int]) -> None:
 
 def kept_of(order_id: int) -> int:
     """What the gateway has taken for an order and not given back; it has taken it once at most."""
-    booked = Counter(GatewayLedger.objects.filter(key=f"order-{order_id}").values_list("kind", flat=True))
+    booked = Counter(GatewayLedger.objects.filter(payment=f"order-{order_id}").values_list("kind", flat=True))
     assert max(booked.values(), default=0) <= 1
     return PRICE * (booked["CHARGE"] - booked["REFUND"])
 

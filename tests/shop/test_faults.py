@@ -12,6 +12,7 @@ from django.test import Client
 
 from inventory.services import seed_stock
 from orders.models import Order
+from payments.gateways import Lookup
 from payments.gateways.sandbox import SandboxGateway
 from payments.models import GatewayLedger, Payment
 from sagas import dead_letters
@@ -164,7 +165,7 @@ def test_gateways_and_steps_take_their_time(ordered: Any, monkeypatch: pytest.Mo
     ordered.deliver()
     assert slept == [2]
     faults.turn("gateway-slow", 3)
-    SandboxGateway("TOSS_PAYMENTS", pause=slept.append).find(["x"])
+    SandboxGateway("TOSS_PAYMENTS", pause=slept.append).find([Lookup("x", "")])
     assert slept == [2, 3]
 
 

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.db.models import QuerySet
 
 from sagas.registry import local_services
-from shop.contracts.payments import GATEWAYS
 from shop.saga import CUSTOMER
 
 KEY = "correlation_id"
@@ -97,10 +97,10 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
     for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
         facts.histories[order_id].append(status)
     by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
-    # By gateway and key, like the table's index.
-    entries = _rows("payments.GatewayLedger").filter(gateway__in=GATEWAYS, key__in=by_key, at__lte=before)
-    for entry in entries.values():
-        facts.ledger[by_key[entry["key"]]].append(entry)
+    # By gateway and payment, like the table's index.
+    booked = _rows("payments.GatewayLedger").filter(gateway__in=settings.PAYMENT_GATEWAYS, payment__in=by_key)
+    for entry in booked.filter(at__lte=before).values():
+        facts.ledger[by_key[entry["payment"]]].append(entry)
     # Last, as the shop may be running: an order precedes its other rows, and its `progress_at` shows whether it has
     # changed since those were read.
     facts.orders = {row["id"]: row for row in within("orders.Order", "pk").values()}

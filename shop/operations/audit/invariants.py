@@ -66,8 +66,8 @@ STRAY_MOVEMENTS = """
     SELECT product_id, kind, order_id FROM inventory_stockmovement WHERE (kind = 'ADJUSTMENT') <> (order_id IS NULL)
 """
 STRAY_LEDGER = """
-    SELECT l.gateway, l.key, count(p.id) FROM payments_gatewayledger l
-    LEFT JOIN payments_payment p ON p.idempotency_key = l.key AND p.gateway = l.gateway
+    SELECT l.gateway, l.payment, count(p.id) FROM payments_gatewayledger l
+    LEFT JOIN payments_payment p ON p.idempotency_key = l.payment AND p.gateway = l.gateway
     WHERE l.at <= %s GROUP BY l.id HAVING count(p.id) <> 1
 """
 STRAY_KEYS = """
