@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from accounts import second_factor
 from accounts.models import Letter, SignIn, User
 from fastdb.clock import database_time
 from sagas import emit
@@ -117,6 +118,7 @@ def _erase(user: User, order_ids: Sequence[int], now: datetime) -> None:
             gone.erased_at, gone.erasure_due_at = now, now + ON_ITS_WAY
             gone.save()
             gone.signins.all().delete()
+            second_factor.forget(gone)  # who was staff once may have one
             emit(*_events(gone.pk, order_ids), service="accounts")
         crash_point("erasure.written")
     crash_point("erasure.committed")

@@ -120,13 +120,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         return salted_hmac("accounts.session", value, secret=secret, algorithm="sha256").hexdigest()
 
     def generation(self, secret: str | None = None) -> str:
-        """What refresh tokens are bound to: the password, the role, and having signed out everywhere since."""
+        """What refresh tokens are bound to: the password, the role, second factors, signing out everywhere."""
         parts = [self.password, self.is_staff, self.is_superuser, self.sign_outs]
         if self.is_staff:
             parts += [sorted(self.groups.values_list("pk", flat=True))]
             parts += [sorted(self.user_permissions.values_list("pk", flat=True))]
-            devices: Any = self.totpdevice_set  # type: ignore[attr-defined]  # of django-otp
-            parts += [sorted(devices.filter(confirmed=True).values_list("pk", flat=True))]
+            of_factors: Any = self  # django-otp's
+            for devices in (of_factors.totpdevice_set, of_factors.webauthncredential_set):
+                parts += [sorted(devices.filter(confirmed=True).values_list("pk", flat=True))]
         return salted_hmac("accounts.generation", repr(parts), secret=secret, algorithm="sha256").hexdigest()[:32]
 
     def is_of(self, generation: str) -> bool:

@@ -1,10 +1,15 @@
-"""The page on which staff set up a second factor, and show it when they have signed in with their password."""
+"""The page on which staff show a second factor when they have signed in with their password, and set up what it is:
+an app, passkeys, recovery codes. Codes work without JavaScript."""
 
+import json
 from base64 import b32encode
 from http import HTTPStatus
 from importlib import import_module
 from typing import Any
 
+from django import forms
+from django.conf import settings
+from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
@@ -18,35 +23,95 @@ from console.pages import page, visitor
 from console.texts import texts
 from shop.api.problems import Problem
 from shop.languages import language
+from shop.text import LineField
+
+
+class _NameForm(forms.Form):
+    name = LineField(max_length=64)
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def second_factor(request: HttpRequest) -> HttpResponseBase:
-    """Ask for a code; of who has no second factor yet, to set one up."""
+    """Ask for the second factor; of who has shown it or has none yet, what it shall be."""
     user, rules = visitor(request), import_module("accounts.second_factor")
     if not (user.is_authenticated and user.is_staff):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-    t, following, there = texts(language(request)), _next(request), rules.is_set_up(user)
-    context: dict[str, Any] = {"next": following, "done": there and user.is_verified()}
-    context["keep"] = f"{urlencode({'next': following})}&"
-    status = HTTPStatus.OK
-    if request.method == "POST" and not context["done"]:
-        code = request.POST.get("code", "").replace("\0", "")[:20]
+    t, context, status = texts(language(request)), {"next": _next(request)}, HTTPStatus.OK
+    context["keep"] = f"{urlencode({'next': context['next']})}&"
+    owed = rules.is_set_up(user) and not user.is_verified()
+    if request.method == "POST":
         try:
-            found = rules.match(user, code, request) if there else rules.confirm(user, code, request)
+            answer = _show(request, user, rules) if owed else _change(request, user, rules, context)
         except Problem as refused:
-            context["refusal"], status, found = t["too_many"], HTTPStatus(refused.status_code), None
+            context["refusal"], status = t["too_many"], HTTPStatus(refused.status_code)
         else:
-            context["refusal"], status = t["factor_wrong"], HTTPStatus.BAD_REQUEST
-        if found:
-            device, context["codes"] = (found, None) if there else found
-            login(request, device)
-            return redirect(following) if there else page(request, "console/second_factor.html", context)
-    if not there:
+            if answer:
+                return answer
+            if not context.get("codes"):
+                wrong = "passkey_wrong" if "passkey" in request.POST else "factor_wrong"
+                context["refusal"], status = t[wrong], HTTPStatus.BAD_REQUEST
+    return page(request, "console/second_factor.html", context | _state(request, user, rules, owed), status)
+
+
+def _show(request: HttpRequest, user: Any, rules: Any) -> HttpResponseBase | None:
+    """Who shows the right code or passkey is signed in, and goes where they wanted to."""
+    if "passkey" in request.POST:
+        device = rules.match_passkey(user, request.POST["passkey"], request)
+    else:
+        device = rules.match(user, _code(request), request)
+    if device is None:
+        return None
+    login(request, device)
+    return redirect(_next(request))
+
+
+def _change(request: HttpRequest, user: Any, rules: Any, context: dict[str, Any]) -> HttpResponseBase | None:
+    """Set up, or take away. None with codes in the context that are to be shown, and without if it was refused."""
+    given, made = request.POST, None
+    if "remove" in given:
+        rules.remove(user, given["remove"])
+        return redirect(request.get_full_path())
+    if "everywhere" in given:
+        import_module("accounts.services").sign_out_everywhere(user.pk)
+        logout(request)
+        return redirect("admin:login")
+    if "codes" in given and rules.is_set_up(user):
+        context["codes"] = rules.new_codes(user)
+        return None
+    if "passkey" in given:
+        form = _NameForm(given)
+        if form.is_valid():
+            made = rules.add_passkey(user, given["passkey"], form.cleaned_data["name"], request)
+    else:
+        made = rules.confirm(user, _code(request), request)
+    if made is None:
+        return None
+    device, context["codes"] = made
+    if not user.is_verified():
+        login(request, device)  # so nobody has to show at once what they have just set up
+    return None if context["codes"] else redirect(request.get_full_path())
+
+
+def _state(request: HttpRequest, user: Any, rules: Any, owed: bool) -> dict[str, Any]:
+    """What the page shows: what is asked for, or what there is and can be set up."""
+    passkeys = import_module("accounts.passkeys")
+    there, work = list(passkeys.of_user(user)), passkeys.work_here(request)
+    shown: dict[str, Any] = {"owed": owed, "passkeys": there, "elsewhere": "" if work else settings.PUBLIC_URL}
+    if owed:
+        return shown | {"options": json.dumps(passkeys.ask_to_show(user, request)) if there and work else ""}
+    shown["app"] = rules.has_app(user)
+    shown["done"] = shown["app"] or there
+    if not shown["app"]:
         device = rules.begin(user)
-        context |= {"picture": rules.picture(device), "key": b32encode(device.bin_key).decode()}
-    return page(request, "console/second_factor.html", context, status)
+        shown |= {"picture": rules.picture(device), "key": b32encode(device.bin_key).decode()}
+    if work and len(there) < rules.PASSKEYS:
+        shown["options"] = json.dumps(passkeys.ask_to_register(user, request))
+    return shown
+
+
+def _code(request: HttpRequest) -> str:
+    return request.POST.get("code", "").replace("\0", "")[:20]
 
 
 def _next(request: HttpRequest) -> str:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import environ
@@ -126,7 +127,7 @@ INSTALLED_APPS = [
     *(["embedded"] if find_spec("embedded") else []),  # not in the image
     "lab",
     *(
-        ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
+        ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static", "django_otp_webauthn"]
         if "accounts" in LOCAL_SERVICES
         else []  # before accounts, which takes their pages out of the admin
     ),
@@ -478,7 +479,14 @@ STAFF_TOKEN_LIFETIME = timedelta(seconds=env.int("STAFF_TOKEN_SECONDS", 60))  # 
 GUESSES_PER_ACCOUNT = env.int("GUESSES_PER_ACCOUNT", 20)  # wrong passwords in a quarter of an hour; 0 is no limit
 GUESSES_PER_ADDRESS = env.int("GUESSES_PER_ADDRESS", 100)
 STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR", False)  # of all staff, not only of who has set one up
-OTP_TOTP_ISSUER = "shop"
+OTP_TOTP_ISSUER = OTP_WEBAUTHN_RP_NAME = "shop"
+# Passkeys are bound to PUBLIC_URL's domain for good. Browsers have them over HTTPS, and on localhost.
+_public = urlsplit(PUBLIC_URL)
+OTP_WEBAUTHN_RP_ID = _public.hostname or "localhost"
+OTP_WEBAUTHN_ALLOWED_ORIGINS = [
+    f"{_public.scheme if OTP_WEBAUTHN_RP_ID == 'localhost' else 'https'}://{_public.netloc}"
+]
+OTP_WEBAUTHN_ALLOW_PASSWORDLESS_LOGIN = False  # a second factor: the password comes first
 SIMPLE_JWT = {
     "ALGORITHM": "EdDSA",
     "SIGNING_KEY": JWT_PRIVATE_KEY or None,
