@@ -101,6 +101,11 @@ class Process:
         os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
 
+    def loses_a_child(self) -> None:
+        """SIGKILL to one of those it has forked."""
+        child = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[-1]
+        os.kill(int(child), signal.SIGKILL)
+
     def tell_to_stop(self) -> None:
         self._popen.terminate()
 
@@ -117,13 +122,14 @@ class Process:
 class Processes:
     """All processes of a block of tests; what still runs at its end is ended."""
 
-    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
-        self.environment, self.logs = environment, logs
+    def __init__(self, environment: Mapping[str, str], logs: Path, *, tree: Path = ROOT) -> None:
+        """`tree` is the release whose processes these are."""
+        self.environment, self.logs, self.tree = environment, logs, tree
         self.all: list[Process] = []
 
     def start(self, name: str, *command: str, **environment: str) -> Process:
         log = self.logs / f"{len(self.all):02} {name}.log"
-        process = Process(name, [sys.executable, *command], {**self.environment, **environment}, log)
+        process = Process(name, [sys.executable, *command], {**self.environment, **environment}, log, cwd=self.tree)
         self.all.append(process)
         return process
 
