@@ -31,7 +31,7 @@ from orders.serializers import (
 )
 from orders.waiters import room_for
 from sagas import Unavailable
-from shop.api.permissions import Own, insist, may, visible_to
+from shop.api.permissions import Own, insist, is_program, may, visible_to
 from shop.api.preferences import preference
 from shop.api.prepared import Prepared
 from shop.api.problems import InvalidInput
@@ -136,6 +136,8 @@ class OrdersView(ListAPIView[Order]):
         user_id = wanted.pop("user_id", request.user.id)
         if user_id != request.user.id and not may(request.user, FOR_OTHERS):
             raise InvalidInput(errors=[{"field": "userId", "value": user_id, "reason": "Order for yourself."}])
+        if user_id == request.user.id and is_program(request.user):
+            raise InvalidInput(errors=[{"field": "userId", "value": user_id, "reason": "Say for whom."}])
         sender = cast(int, request.user.pk)
         claim = idempotency.claim(request.headers, user_id=sender, wanted={**wanted, "user_id": user_id})
         order = services.place_order(user_id=user_id, claim=claim, by_staff=user_id != request.user.id, **wanted)

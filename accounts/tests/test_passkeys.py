@@ -95,10 +95,15 @@ def test_who_has_not_shown_one_adds_none_and_changes_nothing(boss: User, phone: 
         assert stranger.post(PAGE, given).status_code == 400
     assert (WebAuthnCredential.objects.count(), StaticToken.objects.count()) == (1, second_factor.RECOVERY_CODES)
     boss.is_verified = lambda: False  # type: ignore[attr-defined]  # as OTPMiddleware says it
-    changes = {"remove": ["app"], "new_codes": [], "confirm": ["000000", None], "add_passkey": ["{}", "x", None]}
-    for name, given in changes.items():
+    changes: dict[str, list[Any]] = {
+        "remove": ["app"],
+        "new_codes": [],
+        "confirm": ["000000", None],
+        "add_passkey": ["{}", "x", None],
+    }
+    for name, arguments in changes.items():
         with pytest.raises(PermissionDenied):
-            getattr(second_factor, name)(boss, *given)
+            getattr(second_factor, name)(boss, *arguments)
 
 
 def test_an_answer_is_good_once_here_and_for_its_user(boss: User, phone: Authenticator):

@@ -31,6 +31,11 @@ class TokenUser(models.TokenUser):
     def is_staff(self) -> bool:
         return self.token.get("role") == STAFF
 
+    @property
+    def client_id(self) -> str:
+        """The program that acts for itself; empty when it is a person's token."""
+        return str(self.token.get("client_id", ""))
+
     @cached_property
     def scopes(self) -> frozenset[str]:
         """The rights in the token's `scope` (RFC 9068); none unless the user is staff."""
@@ -41,8 +46,7 @@ class TokenUser(models.TokenUser):
         return perm in self.scopes
 
     def __str__(self) -> str:
-        client = self.token.get("client_id")
-        return f"client {client}" if client else f"user {self.id}"
+        return f"client {self.client_id}" if self.client_id else f"user {self.id}"
 
 
 def brings_token(request: HttpRequest) -> bool:

@@ -26,7 +26,10 @@ CARRIER = "a carrier"  # authenticated by its signature only
 
 @dataclass(frozen=True)
 class Own:
-    """Signed-in users, for their own rows. `others` is the right to everybody's rows; empty if nobody has it."""
+    """People who have signed in, for their own rows. `others` is the right to everybody's; empty if nobody has it.
+
+    A program has no rows of its own: without the right it is refused.
+    """
 
     others: str = ""
 
@@ -37,6 +40,11 @@ Needed = str | Own  # ANYBODY, CARRIER, or a right
 def may(user: Any, right: str) -> bool:
     """Whether a user is active staff and has the right, through a group or directly."""
     return bool(getattr(user, "is_staff", False) and user.is_active and user.has_perm(right))
+
+
+def is_program(user: Any) -> bool:
+    """Whether a token says that a program acts for itself (OAuth 2.0, client credentials)."""
+    return bool(getattr(user, "client_id", ""))
 
 
 def insist(user: Any, right: str) -> None:
@@ -54,6 +62,8 @@ class Declared(BasePermission):
             return True
         if not needed and not hasattr(view, (request.method or "").lower()):
             return True  # no such method: the answer is 405
+        if isinstance(needed, Own) and is_program(request.user):
+            return may(request.user, needed.others)
         if not is_right(needed):
             return request.user.is_authenticated
         return may(request.user, str(needed))

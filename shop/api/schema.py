@@ -21,7 +21,7 @@ from rest_framework.serializers import BaseSerializer, ListField
 
 from shop.api import problems
 from shop.api.error_codes import CODES
-from shop.api.permissions import ANYBODY, is_right, needed_for
+from shop.api.permissions import ANYBODY, Own, is_right, needed_for
 from shop.api.problems import Problem, problem_for
 from shop.api.serializers import BIGGEST, Text, Url
 from shop.contracts.errors import ContractError
@@ -115,7 +115,7 @@ class NotAuthenticated(Problem):
 
 
 class Forbidden(Problem):
-    """You have no right to this; or a browser's request came without its CSRF token."""
+    """You have no right to this, as a program nothing of your own; or a browser's request lacks its CSRF token."""
 
     code = "C005"
 
@@ -171,7 +171,8 @@ class Schema(AutoSchema):
         yield NotAcceptable
         if authenticators:
             yield NotAuthenticated
-        if is_right(needed) or (writing and any(isinstance(one, SessionAuthentication) for one in authenticators)):
+        by_session = any(isinstance(one, SessionAuthentication) for one in authenticators)
+        if is_right(needed) or isinstance(needed, Own) or (writing and by_session):
             yield Forbidden
         if "{" in self.path:
             yield problems.NotThere

@@ -28,7 +28,8 @@ A right is one of Django's permissions. It counts for staff, whatever the way: b
 ROUTES = """
 ## Which routes ask for it
 
-“Own” is whoever has signed in, for what is theirs; with the right it is everybody's. Superusers have every right.
+“Own” is a person who has signed in, for what is theirs; a program has nothing of its own. With the right it is
+everybody's. Superusers have every right.
 
 | route | right |{names}
 |---|---|{lines}

@@ -213,6 +213,8 @@ def expected(route: Route, role: str, rights: frozenset[str]) -> str:
     if is_right(needs):
         return "passed" if needs in rights else "403"
     assert isinstance(needs, Own)
+    if role == MACHINE and needs.others not in rights:
+        return "403"  # a program has nothing of its own
     one = "<" in route.path
     if not one or needs.others in rights:
         return "passed"
@@ -237,7 +239,11 @@ def test_lists_show_others_rows_to_those_with_the_right(
         "notifications": "notifications.view_notification",
     }.items():
         owner = "id" if path == "users" else "userId"
-        found = {row[owner] for row in client.get(f"/api/v1/{path}").json()["results"]}
+        answer = client.get(f"/api/v1/{path}")
+        if way == "token" and role == MACHINE and right not in rights_of(role):
+            assert answer.status_code == 403, path
+            continue
+        found = {row[owner] for row in answer.json()["results"]}
         assert (rows["user_id"] in found) == (right in rights_of(role)), (path, role)
 
 
@@ -248,6 +254,24 @@ def test_orders_for_others_and_cancelling_theirs(role: str, people: dict[str, Us
     assert client.post("/api/v1/orders", wanted).status_code == 400
     assert client.post(f"/api/v1/orders/{rows['order_id']}/cancel").status_code == 404
     assert Order.objects.get().status == "PENDING"
+
+
+def test_a_program_orders_for_others_only_and_has_nothing_of_its_own(people: dict[str, User], rows: dict[str, Any]):
+    machine = people[MACHINE]
+    Order.objects.create(user_id=machine.pk, total_price=1000, payment_gateway="TOSS_PAYMENTS")
+    wanted = {"productId": 1, "quantity": 1, **PAID_AND_SENT}
+    assert client_of(MACHINE, people).post("/api/v1/orders", wanted).status_code == 403
+    assert client_of(MACHINE, people).options("/api/v1/orders").status_code == 204
+    machine.user_permissions.set(Permission.objects.filter(codename="add_order"))
+    client = client_of(MACHINE, {MACHINE: User.objects.get(pk=machine.pk)})
+    for its_own in ({}, {"userId": machine.pk}):
+        refused = client.post("/api/v1/orders", wanted | its_own)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "userId")
+    with substituting(AccountsService, LocalAccounts()):
+        assert client.post("/api/v1/orders", wanted | {"userId": rows["user_id"]}).status_code == 202
+    assert client.get("/api/v1/orders").status_code == 403
+    assert client.get(f"/api/v1/orders/{rows['order_id']}").status_code == 403
+    assert client.post("/api/v1/users/me/erasure", {"password": "x"}).status_code == 403
 
 
 # --- Fields -----------------------------------------------------------------------------------------------------------
