@@ -1,6 +1,7 @@
 """The circuit breaker: stops calling a service that keeps failing, then probes it with a few calls.
 
     breaker.call(function)    raises CircuitOpen without calling, while the circuit is open
+    breaker.admit()           the same for who calls by himself: a ticket, with which `report` tells how it went
 
 closed       Calls pass. Opens when, of the last `window` calls (at least `minimum`), a share of `failure_rate` failed.
 open         Calls are refused for `open_for` seconds.
@@ -59,16 +60,16 @@ class Breaker:
 
     def call(self, function: Callable[[], T]) -> T:
         """Call `function` and return its result. Raises `CircuitOpen` without calling it while the circuit is open."""
-        ticket = self._begin()
+        ticket = self.admit()
         try:
             answer = function()
         except Exception:
-            self._end(ticket, failed=True)
+            self.report(ticket, failed=True)
             raise
         except BaseException:  # this process is being stopped, which says nothing about the service
             self._withdraw(ticket)
             raise
-        self._end(ticket, failed=False)
+        self.report(ticket, failed=False)
         return answer
 
     def snapshot(self) -> dict[str, Any]:
@@ -83,7 +84,13 @@ class Breaker:
                 "retry_after": round(left, 1),
             }
 
-    def _begin(self) -> int:
+    def is_closed(self) -> bool:
+        """Whether calls pass, without a trial."""
+        with self._lock:
+            return self._state == CLOSED
+
+    def admit(self) -> int:
+        """A ticket for one call. Raises `CircuitOpen` while no call passes."""
         with self._lock:
             if self._state == OPEN and self.clock() >= self._opened_at + self.open_for:
                 self._enter(HALF_OPEN)
@@ -93,7 +100,8 @@ class Breaker:
             self._tried += 1
             return self._entered
 
-    def _end(self, ticket: int, *, failed: bool) -> None:
+    def report(self, ticket: int, *, failed: bool) -> None:
+        """How the call of a ticket went; to be told once."""
         with self._lock:
             if ticket != self._entered:
                 return

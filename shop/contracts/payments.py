@@ -13,6 +13,8 @@ class Adapter(NamedTuple):
 
 ADAPTERS: dict[str, Adapter] = {
     "sandbox": Adapter("payments.gateways.sandbox.SandboxGateway", needs_token=True),
+    "stripe": Adapter("payments.gateways.stripe.StripeGateway", needs_token=False),
+    "toss": Adapter("payments.gateways.toss.TossGateway", needs_token=False),
 }
 GATEWAYS: tuple[str, ...] = ("TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY")  # the sandboxes, unless others are configured
 
