@@ -15,8 +15,8 @@ from typing import Any
 from lab.providers.books import AUTHORIZE, CAPTURE, REFUND, VOID
 from lab.providers.server import Problem, Request, Response, Route, StandIn, go, page
 
-SECRET_KEY = "sk_test_stand_in"  # nosec B105
-WEBHOOK_SECRET = "whsec_stand_in"  # nosec B105
+SECRET_KEY = "sk_test_stand_in"  # noqa: S105 # nosec B105
+WEBHOOK_SECRET = "whsec_stand_in"  # noqa: S105 # nosec B105
 CARDS = {  # what becomes of a confirmation
     "pm_card_visa": "",
     "pm_card_mastercard": "",

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from lab.providers.books import CAPTURE, REFUND
 from lab.providers.server import Problem, Request, Response, Route, StandIn, go, page
 
-SECRET_KEY = "test_sk_stand_in"  # nosec B105
+SECRET_KEY = "test_sk_stand_in"  # noqa: S105 # nosec B105
 KOREA = ZoneInfo("Asia/Seoul")
 PAGE_OPEN, CONFIRM_WITHIN, DEPOSIT_WITHIN = timedelta(minutes=30), timedelta(minutes=10), timedelta(days=7)
 METHODS = {"CARD": "카드", "카드": "카드", "VIRTUAL_ACCOUNT": "가상계좌", "가상계좌": "가상계좌"}
