@@ -67,6 +67,7 @@ class Meter:
         """So many orders, until nothing is left to do."""
         from sagas.conf import choreography
         from sagas.deferred import publish_deferred
+        from sagas.registry import TIMERS
         from sagas.relay import publish_outbox
         from sagas.testing import publishing_to
 
@@ -82,6 +83,7 @@ class Meter:
                     self._timed(step, self.handle, step, payload, headers)
                 for service in choreography().services:
                     busy |= bool(self._timed(f"{service}: deferred", publish_deferred, service))
+                busy |= bool(self._timed("delivery: handed over", TIMERS["delivery.advance_deliveries"]))
                 busy |= bool(self._transport.waiting)
 
     def handle(self, step: str, payload: Sequence[Any], headers: dict[str, str]) -> None:
@@ -159,7 +161,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--profile", action="store_true", help="show Python's time by function instead")
     options = parser.parse_args(arguments)
     console = Console()
-    os.environ["BROKER_URL"] = "memory://"
+    os.environ |= {"BROKER_URL": "memory://", "HANDOVER_AFTER": "0", "DELIVERED_AFTER": "3600"}
     try:
         with own_databases():
             _measure(options, console)

@@ -234,12 +234,19 @@ class Processes:
 
 
 def shop_processes(
-    environment: Mapping[str, str], *, limit: int = LIMIT, concurrency: int = 4, nodes: Sequence[str] = ("",)
+    environment: Mapping[str, str],
+    *,
+    limit: int = LIMIT,
+    concurrency: int = 4,
+    nodes: Sequence[str] = ("",),
+    carrier: bool = True,
 ) -> Processes:
-    """A relay, and on each node a Celery worker for all queues. As in Procfile but fewer: they share the machine with
-    the servers. Twice as many children as the two cores that the benchmarks are made for: about half of them wait for a
-    server. A node is the name of a network namespace, "" for ours."""
+    """A relay, what takes the parcels, and on each node a Celery worker for all queues. As in Procfile but fewer: they
+    share the machine with the servers. Twice as many children as the two cores that the benchmarks are made for: about
+    half of them wait for a server. A node is the name of a network namespace, "" for ours."""
     commands = {"relay": [sys.executable, "manage.py", "relay"]}
+    if carrier:
+        commands["carrier"] = [sys.executable, "-m", "benchmarks.carrier"]
     for number, node in enumerate(nodes):
         commands[f"worker {number + 1}"] = [
             *(("ip", "netns", "exec", node) if node else ()),

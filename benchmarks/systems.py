@@ -174,6 +174,9 @@ class Floor(System):
         return Processes({"relay and worker": [*worker, "relay"], "worker": worker}, self._environment)
 
 
+PAID = ("PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED")
+
+
 class Shop(System):
     """The project as it is: every listener, and the relay."""
 
@@ -187,15 +190,14 @@ class Shop(System):
         "paid": (
             (
                 "orders",
-                timed("orders_timelineentry", "min(at)", where="status IN ('PAYMENT_COMPLETED', 'DELIVERY_STARTED')")
-                + " GROUP BY order_id",
+                timed("orders_timelineentry", "min(at)", where=f"status IN {PAID}") + " GROUP BY order_id",
             ),
         ),
-        # Delivery started, and every step that hears of it is through. Carriers are a matter of timers.
+        # Handed over, and every step that hears of it is through. When it arrives is up to the carrier.
         "completed": (
-            ("orders", timed("orders_timelineentry", where="status = 'DELIVERY_STARTED'")),
+            ("orders", timed("orders_timelineentry", where="status = 'SHIPPED'")),
             ("inventory", timed("inventory_inbox", "handled_at", KEY, "step = 'inventory.ship_stock'")),
-            ("notifications", timed("notifications_inbox", "handled_at", KEY, "event_type = 'DeliveryStarted'")),
+            ("notifications", timed("notifications_inbox", "handled_at", KEY, "event_type = 'DeliveryHandedOver'")),
         ),
     }
     counts = (
@@ -206,7 +208,7 @@ class Shop(System):
 
     def prepare(self) -> Generator:
         self.environment = self._cleanup.enter_context(shop_databases(f"{self.name}_"))
-        self.environment["DJANGO_SETTINGS_MODULE"] = self.settings
+        self.environment |= {"DJANGO_SETTINGS_MODULE": self.settings, "HANDOVER_AFTER": "0", "DELIVERED_AFTER": "3600"}
         server = os.environ["DATABASE_URL"].rstrip("/")
         self.urls = {service: f"{server}/{self.environment['DATABASE_PREFIX']}{service}" for service in SERVICES}
         return Generator(sys.executable, "-m", "benchmarks.load", environment=self.environment)
@@ -229,6 +231,9 @@ class ShopOfFour(Shop):
         *Shop.counts[1:],
         ("orders", counted("orders_inbox", "step = 'orders.complete_order'", KEY)),
     )
+
+    def commands(self) -> Processes:
+        return shop_processes(self.environment, carrier=False)
 
 
 class PlainCelery(System):

@@ -22,7 +22,7 @@ from shop.api.permissions import may
 
 MOST = 100_000  # orders of today that are counted
 MINUTES = 60
-PAID = ("PAYMENT_COMPLETED", "DELIVERY_STARTED", "COMPLETED")
+PAID = ("PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED", "COMPLETED")
 
 BY_MINUTE = """
     SELECT floor(extract(epoch FROM clock_timestamp() - created_at) / 60)::int, count(*) FROM orders_order

@@ -4,7 +4,7 @@ A parcel can be cancelled until the carrier has it. Whoever holds the row's lock
 cancellation holds, a cancellation waits for the timer and finds the parcel handed over.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -35,6 +35,7 @@ from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryCompleted,
     DeliveryFailed,
+    DeliveryHandedOver,
     DeliveryStarted,
     OrderCancellationRequested,
     PaymentCompleted,
@@ -43,6 +44,8 @@ from shop.contracts.reasons import FAILED_WITH_CARRIER, said_by_carrier
 from shop.seal import What, unseal
 
 Status = Delivery.Status
+
+News = DeliveryHandedOver | DeliveryCompleted | DeliveryFailed
 
 PORTION = 500  # deliveries that the timer takes at once
 
@@ -223,41 +226,37 @@ def settle(delivery_ids: Iterable[int]) -> int:
     return Delivery.objects.filter(pk__in=list(delivery_ids)).exclude(disputed_by="").update(disputed_by="")
 
 
-def _move(
-    deliveries: Sequence[Delivery], *, to: str, reason: str, now: datetime
-) -> list[DeliveryCompleted | DeliveryFailed]:
-    """Move locked deliveries, all to the same place, in one statement; returns the events that follow."""
+def _move(deliveries: Sequence[Delivery], *, to: str, reason: str, now: datetime) -> list[News]:
+    """Move locked deliveries, all to the same place, in one statement; returns the events that follow.
+
+    Of a parcel that has arrived without having been handed over, both are told.
+    """
     changes: dict[str, Any] = {"status": to, "reason": reason, "due_at": None, "updated_at": now}
     if to == Status.IN_TRANSIT:
         changes |= {"due_at": now + timedelta(seconds=settings.DELIVERED_AFTER), "handed_over_at": now}
     elif to == Status.DELIVERED:
         changes |= {"delivered_at": now, "handed_over_at": Coalesce("handed_over_at", Value(now))}
     Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(**changes)
-    return [event for delivery in deliveries if (event := _end_of(delivery, to, reason))]
+    return [event for delivery in deliveries for event in _news(delivery, to, reason)]
 
 
-def _end_of(delivery: Delivery, status: str, reason: str) -> DeliveryCompleted | DeliveryFailed | None:
-    """The event that tells the others where a parcel has got to; that it is on its way concerns nobody."""
-    user_id, tracking_number = delivery.user_id, delivery.tracking_number
-    if user_id is None or tracking_number is None:
+def _news(delivery: Delivery, to: str, reason: str) -> Iterator[News]:
+    """The events that tell the others where a parcel goes from its status."""
+    if delivery.user_id is None or delivery.tracking_number is None:
         raise ValueError(f"{delivery} is a tombstone: it does not move")
-    if status == Status.DELIVERED:
-        return DeliveryCompleted(
-            order_id=delivery.order_id,
-            user_id=user_id,
-            tracking_number=tracking_number,
-            caused_by=delivery.caused_by,
-            trace=delivery.trace,
-        )
-    if status == Status.FAILED:
-        return DeliveryFailed(
-            order_id=delivery.order_id,
-            user_id=user_id,
-            reason=reason,
-            caused_by=delivery.caused_by,
-            trace=delivery.trace,
-        )
-    return None
+    about: dict[str, Any] = {
+        "order_id": delivery.order_id,
+        "user_id": delivery.user_id,
+        "caused_by": delivery.caused_by,
+        "trace": delivery.trace,
+    }
+    if to == Status.FAILED:
+        yield DeliveryFailed(**about, reason=reason)
+        return
+    if delivery.status == Status.PREPARING:
+        yield DeliveryHandedOver(**about, tracking_number=delivery.tracking_number)
+    if to == Status.DELIVERED:
+        yield DeliveryCompleted(**about, tracking_number=delivery.tracking_number)
 
 
 def purge() -> int:

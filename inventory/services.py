@@ -129,7 +129,7 @@ def release(orders: Mapping[int, str]) -> set[int]:
 
 
 def ship(order_ids: Iterable[int]) -> None:
-    """What was set aside for these orders has left the shelf. Orders that hold nothing any more are passed over."""
+    """The carriers have what was set aside for these orders. Orders that hold nothing any more are passed over."""
     held = _lock_held(order_ids, Status.RESERVED)
     insert_rows(StockMovement, [line.movement(Kind.SHIPMENT, -line.quantity) for line in held])
     _change_stock((line.product_id, -line.quantity, -line.quantity) for line in held)

@@ -6,7 +6,7 @@ from inventory import privacy, services
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
-    DeliveryStarted,
+    DeliveryHandedOver,
     InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
@@ -46,7 +46,7 @@ def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[Invento
 
 
 @step
-def ship_stock(deliveries: list[DeliveryStarted]) -> None:
+def ship_stock(deliveries: list[DeliveryHandedOver]) -> None:
     """What was set aside leaves the shelf."""
     services.ship(delivery.order_id for delivery in deliveries)
 

@@ -6,7 +6,7 @@ from notifications.models import Notification
 from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryFailed,
-    DeliveryStarted,
+    DeliveryHandedOver,
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
@@ -15,12 +15,12 @@ from shop.contracts.events import (
 
 Type = Notification.Type
 
-News = OrderCreated | DeliveryStarted | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled
+News = OrderCreated | DeliveryHandedOver | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled
 
 # In the order of the saga.
 TYPES: Mapping[type[OrderEvent], Notification.Type] = {
     OrderCreated: Type.ORDER_RECEIVED,
-    DeliveryStarted: Type.SHIPPED,
+    DeliveryHandedOver: Type.SHIPPED,
     DeliveryCompleted: Type.DELIVERED,
     OrderCompleted: Type.COMPLETED,
     OrderCancelled: Type.CANCELLED,

@@ -23,7 +23,8 @@ class Order(models.Model):
         PENDING = "PENDING"
         INVENTORY_RESERVED = "INVENTORY_RESERVED"
         PAYMENT_COMPLETED = "PAYMENT_COMPLETED"
-        DELIVERY_STARTED = "DELIVERY_STARTED"
+        DELIVERY_STARTED = "DELIVERY_STARTED"  # the parcel is packed, and the carrier is to fetch it
+        SHIPPED = "SHIPPED"  # the carrier has it
         COMPLETED = "COMPLETED"
         CANCELLING = "CANCELLING"
         CANCELLED = "CANCELLED"
@@ -64,6 +65,7 @@ class Order(models.Model):
 
 
 FORWARD = tuple(map(Order.Status, contract.FORWARD))
+WITH_CARRIER = tuple(map(Order.Status, contract.WITH_CARRIER))
 FINAL = tuple(map(Order.Status, contract.FINAL))
 
 

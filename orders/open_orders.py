@@ -8,7 +8,7 @@ from django.db import transaction
 
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
-from orders.models import FINAL, FORWARD, Order
+from orders.models import FINAL, FORWARD, WITH_CARRIER, Order
 from orders.services import OVERDUE, begin_cancellation
 from sagas import backlog
 from sagas.crash_points import crash_point
@@ -86,7 +86,7 @@ def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False)
 def cancel_overdue() -> int:
     """Cancel one portion of the orders that missed their deadline for being with the carrier; return how many."""
     deadline = database_time("orders") - timedelta(seconds=settings.ORDER_DEADLINE)
-    waiting = FORWARD[:-1]
+    waiting = [status for status in FORWARD if status not in WITH_CARRIER]
     with transaction.atomic(using="orders", durable=True):
         overdue = list(
             Order.objects.filter(look_at__isnull=False, status__in=waiting, created_at__lt=deadline)

@@ -33,6 +33,7 @@ from shop.seal import What, seal
 Status = Order.Status
 
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
+CANCELLABLE = FORWARD[: FORWARD.index(Status.SHIPPED)]
 
 
 class UnknownProduct(Problem):
@@ -202,8 +203,8 @@ def refusal(order: Order) -> Problem:
 
 
 def can_be_cancelled(order: Order) -> bool:
-    """Whether asking for it makes sense now. With the carrier it may still be refused: delivery decides."""
-    return order.status in FORWARD
+    """Whether asking for it makes sense now. It may still be refused, if the carrier was faster: delivery decides."""
+    return order.status in CANCELLABLE
 
 
 def can_be_resumed(order: Order) -> bool:
@@ -224,7 +225,7 @@ def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:
             raise UnknownOrder(f"There is no order {order_id}.")
         if order.status in (Status.CANCELLING, Status.CANCELLED):
             raise AlreadyCancelled(f"Order {order_id} is {order.status.lower()}.")
-        if order.status not in FORWARD:
+        if not can_be_cancelled(order):
             raise NotCancellable(f"Order {order_id} is {order.status.lower()}.")
         before = {"status": order.status}
         begin_cancellation([order], reason)
@@ -239,7 +240,7 @@ def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:
 def begin_cancellation(orders: Sequence[Order], reason: str) -> None:
     """Enter the backward chain with locked orders that are on their way forward."""
     requests = [OrderCancellationRequested(order_id=order.pk, reason=reason, trace=current_trace()) for order in orders]
-    move(requests, since=FORWARD, to=Status.CANCELLING, reasons={order.pk: reason for order in orders})
+    move(requests, since=CANCELLABLE, to=Status.CANCELLING, reasons={order.pk: reason for order in orders})
     for order in orders:
         order.status, order.cancellation_reason = Status.CANCELLING, reason
     emit(*requests, service="orders")
@@ -283,7 +284,7 @@ def resume(events: Sequence[OrderEvent]) -> None:
     move(
         events,
         since=[Status.CANCELLING],
-        to=Status.DELIVERY_STARTED,
+        to=Status.SHIPPED,
         reasons={event.order_id: "" for event in events},
         cancelled_for=[BY_CUSTOMER, BY_STAFF, OVERDUE],
     )

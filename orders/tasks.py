@@ -1,5 +1,7 @@
 """Orders' part in the saga: writing down how far each order has come, and resuming those that came to a halt."""
 
+from collections.abc import Sequence
+
 from django.conf import settings
 
 from fastdb.clock import database_time
@@ -11,6 +13,7 @@ from shop.contracts.events import (
     DeliveryCancellationRefused,
     DeliveryCompleted,
     DeliveryFailed,
+    DeliveryHandedOver,
     DeliveryStarted,
     InventoryReleased,
     InventoryReservationFailed,
@@ -37,10 +40,20 @@ def mark_paid(paid: list[PaymentCompleted]) -> None:
 
 
 @step
-def mark_shipped(started: list[DeliveryStarted]) -> None:
-    """The delivery is on its way; the customer can follow it."""
-    numbers = {event.order_id: event.tracking_number for event in started}
-    moved = services.advance(started, to=Status.DELIVERY_STARTED, numbers=numbers)
+def mark_started(started: list[DeliveryStarted]) -> None:
+    """The parcel waits for its carrier; the customer can follow it."""
+    _advance_parcels(started, to=Status.DELIVERY_STARTED)
+
+
+@step
+def mark_shipped(handed_over: list[DeliveryHandedOver]) -> None:
+    """The carrier has the parcel."""
+    _advance_parcels(handed_over, to=Status.SHIPPED)
+
+
+def _advance_parcels(events: Sequence[DeliveryStarted | DeliveryHandedOver], *, to: str) -> None:
+    numbers = {event.order_id: event.tracking_number for event in events}
+    moved = services.advance(events, to=to, numbers=numbers)
     if late := {order_id: number for order_id, number in numbers.items() if order_id not in moved}:
         services.note_tracking_numbers(late)
 

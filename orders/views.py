@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 
 from orders import idempotency, services
 from orders.filters import OrderFilter
-from orders.models import Order, OrderLine, TimelineEntry
+from orders.models import WITH_CARRIER, Order, OrderLine, TimelineEntry
 from orders.serializers import (
     ListedOrderSerializer,
     OrderDetailSerializer,
@@ -42,7 +42,7 @@ from shop.contracts.accounts import AccountsService, UnknownUser, UserView
 
 LONGEST_WAIT = 10  # seconds, of `Prefer: wait`
 POLL_SECONDS = 0.02
-PAID = {Order.Status.PAYMENT_COMPLETED, Order.Status.DELIVERY_STARTED, Order.Status.COMPLETED}
+PAID = {Order.Status.PAYMENT_COMPLETED, *WITH_CARRIER, Order.Status.COMPLETED}
 TO_PAY = {"address": "서울특별시 중구 세종대로 110", "paymentToken": "tok_ok", "expectedTotal": 66000}
 REFUSED = {Order.Status.CANCELLING, Order.Status.CANCELLED}
 

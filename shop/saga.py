@@ -1,10 +1,11 @@
 """THE SAGA ON ONE PAGE: which event is heard by which step, forward and back.
 
-forward  OrderCreated ─► InventoryReserved ─► PaymentCompleted ─► DeliveryStarted ─► DeliveryCompleted ─► OrderCompleted
-              │                 │                    │                  │                   │
-         reserve_stock    charge_payment       start_delivery      ship_stock        complete_order
-              │                 │
-       …ReservationFailed PaymentFailed       DeliveryFailed (the carrier's)
+forward  OrderCreated ─► InventoryReserved ─► PaymentCompleted ─► DeliveryStarted ─► DeliveryHandedOver ──────┐
+              │                 │                    │                                       │                │
+         reserve_stock    charge_payment       start_delivery                           ship_stock            │
+              │                 │                                 OrderCompleted ◄─ DeliveryCompleted ◄───────┘
+              │                 │                                                            │
+       …ReservationFailed PaymentFailed       DeliveryFailed (the carrier's)          complete_order
               ▼                 ▼                    ▼
 backward OrderCancelled ◄─ InventoryReleased ◄─ PaymentRefunded ◄─ DeliveryCancelled ◄─ OrderCancellationRequested
           cancel_order       release_stock       refund_payment     cancel_delivery       customer, or deadline
@@ -22,6 +23,7 @@ from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryCompleted,
     DeliveryFailed,
+    DeliveryHandedOver,
     DeliveryStarted,
     InventoryReleased,
     InventoryReservationFailed,
@@ -44,7 +46,8 @@ ORDER = Saga(
         OrderCreated: ("inventory.reserve_stock", "notifications.notify"),
         InventoryReserved: ("payments.charge_payment", "orders.mark_reserved"),
         PaymentCompleted: ("delivery.start_delivery", "orders.mark_paid"),
-        DeliveryStarted: ("inventory.ship_stock", "orders.mark_shipped", "notifications.notify"),
+        DeliveryStarted: ("orders.mark_started",),
+        DeliveryHandedOver: ("inventory.ship_stock", "orders.mark_shipped", "notifications.notify"),
         DeliveryCompleted: ("orders.complete_order", "notifications.notify"),
         OrderCompleted: ("notifications.notify",),
         # where it turns
@@ -71,6 +74,7 @@ ORDER = Saga(
         "inventory.release_stock": undo(),
         "orders.mark_reserved": record(),
         "orders.mark_paid": record(),
+        "orders.mark_started": record(deferrable=True),
         "orders.mark_shipped": record(deferrable=True),
         "orders.complete_order": record(),
         "orders.mark_cancelling": record(),

@@ -9,7 +9,7 @@ from inventory.models import Reservation, StockItem, StockMovement
 from inventory.tasks import product_locks, release_stock, reserve_stock, ship_stock
 from shop.contracts.events import (
     Checkout,
-    DeliveryStarted,
+    DeliveryHandedOver,
     InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
@@ -39,8 +39,8 @@ def created(order_id: int, *lines: tuple[int, int]) -> OrderCreated:
     return OrderCreated(order_id=order_id, checkout=checkout)
 
 
-def shipped(order_id: int) -> DeliveryStarted:
-    return DeliveryStarted(order_id=order_id, user_id=7, tracking_number=f"T{order_id}")
+def shipped(order_id: int) -> DeliveryHandedOver:
+    return DeliveryHandedOver(order_id=order_id, user_id=7, tracking_number=f"T{order_id}")
 
 
 def refunded(order_id: int) -> PaymentRefunded:

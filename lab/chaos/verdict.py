@@ -14,7 +14,7 @@ from lab.chaos.client import Client, Operation, Outcome
 from lab.chaos.faults import FAULTS, Fired
 from lab.measures import locks_left, percentiles, unfinished
 from sagas.registry import local_services
-from shop.contracts.orders import FINAL
+from shop.contracts.orders import FINAL, WITH_CARRIER
 from shop.operations.audit import Violation, audit
 from shop.seal import What, unseal
 
@@ -53,7 +53,7 @@ CAUGHT_UP = """
     )
     SELECT count(*) FILTER (WHERE until IS NULL), coalesce(extract(epoch FROM max(until) - %(moment)s), 0) FROM waiting
 """
-AT_REST = ("DELIVERY_STARTED", *FINAL)
+AT_REST = (*WITH_CARRIER, *FINAL)
 SOON = 60.0  # seconds that recovery from a single fault may take
 
 

@@ -23,7 +23,7 @@ LIMITED = {
     "category": "HOME",
     "brand": "shop",
 }
-PAID = {"PAYMENT_COMPLETED", "DELIVERY_STARTED", "COMPLETED"}
+PAID = {"PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED", "COMPLETED"}
 
 
 @dataclass

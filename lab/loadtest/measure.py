@@ -16,7 +16,7 @@ from lab.loadtest.http import TIMEOUT
 from lab.measures import percentiles
 
 # Any of these in a timeline says that the money is there: orders may hear of the shipment before it hears of that.
-PAID = ("PaymentCompleted", "DeliveryStarted", "DeliveryCompleted")
+PAID = ("PaymentCompleted", "DeliveryStarted", "DeliveryHandedOver", "DeliveryCompleted")
 LATE = 0.02  # seconds that orders may be sent late at the 99th percentile
 LATE_SHARE = 0.1  # or this share of what is measured
 BUSY = 0.85  # of a core, from which on a client that runs on one is held up by itself

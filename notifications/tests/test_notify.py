@@ -12,7 +12,7 @@ from notifications.models import Notification
 from notifications.tasks import look_up_contacts, notify
 from notifications.tests.dialogue import KIM, LEE, order_created
 from notifications.texts import LETTERS, REASONS, TEXTS
-from shop.contracts.events import DeliveryCompleted, DeliveryFailed, DeliveryStarted, OrderCancelled, OrderCompleted
+from shop.contracts.events import DeliveryCompleted, DeliveryFailed, DeliveryHandedOver, OrderCancelled, OrderCompleted
 from shop.contracts.reasons import said_by_carrier
 
 pytestmark = pytest.mark.django_db(databases=["accounts", "notifications"])
@@ -63,7 +63,7 @@ def test_sms_go_to_numbers_of_the_shop_s_country_only(phone: str, status: str):
 
 
 def test_without_a_phone_there_is_an_email_only_here_in_english():
-    notify([DeliveryStarted(order_id=8, user_id=LEE.user_id, tracking_number="6012345")], CONTACTS)
+    notify([DeliveryHandedOver(order_id=8, user_id=LEE.user_id, tracking_number="6012345")], CONTACTS)
 
     (email,) = written()
     assert (email.type, email.channel, email.recipient) == ("SHIPPED", "EMAIL", "lee@example.com")
@@ -172,7 +172,7 @@ def test_an_order_is_not_complete_before_it_has_been_delivered():
 
 def test_what_comes_together_is_told_in_the_order_of_the_saga():
     delivered, complete = delivered_and_complete(7)
-    started = DeliveryStarted(order_id=7, user_id=KIM.user_id, tracking_number="CJ7")
+    started = DeliveryHandedOver(order_id=7, user_id=KIM.user_id, tracking_number="CJ7")
     told = told_in_order([complete, delivered, started, order_created(7, user=KIM)])
     assert [type_ for type_, _ in told] == ["ORDER_RECEIVED", "SHIPPED", "DELIVERED", "COMPLETED"]
 

@@ -1,17 +1,19 @@
 """An order's steps, whatever the order in which events arrive."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from orders import services
 from orders.models import Order
-from orders.tasks import complete_order, mark_cancelling, mark_paid, mark_shipped, resume_order
+from orders.tasks import complete_order, mark_cancelling, mark_paid, mark_shipped, mark_started, resume_order
 from shop.contracts.events import (
     Checkout,
     DeliveryCancellationRefused,
     DeliveryCompleted,
     DeliveryFailed,
+    DeliveryHandedOver,
     DeliveryStarted,
     Line,
     PaymentCompleted,
@@ -31,20 +33,53 @@ def order() -> Order:
     return Order.objects.create(user_id=7, currency="KRW", total_price=1, payment_gateway="TOSS_PAYMENTS")
 
 
-def test_the_tracking_number_comes_with_the_move(order: Order, django_assert_num_queries):
+def started(order: Order) -> None:
+    mark_started([DeliveryStarted(order_id=order.pk, **STARTED)])
+
+
+def handed_over(order: Order) -> None:
+    mark_shipped([DeliveryHandedOver(order_id=order.pk, **STARTED)])
+
+
+@pytest.mark.parametrize(("happens", "status"), [(started, "DELIVERY_STARTED"), (handed_over, "SHIPPED")])
+def test_the_tracking_number_comes_with_the_move(
+    order: Order, django_assert_num_queries, happens: Callable[[Order], None], status: str
+):
     with django_assert_num_queries(1, using="orders"):
-        mark_shipped([DeliveryStarted(order_id=order.pk, **STARTED)])
+        happens(order)
     order.refresh_from_db()
-    assert (order.status, order.tracking_number) == ("DELIVERY_STARTED", "CJ0000000001")
+    assert (order.status, order.tracking_number) == (status, "CJ0000000001")
 
 
 @pytest.mark.parametrize("status", ["CANCELLING", "COMPLETED", "CANCELLED"])
 def test_an_order_that_does_not_move_any_more_gets_its_tracking_number_all_the_same(order: Order, status: str):
     Order.objects.update(status=status)
-    mark_shipped([DeliveryStarted(order_id=order.pk, **STARTED)])
+    handed_over(order)
     order.refresh_from_db()
     assert (order.status, order.tracking_number) == (status, "CJ0000000001")
     assert not order.timeline.exists()
+
+
+def test_an_order_can_be_cancelled_until_it_is_known_that_the_carrier_has_it(order: Order):
+    started(order)
+    order.refresh_from_db()
+    assert services.can_be_cancelled(order)
+    handed_over(order)
+    started(order)  # late
+    order.refresh_from_db()
+    assert (order.status, services.can_be_cancelled(order)) == ("SHIPPED", False)
+    with pytest.raises(services.NotCancellable):
+        services.request_cancellation(order.pk)
+
+
+def test_a_refused_cancellation_leaves_the_order_with_the_carrier(order: Order):
+    services.request_cancellation(order.pk)
+    handed_over(order)
+    order.refresh_from_db()
+    assert order.status == "CANCELLING"
+    resume_order([DeliveryCancellationRefused(order_id=order.pk)])
+    order.refresh_from_db()
+    assert (order.status, order.cancellation_reason) == ("SHIPPED", "")
 
 
 def test_what_comes_late_takes_nothing_back(order: Order):

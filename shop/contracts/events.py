@@ -53,6 +53,15 @@ class PaymentCompleted(OrderEvent, frozen=True):
 
 
 class DeliveryStarted(OrderEvent, frozen=True):
+    """A carrier is to fetch the parcel."""
+
+    user_id: int
+    tracking_number: str
+
+
+class DeliveryHandedOver(OrderEvent, frozen=True):
+    """The carrier has the parcel: it has left the shelf, and cannot be cancelled any more."""
+
     user_id: int
     tracking_number: str
 

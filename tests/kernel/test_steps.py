@@ -50,10 +50,10 @@ def test_a_step_without_its_annotations_is_refused():
 
 CALLS = """
 from inventory.tasks import reserve_stock, ship_stock
-from shop.contracts.events import DeliveryStarted, OrderCreated
+from shop.contracts.events import DeliveryHandedOver, OrderCreated
 
 
-def calls(orders: list[OrderCreated], started: list[DeliveryStarted]) -> None:
+def calls(orders: list[OrderCreated], started: list[DeliveryHandedOver]) -> None:
     reserve_stock(orders)
     ship_stock(started)
     reserve_stock(started)

@@ -53,7 +53,7 @@ TOLD = {
     "plain": GOOD_END,
     "charged, and nobody knows": GOOD_END,
     "declined": REFUSED,
-    "no carrier takes it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED", "SHIPPED"],
+    "no carrier takes it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED"],
     "nobody accepts it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED", "SHIPPED"],
     "not enough in stock": REFUSED,
     "cancelled": REFUSED,

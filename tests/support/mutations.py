@@ -229,7 +229,7 @@ def what_was_delivered_is_refunded(world: World) -> None:
     book(world.completed, "REFUND")
 
 
-@breaks("completed_is_whole")
+@breaks("completed_is_whole", "shipped_was_handed_over")
 def it_was_never_shipped(world: World) -> None:
     for product_id, pieces in ((1, 2), (2, 1)):
         moved(world.completed, product_id=product_id).delete()
@@ -260,7 +260,7 @@ def what_was_delivered_is_back_on_the_shelf(world: World) -> None:
     move(world.completed, "RETURN", 2)
 
 
-@breaks("completed_is_whole")
+@breaks("completed_is_whole", "shipped_was_handed_over")
 def nothing_was_delivered(world: World) -> None:
     Delivery.objects.filter(order_id=world.completed).delete()
 
@@ -306,6 +306,19 @@ def the_parcel_arrived(world: World) -> None:
     Delivery.objects.filter(order_id=world.returned).update(status="DELIVERED")
 
 
+# —— What leaves the shelf, and with whom —————————————————————————————————————————————————————————————————————————————
+@breaks("shipped_was_handed_over")
+def it_left_the_shelf_before_a_carrier_had_it(world: World) -> None:
+    Delivery.objects.filter(order_id=world.returned).update(handed_over_at=None)
+
+
+@breaks("shipped_was_handed_over", "cancelled_keeps_nothing")
+def a_carrier_has_what_is_still_set_aside(world: World) -> None:
+    Reservation.objects.filter(order_id=world.returned).update(status="RESERVED")
+    for product_id, pieces in ((1, 2), (2, 1)):
+        StockItem.objects.filter(pk=product_id).update(reserved=pieces)
+
+
 # —— Orders ———————————————————————————————————————————————————————————————————————————————————————————————————————————
 @breaks("orders_end")
 def an_order_is_forgotten(world: World) -> None:
@@ -317,7 +330,7 @@ def an_order_is_forgotten(world: World) -> None:
 @breaks("orders_end")
 def an_order_never_arrives(world: World) -> None:
     Order.objects.filter(pk=world.completed).update(status="DELIVERY_STARTED")
-    TimelineEntry.objects.filter(order_id=world.completed, status="COMPLETED").delete()
+    TimelineEntry.objects.filter(order_id=world.completed, status__in=["SHIPPED", "COMPLETED"]).delete()
 
 
 @breaks("order_adds_up")

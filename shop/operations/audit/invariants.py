@@ -14,7 +14,7 @@ from django.utils import timezone
 from sagas.reconciliation import missing
 from sagas.registry import local_services
 from shop.contracts.events import OrderCreated
-from shop.contracts.orders import FINAL, FORWARD
+from shop.contracts.orders import FINAL, FORWARD, WITH_CARRIER
 from shop.operations.audit.facts import Facts
 
 
@@ -29,7 +29,7 @@ class Violation(NamedTuple):
 # An order may skip what it learns late, never go back; a refused cancellation is the one way out of CANCELLING.
 LEGAL_MOVES = {
     **{status: {*FORWARD[place + 1 :], "COMPLETED", "CANCELLING", "CANCELLED"} for place, status in enumerate(FORWARD)},
-    "CANCELLING": {"CANCELLING", "CANCELLED", "COMPLETED", "DELIVERY_STARTED"},
+    "CANCELLING": {"CANCELLING", "CANCELLED", "COMPLETED", "SHIPPED"},
     **{status: set() for status in FINAL},
 }
 
@@ -44,6 +44,7 @@ LEGAL_LEDGERS: dict[str, list[Counter[str]]] = {
     "VOIDED": [_NOTHING, _REFUNDED],
 }
 NOTHING_HELD = {"REFUSED", "RELEASED", "RETURNED"}
+SHIPPED = {"SHIPPED", "RETURNED"}
 NOTHING_KEPT = {"FAILED", "REFUNDED", "VOIDED"}
 NOT_DELIVERED = {"CANCELLED", "FAILED"}
 
@@ -134,7 +135,7 @@ def orders_end(facts: Facts) -> Iterator[Violation]:
     now = timezone.now()
     overdue, ancient = now - timedelta(seconds=2 * settings.ORDER_DEADLINE), now - settings.SAGAS.retention / 2
     for pk, order in facts.settled:
-        late = order["created_at"] < (ancient if order["status"] == "DELIVERY_STARTED" else overdue)
+        late = order["created_at"] < (ancient if order["status"] in WITH_CARRIER else overdue)
         if order["status"] not in FINAL and (facts.strict or late):
             yield Violation("orders_end", f"order {pk}", f"still {order['status']}")
 
@@ -185,6 +186,22 @@ def cancelled_keeps_nothing(facts: Facts) -> Iterator[Violation]:
         ):
             if pk in rows and rows[pk]["status"] not in harmless:
                 yield Violation("cancelled_keeps_nothing", f"order {pk}", f"{what} is {rows[pk]['status']}")
+
+
+def shipped_was_handed_over(facts: Facts) -> Iterator[Violation]:
+    """Stock has left the shelf if and only if a carrier has it; what was handed over is not set aside any more.
+
+    What was handed over and came back may have been given back before its shipment was heard of.
+    """
+    for pk in facts.reservations.keys() | facts.deliveries.keys():
+        reservation, delivery = facts.reservations.get(pk, {}), facts.deliveries.get(pk, {})
+        if any(row and row["updated_at"] > facts.before for row in (reservation, delivery)):
+            continue
+        status, handed_over = reservation.get("status"), delivery.get("handed_over_at") is not None
+        if status in SHIPPED and not handed_over:
+            yield Violation("shipped_was_handed_over", f"order {pk}", f"{status}, and no carrier has it")
+        if handed_over and status not in {*SHIPPED, "RELEASED"}:
+            yield Violation("shipped_was_handed_over", f"order {pk}", f"with a carrier, and {status}")
 
 
 def money_matches_ledger(facts: Facts) -> Iterator[Violation]:
@@ -258,6 +275,7 @@ PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     orders_end,
     completed_is_whole,
     cancelled_keeps_nothing,
+    shipped_was_handed_over,
     money_matches_ledger,
     order_adds_up,
     no_orphans,
