@@ -7,9 +7,9 @@ from django.utils.translation import gettext_lazy as _
 from shop.contracts import reasons
 
 REASONS = (
-    (re.compile(r"I002: insufficient stock of product (?P<id>\d+)"), _("not enough in stock of product %(id)s")),
-    (re.compile(r"I002: no stock of product (?P<id>\d+)"), _("no stock of product %(id)s")),
-    (re.compile(r"PAY002: .*"), _("the payment was declined")),
+    (re.compile(rf"{reasons.NOT_ENOUGH_OF} (?P<id>\d+)"), _("not enough in stock of product %(id)s")),
+    (re.compile(rf"{reasons.NO_STOCK_OF} (?P<id>\d+)"), _("no stock of product %(id)s")),
+    (re.compile(f"{reasons.PAYMENT_DECLINED}: .*"), _("the payment was declined")),
     (re.compile(reasons.BY_CUSTOMER), _("cancelled by the customer")),
     (re.compile(reasons.BY_STAFF), _("cancelled by the shop's staff")),
     (re.compile(reasons.OVERDUE), _("not with the carrier before the deadline")),
@@ -29,12 +29,12 @@ ERRORS = (
 
 
 def error(text: str) -> str:
-    """What a dead letter's error means, in the reader's language; empty if nothing is known of it."""
+    """What a dead letter's error means, in the reader's language; empty if it is not in the list."""
     return next((str(said) for pattern, said in ERRORS if pattern.fullmatch(text)), "")
 
 
 def reason(text: str) -> str:
-    """A reason as people read it; one that nobody has written down here as it came."""
+    """A reason as people read it; one that is not in the list is returned as it is."""
     for pattern, said in REASONS:
         if found := pattern.fullmatch(text):
             return str(said) % found.groupdict()
@@ -42,5 +42,5 @@ def reason(text: str) -> str:
 
 
 def kind_of_reason(text: str) -> str:
-    """The same for many orders at once: without which product it was."""
-    return str(_("not enough in stock")) if text.startswith("I002:") else reason(text)
+    """A reason without the product, so that orders can be counted by it."""
+    return str(_("not enough in stock")) if text.startswith(reasons.INSUFFICIENT_STOCK) else reason(text)

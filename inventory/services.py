@@ -21,6 +21,7 @@ from sagas.db.prepared import query
 from shop import stafflog
 from shop.api.problems import Problem
 from shop.calls import connect
+from shop.contracts import reasons
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from shop.contracts.inventory import StockView
@@ -41,7 +42,7 @@ class NoStockRecord(Problem):
 class BelowReserved(Problem):
     """The adjustment would leave fewer pieces on hand than are promised to orders."""
 
-    code = "I002"
+    code = reasons.INSUFFICIENT_STOCK
 
 
 class TooManyPieces(Problem):
@@ -99,9 +100,9 @@ def _refusal(free: Mapping[int, int], wanted: Sequence[Line]) -> str:
     """Why these lines cannot be reserved; empty if they can."""
     for line in wanted:
         if line.product_id not in free:
-            return f"I002: no stock of product {line.product_id}"
+            return f"{reasons.NO_STOCK_OF} {line.product_id}"
         if free[line.product_id] < line.quantity:
-            return f"I002: insufficient stock of product {line.product_id}"
+            return f"{reasons.NOT_ENOUGH_OF} {line.product_id}"
     return ""
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from notifications.models import Notification
 from shop.contracts import reasons
-from shop.contracts.reasons import words_of_others
 
 Type = Notification.Type
 
@@ -145,10 +144,9 @@ LETTERS_ABOUT_ACCOUNTS = {
 
 # Why an order was cancelled, by what a reason of ours begins with; any other reason is given as it came.
 REASONS = {
-    "I001": {"ko": "판매할 수 없는 상품입니다.", "en": "a product is not available."},
-    "I002": {"ko": "재고가 부족합니다.", "en": "there is not enough in stock."},
-    "PAY002": {"ko": "결제가 거절되었습니다.", "en": "your payment was declined."},
-    "PAY005": {"ko": "사용할 수 없는 결제 수단입니다.", "en": "the means of payment is not available."},
+    reasons.INSUFFICIENT_STOCK: {"ko": "재고가 부족합니다.", "en": "there is not enough in stock."},
+    reasons.PAYMENT_DECLINED: {"ko": "결제가 거절되었습니다.", "en": "your payment was declined."},
+    reasons.UNKNOWN_GATEWAY: {"ko": "사용할 수 없는 결제 수단입니다.", "en": "the means of payment is not available."},
     reasons.REFUSED_BY_CARRIER: {"ko": "택배사가 인수를 거부했습니다.", "en": "the carrier refused the parcel."},
     reasons.REFUSED_BY_RECIPIENT: {"ko": "수령이 거부되었습니다.", "en": "the parcel was refused at the door."},
     reasons.FAILED_WITH_CARRIER: {"ko": "배송 중 문제가 발생했습니다.", "en": "something went wrong on the way."},
@@ -167,8 +165,8 @@ def compose(
     """The finished text in the customer's language, or in English when there is none in it."""
     if language not in LETTERS:
         language = DEFAULT_LANGUAGE
-    theirs = words_of_others(reason)
-    ours = "failed with the carrier" if theirs is not None else reason
+    theirs = reasons.words_of_others(reason)
+    ours = reasons.FAILED_WITH_CARRIER if theirs is not None else reason
     because = next((known[language] for start, known in REASONS.items() if ours.startswith(start)), ours)
     facts = {"order": order, "tracking": tracking}
     text = TEXTS[notification][language]

@@ -25,7 +25,7 @@ from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UnknownUser
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Checkout, Line, OrderCancellationRequested, OrderCreated, OrderEvent
-from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, OVERDUE
+from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, INSUFFICIENT_STOCK, OVERDUE, PAYMENT_DECLINED, UNKNOWN_GATEWAY
 from shop.money import LARGEST
 from shop.observability.tracing import current_trace
 from shop.seal import What, seal
@@ -57,7 +57,7 @@ class InvalidOrder(Problem):
 class UnknownGateway(Problem):
     """There is no payment gateway of this name."""
 
-    code = "PAY005"
+    code = UNKNOWN_GATEWAY
 
 
 class TotalChanged(Problem):
@@ -79,13 +79,13 @@ class UnknownOrder(Problem):
 class InsufficientStock(Problem):
     """There is not enough in stock."""
 
-    code = "I002"
+    code = INSUFFICIENT_STOCK
 
 
 class PaymentDeclined(Problem):
     """The payment was declined."""
 
-    code = "PAY002"
+    code = PAYMENT_DECLINED
 
 
 class AlreadyCancelled(Problem):

@@ -23,6 +23,7 @@ from payments.gateways import (
 from payments.models import PaymentAttempt
 from sagas import Unavailable
 from sagas.crash_points import crash_point
+from shop.contracts.reasons import UNKNOWN_GATEWAY
 from shop.seal import What, is_sealed, unseal
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ def _ask(
             logger.warning("%s of %d payments is left open: %s", operation, len(batch), outage)
             outcomes = [Unknown(str(outage))] * len(batch)
         except UnknownGateway as error:
-            refusal = Declined(f"PAY005: {error}") if operation == Question.CHARGE else NotFound()
+            refusal = Declined(f"{UNKNOWN_GATEWAY}: {error}") if operation == Question.CHARGE else NotFound()
             outcomes = [refusal] * len(batch)
         crash_point("gateway.answered")
         for payment, outcome in zip(batch, outcomes, strict=True):

@@ -5,7 +5,6 @@ all the same, and a shop that stands still is not asked less often for it (no co
 """
 
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from datetime import datetime
 
 from lab.loadtest.http import TIMEOUT
 from lab.measures import percentiles
+from shop.contracts.reasons import code_of
 
 # Any of these in a timeline says that the money is there: orders may hear of the shipment before it hears of that.
 PAID = ("PaymentCompleted", "DeliveryStarted", "DeliveryHandedOver", "DeliveryCompleted")
@@ -48,8 +48,7 @@ class Order:
         """How it has ended, for counting: the status, and the code of the reason."""
         if self.status != "CANCELLED":
             return self.status or "not found"
-        code = re.match(r"[A-Z]+\d{3}", self.reason)
-        return f"CANCELLED {code[0] if code else self.reason[:40]}".strip()
+        return f"CANCELLED {code_of(self.reason) or self.reason[:40]}".strip()
 
 
 class Clock:

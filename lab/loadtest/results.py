@@ -23,6 +23,7 @@ from lab.loadtest.profiles import Limits
 from lab.loadtest.run import Played, Run, not_held, throttled_because
 from lab.measures import percentiles
 from shop.contracts.orders import FINAL
+from shop.contracts.reasons import INSUFFICIENT_STOCK
 
 VERSION = 1  # of the file
 Findings = list[dict[str, Any]]
@@ -141,7 +142,7 @@ def _flash_sale(run: Run, locks: list[str] | None) -> Findings:
     """So many get one as there are, and nobody else."""
     buyers, items = run.profile.options["buyers"], run.profile.options["items"]
     bought = sum(one.status == "COMPLETED" for one in run.orders)
-    refused = sum(one.ending == "CANCELLED I002" for one in run.orders)
+    refused = sum(one.ending == f"CANCELLED {INSUFFICIENT_STOCK}" for one in run.orders)
     sold = min(buyers, items)
     left = items - sold
     checks: list[tuple[str, bool | None, str]] = [

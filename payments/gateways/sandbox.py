@@ -54,10 +54,14 @@ from payments.models import GatewayLedger
 from sagas import Unavailable
 from sagas.db.prepared import query
 from shop import faults
+from shop.contracts.reasons import PAYMENT_DECLINED
 
-DECLINES = {"tok_declined": "PAY002: declined", "tok_insufficient_funds": "PAY002: insufficient funds"}
-NO_GATEWAY = "PAY002: no payment gateway is connected"
-NOT_RECOGNISED = "PAY002: unknown token"
+DECLINES = {
+    "tok_declined": f"{PAYMENT_DECLINED}: declined",
+    "tok_insufficient_funds": f"{PAYMENT_DECLINED}: insufficient funds",
+}
+NO_GATEWAY = f"{PAYMENT_DECLINED}: no payment gateway is connected"
+NOT_RECOGNISED = f"{PAYMENT_DECLINED}: unknown token"
 LOST_REQUESTS = {"tok_timeout_not_charged": 1, "tok_flaky_3": 3}
 LOST_ANSWERS = {"tok_timeout_charged": 1}
 SLOW_TOKEN, SLOWNESS = "tok_slow_2s", 2.0
