@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from shop.api.error_codes import CODES
 from shop.calls.wire import errors_of, functions_of
 from shop.contracts.offers import OFFERS
+from shop.contracts.payments import ADAPTERS
 
 HINT = "The caller may be another process: it sends and reads what the contract says."
 
@@ -51,6 +52,39 @@ def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
         found += [Info(waiting, id="shop.I002")] if delivery and not settings.CARRIER_SECRETS else []
     if apps.is_installed("notifications") and settings.SMS_SENDER == CONSOLE_SMS:
         found.append(Info("Text messages are written to the log, not sent: set SMS_SENDER.", id="shop.I003"))
+    return found
+
+
+@register("payments")
+def check_gateways(**_kwargs: Any) -> list[CheckMessage]:
+    """Each configured gateway has what it cannot do without, and takes its options."""
+    found: list[CheckMessage] = []
+    if not apps.is_installed("payments"):
+        return found
+    for name, configured in settings.PAYMENT_GATEWAYS.items():
+        adapter = ADAPTERS[configured.adapter]
+        missing = [f"GATEWAY_{name}_{option.upper()}" for option in adapter.wants if not configured.options.get(option)]
+        if missing:
+            said = f"The payment gateway {name} lacks {', '.join(missing)}."
+            found.append(Error(said, hint="Or name a file that has it: …_FILE.", id="shop.E003"))
+            continue
+        try:
+            import_string(adapter.path)(name, configured.options)
+        except ValueError as error:
+            found.append(Error(f"The payment gateway {name} cannot use its options: {error}.", id="shop.E004"))
+    return found
+
+
+@register("security", deploy=True)
+def check_gateway_keys(**_kwargs: Any) -> list[CheckMessage]:
+    """A key of a provider's test mode takes no money, and neither does a stand-in."""
+    found: list[CheckMessage] = []
+    for name, configured in settings.PAYMENT_GATEWAYS.items() if apps.is_installed("payments") else ():
+        if "test_" in configured.options.get("secret_key", ""):
+            hint = "Set the provider's live key. Every order is paid with money that does not exist."
+            found.append(Warning(f"The payment gateway {name} has a key for tests.", hint=hint, id="shop.W003"))
+        if configured.options.get("url"):
+            found.append(Warning(f"The payment gateway {name} asks {configured.options['url']}.", id="shop.W004"))
     return found
 
 

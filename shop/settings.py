@@ -21,7 +21,7 @@ from shop import __version__
 from shop.api.rights import SCOPES
 from shop.callers import derived_key, public_part, rings
 from shop.contracts.offers import CALLERS
-from shop.contracts.payments import ADAPTERS, GATEWAYS, Configured
+from shop.contracts.payments import ADAPTERS, GATEWAYS, STAND_IN_OPTIONS, Configured
 from shop.saga import CUSTOMER, ORDER
 
 
@@ -350,6 +350,8 @@ DELIVERED_AFTER = env.float("DELIVERED_AFTER", 5.0)  # from there to the door
 # --- Payments --------------------------------------------------------------------------------------------------------
 # By the name that customers choose it by: NAME=adapter. What an adapter wants to know is in GATEWAY_<NAME>_<OPTION>.
 PAYMENT_GATEWAYS: dict[str, Configured] = {}
+# Providers of this machine, with pages of their own: `make up` serves them, else `manage.py standins`.
+STAND_INS = env.bool("STAND_INS", False) and DEBUG
 for entry in env.list("PAYMENT_GATEWAYS", default=[]) or [f"{name}=sandbox" for name in GATEWAYS]:
     name, _, adapter = entry.partition("=")
     if adapter not in ADAPTERS or not name.isascii() or not name.isidentifier():
@@ -358,6 +360,10 @@ for entry in env.list("PAYMENT_GATEWAYS", default=[]) or [f"{name}=sandbox" for 
     given = {known.removesuffix("_FILE") for known in os.environ if known.startswith(prefix)}
     options = {variable.removeprefix(prefix).lower(): env.str(variable) for variable in sorted(given)}
     PAYMENT_GATEWAYS[name] = Configured(adapter, options)
+if STAND_INS:
+    for offset, (adapter, options) in enumerate(STAND_IN_OPTIONS.items(), start=11):
+        url = f"http://127.0.0.1:{PORT + offset}"
+        PAYMENT_GATEWAYS[f"{adapter.upper()}_STAND_IN"] = Configured(adapter, options | {"url": url})
 DEFAULT_PAYMENT_GATEWAY = next(iter(PAYMENT_GATEWAYS))
 GATEWAY_FAILURE_RATES = env.dict("GATEWAY_FAILURE_RATES", default={}, cast={"value": float})  # e.g. KAKAO_PAY=0.1
 

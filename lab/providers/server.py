@@ -126,6 +126,8 @@ class StandIn:
         self.requests: deque[tuple[str, str]] = deque(maxlen=10_000)  # operation and fault
         self.notifications: list[tuple[dict[str, str], bytes]] = []  # headers and body of each, sent or not
         self._routes = [(compile(route.pattern + "$"), route) for route in self.routes()]
+        self._client = httpx.Client(verify=False, timeout=5)  # noqa: S501 # nosec B501
+        self._delivering: deque[threading.Thread] = deque(maxlen=1_000)
         self._lock = threading.RLock()
         self._server = _Server(("127.0.0.1", port), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -145,6 +147,9 @@ class StandIn:
         self.faults.released.set()
         self._server.shutdown()
         self._server.server_close()
+        for thread in self._delivering:
+            thread.join(5)
+        self._client.close()
         self.books.close()
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Response | None:
@@ -204,16 +209,19 @@ class StandIn:
         headers = {"Content-Type": "application/json", **sign(sent)}
         self.notifications.append((headers, sent))
         if self.notify:
-            threading.Thread(target=self._deliver, args=(headers, sent), daemon=True).start()
+            thread = threading.Thread(target=self._deliver, args=(headers, sent), daemon=True)
+            self._delivering.append(thread)
+            thread.start()
 
     def _deliver(self, headers: dict[str, str], body: bytes) -> None:
         for attempt in range(5):
             try:
-                if httpx.post(self.notify, content=body, headers=headers, timeout=5).is_success:
+                if self._client.post(self.notify, content=body, headers=headers).is_success:
                     return
             except httpx.HTTPError as error:
                 logger.info("%s: %s", self.notify, error)
-            self.faults.released.wait(0.2 * 2**attempt)
+            if self.faults.released.wait(0.2 * 2**attempt):
+                return
 
     def _route(self, method: str, path: str) -> tuple[Route | None, Match[str] | None]:
         for pattern, route in self._routes:

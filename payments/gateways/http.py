@@ -216,8 +216,8 @@ class _Call:
         return Unknown(f"{provider.name} asks again and again for a pause")
 
     def answer(self, *, stalled: bool) -> Any:
-        """What came, or `Unknown`. What did not come in time, or was not sent because nothing came any more, are
-        failures for the circuit; but a trial that was sent is one only when it ends so."""
+        """What came, or `Unknown`. Where nothing came any more, what is missing is a failure for the circuit; but a
+        trial that was sent is one only when it ends so."""
         breaker = self.provider.breaker
         if self.future.cancel():
             if self._trial:
@@ -227,7 +227,7 @@ class _Call:
             return Unknown(f"{self.provider.name} was not asked in time")
         if self.future.done():
             return self.future.result()
-        if not self._trial:
+        if stalled and not self._trial:
             self._report(failed=True)
         return Unknown(f"{self.provider.name} did not answer in time")
 

@@ -9,12 +9,20 @@ class Adapter(NamedTuple):
 
     path: str
     needs_token: bool  # else the customer may be sent to a page of the provider
+    wants: tuple[str, ...] = ()  # options that it cannot do without
 
 
 ADAPTERS: dict[str, Adapter] = {
     "sandbox": Adapter("payments.gateways.sandbox.SandboxGateway", needs_token=True),
-    "stripe": Adapter("payments.gateways.stripe.StripeGateway", needs_token=False),
-    "toss": Adapter("payments.gateways.toss.TossGateway", needs_token=False),
+    "stripe": Adapter(
+        "payments.gateways.stripe.StripeGateway", needs_token=False, wants=("secret_key", "webhook_secret")
+    ),
+    "toss": Adapter("payments.gateways.toss.TossGateway", needs_token=False, wants=("secret_key",)),
+}
+# What the laboratory's stand-ins know; known to everybody.
+STAND_IN_OPTIONS: dict[str, dict[str, str]] = {
+    "stripe": {"secret_key": "sk_test_stand_in", "webhook_secret": "whsec_stand_in"},
+    "toss": {"secret_key": "test_sk_stand_in"},
 }
 GATEWAYS: tuple[str, ...] = ("TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY")  # the sandboxes, unless others are configured
 

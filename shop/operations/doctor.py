@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from celery import current_app
 from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
+from django.utils.module_loading import import_string
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
@@ -22,6 +24,7 @@ from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from sagas.topology import dead_letter_queues, queues
 from shop import __version__
+from shop.contracts.payments import ADAPTERS
 from shop.router import database_of
 
 PACKAGES = ("django", "celery", "kombu", "djangorestframework", "psycopg2-binary", "redis", "flower")
@@ -45,7 +48,7 @@ class Finding(NamedTuple):
 def examine() -> Iterator[Finding]:
     """Run all examinations. An exception becomes a finding and does not stop the others."""
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _versions, _mode, _port, _databases, _clock, _broker, _redis, _keys, _disk,
+        _versions, _mode, _port, _databases, _clock, _broker, _redis, _keys, _gateways, _disk,
     )  # fmt: skip
     for look in looks:
         try:
@@ -190,6 +193,27 @@ def _keys() -> Iterator[Finding]:
         return
     signs = "signs tokens" if settings.SIMPLE_JWT["SIGNING_KEY"] else "only checks tokens"
     yield Finding("keys", True, f"long enough, or nothing would start; this process {signs}")
+
+
+def _gateways() -> Iterator[Finding]:
+    """Payment providers: what is missing, and whether they can be reached from here."""
+    for name, configured in settings.PAYMENT_GATEWAYS.items() if "payments" in settings.LOCAL_SERVICES else ():
+        adapter = ADAPTERS[configured.adapter]
+        what = f"gateway {name}"
+        if missing := [f"GATEWAY_{name}_{one.upper()}" for one in adapter.wants if not configured.options.get(one)]:
+            yield Finding(what, False, f"lacks {', '.join(missing)}", "set it, or a file that has it: …_FILE")
+        elif adapter.wants:
+            yield _reached(what, configured.options.get("url") or import_string(adapter.path).url)
+
+
+def _reached(what: str, url: str) -> Finding:
+    address = urlsplit(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        with socket.create_connection((address.hostname or "", port), timeout=TIMEOUT):
+            return Finding(what, True, f"{url} can be reached")
+    except OSError as error:
+        return Finding(what, False, f"{url}: {_line(error)}", "let payments reach it, or look whether it is away")
 
 
 def _disk() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.markup import escape
@@ -18,16 +19,20 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         with more_than_production():
             from embedded.runtime import CannotStart, Runtime
+            from lab.providers.run import stand_ins
 
         console = Console(highlight=False)
         console.print("[bold]The shop, embedded[/]")
         try:
-            with Runtime(console=console) as runtime:
-                console.print(f"\n{where(runtime.url)}\n\n{SIGN_IN}{escape(runtime.password)}", soft_wrap=True)
+            with Runtime(console=console) as runtime, stand_ins(settings.VAR_DIR / "stand-ins") as serving:
+                pages = "".join(f"\n  {name:<12} {one.url} (stand-in)" for name, one in serving.items())
+                console.print(f"\n{where(runtime.url)}{pages}\n\n{SIGN_IN}{escape(runtime.password)}", soft_wrap=True)
                 console.print("Ctrl-C stops it.")
                 runtime.wait()
         except CannotStart as error:
             raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"A stand-in cannot be served: {error.strerror}.") from error
         except KeyboardInterrupt:
             console.print("Stopped.")
 

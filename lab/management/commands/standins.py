@@ -1,0 +1,45 @@
+"""`manage.py standins`: stand-ins for the payment providers, beside a shop that is configured to ask them."""
+
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from shop.management.packages import more_than_production
+
+
+def until_stopped() -> None:
+    """Wait for Ctrl-C, which raises KeyboardInterrupt."""
+    threading.Event().wait()
+
+
+class Command(BaseCommand):
+    help = (
+        "Serve the stand-in of each gateway in PAYMENT_GATEWAYS whose url is on this machine, until Ctrl-C: its API, "
+        "its payment page, its notifications. STAND_INS=1 configures one for each provider; `make up` serves them."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--latency", type=float, default=0.0, help="seconds that each answer takes (0)")
+
+    def handle(self, *, latency: float, **options: Any) -> None:
+        with more_than_production():
+            from lab.providers.run import stand_ins
+
+        if not settings.DEBUG:
+            raise CommandError("Stand-ins are for development: set DEBUG=1.")
+        try:
+            with stand_ins(settings.VAR_DIR / "stand-ins", latency=latency) as serving:
+                if not serving:
+                    raise CommandError(
+                        "No gateway's url is on this machine: set STAND_INS=1, for this and for the shop."
+                    )
+                for name, one in serving.items():
+                    self.stdout.write(f"{name}: {one.url}")
+                until_stopped()
+        except OSError as error:
+            raise CommandError(f"{error.strerror}: another run may have the port") from error
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped.")
