@@ -241,6 +241,10 @@ class LocalContacts:
             for user_id, name, email, phone, language, verified in rows
         }
 
+    def get_rights(self, user_ids: Collection[int]) -> dict[int, list[str]]:
+        known = {user.pk: scopes_of(user) for user in User.objects.filter(pk__in=set(user_ids), is_active=True)}
+        return {user_id: known.get(user_id, []) for user_id in user_ids}
+
     def claim_letters(self) -> list[Letter]:
         return letters.claim()
 

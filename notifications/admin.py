@@ -5,13 +5,16 @@ from django.utils.translation import gettext_lazy as _
 
 from desk.admin import DeadLetterAdmin, ReadOnlyAdmin, StaffActionAdmin
 from notifications import services
-from notifications.models import DeadLetter, Notification, StaffAction
+from notifications.models import DeadLetter, Notification, StaffAction, Webhook, WebhookMessage
+from notifications.webhooks.admin import WebhookAdmin, WebhookMessageAdmin
 
 admin.site.register(StaffAction, StaffActionAdmin)
 
 RECIPIENT = "notifications.view_recipient"
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
+admin.site.register(Webhook, WebhookAdmin)
+admin.site.register(WebhookMessage, WebhookMessageAdmin)
 
 
 @admin.register(Notification)

@@ -4,8 +4,13 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
+from notifications.webhooks.models import Webhook, WebhookMessage
 from sagas import models as messages
 from shop import stafflog
+
+__all__ = [
+    "DeadLetter", "Inbox", "Notification", "Outbox", "StaffAction", "Unsent", "Webhook", "WebhookMessage",
+]  # fmt: skip
 
 
 class Notification(models.Model):

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from notifications.models import Notification
+from notifications.models import Notification, WebhookMessage
 from shop import mailfiles
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, orders_of
@@ -12,11 +12,17 @@ from shop.redaction import redact_messages
 
 def of_orders(order_ids: Collection[int]) -> Rows:
     """What is kept of these orders."""
-    return {"notifications": listed(Notification.objects.filter(order_id__in=order_ids).order_by("pk"))}
+    return {
+        "notifications": listed(Notification.objects.filter(order_id__in=order_ids).order_by("pk")),
+        "webhook_messages": listed(WebhookMessage.objects.filter(order_id__in=order_ids).order_by("pk")),
+    }
 
 
 def erase(erased: Sequence[CustomerErased]) -> None:
-    """Keep nothing that these customers were told. Runs inside a transaction on notifications."""
+    """Keep nothing that these customers were told. Runs inside a transaction on notifications.
+
+    What webhooks were told has the numbers and amounts that orders keeps, too, and goes after RETENTION.
+    """
     told = Notification.objects.filter(user_id__in=[event.user_id for event in erased])
     for recipient in set(told.filter(channel=Notification.Channel.EMAIL).values_list("recipient", flat=True)):
         mailfiles.delete(recipient)

@@ -19,7 +19,7 @@ from django.db.models import Count, F
 from fastdb.bulk import Row, insert_rows
 from fastdb.clock import database_time
 from notifications.kinds import TYPES, News, customer_of
-from notifications.models import Notification
+from notifications.models import Notification, WebhookMessage
 from notifications.senders import Mailer, SmsSender, sms_sender
 from notifications.texts import compose
 from sagas import Unavailable, purge_messages
@@ -257,4 +257,5 @@ def purge() -> int:
     before = database_time("notifications") - settings.SAGAS.retention
     table, condition = Notification._meta.db_table, "created_at < %s AND status <> 'PENDING'"
     old = delete_portion("notifications", table, condition, [before]) + mailfiles.delete_older(before)
+    old += delete_portion("notifications", WebhookMessage._meta.db_table, "created_at < %s", [before])
     return old + purge_messages("notifications")

@@ -1,27 +1,35 @@
 """What notifications hears of the saga: everything a customer wants to be told."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from notifications import letters, privacy, services
 from notifications.kinds import News, customer_of
+from notifications.webhooks import events as public_events
+from notifications.webhooks import owners, sending
 from sagas import step, timer
 from shop.calls import connect
 from shop.contracts.accounts import Contact, ContactsService
-from shop.contracts.events import CustomerErased
+from shop.contracts.events import CustomerErased, PaymentCompleted
+
+NEWS = get_args(News)
 
 
-def look_up_contacts(news: Sequence[News]) -> Mapping[int, Contact]:
+def look_up_contacts(events: Sequence[News | PaymentCompleted]) -> Mapping[int, Contact]:
     """Name, addresses and language of the customers concerned, by user id; who is unknown is missing."""
-    return connect(ContactsService).get_contacts(sorted({customer_of(event) for event in news}))
+    customers = {customer_of(event) for event in events if isinstance(event, NEWS)}
+    return connect(ContactsService).get_contacts(sorted(customers)) if customers else {}
 
 
 @step(outside=look_up_contacts)
 def notify(
-    news: list[News],
+    events: list[News | PaymentCompleted],
     contacts: Mapping[int, Contact],
 ) -> None:
-    """Write down what each customer is to be told, by e-mail and, where there is a phone, by SMS."""
-    services.write_down(news, contacts)
+    """Write down what each customer is to be told, by e-mail and, where there is a phone, by SMS; and what each program
+    that has subscribed, by webhook."""
+    services.write_down((event for event in events if isinstance(event, NEWS)), contacts)
+    public_events.write_down(events)
 
 
 @step
@@ -40,6 +48,18 @@ def send_pending() -> int:
 def send_letters() -> int:
     """Send the e-mails about accounts themselves."""
     return letters.send_due()
+
+
+@timer
+def send_webhooks() -> int:
+    """Serve the subscribers who have something due, in threads of their own."""
+    return sending.begin_turns()
+
+
+@timer
+def review_webhooks() -> int:
+    """Disable the webhooks of who has lost the right to what they tell."""
+    return owners.review()
 
 
 @timer

@@ -45,7 +45,7 @@ ORDER = Saga(
         # forward
         OrderCreated: ("inventory.reserve_stock", "notifications.notify"),
         InventoryReserved: ("payments.charge_payment", "orders.mark_reserved"),
-        PaymentCompleted: ("delivery.start_delivery", "orders.mark_paid"),
+        PaymentCompleted: ("delivery.start_delivery", "orders.mark_paid", "notifications.notify"),
         DeliveryStarted: ("orders.mark_started",),
         DeliveryHandedOver: ("inventory.ship_stock", "orders.mark_shipped", "notifications.notify"),
         DeliveryCompleted: ("orders.complete_order", "notifications.notify"),
@@ -88,6 +88,8 @@ ORDER = Saga(
         "payments.settle_payments": 1.0,
         "notifications.send_pending": 1.0,
         "notifications.send_letters": 2.0,
+        "notifications.send_webhooks": 1.0,
+        "notifications.review_webhooks": 60.0,
         "orders.look_after": 5.0,
         "orders.cancel_overdue": 15.0,
         "orders.purge": 3600.0,

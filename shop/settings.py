@@ -381,6 +381,8 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
 # To one address or number; what is too much is not sent. 0 is no limit, as where nobody real is told anything.
 MESSAGES_PER_HOUR = env.int("MESSAGES_PER_HOUR", 0 if SANDBOX else 60)
 SMS_SENDER = env.str("SMS_SENDER", "notifications.senders.ConsoleSms")
+# Networks that webhooks may go to although they are private, and by plain HTTP.
+WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=["127.0.0.0/8", "::1/128"] if DEBUG else [])
 
 # --- Elsewhere -------------------------------------------------------------------------------------------------------
 LINKS = {  # where the landing page leads to, as a browser reaches it
@@ -514,6 +516,8 @@ SPECTACULAR_SETTINGS = {
         "DeliveryStatus": "delivery.models.Delivery.Status",
         "PaymentStatus": "payments.models.Payment.Status",
         "NotificationStatus": "notifications.models.Notification.Status",
+        "WebhookEvent": "notifications.webhooks.events.TYPES",
+        "WebhookMessageStatus": "notifications.webhooks.models.WebhookMessage.Status",
         "CarrierReport": "delivery.serializers.REPORTED",
     },
     "APPEND_COMPONENTS": {
@@ -525,6 +529,13 @@ SPECTACULAR_SETTINGS = {
             }
         }
     },
+    "WEBHOOKS": [
+        f"notifications.webhooks.schema.{name}"
+        for name in (
+            *("ORDER_CREATED", "ORDER_PAID", "ORDER_SHIPPED", "ORDER_DELIVERED", "ORDER_COMPLETED", "ORDER_CANCELLED"),
+            "PINGED",
+        )
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SCHEMA_PATH_PREFIX": "/api/v1",

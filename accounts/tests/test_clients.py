@@ -15,6 +15,8 @@ from rest_framework.test import APIClient
 from accounts import clients, letters
 from accounts.models import Client, ClientSecret, StaffAction, User
 from accounts.services import make_groups
+from shop.calls import connect
+from shop.contracts.accounts import ContactsService
 
 pytestmark = pytest.mark.django_db(databases=["accounts"])
 
@@ -149,3 +151,16 @@ def test_in_the_admin(robot: tuple[Client, str]):
     assert ClientSecret.objects.count() == 2
     secret = done.split("<code>")[1].split("</code>")[0]
     assert ask(basic(robot[0].client_id, secret)).status_code == 200
+
+
+def test_the_rights_of_users_are_those_of_their_tokens_now():
+    client, _ = clients.add(name="ERP", rights=["orders.view_order"], groups=[])
+    customer = User.objects.create(email="customer-with-none@example.com", name="C")
+    contacts = connect(ContactsService)
+    assert contacts.get_rights([client.user_id, customer.pk, 10**9]) == {
+        client.user_id: ["orders.view_order"],
+        customer.pk: [],
+        10**9: [],
+    }
+    clients.revoke(client)
+    assert contacts.get_rights([client.user_id]) == {client.user_id: []}

@@ -1,3 +1,4 @@
+import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
 import django.core.serializers.json
 import django.db.models.deletion
@@ -231,6 +232,82 @@ class Migration(migrations.Migration):
                 fields=["deferred_until"],
                 name="notifications_unsent_deferred",
             ),
+        ),
+        migrations.CreateModel(
+            name="Webhook",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("owner_id", models.BigIntegerField(db_index=True, help_text="The user, or a program's.")),
+                ("url", models.CharField(max_length=500)),
+                (
+                    "events",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=32), size=None),
+                ),
+                ("description", models.CharField(blank=True, max_length=200)),
+                ("secret", models.TextField(help_text="Encrypted.")),
+                (
+                    "former_secret",
+                    models.TextField(blank=True, help_text="Encrypted; signs as well until `former_until`."),
+                ),
+                ("former_until", models.DateTimeField(blank=True, null=True)),
+                ("enabled", models.BooleanField(default=True)),
+                ("disabled_reason", models.CharField(blank=True, max_length=200)),
+                ("failures", models.PositiveIntegerField(default=0, help_text="Since it last took a message.")),
+                ("failing_since", models.DateTimeField(blank=True, null=True)),
+                ("slow", models.BooleanField(default=True, help_text="Until it has answered quickly.")),
+                ("free_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("served_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="WebhookMessage",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("event_id", models.UUIDField()),
+                ("type", models.CharField(max_length=32)),
+                ("order_id", models.BigIntegerField(blank=True, db_index=True, null=True)),
+                ("body", models.TextField(help_text="JSON.")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("PENDING", "Pending"), ("SENT", "Sent"), ("FAILED", "Failed")],
+                        default="PENDING",
+                        max_length=8,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("due_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("sent_at", models.DateTimeField(blank=True, null=True)),
+                ("answer", models.PositiveSmallIntegerField(blank=True, help_text="The last HTTP status.", null=True)),
+                ("error", models.CharField(blank=True, help_text="Why the latest attempt failed.", max_length=200)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "webhook",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="notifications.webhook",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "PENDING")),
+                        fields=["webhook", "due_at"],
+                        name="notifications_webhook_due",
+                    ),
+                    models.Index(fields=["webhook", "-id"], name="notifications_of_webhook"),
+                    django.contrib.postgres.indexes.BrinIndex(fields=["created_at"], name="notifications_webhook_age"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("webhook", "event_id"), name="notifications_webhook_once")
+                ],
+            },
         ),
         migrations.RunSQL(APPEND_ONLY.format(service="notifications"), FORGET.format(service="notifications")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.

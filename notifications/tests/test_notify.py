@@ -134,7 +134,7 @@ def test_reasons_are_told_in_the_customers_words(reason, korean, english):
 @pytest.mark.parametrize("customer", [KIM, LEE])
 def test_a_carriers_words_are_told_as_they_are(customer, words):
     reason = said_by_carrier(words)
-    news: list[News] = [
+    news: list[Any] = [
         DeliveryFailed(order_id=1, user_id=customer.user_id, reason=reason),
         OrderCancelled(order_id=1, user_id=customer.user_id, reason=reason),
     ]
@@ -153,7 +153,7 @@ def delivered_and_complete(order_id: int) -> tuple[DeliveryCompleted, OrderCompl
     return delivered, complete
 
 
-def told_in_order(*batches: list[News]) -> list[tuple[str, str]]:
+def told_in_order(*batches: list[Any]) -> list[tuple[str, str]]:
     for batch in batches:
         notify(batch, CONTACTS)
     rows = Notification.objects.filter(channel="EMAIL").order_by("pk")
@@ -226,7 +226,7 @@ def test_a_hundred_events_take_as_many_statements_as_one():
             notify(events, CONTACTS)
         return len(captured)
 
-    assert statements(1, first=1) == statements(100, first=1000) == 1
+    assert statements(1, first=1) == statements(100, first=1000) == 2
     assert Notification.objects.count() == 202
 
 

@@ -39,6 +39,9 @@ CODES: Mapping[str, Code] = {
     "I001": Code(HTTPStatus.NOT_FOUND, "No stock record"),
     "I002": Code(HTTPStatus.CONFLICT, "Insufficient stock"),
     "D001": Code(HTTPStatus.NOT_FOUND, "No such delivery"),
+    "W001": Code(HTTPStatus.NOT_FOUND, "No such webhook"),
+    "W002": Code(HTTPStatus.NOT_FOUND, "No such message"),
+    "W003": Code(HTTPStatus.CONFLICT, "Too many webhooks"),
     "D002": Code(HTTPStatus.CONFLICT, "Delivery already started"),
 }
 

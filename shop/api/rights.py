@@ -26,6 +26,8 @@ SCOPES: Mapping[str, str] = {
     "delivery.view_address": "where they go",
     "notifications.view_notification": "what others were told",
     "notifications.view_recipient": "at which address or number",
+    "notifications.add_webhook": "webhooks of one's own, for what one may see",
+    "notifications.change_webhook": "everybody's webhooks",
     "shop.operate": "what goes on inside: health, queues, circuit breakers",
 }
 
@@ -60,6 +62,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *LOOK_AT_ORDERS, "orders.change_order", "shop.operate", "payments.view_sandboxswitch",
         "payments.change_sandboxswitch",
         *(f"{service}.{right}" for service in SAGA_SERVICES for right in ("view_deadletter", "change_deadletter")),
+        "notifications.view_webhook", "notifications.add_webhook", "notifications.change_webhook",
+        "notifications.view_webhookmessage", "notifications.change_webhookmessage",
         *(f"{service}.view_outbox" for service in ("accounts", "orders", "inventory", "payments", "delivery")),
         *(f"{service}.view_staffaction" for service in ("catalog", *SAGA_SERVICES)),
     ),

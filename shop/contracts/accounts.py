@@ -69,6 +69,10 @@ class ContactsService(Protocol):
         """How to reach the users with these ids, by id; unknown ids are left out."""
         ...
 
+    def get_rights(self, user_ids: Collection[int]) -> dict[int, list[str]]:
+        """The rights that each of these users has at the API now; none for who is unknown or locked out."""
+        ...
+
     def claim_letters(self) -> list[Letter]:
         """The letters to send now. One that is not reported as sent is given out again after a minute or more."""
         ...

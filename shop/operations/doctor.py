@@ -48,7 +48,7 @@ class Finding(NamedTuple):
 def examine() -> Iterator[Finding]:
     """Run all examinations. An exception becomes a finding and does not stop the others."""
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _versions, _mode, _port, _databases, _clock, _broker, _redis, _keys, _gateways, _disk,
+        _versions, _mode, _port, _databases, _clock, _broker, _redis, _keys, _gateways, _disk, _webhooks,
     )  # fmt: skip
     for look in looks:
         try:
@@ -221,6 +221,26 @@ def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(place).free
     detail = f"{free / 1e9:.1f} GB free at {settings.VAR_DIR}"
     yield Finding("disk", free >= DISK, detail, "" if free >= DISK else "make room, or set SHOP_VAR")
+
+
+def _webhooks() -> Iterator[Finding]:
+    if "notifications" not in settings.LOCAL_SERVICES or (
+        settings.EMBEDDED and not (settings.VAR_DIR / "postgres").exists()
+    ):
+        return
+    try:
+        ((number, dead),) = query(
+            "notifications",
+            "SELECT count(*), count(*) FILTER (WHERE NOT enabled AND disabled_reason <> '') FROM notifications_webhook",
+        )
+    except DatabaseError:  # the database has a finding of its own
+        return
+    fix = (
+        "see why in the admin (Webhooks), have it mended, enable it: what has happened meanwhile is sent"
+        if dead
+        else ""
+    )
+    yield Finding("webhooks", not dead, f"{number} subscriptions, {dead} of them dead", fix)
 
 
 def _line(error: BaseException) -> str:

@@ -29,6 +29,14 @@ ORDERS = """
     )
     FROM (SELECT status, progress_at FROM orders_order WHERE look_at IS NOT NULL LIMIT %s) AS open GROUP BY status
 """
+WEBHOOKS = """
+    SELECT (SELECT count(*) FROM notifications_webhook WHERE NOT enabled AND disabled_reason <> ''), (
+        SELECT count(*) FROM notifications_webhook AS hook, LATERAL (
+            SELECT FROM notifications_webhookmessage AS message
+            WHERE message.webhook_id = hook.id AND message.status = 'PENDING' AND message.due_at <= now() LIMIT %s
+        ) AS due WHERE hook.enabled
+    )
+"""
 
 
 class Databases(Collector):
@@ -62,6 +70,8 @@ def _families() -> dict[str, GaugeMetricFamily]:
             ("outbox_unsent", "Events that are not published yet.", ["service"]),
             ("dead_letters", "Dead letters that nobody has resolved.", ["service"]),
             ("orders_open", "Orders that have not ended, or of which messages are still on their way.", ["status"]),
+            ("webhooks_dead", "Webhooks that were disabled because they took nothing.", []),
+            ("webhook_messages_due", "Messages for webhooks that wait to be sent now.", []),
             ("orders_stalled", "Orders that have not moved for STALLED_AFTER, and have not ended.", []),
         )
     }
@@ -88,6 +98,10 @@ def _ask_database(service: str, found: dict[str, GaugeMetricFamily]) -> None:
     found["outbox_lag_seconds"].add_metric([service], max(0.0, lag))
     found["outbox_unsent"].add_metric([service], waiting.unsent)
     found["dead_letters"].add_metric([service], waiting.dead_letters)
+    if service == "notifications":
+        ((dead, due),) = query(service, WEBHOOKS, [MOST])
+        found["webhooks_dead"].add_metric([], dead)
+        found["webhook_messages_due"].add_metric([], due)
     if service == "orders":
         orders = query(service, ORDERS, [settings.STALLED_AFTER, list(FINAL), MOST])
         for status, number, _ in orders:

@@ -39,6 +39,7 @@ from tests.support.scenes import (
     retention_past,
     sent,
     staff_books_stock,
+    webhook_due,
 )
 
 PASSWORD = "a password for tests 17"
@@ -78,6 +79,7 @@ PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
         "sending.written",
         "sending.committed",
     ),
+    (worker, webhook_due): ("webhooks.claimed", "webhooks.sent", "webhooks.written", "webhooks.committed"),
     (worker, message_lost): (
         "look_after.claim_written",
         "look_after.claim_committed",
@@ -112,6 +114,7 @@ PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
 
 # Transactions that no order depends on: who is cut off there asks again.
 UNWATCHED = {
+    "notifications/webhooks/subscriptions.py",
     "accounts/services.py", "accounts/letters.py", "accounts/clients.py", "catalog/services.py", "close", "seed_stock"
 }  # fmt: skip
 
@@ -143,6 +146,7 @@ def theatre(_shop: Shop, forking: None, queues: Queues, tmp_path_factory: pytest
 @pytest.fixture
 def stage(theatre: Stage, request: pytest.FixtureRequest, settings: Any) -> Stage:
     settings.STALLED_AFTER = 3600
+    settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
     settings.CARRIER_SECRETS = {code: [secret] for code, secret in CARRIERS_SECRETS.items()}
     theatre.begin()
     request.node.stash[LOGS] = theatre

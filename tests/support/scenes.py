@@ -23,7 +23,8 @@ from delivery.models import CarrierEvent, Delivery
 from delivery.signatures import signature
 from inventory.models import DeadLetter
 from notifications.models import Inbox as NotificationsInbox
-from notifications.models import Notification
+from notifications.models import Notification, Webhook
+from notifications.webhooks.subscriptions import subscribe
 from orders.models import FINAL, Order
 from orders.models import Unsent as OrdersUnsent
 from payments.models import Payment
@@ -33,6 +34,7 @@ from sagas.saga import service_of
 from tests.support.forks import Fork, relay, worker
 from tests.support.ordering import PAID_AND_SENT
 from tests.support.processes import eventually
+from tests.support.receiver import Receiver
 from tests.support.running_shop import Queues, Shop, history, outcome, relay_everything, stock_of, violations
 
 PIECES = 1000
@@ -181,6 +183,29 @@ def notification_due(stage: Stage) -> Iterator[None]:
     yield
     eventually(Notification.objects.filter(status="PENDING").exists)
     stage.tick("notifications.send_pending")
+
+
+def webhook_due(stage: Stage) -> Iterator[None]:
+    """A subscriber is told, once or twice, of what it is about to be told."""
+    with Receiver() as receiver:
+        webhook, _ = subscribe(owner_id=stage.shop.customer, url=receiver.url, events=["order.created"])
+        stage.shop.place()
+        relay_everything()
+        yield
+        eventually(webhook.messages.exists)
+        stage.tick("notifications.send_webhooks")
+        yield
+
+        def taken() -> bool:
+            Webhook.objects.update(free_at=timezone.now())
+            webhook.messages.update(due_at=timezone.now())
+            stage.tick("notifications.send_webhooks")
+            return webhook.messages.get().status == "SENT"
+
+        eventually(taken)
+        assert {one.headers["Webhook-Id"] for one in receiver.received} == {str(webhook.messages.get().event_id)}
+        webhook.delete()
+        receiver.shutdown()
 
 
 def message_lost(stage: Stage) -> Iterator[None]:

@@ -21,7 +21,7 @@ from accounts.services import LocalAccounts, issue, make_groups
 from catalog.models import Product
 from delivery.models import Delivery
 from inventory.services import seed_stock
-from notifications.models import Notification
+from notifications.models import Notification, Webhook, WebhookMessage
 from orders.models import Order
 from payments.models import Payment
 from shop.api.permissions import ANYBODY, CARRIER, Own, is_right
@@ -105,6 +105,8 @@ def rows(bus: Any) -> dict[str, Any]:
         event_id=EVENT, order_id=order.pk, user_id=hana.pk, type="ORDER_RECEIVED",
         channel="SMS", recipient=PHONE, body="x", status="SENT", due_at=timezone.now(),
     )  # fmt: skip
+    Webhook.objects.create(pk=1, owner_id=1, url="https://erp.example.com/", events=["order.paid"], secret="x")
+    WebhookMessage.objects.create(pk=1, webhook_id=1, event_id=EVENT, type="order.paid", body="{}")
     return {
         "event_id": EVENT,
         "user_id": hana.pk,
@@ -112,6 +114,8 @@ def rows(bus: Any) -> dict[str, Any]:
         "product_id": 1,
         "tracking_number": "CJ1",
         "service": "orders",
+        "webhook_id": 1,
+        "message_id": 1,
     }
 
 

@@ -1,0 +1,473 @@
+"""Outward webhooks: from an event to a program that checks the signature, and what happens when that says no."""
+
+import json
+import re
+import threading
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from rest_framework.test import APIClient
+from standardwebhooks.webhooks import Webhook as Verifier
+
+from notifications.models import StaffAction, Webhook, WebhookMessage
+from notifications.tasks import notify, purge, review_webhooks, send_webhooks
+from notifications.tests.dialogue import KIM, order_created
+from notifications.webhooks import sending, subscriptions, transport
+from notifications.webhooks.events import PUBLIC, TYPES, write_down
+from notifications.webhooks.secrets import decrypted
+from sagas.events import uuid7
+from shop.api.authentication import STAFF
+from shop.api.tokens import AccessToken
+from shop.calls import substituting
+from shop.contracts.accounts import ContactsService
+from shop.contracts.events import (
+    DeliveryCompleted,
+    DeliveryHandedOver,
+    OrderCancelled,
+    OrderCompleted,
+    PaymentCompleted,
+)
+from shop.contracts.reasons import said_by_carrier
+from tests.support.processes import eventually
+from tests.support.receiver import Receiver
+
+pytestmark = pytest.mark.django_db(databases=["accounts", "default", "notifications"], transaction=True)
+
+URL = "/api/v1/notifications/webhooks"
+EXAMPLE = Path("docs/howto/webhooks.md").read_text()
+User = get_user_model()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def this_machine_only(settings: Any) -> Iterator[None]:
+    """No turn of one test goes on in the next."""
+    settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    yield
+    sending.wait()
+
+
+def subscribed(url: str, *events: str, owner_id: int = 9, **fields: Any) -> tuple[Webhook, str]:
+    webhook, secret = subscriptions.subscribe(owner_id=owner_id, url=url, events=events or tuple(TYPES))
+    Webhook.objects.filter(pk=webhook.pk).update(**({"slow": False} | fields))
+    webhook.refresh_from_db()
+    return webhook, secret
+
+
+def paid(order_id: int, **fields: Any) -> PaymentCompleted:
+    return PaymentCompleted(order_id=order_id, checkout=order_created(order_id, user=KIM).checkout, **fields)
+
+
+def send() -> int:
+    """One tick, and the turns that it has begun."""
+    begun = send_webhooks()
+    sending.wait()
+    return begun
+
+
+def due_now(webhook: Webhook) -> None:
+    WebhookMessage.objects.filter(webhook=webhook, status="PENDING").update(due_at=timezone.now())
+    Webhook.objects.filter(pk=webhook.pk).update(free_at=timezone.now())
+
+
+def states(webhook: Webhook) -> list[tuple[str, int, int | None]]:
+    return list(webhook.messages.order_by("pk").values_list("status", "attempts", "answer"))
+
+
+def api(*rights: str) -> APIClient:
+    """A program whose token has these rights, as accounts gives them out."""
+    token = AccessToken()
+    user_id = next(_user_ids)
+    token["user_id"], token["role"], token["scope"] = str(user_id), STAFF, " ".join(rights)
+    program = APIClient(headers={"Authorization": f"Bearer {token}"})
+    program.user_id = user_id  # type: ignore[attr-defined]
+    return program
+
+
+_user_ids = count(100)
+
+
+# --- What is told -----------------------------------------------------------------------------------------------------
+def test_a_program_subscribes_and_the_example_of_the_documentation_takes_what_it_is_sent():
+    (code,) = re.findall(r"```python\n(.*?)```", EXAMPLE, re.DOTALL)
+    example: dict[str, Any] = {}
+    exec(code, example)
+    example["Receiver"].log_message = lambda *_: None
+    with Receiver(example["Receiver"]) as server:
+        program = api("notifications.add_webhook", "orders.view_order")
+        answer = program.post(URL, {"url": server.url, "events": ["order.paid", "order.created"]})
+        assert (answer.status_code, answer.headers["Location"]) == (201, f"{URL}/{answer.json()['id']}")
+        assert answer.json()["events"] == ["order.created", "order.paid"]
+        example["SECRET"] = answer.json()["secret"]
+        created, payment = order_created(7, user=KIM), paid(7)
+        notify([created, payment], {})
+        write_down([created])  # it comes again
+        notify([OrderCompleted(order_id=7, user_id=KIM.user_id)], {})  # not subscribed to
+
+        assert send() == 1
+        assert send() == 0
+
+        assert list(example["handled"]) == [str(created.event_id), str(payment.event_id)]
+        told = example["handled"][str(payment.event_id)]
+        assert told.pop("timestamp").endswith("Z")
+        assert told == {
+            "type": "order.paid",
+            "version": 1,
+            "data": {"orderId": 7, "customerId": KIM.user_id, "amount": 33000, "currency": "KRW"},
+        }
+        assert example["handled"][str(created.event_id)]["data"]["items"] == [{"productId": 1, "quantity": 1}]
+        example["SECRET"] = Verifier  # forgotten: another one refuses
+        example["SECRET"] = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD5u+5fWl5rJY="
+        notify([paid(8)], {})
+        send()
+        assert len(example["handled"]) == 2
+        server.shutdown()
+    shown = program.get(f"{URL}/{answer.json()['id']}/messages").json()["results"]
+    assert [(one["type"], one["status"], one["answer"], one["error"]) for one in shown] == [
+        ("order.paid", "PENDING", 401, "It answered 401."),
+        ("order.paid", "SENT", 204, ""),
+        ("order.created", "SENT", 204, ""),
+    ]
+
+
+def test_the_documentation_lists_all_events_and_their_fields():
+    rows = re.findall(r"^\| `(order\.\w+)` \|[^|]*\| (.*) \|$", EXAMPLE, re.MULTILINE)
+    webhook, _ = subscribed("https://erp.example.com/")
+    write_down(_one_of_each("cancelled by the customer"))
+    sent = {one.type: json.loads(one.body) for one in webhook.messages.order_by("pk")}
+    assert [(kind, re.findall(r"`(\w+)`", fields)) for kind, fields in rows] == [
+        (kind, list(body["data"])) for kind, body in sent.items()
+    ]
+    assert list(sent) == list(TYPES)
+
+
+@pytest.mark.parametrize("reason", [said_by_carrier("김하나, 서울 12"), "김하나, 서울 12"])
+def test_nobody_is_named(reason: str):
+    webhook, _ = subscribed("https://erp.example.com/")
+    write_down(_one_of_each(reason))
+    bodies = "".join(webhook.messages.values_list("body", flat=True))
+    for personal in ("김하나", "서울", "tok_ok", "sealed"):
+        assert personal not in bodies
+    assert json.loads(webhook.messages.get(type="order.cancelled").body)["data"]["reason"] in (
+        "DELIVERY_FAILED",
+        "OTHER",
+    )
+
+
+def _one_of_each(reason: str) -> list[Any]:
+    number: dict[str, Any] = {"tracking_number": "CJ7", "user_id": 1, "order_id": 7}
+    return [
+        order_created(7, user=KIM),
+        paid(7),
+        DeliveryHandedOver(**number),
+        DeliveryCompleted(**number),
+        OrderCompleted(order_id=7, user_id=1),
+        OrderCancelled(order_id=7, user_id=1, reason=reason),
+    ]
+
+
+def test_a_hundred_events_take_as_many_statements_as_one_and_none_more_for_subscribers():
+    def statements(count: int) -> int:
+        events = [paid(number) for number in range(1, count + 1)]
+        with CaptureQueriesContext(connections["notifications"]) as captured:
+            write_down(events)
+        return len(captured)
+
+    assert statements(100) == 1
+    for number in range(3):
+        subscribed(f"https://erp{number}.example.com/")
+    assert statements(1) == statements(100) == 2
+    assert WebhookMessage.objects.count() == 303
+
+
+def test_who_unsubscribes_meanwhile_holds_nothing_up():
+    webhook, _ = subscribed("https://erp.example.com/")
+    with CaptureQueriesContext(connections["notifications"]):
+        rows = [(webhook.pk, webhook.events)]
+    subscriptions.unsubscribe(webhook.pk)
+    WebhookMessage.objects.create(webhook_id=rows[0][0], event_id=uuid7(), type="order.paid", body="{}")  # no error
+    assert send() == 0
+
+
+# --- Sending ----------------------------------------------------------------------------------------------------------
+def test_while_a_secret_is_replaced_both_are_good(receiver: Receiver):
+    webhook, former = subscribed(receiver.url, "order.paid")
+    secret = subscriptions.rotate(webhook.pk)
+    write_down([paid(7)])
+    send()
+    (one,) = receiver.received
+    for good in (former, secret):
+        Verifier(good).verify(one.body, one.headers)
+    webhook.refresh_from_db()
+    assert (decrypted(webhook.secret), former in webhook.secret) == (secret, False)
+
+    Webhook.objects.update(former_until=timezone.now())
+    subscriptions.replay_message(webhook.pk, webhook.messages.get().pk)
+    send()
+    again = receiver.received[1]
+    assert (again.headers["Webhook-Id"], again.body) == (one.headers["Webhook-Id"], one.body)
+    assert len(again.headers["Webhook-Signature"].split()) == 1
+
+
+def test_what_is_refused_comes_again_and_at_last_the_subscription_is_disabled(receiver: Receiver):
+    webhook, _ = subscribed(receiver.url, "order.paid")
+    receiver.answer = lambda one: 500
+    write_down([paid(number) for number in range(1, 6)])
+
+    before = timezone.now()
+    assert send() == 1
+    assert states(webhook) == [("PENDING", 1, 500)] * 3 + [("PENDING", 0, None)] * 2  # three strikes
+    webhook.refresh_from_db()
+    assert (webhook.failures, webhook.enabled) == (3, True)
+    first = webhook.messages.order_by("pk")[0]
+    assert before + timedelta(seconds=5) <= first.due_at <= timezone.now() + timedelta(seconds=6.5)
+    assert before + timedelta(seconds=20) <= webhook.free_at <= timezone.now() + timedelta(seconds=26)
+    assert send() == 0
+
+    due_now(webhook)
+    send()
+    assert len(receiver.received) == 4  # one that fails is asked with a single message
+
+    Webhook.objects.update(failing_since=timezone.now() - sending.DEAD_AFTER, failures=9)
+    due_now(webhook)
+    send()
+    webhook.refresh_from_db()
+    assert not webhook.enabled
+    assert webhook.disabled_reason.startswith("It has taken nothing since ")
+    assert webhook.disabled_reason.endswith(" UTC. It answered 500.")
+    due_now(webhook)
+    assert send() == 0
+    write_down([paid(9)])  # kept for when it is enabled
+    receiver.answer = lambda one: 204
+    subscriptions.change(webhook.pk, enabled=True)
+    due_now(webhook)
+    send()
+    assert {status for status, _, _ in states(webhook)} == {"SENT"}
+    webhook.refresh_from_db()
+    assert (webhook.failures, webhook.failing_since, webhook.disabled_reason) == (0, None, "")
+
+
+def test_after_its_last_attempt_a_message_has_failed(receiver: Receiver):
+    webhook, _ = subscribed(receiver.url, "order.paid")
+    receiver.answer = lambda one: 404
+    write_down([paid(1)])
+    WebhookMessage.objects.update(attempts=len(sending.PAUSES))
+    send()
+    assert states(webhook) == [("FAILED", 10, 404)]
+    assert sum(sending.PAUSES, timedelta()) == timedelta(hours=75, minutes=35, seconds=5)
+
+
+def test_one_that_says_it_is_gone_is_disabled_at_once_and_one_that_asks_for_time_gets_it(receiver: Receiver):
+    webhook, _ = subscribed(receiver.url, "order.paid")
+    receiver.answer, receiver.headers = (lambda one: 429), {"Retry-After": "600"}
+    write_down([paid(1)])
+    send()
+    webhook.refresh_from_db()
+    assert webhook.free_at > timezone.now() + timedelta(seconds=590)
+    receiver.answer, receiver.headers = (lambda one: 410), {}
+    due_now(webhook)
+    send()
+    webhook.refresh_from_db()
+    assert (webhook.enabled, webhook.disabled_reason) == (False, "It answered 410: it is gone.")
+
+
+def test_who_keeps_others_waiting_keeps_only_others_like_that_waiting(receiver: Receiver, monkeypatch: Any):
+    monkeypatch.setattr(transport, "TIMEOUT", 120.0)
+    released = threading.Event()
+    with Receiver() as tarpit:
+        tarpit.answer = lambda one: 204 if released.wait(120) else 500
+        for _ in range(sending.SLOW_TURNS + 2):
+            subscribed(tarpit.url, "order.paid", slow=True)
+        subscribed(receiver.url, "order.paid")
+        write_down([paid(1)])
+        assert send_webhooks() == 1 + sending.SLOW_TURNS  # the worker is free again, though nobody has answered
+        for number in range(2, 5):
+            write_down([paid(number)])
+            eventually(lambda number=number: send_webhooks() < 2 and len(receiver.received) == number)  # type: ignore[misc]
+        assert len(tarpit.received) == sending.SLOW_TURNS == sum(sending._running.values())
+        released.set()
+        sending.wait()
+        tarpit.shutdown()
+
+
+def test_a_turn_that_died_is_taken_up_when_its_lease_is_over(receiver: Receiver):
+    webhook, _ = subscribed(receiver.url, "order.paid")
+    write_down([paid(1)])
+    assert sending._claim(slow=False, most=8) == [webhook.pk]  # and the process dies here
+    assert send() == 0
+    Webhook.objects.update(free_at=timezone.now())
+    assert (send(), receiver.types) == (1, ["order.paid"])
+
+
+def test_a_backlog_goes_out_in_portions_with_few_statements(receiver: Receiver):
+    webhook, _ = subscribed(receiver.url, "order.paid")
+    write_down([paid(number) for number in range(1, 3 * sending.PORTION)])
+    send()
+    assert len(receiver.received) == 3 * sending.PORTION - 1
+    assert {status for status, _, _ in states(webhook)} == {"SENT"}
+
+
+# --- By whom ----------------------------------------------------------------------------------------------------------
+def test_replay_ping_and_change_by_api(receiver: Receiver):
+    program = api("notifications.add_webhook", "orders.view_order")
+    webhook, _ = subscribed(receiver.url, "order.paid", owner_id=program.user_id)  # type: ignore[attr-defined]
+    one = f"{URL}/{webhook.pk}"
+    write_down([paid(1), paid(2)])
+    send()
+    WebhookMessage.objects.filter(order_id=1).update(created_at=timezone.now() - timedelta(hours=2))
+
+    since = (timezone.now() - timedelta(hours=1)).isoformat()
+    assert program.post(f"{one}/replay", {"since": since}).json() == {"messages": 1}
+    assert program.patch(one, {"enabled": False}).json()["enabled"] is False
+    ping = program.post(f"{one}/ping")
+    assert (ping.status_code, ping.json()["type"], ping.json()["orderId"]) == (202, "ping", None)
+    send()
+    assert receiver.types == ["order.paid", "order.paid", "ping"]  # a disabled one is sent its ping only
+    program.patch(one, {"enabled": True, "description": "ERP", "events": ["order.cancelled"]})
+    send()
+    assert receiver.types == ["order.paid", "order.paid", "ping", "order.paid"]
+    assert receiver.received[1].headers["Webhook-Id"] == receiver.received[3].headers["Webhook-Id"]
+    again = program.get(f"{one}/messages", {"orderId": 1}).json()["results"][0]
+    assert program.post(f"{one}/messages/{again['id']}/replay").json()["status"] == "PENDING"
+    assert program.post(f"{one}/messages/999999/replay").json()["code"] == "W002"
+    assert program.post(f"{one}/secret").json()["secret"].startswith("whsec_")
+    assert [row["id"] for row in program.get(URL).json()["results"]] == [webhook.pk]
+    assert program.delete(one).status_code == 204
+    assert program.get(one).json()["code"] == "W001"
+    actions = list(StaffAction.objects.order_by("pk").values_list("action", flat=True))
+    assert actions == ["replay", "change", "ping", "change", "replay", "issue another secret", "unsubscribe"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://erp.example.com/", "https://a:b@erp.example.com/", "https://10.0.0.1/", "https://erp.example.com:25/",
+     "https://erp.example.com/#x", "ftp://erp.example.com/", "https://[::ffff:10.0.0.1]/", "https://169.254.169.254/"],
+)  # fmt: skip
+def test_addresses_that_are_refused_as_they_are_written(url: str, settings: Any):
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    program = api("notifications.add_webhook", "orders.view_order")
+    answer = program.post(URL, {"url": url, "events": ["order.paid"]})
+    assert (answer.status_code, [one["field"] for one in answer.json()["errors"]]) == (400, ["url"])
+
+
+def test_each_for_what_they_may_see_and_only_their_own():
+    without = api("notifications.add_webhook")
+    assert without.post(URL, {"url": "https://a.example.com/", "events": ["order.paid"]}).status_code == 403
+    assert api("orders.view_order").get(URL).status_code == 403
+    customer = APIClient()
+    customer.force_authenticate(User(pk=3))
+    assert customer.get(URL).status_code == 403
+
+    program = api("notifications.add_webhook", "orders.view_order")
+    pk = program.post(URL, {"url": "https://a.example.com/", "events": ["order.paid"]}).json()["id"]
+    for method, path in (("get", ""), ("patch", ""), ("delete", ""), ("post", "/ping"), ("post", "/secret")):
+        assert getattr(without, method)(f"{URL}/{pk}{path}", {}).json()["code"] == "W001"
+    staff = api("notifications.add_webhook", "notifications.change_webhook")
+    assert staff.get(f"{URL}/{pk}").status_code == 200
+    assert staff.patch(f"{URL}/{pk}", {"events": ["order.created"]}).status_code == 403
+    Webhook.objects.bulk_create(
+        Webhook(owner_id=program.user_id, url="https://a.example.com/", events=[], secret="")  # type: ignore[attr-defined]
+        for _ in range(subscriptions.MOST)
+    )
+    assert program.post(URL, {"url": "https://a.example.com/", "events": ["order.paid"]}).json()["code"] == "W003"
+
+
+def test_who_loses_the_right_is_told_no_more():
+    class Accounts:
+        rights = {1: ["orders.view_order", "shop.operate"], 2: ["orders.view_order"]}
+
+        def get_rights(self, user_ids: Collection[int]) -> dict[int, list[str]]:
+            return {user_id: self.rights[user_id] for user_id in user_ids}
+
+    for owner_id in (1, 2):
+        subscribed("https://a.example.com/", owner_id=owner_id)
+    with substituting(ContactsService, Accounts()):
+        assert review_webhooks() == 0
+        Accounts.rights[2] = ["shop.operate"]
+        assert (review_webhooks(), review_webhooks()) == (1, 0)
+    assert dict(Webhook.objects.values_list("owner_id", "disabled_reason")) == {
+        1: "",
+        2: "Its owner has not the right orders.view_order any more.",
+    }
+
+
+def test_in_the_admin_dead_ones_are_shown_enabled_and_replayed(client: Any, receiver: Receiver):
+    client.force_login(User.objects.create_superuser(email="a@example.com", password="for-this-test", name="A"))
+    webhook, secret = subscribed(receiver.url, enabled=False, disabled_reason="It answered 410: it is gone.")
+    subscribed("https://b.example.com/")
+    write_down([paid(1)])
+    page = client.get("/admin/notifications/webhook/?state=dead").content.decode()
+    assert "it is gone" in page
+    assert "b.example.com" not in page
+    shown = client.get(f"/admin/notifications/webhook/{webhook.pk}/change/").content.decode()
+    assert receiver.url in shown
+    assert webhook.secret not in shown
+    for action in ("ping", "enable"):
+        client.post("/admin/notifications/webhook/", {"action": action, "_selected_action": [webhook.pk]})
+    send()
+    assert sorted(receiver.types) == ["order.paid", "ping"]
+    message = webhook.messages.get(type="order.paid")
+    client.post("/admin/notifications/webhookmessage/", {"action": "replay", "_selected_action": [message.pk]})
+    send()
+    assert receiver.types.count("order.paid") == 2
+    assert secret not in str(list(StaffAction.objects.values_list("before", "after")))
+
+
+def test_messages_go_with_retention_whatever_their_state(settings: Any):
+    webhook, _ = subscribed("https://a.example.com/")
+    write_down([paid(1), paid(2)])
+    WebhookMessage.objects.filter(order_id=1).update(
+        created_at=timezone.now() - settings.SAGAS.retention - timedelta(hours=1)
+    )
+    assert (purge(), purge()) == (1, 0)
+    assert [one.order_id for one in webhook.messages.all()] == [2]
+
+
+def test_dead_ones_are_counted_and_the_doctor_names_them():
+    subscribed("https://a.example.com/", enabled=False, disabled_reason="It answered 410: it is gone.")
+    subscribed("https://b.example.com/", enabled=False)
+    write_down([paid(1)])
+    from shop.operations import doctor, gauges
+
+    found = gauges._families()
+    gauges._ask_database("notifications", found)
+    assert [sample.value for sample in found["webhooks_dead"].samples] == [1]
+    assert [sample.value for sample in found["webhook_messages_due"].samples] == [0]
+    (finding,) = doctor._webhooks()
+    assert (finding.well, finding.detail) == (False, "2 subscriptions, 1 of them dead")
+
+
+def test_openapi_describes_them():
+    from drf_spectacular.generators import SchemaGenerator
+
+    described = SchemaGenerator().get_schema(request=None, public=True)["webhooks"]
+    assert list(described) == [*TYPES, "ping"]
+    assert set(PUBLIC.values()) == set(TYPES)
+    operation = described["order.paid"]["post"]
+    body = operation["requestBody"]["content"]["application/json"]
+    assert body["example"]["data"] == {"orderId": 42, "customerId": 7, "amount": 66000, "currency": "KRW"}
+    assert set(body["schema"]["properties"]["data"]["properties"]) == set(body["example"]["data"])
+
+
+def test_a_process_without_the_key_of_a_secret_leaves_it_waiting(receiver: Receiver, settings: Any):
+    webhook, _ = subscribed(receiver.url, "order.paid")
+    write_down([paid(1)])
+    settings.SECRET_KEY = "another one, which has nothing to do with the first"
+    send()
+    assert (states(webhook), receiver.received) == ([("PENDING", 0, None)], [])
+    call_command("check")
