@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from lab.providers.kakao import Kakao
 from lab.providers.server import StandIn
 from lab.providers.stripe import Stripe
 from lab.providers.toss import Toss
 
-STAND_INS: dict[str, type[StandIn]] = {"stripe": Stripe, "toss": Toss}
+STAND_INS: dict[str, type[StandIn]] = {"kakao": Kakao, "stripe": Stripe, "toss": Toss}
 HERE = ("127.0.0.1", "localhost")
 
 

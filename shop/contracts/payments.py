@@ -14,6 +14,7 @@ class Adapter(NamedTuple):
 
 ADAPTERS: dict[str, Adapter] = {
     "sandbox": Adapter("payments.gateways.sandbox.SandboxGateway", needs_token=True),
+    "kakao": Adapter("payments.gateways.kakao.KakaoGateway", needs_token=False, wants=("secret_key", "cid")),
     "stripe": Adapter(
         "payments.gateways.stripe.StripeGateway", needs_token=False, wants=("secret_key", "webhook_secret")
     ),
@@ -21,6 +22,7 @@ ADAPTERS: dict[str, Adapter] = {
 }
 # What the laboratory's stand-ins know; known to everybody.
 STAND_IN_OPTIONS: dict[str, dict[str, str]] = {
+    "kakao": {"secret_key": "DEV_stand_in", "cid": "TC0ONETIME"},  # nosec B105
     "stripe": {"secret_key": "sk_test_stand_in", "webhook_secret": "whsec_stand_in"},  # nosec B105
     "toss": {"secret_key": "test_sk_stand_in"},  # nosec B105
 }

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from lab.providers import stripe, toss
+from lab.providers import kakao, stripe, toss
 from lab.providers.server import StandIn
 from payments.gateways import (
     ActionRequired,
@@ -19,6 +19,7 @@ from payments.gateways import (
     PaymentGateway,
     Return,
 )
+from payments.gateways.kakao import KakaoGateway
 from payments.gateways.stripe import StripeGateway
 from payments.gateways.toss import TossGateway
 
@@ -29,13 +30,19 @@ AMOUNT, CURRENCY = 33_000, "KRW"
 
 @dataclass
 class Account:
-    """`token` pays at once, "" where only the provider's page does; `declined` never pays."""
+    """`token` pays at once, "" where only the provider's page does; `declined` never pays.
+
+    `looks_up`: whether the provider finds a payment by our name for it. `tells`: whether it sends notifications, and
+    lists the movements of a day.
+    """
 
     gateway: Any
     stand_in: StandIn
     token: str
     declined: str
     stranger: Callable[[], PaymentGateway]  # somebody whose key the provider does not know
+    looks_up: bool = True
+    tells: bool = True
 
     def authorization(self, number: int = 1, *, capture: bool = False, **changes: Any) -> Authorization:
         """The request for payment `number`."""
@@ -110,4 +117,15 @@ def toss_account() -> Iterator[Account]:
         gateway.provider.close()
 
 
-ACCOUNTS = {"stripe": stripe_account, "toss": toss_account}
+@contextmanager
+def kakao_account() -> Iterator[Account]:
+    with kakao.Kakao() as stand_in:
+        options = {"url": stand_in.url, "cid": kakao.CID, **FAST}
+        gateway = KakaoGateway("KAKAO", options | {"secret_key": kakao.SECRET_KEY})
+        stranger = lambda: KakaoGateway("STRANGER", options | {"secret_key": "DEV_other"})  # noqa: E731
+        yield Account(gateway, stand_in, token="", declined="", stranger=stranger, looks_up=False, tells=False)
+        stand_in.faults.released.set()
+        gateway.provider.close()
+
+
+ACCOUNTS = {"kakao": kakao_account, "stripe": stripe_account, "toss": toss_account}
