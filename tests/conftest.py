@@ -18,11 +18,13 @@ from shop.contracts.catalog import CatalogService
 
 pytest.register_assert_rewrite("tests.support")
 
+from tests.support import flushing  # noqa: E402
 from tests.support.chromium import browser, page  # noqa: E402, F401 (fixtures; rewritten only when imported late)
 from tests.support.fakes import FakeAccounts, FakeCatalog, FakeContacts  # noqa: E402
 from tests.support.sagas import SAGA_TIMERS  # noqa: E402
 
 SERVICES = list(settings.SERVICES)
+flushing.install()
 
 
 @pytest.fixture(autouse=True)

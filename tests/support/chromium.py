@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,8 @@ FLAWS = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
+@contextmanager
+def chromium() -> Iterator["Browser"]:
     """Chromium. Its driver has an event loop in this thread, in which Django would not ask a database."""
     from playwright.sync_api import expect, sync_playwright
 
@@ -56,11 +57,17 @@ def browser() -> Iterator["Browser"]:
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield started
+        started.close()
     if before is None:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from accounts.services import seed_users
 from catalog.models import Product
@@ -12,8 +12,16 @@ from console import state as states
 from inventory.services import seed_stock
 from shop import faults
 from shop.management.samples import USERS
+from tests.support.chromium import chromium
 
 PASSWORD = "for-this-test"
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One for all tests of this folder: to start it takes a second."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
