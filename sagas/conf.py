@@ -19,8 +19,9 @@ from sagas.saga import Choreography, Saga
 class Settings:
     """The sagas of a project and how their messages are handled. Numbers that are durations are seconds.
 
-    `hooks` is the dotted path of a `sagas.Hooks` class. `patience` is how long a step waits out an outage before its
-    message goes back to the queue, `outbox_lease` after how long another relay may publish a dead relay's rows,
+    `hooks` is the dotted path of a `sagas.Hooks` class. Of the `prefetch` messages that a worker holds for each of its
+    processes, those for one step are merged (`sagas.worker`). `patience` is how long a step waits out an outage before
+    its message goes back to the queue, `outbox_lease` after how long another relay may publish a dead relay's rows,
     `retention` how long inbox, outbox and resolved dead letters are kept. Without `declares` the processes declare no
     queue, and need no right at the broker to do so: somebody else has to.
     """
@@ -28,6 +29,7 @@ class Settings:
     sagas: Sequence[Saga]
     hooks: str = "sagas.hooks.Hooks"
     batch_limit: int = 800  # events in one message, at most
+    prefetch: int = 16
     confirm_timeout: float = 10.0
     patience: float = 600.0
     outbox_lease: float = 30.0

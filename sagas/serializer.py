@@ -6,6 +6,7 @@ commands, use the serializer "json" as ever; a step's message may, too.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +33,12 @@ def read(text: str) -> Any:
     if bytes(memoryview(events)[:1]) != b"[":
         raise msgspec.ValidationError("Expected a list of events")
     return message
+
+
+def merged(bodies: Sequence[Any]) -> bytes:
+    """The body of one message with the events of several, which `read` has read."""
+    events = (bytes(memoryview(some))[1:-1].strip() for ((some,), _, _) in bodies)
+    return write(((msgspec.Raw(b"[" + b",".join(filter(None, events)) + b"]"),), {}, bodies[0][2]))
 
 
 register(EVENTS, write, read, content_type=CONTENT_TYPE, content_encoding="utf-8")

@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 Keys = Callable[[Sequence[Any]], Sequence[str]]
 Call = Callable[[Sequence[Any]], Any]
-STRATEGY = "sagas.worker:reject_unreadable"  # by name: only workers import Celery's worker
+MERGE, REJECT_UNREADABLE = "sagas.worker:merge", "sagas.worker:reject_unreadable"  # names: only workers import them
 
 
 @overload
@@ -63,7 +63,7 @@ def step(
         def run(payload: Any) -> None:
             execute(registered, payload)
 
-        shared_task(name=name, Strategy=STRATEGY)(run)
+        shared_task(name=name, Strategy=MERGE)(run)
         return registered
 
     return register(function) if function else register
@@ -81,7 +81,7 @@ def timer(function: Callable[[], int]) -> Callable[[], int]:
     def run() -> None:
         run_timer(name, function)
 
-    shared_task(name=name, Strategy=STRATEGY, send_events=False)(run)  # ticks would bury the steps in Flower
+    shared_task(name=name, Strategy=REJECT_UNREADABLE, send_events=False)(run)  # ticks would bury the steps in Flower
     return function
 
 

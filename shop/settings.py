@@ -259,6 +259,9 @@ DATABASES = {service: _database(service) for service in LOCAL_SERVICES}
 DATABASES["default"] = DATABASES[LOCAL_SERVICES[0]] | {"TEST": {"MIRROR": LOCAL_SERVICES[0]}}
 DATABASE_ROUTERS = ["shop.router.ServiceRouter"]
 
+# What the web server is started with; shop/operations/connections.py says how many connections its threads may hold.
+WEB_PROCESSES, WEB_THREADS = env.int("WEB_PROCESSES", 2), env.int("WEB_THREADS", 4)
+
 # --- Broker, Redis ---------------------------------------------------------------------------------------------------
 BROKER_URL = env.str("BROKER_URL", "memory://")
 BROKER_DECLARES = env.bool("BROKER_DECLARES", True)  # off: queues are made by `manage.py broker`, and by nobody else
@@ -329,6 +332,7 @@ SAGAS = Sagas(
     sagas=[ORDER, CUSTOMER],
     hooks="shop.hooks.ShopHooks",
     batch_limit=env.int("BATCH_LIMIT", 800),  # events in one message, at most
+    prefetch=env.int("PREFETCH", 16),  # messages that a worker holds for each of its processes, and merges
     confirm_timeout=env.float("CONFIRM_TIMEOUT", 10.0),  # seconds to wait for the broker's confirm
     patience=env.int("OUTAGE_PATIENCE", 600),  # seconds a step waits out an outage before it requeues its message
     outbox_lease=env.float("OUTBOX_LEASE", 30.0),  # seconds until another relay may take a dead relay's rows

@@ -15,10 +15,12 @@ from sagas.deferred import publish_deferred
 from sagas.execution import execute
 from sagas.registry import STEPS, TIMERS, local_services
 from sagas.relay import pending, publish_outbox
-from sagas.serializer import read, write
+from sagas.serializer import merged, read, write
 from sagas.testing.crashes import Crash
 
 T = TypeVar("T", bound=publisher.Transport)
+
+Message = tuple[str, list[dict[str, Any]]]  # for a step, and its events
 
 
 @contextmanager
@@ -31,9 +33,10 @@ def publishing_to(transport: T) -> Iterator[T]:
         publisher.transport = previous
 
 
-def arrived(payload: Sequence[Any]) -> Raw:
-    """What a worker reads of a message: its events, still JSON."""
-    ((events,), _, _) = read(write(((payload,), {}, {})).decode())
+def arrived(*payloads: Sequence[Any]) -> Raw:
+    """What a worker reads of a message, or of several that it has merged: their events, still JSON."""
+    bodies = [read(write(((payload,), {}, {})).decode()) for payload in payloads]
+    ((events,), _, _) = read(merged(bodies).decode()) if len(bodies) > 1 else bodies[0]
     raw: Raw = events
     return raw
 
@@ -41,13 +44,15 @@ def arrived(payload: Sequence[Any]) -> Raw:
 class Bus:
     """A `Transport` that keeps messages until they are delivered. `log` holds what was delivered: (step, events).
 
-    `timers` are those that `drain` ticks: the timers that move the saga.
+    `timers` are those that `drain` ticks: the timers that move the saga. With `merging`, messages for one step that
+    wait are delivered together, as by a worker that was busy; not those that have been delivered before.
     """
 
-    def __init__(self, timers: Sequence[str] = ()) -> None:
-        self.timers = tuple(timers)
-        self.messages: list[tuple[str, list[dict[str, Any]]]] = []
+    def __init__(self, timers: Sequence[str] = (), *, merging: bool = False) -> None:
+        self.timers, self.merging = tuple(timers), merging
+        self.messages: list[Message] = []
         self.log: list[tuple[str, tuple[str, ...]]] = []
+        self._delivered: list[Message] = []  # and not acknowledged
 
     def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
         self.messages.append((step, to_builtins(payload)))
@@ -55,17 +60,35 @@ class Bus:
     def backlog(self) -> int:
         return 0
 
+    def batch_at(self, position: int) -> list[Message]:
+        """What is delivered with the message at a position, that one first."""
+        first = self.messages[position]
+        if not self.merging or self._came_before(first):
+            return [first]
+        others = (one for one in self.messages if one is not first and one[0] == first[0])
+        return [first, *(one for one in others if not self._came_before(one))]
+
     def deliver(self, position: int = 0, *, keep: bool = False) -> None:
         """Run the step of the message at a position. With `keep` the message stays, as if it was never acknowledged;
         a message whose worker crashes is redelivered later."""
-        step, payload = message = self.messages[position] if keep else self.messages.pop(position)
-        self.log.append((step, tuple(raw.get("type", "?") for raw in payload)))
+        batch = self.batch_at(position)
+        step, payloads = batch[0][0], [payload for _, payload in batch]
+        if not keep:
+            self._take(batch)
+        self.log.append((step, tuple(raw.get("type", "?") for payload in payloads for raw in payload)))
         try:
-            execute(STEPS[step], arrived(payload))
+            execute(STEPS[step], arrived(*payloads))
         except Crash:
-            if not keep:
-                self.messages.append(message)
+            self._take(batch)
+            self.messages += batch
+            self._delivered += batch
             raise
+
+    def _take(self, batch: Sequence[Message]) -> None:
+        self.messages = [one for one in self.messages if all(one is not message for message in batch)]
+
+    def _came_before(self, message: Message) -> bool:
+        return any(message is one for one in self._delivered)
 
     def relay(self) -> int:
         """Publish what every service's relay would; how many events that was."""

@@ -30,20 +30,18 @@ from sagas.conf import choreography
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
 from sagas.registry import local_services
-from sagas.testing.bus import Bus, publishing_to
+from sagas.testing.bus import Bus, Message, publishing_to
 from sagas.testing.crashes import Crash, calling
 from sagas.testing.worlds import rolled_back
 
 NONSENSE = ({"type": "Nonsense"}, {"no": "type"})
 
-Message = tuple[str, list[dict[str, Any]]]  # for a step, and its events
-
 
 class _TroubledBus(Bus):
     """Loses the message of a number, and adds events to each message. `sent` holds all messages, the lost one too."""
 
-    def __init__(self, timers: Sequence[str], let_time_pass: Callable[[], None]) -> None:
-        super().__init__(timers)
+    def __init__(self, timers: Sequence[str], let_time_pass: Callable[[], None], *, merging: bool) -> None:
+        super().__init__(timers, merging=merging)
         self.let_time_pass = let_time_pass
         self.sent: list[Message] = []
         self.lost = -1
@@ -93,6 +91,7 @@ class Conformance:
     timers: Sequence[str] = ()
     orders = 20  # random orders of delivery, per scenario
     crashes = 100  # per crash point and scenario: the process dies at so many passes, at most
+    together = 1  # so many instances begin at once; if several, their messages for one step are merged
 
     def state(self, key: int) -> Any:
         """All that must come out the same every time: statuses and amounts, no ids and no times."""
@@ -108,25 +107,25 @@ class Conformance:
     # --- The checks -------------------------------------------------------------------------------------------------
     def test_it_ends(self) -> None:
         for name in self.scenarios:
-            with self._world(name) as (key, bus):
+            with self._world(name) as (keys, bus):
                 bus.drain()
-                self._assert_ended(key, name)
+                self._assert_ended(keys, name)
 
     def test_every_message_three_times(self) -> None:
         for name in self.scenarios:
             expected = self._undisturbed(name)
-            with self._world(name) as (key, bus):
+            with self._world(name) as (keys, bus):
                 bus.drain(copies=3)
-                assert self._end_of(key) == expected, f"{name}: every message three times"
-                self._assert_ended(key, name)
+                assert self._end_of(keys) == expected, f"{name}: every message three times"
+                self._assert_ended(keys, name)
 
     def test_any_order(self) -> None:
         for name in self.scenarios:
             expected = self._undisturbed(name)
             for seed in range(self.orders):
-                with self._world(name) as (key, bus):
+                with self._world(name) as (keys, bus):
                     bus.drain(pick=random.Random(seed).randrange)
-                    self._assert_same_end(key, name, expected, f"random order {seed}")
+                    self._assert_same_end(keys, name, expected, f"random order {seed}")
 
     def test_a_crash_at_every_boundary(self) -> None:
         """The process dies where it passes a crash point, and its message is delivered again."""
@@ -136,40 +135,40 @@ class Conformance:
             for number, point in enumerate(passes):
                 if passes[:number].count(point) >= self.crashes:
                     continue
-                with self._world(name) as (key, bus):
+                with self._world(name) as (keys, bus):
                     with _crashing_at_pass(number):
                         assert not self._survives(bus), f"{name}: pass {number}, at {point}, did not come"
                         assert self._survives(bus), f"{name}: a second crash"
-                    self._assert_same_end(key, name, expected, f"a crash at {point}, pass {number}")
+                    self._assert_same_end(keys, name, expected, f"a crash at {point}, pass {number}")
 
     def test_a_lost_message(self) -> None:
         """Each message is lost once; publishing what the outbox holds again brings the instance to the same end."""
         for name in self.scenarios:
             expected = self._undisturbed(name)
             for number in range(len(self._sent(name))):
-                with self._world(name) as (key, bus):
+                with self._world(name) as (keys, bus):
                     bus.lost = number
                     bus.drain()
                     for service in local_services():
-                        rearm(service, [key])
+                        rearm(service, keys)
                     bus.drain()
-                    self._assert_same_end(key, name, expected, f"message {number} was lost")
+                    self._assert_same_end(keys, name, expected, f"message {number} was lost")
 
     def test_an_effect_that_comes_last(self) -> None:
         """What an effect's step hears is held back until nothing else is left to do."""
         for name in self.scenarios:
             expected = self._undisturbed(name)
             for late in self._steps("effect"):
-                with self._world(name) as (key, bus):
+                with self._world(name) as (keys, bus):
                     bus.drain_without(late)
                     bus.drain()
-                    self._assert_same_end(key, name, expected, f"{late} came last")
+                    self._assert_same_end(keys, name, expected, f"{late} came last")
 
     def test_an_undo_before_its_effect(self) -> None:
         """What an undo hears in the end is delivered first of all. Each undo must take part in some scenario."""
         undone = set()
         for name in self.scenarios:
-            with self._world(name) as (key, bus):
+            with self._world(name) as (keys, bus):
                 for step, payload in self._messages_to_come(bus):
                     if step in self._steps("undo"):
                         undone.add(step)
@@ -177,54 +176,57 @@ class Conformance:
                             bus.messages.append((step, payload))
                             bus.deliver()
                             bus.drain()
-                            self._assert_ended(key, f"{name}: {step} came first")
+                            self._assert_ended(keys, f"{name}: {step} came first")
         assert undone >= self._steps("undo"), f"No scenario reaches {sorted(self._steps('undo') - undone)}"
 
     def test_every_message_once_more_when_all_is_over(self) -> None:
         for name in self.scenarios:
-            with self._world(name) as (key, bus):
+            with self._world(name) as (keys, bus):
                 bus.drain()
-                expected = self._end_of(key)
+                expected = self._end_of(keys)
                 bus.messages += reversed(bus.sent)
                 bus.drain()
-                assert self._end_of(key) == expected, f"{name}: every message once more when all was over"
-                self._assert_ended(key, name)
+                assert self._end_of(keys) == expected, f"{name}: every message once more when all was over"
+                self._assert_ended(keys, name)
 
     def test_an_event_that_cannot_be_read_fails_alone(self) -> None:
         """Each message carries two, which become dead letters, while the others are handled."""
         for name in self.scenarios:
             expected = self._undisturbed(name)
-            with self._world(name) as (key, bus):
+            with self._world(name) as (keys, bus):
                 bus.added = NONSENSE
                 bus.drain()
-                assert self._end_of(key) == expected, f"{name}: with events that cannot be read"
+                assert self._end_of(keys) == expected, f"{name}: with events that cannot be read"
                 for step in {step for step, _ in bus.log}:
                     letters = _open_dead_letters(step.partition(".")[0]).filter(step=step).count()
                     assert letters == len(NONSENSE), f"{name}: {step} has {letters} dead letters"
 
     # --- How they play ----------------------------------------------------------------------------------------------
     @contextmanager
-    def _world(self, name: str) -> Iterator[tuple[int, _TroubledBus]]:
-        """A scenario at its beginning: its key, and the bus that its messages go to."""
-        bus = _TroubledBus(self.timers, self.let_time_pass)
+    def _world(self, name: str) -> Iterator[tuple[list[int], _TroubledBus]]:
+        """A scenario at its beginning: its instances' keys, and the bus that their messages go to."""
+        bus = _TroubledBus(self.timers, self.let_time_pass, merging=self.together > 1)
         # In the past, so that the next relay need not wait for what a crashed one has claimed.
         at_once = override_settings(SAGAS=replace(settings.SAGAS, outbox_lease=-1))
         with rolled_back(), at_once, stamina.set_testing(True, attempts=1), publishing_to(bus):
-            yield self.scenarios[name](), bus
+            yield [self.scenarios[name]() for _ in range(self.together)], bus
 
     def _undisturbed(self, name: str) -> Any:
         """How a scenario ends when nothing goes wrong."""
-        with self._world(name) as (key, bus):
+        with self._world(name) as (keys, bus):
             bus.drain()
-            return self._end_of(key)
+            return self._end_of(keys)
 
-    def _end_of(self, key: int) -> tuple[Any, Counter[str]]:
-        """An instance's state, and how often each event of it was emitted."""
+    def _end_of(self, keys: Sequence[int]) -> tuple[list[Any], Counter[str]]:
+        """The instances' states, and how often each event of them was emitted."""
         rows = (
-            apps.get_model(service, "Inbox").objects.filter(correlation_id=key).values_list("emitted", flat=True)
+            apps.get_model(service, "Inbox").objects.filter(correlation_id__in=keys).values_list("emitted", flat=True)
             for service in local_services()
         )
-        return self.state(key), Counter(event["type"] for some in rows for emitted in some for event in emitted)
+        return self._states(keys), Counter(event["type"] for some in rows for emitted in some for event in emitted)
+
+    def _states(self, keys: Sequence[int]) -> list[Any]:
+        return [self.state(key) for key in keys]
 
     def _passes(self, name: str) -> list[str]:
         """The crash points that a scenario passes, in order."""
@@ -256,20 +258,22 @@ class Conformance:
         return {step for step, role in choreography().roles.items() if role.kind == kind}
 
     # --- What is asserted -------------------------------------------------------------------------------------------
-    def _assert_same_end(self, key: int, name: str, expected: Any, what: str) -> None:
+    def _assert_same_end(self, keys: Sequence[int], name: str, expected: Any, what: str) -> None:
         if name not in self.races:
-            found, (state, _) = self.state(key), expected  # not the events: which undo was faster may depend on order
+            # Not the events: which undo was faster may depend on the order.
+            found, (state, _) = self._states(keys), expected
             assert found == state, f"{name}, {what}: {found} instead of {state}"
-        self._assert_ended(key, f"{name}, {what}")
+        self._assert_ended(keys, f"{name}, {what}")
 
-    def _assert_ended(self, key: int, what: str) -> None:
+    def _assert_ended(self, keys: Sequence[int], what: str) -> None:
         """Nothing is missing, nothing waits, nothing failed, and the project says that all is well."""
-        assert missing([key]) == [], what
+        assert missing(keys) == [], what
         for service in local_services():
             assert not apps.get_model(service, "Unsent").objects.exists(), f"{what}: {service} has not sent all"
             assert list(_open_dead_letters(service).values_list("step", "error")) == [], what
         try:
-            self.assert_sound(key)
+            for key in keys:
+                self.assert_sound(key)
         except AssertionError as error:
             raise AssertionError(f"{what}: {error}") from error
 

@@ -1,10 +1,17 @@
 """Processes that die at the worst moments. What has been done stays done, once, and the saga goes on."""
 
+import os
+import signal
+
+import pytest
 from django.apps import apps
 
 from inventory.models import Reservation
 from sagas.relay import publish_outbox
+from tests.support.processes import eventually
 from tests.support.running_shop import PRICE, Queues, Shop, booked, relay_everything, stock_of, told
+
+WAITING = 5  # messages
 
 
 def test_a_worker_killed_between_commit_and_acknowledgement(shop: Shop, queues: Queues):
@@ -41,3 +48,30 @@ def test_a_broker_that_lost_everything(shop: Shop, queues: Queues):
 
     assert shop.ends(*orders) == [("COMPLETED", "")] * 3
     assert booked() == [("CHARGE", PRICE)] * 3
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["", "its process dies"])
+def test_messages_that_wait_in_a_worker_are_one_batch(shop: Shop, queues: Queues, dies: bool):
+    """All of them are acknowledged, or none: then each comes again, by itself."""
+    mortal = {"CRASH_POINTS": "1", "CRASH_AT": "step.written:2", "LOCK_LEASE": "1"} if dies else {}
+    worker = shop.processes.worker("merging", queues=("inventory",), **mortal)
+    orders = [shop.place()]
+    relay_everything()
+    inbox = apps.get_model("inventory.Inbox").objects.filter(step="inventory.reserve_stock")
+    eventually(lambda: inbox.count() == 1)  # from now on it fetches ahead
+    os.kill(worker.pid, signal.SIGSTOP)
+    for _ in range(WAITING):
+        orders.append(shop.place())
+        publish_outbox("orders")
+    os.kill(worker.pid, signal.SIGCONT)
+
+    eventually(lambda: inbox.count() == len(orders))
+    if dies:
+        worker.says("CRASH_AT step.written")
+    else:
+        assert inbox.values("handled_at").distinct().count() < len(orders)  # a row has the time of its transaction
+    shop.processes.stop(worker)
+    assert queues.waiting("inventory") == 0  # what is not acknowledged would be there again
+    assert sorted(inbox.values_list("correlation_id", flat=True)) == orders
+    assert Reservation.objects.count() == len(orders)
+    assert queues.waiting("inventory.dead") == 0

@@ -28,6 +28,7 @@ from sagas.registry import STEPS, TIMERS, local_services
 from sagas.relay import pending, publish_outbox
 from sagas.saga import service_of
 from sagas.testing import Bus, Crash, calling, publishing_to
+from sagas.testing.bus import Message
 from shop.api.problems import Problem
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
@@ -43,7 +44,8 @@ RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at
     "settle": "payments.settle_payments",
     "advance": "delivery.advance_deliveries",
 }
-LOST, TWICE, OVERTAKEN = "lost", "twice", "overtaken at "
+CHOICES, MERGING = 60, 30
+LOST, TWICE, OVERTAKEN, MERGED = "lost", "twice", "overtaken at ", "merged"
 
 
 def is_record(step: str) -> bool:
@@ -66,7 +68,8 @@ class Wish(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """`choice` picks what happens next from all that could, 0 the oldest message.
+    """`choice` picks what happens next from all that could, 0 the oldest message. From MERGING on, a message goes
+    together with all that wait for the same step.
 
     `trouble` is what goes wrong: a message is LOST, or comes TWICE; a boundary's name is where a process will die that
     passes it, now or later; OVERTAKEN and a boundary's name, outside of transactions, is where a worker is when another
@@ -83,9 +86,6 @@ class Schedule(NamedTuple):
     wishes: Sequence[Wish]
     calm: int
     decisions: Sequence[Decision]
-
-
-Message = tuple[str, list[dict[str, Any]]]  # for a step, and its events
 
 
 class Post(Bus):
@@ -114,7 +114,7 @@ class World:
         self._due: set[str] = set()  # services whose relay, and timers that, may find something to do
         self._now = ""  # what is being done
         self._mined: set[str] = set()  # boundaries at which a process will die
-        self._overtaken: tuple[str, Message] | None = None  # at which boundary a worker will be, and with what
+        self._overtaken: tuple[str, list[Message]] | None = None  # at which boundary a worker will be, and with what
 
     def play(self) -> None:
         """All schedules, then peace. Raises AssertionError when an order does not end."""
@@ -164,6 +164,7 @@ class World:
         elif messages or others:
             picked = decision.choice % (messages + len(others))
             if picked < messages:
+                self.bus.merging = decision.choice >= MERGING
                 self._deliver(picked, decision.trouble)
             else:
                 self._do(others[picked - messages])
@@ -183,10 +184,10 @@ class World:
             self._mined.remove(boundary)
             raise Crash(boundary)
         if self._overtaken and boundary == self._overtaken[0]:
-            (_, message), self._overtaken = self._overtaken, None
+            (_, batch), self._overtaken = self._overtaken, None
             self.fired[OVERTAKEN + boundary] += 1
             self._log(f"✗ at {boundary} another worker is faster with the same message")
-            self.bus.messages.append(message)
+            self.bus.messages += batch
             self.bus.deliver(-1)
 
     # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
@@ -194,7 +195,7 @@ class World:
         """The timers alone must bring every order to its end, and close it. What is alike is done together."""
         self._due |= {*local_services(), *SAGA_TIMERS}
         self.bus.messages += self.bus.aside
-        self.bus.orders = self._names
+        self.bus.orders, self.bus.merging = self._names, False
         for _ in range(ROUNDS):
             while self.bus.messages or self._due:
                 step = min((step for step, _ in self.bus.messages), key=IN_ORDER.index, default="")
@@ -243,12 +244,14 @@ class World:
         (self._tick if name in TIMERS else self._relay)(name)
 
     def _deliver(self, position: int = 0, trouble: str | None = None) -> None:
-        message = self.bus.messages[position]
-        step, payload = message
-        heard = ", ".join(f"{raw['type']} of {self._names[raw['order_id']]}" for raw in payload)
+        batch = self.bus.batch_at(position)
+        step = batch[0][0]
+        heard = ", ".join(f"{raw['type']} of {self._names[raw['order_id']]}" for _, payload in batch for raw in payload)
         self._now = f"{step} hears {heard}"
         if trouble in (LOST, TWICE):
             self.fired[trouble] += 1
+        elif len(batch) > 1:
+            self.fired[MERGED] += 1
         if trouble == LOST:
             self.bus.messages.pop(position)
             self._log(f"✗ lost: {self._now}")
@@ -256,7 +259,7 @@ class World:
         self._log(f"✗ once more, later: {self._now}" if trouble == TWICE else self._now)
         self._due |= _follow_ups(step)
         if trouble and trouble.startswith(OVERTAKEN):
-            self._overtaken = trouble.removeprefix(OVERTAKEN), message
+            self._overtaken = trouble.removeprefix(OVERTAKEN), batch
         try:
             self.bus.deliver(position, keep=trouble == TWICE)
         finally:

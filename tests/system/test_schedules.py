@@ -23,7 +23,7 @@ from shop.contracts.events import OrderEvent
 from tests.conftest import SERVICES
 from tests.support.boundaries import all_points
 from tests.support.fakes import FakeCatalog
-from tests.support.simulation import LOST, OVERTAKEN, PRODUCTS, TWICE, Decision, Schedule, Wish, World
+from tests.support.simulation import CHOICES, LOST, MERGED, OVERTAKEN, PRODUCTS, TWICE, Decision, Schedule, Wish, World
 
 pytestmark = [
     pytest.mark.django_db(databases=SERVICES),
@@ -57,7 +57,7 @@ wishes = st.builds(
 )
 decisions = st.builds(
     Decision,
-    choice=st.integers(0, 59),
+    choice=st.integers(0, CHOICES - 1),
     trouble=st.sampled_from([*[None] * 80, *[LOST] * 4, *[TWICE] * 10, *BOUNDARIES, *OVERTAKINGS]),
 )
 schedules = st.builds(
@@ -117,7 +117,7 @@ def test_any_schedule_ends_well():
     if MORE:
         print(f"{played} schedules: {', '.join(f'{count} {what}' for what, count in fired.most_common())}")
     else:
-        assert fired.keys() == {LOST, TWICE, *BOUNDARIES, *OVERTAKINGS}
+        assert fired.keys() == {LOST, TWICE, MERGED, *BOUNDARIES, *OVERTAKINGS}
 
 
 def test_a_mistake_is_found_and_told_in_few_words(monkeypatch: pytest.MonkeyPatch):
