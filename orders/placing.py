@@ -10,7 +10,7 @@ import msgspec
 from fastdb.bulk import Row
 from orders.models import Order, OrderLine
 from sagas.db.prepared import query
-from sagas.outbox import emission
+from sagas.outbox import emission, wake_relay
 from shop.contracts.events import OrderCreated, origin
 
 NEXT_ID = "SELECT nextval(pg_get_serial_sequence('orders_order', 'id'))"
@@ -65,6 +65,7 @@ def write(row: Row, lines: Sequence[Row], created: OrderCreated) -> Order:
             "event": msgspec.json.encode(created).decode(),
         },
     )
+    wake_relay("orders")
     order = Order(id=order_id, created_at=created_at, updated_at=updated_at, **row)
     order.lines = [OrderLine(order=order, **line) for line in lines]
     return order

@@ -1,6 +1,9 @@
 """The outbox, for events that no message led to: `emit` in the caller's transaction, the relay publishes."""
 
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
 from django.db import connections, transaction
@@ -8,6 +11,7 @@ from django.db import connections, transaction
 from sagas.conf import choreography
 from sagas.db.prepared import json_lines, query
 from sagas.events import Event
+from sagas.outages import OUTAGES
 
 EMIT = """
     emitted AS (
@@ -24,6 +28,10 @@ REARM = """
     INSERT INTO {service}_unsent (outbox_id) SELECT id FROM {service}_outbox WHERE {condition}
     ON CONFLICT (outbox_id) DO UPDATE SET leased_until = NULL, deferred_until = NULL RETURNING outbox_id
 """
+WAKE = "SELECT pg_notify(%s, '')"
+AWAKE = 0.05  # seconds for which a relay that had something to publish makes its shortest pauses
+
+_emitted_at: dict[str, float] = {}  # by service: when this process last had its relay woken
 
 
 def emission(service: str, rows: str) -> str:
@@ -52,6 +60,29 @@ def emit(*events: Event, service: str) -> None:
         json_lines(events),
     ]
     query(service, f"WITH {emission(service, ROWS)} SELECT", columns)
+    wake_relay(service)
+
+
+def wake_relay(service: str) -> None:
+    """Once the transaction has committed, have the service's relay look at once, however long it would pause.
+
+    The word may get lost: the relay looks all the same. It is sent after the commit rather than in it, because then
+    transactions that notify would commit one after the other; and not while the relay is awake from the last one.
+    """
+    transaction.on_commit(partial(_wake, service), using=service)
+
+
+def _wake(service: str) -> None:
+    now = time.monotonic()
+    asleep, _emitted_at[service] = now - _emitted_at.get(service, 0.0) > AWAKE, now
+    if asleep:
+        with suppress(*OUTAGES):
+            query(service, WAKE, [channel(service)])
+
+
+def channel(service: str) -> str:
+    """What the service's relay listens to."""
+    return f"{service}_outbox"
 
 
 def rearm(service: str, keys: Iterable[int]) -> int:

@@ -10,6 +10,8 @@ import logging
 import threading
 import time
 from contextlib import nullcontext
+from select import select
+from typing import Any
 
 from django.db import connections
 
@@ -21,6 +23,7 @@ from sagas.dead_letters import RELAY, readable
 from sagas.deferred import EVERY, PORTION, is_small, prompt_if, publish_deferred
 from sagas.events import Event
 from sagas.outages import OUTAGES, drop_broken_connections
+from sagas.outbox import channel
 from sagas.publisher import backlog, publish
 
 logger = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ SENT = """
     DELETE FROM {service}_unsent WHERE outbox_id = ANY(%(done)s::bigint[])
 """
 
-BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.05  # seconds between looks: just after work, and at most
+BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.1  # seconds between looks: just after work, and at most
 IDLENESS = 0.1  # the share of the time without work to wait before the next look
 # Dead index entries remain until VACUUM, and a search from the index's beginning steps over all of them: 6 ms after
 # 20,000 orders. So most searches start near the last hit, with a margin for transactions that commit out of order.
@@ -93,14 +96,16 @@ class Relay:
         self._deferred, self._drain = Every(EVERY), Every(DRAIN_EVERY)
         self._first, self._found_at = 0, 0.0  # the first row of the last hit, and when that was
         self._backlog = 0  # messages in the longest queue, when last asked
+        self._listening: Any = None  # the session that has been told to wake this relay
         self.seen_at = time.monotonic()  # when the loop last came round
 
     def run(self) -> None:
         """Work until `stop()` is called. Outages of database and broker are waited out."""
         pause = BUSY_PAUSE
-        while not self._stopping.wait(pause):
+        while not self._stopping.is_set():
             self.seen_at = time.monotonic()
             try:
+                self._pause(pause)
                 first, deferred = self._look()
                 pause = self._publish(first) if first else self._idle_pause()
                 if deferred and self._deferred.is_due():
@@ -110,12 +115,26 @@ class Relay:
             except OUTAGES as outage:
                 logger.warning("The relay of %s waits: %s", self.service, outage)
                 drop_broken_connections()
-                pause = 1.0
+                self._stopping.wait(1.0)
+                pause = 0.0
         connections.close_all()
 
     def stop(self) -> None:
         """Finish the portion in hand and end."""
         self._stopping.set()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait so long, or until somebody emits an event (`outbox.wake_relay`)."""
+        connection = connections[self.service]
+        with connection.wrap_database_errors:
+            if connection.connection is None or connection.connection is not self._listening:
+                with connection.cursor() as cursor:
+                    cursor.execute(f"LISTEN {channel(self.service)}")
+                self._listening = connection.connection
+            session = self._listening
+            if session.notifies or select([session], [], [], seconds)[0]:
+                session.poll()
+                session.notifies.clear()
 
     def _look(self) -> tuple[int | None, bool]:
         """The first row of the outbox to publish, and whether something deferred is due."""

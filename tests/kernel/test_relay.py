@@ -1,13 +1,18 @@
 """The relay: from the outbox to the broker, whatever dies or is refused on the way."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from django.db import OperationalError, connections
 
 from inventory.models import DeadLetter, Outbox, Unsent
 from sagas import dead_letters, outbox, relay
+from sagas.db.prepared import query
 from sagas.events import encode
 from sagas.registry import STEPS, local_services
 from sagas.relay import publish_outbox
@@ -16,6 +21,7 @@ from shop.contracts.events import (
     PaymentRefunded,
 )
 from shop.saga import ORDER
+from tests.support.processes import PATIENCE
 from tests.support.sagas import crash_at, emit_in_transaction, sent
 
 pytestmark = pytest.mark.django_db(databases=local_services())
@@ -131,3 +137,62 @@ def test_it_is_published_once_the_event_is_known(bus: Bus, settings: Any):
     assert sent(bus) == [("inventory.release_stock", "PaymentSplit", 2)]
     assert DeadLetter.objects.get().resolution == "HANDLED"
     assert (publish_outbox("inventory"), len(bus.messages)) == (0, 1)
+
+
+# —— Waking ————————————————————————————————————————————————————————————————————————————————————————————————————————————
+def test_whoever_emits_wakes_the_relay_after_the_commit(
+    django_capture_on_commit_callbacks: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Once: a relay that was woken looks every few milliseconds for a while."""
+    monkeypatch.setattr(outbox, "_emitted_at", {})
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(outbox, "query", lambda *asking: asked.append(asking))
+    with django_capture_on_commit_callbacks(using="inventory", execute=True) as callbacks:
+        for _ in range(3):
+            outbox.wake_relay("inventory")
+        assert asked == []
+
+    assert len(callbacks) == 3
+    assert asked == [("inventory", outbox.WAKE, ["inventory_outbox"])]
+    monkeypatch.setattr(outbox, "query", query)
+    with django_capture_on_commit_callbacks(using="inventory") as callbacks:
+        emit_in_transaction(PaymentRefunded(order_id=1, reason="r"))
+    assert len(callbacks) == 1
+
+
+def test_what_cannot_be_told_is_lost_and_no_error(monkeypatch: pytest.MonkeyPatch):
+    def away(*_: Any) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(outbox, "_emitted_at", {})
+    monkeypatch.setattr(outbox, "query", away)
+
+    outbox._wake("inventory")
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["", "its session was lost"])
+def test_a_relay_that_pauses_is_woken(monkeypatch: pytest.MonkeyPatch, lost: bool):
+    """On threads, whose sessions are not in the test's transaction."""
+    monkeypatch.setattr(outbox, "_emitted_at", {})
+    listening, pausing = threading.Event(), relay.Relay("inventory")
+
+    def pause() -> float:
+        pausing._pause(0.0)
+        if lost:
+            connections["inventory"].close()
+            pausing._pause(0.0)
+        listening.set()
+        began = time.monotonic()
+        pausing._pause(PATIENCE)
+        connections.close_all()
+        return time.monotonic() - began
+
+    def wake() -> None:
+        assert listening.wait(PATIENCE)
+        outbox.wake_relay("inventory")
+        connections.close_all()
+
+    with ThreadPoolExecutor(2) as threads:
+        paused, woken = threads.submit(pause), threads.submit(wake)
+        woken.result()
+        assert paused.result() < PATIENCE
