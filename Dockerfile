@@ -38,4 +38,5 @@ USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import os; from urllib.request import urlopen; urlopen(f\"http://127.0.0.1:{os.environ.get('METRICS_PORT') or 8080}/livez\", timeout=3)"]
+ENV WEB_PROCESSES=1 WEB_THREADS=8
 CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8080", "--workers", "1", "--blocking-threads", "8", "shop.wsgi:application"]

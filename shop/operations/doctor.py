@@ -25,6 +25,7 @@ from sagas.registry import local_services
 from sagas.topology import dead_letter_queues, queues
 from shop import __version__
 from shop.contracts.payments import ADAPTERS
+from shop.operations.connections import FIX, budgets
 from shop.router import database_of
 
 PACKAGES = ("django", "celery", "kombu", "djangorestframework", "psycopg2-binary", "redis", "flower")
@@ -48,7 +49,7 @@ class Finding(NamedTuple):
 def examine() -> Iterator[Finding]:
     """Run all examinations. An exception becomes a finding and does not stop the others."""
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _versions, _mode, _port, _databases, _clock, _broker, _redis, _keys, _gateways, _disk, _webhooks,
+        _versions, _mode, _port, _databases, _connections, _clock, _broker, _redis, _keys, _gateways, _disk, _webhooks,
     )  # fmt: skip
     for look in looks:
         try:
@@ -116,6 +117,14 @@ def _is_migrated(service: str) -> bool:
     executor = MigrationExecutor(connections[service])
     labels = {app.label for app in apps.get_app_configs() if database_of(app.label) == service}
     return not executor.migration_plan([key for key in executor.loader.graph.leaf_nodes() if key[0] in labels])
+
+
+def _connections() -> Iterator[Finding]:
+    for server, most, allowed, used in budgets():
+        fits = most <= allowed
+        yield Finding(
+            "connections", fits, f"{most} at the most, {used} now, of {allowed} at {server}", "" if fits else FIX
+        )
 
 
 def _clock() -> Iterator[Finding]:

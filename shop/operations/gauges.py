@@ -6,6 +6,7 @@ The queries use partial indexes, which contain only open rows, and stop counting
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from threading import Lock
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from sagas.db.prepared import query
 from sagas.registry import local_services
 from shop.contracts.orders import FINAL
 from shop.operations.backlog import backlog
+from shop.operations.connections import budgets
 
 FRESH_FOR = 5.0  # seconds
 MOST = 100_000  # rows to count at most
@@ -66,6 +68,7 @@ def _families() -> dict[str, GaugeMetricFamily]:
         name: GaugeMetricFamily(f"shop_{name}", text, labels=labels)
         for name, text, labels in (
             ("database_up", "Whether a service's database answers.", ["service"]),
+            ("database_connections", "PostgreSQL's: needed at most, allowed, used.", ["server", "kind"]),
             ("outbox_lag_seconds", "How long the oldest unpublished event waits.", ["service"]),
             ("outbox_unsent", "Events that are not published yet.", ["service"]),
             ("dead_letters", "Dead letters that nobody has resolved.", ["service"]),
@@ -86,6 +89,10 @@ def _ask() -> dict[str, GaugeMetricFamily]:
         except (DatabaseError, InterfaceError):
             connections[service].close()
             found["database_up"].add_metric([service], 0)
+    with suppress(DatabaseError, InterfaceError):
+        for budget in budgets():
+            for kind in ("needed", "allowed", "used"):
+                found["database_connections"].add_metric([budget.server, kind], getattr(budget, kind))
     return found
 
 

@@ -1,4 +1,7 @@
-"""Bring every service's database up to date: create it if it is missing, and apply that service's migrations to it."""
+"""Bring every service's database up to date: create it if it is missing, and apply that service's migrations to it.
+
+Says, too, when the servers give fewer connections than the processes may come to need.
+"""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -13,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 from psycopg2 import errors
 
+from shop.operations.connections import shortages
 from shop.router import HOME_OF_DJANGO, database_of
 
 MIGRATION_LOCK = 7_466_873  # any number that is ours: two that migrate at once take turns
@@ -28,6 +32,8 @@ class Command(BaseCommand):
         behind = [service for service in settings.LOCAL_SERVICES if not self._bring_up_to_date(service, check=check)]
         if behind:
             raise CommandError(f"Not up to date: {', '.join(behind)}. Run: manage.py migrate_all", returncode=1)
+        for shortage in shortages():
+            self.stderr.write(self.style.WARNING(shortage))
 
     def _bring_up_to_date(self, service: str, *, check: bool) -> bool:
         """Handle one database, saying what was done; False if something is missing and may not be changed."""
