@@ -27,6 +27,7 @@ from shop.api.tokens import AccessToken, RefreshToken
 from shop.contracts.accounts import Contact, Letter, UnknownUser, UserView
 
 GRACE = timedelta(seconds=10)  # in which the refresh token before the latest is still good, for another tab
+FOUND = 500  # users that a search goes on with, at most
 KEPT = timedelta(days=1)  # a sign-in that has ended
 CONTACTS = """
     SELECT id, name, email, phone, language, verified_at IS NOT NULL FROM accounts_user
@@ -228,6 +229,11 @@ class LocalAccounts:
     def get_users(self, user_ids: Collection[int]) -> dict[int, UserView]:
         rows = User.objects.filter(pk__in=set(user_ids), erased_at=None).values_list("id", "name", "email", "is_active")
         return {pk: UserView(id=pk, name=name, email=email, active=active) for pk, name, email, active in rows}
+
+    def find_users(self, text: str) -> list[int]:
+        users = User.objects.filter(erased_at=None).values_list("pk", flat=True)  # in no order: each by its own index
+        by_email, by_name = users.filter(email__startswith=text.lower()), users.filter(name__istartswith=text)
+        return sorted({*by_email[:FOUND], *by_name[:FOUND]}, reverse=True)[:FOUND]
 
 
 class LocalContacts:

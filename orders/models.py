@@ -47,6 +47,8 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["user_id", "-created_at"], name="orders_of_user"),
             models.Index(fields=["-created_at"], name="orders_newest"),
+            # Not on the status: it changes with every step, each of which would then write into every index.
+            models.Index(fields=["tracking_number"], name="orders_shipped_as", condition=~models.Q(tracking_number="")),
             models.Index(fields=["look_at"], name="orders_open", condition=models.Q(look_at__isnull=False)),
         ]
 
@@ -80,6 +82,7 @@ class OrderLine(models.Model):
     quantity = models.PositiveIntegerField()
 
     class Meta:
+        indexes = [models.Index(fields=["product_id", "-order"], name="orders_of_product")]
         constraints = [
             models.UniqueConstraint(fields=["order", "product_id"], name="orders_line_once"),
             models.CheckConstraint(condition=models.Q(quantity__gt=0, unit_price__gt=0), name="orders_line_positive"),

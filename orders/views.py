@@ -3,6 +3,8 @@ import time
 from typing import Any, cast
 
 from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
@@ -17,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from orders import idempotency, services
+from orders import exports, idempotency, services
 from orders.filters import OrderFilter
 from orders.models import WITH_CARRIER, Order, OrderLine, TimelineEntry
 from orders.serializers import (
@@ -35,8 +37,9 @@ from shop.api.permissions import Own, insist, is_program, may, visible_to
 from shop.api.preferences import preference
 from shop.api.prepared import Prepared
 from shop.api.problems import InvalidInput
+from shop.api.renderers import CsvRenderer, JSONRenderer
 from shop.api.schema import created_at
-from shop.api.throttles import OrderThrottle
+from shop.api.throttles import ExportThrottle, OrderThrottle
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UnknownUser, UserView
 
@@ -155,6 +158,34 @@ class OrdersView(ListAPIView[Order]):
         location = request.build_absolute_uri(f"{request.path}/{order.pk}")
         body = json.loads(kept.answer) if kept else answer_of(order)
         return Response(body, status=answer, headers={"Location": location})
+
+
+class OrderExportView(GenericAPIView[Order]):
+    """Everybody's orders as a file."""
+
+    rights = {"GET": EVERYBODYS}
+    filterset_class = OrderFilter
+    pagination_class = None
+    throttle_classes = [ExportThrottle]
+    renderer_classes = [JSONRenderer, CsvRenderer]  # JSON, for problems
+    queryset = Order.objects.all()
+
+    @extend_schema(
+        operation_id="order_export",
+        summary="Orders as CSV",
+        responses={(200, exports.CSV): OpenApiTypes.STR},
+        examples=[
+            OpenApiExample(
+                "Answer",
+                "id,userId,status,…\r\n42,7,COMPLETED,…\r\n",
+                response_only=True,
+                media_type=exports.CSV,
+            )
+        ],
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """Orders of any number, newest first, by the same filters as the list. There are no names in it."""
+        return exports.answer(self.filter_queryset(self.get_queryset()))
 
 
 class OrderView(GenericAPIView[Order]):

@@ -363,5 +363,9 @@ class Migration(migrations.Migration):
                 name="accounts_unsent_deferred",
             ),
         ),
+        migrations.RunSQL(  # `name__istartswith`
+            "CREATE INDEX accounts_user_by_name ON accounts_user (upper(name) text_pattern_ops)",
+            "DROP INDEX accounts_user_by_name",
+        ),
         migrations.RunSQL(APPEND_ONLY.format(service="accounts"), FORGET.format(service="accounts")),
     ]

@@ -312,6 +312,18 @@ class Migration(migrations.Migration):
                 name="orders_unsent_deferred",
             ),
         ),
+        migrations.AddIndex(
+            model_name="order",
+            index=models.Index(
+                condition=models.Q(("tracking_number", ""), _negated=True),
+                fields=["tracking_number"],
+                name="orders_shipped_as",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="orderline",
+            index=models.Index(fields=["product_id", "-order"], name="orders_of_product"),
+        ),
         migrations.RunSQL(APPEND_ONLY.format(service="orders"), FORGET.format(service="orders")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(

@@ -45,7 +45,8 @@ class FilterBackend(DjangoFilterBackend):
 
 def _of_every_list(view: Any) -> set[str]:
     """The parameters of its pages, and `format`, by which a browser asks for JSON."""
-    return {one["name"] for one in view.paginator.get_schema_operation_parameters(view)} | {"format"}
+    pages = view.paginator.get_schema_operation_parameters(view) if view.paginator else ()
+    return {one["name"] for one in pages} | {"format"}
 
 
 class IntegerFilter(filters.Filter):
@@ -58,6 +59,14 @@ class IntegerFilter(filters.Filter):
         super().__init__(*args, **bounds)
         lowest, highest = bounds["min_value"], bounds["max_value"]
         extend_schema_field({"type": "integer", "format": "int64", "minimum": lowest, "maximum": highest})(self)
+
+
+class MomentFilter(filters.IsoDateTimeFilter):
+    """Filters by a time, as ISO 8601 has it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        extend_schema_field({"type": "string", "format": "date-time"})(self)
 
 
 class TextFilter(filters.CharFilter):

@@ -28,6 +28,12 @@ class ZipRenderer(JSONRenderer):
     media_type = ZIP
 
 
+class CsvRenderer(JSONRenderer):
+    """Likewise, of a table."""
+
+    media_type = "text/csv"
+
+
 def _plain(value: Any) -> Any:
     """Encode what msgspec cannot: subclasses of str, and Django REST framework's types. Raises TypeError."""
     return str(value) if isinstance(value, str) else _encoder.default(value)

@@ -59,6 +59,10 @@ class AccountsService(Protocol):
         """The users with these ids, by id; unknown ids are left out."""
         ...
 
+    def find_users(self, text: str) -> list[int]:
+        """Ids of users whose e-mail address or name begins with a text, in any case; 500 at most."""
+        ...
+
 
 class ContactsService(Protocol):
     """How users are reached. Apart from `AccountsService`, for a letter's token is as good as a password: a service

@@ -49,6 +49,9 @@ class FakeAccounts:
             pk: UserView(id=pk, name=f"User {pk}", email=f"user{pk}@example.com") for pk in user_ids if 1 <= pk <= 9
         }
 
+    def find_users(self, text: str) -> list[int]:
+        return [pk for pk in range(1, 10) if f"user{pk}@example.com".startswith(text.lower())]
+
 
 class FakeContacts:
     """How the users of `FakeAccounts` are reached; there are no letters."""
@@ -58,6 +61,9 @@ class FakeContacts:
             pk: Contact(user_id=pk, name=user.name, email=user.email, phone="", language="ko" if pk % 2 else "en")
             for pk, user in FakeAccounts().get_users(user_ids).items()
         }
+
+    def get_rights(self, user_ids: Iterable[int]) -> dict[int, list[str]]:
+        return {user_id: [] for user_id in user_ids}  # none is staff
 
     def claim_letters(self) -> list[Letter]:
         return []
