@@ -1,6 +1,7 @@
 """What runs around a step, in this order and no other.
 
-1. Decode. An event that cannot be decoded becomes a dead letter; its neighbours go on.
+1. Decode. An event that cannot be decoded, or is from somebody who does not emit such, becomes a dead letter; its
+   neighbours go on.
 2. Take the step's locks, outside the transaction.
 3. If the step calls the outside world: look up the inbox, and make the call for events not handled yet, outside any
    transaction.
@@ -24,6 +25,7 @@ from uuid import UUID
 
 import msgspec
 import stamina
+from celery import current_task
 from celery.exceptions import Reject
 from django.db import transaction
 
@@ -41,6 +43,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FollowersById = Mapping[UUID, Sequence[Event]]  # what was emitted for each event that is handled already, by its id
+
+
+class Impostor(ValueError):
+    """The broker's user who sent this is not one of those whose event it is."""
 
 
 class ForeignEvent(ValueError):
@@ -62,7 +68,19 @@ def execute(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> None:
 def _decode(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> list[Event]:
     """The events of a message, each once; one that cannot be read becomes a dead letter."""
     events = _wait_out(partial(dead_letters.readable, step.service, step.name, payload, step.hears))
-    return list({event.event_id.int: event for event in events if event}.values())
+    return _of_whom_they_name(step, list({event.event_id.int: event for event in events if event}.values()))
+
+
+def _of_whom_they_name(step: AnyStep, events: list[Event]) -> list[Event]:
+    """Without those that somebody else has sent, which become dead letters."""
+    properties = (current_task and current_task.request.properties) or {}
+    sender = properties.get("user_id")
+    refused = {kind for kind in map(type, events) if not hook().may_emit(sender, kind)}
+    for event in events if refused else ():
+        if type(event) in refused:
+            why = Impostor(f"{type(event).__name__} from {sender or 'nobody'}")
+            _wait_out(partial(dead_letters.record, step.service, step.name, encode(event), why))
+    return [event for event in events if type(event) not in refused] if refused else events
 
 
 def _one_per_instance(events: Sequence[Event]) -> list[list[Event]]:

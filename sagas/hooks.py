@@ -35,6 +35,10 @@ class Hooks:
         """Headers for the message that carries these events."""
         return None
 
+    def may_emit(self, sender: str | None, event: type[Event]) -> bool:
+        """Whether a message with such events may be from this user of the broker; None when it names nobody."""
+        return True
+
     def message_received(self) -> None:
         """A worker is about to handle a message. May sleep, to inject a delay."""
 

@@ -94,6 +94,7 @@ class Broker:
                 args=[payload],
                 producer=producer,
                 **destination(step),
+                user_id=producer.connection.userid,  # RabbitMQ refuses any but the connection's own
                 serializer=EVENTS,
                 headers=hook().headers(payload),
                 argsrepr=summary,  # what Flower shows; the events themselves stay out of it

@@ -4,6 +4,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
 
 import supervision
 from sagas import Event, Hooks
@@ -11,7 +14,7 @@ from sagas.messages import Messages
 from sagas.saga import service_of
 from shop import faults, locks
 from shop.calls import connect
-from shop.contracts.events import OrderEvent
+from shop.contracts.events import OrderEvent, origin
 from shop.contracts.messages import MessagesService
 from shop.observability import logs, metrics, sdk, tracing
 
@@ -46,6 +49,12 @@ class ShopHooks(Hooks):
     def headers(self, payload: Sequence[Any]) -> dict[str, str] | None:
         return tracing.headers_for(payload)
 
+    def may_emit(self, sender: str | None, event: type[Event]) -> bool:
+        """Where services have users of their own at the broker, an event is from its origin or the back office."""
+        if not _is_a_services(urlsplit(settings.BROKER_URL).username):
+            return True  # one user for all
+        return sender in (f"{settings.PREFIX}{origin(event)}", f"{settings.PREFIX}office")
+
     def message_received(self) -> None:
         faults.pause("step-delay")
 
@@ -65,3 +74,7 @@ class ShopHooks(Hooks):
 
     def remote_messages(self, service: str, keys: Collection[int], before: datetime | None) -> Messages:
         return connect(MessagesService, of=service).get_messages(keys, before)
+
+
+def _is_a_services(user: str | None) -> bool:
+    return user in {f"{settings.PREFIX}{service}" for service in settings.SERVICES}

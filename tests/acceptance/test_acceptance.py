@@ -1,16 +1,20 @@
 """The shop as docker-compose.yml starts it: seven services apart, played through the gateway."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from secrets import token_hex
 
 import httpx
 import psycopg2
 import pytest
 import yaml
+from celery import current_app
 from django.conf import settings
 from playwright.sync_api import Browser, Page, expect
 
 from sagas.conf import choreography
+from sagas.publisher import broker, publish
+from shop.contracts.events import Checkout, PaymentCompleted
 from tests.support.chromium import keep, sign_in
 from tests.support.compose import WEB
 from tests.support.ordering import PAID_AND_SENT
@@ -258,6 +262,7 @@ def test_flower(browser: Browser, customer: Customer, stage: Stage):
             return False
 
     eventually(listens)
+    assert httpx.get(f"{url}/metrics", trust_env=False).status_code == 401
     page.goto(url)
     for service in choreography().services:
         expect(page.get_by_role("link", name=f"{service}@")).to_be_visible()
@@ -317,6 +322,31 @@ def test_a_second_replica_takes_over(customer: Customer, stage: Stage):
 
     for _ in range(10):
         assert customer.order(productId=8, quantity=1).status_code == 202
+
+
+# --- Users of the broker ---------------------------------------------------------------------------------------------
+def test_a_service_that_was_taken_over_sends_nothing_in_anothers_name(
+    customer: Customer, stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """Orders may write to delivery's queue, and says there that somebody's payment has come."""
+    monkeypatch.setattr(settings, "SAGAS", replace(settings.SAGAS, declares=False))
+    refused = customer.order(productId=2, quantity=1, paymentToken="tok_declined").json()["id"]
+    eventually(lambda: customer.status(refused) == "CANCELLED")
+    checkout = Checkout(
+        user_id=1, amount=1, currency="KRW", payment_gateway="x", payment_token="", lines=(), address=""
+    )
+    monkeypatch.setattr(current_app.conf, "broker_write_url", stage.environment("orders")["BROKER_URL"])
+    broker.disconnect()
+    publish([PaymentCompleted(order_id=refused, checkout=checkout)], lambda _: ["delivery.start_delivery"])
+    broker.disconnect()
+
+    def is_seen() -> bool:
+        letters = stage.run("shop", "python", "manage.py", "deadletters", "list", "--json")
+        assert f"PaymentCompleted from {stage.prefix}orders" in letters.stdout, letters.stderr
+        return True
+
+    eventually(is_seen)
+    assert customer.read(f"deliveries?orderId={refused}")["results"] == []
 
 
 # --- Seven databases, seven roles -----------------------------------------------------------------------------------

@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from amqp.exceptions import AccessRefused, NotAllowed
+from amqp.exceptions import AccessRefused, NotAllowed, PreconditionFailed
 from celery import current_app
 from django.core.management import CommandError, call_command
 from kombu import Connection
 
-from sagas.conf import choreography
+from sagas.conf import choreography, hook
 from sagas.publisher import broker, publish
 from sagas.registry import STEPS
 from sagas.topology import declare
@@ -42,7 +42,7 @@ def test_the_rights_of_each():
     assert rights()["orders"].configure == "^(celeryev)$"
     assert rights()["orders"].write == "^(celeryev|delivery|inventory|notifications)$"
     assert rights()["orders"].read == r"^(orders|orders\.dead)$"
-    assert rights()["payments"].write == "^(celeryev|delivery|inventory|orders)$"
+    assert rights()["payments"].write == "^(celeryev|delivery|inventory|notifications|orders)$"
     assert rights()["notifications"].write == "^(celeryev)$"
     assert rights()["accounts"].write == "^(celeryev|delivery|inventory|notifications|orders|payments)$"
     everybodys = "^(accounts|delivery|inventory|notifications|orders|payments)$"
@@ -89,10 +89,10 @@ def publishing_as(users: Users, monkeypatch: pytest.MonkeyPatch, settings: Any) 
     """Publishes events with the user of a service, which declares nothing."""
     settings.SAGAS = replace(settings.SAGAS, declares=False)
 
-    def publishing(user: str, *events: Any) -> None:
+    def publishing(user: str, *events: Any, to: Any = None) -> None:
         broker.disconnect()
         monkeypatch.setattr(current_app.conf, "broker_write_url", users.url(user))
-        publish(events)
+        publish(events, to)
 
     yield publishing
     broker.disconnect()
@@ -116,6 +116,35 @@ def test_nobody_else_says_that_an_order_is_paid(publishing_as: Any, queues: Queu
         publishing_as(thief, PaymentCompleted(order_id=1, checkout=shop.checkout(1)))
 
     assert queues.waiting("delivery") == 0
+
+
+def test_a_message_says_who_has_sent_it_and_the_broker_vouches_for_that(
+    publishing_as: Any, users: Users, queues: Queues, shop: Shop
+):
+    paid = PaymentCompleted(order_id=1, checkout=shop.checkout(1))
+    publishing_as("orders", paid, to=lambda _: ["delivery.start_delivery"])  # it may write to that queue
+    with users.channel("delivery") as channel:
+        forged = channel.basic_get("delivery", no_ack=True)
+    sender = forged.properties["user_id"]
+    assert sender == f"{users._prefix}orders"
+    with users.channel("orders") as channel:
+        message = channel.prepare_message(
+            "x", content_encoding="utf-8", properties={"user_id": f"{users._prefix}payments"}
+        )
+        channel.confirm_select()
+        with pytest.raises(PreconditionFailed):
+            channel.basic_publish_confirm(message, exchange="delivery", routing_key="delivery")
+
+
+def test_whose_event_is_whose(users: Users, settings: Any):
+    settings.PREFIX = "shop_"
+    asked = lambda sender: hook().may_emit(sender, PaymentCompleted)  # noqa: E731
+    for one_for_all in ("amqp://guest:guest@broker//", "memory://"):
+        settings.BROKER_URL = one_for_all
+        assert asked(None)
+    settings.BROKER_URL = "amqp://shop_delivery:x@one//;amqp://shop_delivery:x@two//"
+    believed = {user for user in (*USERS, "", "guest") if asked(f"shop_{user}")}
+    assert (believed, asked(None), asked("payments")) == ({"payments", "office"}, False, False)
 
 
 @pytest.mark.parametrize("exchange", ["", "shop.dead", "amq.direct"])

@@ -1,6 +1,7 @@
 """The kernel around a step: once per event, in a crash, a race, a bad batch, an outage."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.db import OperationalError
 from inventory import services
 from inventory.models import DeadLetter, Inbox, StockItem
 from sagas import dead_letters
-from sagas.conf import choreography
+from sagas.conf import choreography, hook
 from sagas.events import decode, encode
 from sagas.execution import ForeignEvent, execute
 from sagas.registry import STEPS, local_services
@@ -33,6 +34,25 @@ RESERVE = STEPS["inventory.reserve_stock"]
 @pytest.fixture(autouse=True)
 def stock() -> None:
     services.seed_stock({1: 100})
+
+
+def test_what_somebody_else_has_sent_has_no_effect_and_is_seen(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def may_emit(self: Any, sender: str | None, event: type) -> bool:
+        asked.append((sender, event))
+        return False
+
+    monkeypatch.setattr(type(hook()), "may_emit", may_emit)
+    monkeypatch.setattr(
+        "sagas.execution.current_task", SimpleNamespace(request=SimpleNamespace(properties={"user_id": "thief"}))
+    )
+    execute(RESERVE, [encode(created(1)), encode(created(2))])
+    assert asked[0] == ("thief", OrderCreated)
+    assert (Inbox.objects.count(), bus.messages) == (0, [])
+    errors = set(DeadLetter.objects.values_list("error", flat=True))
+    assert errors == {"Impostor: OrderCreated from thief"}
+    assert DeadLetter.objects.count() == 2
 
 
 RESERVED_1 = [("payments.charge_payment", "InventoryReserved", 1), ("orders.mark_reserved", "InventoryReserved", 1)]

@@ -97,7 +97,7 @@ class Stage:
     def environment(self, name: str) -> dict[str, str]:
         """A container's: what compose gives it, and what its image has."""
         given = {key: self._placed(value, name) for key, value in environment_of(name, self.variables).items()}
-        given |= {"DATABASE_PREFIX": self.prefix} if name == "broker" else {}
+        given |= {"DATABASE_PREFIX": self.prefix}
         image = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         return {**image, **HASTE, **given, "LANG": "C.UTF-8"}
 
