@@ -7,6 +7,7 @@ What has to be kept, orders with amounts and dates, stays under a number that no
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from secrets import token_hex
 
 from django.conf import settings
 from django.db import transaction
@@ -112,7 +113,8 @@ def _erase(user: User, order_ids: Sequence[int], now: datetime) -> None:
             mailfiles.delete(gone.email)
             Letter.objects.filter(email=gone.email).delete()
             _forget_in_admin(gone, order_ids)
-            gone.email, gone.name, gone.phone = f"erased-{gone.pk}@erased.invalid", "", ""
+            gone.email = f"erased-{gone.pk}-{token_hex(8)}@erased.invalid"  # which nobody can have signed up with
+            gone.name = gone.phone = ""
             gone.set_unusable_password()
             gone.last_login = gone.verified_at = None
             gone.erased_at, gone.erasure_due_at = now, now + ON_ITS_WAY

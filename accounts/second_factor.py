@@ -12,13 +12,15 @@ import segno
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
 from django_otp import devices_for_user
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_otp_webauthn.models import WebAuthnCredential, WebAuthnUserHandle
 
 from accounts import guesses, passkeys
-from accounts.models import User
+from accounts.models import SignIn, User
 from shop import stafflog
 from shop.api.problems import Problem
 
@@ -189,9 +191,14 @@ def _insist_shown(user: Any) -> None:
 
 
 def reset(user: User) -> None:
-    """Forget somebody's second factor, which they have lost; they sign in with their password and set up another."""
+    """Forget somebody's second factor, which they have lost; they sign in with their password and set up another.
+
+    Whoever has found it is signed out, too.
+    """
     with transaction.atomic(using="accounts"):
         forget(user)
+        User.objects.filter(pk=user.pk).update(sign_outs=F("sign_outs") + 1)
+        SignIn.objects.filter(user=user, ended_at=None).update(ended_at=Now())
         stafflog.record("accounts", "reset the second factor", f"user {user.pk}")
 
 

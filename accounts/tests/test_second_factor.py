@@ -126,7 +126,12 @@ def test_all_staff_by_a_setting(boss: User, settings: Any):
 
 
 def test_who_has_lost_it(boss: User, device: TOTPDevice):
+    finder, before = browser(boss), services.issue(boss)  # of the lost device, still signed in
+    finder.post(PAGE, {"code": code_of(device)})
+    assert finder.get("/admin/accounts/user/").status_code == 200
     call_command("secondfactor", "boss@example.com", stdout=io.StringIO())
+    assert finder.get("/admin/accounts/user/").headers["Location"].startswith("/admin/login/")
+    assert APIClient().post("/api/v1/auth/token/refresh", {"refresh": before.refresh}).status_code == 401
     assert by_api().status_code == 200
     entry = StaffAction.objects.get(action="reset the second factor")
     assert (entry.target, entry.way) == (f"user {boss.pk}", "secondfactor")
@@ -134,7 +139,9 @@ def test_who_has_lost_it(boss: User, device: TOTPDevice):
         call_command("secondfactor", "who@example.com")
     clerk = User.objects.create(email="clerk@example.com", name="Clerk", is_staff=True)
     TOTPDevice.objects.create(user=clerk, confirmed=True)
-    browser(boss).post("/admin/accounts/user/", {"action": "reset_second_factor", "_selected_action": [clerk.pk]})
+    browser(User.objects.get(pk=boss.pk)).post(
+        "/admin/accounts/user/", {"action": "reset_second_factor", "_selected_action": [clerk.pk]}
+    )
     assert not TOTPDevice.objects.exists()
 
 
