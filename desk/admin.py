@@ -196,6 +196,7 @@ class DeadLetterAdmin(DeskAdmin, kernel.DeadLetterAdmin):
 
 def _value(field: Any, text: str) -> Any:
     """A text as a value that the field's column can hold; None if it cannot."""
+    field = getattr(field, "target_field", field)  # a foreign key's column is of the other's type
     try:
         value = field.to_python(text)
         field.run_validators(value) if isinstance(field, CharField) else None

@@ -15,16 +15,11 @@ from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, ContactsService
 from shop.contracts.catalog import CatalogService
-
-pytest.register_assert_rewrite("tests.support")
-
-from tests.support import flushing  # noqa: E402
-from tests.support.chromium import browser, page  # noqa: E402, F401 (fixtures; rewritten only when imported late)
-from tests.support.fakes import FakeAccounts, FakeCatalog, FakeContacts  # noqa: E402
-from tests.support.sagas import SAGA_TIMERS  # noqa: E402
+from tests.support.chromium import browser, page  # noqa: F401 (fixtures; rewritten only when imported late)
+from tests.support.fakes import FakeAccounts, FakeCatalog, FakeContacts
+from tests.support.sagas import SAGA_TIMERS
 
 SERVICES = list(settings.SERVICES)
-flushing.install()
 
 
 @pytest.fixture(autouse=True)

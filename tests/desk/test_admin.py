@@ -412,7 +412,7 @@ def test_numbers_are_found_by_their_index(boss: Client, orders: Any):
             found, _ = one.get_search_results(request, one.get_queryset(request), "7")
             assert not re.search(r'UPPER\("\w+"\."(id|\w+_id|key|tracking_number)"', str(found.query)), model
             searched += 1
-    assert searched == 28
+    assert searched >= 28
     found, _ = admin.site.get_model_admin(Order).get_search_results(request, Order.objects.all(), "7")
     assert "Filter" not in found.explain()
 

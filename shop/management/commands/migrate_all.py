@@ -29,13 +29,13 @@ class Command(BaseCommand):
         parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when something is missing")
 
     def handle(self, *args: Any, check: bool, **options: Any) -> None:
-        behind = [service for service in settings.LOCAL_SERVICES if not self._bring_up_to_date(service, check=check)]
+        behind = [service for service in settings.LOCAL_SERVICES if not self.bring_up_to_date(service, check=check)]
         if behind:
             raise CommandError(f"Not up to date: {', '.join(behind)}. Run: manage.py migrate_all", returncode=1)
         for shortage in shortages():
             self.stderr.write(self.style.WARNING(shortage))
 
-    def _bring_up_to_date(self, service: str, *, check: bool) -> bool:
+    def bring_up_to_date(self, service: str, *, check: bool) -> bool:
         """Handle one database, saying what was done; False if something is missing and may not be changed."""
         connection = connections[service]
         exists = _exists(connection)

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from accounts.letters import ask_to_verify
 from accounts.models import Letter, User
+from accounts.services import scopes_of
 from catalog.models import Product
 from sagas import Unavailable, emit
 from sagas.events import encode
@@ -96,6 +97,8 @@ class TestAccounts:
             other.pk: UserView(id=other.pk, name='Sam "Three" \\ Ünal', email=other.email),
         }
         assert accounts.get_users([]) == accounts.get_users({0}) == {}
+        assert accounts.find_users('sam "three" \\') == [other.pk]
+        assert accounts.find_users(one.email.upper()) == [one.pk]
 
     def test_contacts(self):
         one = user(phone="+821012345678", language="en")
@@ -105,6 +108,14 @@ class TestAccounts:
                 user_id=one.pk, name="김하나", email=one.email, phone="+821012345678", language="en", verified=False
             )
         }
+
+    def test_rights(self):
+        staff, locked_out = (user(is_staff=True, is_superuser=True, is_active=active) for active in (True, False))
+
+        rights = connect(ContactsService).get_rights([staff.pk, locked_out.pk, 4711])
+        assert rights == {staff.pk: scopes_of(staff), locked_out.pk: [], 4711: []}
+        assert "accounts.view_user" in rights[staff.pk]
+        assert connect(ContactsService).get_rights([]) == {}
 
     def test_letters(self):
         one = user(password="hashed")  # one with none that can be typed is no customer
