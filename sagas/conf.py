@@ -29,7 +29,7 @@ class Settings:
     sagas: Sequence[Saga]
     hooks: str = "sagas.hooks.Hooks"
     batch_limit: int = 800  # events in one message, at most
-    prefetch: int = 16
+    prefetch: int = 32
     confirm_timeout: float = 10.0
     patience: float = 600.0
     outbox_lease: float = 30.0

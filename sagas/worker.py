@@ -9,7 +9,8 @@ load at every hop, and is one message when nothing waits. No timer is involved.
 - A message that has been delivered before is never merged. If a batch kills its process, each of its messages comes
   back and is handled by itself, and the one that kills is dead-lettered alone.
 - Until a message comes that was not delivered before, the worker fetches no more than its processes can begin at once.
-  Else a message that kills the whole worker would use up the delivery limits of those that waited beside it.
+  Else a message that kills the whole worker would use up the delivery limits of those that waited beside it. Nor does
+  it fetch ahead when messages are large already: another worker may be free for them.
 """
 
 from collections.abc import Callable
@@ -43,17 +44,19 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # Celery carries no type
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **options: Any) -> None:
         alone = {"without_mingle": True, "without_gossip": True}
         super().__init__(*args, worker_options={**(worker_options or {}), **alone}, **options)
-        self._fetching_ahead: Any = None  # Celery's consumer of the queue, once it does
+        self._fetching: tuple[Any, bool] = None, False
 
     class Blueprint(CelerysConsumer.Blueprint):  # type: ignore[misc]
         default_steps = [step for step in CelerysConsumer.Blueprint.default_steps if step != DELAYED_DELIVERY]
 
-    def fetch_ahead(self) -> None:
-        """From now on fetch messages that will wait here. A quorum queue takes the number only from a new consumer."""
-        if self.task_consumer not in (None, self._fetching_ahead):
-            self._fetching_ahead = self.task_consumer  # another one after a connection was lost
+    def fetch(self, ahead: bool) -> None:
+        """Have the broker send messages that will wait here, or no more than the processes can begin. A quorum queue
+        takes the number only from a new consumer."""
+        if self.task_consumer and (self.task_consumer, ahead) != self._fetching:
+            self._fetching = self.task_consumer, ahead  # another consumer after a connection was lost
             self.task_consumer.cancel()
-            self.task_consumer.qos(prefetch_count=self.initial_prefetch_count * conf().prefetch, apply_global=False)
+            count = self.initial_prefetch_count * (conf().prefetch if ahead else 1)
+            self.task_consumer.qos(prefetch_count=count, apply_global=False)
             self.task_consumer.consume()
 
 
@@ -106,7 +109,7 @@ def merge(task: Any, app: Any, consumer: Any, **options: Any) -> Handler:
             waiting = Batch(message, ack, reject, connection_errors=consumer.connection_errors, **about)
             task_reserved(waiting)
             consumer.on_task_request(waiting)
-            consumer.call_soon(consumer.fetch_ahead)
+            consumer.call_soon(consumer.fetch, len(message.body) < LARGE)
 
     # Without an event loop (Celery's pools other than prefork) messages come one after the other.
     return _rejecting_unreadable(task, take_in if consumer.hub else take_alone)

@@ -12,6 +12,7 @@ from celery.worker import state
 from kombu.message import Message
 
 from sagas import serializer, worker
+from sagas.conf import conf
 from tests.support.sagas import created
 
 RESERVE = "inventory.reserve_stock"
@@ -151,14 +152,33 @@ def test_an_empty_message_harms_no_other(busy: Worker):
     assert busy.run()[1] == [1, 2]
 
 
-def test_messages_are_fetched_ahead_only_after_one_that_is_new(busy: Worker):
-    """What a message that kills its worker could take along by the broker's count of deliveries."""
+def test_messages_are_fetched_ahead_only_after_one_that_is_new_and_small(busy: Worker, monkeypatch: pytest.MonkeyPatch):
+    """Else one that kills its worker would use up the others' deliveries, or leave nothing to another worker."""
     busy.receive(1, again=True)
     assert not busy.consumer.call_soon.called
 
     busy.receive(2)
+    busy.consumer.call_soon.assert_called_once_with(busy.consumer.fetch, True)
 
-    busy.consumer.call_soon.assert_called_once_with(busy.consumer.fetch_ahead)
+    monkeypatch.setattr(worker, "LARGE", 100)
+    busy.receive(3)
+    busy.consumer.call_soon.assert_called_with(busy.consumer.fetch, False)
+
+
+def test_how_far_a_worker_fetches_ahead_is_told_by_consuming_anew():
+    consumer = Mock(initial_prefetch_count=2, _fetching=(None, False))
+    told = consumer.task_consumer = Mock()
+
+    for ahead in (True, True, False):
+        worker.Consumer.fetch(consumer, ahead)
+
+    assert [call[0] for call in told.mock_calls] == ["cancel", "qos", "consume"] * 2
+    assert [call.kwargs["prefetch_count"] for call in told.qos.mock_calls] == [2 * conf().prefetch, 2]
+    consumer.task_consumer = Mock()  # after a connection was lost: it begins with what Celery has told it
+    worker.Consumer.fetch(consumer, True)
+    assert consumer.task_consumer.consume.called
+    consumer.task_consumer = None  # it ends
+    worker.Consumer.fetch(consumer, True)
 
 
 def test_a_worker_without_processes_takes_one_message_after_the_other(busy: Worker):
