@@ -12,7 +12,9 @@ ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
+endif
 .SUFFIXES:
 
 ## —— Use it ——————————————————————————————————————————————
@@ -55,25 +57,29 @@ test: .venv/.dev ## Everything that must hold, on real servers; ARGS="-k cancel"
 	@$(SERVICES) exec -- $(MAKE) --no-print-directory test-stages
 	@exec $(MAKE) --no-print-directory pytest ARGS='$(ARGS)'
 
-# $(call stage,number,title,command): a header, the command, and what it took.
+# Stages run two at a time: each prints when it is through. The slowest begins first.
+STAGES := $(MAKE) --no-print-directory SIDE_BY_SIDE=1 --jobs=2 --output-sync=target
+LINT := stage-types stage-ruff stage-imports stage-security stage-containers stage-workflows
+
+# $(call stage,title,tool,command): a header, the command.
 define stage
-	@printf '\n==> %s of 11  %s\n' '$(1)' '$(2)'
+	@printf '\n==> %s: %s\n' '$(1)' '$(2)'
 	@$(3)
 endef
 
 .PHONY: test-stages
-test-stages: lint-stages
-	$(call stage,8,no migration is missing,$(PY) manage.py makemigrations --check --dry-run)
-	$(call stage,9,system checks and saga table,$(PY) manage.py check --fail-level WARNING)
-	$(call stage,10,docs/saga.md is up to date,$(PY) manage.py saga --check)
+test-stages:
+	@exec $(STAGES) $(LINT) stage-migrations stage-checks stage-saga
 
 # The tests that start processes of their own mostly wait for them. So they run beside the others, each half with
 # databases and a vhost of its own; what they print comes when both are through.
+# Those that type the documentation's commands start processes, too, but go with the others: so both halves take about
+# as long.
 PROCESSES := integration or acceptance or chaos
 
 .PHONY: pytest
 pytest:
-	@printf '\n==> 11 of 11  tests\n'
+	@printf '\n==> tests\n'
 	@if [ -n '$(ARGS)' ]; then exec $(SERVICES) exec -- $(PY) -m pytest $(ARGS); fi; \
 	echo 'Those that start processes run in the background and are shown at the end.'; \
 	log=$$(mktemp) && trap 'kill $$other; wait; rm -f $$log; exit 130' INT TERM; \
@@ -85,7 +91,7 @@ pytest:
 coverage: .venv/.dev ## Which lines the tests run that start no processes; shows them in var/coverage/html/
 	@mkdir -p var/coverage
 	@$(SERVICES) tools
-	@$(SERVICES) exec -- coverage run -m pytest -m 'not ($(PROCESSES))' $(ARGS)
+	@$(SERVICES) exec -- coverage run -m pytest -m 'not ($(PROCESSES) or documented)' $(ARGS)
 	@coverage html --quiet && coverage report
 
 .PHONY: image-test
@@ -96,15 +102,28 @@ image-test: .venv/.runtime ## Build the image, start docker-compose.yml on a rea
 simulate: .venv/.dev ## Play 100,000 random schedules of trouble (hours); SCHEDULES=1000 for fewer
 	@SCHEDULES=$${SCHEDULES:-100000} exec $(SERVICES) exec -- $(PY) -m pytest -s -k any_schedule tests/system/test_schedules.py
 
-.PHONY: lint-stages
-lint-stages:
-	$(call stage,1,lint,ruff check .)
-	$(call stage,2,format,ruff format --check .)
-	$(call stage,3,types,mypy)
-	$(call stage,4,import contracts,lint-imports --no-logo)
-	$(call stage,5,security,bandit -q -c pyproject.toml -r $(CODE))
-	$(call stage,6,Dockerfile and docker-compose.yml,hadolint Dockerfile && check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml)
-	$(call stage,7,workflows,$(MAKE) --no-print-directory lint-github)
+.PHONY: stage-types stage-ruff stage-imports stage-security stage-containers stage-workflows
+stage-types:
+	$(call stage,types,mypy,DEBUG=$${DEBUG:-1} mypy)
+stage-ruff:
+	$(call stage,lint and format,ruff,ruff check . && ruff format --check .)
+stage-imports:
+	$(call stage,import contracts,import-linter,lint-imports --no-logo)
+stage-security:
+	$(call stage,security,bandit,bandit -q -c pyproject.toml -r $(CODE))
+stage-containers:
+	$(call stage,Dockerfile and docker-compose.yml,hadolint and check-jsonschema,hadolint Dockerfile && check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml)
+stage-workflows:
+	$(call stage,workflows,check-jsonschema and zizmor,$(MAKE) --no-print-directory lint-github)
+
+# These ask a database.
+.PHONY: stage-migrations stage-checks stage-saga
+stage-migrations:
+	$(call stage,no migration is missing,makemigrations --check,$(PY) manage.py makemigrations --check --dry-run)
+stage-checks:
+	$(call stage,system checks and saga table,check,$(PY) manage.py check --fail-level WARNING)
+stage-saga:
+	$(call stage,docs/saga.md is up to date,saga --check,$(PY) manage.py saga --check)
 
 .PHONY: lint-github
 lint-github:
@@ -117,7 +136,7 @@ lint-github:
 
 .PHONY: lint
 lint: .venv/.dev ## Lint, format, types, import contracts, security: the stages without a server
-	@exec $(MAKE) --no-print-directory lint-stages
+	@exec $(STAGES) $(LINT)
 
 .PHONY: format
 format: .venv/.dev ## Let ruff fix and format

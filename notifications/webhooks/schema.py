@@ -18,7 +18,7 @@ _CHECKOUT = Checkout(
     amount=66000,
     currency="KRW",
     payment_gateway="TOSS_PAYMENTS",
-    payment_token="",
+    payment_token="",  # nosec B106
     lines=(Line(product_id=7, quantity=2),),
 )
 _TEXT: dict[str, Any] = {"type": "string"}

@@ -87,7 +87,7 @@ def wrong(block: Block, printed: str) -> list[str]:
     return failed + (differences(block.output, printed) if block.output is not None else [])
 
 
-@pytest.mark.acceptance
+@pytest.mark.documented
 def test_the_tour(reader: Reader):
     for block in blocks("docs/tour.md"):
         if block.commands.startswith("grep "):  # mails, which are sent a moment after what they tell of
@@ -96,7 +96,7 @@ def test_the_tour(reader: Reader):
         assert wrong(block, printed) == [], f"{block.commands}\n{printed}"
 
 
-@pytest.mark.acceptance
+@pytest.mark.documented
 def test_the_readme(reader: Reader, on_servers: dict[str, str]):
     for block in blocks("README.md"):
         if "make -s services" in block.commands:
