@@ -260,6 +260,11 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("updated_at", models.DateTimeField(auto_now=True)),
             ],
+            options={
+                "indexes": [
+                    django.contrib.postgres.indexes.GinIndex(fields=["events"], name="notifications_webhook_events")
+                ],
+            },
         ),
         migrations.CreateModel(
             name="WebhookMessage",

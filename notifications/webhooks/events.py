@@ -55,7 +55,7 @@ WHY = {
 }
 OTHER = "OTHER"
 
-SUBSCRIBED = "SELECT id, events FROM notifications_webhook"
+SUBSCRIBED = "SELECT id, events FROM notifications_webhook WHERE events && %s::varchar[]"
 _json = msgspec.json.Encoder()
 
 
@@ -64,11 +64,13 @@ def write_down(events: Sequence[OrderEvent]) -> None:
 
     One statement, and one more where anybody has subscribed. Runs inside a transaction on notifications.
     """
-    subscribed = query("notifications", SUBSCRIBED)
-    public = [(event, PUBLIC[type(event)]) for event in events if type(event) in PUBLIC] if subscribed else ()
+    public = [(event, PUBLIC[type(event)]) for event in events if type(event) in PUBLIC]
+    if not public:
+        return
+    subscribed = query("notifications", SUBSCRIBED, [sorted({kind for _, kind in public})])
     rows = [
         {"webhook_id": pk, "event_id": event.event_id, "type": kind, "order_id": event.order_id, "body": body}
-        for event, kind in public
+        for event, kind in (public if subscribed else ())
         for body in [body_of(kind, event.event_id, data_of(event))]
         for pk, wanted in subscribed
         if kind in wanted

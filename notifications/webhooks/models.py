@@ -1,7 +1,7 @@
 """Where other programs want to be told, and what each of them was told."""
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import BrinIndex
+from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -29,6 +29,9 @@ class Webhook(models.Model):
     served_at = models.DateTimeField(db_default=Now())
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        indexes = [GinIndex(fields=["events"], name="notifications_webhook_events")]
 
     def __str__(self) -> str:
         return f"webhook {self.pk}"
