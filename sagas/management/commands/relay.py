@@ -5,7 +5,8 @@ import logging
 import signal
 import time
 from argparse import ArgumentParser
-from threading import Event, Thread
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -48,33 +49,22 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         relays = [Relay(name) for name in services]
-        died: list[str] = []
-
-        def run(relay: Relay) -> None:
-            try:
-                relay.run()
-            except Exception:
-                logger.exception("The relay of %s died", relay.service)
-                died.append(relay.service)
-                stop.set()
-
-        threads = [Thread(target=run, args=(relay,), name=f"relay-{relay.service}") for relay in relays]
         hook().process_started()
         gc.collect()
         gc.freeze()  # what is imported stays; to look through all of it would halt every relay for 0.1 s now and then
-        for thread in threads:
-            thread.start()
-        self.stdout.write(f"Relaying the outboxes of {', '.join(services)}")
-        self.stdout.flush()
-        while not stop.wait(1.0):
-            if time.monotonic() - min(relay.seen_at for relay in relays) < SLOWEST_ROUND:
-                hook().process_alive()
-        hook().process_ending()
-        for relay in relays:
-            relay.stop()
-        for thread in threads:
-            thread.join()
-        if died:
+        with ThreadPoolExecutor(len(relays)) as threads:
+            running = {relay.service: threads.submit(relay.run) for relay in relays}
+            self.stdout.write(f"Relaying the outboxes of {', '.join(services)}")
+            self.stdout.flush()
+            while not stop.wait(1.0) and not any(one.done() for one in running.values()):
+                if time.monotonic() - min(relay.seen_at for relay in relays) < SLOWEST_ROUND:
+                    hook().process_alive()
+            hook().process_ending()
+            for relay in relays:
+                relay.stop()
+        if died := {service: error for service, one in running.items() if (error := one.exception())}:
+            for service, error in died.items():
+                logger.error("The relay of %s died", service, exc_info=error)
             raise CommandError(f"The relay of {', '.join(died)} died; the log says of what.")
         self.stdout.write("Relay stopped")
 
