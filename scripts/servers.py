@@ -140,6 +140,10 @@ class Server:
     def docker_options(self) -> list[str]:
         return []
 
+    def docker_arguments(self) -> list[str]:
+        """What the program in the container is started with."""
+        return []
+
     def docker_url(self, port: int) -> str:
         raise NotImplementedError
 
@@ -209,7 +213,17 @@ class Server:
             run("docker", "start", self.container)
         else:
             published = ["-p", f"{LOCALHOST}::{self.port}"]
-            run("docker", "run", "-d", "--name", self.container, *published, *self.docker_options(), self.image)
+            run(
+                "docker",
+                "run",
+                "-d",
+                "--name",
+                self.container,
+                *published,
+                *self.docker_options(),
+                self.image,
+                *self.docker_arguments(),
+            )
         mapped = run("docker", "port", self.container, f"{self.port}/tcp").stdout.split()[0]
         url = self.docker_url(int(mapped.rpartition(":")[2]))
         for _ in range(300):
@@ -241,6 +255,7 @@ def hidden(url: str) -> str:
 class Postgres(Server):
     name, title, port, variable = "postgres", "PostgreSQL", 5432, "DATABASE_URL"
     package, binary, image = "postgresql", "pg_ctlcluster", "postgres:17-alpine"
+    connections = "max_connections=300"  # as docker-compose.yml has it; both halves of `make test` need more than 100
 
     # Made when no other role can be used. One per checkout: its password is set anew when it is lost, and that must
     # not lock another checkout out.
@@ -292,6 +307,9 @@ class Postgres(Server):
     def docker_options(self) -> list[str]:
         return ["-e", "POSTGRES_USER=shop", "-e", f"POSTGRES_PASSWORD={secrets.token_urlsafe(24)}"]
 
+    def docker_arguments(self) -> list[str]:
+        return ["-c", self.connections]
+
     def docker_url(self, port: int) -> str:
         password = run("docker", "exec", self.container, "printenv", "POSTGRES_PASSWORD").stdout.strip()
         return f"postgres://shop:{password}@{LOCALHOST}:{port}/"
@@ -307,7 +325,7 @@ class Postgres(Server):
         return [versions[-1], "main"]
 
     def start_debian(self) -> None:
-        run("pg_ctlcluster", *self.cluster(), "start")
+        run("pg_ctlcluster", "-o", f"-c {self.connections}", *self.cluster(), "start")
 
     def stop_debian(self) -> None:
         run("pg_ctlcluster", *self.cluster(), "stop", "-m", "fast")
