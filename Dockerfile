@@ -20,6 +20,7 @@ COPY fastdb fastdb
 COPY supervision supervision
 COPY shop shop
 COPY desk desk
+COPY commands commands
 COPY console console
 COPY lab lab
 COPY accounts accounts

@@ -14,9 +14,9 @@ from django.core.management import call_command
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
+from commands.management.commands import migrate_all
 from shop import urls  # noqa: F401 (made once, of the services that are local: before a test says that none is)
 from shop.api.throttles import Throttle
-from shop.management.commands import migrate_all
 
 pytest.register_assert_rewrite("tests.support")
 

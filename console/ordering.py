@@ -6,10 +6,10 @@ from django import forms
 from django.apps import apps
 from django.utils.module_loading import import_string
 
+from commands.samples import USERS
 from shop.calls import connect
 from shop.contracts.events import Line
 from shop.contracts.inventory import InventoryService
-from shop.management.samples import USERS
 from shop.money import money
 
 CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused")  # also the names of their texts

@@ -123,6 +123,7 @@ def _unless_alone(*names: str) -> list[str]:
 INSTALLED_APPS = [
     "sagas",
     "shop",
+    "commands",
     "console",
     *(["embedded"] if find_spec("embedded") else []),  # not in the image
     "lab",

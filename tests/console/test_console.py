@@ -17,6 +17,7 @@ from django_redis.pool import ConnectionFactory
 
 from accounts.models import User
 from accounts.services import make_groups, seed_users
+from commands.samples import USERS
 from console import state as states
 from console.saga import duration
 from console.texts import LANGUAGES, TEXTS
@@ -29,7 +30,6 @@ from sagas.publisher import broker
 from sagas.topology import declare
 from shop import faults
 from shop.contracts.events import OrderCreated
-from shop.management.samples import USERS
 from shop.operations.timeline import oldest_waiting, story
 from tests.conftest import SERVICES
 from tests.support.processes import eventually

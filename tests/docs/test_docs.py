@@ -28,6 +28,7 @@ def sources() -> list[Path]:
         "supervision",
         "shop",
         "desk",
+        "commands",
         "console",
         "embedded",
         "lab",

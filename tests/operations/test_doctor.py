@@ -111,7 +111,7 @@ def test_a_look_that_dies_is_a_finding(settings: Any, monkeypatch: pytest.Monkey
 
 def test_the_command_prints_a_line_each_and_exits_by_what_it_found(monkeypatch: pytest.MonkeyPatch):
     lines = [doctor.Finding("a", True, "fine"), doctor.Finding("b", None, "unseen")]
-    monkeypatch.setattr("shop.management.commands.doctor.examine", lambda: lines)
+    monkeypatch.setattr("commands.management.commands.doctor.examine", lambda: lines)
     said = StringIO()
     call_command("doctor", stdout=said)
     assert said.getvalue().splitlines() == ["✓ a              fine", "– b              unseen"]

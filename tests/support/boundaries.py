@@ -13,7 +13,18 @@ from tests.support.processes import ROOT
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
     """The modules of the shop and of its kernel, without tests."""
-    packages = ("sagas", "fastdb", "supervision", "shop", "desk", "console", "embedded", "lab", *settings.SERVICES)
+    packages = (
+        "sagas",
+        "fastdb",
+        "supervision",
+        "shop",
+        "desk",
+        "commands",
+        "console",
+        "embedded",
+        "lab",
+        *settings.SERVICES,
+    )
     yield from boundaries.sources(ROOT, packages)
     yield "sagas/testing/crashes.py", ast.parse(Path(crashes.__file__).read_text())  # those of Celery's own code
 

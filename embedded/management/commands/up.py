@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.markup import escape
 
-from shop.management.packages import more_than_production
+from commands.packages import more_than_production
 
 SIGN_IN = "Sign in as customer1@example.com (2, 3) or admin@example.com with the password "
 

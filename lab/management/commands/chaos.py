@@ -7,8 +7,8 @@ from typing import Any, TextIO, cast
 
 from django.core.management.base import BaseCommand
 
-from shop.management.arguments import real, seconds, whole
-from shop.management.packages import more_than_production
+from commands.arguments import real, seconds, whole
+from commands.packages import more_than_production
 
 
 class Command(BaseCommand):

@@ -16,11 +16,11 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
+from commands.packages import more_than_production
 from embedded.management.commands.up import where
 from lab.demo.client import NotAsExpected, Person, until
 from lab.demo.flows import FLOWS, Cast
 from lab.demo.stage import Stage
-from shop.management.packages import more_than_production
 
 if TYPE_CHECKING:
     from embedded.runtime import Runtime

@@ -20,6 +20,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from rich.console import Console
 
+from commands.arguments import seconds as duration
+from commands.arguments import whole
+from commands.packages import more_than_production
 from lab.loadtest import inside, profiles
 from lab.loadtest.compare import NotComparable, compare, differences, read
 from lab.loadtest.http import Server
@@ -30,9 +33,6 @@ from lab.loadtest.run import Run
 from lab.loadtest.tables import comparison, show
 from lab.loadtest.watch import Watch
 from shop import faults
-from shop.management.arguments import seconds as duration
-from shop.management.arguments import whole
-from shop.management.packages import more_than_production
 
 # Of a system of its own: carriers that take no time, and nobody is throttled.
 DEFAULTS = {"HANDOVER_AFTER": "0", "DELIVERED_AFTER": "0"}

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from shop.management.packages import more_than_production
+from commands.packages import more_than_production
 
 
 def until_stopped() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shop.management.arguments import an_id
+from commands.arguments import an_id
 
 WIDTH = 40  # characters of the time line
 

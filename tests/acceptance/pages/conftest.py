@@ -8,10 +8,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from accounts.services import seed_users
 from catalog.models import Product
+from commands.samples import USERS
 from console import state as states
 from inventory.services import seed_stock
 from shop import faults
-from shop.management.samples import USERS
 from tests.support.chromium import chromium
 
 PASSWORD = "for-this-test"

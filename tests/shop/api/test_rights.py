@@ -19,6 +19,7 @@ from accounts import clients
 from accounts.models import User
 from accounts.services import LocalAccounts, issue, make_groups
 from catalog.models import Product
+from commands.management.commands.rights import Route, addresses, routes
 from delivery.models import Delivery
 from inventory.services import seed_stock
 from notifications.models import Notification, Webhook, WebhookMessage
@@ -28,7 +29,6 @@ from shop.api.permissions import ANYBODY, CARRIER, Own, is_right
 from shop.api.rights import GROUPS, SCOPES
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService
-from shop.management.commands.rights import Route, addresses, routes
 from tests.conftest import SERVICES
 from tests.support.ordering import PAID_AND_SENT
 

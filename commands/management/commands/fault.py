@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commands.arguments import real
 from shop import faults
-from shop.management.arguments import real
 
 
 class Command(BaseCommand):

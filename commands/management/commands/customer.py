@@ -10,11 +10,11 @@ from django.core.management.base import CommandError
 from django.db import transaction
 from django.utils.module_loading import import_string
 
+from commands.staff import StaffCommand
 from sagas.outages import OUTAGES
 from shop import stafflog
 from shop.api.problems import Problem
 from shop.calls.personal import write_archive
-from shop.management.staff import StaffCommand
 
 
 class Command(StaffCommand):

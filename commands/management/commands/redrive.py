@@ -12,10 +12,10 @@ from django.core.management.base import CommandError
 from django.utils.module_loading import import_string
 from rich.console import Console
 
+from commands.packages import more_than_production
+from commands.staff import StaffCommand
 from sagas.outages import OUTAGES
 from sagas.publisher import is_lost_on_exit
-from shop.management.packages import more_than_production
-from shop.management.staff import StaffCommand
 from shop.operations import backfill
 
 SHOWN = 20

@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.text import Text
 
+from commands.arguments import an_id
 from shop.contracts.events import ENDS
-from shop.management.arguments import an_id
 from shop.operations.saga_map import as_markdown, as_table
 from shop.operations.timeline import Entry, timeline
 

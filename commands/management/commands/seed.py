@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
-from shop.management.samples import PRODUCTS, USERS
+from commands.samples import PRODUCTS, USERS
 
 
 class Command(BaseCommand):

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from shop.management.arguments import seconds
+from commands.arguments import seconds
 from shop.operations.audit import Violation, audit, count_orders, invariant_names, result
 
 SHOWN = 50

@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from commands.arguments import an_id
+from commands.staff import StaffCommand
 from sagas import dead_letters
 from sagas.outages import OUTAGES
 from sagas.publisher import is_lost_on_exit
 from sagas.registry import local_services
 from shop import stafflog
-from shop.management.arguments import an_id
-from shop.management.staff import StaffCommand
 
 SHOWN = 100
 COLUMNS = ("letter", "step", "event", "order", "tries", "since", "state", "error")
