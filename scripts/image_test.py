@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,7 @@ class Project:
         return f"{int(size.stdout) / 1e6:.0f} MB"
 
     def up(self) -> str:
+        self.compose("down", "--volumes")  # of an earlier run: its servers' passwords are others
         self.compose("up", "--detach")
         until(lambda: client().get("/gateway/livez").status_code == 204, "an answer from the gateway", UP_WITHIN)
         until(lambda: client().get("/api/v1/products").status_code == 200, "the readiness of the shop", UP_WITHIN)
@@ -304,6 +306,7 @@ def main() -> int:
     parser.add_argument("--tree", type=Path, default=ROOT)
     parser.add_argument("--keep", action="store_true")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the engine is taken down, too
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
