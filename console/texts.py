@@ -1,4 +1,4 @@
-"""The texts of the pages, in English and Korean."""
+"""The texts of the pages, in English and Korean. A table, and long for that reason alone."""
 
 from collections.abc import Mapping
 

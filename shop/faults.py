@@ -1,7 +1,7 @@
-"""Fault switches: have something go wrong, on a development machine, and see what the shop does about it.
+"""Fault switches: make something fail on a development machine, and see how the shop copes.
 
-They are set on a page and by `manage.py fault`, and kept where every process can see them: in the cache, in the
-embedded mode in a file. A process looks at most once a second. Without DEBUG there are none: nothing is read, and
+They are set on a page or by `manage.py fault`, and stored where every process can read them: in the cache; in the
+embedded mode, in a file. A process reads them at most once a second. Without DEBUG they do not exist: none is read, and
 setting one is refused.
 """
 
@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 
 KEY, UNTIL = "faults", "faults-until"
 LOOK_EVERY = 1.0  # seconds
-LOOK_AGAIN_AFTER_FAILURE = 10.0  # seconds: waiting for a cache that is away must not become a fault of its own
-FORGOTTEN_AFTER = 3600  # seconds: nobody is to wonder tomorrow why things go wrong
+LOOK_AGAIN_AFTER_FAILURE = 10.0  # seconds: waiting for an unavailable cache must not slow every step down
+FORGOTTEN_AFTER = 3600  # seconds: a switch that was left on must not puzzle anybody tomorrow
 AWAY = (ConnectionInterrupted, RedisError, OSError)
 
 SHARE, SECONDS, SWITCH = "share", "seconds", "switch"
@@ -39,9 +39,9 @@ class NoSuchFault(ValueError):
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that can go wrong: `most` is how far it can be turned up, `en` and `ko` say what to expect then."""
+    """A switch: its levels go from 0 (off) to `most`; `en` and `ko` describe the effect."""
 
-    unit: str  # SHARE of all, SECONDS, or SWITCH: on with 1
+    unit: str  # of the level. SHARE: the probability; SECONDS: the delay; SWITCH: 1 is on
     most: float
     en: str
     ko: str
@@ -88,7 +88,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "duplicate-messages": Fault(
         SHARE,
-        0.5,  # who hears an event again emits again: along the chain the copies multiply
+        0.5,  # a step that hears an event twice emits twice, so copies multiply along the chain
         "This share of messages arrives twice: each step does its work once, and the timeline marks what came again.",
         "메시지가 이 비율만큼 두 번 도착합니다. 각 단계는 한 번만 처리하고, 타임라인에 중복 도착이 표시됩니다.",
     ),
@@ -107,37 +107,37 @@ _look_at = 0.0  # by time.monotonic()
 
 
 def level(name: str) -> float:
-    """How far a switch is turned up now; 0 is off, as all of them are without DEBUG."""
+    """The current level of a switch; 0 is off, as all of them are without DEBUG."""
     return levels().get(name, 0.0) if settings.DEBUG else 0.0
 
 
 def happens(name: str) -> bool:
-    """Whether it goes wrong this time, for a switch that is a share."""
+    """Draw whether the fault of a SHARE switch occurs this time."""
     return random.random() < level(name)
 
 
 def pause(name: str) -> None:
-    """Sleep for as many seconds as this switch is turned up to."""
+    """Sleep for as many seconds as the level of a SECONDS switch says."""
     if seconds := level(name):
         time.sleep(seconds)
 
 
 def poison(event_ids: Iterable[UUID]) -> None:
-    """Raise `Poisoned` if one of these events is of the share that nobody can handle: the same events each time."""
+    """Raise `Poisoned` if one of these events is poisoned. Its id decides, so a retry fails, too."""
     share = level("poison")
     if share and any((one.int & 0xFFFF) / 0x10000 < share for one in event_ids):
         raise Poisoned(Poisoned.__doc__)
 
 
 def copies() -> int:
-    """How often a message is to be sent: once, but for the switches that drop and duplicate some."""
+    """How many times to send a message: 1, unless it is to be dropped (0) or duplicated (2)."""
     if not settings.DEBUG:
         return 1
     return 0 if happens("drop-messages") else 2 if happens("duplicate-messages") else 1
 
 
 def levels() -> Mapping[str, float]:
-    """All switches that are on."""
+    """The levels of all switches that are on."""
     global _known, _look_at
     if not settings.DEBUG:
         return {}

@@ -1,4 +1,4 @@
-"""All settings, in one file so that every environment variable is found here. Without any: the embedded mode.
+"""All settings, in one long file so that every environment variable is found here. Without any: the embedded mode.
 
 docs/howto/configuration.md is the table of the variables; a test holds it against this file.
 """

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from shop.api.problems import Problem
 
-FORMATTED = "+formatted"  # how the tag of indented JSON ends: other bytes, the same to change
+FORMATTED = "+formatted"  # suffix of the ETag of indented JSON: its bytes differ, its version does not
 
 
 def if_match(*, required: bool) -> OpenApiParameter:

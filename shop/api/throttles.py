@@ -25,7 +25,7 @@ UNTHROTTLED = Counter("shop_throttle_unavailable_total", "Requests that passed b
 REFUSED = Counter("shop_throttled_total", "Requests that were refused because there were too many.", ["scope"])
 
 WINDOW = 60_000  # milliseconds
-SHARE = 20  # a process leases 1/20 of a limit at once, as asking Redis costs about as much as a SQL statement
+LEASES = 20  # parts of a limit: a process leases one at a time, as asking Redis costs as much as a SQL statement
 MANY = 10_000  # leases, beyond which expired ones are removed
 PAUSE = 5.0  # seconds without asking Redis after it failed
 TAKE = """
@@ -105,7 +105,7 @@ class Throttle(BaseThrottle):
         """Lease more of the limit and use one request of it. False if the limit is used up."""
         now = self.clock()
         if now >= Throttle.ask_again_at:
-            wanted = max(1, rate // SHARE)
+            wanted = max(1, rate // LEASES)
             try:
                 taken, left = get_redis_connection("default").eval(TAKE, 1, key, wanted, WINDOW)
             except RedisError as error:

@@ -1,7 +1,7 @@
 """The circuit breaker: stops calling a service that keeps failing, then probes it with a few calls.
 
     breaker.call(function)    raises CircuitOpen without calling, while the circuit is open
-    breaker.admit()           the same for who calls by himself: a ticket, with which `report` tells how it went
+    breaker.admit()           for callers that make the call themselves: returns a ticket for `report`, or raises
 
 closed       Calls pass. Opens when, of the last `window` calls (at least `minimum`), a share of `failure_rate` failed.
 open         Calls are refused for `open_for` seconds.
@@ -101,7 +101,7 @@ class Breaker:
             return self._entered
 
     def report(self, ticket: int, *, failed: bool) -> None:
-        """How the call of a ticket went; to be told once."""
+        """Record the outcome of the call that `admit` gave this ticket for; once per ticket."""
         with self._lock:
             if ticket != self._entered:
                 return

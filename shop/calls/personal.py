@@ -1,6 +1,6 @@
-"""All that the shop keeps of a customer, as one archive: what `PersonalDataService` is answered with, and by whom.
+"""A customer's data from all services, as one archive.
 
-A service's own part is in its `privacy.py`: `of_user(user_id)` and `of_orders(order_ids)`, those of them that it has.
+A service's part comes from its `privacy.py`, which has `of_user(user_id)`, `of_orders(order_ids)`, both or neither.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -48,7 +48,7 @@ def listed(rows: QuerySet[Any], *omitted: str) -> list[dict[str, Any]]:
 
 
 def write_archive(user_id: int, file: IO[bytes]) -> None:
-    """Write a ZIP of JSON with what every service keeps of a user: `orders.json`, of many orders `orders-2.json` too.
+    """Write a ZIP with a JSON file per service, `orders.json` for one; with many orders also `orders-2.json` and so on.
 
     Raises `Unavailable` while one of the services is down.
     """

@@ -106,7 +106,7 @@ class DeliveryCancelled(OrderEvent, frozen=True):
 
 
 class PaymentRefunded(OrderEvent, frozen=True):
-    """Nothing of the customer's money is kept, whether or not any had been taken."""
+    """The shop has none of the customer's money: what was taken is refunded, or nothing had been."""
 
     reason: str
 
@@ -128,7 +128,7 @@ class CustomerEvent(Event, frozen=True, kw_only=True):
 
 
 class CustomerErased(CustomerEvent, frozen=True):
-    """Accounts has erased a customer, and nobody is to keep what names them. Their orders have all ended.
+    """Accounts has erased a customer; every service deletes what identifies them. All their orders have ended.
 
     A customer with many gets several of these events, each with some of the orders.
     """

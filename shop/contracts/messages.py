@@ -11,7 +11,7 @@ from sagas.messages import Messages
 
 
 class MessagesService(Protocol):
-    """Reading inbox and outbox. Raises `sagas.Unavailable` when the service is away."""
+    """Reading inbox and outbox. Raises `sagas.Unavailable` while the service is down."""
 
     def get_messages(self, order_ids: Collection[int], before: datetime | None = None) -> Messages:
         """What was emitted for these orders up to a time, and all that was handled."""

@@ -1,4 +1,4 @@
-"""What waits in a service's database: unpublished and deferred events, dead letters."""
+"""What is pending in a service's database: unpublished events, deferred events, dead letters."""
 
 from datetime import datetime
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """Checks the invariants that span services, over the seven databases and the gateways' ledgers.
 
-`facts.py` reads the facts, in windows of orders so that memory stays constant. `invariants.py` checks them, and
-`privacy.py` what is to be forgotten.
+`facts.py` reads the rows, in windows of orders so that memory stays constant. `invariants.py` checks them, and
+`privacy.py` checks that what must be erased is.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Reads what the services' databases contain about a window of orders.
+"""Reads the rows that the services' databases have about a window of orders: the facts that invariants check.
 
 A window is a range of order ids with a given number of orders. The ranges cover all possible ids, so a row of an order
 that does not exist falls into one of them, too.

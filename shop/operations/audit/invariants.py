@@ -1,4 +1,7 @@
-"""The invariants: functions that yield what breaks them. Name and docstring are the invariant's name and rule."""
+"""The invariants: functions that yield what breaks them. Name and docstring are the invariant's name and rule.
+
+One file, though long, so that all invariants of orders can be read as one list.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
