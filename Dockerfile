@@ -21,6 +21,7 @@ COPY supervision supervision
 COPY shop shop
 COPY desk desk
 COPY commands commands
+COPY providers providers
 COPY console console
 COPY lab lab
 COPY accounts accounts

@@ -44,12 +44,13 @@ class DeliveryAdmin(ReadOnlyAdmin):
     """Deliveries are moved by their sagas, by time and by the carriers."""
 
     list_display = [
-        "order_id", "customer", "tracking_number", "carrier", "badge", "disputed", "why", "due_at", "created_at",
+        "order_id", "customer", "tracking_number", "carrier", "account", "badge", "disputed", "why", "due_at",
+        "created_at",
     ]  # fmt: skip
-    list_filter = ["status", "carrier", DisputedFilter]
+    list_filter = ["status", "account", DisputedFilter]
     search_fields = ["=order_id", "=user_id", "=tracking_number"]
     by_customer = True
-    hidden = {"address": "delivery.view_address"}
+    hidden = {"address": "delivery.view_address", "label_url": "delivery.view_address"}
     action_form = SettleForm
     actions = ["settle"]
 

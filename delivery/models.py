@@ -10,24 +10,33 @@ from shop import stafflog
 class Delivery(models.Model):
     """An order's parcel: one row per order.
 
-    `due_at` is when it moves on by itself, empty when it does not. `caused_by` is the PaymentCompleted that started
-    it, so that what a timer or the carrier emits is emitted again when that event comes again.
+    `due_at` is when its carrier is asked about it next, empty when it need not be. `caused_by` is the PaymentCompleted
+    that started it, so that what a timer or the carrier emits is emitted again when that event comes again. `account`
+    is the carrier that is asked, `carrier` who brings the parcel, as customers know them.
     """
 
     class Status(models.TextChoices):
-        PREPARING = "PREPARING"
+        BOOKING = "BOOKING"  # a carrier is to be asked to fetch it, or was, and has not answered
+        PREPARING = "PREPARING"  # booked: it has a number, and waits for the carrier
         IN_TRANSIT = "IN_TRANSIT"  # with the carrier: it cannot be cancelled any more
         DELIVERED = "DELIVERED"
         FAILED = "FAILED"  # the carrier or the recipient refused it
+        CANCELLING = "CANCELLING"  # it is not to leave; the carrier is to be asked, or was, and has not answered
         CANCELLED = "CANCELLED"  # also before it was ever started: a tombstone
 
     order_id = models.BigIntegerField(unique=True)
     user_id = models.BigIntegerField(null=True, help_text="Empty for a tombstone.")
-    tracking_number = models.CharField(max_length=32, null=True, help_text="Empty for a tombstone.")  # noqa: DJ001
+    tracking_number = models.CharField(  # noqa: DJ001
+        max_length=64, null=True, help_text="The carrier's. Empty while it is not booked, and for a tombstone."
+    )
+    account = models.CharField(max_length=32, blank=True, help_text="The carrier that is asked about it.")
     carrier = models.CharField(max_length=32, blank=True)
     address = models.TextField(blank=True)
     status = models.CharField(max_length=16, choices=Status.choices)
     reason = models.CharField(max_length=200, blank=True)
+    reference = models.CharField(max_length=64, blank=True, help_text="The booking, as the carrier calls it.")
+    label_url = models.CharField(max_length=500, blank=True, help_text="What to print and stick on it.")
+    attempts = models.PositiveSmallIntegerField(db_default=0, help_text="Questions in a row without an answer.")
     due_at = models.DateTimeField(null=True)
     caused_by = models.UUIDField(null=True)
     trace = models.CharField(max_length=64, blank=True)
@@ -50,14 +59,20 @@ class Delivery(models.Model):
             # Rather than `unique=True`, which makes a second index, for LIKE.
             models.UniqueConstraint(fields=["tracking_number"], name="delivery_tracked_once"),
             models.CheckConstraint(
-                condition=models.Q(due_at__isnull=False, status__in=["PREPARING", "IN_TRANSIT"])
+                condition=models.Q(due_at__isnull=False, status__in=["BOOKING", "CANCELLING"])
+                | models.Q(status__in=["PREPARING", "IN_TRANSIT"])  # the carrier is asked, or tells
                 | models.Q(due_at=None, status__in=["DELIVERED", "FAILED", "CANCELLED"]),
                 name="delivery_moves_until_its_end",
             ),
             models.CheckConstraint(
                 condition=models.Q(tracking_number__isnull=False, user_id__isnull=False)
-                | models.Q(tracking_number=None, user_id=None, status="CANCELLED"),
+                | models.Q(user_id__isnull=False, status__in=["BOOKING", "CANCELLING", "CANCELLED", "FAILED"])
+                | models.Q(user_id=None, tracking_number=None, status="CANCELLED"),
                 name="delivery_can_be_tracked",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(handed_over_at__isnull=False) | ~models.Q(status__in=["IN_TRANSIT", "DELIVERED"]),
+                name="delivery_handed_over_before_it_moves",
             ),
         ]
         indexes = [
@@ -76,7 +91,7 @@ class CarrierEvent(models.Model):
 
     carrier = models.CharField(max_length=32, default="")
     event_id = models.CharField(max_length=64)
-    tracking_number = models.CharField(max_length=32)
+    tracking_number = models.CharField(max_length=64)
     status = models.CharField(max_length=16, choices=Delivery.Status.choices)
     reason = models.CharField(max_length=200, blank=True)
     received_at = models.DateTimeField(db_default=Now())

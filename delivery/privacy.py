@@ -32,7 +32,7 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     order_ids = orders_of(erased)
     deliveries = Delivery.objects.filter(order_id__in=order_ids)
     CarrierEvent.objects.filter(tracking_number__in=deliveries.values("tracking_number")).update(reason="")
-    deliveries.update(address="")
+    deliveries.update(address="", label_url="")
     deliveries.filter(reason__startswith=CARRIER).update(reason=ERASED)
     redact_messages("delivery", order_ids)
 
@@ -40,4 +40,4 @@ def erase(erased: Sequence[CustomerErased]) -> None:
 def blank_old() -> int:
     """Forget the addresses of one portion of the parcels that ended PRIVACY_AFTER ago; how many that was."""
     before = database_time("delivery") - settings.PRIVACY_AFTER
-    return blank_portion("delivery", Delivery._meta.db_table, "address = ''", OLD, [before, before])
+    return blank_portion("delivery", Delivery._meta.db_table, "address = '', label_url = ''", OLD, [before, before])

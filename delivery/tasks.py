@@ -1,6 +1,6 @@
 """Delivery's part in the saga."""
 
-from delivery import privacy, services
+from delivery import asking, privacy, services
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
@@ -14,7 +14,7 @@ from shop.contracts.events import (
 
 @step
 def start_delivery(paid: list[PaymentCompleted]) -> list[DeliveryStarted]:
-    """Prepare the parcels of paid orders for their carriers."""
+    """Have the parcels of paid orders fetched; of those whose carrier is to be asked, the timer tells."""
     return services.start(paid)
 
 
@@ -22,7 +22,10 @@ def start_delivery(paid: list[PaymentCompleted]) -> list[DeliveryStarted]:
 def cancel_delivery(
     requests: list[OrderCancellationRequested],
 ) -> list[DeliveryCancelled | DeliveryCancellationRefused]:
-    """Keep a parcel from leaving, unless the carrier has it; leave a tombstone if there is none yet."""
+    """Keep a parcel from leaving, unless the carrier has it; leave a tombstone if there is none yet.
+
+    Where the carrier is to be asked, the timer tells.
+    """
     return services.cancel(requests)
 
 
@@ -34,8 +37,8 @@ def erase_customer(erased: list[CustomerErased]) -> None:
 
 @timer
 def advance_deliveries() -> int:
-    """Hand parcels to their carriers, and let them arrive, when their time has come."""
-    return services.advance_due()
+    """Book, cancel and follow the parcels whose time has come."""
+    return asking.advance_due()
 
 
 @timer

@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 from delivery import services
 from delivery.models import Delivery
 from delivery.serializers import CarrierEventSerializer, DeliverySerializer
-from delivery.signatures import CarrierSignature
+from delivery.signatures import AccountSignature, CarrierSignature
 from shop.api.filters import IntegerFilter
 from shop.api.permissions import CARRIER, Hiding, Own, hide, visible_to
 
@@ -56,6 +56,25 @@ class DeliveryView(RetrieveAPIView[Delivery]):
         for delivery in hide(self.request.user, found, self.hidden):
             return delivery
         raise services.UnknownDelivery(f"There is no delivery {number}.")
+
+
+class CarrierReportsView(APIView):
+    """Where a carrier's own webhook leads to."""
+
+    authentication_classes = [AccountSignature]
+    rights = {"POST": CARRIER}
+    problems = {"POST": [services.NoSuchCarrier]}
+
+    @extend_schema(
+        operation_id="carrier_reports",
+        summary="Report as the carrier's own interface does",
+        request={"application/json": {"type": "object", "additionalProperties": True}},
+        responses={202: OpenApiResponse(description="Taken in; what is about no parcel of ours changes nothing.")},
+    )
+    def post(self, request: Request, account: str) -> Response:
+        """Take in what a carrier tells in its own words, verified as it says. `account` is its name in CARRIERS."""
+        services.take_reports(account, request.auth)  # type: ignore[arg-type]  # by AccountSignature
+        return Response(status=status.HTTP_202_ACCEPTED)
 
 
 class CarrierEventsView(APIView):

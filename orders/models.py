@@ -35,7 +35,7 @@ class Order(models.Model):
     currency = models.CharField(max_length=3)
     total_price = models.BigIntegerField(validators=[MinValueValidator(1)])
     payment_gateway = models.CharField(max_length=32)
-    tracking_number = models.CharField(max_length=32, blank=True)
+    tracking_number = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
     progress_at = models.DateTimeField(db_default=Now())

@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from shop.api.error_codes import CODES
 from shop.calls.wire import errors_of, functions_of
+from shop.contracts.carriers import ADAPTERS as CARRIER_ADAPTERS
 from shop.contracts.offers import OFFERS
 from shop.contracts.payments import ADAPTERS
 
@@ -41,15 +42,16 @@ def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
     if settings.SANDBOX:
         hint = "Only to show the shop. Where it sells something, leave SANDBOX out."
         charging = f"SANDBOX: {gateways} take no money; the payment's token says whether they charge."
-        arriving = "SANDBOX: parcels arrive by themselves; words in an address say whether they are refused."
+        carriers = ", ".join(name for name, one in settings.CARRIERS.items() if one.adapter == "sandbox")
+        arriving = f"SANDBOX: parcels of {carriers} arrive by themselves; an address says whether they are refused."
         found: list[CheckMessage] = []
         found += [Warning(charging, hint=hint, id="shop.W001")] if payments else []
-        found += [Warning(arriving, hint=hint, id="shop.W002")] if delivery else []
+        found += [Warning(arriving, hint=hint, id="shop.W002")] if delivery and carriers else []
     else:
         declining = f"Payments by {gateways} are declined: nothing real stands behind them (PAYMENT_GATEWAYS)."
-        waiting = "Parcels wait for messages of a carrier; without CARRIER_WEBHOOK_SECRETS none is accepted."
+        waiting = "Nobody takes parcels: orders that are paid are cancelled at their deadline (CARRIERS)."
         found = [Info(declining, id="shop.I001")] if payments else []
-        found += [Info(waiting, id="shop.I002")] if delivery and not settings.CARRIER_SECRETS else []
+        found += [Info(waiting, id="shop.I002")] if delivery and not settings.CARRIERS else []
     if apps.is_installed("notifications") and settings.SMS_SENDER == CONSOLE_SMS:
         found.append(Info("Text messages are written to the log, not sent: set SMS_SENDER.", id="shop.I003"))
     return found
@@ -85,6 +87,23 @@ def check_gateway_keys(**_kwargs: Any) -> list[CheckMessage]:
             found.append(Warning(f"The payment gateway {name} has a key for tests.", hint=hint, id="shop.W003"))
         if configured.options.get("url"):
             found.append(Warning(f"The payment gateway {name} asks {configured.options['url']}.", id="shop.W004"))
+    return found
+
+
+@register("security", deploy=True)
+def check_carriers(**_kwargs: Any) -> list[CheckMessage]:
+    """What carriers that are configured cannot do without; who reports by our webhook has to have a secret."""
+    found: list[CheckMessage] = []
+    if not apps.is_installed("delivery"):
+        return found
+    for name, (adapter, options) in settings.CARRIERS.items():
+        missing = [option for option in CARRIER_ADAPTERS[adapter].required if not options.get(option)]
+        if missing:
+            variables = ", ".join(f"CARRIER_{name}_{option.upper()}" for option in missing)
+            found.append(Error(f"The carrier {name} needs {variables}.", hint="Or …_FILE.", id="shop.E005"))
+        if adapter == "numbered" and name not in settings.CARRIER_SECRETS:
+            silent = f"The carrier {name} cannot report: it has no secret in CARRIER_WEBHOOK_SECRETS."
+            found.append(Warning(silent, id="shop.W005"))
     return found
 
 

@@ -20,6 +20,8 @@ from sagas import Settings as Sagas
 from shop import __version__
 from shop.api.rights import SCOPES
 from shop.callers import derived_key, public_part, rings
+from shop.contracts.carriers import ADAPTERS as CARRIER_ADAPTERS
+from shop.contracts.carriers import SANDBOXES, ConfiguredCarrier
 from shop.contracts.offers import CALLERS
 from shop.contracts.payments import ADAPTERS, GATEWAYS, STAND_IN_OPTIONS, Configured
 from shop.saga import CUSTOMER, ORDER
@@ -97,6 +99,12 @@ def _ring(name: str, secrets: str) -> list[str]:
                 f"{name} has {len(secret)} characters: make it {SHORTEST_SECRET} random ones or more."
             )
     return ring
+
+
+def _options(prefix: str) -> dict[str, str]:
+    """What an adapter is told: {"api_key": …} of <prefix>API_KEY, or of the file that <prefix>API_KEY_FILE names."""
+    given = {known.removesuffix("_FILE") for known in os.environ if known.startswith(prefix)}
+    return {variable.removeprefix(prefix).lower(): env.str(variable) for variable in sorted(given)}
 
 
 SECRET_KEY, *SECRET_KEY_FALLBACKS = _ring("SECRET_KEY", _secret_key())
@@ -352,6 +360,15 @@ ORDER_DEADLINE = env.float("ORDER_DEADLINE", 900.0)  # an order not with the car
 HANDOVER_AFTER = env.float("HANDOVER_AFTER", 3.0)  # from the delivery's start until the carrier has the parcel
 DELIVERED_AFTER = env.float("DELIVERED_AFTER", 5.0)  # from there to the door
 
+# --- Carriers --------------------------------------------------------------------------------------------------------
+# By the name of the account: NAME=adapter. What an adapter wants to know is in CARRIER_<NAME>_<OPTION>.
+CARRIERS: dict[str, ConfiguredCarrier] = {}
+for entry in env.list("CARRIERS", default=[]) or [f"{name}=sandbox" for name in SANDBOXES if SANDBOX]:
+    name, _, adapter = entry.partition("=")
+    if adapter not in CARRIER_ADAPTERS or not name.isascii() or not name.isidentifier():
+        raise ImproperlyConfigured(f"CARRIERS: {entry!r} is not NAME=adapter; there are {', '.join(CARRIER_ADAPTERS)}.")
+    CARRIERS[name] = ConfiguredCarrier(adapter, _options(f"CARRIER_{name}_"))
+
 # --- Payments --------------------------------------------------------------------------------------------------------
 # By the name that customers choose it by: NAME=adapter. What an adapter wants to know is in GATEWAY_<NAME>_<OPTION>.
 PAYMENT_GATEWAYS: dict[str, Configured] = {}
@@ -361,10 +378,7 @@ for entry in env.list("PAYMENT_GATEWAYS", default=[]) or [f"{name}=sandbox" for 
     name, _, adapter = entry.partition("=")
     if adapter not in ADAPTERS or not name.isascii() or not name.isidentifier():
         raise ImproperlyConfigured(f"PAYMENT_GATEWAYS: {entry!r} is not NAME=adapter; there are {', '.join(ADAPTERS)}.")
-    prefix = f"GATEWAY_{name}_"
-    given = {known.removesuffix("_FILE") for known in os.environ if known.startswith(prefix)}
-    options = {variable.removeprefix(prefix).lower(): env.str(variable) for variable in sorted(given)}
-    PAYMENT_GATEWAYS[name] = Configured(adapter, options)
+    PAYMENT_GATEWAYS[name] = Configured(adapter, _options(f"GATEWAY_{name}_"))
 if STAND_INS:
     for offset, (adapter, options) in enumerate(STAND_IN_OPTIONS.items(), start=11):
         url = f"http://127.0.0.1:{PORT + offset}"

@@ -53,15 +53,17 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("carrier", models.CharField(default="", max_length=32)),
                 ("event_id", models.CharField(max_length=64)),
-                ("tracking_number", models.CharField(max_length=32)),
+                ("tracking_number", models.CharField(max_length=64)),
                 (
                     "status",
                     models.CharField(
                         choices=[
+                            ("BOOKING", "Booking"),
                             ("PREPARING", "Preparing"),
                             ("IN_TRANSIT", "In Transit"),
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
+                            ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
                         max_length=16,
@@ -119,23 +121,45 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("order_id", models.BigIntegerField(unique=True)),
                 ("user_id", models.BigIntegerField(help_text="Empty for a tombstone.", null=True)),
-                ("tracking_number", models.CharField(help_text="Empty for a tombstone.", max_length=32, null=True)),
+                (
+                    "tracking_number",
+                    models.CharField(
+                        help_text="The carrier's. Empty while it is not booked, and for a tombstone.",
+                        max_length=64,
+                        null=True,
+                    ),
+                ),
+                (
+                    "account",
+                    models.CharField(blank=True, help_text="The carrier that is asked about it.", max_length=32),
+                ),
                 ("carrier", models.CharField(blank=True, max_length=32)),
                 ("address", models.TextField(blank=True)),
                 (
                     "status",
                     models.CharField(
                         choices=[
+                            ("BOOKING", "Booking"),
                             ("PREPARING", "Preparing"),
                             ("IN_TRANSIT", "In Transit"),
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
+                            ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
                         max_length=16,
                     ),
                 ),
                 ("reason", models.CharField(blank=True, max_length=200)),
+                (
+                    "reference",
+                    models.CharField(blank=True, help_text="The booking, as the carrier calls it.", max_length=64),
+                ),
+                ("label_url", models.CharField(blank=True, help_text="What to print and stick on it.", max_length=500)),
+                (
+                    "attempts",
+                    models.PositiveSmallIntegerField(db_default=0, help_text="Questions in a row without an answer."),
+                ),
                 ("due_at", models.DateTimeField(null=True)),
                 ("caused_by", models.UUIDField(null=True)),
                 ("trace", models.CharField(blank=True, max_length=64)),
@@ -148,10 +172,12 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         choices=[
+                            ("BOOKING", "Booking"),
                             ("PREPARING", "Preparing"),
                             ("IN_TRANSIT", "In Transit"),
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
+                            ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
                         db_default="",
@@ -167,6 +193,11 @@ class Migration(migrations.Migration):
                     models.Index(fields=["user_id", "-id"], name="delivery_of_user"),
                     models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="delivery_due"),
                     models.Index(
+                        condition=models.Q(("address", ""), _negated=True),
+                        fields=["created_at"],
+                        name="delivery_with_address",
+                    ),
+                    models.Index(
                         condition=models.Q(("disputed_by", ""), _negated=True), fields=["id"], name="delivery_disputed"
                     ),
                 ],
@@ -174,7 +205,8 @@ class Migration(migrations.Migration):
                     models.UniqueConstraint(fields=("tracking_number",), name="delivery_tracked_once"),
                     models.CheckConstraint(
                         condition=models.Q(
-                            models.Q(("due_at__isnull", False), ("status__in", ["PREPARING", "IN_TRANSIT"])),
+                            models.Q(("due_at__isnull", False), ("status__in", ["BOOKING", "CANCELLING"])),
+                            ("status__in", ["PREPARING", "IN_TRANSIT"]),
                             models.Q(("due_at", None), ("status__in", ["DELIVERED", "FAILED", "CANCELLED"])),
                             _connector="OR",
                         ),
@@ -183,10 +215,22 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(("tracking_number__isnull", False), ("user_id__isnull", False)),
+                            models.Q(
+                                ("status__in", ["BOOKING", "CANCELLING", "CANCELLED", "FAILED"]),
+                                ("user_id__isnull", False),
+                            ),
                             models.Q(("status", "CANCELLED"), ("tracking_number", None), ("user_id", None)),
                             _connector="OR",
                         ),
                         name="delivery_can_be_tracked",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("handed_over_at__isnull", False),
+                            models.Q(("status__in", ["IN_TRANSIT", "DELIVERED"]), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="delivery_handed_over_before_it_moves",
                     ),
                 ],
             },
@@ -266,12 +310,6 @@ class Migration(migrations.Migration):
                 condition=models.Q(("deferred_until__isnull", False)),
                 fields=["deferred_until"],
                 name="delivery_unsent_deferred",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(("address", ""), _negated=True), fields=["created_at"], name="delivery_with_address"
             ),
         ),
         migrations.RunSQL(APPEND_ONLY.format(service="delivery"), FORGET.format(service="delivery")),

@@ -56,7 +56,7 @@ def test_a_cancellation_waits_for_the_timer_and_finds_the_parcel_handed_over():
             waiting = pool.submit(together, lambda: run(cancel_delivery, cancelling()))
             while not somebody_waits_for_us():
                 pass
-            Delivery.objects.update(status="IN_TRANSIT")
+            Delivery.objects.update(status="IN_TRANSIT", handed_over_at=timezone.now())
         (followers,) = waiting.result(timeout=30)
     assert told(followers) == [("DeliveryCancellationRefused", 1, None)]
     assert status() == "IN_TRANSIT"

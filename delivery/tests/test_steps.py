@@ -12,6 +12,7 @@ from delivery.models import Delivery, Unsent
 from delivery.tasks import advance_deliveries, cancel_delivery, start_delivery
 from delivery.tests.saga import ADDRESS, TRACE, advance, cancelling, outbox, paid, run, status, told
 from fastdb.clock import database_time
+from shop.contracts.carriers import ConfiguredCarrier
 from shop.contracts.events import DeliveryCompleted, DeliveryFailed, DeliveryHandedOver, DeliveryStarted
 
 pytestmark = pytest.mark.django_db(databases=["delivery"])
@@ -150,11 +151,13 @@ def test_once_the_carrier_has_it_it_cannot_be_cancelled(moves, stays):
     assert status() == stays
 
 
-def test_without_the_sandbox_only_carriers_move_parcels(settings):
-    settings.HANDOVER_AFTER, settings.SANDBOX = 0, False
-    run(start_delivery, paid(1, "addr_refused_by_carrier"))
+def test_a_carrier_that_has_given_us_numbers_moves_parcels_by_its_messages_alone(settings):
+    settings.CARRIERS = {"NR": ConfiguredCarrier("numbered", {"title": "Number Post", "prefix": "7"})}
+    (started,) = run(start_delivery, paid(1, "addr_refused_by_carrier"))
     assert advance() == 0
-    assert Delivery.objects.get().status == "PREPARING"
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.carrier, started.tracking_number) == ("PREPARING", "Number Post", "70000000001")
+    assert told(run(cancel_delivery, cancelling())) == [CANCELLED]
 
 
 def test_a_failed_delivery_is_passed_over_for_its_end_was_told():

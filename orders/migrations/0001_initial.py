@@ -172,7 +172,7 @@ class Migration(migrations.Migration):
                 ("currency", models.CharField(max_length=3)),
                 ("total_price", models.BigIntegerField(validators=[django.core.validators.MinValueValidator(1)])),
                 ("payment_gateway", models.CharField(max_length=32)),
-                ("tracking_number", models.CharField(blank=True, max_length=32)),
+                ("tracking_number", models.CharField(blank=True, max_length=64)),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("updated_at", models.DateTimeField(auto_now=True)),
                 ("progress_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),

@@ -29,6 +29,7 @@ def sources() -> list[Path]:
         "shop",
         "desk",
         "commands",
+        "providers",
         "console",
         "embedded",
         "lab",

@@ -16,8 +16,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
-from delivery.carriers import NAMES
 from sagas.publisher import broker
+from shop.contracts.carriers import SANDBOXES
 from tests.support import forks
 from tests.support.processes import Processes
 from tests.support.proxy import Proxy
@@ -25,7 +25,7 @@ from tests.support.running_shop import Queues, Shop
 
 SCHEMES = {"DATABASE_URL": "postgres", "BROKER_URL": "amqp", "LOCKS_URL": "redis", "CACHE_URL": "redis"}
 EVERY_DATABASE = [*settings.SERVICES, "default"]
-CARRIERS_SECRETS = {code: f"known to {code} and the shop: to nobody else" for code in NAMES}
+CARRIERS_SECRETS = {code: f"known to {code} and the shop: to nobody else" for code in SANDBOXES}
 TAIL = 4000  # characters of a process's log that are shown when a test fails
 
 

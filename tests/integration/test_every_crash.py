@@ -23,6 +23,7 @@ from tests.support.running_shop import Queues, Shop
 from tests.support.scenes import (
     Scene,
     Stage,
+    booking_due,
     carrier_tells,
     customer_cancels,
     customer_leaves,
@@ -72,6 +73,13 @@ PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
         "settle.committed",
     ),
     (worker, parcel_due): ("advance.written", "advance.committed"),
+    (worker, booking_due): (
+        "asking.claim_written",
+        "asking.claim_committed",
+        "asking.answered",
+        "asking.written",
+        "asking.committed",
+    ),
     (worker, notification_due): (
         "sending.claim_written",
         "sending.claim_committed",

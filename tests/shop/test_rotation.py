@@ -14,7 +14,6 @@ from rest_framework.test import APIClient
 
 from accounts import services
 from accounts.models import User
-from delivery.carriers import NAMES
 from delivery.models import Delivery
 from delivery.signatures import signature
 from inventory.services import seed_stock
@@ -26,6 +25,7 @@ from shop.api.keys import derived_private_key, public_key
 from shop.callers import derived_key, public_part, rings
 from shop.calls import wire
 from shop.contracts.accounts import AccountsService
+from shop.contracts.carriers import SANDBOXES
 from tests.conftest import SERVICES
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
@@ -46,7 +46,7 @@ class Keys:
         to = self._settings
         to.SECRET_KEY, to.SECRET_KEY_FALLBACKS = first, others
         to.SEAL_KEYS = ring
-        to.CARRIER_SECRETS = {code: [f"{one} with {code}" for one in ring] for code in NAMES}
+        to.CARRIER_SECRETS = {code: [f"{one} with {code}" for one in ring] for code in SANDBOXES}
         to.SHOP_SERVICE, to.INTERNAL_KEY = "orders", derived_key(first, "orders")
         to.INTERNAL_CALLERS = rings(f"orders={public_part(derived_key(one, 'orders'))}" for one in ring)
         public = "".join(public_key(derived_private_key(one)) for one in ring)

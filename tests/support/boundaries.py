@@ -20,6 +20,7 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
         "shop",
         "desk",
         "commands",
+        "providers",
         "console",
         "embedded",
         "lab",

@@ -177,6 +177,17 @@ def parcel_due(stage: Stage) -> Iterator[None]:
     stage.tick("delivery.advance_deliveries")
 
 
+def booking_due(stage: Stage) -> Iterator[None]:
+    """A parcel whose carrier is still to be asked."""
+    order_id = stage.shop.place()
+    relay_everything()
+    yield
+    until_it_is_paid(order_id)
+    open_again = {"status": "BOOKING", "tracking_number": None, "due_at": timezone.now()}
+    eventually(lambda: Delivery.objects.filter(status="PREPARING").update(**open_again))
+    stage.tick("delivery.advance_deliveries")
+
+
 def notification_due(stage: Stage) -> Iterator[None]:
     stage.shop.place()
     relay_everything()

@@ -43,6 +43,7 @@ RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at
     "overdue": "orders.cancel_overdue",
     "settle": "payments.settle_payments",
     "advance": "delivery.advance_deliveries",
+    "asking": "delivery.advance_deliveries",
 }
 CHOICES, MERGING = 60, 30
 LOST, TWICE, OVERTAKEN, MERGED = "lost", "twice", "overtaken at ", "merged"

@@ -1,5 +1,6 @@
 """The kernel's conformance tests, over the saga of an order."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sagas.testing import Conformance
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
+from tests.support.carriers import asked_carrier
 from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
 
@@ -78,6 +80,7 @@ class TestOrder(Conformance):
     def let_time_pass(self) -> None:
         now = timezone.now()
         apps.get_model("payments.Payment").objects.filter(due_at__gt=now).update(due_at=now)
+        Delivery.objects.filter(due_at__gt=now).update(due_at=now)
 
 
 class TestOrdersTogether(TestOrder):
@@ -87,3 +90,15 @@ class TestOrdersTogether(TestOrder):
     scenarios = {name: TestOrder.scenarios[name] for name in ("paid", "cancelled")}
     orders = 2
     test_a_lost_message = None  # it is lost before it could be merged
+
+
+class TestOrderWithACarrierThatIsAsked(TestOrder):
+    """Its parcels are booked, cancelled and followed by timers, after the steps that would have them."""
+
+    scenarios = {name: TestOrder.scenarios[name] for name in ("paid", "refused by the carrier", "cancelled")}
+    orders = 2
+
+    @pytest.fixture(autouse=True)
+    def carrier(self, settings: Any) -> Iterator[None]:
+        with asked_carrier(settings):
+            yield

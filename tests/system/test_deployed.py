@@ -12,7 +12,8 @@ from django.conf import settings
 from django.test import Client
 
 from shop.callers import derived_key
-from shop.checks import check_sandbox
+from shop.checks import check_carriers, check_sandbox
+from shop.contracts.carriers import ConfiguredCarrier
 from tests.support.calls import entry
 
 PRODUCTION = {
@@ -89,10 +90,24 @@ def test_a_sandbox_in_production_is_told_of_part_by_part():
 
 
 def test_what_the_shop_cannot_do_without_its_sandbox_is_told_of(settings: Any):
-    settings.SANDBOX, settings.CARRIER_SECRETS = False, {}
+    settings.SANDBOX, settings.CARRIERS = False, {}
     assert [one.id for one in check_sandbox()] == ["shop.I001", "shop.I002", "shop.I003"]
-    settings.CARRIER_SECRETS, settings.SMS_SENDER = {"CJ": [LONG]}, "somebody.Sms"
+    settings.CARRIERS, settings.SMS_SENDER = {"CJ": ConfiguredCarrier("numbered", {})}, "somebody.Sms"
     assert [one.id for one in check_sandbox()] == ["shop.I001"]
+
+
+def test_what_a_carrier_cannot_do_without_is_told_of(settings: Any):
+    settings.CARRIERS = {
+        "CJ": ConfiguredCarrier("numbered", {}),
+        "US": ConfiguredCarrier("easypost", {"api_key": "EZAK", "weight": "16"}),
+    }
+    settings.CARRIER_SECRETS = {}
+    silent, incomplete = check_carriers()
+    assert (silent.id, incomplete.id) == ("shop.W005", "shop.E005")
+    assert incomplete.msg == "The carrier US needs CARRIER_US_SENDER."
+    settings.CARRIER_SECRETS = {"CJ": [LONG]}
+    settings.CARRIERS["US"] = ConfiguredCarrier("easypost", {"api_key": "EZAK", "weight": "16", "sender": "Shop"})
+    assert check_carriers() == []
 
 
 def test_nothing_in_the_cache_is_a_pickle(settings: Any):

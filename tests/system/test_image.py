@@ -190,7 +190,18 @@ def test_nobody_in_the_image_is_root_and_no_compiler_is_needed():
     assert "--require-hashes" in image.DOCKERFILE
     assert "apt-get" not in image.DOCKERFILE
     assert set(re.findall(r"^FROM (\S+)", image.DOCKERFILE, re.MULTILINE)) == {"python:3.11-slim-bookworm"}
-    packages = {"sagas", "fastdb", "supervision", "shop", "desk", "commands", "console", "lab", *settings.SERVICES}
+    packages = {
+        "sagas",
+        "fastdb",
+        "supervision",
+        "shop",
+        "desk",
+        "providers",
+        "commands",
+        "console",
+        "lab",
+        *settings.SERVICES,
+    }
     wanted = {"manage.py", "celeryconfig.py", "flowerconfig.py", *packages}
     assert set(image.copied()) == wanted
     let_in = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))

@@ -114,6 +114,7 @@ def rows(bus: Any) -> dict[str, Any]:
         "product_id": 1,
         "tracking_number": "CJ1",
         "service": "orders",
+        "account": "CJ",
         "webhook_id": 1,
         "message_id": 1,
     }

@@ -1,0 +1,101 @@
+"""Where a parcel may go, and what is told of it. All of this is about locked rows, inside the caller's transaction.
+
+A parcel can be cancelled until the carrier has it, and whatever a carrier says later of one that has ended is kept for
+staff: see DISPUTES.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Value
+from django.db.models.functions import Coalesce
+
+from delivery.carriers import UnknownCarrier, carrier
+from delivery.models import Delivery
+from shop.contracts.events import (
+    DeliveryCancellationRefused,
+    DeliveryCompleted,
+    DeliveryFailed,
+    DeliveryHandedOver,
+)
+from shop.contracts.reasons import FAILED_WITH_CARRIER, said_by_carrier
+
+Status = Delivery.Status
+
+LEASE = timedelta(seconds=30)  # how long one timer asks a carrier before another one takes over
+
+News = DeliveryHandedOver | DeliveryCompleted | DeliveryFailed | DeliveryCancellationRefused
+
+# Where a parcel may go from where it is. A carrier may skip a message, and its messages may come out of order. One that
+# was asked to be cancelled may have left all the same.
+WITH_US = (Status.PREPARING, Status.CANCELLING)
+MOVES = {
+    Status.IN_TRANSIT: WITH_US,
+    Status.DELIVERED: (*WITH_US, Status.IN_TRANSIT),
+    Status.FAILED: (*WITH_US, Status.IN_TRANSIT),
+}
+
+# What contradicts the end of a parcel: goods and money are both gone, or both here. Not what merely comes late.
+DISPUTES = {
+    Status.CANCELLED: (Status.IN_TRANSIT, Status.DELIVERED),
+    Status.FAILED: (Status.DELIVERED,),
+    Status.DELIVERED: (Status.FAILED,),
+}
+
+
+def next_look(account: str, status: str, now: datetime) -> datetime | None:
+    """When the carrier is to be asked about a parcel that has come to a status now."""
+    if status not in (Status.PREPARING, Status.IN_TRANSIT):
+        return None
+    try:
+        pause = carrier(account).look_after(status)
+    except UnknownCarrier:  # taken out of the settings: its reports still come by webhook, or never
+        return None
+    return None if pause is None else now + pause
+
+
+def words_of(status: str, reason: str) -> str:
+    """Why a parcel has failed, as we keep it, of what its carrier says."""
+    if reason:
+        return said_by_carrier(reason)
+    return FAILED_WITH_CARRIER if status == Status.FAILED else ""
+
+
+def move(
+    deliveries: Sequence[Delivery], *, to: str, reason: str, now: datetime, due_at: datetime | None = None
+) -> list[News]:
+    """Move deliveries, all to the same place, in one statement; returns the events that follow.
+
+    `due_at` is when their carrier is asked again, if it is. Of a parcel that has arrived without having been handed
+    over, both are told.
+    """
+    changes: dict[str, Any] = {"status": to, "reason": reason, "due_at": due_at, "attempts": 0, "updated_at": now}
+    if to == Status.IN_TRANSIT:
+        changes["handed_over_at"] = now
+    elif to == Status.DELIVERED:
+        changes |= {"delivered_at": now, "handed_over_at": Coalesce("handed_over_at", Value(now))}
+    Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(**changes)
+    return [event for delivery in deliveries for event in _news(delivery, to, reason)]
+
+
+def _news(delivery: Delivery, to: str, reason: str) -> Iterator[News]:
+    """The events that tell the others where a parcel goes from its status."""
+    if delivery.user_id is None:
+        raise ValueError(f"{delivery} is a tombstone: it does not move")
+    origin: dict[str, Any] = {
+        "order_id": delivery.order_id,
+        "caused_by": delivery.caused_by,
+        "trace": delivery.trace,
+    }
+    about = {**origin, "user_id": delivery.user_id}
+    if to == Status.FAILED:
+        yield DeliveryFailed(**about, reason=reason)
+        return
+    number = delivery.tracking_number or ""
+    if delivery.status in WITH_US:
+        yield DeliveryHandedOver(**about, tracking_number=number)
+    if delivery.status == Status.CANCELLING:
+        yield DeliveryCancellationRefused(**origin)
+    if to == Status.DELIVERED:
+        yield DeliveryCompleted(**about, tracking_number=number)
