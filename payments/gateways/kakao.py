@@ -62,7 +62,7 @@ OVER = {"QUIT_PAYMENT", "FAIL_PAYMENT", "FAIL_AUTH_PASSWORD"}  # never to be pai
 class KakaoGateway:
     """One shop (CID). Options: `secret_key`, `cid`; `url` of a stand-in; `Limits`."""
 
-    url = URL
+    url, zone = URL, KOREA
     capabilities = Capabilities(separate_capture=False, partial_refund=True, customer_action=True, asynchronous=False)
 
     def __init__(self, name: str, options: Mapping[str, str]) -> None:

@@ -76,7 +76,7 @@ class StripeGateway:
     """One account. Options: `secret_key`; `webhook_secret`, of the endpoint in Stripe's dashboard, several with commas
     while it is being replaced; `url` of a stand-in; `Limits`."""
 
-    url = URL
+    url, zone = URL, UTC
     capabilities = Capabilities(separate_capture=True, partial_refund=True, customer_action=True, asynchronous=False)
 
     def __init__(self, name: str, options: Mapping[str, str]) -> None:

@@ -78,7 +78,7 @@ R = TypeVar("R", Declined, Refused)
 class TossGateway:
     """One account (MID). Options: `secret_key`; `url` of a stand-in; `Limits`."""
 
-    url = URL
+    url, zone = URL, KOREA
     capabilities = Capabilities(
         separate_capture=False, partial_refund=True, customer_action=True, asynchronous=True, methods=tuple(METHODS)
     )
