@@ -241,6 +241,7 @@ def _ten_more(body: Any) -> Any:
 
 # --- Pages ------------------------------------------------------------------------------------------------------------
 PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<link rel="icon" href="data:,">
 <title>{title}</title><style>
 body {{ font: 16px/1.5 system-ui; max-width: 26rem; margin: 4rem auto; padding: 0 1rem }}
 button {{ font: inherit; padding: .6rem 1.4rem; margin: .5rem .5rem .5rem 0 }} small {{ color: #666 }}
