@@ -1,7 +1,9 @@
 """The distributed lock: keeps workers from piling up on the same rows.
 
 It spares the database work and guards nothing: stock is guarded by row locks and CHECK constraints. So a lock that
-cannot be had, because its wait is over or Redis is away, is logged and counted, and the work goes on without it.
+cannot be had, because its wait is over or Redis is away, is logged and counted, and the work goes on without it. After
+a failure Redis is not asked for `PAUSE` seconds: a machine that is gone does not even refuse, and every message would
+wait for that.
 """
 
 import logging
@@ -43,6 +45,9 @@ end
 return released
 """
 RETRY_PAUSE = 0.01  # seconds between tries, give or take a half
+PAUSE = 5.0  # seconds without asking Redis after it failed
+
+_ask_again_at = 0.0  # by the monotonic clock
 
 
 @contextmanager
@@ -80,8 +85,12 @@ def distributed_lock(
 
 
 def _acquire(keys: tuple[str, ...], token: str, wait: float, lease: float) -> bool:
+    global _ask_again_at
     began = time.monotonic()
     give_up_at = began + wait
+    if began < _ask_again_at:
+        WITHOUT_LOCK.labels("redis_away").inc()
+        return False
     try:
         redis = get_redis_connection("locks")
         arguments: list[Any] = [*sorted(set(keys)), token, int(lease * 1000)]
@@ -94,7 +103,8 @@ def _acquire(keys: tuple[str, ...], token: str, wait: float, lease: float) -> bo
             time.sleep(RETRY_PAUSE * random.uniform(0.5, 1.5))
     except RedisError as error:
         WITHOUT_LOCK.labels("redis_away").inc()
-        logger.warning("Redis is away (%s); going on with the database's locks alone", error)
+        _ask_again_at = time.monotonic() + PAUSE
+        logger.warning("Redis is away (%s); going on with the database's locks alone for %.0f s", error, PAUSE)
         return False
     WAIT.labels("yes").observe(time.monotonic() - began)
     return True

@@ -89,7 +89,8 @@ def dead_letters() -> list[str]:
 
 # —— Redis ————————————————————————————————————————————————————————————————————————————————————————————————————————————
 @pytest.fixture
-def redis_away(settings: Any, port_of_nobody: int) -> None:
+def redis_away(settings: Any, port_of_nobody: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_ask_again_at", 0.0)  # and as it was, afterwards
     away = {
         name: config | {"LOCATION": f"redis://127.0.0.1:{port_of_nobody}/0", "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.5}}
         for name, config in settings.CACHES.items()
