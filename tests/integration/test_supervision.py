@@ -2,12 +2,14 @@
 
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 from django.db import connections, transaction
 
-from inventory.models import Inbox, Reservation
+from inventory.models import Inbox, Reservation, Unsent
 from sagas.relay import publish_outbox
 from supervision import TOLD_TO_END_BUT_STILL_AT_WORK
 from tests.support.processes import eventually
@@ -38,24 +40,47 @@ def test_they_show_that_they_are_alive_and_end_in_time_whatever_they_wait_for(sh
     seen = heartbeats["worker"].read_text()
     eventually(lambda: heartbeats["worker"].read_text() != seen)
     eventually(last_tick)
-    shop.processes.stop(relay, beat)
+    shop.processes.stop(beat)
 
     order_id = shop.place(2)
     with transaction.atomic(using="inventory"):
-        connections["inventory"].cursor().execute(f"LOCK TABLE {Reservation._meta.db_table} IN ACCESS EXCLUSIVE MODE")
+        cursor = connections["inventory"].cursor()
+        for table in (Reservation._meta.db_table, Unsent._meta.db_table):
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         publish_outbox("orders")
 
-        def waits_for_the_lock() -> bool:
-            with connections["inventory"].cursor() as cursor:
-                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                return bool(cursor.fetchone()[0])
+        def both_wait_for_a_lock() -> bool:
+            cursor.execute("SELECT count(DISTINCT relation) FROM pg_locks WHERE NOT granted")
+            return bool(cursor.fetchone()[0] == 2)
 
-        eventually(waits_for_the_lock)
+        eventually(both_wait_for_a_lock)
         worker.tell_to_stop()
-        assert worker.ends(timeout=15) == TOLD_TO_END_BUT_STILL_AT_WORK
+        relay.tell_to_stop()
+        assert worker.ends(timeout=15) == relay.ends(timeout=15) == TOLD_TO_END_BUT_STILL_AT_WORK
     assert "Ended after 0.5 s with work in hand" in worker.log
     assert not Inbox.objects.filter(correlation_id=order_id).exists()
 
-    another = shop.processes.worker("another", queues=("inventory",))
+    another = shop.processes.worker("another", queues=("inventory",), SHUTDOWN_GRACE=str(GRACE))
     eventually(lambda: stock_of(shop.products[0]) == (10, 2))
-    shop.processes.stop(another)
+
+    last = shop.place(3)
+    with away("inventory"):
+        publish_outbox("orders")
+        another.says("Waiting: ")
+        another.tell_to_stop()
+        assert another.ends(timeout=15) == TOLD_TO_END_BUT_STILL_AT_WORK
+    assert not Inbox.objects.filter(correlation_id=last).exists()
+
+
+@contextmanager
+def away(service: str) -> Iterator[None]:
+    """Within the block nobody gets into a service's database."""
+    name = connections[service].settings_dict["NAME"]
+    connections[service].close()
+    with connections["accounts"]._nodb_cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        try:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            yield
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
