@@ -14,6 +14,7 @@ from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop.observability.metrics import as_text
 from shop.operations.audit.result import last_audit
+from shop.operations.backups import last_backups
 from shop.operations.gauges import databases
 
 UP, DOWN = "up", "down"
@@ -44,7 +45,7 @@ def readyz(_: HttpRequest) -> HttpResponse:
 @never_cache
 def metrics(_: HttpRequest) -> HttpResponse:
     """The metrics of this process, or of all that share its PROMETHEUS_MULTIPROC_DIR."""
-    collectors = [databases] if settings.ALONE else [databases, last_audit]
+    collectors = [databases] if settings.ALONE else [databases, last_audit, last_backups]
     return HttpResponse(as_text(*collectors), content_type=CONTENT_TYPE_LATEST)
 
 
