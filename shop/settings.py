@@ -234,6 +234,12 @@ USE_TZ = True
 # A plan is made once per session and kept, whatever its parameters are and however many rows there come to be: it has
 # to be one by index, even while a table is as good as empty (docs/adr/0012-statements-are-prepared.md).
 PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+# A client that is gone without a word, with its machine, holds its row locks until the server notices: after some ten
+# seconds with these. As it is by default, after two hours, or a quarter of one with an answer under way.
+SESSION = (
+    "-c statement_timeout=30s -c lock_timeout=10s "
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10s"
+)
 
 
 def _database(service: str) -> dict[str, Any]:
@@ -259,7 +265,7 @@ def _database(service: str) -> dict[str, Any]:
             "tcp_user_timeout": 10_000,
         }
         | given
-        | {"options": f"-c statement_timeout=30s -c lock_timeout=10s {PLANS} {given.get('options', '')}".rstrip()},
+        | {"options": f"{SESSION} {PLANS} {given.get('options', '')}".rstrip()},
         "TEST": {"DEPENDENCIES": []},  # Django's default is `default`, which is a mirror here and never made
     }
 

@@ -42,6 +42,17 @@ def test_a_urls_settings_of_the_session_come_after_ours(monkeypatch: pytest.Monk
     assert options.endswith(" -c lock_timeout=2s")
 
 
+@pytest.mark.django_db(databases=["orders"])
+def test_the_server_notices_soon_that_a_client_is_gone_which_may_hold_locks():
+    with connections["orders"].cursor() as cursor:
+        cursor.execute("SELECT inet_server_addr()")
+        assert cursor.fetchone()[0], "This is about connections by TCP."
+        cursor.execute("SHOW tcp_user_timeout")
+        assert cursor.fetchone() == ("10000",)  # milliseconds
+        cursor.execute("SHOW tcp_keepalives_idle")
+        assert cursor.fetchone() == ("5",)
+
+
 @pytest.fixture
 def port_of_nobody() -> Iterator[int]:
     with socket.socket() as taken:  # bound, and nobody listens
