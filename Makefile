@@ -22,7 +22,7 @@ endif
 .PHONY: help
 help: ## List these commands
 	@awk -F ':.*## ' '/^## ——/ { gsub(/[#—]/, ""); printf "\n%s\n", $$0 } \
-	    /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	    /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
 
 .PHONY: demo
@@ -97,6 +97,14 @@ coverage: .venv/.dev ## Which lines the tests run that start no processes; shows
 .PHONY: image-test
 image-test: .venv/.runtime ## Build the image, start docker-compose.yml on a real engine, and place orders; ARGS=--own-engine
 	@exec $(PY) scripts/image_test.py $(ARGS)
+
+.PHONY: machines-test
+machines-test: .venv/.dev ## As root on Debian: kill one of three machines under load; ARGS="--kinds A,B" for other faults
+	@exec $(PY) manage.py chaos --machines $(or $(ARGS),--kinds "primary's machine killed" --rate 10)
+
+.PHONY: drill
+drill: .venv/.dev ## As root on Debian: back up seven databases, lose them under load, restore them, and audit
+	@exec $(PY) manage.py drill $(ARGS)
 
 .PHONY: simulate
 simulate: .venv/.dev ## Play 100,000 random schedules of trouble (hours); SCHEDULES=1000 for fewer

@@ -19,7 +19,9 @@ import httpx
 
 from lab.orders import PlannedOrder
 
-TIMEOUT = 10.0  # seconds for an answer
+TIMEOUT = httpx.Timeout(
+    10.0, connect=2.0
+)  # seconds for an answer, and for a connection: who is gone does not refuse it
 PATIENCE = 90.0  # seconds to go on trying
 PAUSE = 0.25  # seconds between tries
 NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)

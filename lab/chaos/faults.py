@@ -47,18 +47,20 @@ class Fired:
     proof: str = ""
     failure: str = ""
     recovered_after: float | None = None
+    flows_after: float | None = None  # until the first order placed afterwards was on its way, where that is measured
+    witness: str = "DELIVERY_STARTED"  # the status that an order placed afterwards must reach: recovered
 
 
 @dataclass(frozen=True)
 class Kind:
     make: Callable[[World, Random], str]
     takes: float  # seconds, about
-    witness: str = "DELIVERY_STARTED"  # the status that an order placed afterwards must reach: recovered
+    witness: str = Fired.witness
 
 
 def fire(number: int, planned: PlannedFault, world: World) -> Fired:
     """Make a planned fault, and say what came of it."""
-    fired = Fired(number, planned.kind, time.time())
+    fired = Fired(number, planned.kind, time.time(), witness=FAULTS[planned.kind].witness)
     try:
         fired.proof = FAULTS[planned.kind].make(world, Random(planned.choice))
     except Exception as error:

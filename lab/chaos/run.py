@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from secrets import token_urlsafe
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
 from amqp.exceptions import AMQPError
@@ -29,13 +29,25 @@ CROWDED = 150  # messages in one queue from which on the shop is behind
 SAID_EVERY = 15.0  # seconds, where no progress bar can be shown
 
 
-class Run:
-    """The load, the faults and the verdict, on a system that runs."""
+class Stage(Protocol):
+    """Where a shop runs: `urls` are its doors. It is left for inspection if `keep`."""
 
-    def __init__(self, system: System, plan: Plan, *, console: Console) -> None:
+    urls: list[str]
+    keep: bool
+    redis: Any
+
+    def say(self, text: str) -> None: ...
+
+
+S = TypeVar("S", bound=Stage)
+
+
+class Load(Generic[S]):
+    """Goods, customers and their orders, on a system that runs."""
+
+    def __init__(self, system: S, plan: Plan, *, console: Console) -> None:
         self.system, self.plan, self.console = system, plan, console
         password = self._seed()
-        self.world = World(system.postgres, system.rabbitmq, system.redis, system.processes)
         self.tokens = [self._sign_in(customer, password) for customer in range(CUSTOMERS)]
 
     def _seed(self) -> str:
@@ -67,7 +79,38 @@ class Run:
         until(answered, "an answer from the shop", seconds=STARTED_WITHIN)
         return answers[-1]
 
-    # --- Under way ----------------------------------------------------------------------------------------------------
+    def _await_rest(self, patience: float) -> None:
+        """Wait until nothing is open, in two looks; too long a wait is for the verdict to judge."""
+        give_up_at = time.monotonic() + patience
+        quiet = 0
+        while quiet < 2 and time.monotonic() < give_up_at:
+            quiet = quiet + 1 if asked(unfinished) == {} else 0
+            time.sleep(0.5)
+        lease_ends = time.monotonic() + 5  # of a lock whose holder was killed
+        while quiet and time.monotonic() < lease_ends and any(self.system.redis.client.scan_iter("*lock*")):
+            time.sleep(0.1)
+
+    @contextmanager
+    def _watching(self, client: Client, fired: list[Fired]) -> Iterator[None]:
+        """Within the block the load may be paced, and it is shown how far everything is."""
+        ended = threading.Event()
+        pace = threading.Thread(target=self._pace, args=(client, ended), daemon=True)
+        with Watch(self.console, client, fired, len(self.plan.orders)):
+            pace.start()
+            try:
+                yield
+            finally:
+                client.stop()
+                ended.set()
+                pace.join()
+
+    def _pace(self, client: Client, ended: threading.Event) -> None:
+        """Hold the load back until `ended`; by default not at all."""
+
+
+class Run(Load[System]):
+    """The load, the faults and the verdict."""
+
     def play(self, *, least: int, patience: float, rate: float | None, one_by_one: bool) -> Verdict:
         """Place the orders, make faults meanwhile, wait for rest at most `patience` seconds, and judge.
 
@@ -79,7 +122,8 @@ class Run:
         kept_back = max(1, int(len(orders) * KEPT_BACK)) if least and not one_by_one else 0
         client = Client(self.system.urls, self.tokens, orders, rate or (len(orders) - kept_back) / lasting)
         client.hold_back(kept_back)
-        self.world.order = client.one_more
+        system = self.system
+        world = World(system.postgres, system.rabbitmq, system.redis, system.processes, client.one_more)
         fired: list[Fired] = []
         with self._watching(client, fired):
             client.start(THREADS)
@@ -87,7 +131,7 @@ class Run:
                 if number > least and client.placed >= len(orders) - kept_back:
                     break
                 time.sleep(planned.gap)
-                one = fire(number, planned, self.world)
+                one = fire(number, planned, world)
                 fired.append(one)
                 proof = f"[red]{one.failure}[/]" if one.failure else one.proof
                 self.system.say(f"{one.began - client.began:6.1f} s  [bold]{one.kind}[/]  {proof}")
@@ -109,32 +153,7 @@ class Run:
     def _await_recovery(self, fault: Fired, patience: float) -> None:
         """Wait until all is well after a fault; too long a wait is for the verdict to judge."""
         with suppress(TimeoutError):
-            until(lambda: _asked(lambda: recovery(fault)) is not None, "recovery", seconds=patience, pause=0.5)
-
-    def _await_rest(self, patience: float) -> None:
-        """Wait until nothing is open, in two looks; too long a wait is for the verdict to judge."""
-        give_up_at = time.monotonic() + patience
-        quiet = 0
-        while quiet < 2 and time.monotonic() < give_up_at:
-            quiet = quiet + 1 if _asked(unfinished) == {} else 0
-            time.sleep(0.5)
-        lease_ends = time.monotonic() + 5  # of a lock whose holder was killed
-        while quiet and time.monotonic() < lease_ends and any(self.system.redis.client.scan_iter("*lock*")):
-            time.sleep(0.1)
-
-    @contextmanager
-    def _watching(self, client: Client, fired: list[Fired]) -> Iterator[None]:
-        """Within the block the load is paced, and it is shown how far everything is."""
-        ended = threading.Event()
-        pace = threading.Thread(target=self._pace, args=(client, ended), daemon=True)
-        with Watch(self.console, client, fired, len(self.plan.orders)):
-            pace.start()
-            try:
-                yield
-            finally:
-                client.stop()
-                ended.set()
-                pace.join()
+            until(lambda: asked(lambda: recovery(fault)) is not None, "recovery", seconds=patience, pause=0.5)
 
     def _pace(self, client: Client, ended: threading.Event) -> None:
         """Let the load wait while the shop is behind: how fast this machine is, is not the question here."""
@@ -171,7 +190,7 @@ class Watch:
         faults = self._progress.add_task("faults", total=None)
         said = time.monotonic()
         while not self._ended.wait(1.0):
-            waiting = _asked(unfinished)
+            waiting = asked(unfinished)
             count = self._client.placed
             self._progress.update(placed, completed=count)
             self._progress.update(faults, completed=len(self._fired))
@@ -186,7 +205,7 @@ class Watch:
         connections.close_all()
 
 
-def _asked(question: Callable[[], Any]) -> Any:
+def asked(question: Callable[[], Any]) -> Any:
     """The databases' answer; None while they are away."""
     try:
         return question()

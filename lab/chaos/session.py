@@ -15,6 +15,7 @@ from lab.chaos.plan import make_plan
 from lab.chaos.report import write_report
 from lab.chaos.run import Run
 from lab.chaos.tables import show
+from lab.machines.session import play as machines
 from lab.rig.servers import CannotStart
 from lab.rig.system import System, start_again, started_again
 
@@ -26,6 +27,8 @@ FAST = {"STALLED_AFTER": "3", "OUTBOX_LEASE": "5", "HANDOVER_AFTER": "0.2", "DEL
 
 def play(*, seed: int | None, stdout: TextIO, **options: Any) -> int:
     """The exit code. Raises CommandError when the run cannot begin."""
+    if options.pop("machines"):
+        return machines(seed=seed, stdout=stdout, **options)
     if not started_again():
         chosen = randbelow(10**6) if seed is None else seed
         start_again("chaos", defaults=FAST if options["fast"] else {}, chosen={"CHAOS_SEED": str(chosen)})

@@ -11,7 +11,7 @@ from django.apps import apps
 from django.db import connections
 
 from lab.chaos.client import Client, Operation, Outcome
-from lab.chaos.faults import FAULTS, Fired
+from lab.chaos.faults import Fired
 from lab.measures import locks_left, percentiles, unfinished
 from sagas.registry import local_services
 from shop.contracts.orders import FINAL, WITH_CARRIER
@@ -129,7 +129,8 @@ def judge(
     orders = _orders_by_marker()
     statuses = dict(apps.get_model("orders.Order").objects.values_list("pk", "status"))
     for one in faults:
-        one.recovered_after = recovery(one)
+        if one.recovered_after is None:
+            one.recovered_after = recovery(one)
     found = {
         "lost": list(_lost(placed, orders)),
         "placed twice": [f"{marker} is orders {ids}" for marker, ids in orders.items() if len(ids) > 1],
@@ -183,7 +184,7 @@ def recovery(fault: Fired) -> float | None:
     with connections["orders"].cursor() as cursor:
         cursor.execute(CAUGHT_UP, {"moment": moment, "rest": list(AT_REST)})
         still_open, caught_up = cursor.fetchone()
-        cursor.execute(SERVES_AGAIN, {"moment": moment, "status": FAULTS[fault.kind].witness})
+        cursor.execute(SERVES_AGAIN, {"moment": moment, "status": fault.witness})
         (serves_again,) = cursor.fetchone()
     return None if still_open or serves_again is None else float(max(caught_up, serves_again))
 

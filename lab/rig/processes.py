@@ -67,7 +67,7 @@ class Processes:
 
     def __init__(self, home: Path, web_ports: list[int]) -> None:
         logs = home / "logs"
-        logs.mkdir()
+        logs.mkdir(exist_ok=True)
         python, environment = sys.executable, dict(os.environ)
 
         def process(name: str, role: str, *command: str) -> Process:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +51,13 @@ def started_again() -> bool:
     return HOME in os.environ
 
 
-def start_again(command: str, *, defaults: Mapping[str, str], chosen: Mapping[str, str]) -> NoReturn:
+def start_again(
+    command: str, *, defaults: Mapping[str, str], chosen: Mapping[str, str], by: Sequence[str] = ()
+) -> NoReturn:
     """Become this command in the environment of the servers that it will start.
 
-    `defaults` give way to what is passed on, `chosen` goes before everything.
+    `defaults` give way to what is passed on, `chosen` goes before everything. `by` is a program, with options, that
+    becomes the command in its turn.
     """
     home = Path(tempfile.mkdtemp(prefix=f"shop-{command}-"))
     home.chmod(0o711)  # PostgreSQL may run as another account
@@ -78,7 +81,8 @@ def start_again(command: str, *, defaults: Mapping[str, str], chosen: Mapping[st
         **chosen,
     }  # fmt: skip
     manage = settings.BASE_DIR / "manage.py"
-    os.execve(sys.executable, [sys.executable, str(manage), *sys.argv[1:]], environment)  # noqa: S606 (our own)  # nosec B606
+    again = [*by, sys.executable, str(manage), *sys.argv[1:]]
+    os.execvpe(again[0], again, environment)  # noqa: S606 (our own)  # nosec B606
 
 
 class System:

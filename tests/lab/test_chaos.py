@@ -137,7 +137,8 @@ def test_recovery_is_when_the_last_order_is_at_rest_and_the_next_is_served(kind,
             entry = order.timeline.create(service="orders", event="X", status=status)
             order.timeline.filter(pk=entry.pk).update(at=NOW + timedelta(seconds=at))
 
-    assert recovery(Fired(1, kind, NOW.timestamp() - 5, NOW.timestamp())) == seconds
+    fired = Fired(1, kind, NOW.timestamp() - 5, NOW.timestamp(), witness=FAULTS[kind].witness)
+    assert recovery(fired) == seconds
 
 
 @pytest.mark.chaos

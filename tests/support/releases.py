@@ -18,9 +18,6 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.writer import MigrationWriter
 
-from tests.support.migrations import OWN
-
-SOURCES = ("sagas", "fastdb", "supervision", "shop", "console", "embedded", "lab", *OWN, "locale")
 FIELD = '    gift: str = "none"  # a field more than the release before knows\n'
 
 # What the release that is made up appends to its modules.
@@ -115,9 +112,9 @@ def made_up_migrations() -> list[Migration]:
 
 def _made_up(tree: Path) -> Path:
     tree.mkdir()
-    for name in SOURCES:
-        if (source := settings.BASE_DIR / name).exists():
-            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    for package in settings.BASE_DIR.iterdir():
+        if (package / "__init__.py").exists() and package.name != "tests":
+            shutil.copytree(package, tree / package.name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
     for name in ("manage.py", "celeryconfig.py"):
         shutil.copy(settings.BASE_DIR / name, tree / name)
     for name, text in APPENDED.items():

@@ -36,6 +36,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--rate", type=real(above=0), help="orders per second (default: as the faults last; 5 one by one)"
         )
+        parser.add_argument(
+            "--machines",
+            action="store_true",
+            help="three machines with all servers and processes on each; one at a time dies, is cut off, or fails",
+        )
         parser.add_argument("--fast", action="store_true", help="short timers and pauses, for a test")
         parser.add_argument("--patience", type=seconds, default=900.0, help="seconds to wait for rest (%(default)s)")
         parser.add_argument("--report", type=Path, metavar="FILE", help="draw the run as an HTML page")

@@ -1,0 +1,55 @@
+"""Machines made of namespaces: what each fault does to them, and that nothing is left.
+
+`make machines-test` is a run with everything on them.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from lab.machines.faults import KINDS
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"),
+    reason="Namespaces are made by root, with util-linux and iproute2.",
+)
+
+
+@needs_root
+def test_each_fault_does_what_it_says_and_is_undone(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    before = Path("/proc/net/dev").read_text().count(":"), Path("/etc/hosts").read_text()
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "shop.settings", "PYTHONPATH": str(settings.BASE_DIR)}
+    command = ["unshare", "--net", "--mount", "--", sys.executable, "-m", "tests.support.bare_machines", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=settings.BASE_DIR, env=environment, timeout=240)
+
+    assert done.returncode == 0, done.stderr
+    # Whether it answers the client, whether the other machine reaches it, and whether that one answers the client.
+    assert json.loads(done.stdout) == {
+        "killed": [False, False, True],
+        "cut off": [False, False, True],
+        "cannot send": [False, False, True],
+        "cannot hear": [True, False, True],
+    }
+    assert (Path("/proc/net/dev").read_text().count(":"), Path("/etc/hosts").read_text()) == before
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+
+
+def test_every_fault_comes_to_the_primarys_machine_and_to_another():
+    assert len(KINDS) == 16
+    assert sum(kind.primary for kind in KINDS.values()) == 8
+
+
+def test_a_fault_that_there_is_not_is_refused():
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "chaos", "--machines", "--kinds", "flood"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd="/", env=os.environ | {"CHAOS_HOME": "/nowhere", "CHAOS_SEED": "1"}
+    )
+    assert done.returncode == 1
+    assert "No such fault: flood. There are: primary's machine killed" in done.stderr
