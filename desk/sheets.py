@@ -4,7 +4,6 @@ django-import-export brings the pages and reads the lines. What is here keeps to
 services' rules, all of a file or nothing of it, and a spreadsheet takes nothing of a file for a formula.
 """
 
-import re
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -18,23 +17,10 @@ from import_export.admin import ImportExportMixin
 from import_export.formats import base_formats
 from import_export.tmp_storages import CacheStorage
 
+from desk.cells import NUMBER, shielded, unshielded
 from shop.api.problems import Problem
 
 MOST_LINES = 5000
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
-NUMBER = re.compile(r"[+-]?\d+")
-ESCAPED = re.compile(r"'+[=+\-@\t\r]")
-
-
-def shielded(cell: Any) -> Any:
-    """A cell as it is exported: a spreadsheet would run a text that begins like a formula."""
-    is_formula = isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell)
-    return f"'{cell}" if is_formula else cell
-
-
-def unshielded(cell: Any) -> Any:
-    """A cell as it was before `shielded`."""
-    return cell[1:] if isinstance(cell, str) and ESCAPED.match(cell) else cell
 
 
 class Csv(base_formats.CSV):

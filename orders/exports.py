@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 
-from desk.sheets import shielded
+from desk.cells import shielded
 from orders.models import Order
 
 PAGE = 500  # orders in memory

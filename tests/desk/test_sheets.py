@@ -14,7 +14,8 @@ from accounts.models import User
 from catalog.models import Product
 from catalog.models import StaffAction as CatalogAction
 from catalog.services import change_product, seed_products
-from desk.sheets import Kept, shielded, unshielded
+from desk.cells import shielded, unshielded
+from desk.sheets import Kept
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
 from tests.conftest import SERVICES

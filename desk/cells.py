@@ -1,0 +1,19 @@
+"""What a cell of a CSV looks like: a spreadsheet takes nothing of a file for a formula."""
+
+import re
+from typing import Any
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-]?\d+")
+ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+
+
+def shielded(cell: Any) -> Any:
+    """A cell as it is exported: a spreadsheet would run a text that begins like a formula."""
+    is_formula = isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
+
+
+def unshielded(cell: Any) -> Any:
+    """A cell as it was before `shielded`."""
+    return cell[1:] if isinstance(cell, str) and ESCAPED.match(cell) else cell
