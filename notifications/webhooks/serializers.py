@@ -44,7 +44,7 @@ def _events(**options: Any) -> Any:
 class WebhookInput(Serializer):
     """Where a program wants to be told, and of what."""
 
-    url = Url(max_length=500)
+    url = Url(secure=True, max_length=500)
     events = _events()
     description = Text(max_length=200, required=False, allow_blank=True)
 
@@ -53,7 +53,7 @@ class WebhookInput(Serializer):
 class WebhookChange(Serializer):
     """What is to be different. With `enabled` one that was disabled is tried again."""
 
-    url = Url(max_length=500, required=False)
+    url = Url(secure=True, max_length=500, required=False)
     events = _events(required=False)
     description = Text(max_length=200, required=False, allow_blank=True)
     enabled = Boolean(required=False)

@@ -198,7 +198,7 @@ class Schema(AutoSchema):
     def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Any:
         schema = super()._map_serializer_field(field, direction, bypass_extensions)
         if direction == "request" and isinstance(field, Url):
-            schema["pattern"] = WEB_ADDRESS
+            schema["pattern"] = WEB_ADDRESS.replace("s?", "s") if field.secure else WEB_ADDRESS
         elif direction == "request" and isinstance(field, Text) and _is_plain(field):
             schema["pattern"] = pattern(lines=field.lines)
         if isinstance(field, ListField):

@@ -87,10 +87,11 @@ class Email(_StrictText, serializers.EmailField):
 
 
 class Url(Text):
-    """A web address."""
+    """A web address. The schema of a `secure` one says HTTPS; a development machine may take others."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, secure: bool = False, **kwargs: Any) -> None:
         super().__init__(**{"trim_whitespace": False} | kwargs)
+        self.secure = secure
         self.validators.append(URLValidator(["http", "https"]))
 
 

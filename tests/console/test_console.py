@@ -446,7 +446,7 @@ def test_lanes_delays_and_what_is_waited_for(samples: Any):
     rows = Client().get(f"/console/orders/{order_id}/now").json()["html"]
     lanes = re.findall(r'lane-(\d) [^"]*">\s*<span class="since">\+(?:\d+ ms|[\d.]+ s)</span>', rows)
     assert set(lanes) == {"0", "1", "2", "3", "4"}
-    assert len(lanes) == len(re.findall(r'<li class="row ', rows)) == 16
+    assert len(lanes) == len(re.findall(r'<li class="row ', rows)) == 17
 
 
 @DATABASES
@@ -456,7 +456,7 @@ def test_a_card_leads_to_the_one_that_caused_it(samples: Any):
     rows = Client().get(f"/console/orders/{order_id}/now").json()["html"]
     ids = set(re.findall(r'<a id="([^"]+)"', rows))
     causes = re.findall(r'<span class="cause"><a href="#([^"]+)"', rows)
-    assert len(causes) == 13  # of 16: the request and the carrier's timer, twice, begin by themselves
+    assert len(causes) == 14  # of 17: the request and the carrier's timer, twice, begin by themselves
     assert set(causes) <= ids
     charged = rows.partition('<a id="handled-charge_payment')[2].partition("</li>")[0]
     assert "inventory: reserve_stock" in charged

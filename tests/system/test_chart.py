@@ -267,7 +267,7 @@ def test_the_door_leads_to_web_servers_only_and_only_who_has_to_reaches_further(
     assert out("orders") == servers | {8080}
     assert out("payments-worker") == servers | {8080, 443}
     assert out("payments-relay") == out("beat") == servers
-    assert out("notifications-worker") == servers | {8080, 25, 465, 587}
+    assert out("notifications-worker") == servers | {8080, 25, 465, 587, 443}
     for name, policy in found.items():
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
         assert bool(policy["spec"]["ingress"]) == (name not in ONE_SHOTS | {"audit"})
