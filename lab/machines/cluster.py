@@ -126,6 +126,7 @@ class Cluster:
         with self._mutex:
             for machine in self.machines:
                 machine.switch_off()
+                machine.scrap()
 
     def _remove(self) -> None:
         if self.keep:

@@ -87,6 +87,10 @@ class Machine:
                 service.end()
             init.wait()  # as soon as those are buried who entered it from outside
 
+    def scrap(self) -> None:
+        """Take its disk away, with all that is on it."""
+        run("umount", "--lazy", self.disk)
+
     def look(self) -> None:
         """Start again what has ended on it."""
         for service in self.services:
