@@ -6,6 +6,7 @@ load at every hop, and is one message when nothing waits. No timer is involved.
 
 - What a process gets is an ordinary message with more events in it (`serializer.merged`), so a batch that fails is
   halved as ever, until the bad event fails alone.
+- Only messages of one sender are merged: which events a broker's user may emit is decided by message.
 - A message that has been delivered before is never merged. If a batch kills its process, each of its messages comes
   back and is handled by itself, and the one that kills is dead-lettered alone.
 - Until a message comes that was not delivered before, the worker fetches no more than its processes can begin at once.
@@ -98,17 +99,17 @@ def merge(task: Any, app: Any, consumer: Any, **options: Any) -> Handler:
     """A Celery strategy, for steps: messages join one that waits. It is made anew for each connection to the broker."""
     take_alone = default(task, app, consumer, **options)
     about = {"task": task, "app": app, "hostname": consumer.hostname, "eventer": consumer.event_dispatcher}
-    waiting: Batch | None = None
+    waiting: dict[str | None, Batch] = {}  # the newest of each sender, the broker's user
 
     def take_in(message: Any, body: Any, ack: Handler, reject: Handler, callbacks: Any) -> None:
-        nonlocal waiting
         message.decode()  # raises, if it cannot be read, before it joins others
+        sender = message.properties.get("user_id")
         if message.content_type != CONTENT_TYPE or message.delivery_info.get("redelivered"):
             take_alone(message, body, ack, reject, callbacks)
-        elif not (waiting and waiting.join(message, ack, reject)):
-            waiting = Batch(message, ack, reject, connection_errors=consumer.connection_errors, **about)
-            task_reserved(waiting)
-            consumer.on_task_request(waiting)
+        elif not (sender in waiting and waiting[sender].join(message, ack, reject)):
+            waiting[sender] = batch = Batch(message, ack, reject, connection_errors=consumer.connection_errors, **about)
+            task_reserved(batch)
+            consumer.on_task_request(batch)
             consumer.call_soon(consumer.fetch, len(message.body) < LARGE)
 
     # Without an event loop (Celery's pools other than prefork) messages come one after the other.

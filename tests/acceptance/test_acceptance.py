@@ -1,5 +1,6 @@
 """The shop as docker-compose.yml starts it: seven services apart, played through the gateway."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from secrets import token_hex
@@ -347,6 +348,9 @@ def test_a_service_that_was_taken_over_sends_nothing_in_anothers_name(
 
     eventually(is_seen)
     assert customer.read(f"deliveries?orderId={refused}")["results"] == []
+    (letter,) = json.loads(stage.run("shop", "python", "manage.py", "deadletters", "list", "--json").stdout)
+    discard = ["discard", letter["service"], str(letter["id"]), "--reason", "forged"]
+    assert stage.run("shop", "python", "manage.py", "deadletters", *discard).returncode == 0
 
 
 # --- Seven databases, seven roles -----------------------------------------------------------------------------------

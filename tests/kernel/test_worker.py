@@ -36,15 +36,21 @@ class Worker:
         self._take_in = worker.merge(current_app.tasks[RESERVE], current_app, self.consumer)
 
     def receive(
-        self, *orders: int, body: bytes | None = None, kind: str = serializer.CONTENT_TYPE, again: bool = False
+        self,
+        *orders: int,
+        body: bytes | None = None,
+        kind: str = serializer.CONTENT_TYPE,
+        again: bool = False,
+        sender: str = "orders",
     ) -> None:
-        """A message with events of these orders."""
+        """A message with events of these orders, from this user of the broker."""
         content = serializer.write((([created(order) for order in orders],), {}, {})) if body is None else body
         message = Message(
             body=content,
             content_type=kind,
             content_encoding="utf-8",
             headers={"task": RESERVE, "id": f"id of {orders}", "argsrepr": f"{len(orders)} × OrderCreated"},
+            properties={"user_id": sender},
             delivery_info={"redelivered": again},
             accept=["application/json", serializer.CONTENT_TYPE],
             channel=Mock(),
@@ -111,6 +117,19 @@ def test_one_message_when_nothing_waits_is_handed_on_as_it_is(busy: Worker):
     request, orders = busy.run()
 
     assert (orders, request.argsrepr) == ([1], "1 × OrderCreated")
+
+
+def test_nobodys_events_are_merged_into_somebody_elses_message(busy: Worker):
+    """A step decides by the message's sender which of its events count."""
+    busy.receive(1, sender="orders")
+    busy.receive(2, sender="delivery")
+    busy.receive(3, sender="orders")
+    busy.receive(4, sender="delivery")
+
+    first, second = busy.run(), busy.run()
+
+    assert [first[1], second[1]] == [[1, 3], [2, 4]]
+    assert [one[0].request_dict["properties"]["user_id"] for one in (first, second)] == ["orders", "delivery"]
 
 
 @pytest.mark.parametrize(

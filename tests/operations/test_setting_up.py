@@ -18,7 +18,7 @@ from shop.calls import connect
 from shop.contracts.catalog import CatalogService
 
 SERVICES = list(settings.SERVICES)
-OF_DJANGO = {"otp_static", "otp_totp", "auth", "contenttypes", "sessions", "admin"}
+OF_DJANGO = {"django_otp_webauthn", "otp_static", "otp_totp", "auth", "contenttypes", "sessions", "admin"}
 
 SURVEY = """
 import django, json

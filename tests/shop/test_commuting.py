@@ -69,7 +69,9 @@ class TroubledBus(Bus):
         self.held: list[Any] = []
 
     def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
-        (self.held if step == self.held_for else self.messages).extend([(step, to_builtins(payload))] * self.copies)
+        (self.held if step == self.held_for else self.messages).extend(
+            (step, to_builtins(payload)) for _ in range(self.copies)
+        )
 
     def deliver(self, position: int = 0, *, keep: bool = False) -> None:
         super().deliver(len(self.messages) - 1 if self.backwards else position, keep=keep)

@@ -13,10 +13,11 @@ pytestmark = pytest.mark.django_db(databases=SERVICES)
 
 BY_RIGHT = {
     "accounts.user": ["phone"],
-    "delivery.delivery": ["address"],
+    "delivery.delivery": ["address", "label_url"],
     "notifications.notification": ["recipient", "error"],
 }
 NOBODYS = {
+    "notifications.webhook": ["secret", "former_secret", "former_until"],
     "payments.payment": ["token", "checkout"],
     **{f"{service}.deadletter": ["payload"] for service in SERVICES if service != "catalog"},
     **{f"{service}.outbox": ["payload"] for service in SERVICES if service not in ("catalog", "notifications")},

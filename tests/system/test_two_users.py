@@ -26,8 +26,10 @@ from catalog.services import create_product
 from delivery.models import Delivery
 from inventory.services import seed_stock
 from notifications.models import Notification
+from notifications.webhooks.models import Webhook, WebhookMessage
 from orders.models import Order
 from payments.models import Payment
+from sagas.events import uuid7
 from sagas.testing import Bus
 from tests.support.ordering import PAID_AND_SENT
 
@@ -46,6 +48,8 @@ class Belongings:
     order: int
     tracking_number: str
     hidden_product: int
+    webhook: int
+    webhook_message: int
 
 
 # What an address names by its path: Alice's, and something that does not exist.
@@ -57,10 +61,20 @@ NAMED: dict[str, Any] = {
     "product": lambda alice: ({"product_id": alice.hidden_product}, {"product_id": NOBODYS}),
     "stock-adjustments": lambda alice: ({"product_id": alice.hidden_product}, {"product_id": NOBODYS}),
     "breakers": lambda alice: ({"service": "orders"}, {"service": "nothing"}),
+    **dict.fromkeys(
+        ("webhook", "webhook-secret", "webhook-ping", "webhook-replay", "webhook-messages"),
+        lambda alice: ({"webhook_id": alice.webhook}, {"webhook_id": NOBODYS}),
+    ),
+    "webhook-replay-message": lambda alice: (
+        {"webhook_id": alice.webhook, "message_id": alice.webhook_message},
+        {"webhook_id": alice.webhook, "message_id": NOBODYS},
+    ),
 }
 # Addresses that name nothing of anybody's by their path: with the parameters by which Alice could be asked for.
 UNNAMED: dict[str, list[str]] = {
     "orders": ["userId={user}", "limit=100"],
+    "order-export": ["userId={user}", ""],
+    "webhooks": ["limit=100"],
     "payments": ["orderId={order}", "limit=100"],
     "deliveries": ["orderId={order}", "limit=100"],
     "notifications": ["orderId={order}", "limit=100"],
@@ -84,6 +98,8 @@ UNNAMED: dict[str, list[str]] = {
     "carrier-events": [""],
     "schema": [""],
 }
+# Addresses of others' programs, which sign what they send; they name nothing of a customer's.
+SIGNED = {"carrier-reports"}
 
 
 @pytest.fixture
@@ -98,9 +114,18 @@ def alice(bus: Bus) -> Belongings:
     order = client_of(user).post("/api/v1/orders", body, headers={"Idempotency-Key": "k"}).json()["id"]
     bus.drain(timers=False)
     number = Delivery.objects.get(order_id=order).tracking_number
+    webhook = Webhook.objects.create(owner_id=user.pk, url="https://alice.example.com/Secret", events=[], secret="!")
+    told = WebhookMessage.objects.create(webhook=webhook, event_id=uuid7(), type="ping", body="Secret")
     assert Payment.objects.filter(user_id=user.pk).exists()
     assert Notification.objects.filter(user_id=user.pk).exists()
-    return Belongings(user=user.pk, order=order, tracking_number=number or "", hidden_product=hidden.pk)
+    return Belongings(
+        user=user.pk,
+        order=order,
+        tracking_number=number or "",
+        hidden_product=hidden.pk,
+        webhook=webhook.pk,
+        webhook_message=told.pk,
+    )
 
 
 def client_of(user: User | None) -> APIClient:
@@ -167,7 +192,7 @@ def test_an_id_that_is_also_a_status_is_told_apart():
 
 
 def test_every_address_is_in_this_matrix():
-    assert set(routes()) == NAMED.keys() | UNNAMED.keys()
+    assert set(routes()) == NAMED.keys() | UNNAMED.keys() | SIGNED
 
 
 @pytest.mark.parametrize("name", NAMED)

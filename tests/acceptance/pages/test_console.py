@@ -32,7 +32,7 @@ def test_an_order_is_placed_and_followed_to_its_end(shop: Any, page: Page):
     shop.drain()
 
     expect(page.get_by_role("status")).to_have_text("Completed – The saga has ended.")
-    expect(page.locator(".row")).to_have_count(14)
+    expect(page.locator(".row")).to_have_count(17)
     expect(page.locator(".row.backward, .row.waiting")).to_have_count(0)
     expect(page.locator("[data-live][data-ended]")).to_be_attached()  # it has stopped asking
     page.get_by_role("link", name="Overview").click()

@@ -13,6 +13,7 @@ from accounts.models import User
 from accounts.services import issue
 from catalog.services import create_product
 from delivery.signatures import signature
+from notifications.webhooks.models import Webhook
 from sagas.testing import Bus
 from shop.api.schema import MEDIA_TYPE
 from shop.text import pattern
@@ -79,10 +80,14 @@ def send(bus: Bus, settings: Any) -> Any:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # these are not about passwords
     staff = User.objects.create(email="boss@example.com", name="Boss", password="!", is_staff=True, is_superuser=True)
     product = create_product(name="Product", price=1)
+    webhook = str(Webhook.objects.create(owner_id=staff.pk, url="https://example.com/", events=[], secret="!").pk)
     client, token = APIClient(raise_request_exception=False), f"Bearer {issue(staff).access}"
 
     def send(method: str, path: str, body: bytes, content_type: str = "application/json", query: str = "") -> Any:
-        address = path.replace("{product_id}", str(product.pk)).replace("{order_id}", "1") + query
+        address = (
+            path.replace("{product_id}", str(product.pk)).replace("{order_id}", "1").replace("{webhook_id}", webhook)
+            + query
+        )
         now = str(int(time.time()))
         headers = {
             "If-Match": "*",

@@ -196,6 +196,7 @@ class TestWebhooks:
             user_id=1,
             tracking_number="CJ1",
             carrier="CJ대한통운",
+            account="CJ",
             status="PREPARING",
             due_at=timezone.now(),
         )

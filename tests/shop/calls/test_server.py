@@ -133,11 +133,15 @@ def test_a_caller_calls_what_it_has_business_with(post: Callable[..., int], sett
 
 BUSINESS = {
     "orders": {
-        "AccountsService": {"get_user", "get_users"},  # never `claim_letters`: it gives out tokens for passwords
+        "AccountsService": {
+            "find_users",
+            "get_user",
+            "get_users",
+        },  # never `claim_letters`: it gives out tokens for passwords
         "CatalogService": {"get_products"},
         "MessagesService": {"get_messages"},
     },
-    "notifications": {"ContactsService": {"get_contacts", "claim_letters", "mark_letters_sent"}},
+    "notifications": {"ContactsService": {"get_contacts", "get_rights", "claim_letters", "mark_letters_sent"}},
     "inventory": {"CatalogService": {"get_products"}},
     "accounts": {
         "OrdersService": {"get_orders_of"},
