@@ -112,6 +112,8 @@ class Stage:
         if text.startswith("amqp:"):
             user, vhost = text.partition("@")[0], urlsplit(settings.BROKER_URL).path
             return f"{user}@{urlsplit(settings.BROKER_URL).netloc.rpartition('@')[2]}{vhost}"
+        if text.startswith("/tmp/"):  # each container has a /tmp of its own
+            return str(self.folder / f"{name} {Path(text).name}")
         if text == "0.0.0.0":
             return self.addresses[name]
         if text.startswith("redis:"):
