@@ -19,12 +19,15 @@ from sagas.db.prepared import json_lines, query
 Row = Mapping[str, Any]  # {field: value}; a foreign key by its column's name, e.g. "order_id"
 
 
-def insert_rows(model: type[Model], rows: Iterable[Row], *, then: str = "") -> list[tuple[Any, ...]]:
+def insert_rows(
+    model: type[Model], rows: Iterable[Row], *, then: str = "", around: str = "{}"
+) -> list[tuple[Any, ...]]:
     """INSERT all rows in one statement; `then` is appended to it (ON CONFLICT, RETURNING). Returns the RETURNING rows.
 
+    `around` is a statement of which that is a part ("WITH new AS ({}) …"); then its rows are returned.
     All rows name the same fields; the other fields get their defaults.
     """
-    return _insert(model, list(rows), then)
+    return _insert(model, list(rows), then, around=around)
 
 
 def insert_if_absent(model: type[Model], rows: Iterable[Row], *, key: str) -> dict[Any, Any]:
@@ -77,13 +80,15 @@ class _Column(NamedTuple):
         return json_lines(values) if self.is_json else values
 
 
-def _insert(model: type[Model], rows: Sequence[Row], suffix: str, key: str = "") -> list[tuple[Any, ...]]:
+def _insert(
+    model: type[Model], rows: Sequence[Row], suffix: str, key: str = "", around: str = "{}"
+) -> list[tuple[Any, ...]]:
     """INSERT rows; what RETURNING returns."""
     if not rows:
         return []
     statement, columns, constants = _insert_statement(model, tuple(rows[0]), suffix, key)
     values: list[Any] = [column.of([row[column.name] for row in rows]) for column in columns]
-    return query(_home(model), statement, [*(value() for value in constants), *values])
+    return query(_home(model), around.format(statement), [*(value() for value in constants), *values])
 
 
 @lru_cache(maxsize=256)

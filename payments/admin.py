@@ -8,7 +8,16 @@ from django.utils.translation import gettext_lazy as _
 
 from desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from desk.stale import UnlessStale
-from payments.models import DeadLetter, GatewayLedger, Outbox, Payment, PaymentAttempt, SandboxSwitch, StaffAction
+from payments.models import (
+    DeadLetter,
+    GatewayLedger,
+    Outbox,
+    Payment,
+    PaymentAttempt,
+    PaymentOperation,
+    SandboxSwitch,
+    StaffAction,
+)
 from shop.money import money
 
 admin.site.register(StaffAction, StaffActionAdmin)
@@ -20,6 +29,18 @@ admin.site.register(Outbox, OutboxAdmin)
 class AttemptInline(ReadOnlyInline):
     model = PaymentAttempt
     fields = ["at", "operation", "outcome", "detail"]
+
+
+class OperationInline(ReadOnlyInline):
+    model = PaymentOperation
+    fields = ["at", "kind", "money", "outcome", "reason", "key", "reference", "settled_at"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "money"]
+
+    @admin.display(description=_("amount"))
+    def money(self, row: PaymentOperation) -> str:
+        return money(row.amount, row.currency) if row.amount else "–"
 
 
 class WithMoney(ReadOnlyAdmin):
@@ -47,7 +68,7 @@ class PaymentAdmin(WithMoney):
     search_fields = ["=order_id", "=user_id"]
     by_customer = True
     exclude = ["token", "checkout"]
-    inlines = [AttemptInline]
+    inlines = [OperationInline, AttemptInline]
 
 
 @admin.register(GatewayLedger)

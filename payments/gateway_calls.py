@@ -4,10 +4,11 @@ A gateway that is away leaves its own payments' outcomes unknown, and nobody els
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
+from payments import ledger
 from payments.gateways import (
     Answer,
     Authorization,
@@ -20,7 +21,7 @@ from payments.gateways import (
     UnknownGateway,
     gateway,
 )
-from payments.models import PaymentAttempt
+from payments.models import Payment, PaymentAttempt, PaymentOperation
 from sagas import Unavailable
 from sagas.crash_points import crash_point
 from shop.contracts.reasons import UNKNOWN_GATEWAY
@@ -29,6 +30,7 @@ from shop.seal import What, is_sealed, unseal
 logger = logging.getLogger(__name__)
 
 Question = PaymentAttempt.Operation
+R = TypeVar("R")
 
 
 class Payable(Protocol):
@@ -45,17 +47,21 @@ class Payable(Protocol):
     @property
     def currency(self) -> str: ...
     @property
+    def reference(self) -> str: ...
+    @property
     def token(self) -> str: ...
 
 
 class Asked(NamedTuple):
-    """What a gateway was asked about a payment, and what it said."""
+    """What a gateway was asked about an order's payment, and what it said."""
 
+    order_id: int
     operation: str
     outcome: Answer
 
 
 Answers = Mapping[int, Asked]  # by order
+Operated = Mapping[str, Asked]  # by the operation's key
 
 
 def charge(payments: Iterable[Payable]) -> Answers:
@@ -63,42 +69,51 @@ def charge(payments: Iterable[Payable]) -> Answers:
 
     Whose token cannot be opened is left open: its order is cancelled at its deadline, unless the secret comes back.
     """
-    opened, answers = {}, {}
+    opened, answers = [], {}
     for payment in payments:
         try:
-            opened[payment.order_id] = payment, _request(payment)
+            opened.append((payment, _request(payment)))
         except ValueError as error:
             logger.error("Order %d is not charged: %s", payment.order_id, error)
-            answers[payment.order_id] = Asked(Question.CHARGE, Unknown(str(error)))
-    asked = _ask(
-        Question.CHARGE,
-        [payment for payment, _ in opened.values()],
-        lambda to, batch: to.authorize([opened[payment.order_id][1] for payment in batch]),
-    )
-    return {**asked, **answers}
+            answers[payment.order_id] = Asked(payment.order_id, Question.CHARGE, Unknown(str(error)))
+    asked = _ask(Question.CHARGE, opened, lambda to, batch: to.authorize(batch))
+    return {**{one.order_id: one for one in asked}, **answers}
 
 
-def refund(payments: Iterable[Payable]) -> Answers:
-    """Have payments refunded by the gateway that charged them."""
-    return _ask(Question.REFUND, payments, lambda to, batch: to.refund([_undo(payment) for payment in batch]))
+def refund(payments: Iterable[Payment]) -> Operated:
+    """Have the gateways give back what is entered for these payments as a refund, and open."""
+    return _operate(Question.REFUND, payments, PaymentOperation.Kind.REFUND, lambda to, batch: to.refund(batch))
 
 
 def find(payments: Iterable[Payable]) -> Answers:
     """Look up what has become of payments."""
-    return _ask(
-        Question.FIND, payments, lambda to, batch: to.find([Lookup(payment.idempotency_key, "") for payment in batch])
-    )
+    sought = [(payment, Lookup(payment.idempotency_key, payment.reference)) for payment in payments]
+    return {one.order_id: one for one in _ask(Question.FIND, sought, lambda to, batch: to.find(batch))}
 
 
-def _undo(payment: Payable) -> Operation:
-    """To give back all of it."""
-    return Operation(
-        key=f"{payment.idempotency_key}-undo",
-        payment=payment.idempotency_key,
-        reference="",
-        amount=payment.amount,
-        currency=payment.currency,
-    )
+def _operate(
+    question: str,
+    payments: Iterable[Payment],
+    kind: str,
+    ask: Callable[[PaymentGateway, list[Operation]], Sequence[Answer]],
+) -> Operated:
+    operations = [
+        (
+            payment,
+            Operation(
+                key=row.key,
+                payment=payment.idempotency_key,
+                reference=payment.reference,
+                amount=row.amount,
+                currency=row.currency,
+                reason=row.reason,
+            ),
+        )
+        for payment in payments
+        for row in ledger.open_rows(payment, kind)
+    ]
+    asked = _ask(question, operations, ask)
+    return {operation.key: one for (_, operation), one in zip(operations, asked, strict=True)}
 
 
 def _request(payment: Payable) -> Authorization:
@@ -118,22 +133,27 @@ def _request(payment: Payable) -> Authorization:
 
 
 def _ask(
-    operation: str, payments: Iterable[Payable], ask: Callable[[PaymentGateway, list[Payable]], Sequence[Answer]]
-) -> Answers:
-    answers = {}
-    for name, group in groupby(sorted(payments, key=lambda payment: payment.gateway), key=lambda one: one.gateway):
-        batch = list(group)
-        outcomes: Sequence[Answer]
+    question: str,
+    requests: Sequence[tuple[Payable, R]],
+    ask: Callable[[PaymentGateway, list[R]], Sequence[Answer]],
+) -> list[Asked]:
+    """Put each request to the gateway of its payment; the answers, in the order of the requests."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, (payment, _) in enumerate(requests):
+        places[payment.gateway].append(place)
+    outcomes: dict[int, Answer] = {}
+    for name in sorted(places):
+        batch = [requests[place][1] for place in places[name]]
+        answers: Sequence[Answer]
         crash_point("gateway.asking")
         try:
-            outcomes = ask(gateway(name), batch)
+            answers = ask(gateway(name), batch)
         except Unavailable as outage:
-            logger.warning("%s of %d payments is left open: %s", operation, len(batch), outage)
-            outcomes = [Unknown(str(outage))] * len(batch)
+            logger.warning("%s of %d payments is left open: %s", question, len(batch), outage)
+            answers = [Unknown(str(outage))] * len(batch)
         except UnknownGateway as error:
-            refusal = Declined(f"{UNKNOWN_GATEWAY}: {error}") if operation == Question.CHARGE else NotFound()
-            outcomes = [refusal] * len(batch)
+            refusal = Declined(f"{UNKNOWN_GATEWAY}: {error}") if question == Question.CHARGE else NotFound()
+            answers = [refusal] * len(batch)
         crash_point("gateway.answered")
-        for payment, outcome in zip(batch, outcomes, strict=True):
-            answers[payment.order_id] = Asked(operation, outcome)
-    return answers
+        outcomes.update(zip(places[name], answers, strict=True))
+    return [Asked(payment.order_id, question, outcomes[place]) for place, (payment, _) in enumerate(requests)]

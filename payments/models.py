@@ -18,6 +18,7 @@ class Payment(models.Model):
     outcome, known or not, for until then the message comes again that has the payment charged. `checkout` is kept only
     for what the timer may have to say. `caused_by` is the event whose handling is being answered, so that what a timer
     emits is emitted again when that event comes again.
+    `authorized`, `captured` and `refunded` are the sums of its operations that have succeeded.
     Amounts are integers in the currency's minor unit.
     """
 
@@ -35,6 +36,10 @@ class Payment(models.Model):
     amount = models.BigIntegerField(default=0)
     currency = models.CharField(max_length=3, blank=True)
     gateway = models.CharField(max_length=32, blank=True, help_text="Empty for a tombstone: no gateway was ever asked.")
+    reference = models.CharField(max_length=128, blank=True, help_text="The payment, as its gateway calls it.")
+    authorized = models.BigIntegerField(db_default=0)
+    captured = models.BigIntegerField(db_default=0)
+    refunded = models.BigIntegerField(db_default=0)
     token = models.TextField(blank=True, help_text="Sealed, and empty when there is nothing more to charge.")
     checkout = TextualJSONField(null=True, help_text="What PaymentCompleted carries on.")
     status = models.CharField(max_length=16, choices=Status.choices)
@@ -47,6 +52,8 @@ class Payment(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
     refunded_at = models.DateTimeField(null=True)
 
+    rows: "list[PaymentOperation]"  # its operations, once `ledger.load` has read them
+
     class Meta:
         constraints = [
             models.CheckConstraint(
@@ -54,7 +61,19 @@ class Payment(models.Model):
                 name="payments_amount_positive",
             ),
             models.CheckConstraint(
-                condition=models.Q(due_at=None) | models.Q(status__in=["PENDING", "REFUNDING", "VOIDED"]),
+                condition=models.Q(authorized__gte=0, authorized__lte=models.F("amount")),
+                name="payments_authorized_within_amount",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(captured__gte=0, captured__lte=models.F("authorized")),
+                name="payments_captured_within_authorized",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(refunded__gte=0, refunded__lte=models.F("captured")),
+                name="payments_refunded_within_captured",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(due_at=None) | ~models.Q(status__in=["FAILED", "REFUNDED"]),
                 name="payments_settled_asks_nothing",
             ),
             models.CheckConstraint(
@@ -73,6 +92,53 @@ class Payment(models.Model):
 
     def __str__(self) -> str:
         return f"payment of order {self.order_id}: {self.status}"
+
+
+class PaymentOperation(models.Model):
+    """An entry in our ledger: what a gateway is to do with a payment's money. Written before the gateway is asked.
+
+    A CHARGE is an AUTHORIZE and its CAPTURE in one. The same key is only ever sent with the same amount.
+    """
+
+    class Kind(models.TextChoices):
+        AUTHORIZE = "AUTHORIZE"
+        CHARGE = "CHARGE"
+        CAPTURE = "CAPTURE"
+        VOID = "VOID"
+        REFUND = "REFUND"
+
+    class Outcome(models.TextChoices):
+        OPEN = "OPEN"  # asked, or about to be
+        SUCCEEDED = "SUCCEEDED"
+        REFUSED = "REFUSED"
+
+    payment = models.ForeignKey(Payment, on_delete=models.CASCADE, related_name="operations", db_index=False)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    key = models.CharField(max_length=80, help_text="The same however often the gateway is asked for it.")
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    outcome = models.CharField(max_length=16, choices=Outcome.choices, db_default=Outcome.OPEN)
+    reference = models.CharField(max_length=128, blank=True, db_default="", help_text="The gateway's.")
+    reason = models.CharField(max_length=200, blank=True, db_default="", help_text="Why we ask, or why it was refused.")
+    at = models.DateTimeField(db_default=Now())
+    settled_at = models.DateTimeField(null=True)
+
+    changed = False  # since it was read
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["payment", "key"], name="payments_operation_once"),
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="payments_operation_positive"),
+            models.CheckConstraint(
+                condition=models.Q(settled_at=None, outcome="OPEN")
+                | models.Q(settled_at__isnull=False) & ~models.Q(outcome="OPEN"),
+                name="payments_operation_settled",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind.lower()} {money(self.amount, self.currency)}: {self.outcome.lower()}"
 
 
 class PaymentAttempt(models.Model):
@@ -97,22 +163,12 @@ class PaymentAttempt(models.Model):
 
 
 class GatewayLedger(models.Model):
-    """The books of the sandbox gateways: written by them alone, in their own transactions.
-
-    A CHARGE is an AUTHORIZE and its CAPTURE in one.
-    """
-
-    class Kind(models.TextChoices):
-        AUTHORIZE = "AUTHORIZE"
-        CHARGE = "CHARGE"
-        CAPTURE = "CAPTURE"
-        VOID = "VOID"
-        REFUND = "REFUND"
+    """The books of the sandbox gateways: written by them alone, in their own transactions."""
 
     gateway = models.CharField(max_length=32)
     payment = models.CharField(max_length=64, help_text="The payment's name at its gateway.")
     key = models.CharField(max_length=80, help_text="Of the operation.")
-    kind = models.CharField(max_length=16, choices=Kind.choices)
+    kind = models.CharField(max_length=16, choices=PaymentOperation.Kind.choices)
     amount = models.BigIntegerField(validators=[MinValueValidator(1)])
     currency = models.CharField(max_length=3)
     at = models.DateTimeField(db_default=Now())

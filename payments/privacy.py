@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from payments.models import GatewayLedger, Payment, PaymentAttempt
+from payments.models import GatewayLedger, Payment, PaymentAttempt, PaymentOperation
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, orders_of
 from shop.contracts.personal import Rows
@@ -18,6 +18,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
     keys = payments.order_by().values("idempotency_key")
     return {
         "payments": listed(payments, *SECRET),
+        "operations": listed(PaymentOperation.objects.filter(payment__order_id__in=order_ids).order_by("pk")),
         "attempts": listed(PaymentAttempt.objects.filter(payment__order_id__in=order_ids).order_by("pk")),
         "gateway_ledger": listed(GatewayLedger.objects.filter(payment__in=keys).order_by("pk")),
     }
@@ -29,4 +30,5 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     payments = Payment.objects.filter(order_id__in=order_ids).exclude(status=Payment.Status.PENDING)
     payments.update(token="", checkout=None)  # nosec B106: no token is what is wanted
     payments.filter(reason__startswith=CARRIER).update(reason=ERASED)
+    PaymentOperation.objects.filter(payment__order_id__in=order_ids, reason__startswith=CARRIER).update(reason=ERASED)
     redact_messages("payments", order_ids)

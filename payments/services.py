@@ -2,7 +2,8 @@
 
 Three rules carry the rest:
 
-- A payment is written down before a gateway is asked about it, so no charge is ever made that nobody remembers.
+- A payment, and each operation on it, is written down before a gateway is asked, so no money ever moves that nobody
+  remembers (`payments/ledger.py`).
 - An unknown outcome is neither compensated nor taken for a failure: the payment gets a `due_at`, and is asked about
   again until the gateway knows (`settle_due`). Before that its message is responsible: if the process dies, the message
   comes again.
@@ -12,15 +13,15 @@ Three rules carry the rest:
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import transaction
 
 from fastdb.bulk import insert_if_absent, insert_rows, update_rows
 from fastdb.clock import database_time
-from payments import transitions
-from payments.gateway_calls import Answers, charge, find, refund
-from payments.gateways import Captured, Declined, State, Unknown
+from payments import ledger, transitions
+from payments.gateway_calls import Answers, Asked, Operated, charge, find, refund
+from payments.gateways import Captured, Declined, Refused, State, Unknown
 from payments.models import Payment, PaymentAttempt
 from payments.retries import check_now
 from sagas import emit
@@ -47,19 +48,31 @@ LOCK = "SELECT * FROM payments_payment WHERE order_id = ANY(%s::bigint[]) ORDER 
 # another worker with the same message has left the outcome open, the timer goes on asking, whatever becomes of us.
 TO_BE_CHARGED = """
     ON CONFLICT (order_id) DO UPDATE SET due_at = payments_payment.due_at WHERE payments_payment.status = 'PENDING'
-    RETURNING order_id, gateway, idempotency_key, amount, currency, token
+    RETURNING id, order_id, gateway, idempotency_key, amount, currency, token
+"""
+INTENDED = """
+    WITH intended AS ({}), entered AS (
+        INSERT INTO payments_paymentoperation (payment_id, kind, key, amount, currency)
+        SELECT id, 'CHARGE', idempotency_key, amount, currency FROM intended ORDER BY id
+        ON CONFLICT (payment_id, key) DO NOTHING
+    )
+    SELECT order_id, gateway, idempotency_key, amount, currency, token FROM intended
 """
 # Locks all of a batch, in order, and completes those of it that were charged.
 COMPLETE = """
     WITH locked AS (
-        SELECT id, status, charged
-        FROM unnest(%(orders)s::bigint[], %(charged)s::bool[]) AS asked (ordered, charged)
+        SELECT id, status, charged, said
+        FROM unnest(%(orders)s::bigint[], %(charged)s::bool[], %(references)s::text[]) AS asked (ordered, charged, said)
         JOIN payments_payment ON order_id = ordered ORDER BY order_id FOR UPDATE OF payments_payment
     ), completed AS (
-        UPDATE payments_payment SET status = 'COMPLETED', token = '', checkout = NULL, due_at = NULL, attempts = 0,
-            updated_at = clock_timestamp()
-        WHERE id IN (SELECT id FROM locked WHERE status = 'PENDING' AND charged)
-        RETURNING id, order_id
+        UPDATE payments_payment AS payment SET status = 'COMPLETED', reference = said, authorized = amount,
+            captured = amount, token = '', checkout = NULL, due_at = NULL, attempts = 0, updated_at = clock_timestamp()
+        FROM locked WHERE payment.id = locked.id AND locked.status = 'PENDING' AND charged
+        RETURNING payment.id, order_id, idempotency_key, reference
+    ), entered AS (
+        UPDATE payments_paymentoperation AS entry
+        SET outcome = 'SUCCEEDED', reference = completed.reference, settled_at = clock_timestamp()
+        FROM completed WHERE payment_id = completed.id AND key = idempotency_key
     ), logged AS (
         INSERT INTO payments_paymentattempt (payment_id, operation, outcome, detail)
         SELECT id, %(operation)s, 'CAPTURED', '' FROM completed
@@ -78,6 +91,7 @@ class ToCharge(NamedTuple):
     amount: int
     currency: str
     token: str
+    reference: str = ""  # the gateway has given none yet
 
 
 def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
@@ -100,7 +114,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
         }
         for event in sorted(reserved, key=lambda event: event.order_id)
     ]
-    to_charge = [ToCharge(*row) for row in insert_rows(Payment, intents, then=TO_BE_CHARGED)]
+    to_charge = [ToCharge(*row) for row in insert_rows(Payment, intents, then=TO_BE_CHARGED, around=INTENDED)]
     crash_point("charge.intended")
     return charge(to_charge)
 
@@ -111,8 +125,15 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
     Raises KeyError for an order that `ask_for_charges` was not told of.
     """
     orders = [event.order_id for event in reserved]
-    charged = [one in answers and isinstance(answers[one].outcome, Captured) for one in orders]
-    rows = {"orders": orders, "charged": charged, "operation": Operation.CHARGE}
+    taken = {
+        order_id: asked.outcome.reference for order_id, asked in answers.items() if isinstance(asked.outcome, Captured)
+    }
+    rows = {
+        "orders": orders,
+        "charged": [one in taken for one in orders],
+        "references": [taken.get(one, "") for one in orders],
+        "operation": Operation.CHARGE,
+    }
     completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
     followers: list[PaymentCompleted | PaymentFailed] = [
         PaymentCompleted(order_id=event.order_id, checkout=transitions.without_token(event.checkout))
@@ -139,12 +160,22 @@ def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) ->
 
 
 # --- Undoing ----------------------------------------------------------------------------------------------------------
-def ask_for_refunds(order_ids: Sequence[int]) -> Answers:
-    """Have the gateways refund those orders that were charged. Outside any transaction."""
-    return refund(Payment.objects.filter(order_id__in=order_ids, status=Status.COMPLETED).defer("checkout"))
+def ask_for_refunds(order_ids: Sequence[int]) -> Operated:
+    """Enter that those orders that were charged are to be refunded, then have the gateways do so.
+
+    Outside any transaction.
+    """
+    with transaction.atomic(using="payments", durable=True):
+        charged = [payment for payment in _lock(order_ids) if payment.status == Status.COMPLETED]
+        for payment in charged:
+            ledger.intend_refund_of_rest(payment)
+        ledger.write(charged)
+        crash_point("refund.written")
+    crash_point("refund.committed")
+    return refund(charged)
 
 
-def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Answers) -> list[PaymentRefunded]:
+def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Operated) -> list[PaymentRefunded]:
     """Keep nothing of these orders' money; returns what follows for those that are settled by that.
 
     An order not charged yet gets a tombstone. One whose charge or refund is open goes to `settle_due`. One that was
@@ -173,13 +204,12 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Answers)
         if event.order_id in tombstones:
             followers.append(transitions.refunded(payment))
         elif payment.status in (Status.PENDING, Status.COMPLETED):
-            asked = answers.get(event.order_id)  # unless it has become known only after we asked
             payment.status, payment.reason = Status.REFUNDING, event.reason[:200]
             payment.caused_by, payment.trace = event.event_id, event.trace
             transitions.forget_token(payment)
             check_now(payment, now)
-            if asked:
-                followers.append(transitions.undone(payment, asked.outcome, now))
+            if any(row.key in answers for row in payment.rows):  # else it has become known only after we asked
+                followers.append(transitions.undone(payment, None, answers, now))
     _save(payments.values(), now)
     _log(payments, answers)
     return [event for event in followers if event is not None]
@@ -194,7 +224,7 @@ def settle_due() -> int:
     claimed = _claim_due()
     charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
     found = find(payment for payment in claimed if payment.status != Status.PENDING)
-    refunds = refund(payment for payment in claimed if _found_charged(found, payment))
+    refunds = refund(_intend_refunds(found))
     crash_point("settle.answered")
     if not claimed:
         return 0
@@ -204,7 +234,7 @@ def settle_due() -> int:
         followers = [
             transitions.charged(payment, charges[order_id].outcome, now)
             if order_id in charges
-            else transitions.undone(payment, (refunds.get(order_id) or found[order_id]).outcome, now)
+            else transitions.undone(payment, found[order_id].outcome, refunds, now)
             for order_id, payment in payments.items()
         ]
         _save(payments.values(), now)
@@ -229,9 +259,26 @@ def _claim_due() -> list[Payment]:
     return claimed
 
 
-def _found_charged(found: Answers, payment: Payment) -> bool:
-    outcome = found[payment.order_id].outcome if payment.order_id in found else None
-    return isinstance(outcome, State) and outcome.captured > outcome.refunded
+def _intend_refunds(found: Answers) -> list[Payment]:
+    """Enter a refund of what the gateways still have of payments that are being undone."""
+    taken = {
+        order_id: asked.outcome
+        for order_id, asked in found.items()
+        if isinstance(asked.outcome, State) and asked.outcome.captured > asked.outcome.refunded
+    }
+    if not taken:
+        return []
+    with transaction.atomic(using="payments", durable=True):
+        now = database_time("payments")
+        payments = [one for one in _lock(taken) if one.status in (Status.REFUNDING, Status.VOIDED)]
+        for payment in payments:
+            ledger.learn(payment, taken[payment.order_id], now)
+            ledger.intend_refund_of_rest(payment, taken[payment.order_id])
+            payment.updated_at = now
+        _save(payments, now)
+        crash_point("settle.refund_written")
+    crash_point("settle.refund_committed")
+    return payments
 
 
 # --- Rows -------------------------------------------------------------------------------------------------------------
@@ -240,32 +287,36 @@ def _key(order_id: int) -> str:
 
 
 def _lock(order_ids: Iterable[int]) -> list[Payment]:
-    return list(Payment.objects.raw(LOCK, [list(order_ids)]))
+    """Lock payments, and read their operations."""
+    payments = list(Payment.objects.raw(LOCK, [list(order_ids)]))
+    ledger.load(payments)
+    return payments
 
 
 def _save(payments: Iterable[Payment], now: datetime) -> None:
-    """Write back those locked rows that were changed `now`."""
+    """Write back those locked rows that were changed `now`, with their operations."""
     changed = [payment for payment in payments if payment.updated_at == now]
+    ledger.write(changed)
     update_rows(
         changed,
-        "status", "reason", "token", "checkout", "attempts", "due_at", "caused_by", "trace", "updated_at",
-        "refunded_at",
+        "status", "reason", "reference", "authorized", "captured", "refunded", "token", "checkout", "attempts",
+        "due_at", "caused_by", "trace", "updated_at", "refunded_at",
     )  # fmt: skip
 
 
-def _log(payments: Mapping[int, Payment], *answers: Answers) -> None:
+def _log(payments: Mapping[int, Payment], *answers: Mapping[Any, Asked]) -> None:
     """Keep what was asked about these payments, and answered."""
     insert_rows(
         PaymentAttempt,
         (
             {
-                "payment_id": payments[order_id].pk,
-                "operation": answer.operation,
-                "outcome": type(answer.outcome).__name__.upper(),
-                "detail": answer.outcome.reason[:200] if isinstance(answer.outcome, Declined | Unknown) else "",
+                "payment_id": payments[asked.order_id].pk,
+                "operation": asked.operation,
+                "outcome": type(asked.outcome).__name__.upper(),
+                "detail": asked.outcome.reason[:200] if isinstance(asked.outcome, Declined | Refused | Unknown) else "",
             }
             for part in answers
-            for order_id, answer in part.items()
-            if order_id in payments
+            for asked in part.values()
+            if asked.order_id in payments
         ),
     )

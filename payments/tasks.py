@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from payments import privacy, services
-from payments.gateway_calls import Answers
+from payments.gateway_calls import Answers, Operated
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
@@ -27,13 +27,13 @@ def charge_payment(reserved: list[InventoryReserved], answers: Answers) -> list[
     return services.keep_charges(reserved, answers)
 
 
-def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Answers:
+def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Operated:
     """Have the gateways that charged these orders refund them."""
     return services.ask_for_refunds([event.order_id for event in undone])
 
 
 @step(outside=ask_for_refunds)
-def refund_payment(undone: list[DeliveryFailed | DeliveryCancelled], answers: Answers) -> list[PaymentRefunded]:
+def refund_payment(undone: list[DeliveryFailed | DeliveryCancelled], answers: Operated) -> list[PaymentRefunded]:
     """Keep nothing of an order's money; leave a tombstone if it was not charged yet."""
     return services.undo(undone, answers)
 

@@ -8,12 +8,15 @@ from datetime import datetime
 
 import msgspec
 
+from payments import ledger
+from payments.gateway_calls import Operated
 from payments.gateways import Answer, Captured, Declined, Done, NotFound, State
 from payments.models import Payment
 from payments.retries import CHECKS_AFTER_VOIDING, check_now, put_off
 from shop.contracts.events import Checkout, PaymentCompleted, PaymentFailed, PaymentRefunded
 
 Status = Payment.Status
+NEVER_THERE = "the gateway knows of no such payment"
 
 
 def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentCompleted | PaymentFailed | None:
@@ -23,16 +26,18 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentC
         check_now(payment, now)
     elif payment.status == Status.PENDING:
         match outcome:
-            case Captured():
+            case Captured(reference):
                 completed = PaymentCompleted(
                     order_id=payment.order_id,
                     checkout=without_token(msgspec.convert(payment.checkout, Checkout)),
                     caused_by=payment.caused_by,
                     trace=payment.trace,
                 )
+                _enter(payment, ledger.Outcome.SUCCEEDED, now, reference=reference)
                 _settle(payment, Status.COMPLETED, now)
                 return completed
             case Declined(reason):
+                _enter(payment, ledger.Outcome.REFUSED, now, reason=reason)
                 _settle(payment, Status.FAILED, now)
                 payment.reason = reason[:200]
                 return PaymentFailed(
@@ -43,30 +48,35 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentC
     return None
 
 
-def undone(payment: Payment, outcome: Answer, now: datetime) -> PaymentRefunded | None:
-    """Apply the gateway's answer to a payment that is being undone; return the event that follows.
+def undone(payment: Payment, found: Answer | None, refunds: Operated, now: datetime) -> PaymentRefunded | None:
+    """Apply what the gateway has `found` of a payment that is being undone, if it was asked, and its answers to
+    refunds; return the event that follows.
 
     Nothing follows from a payment voided before: `PaymentRefunded` was emitted then.
     """
     if payment.status not in (Status.REFUNDING, Status.VOIDED):
         return None
     open_until_now = payment.status == Status.REFUNDING
-    match outcome:
-        case Done():
-            _settle(payment, Status.REFUNDED, now)
-            payment.refunded_at = now
-        case State() if outcome.captured and outcome.captured == outcome.refunded:
-            _settle(payment, Status.REFUNDED, now)
-            payment.refunded_at = now
-        case NotFound() if open_until_now:
-            _settle(payment, Status.VOIDED, now)
-            put_off(payment, now)  # not yet the end: a charge on its way may still land
-        case NotFound() if payment.attempts >= CHECKS_AFTER_VOIDING:
-            _settle(payment, Status.VOIDED, now)
-            return None
-        case _:
-            put_off(payment, now)
-            return None
+    if isinstance(found, State):
+        ledger.learn(payment, found, now)
+    for row in ledger.open_rows(payment, ledger.Kind.REFUND):
+        match refunds[row.key].outcome if row.key in refunds else None:
+            case Done(reference):
+                ledger.settle(row, ledger.Outcome.SUCCEEDED, now, reference=reference)
+    ledger.add_up(payment)
+    if payment.captured and payment.captured == payment.refunded:
+        _settle(payment, Status.REFUNDED, now)
+        payment.refunded_at = now
+    elif isinstance(found, NotFound) and not payment.captured and open_until_now:
+        _enter(payment, ledger.Outcome.REFUSED, now, reason=NEVER_THERE)
+        _settle(payment, Status.VOIDED, now)
+        put_off(payment, now)  # not yet the end: a charge on its way may still land
+    elif isinstance(found, NotFound) and not payment.captured and payment.attempts >= CHECKS_AFTER_VOIDING:
+        _settle(payment, Status.VOIDED, now)
+        return None
+    else:
+        put_off(payment, now)
+        return None
     return refunded(payment) if open_until_now else None
 
 
@@ -85,6 +95,14 @@ def without_token(checkout: Checkout) -> Checkout:
 def forget_token(payment: Payment) -> None:
     """Keep nothing that charges somebody: what is not PENDING is never charged again."""
     payment.token, payment.checkout = "", None
+
+
+def _enter(payment: Payment, outcome: str, now: datetime, *, reference: str = "", reason: str = "") -> None:
+    """Enter what became of the charge."""
+    if row := ledger.first(payment):
+        ledger.settle(row, outcome, now, reference=reference, reason=reason)
+    payment.reference = reference or payment.reference
+    ledger.add_up(payment)
 
 
 def _settle(payment: Payment, status: str, now: datetime) -> None:

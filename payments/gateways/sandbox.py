@@ -50,7 +50,7 @@ from payments.gateways.base import (
     StatementLine,
     Unknown,
 )
-from payments.models import GatewayLedger
+from payments.models import GatewayLedger, PaymentOperation
 from sagas import Unavailable
 from sagas.db.prepared import query
 from shop import faults
@@ -83,7 +83,7 @@ LOCK = """
     WHERE gateway = %s AND payment = ANY(%s::varchar[]) AND kind IN ('AUTHORIZE', 'CHARGE') ORDER BY id FOR UPDATE
 """
 KNOWN = "SELECT key FROM payments_gatewayledger WHERE gateway = %s AND key = ANY(%s::varchar[])"
-Kinds = GatewayLedger.Kind
+Kinds = PaymentOperation.Kind
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,13 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "reference",
+                    models.CharField(blank=True, help_text="The payment, as its gateway calls it.", max_length=128),
+                ),
+                ("authorized", models.BigIntegerField(db_default=0)),
+                ("captured", models.BigIntegerField(db_default=0)),
+                ("refunded", models.BigIntegerField(db_default=0)),
+                (
                     "token",
                     models.TextField(blank=True, help_text="Sealed, and empty when there is nothing more to charge."),
                 ),
@@ -99,6 +106,51 @@ class Migration(migrations.Migration):
                 ("outcome", models.CharField(max_length=16)),
                 ("detail", models.CharField(blank=True, max_length=200)),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "ordering": ["pk"],
+            },
+        ),
+        migrations.CreateModel(
+            name="PaymentOperation",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("AUTHORIZE", "Authorize"),
+                            ("CHARGE", "Charge"),
+                            ("CAPTURE", "Capture"),
+                            ("VOID", "Void"),
+                            ("REFUND", "Refund"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "key",
+                    models.CharField(help_text="The same however often the gateway is asked for it.", max_length=80),
+                ),
+                ("amount", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[("OPEN", "Open"), ("SUCCEEDED", "Succeeded"), ("REFUSED", "Refused")],
+                        db_default="OPEN",
+                        max_length=16,
+                    ),
+                ),
+                ("reference", models.CharField(blank=True, db_default="", help_text="The gateway's.", max_length=128)),
+                (
+                    "reason",
+                    models.CharField(
+                        blank=True, db_default="", help_text="Why we ask, or why it was refused.", max_length=200
+                    ),
+                ),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("settled_at", models.DateTimeField(null=True)),
             ],
             options={
                 "ordering": ["pk"],
@@ -314,8 +366,29 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="payment",
             constraint=models.CheckConstraint(
+                condition=models.Q(("authorized__gte", 0), ("authorized__lte", models.F("amount"))),
+                name="payments_authorized_within_amount",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="payment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("captured__gte", 0), ("captured__lte", models.F("authorized"))),
+                name="payments_captured_within_authorized",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="payment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("refunded__gte", 0), ("refunded__lte", models.F("captured"))),
+                name="payments_refunded_within_captured",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="payment",
+            constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("due_at", None), ("status__in", ["PENDING", "REFUNDING", "VOIDED"]), _connector="OR"
+                    ("due_at", None), models.Q(("status__in", ["FAILED", "REFUNDED"]), _negated=True), _connector="OR"
                 ),
                 name="payments_settled_asks_nothing",
             ),
@@ -348,6 +421,16 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.CASCADE, related_name="asked", to="payments.payment"
             ),
         ),
+        migrations.AddField(
+            model_name="paymentoperation",
+            name="payment",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="operations",
+                to="payments.payment",
+            ),
+        ),
         migrations.AddIndex(
             model_name="staffaction",
             index=models.Index(fields=["target"], name="payments_stafflog"),
@@ -360,10 +443,35 @@ class Migration(migrations.Migration):
                 name="payments_unsent_deferred",
             ),
         ),
+        migrations.AddConstraint(
+            model_name="paymentoperation",
+            constraint=models.UniqueConstraint(fields=("payment", "key"), name="payments_operation_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="paymentoperation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount__gt", 0)), name="payments_operation_positive"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="paymentoperation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("outcome", "OPEN"), ("settled_at", None)),
+                    models.Q(("settled_at__isnull", False), models.Q(("outcome", "OPEN"), _negated=True)),
+                    _connector="OR",
+                ),
+                name="payments_operation_settled",
+            ),
+        ),
         migrations.RunSQL(APPEND_ONLY.format(service="payments"), FORGET.format(service="payments")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(
             "ALTER TABLE payments_unsent SET (fillfactor = 50)",
             "ALTER TABLE payments_unsent RESET (fillfactor)",
+        ),
+        migrations.RunSQL(
+            "ALTER TABLE payments_paymentoperation SET (fillfactor = 70)",
+            "ALTER TABLE payments_paymentoperation RESET (fillfactor)",
         ),
     ]

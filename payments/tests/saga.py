@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Sum
 from django.utils import timezone
 
-from payments.models import GatewayLedger, Outbox, Payment
+from payments.models import GatewayLedger, Outbox, Payment, PaymentOperation
 from payments.tasks import settle_payments
 from sagas.conf import choreography
 from sagas.events import decode
@@ -90,3 +90,15 @@ def asked(order_id: int = 1) -> list[tuple[str, str]]:
     """What was asked about a payment and answered."""
     payment = Payment.objects.get(order_id=order_id)
     return [(attempt.operation, attempt.outcome) for attempt in payment.asked.all()]
+
+
+def entries(order_id: int = 1) -> list[tuple[str, int, str]]:
+    """The operations on a payment: kind, amount, outcome."""
+    operations = PaymentOperation.objects.filter(payment__order_id=order_id)
+    return list(operations.order_by("pk").values_list("kind", "amount", "outcome"))
+
+
+def sums(order_id: int = 1) -> tuple[int, int, int]:
+    """What of a payment is authorized, captured and refunded."""
+    payment = Payment.objects.get(order_id=order_id)
+    return payment.authorized, payment.captured, payment.refunded

@@ -27,6 +27,7 @@ from notifications.models import Notification, Webhook
 from notifications.webhooks.subscriptions import subscribe
 from orders.models import FINAL, Order
 from orders.models import Unsent as OrdersUnsent
+from orders.services import request_cancellation
 from payments.models import Payment
 from sagas import dead_letter_queue, dead_letters
 from sagas.publisher import broker
@@ -166,6 +167,28 @@ def until_it_is_paid(order_id: int) -> None:
     """…and everybody has been told of that."""
     eventually(Payment.objects.filter(order_id=order_id, status="COMPLETED").exists)
     relay_everything()
+
+
+def order_undone(stage: Stage) -> Iterator[None]:
+    order_id = stage.shop.place()
+    relay_everything()
+    yield
+    until_it_is_paid(order_id)
+    request_cancellation(order_id)
+    relay_everything()
+
+
+def payment_unknown_and_undone(stage: Stage) -> Iterator[None]:
+    """It turns out to be charged when it is not to be any more."""
+    order_id = stage.shop.place(payment_token="tok_timeout_charged")
+    relay_everything()
+    yield
+    eventually(Payment.objects.filter(order_id=order_id, attempts__gt=0).exists)
+    request_cancellation(order_id)
+    relay_everything()
+    undone = Payment.objects.filter(order_id=order_id, status="REFUNDING")
+    eventually(lambda: undone.update(due_at=timezone.now()))
+    stage.tick("payments.settle_payments")
 
 
 def parcel_due(stage: Stage) -> Iterator[None]:

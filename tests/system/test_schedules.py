@@ -34,7 +34,19 @@ MORE = "SCHEDULES" in os.environ
 SCHEDULES = int(os.environ.get("SCHEDULES", 1000))
 DECISIONS = 6
 # Those of the steps, relays and timers. tests/integration/test_every_crash.py kills real processes at each there is.
-WHO = ["step", "publisher", "relay", "charge", "gateway", "settle", "advance", "cancellation", "look_after", "overdue"]
+WHO = [
+    "step",
+    "publisher",
+    "relay",
+    "charge",
+    "gateway",
+    "refund",
+    "settle",
+    "advance",
+    "cancellation",
+    "look_after",
+    "overdue",
+]
 BOUNDARIES = sorted(point for point in all_points() if point.partition(".")[0] in WHO)
 # A step's worker may be overtaken by another with the same message, but not where it has a transaction open or may hold
 # locks.
@@ -73,6 +85,11 @@ worlds = st.tuples(*[some_schedules] * 4).map(lambda parts: [*chain(*parts)])
 
 def dying_at(boundary: str) -> Schedule:
     """A schedule in which some process certainly comes by there: in its first decision, in its last, or between."""
+    if boundary.startswith("refund"):
+        return Schedule([Wish(1, "tok_ok", "", cancelled_at=0)], 4, [Decision(0, boundary)] * 20)
+    if boundary.startswith("settle.refund"):  # charged, which nobody knows when its order is undone
+        unknown = Wish(1, "tok_timeout_charged", "", cancelled_at=0)
+        return Schedule([unknown], 3, [*[Decision(0, None)] * 8, *[Decision(0, boundary)] * 3])
     wish = Wish(1, "tok_timeout_charged", "", cancelled_at=2 if boundary.startswith("cancellation") else None)
     return Schedule([wish], 0, [Decision(0, boundary), *[Decision(0, None)] * (DECISIONS - 2), Decision(0, boundary)])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from sagas.registry import local_services
 from shop.saga import CUSTOMER
@@ -34,7 +34,8 @@ class Facts:
     reserved_lines: dict[int, dict[int, int]]
     movements: dict[int, list[dict[str, Any]]]
     payments: dict[int, dict[str, Any]]
-    ledger: dict[int, list[dict[str, Any]]]
+    operations: dict[int, list[dict[str, Any]]]  # our ledger
+    ledger: dict[int, list[dict[str, Any]]]  # the sandbox gateways' books
     deliveries: dict[int, dict[str, Any]]
     mentioned: dict[str, set[int]]  # orders that other rows refer to, by kind of row
 
@@ -79,6 +80,7 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         reserved_lines=defaultdict(dict),
         movements=_grouped(within("inventory.StockMovement").filter(order_id__isnull=False)),
         payments=_by_order(within("payments.Payment")),
+        operations=defaultdict(list),
         ledger=defaultdict(list),
         deliveries=_by_order(within("delivery.Delivery")),
         mentioned={
@@ -96,6 +98,9 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         facts.reserved_lines[order_id][product_id] = quantity
     for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
         facts.histories[order_id].append(status)
+    entries = within("payments.PaymentOperation", "payment__order_id").order_by("pk")
+    for operation in entries.annotate(order_id=F("payment__order_id")).values():
+        facts.operations[operation["order_id"]].append(operation)
     by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
     # By gateway and payment, like the table's index.
     booked = _rows("payments.GatewayLedger").filter(gateway__in=settings.PAYMENT_GATEWAYS, payment__in=by_key)

@@ -36,16 +36,9 @@ LEGAL_MOVES = {
     **{status: set() for status in FINAL},
 }
 
-# What a gateway's ledger may hold for a payment.
-_NOTHING, _CHARGED, _REFUNDED = Counter[str](), Counter(CHARGE=1), Counter(CHARGE=1, REFUND=1)
-LEGAL_LEDGERS: dict[str, list[Counter[str]]] = {
-    "PENDING": [_NOTHING, _CHARGED],
-    "COMPLETED": [_CHARGED],
-    "REFUNDING": [_NOTHING, _CHARGED, _REFUNDED],
-    "REFUNDED": [_REFUNDED],
-    "FAILED": [_NOTHING],
-    "VOIDED": [_NOTHING, _REFUNDED],
-}
+SANDBOX = "sandbox"  # the adapter whose books are in our database
+BOOKED = ("kind", "amount", "currency")  # what the books and our ledger agree on
+HOLDS, TAKES = {"AUTHORIZE", "CHARGE"}, {"CHARGE", "CAPTURE"}
 NOTHING_HELD = {"REFUSED", "RELEASED", "RETURNED"}
 SHIPPED = {"SHIPPED", "RETURNED"}
 NOTHING_KEPT = {"FAILED", "REFUNDED", "VOIDED"}
@@ -144,14 +137,13 @@ def orders_end(facts: Facts) -> Iterator[Violation]:
 
 
 def completed_is_whole(facts: Facts) -> Iterator[Violation]:
-    """COMPLETED means: paid in full, shipped once as ordered, delivered, nothing refunded."""
+    """COMPLETED means: paid in full, shipped once as ordered, delivered, its payment not undone."""
     for pk, order in facts.settled:
         if order["status"] != "COMPLETED":
             continue
         payment, reservation = facts.payments.get(pk, {}), facts.reservations.get(pk, {})
         actual = {
-            "payment": (payment.get("status"), payment.get("amount"), payment.get("currency")),
-            "ledger": _booked(facts, pk),
+            "payment": (payment.get("status"), payment.get("captured"), payment.get("currency")),
             "reservation": (reservation.get("status"), facts.reserved_lines.get(pk, {})),
             "movements": _moved(facts, pk),
             "delivery": facts.deliveries.get(pk, {}).get("status"),
@@ -159,7 +151,6 @@ def completed_is_whole(facts: Facts) -> Iterator[Violation]:
         lines = facts.order_lines.get(pk, {})
         expected = {
             "payment": ("COMPLETED", order["total_price"], order["currency"]),
-            "ledger": Counter(CHARGE=order["total_price"]),
             "reservation": ("SHIPPED", lines),
             "movements": Counter({("SHIPMENT", product): -quantity for product, quantity in lines.items()}),
             "delivery": "DELIVERED",
@@ -174,11 +165,10 @@ def cancelled_keeps_nothing(facts: Facts) -> Iterator[Violation]:
     for pk, order in facts.settled:
         if order["status"] != "CANCELLED":
             continue
-        booked, moved = _booked(facts, pk), _moved(facts, pk)
-        if booked["CHARGE"] != booked["REFUND"]:
-            yield Violation(
-                "cancelled_keeps_nothing", f"order {pk}", f"charged {booked['CHARGE']}, refunded {booked['REFUND']}"
-            )
+        done, moved = _done(facts, pk), _moved(facts, pk)
+        if done["captured"] != done["refunded"]:
+            detail = f"captured {done['captured']}, refunded {done['refunded']}"
+            yield Violation("cancelled_keeps_nothing", f"order {pk}", detail)
         for product in {product for _, product in moved}:
             if moved["SHIPMENT", product] + moved["RETURN", product]:
                 yield Violation("cancelled_keeps_nothing", f"order {pk}", f"product {product} shipped, not returned")
@@ -207,19 +197,52 @@ def shipped_was_handed_over(facts: Facts) -> Iterator[Violation]:
             yield Violation("shipped_was_handed_over", f"order {pk}", f"with a carrier, and {status}")
 
 
-def money_matches_ledger(facts: Facts) -> Iterator[Violation]:
-    """Per payment: its gateway's ledger says the same; charged at most once, refunded in full or not at all."""
+def operations_add_up(facts: Facts) -> Iterator[Violation]:
+    """A payment's state follows from its operations: captured ≤ authorized ≤ amount, refunded ≤ captured."""
     for pk, payment in facts.payments.items():
         if payment["updated_at"] > facts.before:
             continue
-        entries = facts.ledger.get(pk, [])
-        kinds = Counter(entry["kind"] for entry in entries)
-        if kinds not in LEGAL_LEDGERS.get(payment["status"], ()):
-            yield Violation("money_matches_ledger", f"order {pk}", f"{payment['status']}, ledger says {dict(kinds)}")
-        for entry in entries:
-            for what in ("gateway", "amount", "currency"):
-                if entry[what] != payment[what]:
-                    detail = f"{entry['kind']} with {what} {entry[what]}, not {payment[what]}"
+        done, amount = _done(facts, pk), payment["amount"]
+        for what in ("authorized", "captured", "refunded"):
+            if payment[what] != done[what]:
+                detail = f"{what} is {payment[what]}, operations add up to {done[what]}"
+                yield Violation("operations_add_up", f"order {pk}", detail)
+        if not amount >= done["authorized"] >= done["captured"] >= done["refunded"]:
+            detail = ", ".join(f"{what} {done[what]}" for what in ("authorized", "captured", "refunded"))
+            yield Violation("operations_add_up", f"order {pk}", f"{detail} of {amount}")
+        captured, kept = done["captured"], done["captured"] - done["refunded"]
+        follows = {
+            "PENDING": not done["authorized"],
+            "COMPLETED": captured == amount,
+            "FAILED": not done["authorized"],
+            "REFUNDED": captured > 0 and not kept,
+            "VOIDED": not kept,
+        }
+        if not follows.get(payment["status"], True):
+            yield Violation("operations_add_up", f"order {pk}", f"{payment['status']}, operations say {dict(done)}")
+
+
+def money_matches_ledger(facts: Facts) -> Iterator[Violation]:
+    """What we say was done is in the sandbox gateways' books, and nothing else is."""
+    for pk, payment in facts.payments.items():
+        if payment["updated_at"] > facts.before:
+            continue
+        booked = {entry["key"]: entry for entry in facts.ledger.get(pk, [])}
+        entered = {operation["key"]: operation for operation in facts.operations.get(pk, [])}
+        configured = settings.PAYMENT_GATEWAYS.get(payment["gateway"])
+        if configured and configured.adapter != SANDBOX:
+            continue
+        for key, operation in entered.items():
+            if operation["outcome"] == "SUCCEEDED" and key not in booked:
+                yield Violation("money_matches_ledger", f"order {pk}", f"{operation['kind']} {key} is not booked")
+        for key, entry in booked.items():
+            ours = entered.get(key)
+            if ours is None or ours["outcome"] == "REFUSED":
+                yield Violation("money_matches_ledger", f"order {pk}", f"{entry['kind']} {key} is booked")
+                continue
+            for what, expected in {**{name: ours[name] for name in BOOKED}, "gateway": payment["gateway"]}.items():
+                if entry[what] != expected:
+                    detail = f"{key} is booked with {what} {entry[what]}, not {expected}"
                     yield Violation("money_matches_ledger", f"order {pk}", detail)
 
 
@@ -279,6 +302,7 @@ PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     completed_is_whole,
     cancelled_keeps_nothing,
     shipped_was_handed_over,
+    operations_add_up,
     money_matches_ledger,
     order_adds_up,
     no_orphans,
@@ -287,11 +311,15 @@ PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
 )
 
 
-def _booked(facts: Facts, order_id: int) -> Counter[str]:
-    """Amounts in the gateway's ledger, by kind."""
-    sums: Counter[str] = Counter()
-    for entry in facts.ledger.get(order_id, []):
-        sums[entry["kind"]] += entry["amount"]
+def _done(facts: Facts, order_id: int) -> Counter[str]:
+    """Amounts that were authorized, captured and refunded, as our ledger has them."""
+    sums: Counter[str] = Counter(authorized=0, captured=0, refunded=0)
+    for operation in facts.operations.get(order_id, []):
+        if operation["outcome"] == "SUCCEEDED":
+            kind, amount = operation["kind"], operation["amount"]
+            sums["authorized"] += amount * (kind in HOLDS)
+            sums["captured"] += amount * (kind in TAKES)
+            sums["refunded"] += amount * (kind == "REFUND")
     return sums
 
 

@@ -1,0 +1,115 @@
+"""The entries of our ledger: what gateways were asked to do with payments' money, and what of it has happened.
+
+`Payment.rows` are a locked payment's entries, in memory. They are changed here, and written back by `write`; the sums
+of a payment follow from them.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from fastdb.bulk import insert_rows, update_rows
+from payments.gateways import State
+from payments.models import Payment, PaymentOperation
+
+Kind, Outcome = PaymentOperation.Kind, PaymentOperation.Outcome
+
+HOLDS, TAKES = (Kind.AUTHORIZE, Kind.CHARGE), (Kind.CHARGE, Kind.CAPTURE)
+ELSEWHERE = "given back at the gateway, not by us"
+
+
+def load(payments: Iterable[Payment]) -> None:
+    """Read the entries of locked payments."""
+    by_id = {payment.pk: payment for payment in payments}
+    for payment in by_id.values():
+        payment.rows = []
+    for row in PaymentOperation.objects.filter(payment__in=list(by_id)).order_by("pk"):
+        by_id[row.payment_id].rows.append(row)
+
+
+def write(payments: Iterable[Payment]) -> None:
+    """Write the entries back that are new or changed."""
+    rows = [row for payment in payments for row in payment.rows]
+    update_rows([row for row in rows if row.pk and row.changed], "outcome", "reference", "reason", "settled_at")
+    names = ("payment_id", "kind", "key", "amount", "currency", "outcome", "reference", "reason", "settled_at")
+    insert_rows(PaymentOperation, [{name: getattr(row, name) for name in names} for row in rows if not row.pk])
+
+
+def add(payment: Payment, kind: str, key: str, amount: int, reason: str = "") -> PaymentOperation:
+    """A new entry, open."""
+    row = PaymentOperation(
+        payment=payment,
+        kind=kind,
+        key=key,
+        amount=amount,
+        currency=payment.currency,
+        outcome=Outcome.OPEN,
+        reference="",
+        reason=reason[:200],
+    )
+    payment.rows.append(row)
+    return row
+
+
+def settle(row: PaymentOperation, outcome: str, now: datetime, *, reference: str = "", reason: str = "") -> None:
+    """What has become of an entry. The sums of its payment are to be added up again."""
+    row.outcome, row.settled_at, row.changed = outcome, now, True
+    row.reference = reference or row.reference
+    row.reason = reason[:200] or row.reason
+
+
+def add_up(payment: Payment) -> None:
+    """Have a payment's sums follow from its entries."""
+    payment.authorized = total(payment, *HOLDS)
+    payment.captured = total(payment, *TAKES)
+    payment.refunded = total(payment, Kind.REFUND)
+
+
+def total(payment: Payment, *kinds: str, outcomes: Iterable[str] = (Outcome.SUCCEEDED,)) -> int:
+    """The amount of entries of these kinds with one of these outcomes."""
+    return sum(row.amount for row in payment.rows if row.kind in kinds and row.outcome in outcomes)
+
+
+def refundable(payment: Payment) -> int:
+    """What was taken, and is neither given back nor about to be."""
+    return payment.captured - total(payment, Kind.REFUND, outcomes=(Outcome.OPEN, Outcome.SUCCEEDED))
+
+
+def open_rows(payment: Payment, *kinds: str) -> list[PaymentOperation]:
+    """Entries of these kinds that the gateway has not answered for yet."""
+    return [row for row in payment.rows if row.kind in kinds and row.outcome == Outcome.OPEN]
+
+
+def first(payment: Payment) -> PaymentOperation | None:
+    """The entry by which money is held, or taken at once; a tombstone has none."""
+    return next((row for row in payment.rows if row.kind in HOLDS), None)
+
+
+def intend_refund_of_rest(payment: Payment, state: State | None = None) -> None:
+    """Enter a refund of all that is left, by what the gateway says if it was asked."""
+    rest = refundable(payment)
+    if state is not None and not open_rows(payment, Kind.REFUND):
+        rest = min(rest, state.captured - state.refunded)
+    if rest > 0:
+        made = sum(row.key.startswith(_undo_key(payment)) for row in payment.rows)
+        key = _undo_key(payment) + (f"-{made + 1}" if made else "")
+        add(payment, Kind.REFUND, key, rest, payment.reason)
+
+
+def learn(payment: Payment, state: State, now: datetime) -> None:
+    """Enter what the gateway says has happened to a payment that is being undone."""
+    payment.reference = state.reference or payment.reference
+    taken = first(payment)
+    if taken and taken.outcome != Outcome.SUCCEEDED and state.authorized:
+        settle(taken, Outcome.SUCCEEDED, now, reference=state.reference)
+        add_up(payment)
+    if state.captured and state.captured == state.refunded:
+        for row in open_rows(payment, Kind.REFUND):
+            settle(row, Outcome.SUCCEEDED, now)
+        if missing := refundable(payment):
+            row = add(payment, Kind.REFUND, f"{payment.idempotency_key}-elsewhere", missing, ELSEWHERE)
+            settle(row, Outcome.SUCCEEDED, now)
+    add_up(payment)
+
+
+def _undo_key(payment: Payment) -> str:
+    return f"{payment.idempotency_key}-undo"
