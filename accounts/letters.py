@@ -150,5 +150,5 @@ def _is_wanted(letter: Letter, user: User) -> bool:
 
 
 def sent(letter_ids: Collection[UUID]) -> None:
-    """These letters are with the mail server."""
+    """These letters are with the mail server, or are never to be sent."""
     Letter.objects.filter(pk__in=list(letter_ids), sent_at=None).update(sent_at=database_time("accounts"))

@@ -10,7 +10,9 @@ from uuid import UUID
 
 from django.conf import settings
 
+from notifications.models import Notification
 from notifications.senders import Mailer
+from notifications.suppressions import WITHHELD, suppressed
 from notifications.texts import DEFAULT_LANGUAGE, LETTERS_ABOUT_ACCOUNTS
 from sagas import Unavailable
 from shop.calls import connect
@@ -24,14 +26,20 @@ PAGES = {"VERIFY": "/account/verify", "RESET": "/account/reset"}
 def send_due() -> int:
     """Send one portion of what is due; how many letters that was, sent or not.
 
-    What fails is given out again later. Raises `Unavailable` while accounts or the mail server is away.
+    What fails is given out again later, but not what would go to a suppressed address. Raises `Unavailable` while
+    accounts or the mail server is away.
     """
     contacts = connect(ContactsService)
     letters, sent = contacts.claim_letters(), list[UUID]()
     if not letters:
         return 0
+    stopped = suppressed(Notification.Channel.EMAIL, {letter.email for letter in letters})
     with Mailer() as mailer:
         for letter in letters:
+            if reason := stopped.get(letter.email):
+                WITHHELD.labels(Notification.Channel.EMAIL, reason).inc()
+                sent.append(letter.id)
+                continue
             subject, body = compose(letter)
             try:
                 mailer.send(to=letter.email, subject=subject, body=body, reference=str(letter.id))

@@ -9,7 +9,8 @@ from sagas import models as messages
 from shop import stafflog
 
 __all__ = [
-    "DeadLetter", "Inbox", "Notification", "Outbox", "StaffAction", "Unsent", "Webhook", "WebhookMessage",
+    "DeadLetter", "Inbox", "Notification", "Outbox", "StaffAction", "Suppression", "Unsent", "Webhook",
+    "WebhookMessage",
 ]  # fmt: skip
 
 
@@ -73,6 +74,31 @@ class Notification(models.Model):
     def reference(self) -> str:
         """The same whenever this notification is sent, so that a duplicate can be recognised."""
         return f"{self.event_id}.{self.channel.lower()}"
+
+
+class Suppression(models.Model):
+    """An address that nothing is sent to any more. It is known again by its hash, and cannot be read here."""
+
+    class Reason(models.TextChoices):
+        BOUNCED = "BOUNCED"  # there is no such mailbox
+        COMPLAINED = "COMPLAINED"  # its owner says that what we send is spam
+
+    channel = models.CharField(max_length=8, choices=Notification.Channel.choices)
+    address_hash = models.CharField(max_length=64, help_text="SHA-256, hexadecimal.")
+    user_id = models.BigIntegerField(
+        null=True, blank=True, db_index=True, help_text="Whose it was then, if they had been told of an order."
+    )
+    reason = models.CharField(max_length=10, choices=Reason.choices)
+    detail = models.CharField(max_length=500, blank=True, help_text="In the provider's words, without the address.")
+    since = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["channel", "address_hash"], name="notifications_suppression_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"suppression {self.pk}"
 
 
 class Inbox(messages.Inbox):

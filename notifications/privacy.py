@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from notifications.models import Notification, WebhookMessage
+from notifications.suppressions import forget
 from shop import mailfiles
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, orders_of
@@ -23,9 +24,12 @@ def erase(erased: Sequence[CustomerErased]) -> None:
 
     What webhooks were told has the numbers and amounts that orders keeps, too, and goes after RETENTION.
     """
-    told = Notification.objects.filter(user_id__in=[event.user_id for event in erased])
-    for recipient in set(told.filter(channel=Notification.Channel.EMAIL).values_list("recipient", flat=True)):
+    user_ids = [event.user_id for event in erased]
+    told = Notification.objects.filter(user_id__in=user_ids)
+    recipients = set(told.filter(channel=Notification.Channel.EMAIL).values_list("recipient", flat=True))
+    for recipient in recipients:
         mailfiles.delete(recipient)
+    forget(user_ids, recipients)
     told.delete()
     order_ids = orders_of(erased)
     redact_messages("notifications", order_ids)

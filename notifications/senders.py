@@ -1,10 +1,12 @@
-"""The ways out: Django's e-mail backend, and an interface for SMS providers."""
+"""The ways out: Django's e-mail backend, which may be an e-mail service's, and an interface for SMS providers."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from smtplib import SMTPRecipientsRefused, SMTPResponseException
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
@@ -14,6 +16,16 @@ logger = logging.getLogger(__name__)
 
 # What a mail server answers about one message; the connection goes on. Every other error of the network ends it.
 REFUSALS = (SMTPRecipientsRefused, SMTPResponseException)
+# What an e-mail service answers that would be its answer to any other message, too.
+OURS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+class Sms(NamedTuple):
+    """One SMS. `reference` is the same when it is sent once more."""
+
+    to: str
+    text: str
+    reference: str
 
 
 class SmsSender(Protocol):
@@ -26,6 +38,13 @@ class SmsSender(Protocol):
         """
 
 
+class PortionSender(SmsSender, Protocol):
+    """An SMS provider that takes many with one request."""
+
+    def send_portion(self, messages: Sequence[Sms]) -> Mapping[str, Exception]:
+        """Send them; by reference, why each that the provider does not have was refused. Raises if it has none."""
+
+
 class ConsoleSms:
     """For development: writes what would be sent to the log, the number without its middle."""
 
@@ -36,6 +55,25 @@ class ConsoleSms:
 def sms_sender() -> SmsSender:
     """The sender that `settings.SMS_SENDER` names."""
     return import_string(settings.SMS_SENDER)()
+
+
+def send_portion(sender: SmsSender, messages: Sequence[Sms]) -> dict[str, Exception]:
+    """Send text messages, with one request where the provider takes many; by reference, why some were not sent."""
+    if not messages:
+        return {}
+    together = getattr(sender, "send_portion", None)
+    if together:
+        try:
+            return dict(together(messages))
+        except Exception as error:  # whatever a provider's library raises: it concerns all of them
+            return dict.fromkeys((one.reference for one in messages), error)
+    errors: dict[str, Exception] = {}
+    for one in messages:
+        try:
+            sender.send(**one._asdict())
+        except Exception as error:  # likewise, but this one alone
+            errors[one.reference] = error
+    return errors
 
 
 class Mailer:
@@ -64,8 +102,8 @@ class Mailer:
             raise
         try:
             self._connection.send_messages([message])
-        except OSError as error:  # smtplib's errors are OSErrors
-            if not isinstance(error, REFUSALS):
+        except OSError as error:  # smtplib's and anymail's errors are OSErrors
+            if not _is_refusal(error):
                 self._close()  # the next e-mail opens another, unless this one was new
                 self.away = error if opened else None
             raise
@@ -81,3 +119,9 @@ class Mailer:
     def _close(self) -> None:
         with suppress(OSError):  # it may be broken already
             self._connection.close()
+
+
+def _is_refusal(error: OSError) -> bool:
+    """Whether it concerns one message alone."""
+    status = getattr(error, "status_code", None)  # of an e-mail service
+    return isinstance(error, REFUSALS) or (status is not None and 400 <= status < 500 and status not in OURS)

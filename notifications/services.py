@@ -8,7 +8,7 @@ and an order is never complete before it has been delivered, in whatever order e
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import phonenumbers
@@ -20,7 +20,8 @@ from fastdb.bulk import Row, insert_rows
 from fastdb.clock import database_time
 from notifications.kinds import TYPES, News, customer_of
 from notifications.models import Notification, WebhookMessage
-from notifications.senders import Mailer, SmsSender, sms_sender
+from notifications.senders import Mailer, Sms, send_portion, sms_sender
+from notifications.suppressions import WHY, WITHHELD, suppressed
 from notifications.texts import compose
 from sagas import Unavailable, purge_messages
 from sagas.crash_points import crash_point
@@ -37,6 +38,7 @@ STAGES = {event: stage for stage, event in enumerate(TYPES)}
 PORTION = 100  # notifications sent between claiming and marking
 LEASE = timedelta(minutes=5)  # until what a sender that died had claimed is sent by another
 MAX_ATTEMPTS = 10
+TOO_MANY = "TOO_MANY"
 HOUR = timedelta(hours=1)  # of `settings.MESSAGES_PER_HOUR`
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)  # between attempts, doubling: 85 minutes in all
 
@@ -127,30 +129,45 @@ def _region(phone: str) -> str | None:
 def send_due() -> int:
     """Send one portion of what is due; how many notifications that was, sent or not.
 
-    What is too much for its recipient is suppressed. What fails is due again after a growing pause, and FAILED after
-    MAX_ATTEMPTS. Raises `Unavailable`, everything written down, when there was no mail server to talk to: the rest had
-    better wait for the next tick.
+    What is too much for its recipient, or would go to a suppressed address, is suppressed. What fails is due again
+    after a growing pause, and FAILED after MAX_ATTEMPTS. Raises `Unavailable`, everything written down, when there was
+    no mail server to talk to: the rest had better wait for the next tick.
     """
     portion = _claim()
-    errors: dict[int, Exception] = {}
     if not portion:
         return 0
-    suppressed = _too_many(portion)
+    withheld = _stopped(portion) | _too_many(portion)
+    wanted = [notification for notification in portion if notification.pk not in withheld]
     with Mailer() as mailer:
-        sms = sms_sender()
-        for notification in portion:
-            if notification.pk in suppressed:
-                continue
-            try:
-                _send(notification, mailer, sms)
-                crash_point("sending.sent")
-            except Exception as error:  # whatever a provider's library raises: it concerns this notification alone
-                logger.warning("%s (id %d) not sent: %s", notification, notification.pk, type(error).__name__)
-                errors[notification.pk] = error
-    _settle(portion, errors, suppressed)
+        errors = _send_emails([one for one in wanted if one.channel == Channel.EMAIL], mailer)
+    errors |= _send_texts([one for one in wanted if one.channel == Channel.SMS])
+    for notification in wanted:
+        if error := errors.get(notification.pk):
+            logger.warning("%s (id %d) not sent: %s", notification, notification.pk, type(error).__name__)
+    _settle(portion, errors, withheld)
     if mailer.away:
         raise Unavailable(f"No mail server: {type(mailer.away).__name__}")
     return len(portion)
+
+
+def _send_emails(emails: Sequence[Notification], mailer: Mailer) -> dict[int, Exception]:
+    """Send them; by key, why some were not."""
+    errors: dict[int, Exception] = {}
+    for one in emails:
+        try:
+            mailer.send(to=one.recipient, subject=one.subject, body=one.body, reference=one.reference)
+            crash_point("sending.sent")
+        except Exception as error:  # whatever a provider's library raises: it concerns this notification alone
+            errors[one.pk] = error
+    return errors
+
+
+def _send_texts(texts: Sequence[Notification]) -> dict[int, Exception]:
+    """Send them; by key, why some were not."""
+    errors = send_portion(sms_sender(), [Sms(one.recipient, one.body, one.reference) for one in texts])
+    if len(errors) < len(texts):
+        crash_point("sending.sent")
+    return {one.pk: errors[one.reference] for one in texts if one.reference in errors}
 
 
 def _claim() -> Sequence[Notification]:
@@ -172,57 +189,57 @@ def _claim() -> Sequence[Notification]:
     return portion
 
 
-def _too_many(portion: Sequence[Notification]) -> set[int]:
-    """The keys of those with which their recipient would be sent more than MESSAGES_PER_HOUR.
+def _stopped(portion: Sequence[Notification]) -> dict[int, str]:
+    """By key, the reason for which nothing is sent to a recipient any more."""
+    found = suppressed(Channel.EMAIL, {one.recipient for one in portion if one.channel == Channel.EMAIL})
+    return {one.pk: found[one.recipient] for one in portion if one.channel == Channel.EMAIL and one.recipient in found}
+
+
+def _too_many(portion: Sequence[Notification]) -> dict[int, str]:
+    """TOO_MANY, by key, for those with which their recipient would be sent more than MESSAGES_PER_HOUR.
 
     Two senders at once do not count what the other one sends, so a few more may go out.
     """
     most = settings.MESSAGES_PER_HOUR
     if not most:
-        return set()
+        return {}
     recipients = {notification.recipient for notification in portion}
     recent = Notification.objects.filter(
         recipient__in=recipients, status=Status.SENT, sent_at__gt=database_time("notifications") - HOUR
     )
     sent = Counter(dict(recent.values_list("recipient").annotate(Count("pk"))))
-    found = set()
+    found = {}
     for notification in portion:
         if sent[notification.recipient] >= most:
-            found.add(notification.pk)
+            found[notification.pk] = TOO_MANY
         else:
             sent[notification.recipient] += 1
     return found
 
 
-def _send(notification: Notification, mailer: Mailer, sms: SmsSender) -> None:
-    reference = notification.reference
-    if notification.channel == Channel.SMS:
-        sms.send(to=notification.recipient, text=notification.body, reference=reference)
-    else:
-        mailer.send(
-            to=notification.recipient, subject=notification.subject, body=notification.body, reference=reference
-        )
-
-
-def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception], suppressed: Collection[int]) -> None:
+def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception], withheld: Mapping[int, str]) -> None:
     """Write down what became of a portion. Another sender may have been quicker when our lease had ended."""
     now = database_time("notifications")
-    sent = [one.pk for one in portion if one.pk not in errors and one.pk not in suppressed]
-    failed = [notification for notification in portion if notification.pk in errors]
-    for notification in failed:
+    why = WHY | {TOO_MANY: f"{settings.MESSAGES_PER_HOUR} messages had been sent to this recipient within an hour."}
+    changed = [notification for notification in portion if notification.pk in errors or notification.pk in withheld]
+    for notification in changed:
+        notification.updated_at = now
+        if reason := withheld.get(notification.pk):
+            notification.status, notification.error = Status.SUPPRESSED, why[reason]
+            continue
         notification.error = _described(errors[notification.pk], notification.recipient)
         notification.due_at = now + pause_after(notification.attempts)
         notification.status = Status.FAILED if notification.attempts >= MAX_ATTEMPTS else Status.PENDING
-        notification.updated_at = now
     pending = Notification.objects.filter(status=Status.PENDING)
+    sent = [one.pk for one in portion if one.pk not in errors and one.pk not in withheld]
     with transaction.atomic(using="notifications", durable=True):
         pending.filter(pk__in=sent).update(status=Status.SENT, sent_at=now, error="", updated_at=now)
-        if suppressed:
-            why = f"{settings.MESSAGES_PER_HOUR} messages had been sent to this recipient within an hour."
-            pending.filter(pk__in=suppressed).update(status=Status.SUPPRESSED, error=why, updated_at=now)
-        pending.bulk_update(failed, ["error", "due_at", "status", "updated_at"])
+        pending.bulk_update(changed, ["error", "due_at", "status", "updated_at"])
         crash_point("sending.written")
     crash_point("sending.committed")
+    for notification in changed:
+        if reason := withheld.get(notification.pk):
+            WITHHELD.labels(notification.channel, reason).inc()
 
 
 def _described(error: Exception, recipient: str) -> str:

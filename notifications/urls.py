@@ -1,6 +1,10 @@
 from django.urls import path
 
-from notifications.views import NotificationList
+from notifications.views import EmailEventsView, NotificationList
 from notifications.webhooks.urls import urlpatterns as webhooks
 
-urlpatterns = [path("notifications", NotificationList.as_view(), name="notifications"), *webhooks]
+urlpatterns = [
+    path("notifications", NotificationList.as_view(), name="notifications"),
+    path("notifications/email-events", EmailEventsView.as_view(), name="email-events"),
+    *webhooks,
+]

@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from shop.api.error_codes import CODES
 from shop.calls.wire import errors_of, functions_of
 from shop.contracts.carriers import ADAPTERS as CARRIER_ADAPTERS
+from shop.contracts.messengers import EMAIL_SERVICES, SMS_SERVICES
 from shop.contracts.offers import OFFERS
 from shop.contracts.payments import ADAPTERS
 
@@ -53,7 +54,8 @@ def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
         found = [Info(declining, id="shop.I001")] if payments else []
         found += [Info(waiting, id="shop.I002")] if delivery and not settings.CARRIERS else []
     if apps.is_installed("notifications") and settings.SMS_SENDER == CONSOLE_SMS:
-        found.append(Info("Text messages are written to the log, not sent: set SMS_SENDER.", id="shop.I003"))
+        said = "Text messages are written to the log, not sent: set SMS_SERVICE, or SMS_SENDER."
+        found.append(Info(said, id="shop.I003"))
     return found
 
 
@@ -104,6 +106,26 @@ def check_carriers(**_kwargs: Any) -> list[CheckMessage]:
         if adapter == "numbered" and name not in settings.CARRIER_SECRETS:
             silent = f"The carrier {name} cannot report: it has no secret in CARRIER_WEBHOOK_SECRETS."
             found.append(Warning(silent, id="shop.W005"))
+    return found
+
+
+@register("security", deploy=True)
+def check_messengers(**_kwargs: Any) -> list[CheckMessage]:
+    """What the services that e-mails and text messages go through cannot do without."""
+    found: list[CheckMessage] = []
+    if not apps.is_installed("notifications"):
+        return found
+    if name := settings.EMAIL_SERVICE:
+        if f"{name}_{EMAIL_SERVICES[name].key}".upper() not in settings.ANYMAIL:
+            found.append(Error(f"{name} needs EMAIL_SERVICE_KEY.", hint="Or …_FILE.", id="shop.E006"))
+        if ":" not in settings.ANYMAIL.get("WEBHOOK_SECRET", ""):
+            silent = "Bounces and complaints are not heard: set EMAIL_SERVICE_WEBHOOK_SECRET=user:password."
+            found.append(Warning(silent, id="shop.W006"))
+    if (name := settings.SMS_SERVICE) and SMS_SERVICES[name].path == settings.SMS_SENDER:
+        missing = [option for option in SMS_SERVICES[name].required if not settings.SMS_OPTIONS.get(option)]
+        if missing:
+            variables = ", ".join(f"SMS_SERVICE_{option.upper()}" for option in missing)
+            found.append(Error(f"{name} needs {variables}.", hint="Or …_FILE.", id="shop.E007"))
     return found
 
 

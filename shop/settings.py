@@ -22,6 +22,7 @@ from shop.api.rights import SCOPES
 from shop.callers import derived_key, public_part, rings
 from shop.contracts.carriers import ADAPTERS as CARRIER_ADAPTERS
 from shop.contracts.carriers import SANDBOXES, ConfiguredCarrier
+from shop.contracts.messengers import EMAIL_SERVICES, SMS_SERVICES
 from shop.contracts.offers import CALLERS
 from shop.contracts.payments import ADAPTERS, GATEWAYS, STAND_IN_OPTIONS, Configured
 from shop.saga import CUSTOMER, ORDER
@@ -400,12 +401,31 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail["EMAIL_HOST_USER"], mail["EMAIL_HOST
 EMAIL_USE_TLS, EMAIL_USE_SSL = mail.get("EMAIL_USE_TLS", False), mail.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH = mail["EMAIL_FILE_PATH"] or VAR_DIR / "mail"  # of filemail
 EMAIL_TIMEOUT = 10  # seconds
+# An e-mail service that is asked over HTTP, instead of EMAIL_URL. Its key, say, is in EMAIL_SERVICE_KEY.
+EMAIL_SERVICE = env.str("EMAIL_SERVICE", "")
+ANYMAIL: dict[str, Any] = {}
+if EMAIL_SERVICE:
+    if EMAIL_SERVICE not in EMAIL_SERVICES:
+        raise ImproperlyConfigured(f"EMAIL_SERVICE is {EMAIL_SERVICE!r}. There are: {', '.join(EMAIL_SERVICES)}.")
+    EMAIL_BACKEND = f"anymail.backends.{EMAIL_SERVICE}.EmailBackend"
+    ANYMAIL = {"REQUESTS_TIMEOUT": EMAIL_TIMEOUT}
+    for name, value in _options("EMAIL_SERVICE_").items():
+        name = {"key": EMAIL_SERVICES[EMAIL_SERVICE].key, "url": "api_url"}.get(name, name)
+        if value:
+            ANYMAIL["WEBHOOK_SECRET" if name == "webhook_secret" else f"{EMAIL_SERVICE}_{name}".upper()] = value
 PUBLIC_URL = env.str("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")  # the shop's, for links in e-mails
 PHONE_REGION = env.str("PHONE_REGION", "KR")  # of phone numbers without a country's code
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
 # To one address or number; what is too much is not sent. 0 is no limit, as where nobody real is told anything.
 MESSAGES_PER_HOUR = env.int("MESSAGES_PER_HOUR", 0 if SANDBOX else 60)
-SMS_SENDER = env.str("SMS_SENDER", "notifications.senders.ConsoleSms")
+# An SMS service, whose key, say, is in SMS_SERVICE_KEY; or a class of one's own.
+SMS_SERVICE = env.str("SMS_SERVICE", "")
+if SMS_SERVICE and SMS_SERVICE not in SMS_SERVICES:
+    raise ImproperlyConfigured(f"SMS_SERVICE is {SMS_SERVICE!r}. There are: {', '.join(SMS_SERVICES)}.")
+SMS_OPTIONS = _options("SMS_SERVICE_")
+SMS_SENDER = env.str("SMS_SENDER", "") or (
+    SMS_SERVICES[SMS_SERVICE].path if SMS_SERVICE else "notifications.senders.ConsoleSms"
+)
 # Networks that webhooks may go to although they are private, and by plain HTTP.
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=["127.0.0.0/8", "::1/128"] if DEBUG else [])
 

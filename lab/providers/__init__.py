@@ -1,4 +1,4 @@
-"""Stand-ins for the payment providers: what their documentation says that they do, on this machine.
+"""Stand-ins for providers of payments, parcels and messages: they do on this machine what their documentation says.
 
 Each is a small HTTP server with books of its own (`books.py`), which knows nothing of the shop: it checks who asks,
 what is asked and in which state it may be, keeps idempotency keys, answers with the provider's errors, shows a payment

@@ -1,40 +1,64 @@
-"""The stand-ins of a shop: one for each configured gateway whose `url` is on this machine."""
+"""The stand-ins of a shop: one for each configured provider whose `url` is on this machine."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from lab.providers.kakao import Kakao
+from lab.providers.postmark import Postmark
 from lab.providers.server import StandIn
+from lab.providers.solapi import Solapi
 from lab.providers.stripe import Stripe
 from lab.providers.toss import Toss
 
-STAND_INS: dict[str, type[StandIn]] = {"kakao": Kakao, "stripe": Stripe, "toss": Toss}
+STAND_INS: dict[str, type[StandIn]] = {
+    "kakao": Kakao,
+    "postmark": Postmark,
+    "solapi": Solapi,
+    "stripe": Stripe,
+    "toss": Toss,
+}
 HERE = ("127.0.0.1", "localhost")
 
 
-def wanted() -> dict[str, tuple[type[StandIn], int]]:
-    """By gateway, its stand-in and the port that its `url` names."""
+class Wanted(NamedTuple):
+    """A stand-in, the port that the provider's `url` names, and where it tells what happens."""
+
+    kind: type[StandIn]
+    port: int
+    notify: str
+
+
+def wanted() -> dict[str, Wanted]:
+    """By gateway, or by the name of the service, its stand-in."""
+    providers = [
+        (name, one.adapter, one.options.get("url", ""), f"payments/notifications/{name}")
+        for name, one in settings.PAYMENT_GATEWAYS.items()
+    ]
+    mail, sms = settings.EMAIL_SERVICE, settings.SMS_SERVICE
+    providers += [(mail, mail, settings.ANYMAIL.get(f"{mail}_API_URL".upper(), ""), "notifications/email-events")]
+    providers += [(sms, sms, settings.SMS_OPTIONS.get("url", ""), "")]
     found = {}
-    for name, configured in settings.PAYMENT_GATEWAYS.items():
-        address = urlsplit(configured.options.get("url", ""))
-        if configured.adapter in STAND_INS and address.hostname in HERE and address.port:
-            found[name] = STAND_INS[configured.adapter], address.port
+    for name, adapter, url, notify in providers:
+        address = urlsplit(url)
+        if adapter in STAND_INS and address.hostname in HERE and address.port:
+            told = f"http://127.0.0.1:{settings.PORT}/api/v1/{notify}" if notify else ""
+            found[name] = Wanted(STAND_INS[adapter], address.port, told)
     return found
 
 
 @contextmanager
 def stand_ins(directory: Path, *, latency: float = 0.0) -> Iterator[dict[str, StandIn]]:
-    """Serve them, by gateway. Their books are in `directory`, where a restart finds them; what happens is told to this
+    """Serve them, by name. Their books are in `directory`, where a restart finds them; what happens is told to this
     shop's webhooks. Raises OSError where a port is taken."""
     directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         serving = {}
-        for name, (kind, port) in wanted().items():
-            notify = f"http://127.0.0.1:{settings.PORT}/api/v1/payments/notifications/{name}"
+        for name, (kind, port, notify) in wanted().items():
             made = kind(port=port, path=directory / f"{name}.sqlite3", notify=notify, latency=latency)
             serving[name] = stack.enter_context(made)
         yield serving

@@ -186,6 +186,39 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Suppression",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "Sms")], max_length=8)),
+                ("address_hash", models.CharField(help_text="SHA-256, hexadecimal.", max_length=64)),
+                (
+                    "user_id",
+                    models.BigIntegerField(
+                        blank=True,
+                        db_index=True,
+                        help_text="Whose it was then, if they had been told of an order.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "reason",
+                    models.CharField(choices=[("BOUNCED", "Bounced"), ("COMPLAINED", "Complained")], max_length=10),
+                ),
+                (
+                    "detail",
+                    models.CharField(
+                        blank=True, help_text="In the provider's words, without the address.", max_length=500
+                    ),
+                ),
+                ("since", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("channel", "address_hash"), name="notifications_suppression_once")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Unsent",
             fields=[
                 (

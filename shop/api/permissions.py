@@ -22,6 +22,8 @@ M = TypeVar("M", bound=Model)
 
 ANYBODY = "anybody"
 CARRIER = "a carrier"  # authenticated by its signature only
+EMAIL_SERVICE = "the e-mail service"  # likewise
+SIGNED = (CARRIER, EMAIL_SERVICE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Own:
     others: str = ""
 
 
-Needed = str | Own  # ANYBODY, CARRIER, or a right
+Needed = str | Own  # ANYBODY, one of SIGNED, or a right
 
 
 def may(user: Any, right: str) -> bool:
@@ -79,7 +81,7 @@ def needed_for(view: Any, method: str) -> Needed:
 
 def is_right(needed: Needed) -> bool:
     """Whether a right is required, rather than anybody or a signed-in user."""
-    return isinstance(needed, str) and needed not in (ANYBODY, CARRIER)
+    return isinstance(needed, str) and needed not in (ANYBODY, *SIGNED)
 
 
 def visible_to(user: Any, rows: QuerySet[M], right: str, *, owner: str = "user_id") -> QuerySet[M]:

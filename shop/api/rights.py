@@ -57,6 +57,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *LOOK_AT_ORDERS, "orders.change_order", "accounts.view_user", "accounts.view_phone", "payments.view_payment",
         "delivery.view_delivery", "delivery.view_address", "delivery.view_carrierevent",
         "notifications.view_notification", "notifications.view_recipient", "notifications.change_notification",
+        "notifications.view_suppression", "notifications.change_suppression",
     ),
     "operators": (
         *LOOK_AT_ORDERS, "orders.change_order", "shop.operate", "payments.view_sandboxswitch",

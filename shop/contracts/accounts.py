@@ -82,5 +82,5 @@ class ContactsService(Protocol):
         ...
 
     def mark_letters_sent(self, letter_ids: Collection[UUID]) -> None:
-        """These letters are with the mail server."""
+        """These letters are with the mail server, or are never to be sent: their address is suppressed."""
         ...

@@ -15,6 +15,7 @@ BY_RIGHT = {
     "accounts.user": ["phone"],
     "delivery.delivery": ["address", "label_url"],
     "notifications.notification": ["recipient", "error"],
+    "notifications.suppression": ["detail"],
 }
 NOBODYS = {
     "notifications.webhook": ["secret", "former_secret", "former_until"],

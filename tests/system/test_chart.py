@@ -34,7 +34,7 @@ VERSIONS = ("1.29", "1.33", "1.37")
 CUSTOM = yaml.safe_load((settings.BASE_DIR / "tests/support/custom_resources.yaml").read_text())
 SECRET = re.compile(
     "SECRET_KEY|INTERNAL_CALLERS|SEAL_KEY|JWT_(PUBLIC|PRIVATE)_KEY|(LOCKS|CACHE|EMAIL|BROKER_ADMIN|.+_DATABASE)_URL|"
-    ".+_BROKER_PASSWORD|CARRIER_WEBHOOK_SECRETS|FLOWER_BASIC_AUTH"
+    ".+_BROKER_PASSWORD|CARRIER_WEBHOOK_SECRETS|(EMAIL|SMS)_SERVICE_(KEY|SECRET|WEBHOOK_SECRET)|FLOWER_BASIC_AUTH"
 )
 ONE_SHOTS = {"migrate", "broker"}
 BACKGROUND = {name for name in OURS if name.endswith(("-worker", "-relay"))} | {"beat"}

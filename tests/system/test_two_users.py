@@ -99,7 +99,7 @@ UNNAMED: dict[str, list[str]] = {
     "schema": [""],
 }
 # Addresses of others' programs, which sign what they send; they name nothing of a customer's.
-SIGNED = {"carrier-reports"}
+SIGNED = {"carrier-reports", "email-events"}
 
 
 @pytest.fixture

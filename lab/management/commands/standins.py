@@ -1,4 +1,4 @@
-"""`manage.py standins`: stand-ins for the payment providers, beside a shop that is configured to ask them."""
+"""`manage.py standins`: stand-ins for the providers, beside a shop that is configured to ask them."""
 
 import threading
 from argparse import ArgumentParser
@@ -17,8 +17,9 @@ def until_stopped() -> None:
 
 class Command(BaseCommand):
     help = (
-        "Serve the stand-in of each gateway in PAYMENT_GATEWAYS whose url is on this machine, until Ctrl-C: its API, "
-        "its payment page, its notifications. STAND_INS=1 configures one for each provider; `make up` serves them."
+        "Serve the stand-in of each gateway in PAYMENT_GATEWAYS, of EMAIL_SERVICE and of SMS_SERVICE whose url is on "
+        "this machine, until Ctrl-C: its API, its payment page, its notifications. STAND_INS=1 configures a gateway "
+        "for each payment provider; `make up` serves them."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -34,7 +35,7 @@ class Command(BaseCommand):
             with stand_ins(settings.VAR_DIR / "stand-ins", latency=latency) as serving:
                 if not serving:
                     raise CommandError(
-                        "No gateway's url is on this machine: set STAND_INS=1, for this and for the shop."
+                        "No provider's url is on this machine: set STAND_INS=1, for this and for the shop."
                     )
                 for name, one in serving.items():
                     self.stdout.write(f"{name}: {one.url}")
