@@ -32,7 +32,6 @@ from console.pending import pending
 from console.state import state
 from console.texts import texts
 from desk import words
-from sagas.admin import masked
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop import faults
@@ -42,6 +41,7 @@ from shop.languages import language
 from shop.money import money
 from shop.operations.timeline import LANES
 from shop.operations.watch import may_watch
+from shop.redaction import masked
 
 VIEW, CHANGE = "orders.view_order", "orders.change_order"
 VIEW_CUSTOMERS, VIEW_PHONES = "accounts.view_user", "accounts.view_phone"

@@ -1,5 +1,6 @@
 """Lists that staff find things in: by number through its index, by customer, and with nothing that ends in a 500."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import CharField, Field, Q, QuerySet
+from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -21,6 +23,7 @@ from sagas import admin as kernel
 from sagas.outages import OUTAGES
 from shop import stafflog
 from shop.api.permissions import may
+from shop.redaction import masked
 from shop.router import database_of
 from shop.text import tidy
 
@@ -29,7 +32,7 @@ VIEW_PHONES = "accounts.view_phone"  # beside it, to find them by a phone number
 __all__ = ["DeadLetterAdmin", "DeskAdmin", "OutboxAdmin", "ReadOnlyAdmin", "ReadOnlyInline", "StaffActionAdmin"]
 
 
-class DeskAdmin(kernel.HidingAdmin):
+class DeskAdmin(admin.ModelAdmin):
     """A list of the shop's.
 
     In `search_fields` a `=field` is compared as what it is, not as text, so that its index is used. With `by_customer`
@@ -46,6 +49,11 @@ class DeskAdmin(kernel.HidingAdmin):
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         unseen = [field for field, right in self.hidden.items() if not may(request.user, right)]
         return [*(super().get_exclude(request, obj) or ()), *unseen]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """No hidden field can be asked for either, as by `?payload__startswith=` in a list's address."""
+        unseen = self.get_exclude(request)
+        return lookup.partition(LOOKUP_SEP)[0] not in unseen and super().lookup_allowed(lookup, value, request)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return _without(self.get_exclude(request), super().get_list_display(request))
@@ -186,12 +194,60 @@ class StaffActionAdmin(ReadOnlyAdmin):
         return False
 
 
-class OutboxAdmin(DeskAdmin, kernel.OutboxAdmin):
+class IsEmptyFilter(admin.SimpleListFilter):
+    """Rows whose `field` is empty, as "1", or is not, as "0"."""
+
+    field = ""
+    yes, no = _("Yes"), _("No")
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("1", self.yes), ("0", self.no)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{f"{self.field}__isnull": self.value() == "1"}) if self.value() else queryset
+
+
+class UnsentFilter(IsEmptyFilter):
+    """Whether the broker has an event."""
+
+    title, parameter_name, field = _("published"), "published", "unsent"
+
+
+class OpenFilter(IsEmptyFilter):
+    """Whether somebody should look at a dead letter."""
+
+    title, parameter_name, field = _("state"), "open", "resolved_at"
+    yes, no = _("open"), _("resolved")
+
+
+class EventAdmin(DeskAdmin):
+    """Rows that hold an event, in their `payload`: shown without what nobody needs to see in it."""
+
+    exclude = ["payload"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "event"]
+
+    @admin.display(description=_("event"))
+    def event(self, row: Any) -> SafeString:
+        try:
+            event = json.loads(row.payload) if isinstance(row.payload, str) else row.payload
+        except ValueError:  # nothing of ours: it cannot be told what in it is secret
+            return format_html("<em>{}</em>", _("This is no JSON: manage.py deadletters show prints it."))
+        return format_html("<pre>{}</pre>", json.dumps(masked(event), ensure_ascii=False, indent=2))
+
+
+class OutboxAdmin(EventAdmin, kernel.OutboxAdmin):
     """Events that a service emitted by itself."""
 
+    list_filter = ["event_type", UnsentFilter]
 
-class DeadLetterAdmin(DeskAdmin, kernel.DeadLetterAdmin):
+
+class DeadLetterAdmin(EventAdmin, kernel.DeadLetterAdmin):
     """Events that a step could not handle."""
+
+    list_filter = [OpenFilter, "resolution", "step"]
+    change_form_template = "admin/shops_deadletter_change_form.html"
 
 
 def _value(field: Any, text: str) -> Any:

@@ -1,34 +1,24 @@
-"""What the admin shows of every service's messages."""
+"""What the admin shows of every service's messages: a project registers its `Outbox` and `DeadLetter` with these."""
 
-import json
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.db.models import QuerySet
-from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from sagas import dead_letters
 from sagas.outages import OUTAGES
 
-SECRET = ("payment_token", "address")  # names of what an event carries and the admin does not show
 SHORT = 100  # characters of an error that a list shows
 
 
-class HidingAdmin(admin.ModelAdmin):
-    """Fields that its pages exclude cannot be asked for either, as by `?payload__startswith=` in a list's address."""
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        hidden = self.get_exclude(request) or ()
-        return lookup.partition(LOOKUP_SEP)[0] not in hidden and super().lookup_allowed(lookup, value, request)
-
-
-class ReadOnlyAdmin(HidingAdmin):
+class ReadOnlyAdmin(admin.ModelAdmin):
     """For rows that only services write: to be looked at, and acted on by the actions offered."""
 
     ordering = ["-pk"]
@@ -45,8 +35,7 @@ class ReadOnlyAdmin(HidingAdmin):
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        hidden = self.get_exclude(request, obj) or ()
-        return [field.name for field in self.opts.concrete_fields if field.name not in hidden]
+        return [field.name for field in self.opts.concrete_fields]
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Hide the save buttons: the rows are read-only."""
@@ -54,62 +43,12 @@ class ReadOnlyAdmin(HidingAdmin):
         return super().render_change_form(request, context | hidden, *args, **kwargs)
 
 
-def masked(value: Any) -> Any:
-    """What an event carries, without what nobody needs to see of it."""
-    if isinstance(value, dict):
-        return {key: "…" if key in SECRET and one else masked(one) for key, one in value.items()}
-    return [masked(one) for one in value] if isinstance(value, list) else value
-
-
-class IsEmptyFilter(admin.SimpleListFilter):
-    """Rows whose `field` is empty, as "1", or is not, as "0"."""
-
-    field = ""
-    yes, no = _("Yes"), _("No")
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("1", self.yes), ("0", self.no)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(**{f"{self.field}__isnull": self.value() == "1"}) if self.value() else queryset
-
-
-class UnsentFilter(IsEmptyFilter):
-    """Whether the broker has an event."""
-
-    title, parameter_name, field = _("published"), "published", "unsent"
-
-
-class OpenFilter(IsEmptyFilter):
-    """Whether somebody should look at a dead letter."""
-
-    title, parameter_name, field = _("state"), "open", "resolved_at"
-    yes, no = _("open"), _("resolved")
-
-
-class EventAdmin(ReadOnlyAdmin):
-    """Rows that hold an event, in their `payload`: shown without what nobody needs to see in it."""
-
-    exclude = ["payload"]
-    search_fields = ["=correlation_id"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [*super().get_readonly_fields(request, obj), "event"]
-
-    @admin.display(description=_("event"))
-    def event(self, row: Any) -> SafeString:
-        try:
-            event = json.loads(row.payload) if isinstance(row.payload, str) else row.payload
-        except ValueError:  # nothing of ours: it cannot be told what in it is secret
-            return format_html("<em>{}</em>", _("This is no JSON: manage.py deadletters show prints it."))
-        return format_html("<pre>{}</pre>", json.dumps(masked(event), ensure_ascii=False, indent=2))
-
-
-class OutboxAdmin(EventAdmin):
+class OutboxAdmin(ReadOnlyAdmin):
     """Events that a service emitted by itself, and whether the broker has them."""
 
     list_display = ["id", "event_type", "correlation_id", "created_at", "published"]
-    list_filter = ["event_type", UnsentFilter]
+    list_filter = ["event_type"]
+    search_fields = ["=correlation_id"]
     list_select_related = ["unsent"]
 
     @admin.display(description=_("published"), boolean=True)
@@ -123,11 +62,11 @@ class ReasonForm(ActionForm):
     reason = forms.CharField(required=False, max_length=200, label=_("Reason, to discard:"))
 
 
-class DeadLetterAdmin(EventAdmin):
+class DeadLetterAdmin(ReadOnlyAdmin):
     """Events that a step could not handle."""
 
     list_display = ["id", "step", "event_type", "correlation_id", "attempts", "first_line", "created_at", "state"]
-    list_filter = [OpenFilter, "resolution", "step"]
+    list_filter = [("resolved_at", admin.EmptyFieldListFilter), "resolution", "step"]
     search_fields = ["=correlation_id", "=event_id"]
     action_form = ReasonForm
     change_form_template = "admin/deadletter_change_form.html"
@@ -135,8 +74,7 @@ class DeadLetterAdmin(EventAdmin):
 
     @admin.display(description=_("error"))
     def first_line(self, letter: Any) -> str:
-        line = letter.error.partition("\n")[0]
-        return line if len(line) <= SHORT else f"{line[:SHORT]}…"
+        return Truncator(letter.error.partition("\n")[0]).chars(SHORT)
 
     @admin.display(description=_("state"), ordering="resolution")
     def state(self, letter: Any) -> SafeString:

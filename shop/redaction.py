@@ -1,11 +1,17 @@
-"""What may name a customer is taken out of the messages of their orders: of inbox, outbox and dead letters."""
+"""What may name a customer is taken out of the messages of their orders: of inbox, outbox and dead letters.
+
+Before that, pages show messages without what nobody needs to see in them.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.apps import apps
 
 from sagas.db.prepared import query
 from shop.contracts.events import PERSONAL, CustomerErased
+
+UNSEEN = ("payment_token", "address")  # names of what an event carries and no page shows
 
 # The value of a JSON string, after its field's name.
 VALUE = rf"""("(?:{"|".join(PERSONAL)})"\s*:\s*")(?:[^"\\]|\\.)+"""
@@ -32,3 +38,10 @@ def redact_messages(service: str, order_ids: Sequence[int]) -> None:
     for table, redacted in REDACTED.items():
         name = apps.get_model(service, table)._meta.db_table
         query(service, REDACT.format(table=name, redacted=redacted), values)
+
+
+def masked(value: Any) -> Any:
+    """What an event carries, as JSON-ready values, without what nobody needs to see of it."""
+    if isinstance(value, dict):
+        return {key: "…" if key in UNSEEN and one else masked(one) for key, one in value.items()}
+    return [masked(one) for one in value] if isinstance(value, list) else value
