@@ -13,6 +13,7 @@ from django.conf import settings
 from notifications.models import Notification
 from notifications.senders import Mailer
 from notifications.suppressions import WITHHELD, suppressed
+from notifications.templates import NONE, Drafts, compose_letter, drafts_in_use
 from notifications.texts import DEFAULT_LANGUAGE, LETTERS_ABOUT_ACCOUNTS
 from sagas import Unavailable
 from shop.calls import connect
@@ -33,6 +34,7 @@ def send_due() -> int:
     letters, sent = contacts.claim_letters(), list[UUID]()
     if not letters:
         return 0
+    drafts = drafts_in_use()
     stopped = suppressed(Notification.Channel.EMAIL, {letter.email for letter in letters})
     with Mailer() as mailer:
         for letter in letters:
@@ -40,7 +42,7 @@ def send_due() -> int:
                 WITHHELD.labels(Notification.Channel.EMAIL, reason).inc()
                 sent.append(letter.id)
                 continue
-            subject, body = compose(letter)
+            subject, body = compose(letter, drafts)
             try:
                 mailer.send(to=letter.email, subject=subject, body=body, reference=str(letter.id))
                 sent.append(letter.id)
@@ -52,10 +54,9 @@ def send_due() -> int:
     return len(letters)
 
 
-def compose(letter: Letter) -> tuple[str, str]:
+def compose(letter: Letter, drafts: Drafts = NONE) -> tuple[str, str]:
     """Subject and body in the reader's language, or in English when there is none in it."""
-    texts = LETTERS_ABOUT_ACCOUNTS[letter.kind]
-    language = letter.language if letter.language in texts else DEFAULT_LANGUAGE
+    language = letter.language if letter.language in LETTERS_ABOUT_ACCOUNTS[letter.kind] else DEFAULT_LANGUAGE
     query = urlencode({"token": letter.token, "lang": language})
-    subject, body = texts[language]
-    return subject, body.format(link=f"{settings.PUBLIC_URL}{PAGES[letter.kind]}?{query}")
+    link = f"{settings.PUBLIC_URL}{PAGES[letter.kind]}?{query}"
+    return compose_letter(letter.kind, language=language, link=link, drafts=drafts)

@@ -7,10 +7,11 @@ from django.db.models.functions import Now
 from notifications.webhooks.models import Webhook, WebhookMessage
 from sagas import models as messages
 from shop import stafflog
+from shop.text import Line, Lines
 
 __all__ = [
-    "DeadLetter", "Inbox", "Notification", "Outbox", "StaffAction", "Suppression", "Unsent", "Webhook",
-    "WebhookMessage",
+    "DeadLetter", "Inbox", "MessageTemplate", "Notification", "Outbox", "StaffAction", "Suppression", "Unsent",
+    "Webhook", "WebhookMessage",
 ]  # fmt: skip
 
 
@@ -74,6 +75,41 @@ class Notification(models.Model):
     def reference(self) -> str:
         """The same whenever this notification is sent, so that a duplicate can be recognised."""
         return f"{self.event_id}.{self.channel.lower()}"
+
+
+class MessageTemplate(models.Model):
+    """What customers read instead of the shop's own text, once it is in use."""
+
+    class Kind(models.TextChoices):
+        ORDER_RECEIVED = "ORDER_RECEIVED"
+        SHIPPED = "SHIPPED"
+        DELIVERED = "DELIVERED"
+        COMPLETED = "COMPLETED"
+        CANCELLED = "CANCELLED"
+        DELIVERY_FAILED = "DELIVERY_FAILED"
+        VERIFY = "VERIFY", "Confirm the e-mail address"
+        RESET = "RESET", "Set another password"
+
+    class Language(models.TextChoices):
+        KO = "ko", "한국어"
+        EN = "en", "English"
+
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    channel = models.CharField(max_length=8, choices=Notification.Channel.choices)
+    language = models.CharField(max_length=2, choices=Language.choices)
+    subject = Line(max_length=120, blank=True, help_text="Empty for an SMS.")
+    body = Lines()
+    in_use = models.BooleanField(default=False, help_text="Otherwise the shop's own text is sent.")
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "channel", "language"], name="notifications_template_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.channel} in {self.language}"
 
 
 class Suppression(models.Model):

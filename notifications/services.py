@@ -22,7 +22,7 @@ from notifications.kinds import TYPES, News, customer_of
 from notifications.models import Notification, WebhookMessage
 from notifications.senders import Mailer, Sms, send_portion, sms_sender
 from notifications.suppressions import WHY, WITHHELD, suppressed
-from notifications.texts import compose
+from notifications.templates import Drafts, compose, drafts_in_use
 from sagas import Unavailable, purge_messages
 from sagas.crash_points import crash_point
 from sagas.retention import delete_portion
@@ -51,12 +51,11 @@ def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
     A customer without contact is not told; one whose address is not verified is not, either, nor one abroad by SMS, but
     it is written down that they were not. Runs inside a transaction on `notifications`.
     """
-    rows = [
-        row
-        for event in _in_order(list(news))
-        if (contact := contacts.get(customer_of(event)))
-        for row in _notifications(event, contact)
-    ]
+    known = [(event, contact) for event in _in_order(list(news)) if (contact := contacts.get(customer_of(event)))]
+    if not known:
+        return
+    drafts = drafts_in_use()
+    rows = [row for event, contact in known for row in _notifications(event, contact, drafts)]
     insert_rows(Notification, rows, then="ON CONFLICT DO NOTHING")
 
 
@@ -80,7 +79,7 @@ def _in_order(news: Sequence[News]) -> list[News]:
     return sorted([*news, *to_come], key=lambda event: STAGES[type(event)])
 
 
-def _notifications(event: News, contact: Contact) -> list[Row]:
+def _notifications(event: News, contact: Contact, drafts: Drafts) -> list[Row]:
     text = compose(
         TYPES[type(event)],
         language=contact.language,
@@ -88,6 +87,7 @@ def _notifications(event: News, contact: Contact) -> list[Row]:
         order=event.order_id,
         tracking=getattr(event, "tracking_number", ""),
         reason=getattr(event, "reason", ""),
+        drafts=drafts,
     )
     ways = [(Channel.EMAIL, contact.email, text.subject, text.body), (Channel.SMS, contact.phone, "", text.sms)]
     return [

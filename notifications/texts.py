@@ -1,4 +1,6 @@
-"""What customers read, as data: for each type of notification and each language a subject, an e-mail and an SMS.
+"""What customers read unless a template says otherwise (`templates.py`), as data.
+
+For each type of notification and each language there are a subject, an e-mail and an SMS.
 
 `{order}`, `{name}`, `{tracking}` and `{reason}` are filled in. An SMS names nobody, and a carrier may write anything:
 it is read on locked screens, and by whoever has the number now.
@@ -157,18 +159,3 @@ REASONS = {
         "en": "we could not hand it to the carrier in time.",
     },
 }
-
-
-def compose(
-    notification: Notification.Type, *, language: str, name: str, order: int, tracking: str = "", reason: str = ""
-) -> Text:
-    """The finished text in the customer's language, or in English when there is none in it."""
-    if language not in LETTERS:
-        language = DEFAULT_LANGUAGE
-    theirs = reasons.words_of_others(reason)
-    ours = reasons.FAILED_WITH_CARRIER if theirs is not None else reason
-    because = next((known[language] for start, known in REASONS.items() if ours.startswith(start)), ours)
-    facts = {"order": order, "tracking": tracking}
-    text = TEXTS[notification][language]
-    subject, body = (part.format(**facts, reason=theirs or because) for part in (text.subject, text.body))
-    return Text(subject, LETTERS[language].format(name=name, body=body), text.sms.format(**facts, reason=because))

@@ -186,6 +186,40 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="MessageTemplate",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("ORDER_RECEIVED", "Order Received"),
+                            ("SHIPPED", "Shipped"),
+                            ("DELIVERED", "Delivered"),
+                            ("COMPLETED", "Completed"),
+                            ("CANCELLED", "Cancelled"),
+                            ("DELIVERY_FAILED", "Delivery Failed"),
+                            ("VERIFY", "Confirm the e-mail address"),
+                            ("RESET", "Set another password"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "Sms")], max_length=8)),
+                ("language", models.CharField(choices=[("ko", "한국어"), ("en", "English")], max_length=2)),
+                ("subject", models.CharField(blank=True, help_text="Empty for an SMS.", max_length=120)),
+                ("body", models.TextField()),
+                ("in_use", models.BooleanField(default=False, help_text="Otherwise the shop's own text is sent.")),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("kind", "channel", "language"), name="notifications_template_once")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Suppression",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),

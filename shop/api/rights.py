@@ -58,6 +58,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "delivery.view_delivery", "delivery.view_address", "delivery.view_carrierevent",
         "notifications.view_notification", "notifications.view_recipient", "notifications.change_notification",
         "notifications.view_suppression", "notifications.change_suppression",
+        *(f"notifications.{verb}_messagetemplate" for verb in ("view", "add", "change", "delete")),
     ),
     "operators": (
         *LOOK_AT_ORDERS, "orders.change_order", "shop.operate", "payments.view_sandboxswitch",
