@@ -53,7 +53,7 @@ def ask_to_verify(email: str) -> bool:
 
 
 def forgot(email: str) -> None:
-    """Have a link sent that sets another password, if the address is an account's; the same time if not."""
+    """Request a password-reset link. Takes the same time whether or not the address has an account."""
     _write(RESET, mailbox(email))
 
 
@@ -118,7 +118,7 @@ def _use(token: str, kind: Letter.Kind) -> tuple[User, Letter]:
     return user, letter
 
 
-# --- Sending, by notifications ----------------------------------------------------------------------------------------
+# --- Called by notifications, which sends the letters -----------------------------------------------------------------
 def claim() -> list[contract.Letter]:
     """Letters to send now, due again after a growing pause unless `sent`. Those that are nobody's are deleted.
 

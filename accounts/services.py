@@ -148,7 +148,7 @@ def sign_out_everywhere(user_id: int) -> None:
 
 
 def change_password(user_id: int, *, old: str, new: str, request: Any = None) -> TokenPair:
-    """Another password, which ends all other sign-ins and sessions; a pair of tokens for who has changed it.
+    """Change a user's password and end all their sign-ins and sessions; return a new pair of tokens.
 
     Raises `WrongCredentials` and `TooManyGuesses` for the old one, `InvalidInput` for a new one that is weak.
     """

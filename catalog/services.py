@@ -72,7 +72,7 @@ def change_prices(prices: Mapping[int, int], *, expected: Mapping[int, int]) -> 
     Raises `UnknownProduct`, `StaleVersion`, `InvalidPrice`.
     """
     with transaction.atomic(using="catalog", durable=True):
-        for product_id in sorted(prices):  # all rows in one order: two such changes do not wait in a circle
+        for product_id in sorted(prices):  # in a fixed order, so that concurrent changes cannot deadlock
             change_product(product_id, {"price": prices[product_id]}, expected=[expected[product_id]])
 
 

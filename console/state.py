@@ -26,8 +26,8 @@ from sagas.registry import local_services
 from shop import faults
 from shop.contracts.orders import FINAL
 from shop.operations import timeline
-from shop.operations.backlog import backlog
 from shop.operations.health import DOWN, UP, redis
+from shop.operations.pending import backlog
 
 FRESH_FOR = 1.0  # seconds
 PATIENCE = 4.0  # seconds for all databases together; those not asked by then are left unknown

@@ -67,7 +67,7 @@ Answers = Mapping[int, Answer]  # by order
 
 
 def advance_due() -> int:
-    """Ask carriers about one portion of the parcels that are due; how many there were."""
+    """Book, cancel or track one batch of due parcels with their carriers; return how many were processed."""
     return _advance_local() + _ask_others()
 
 

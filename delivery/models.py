@@ -10,9 +10,9 @@ from shop import stafflog
 class Delivery(models.Model):
     """An order's parcel: one row per order.
 
-    `due_at` is when its carrier is asked about it next, empty when it need not be. `caused_by` is the PaymentCompleted
-    that started it, so that what a timer or the carrier emits is emitted again when that event comes again. `account`
-    is the carrier that is asked, `carrier` who brings the parcel, as customers know them.
+    `due_at` is when to ask the carrier next, null if not scheduled. `caused_by` is the id of the event that the parcel's
+    own events follow from (PaymentCompleted or OrderCancellationRequested); if that event is redelivered, they are
+    published again. `account` is the carrier account that we ask, `carrier` the carrier's name as customers know it.
     """
 
     class Status(models.TextChoices):

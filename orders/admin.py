@@ -141,7 +141,7 @@ class OrderAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """With what the other services keep of the order, and what can be done about it now."""
+        """Add what other services know about the order, and what can be done about it now."""
         order = self.get_object(request, object_id)
         known = (
             {

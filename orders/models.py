@@ -57,7 +57,7 @@ class Order(models.Model):
 
     @cached_property
     def lines(self) -> list["OrderLine"]:
-        """Its lines, read once. May be assigned where they are known already."""
+        """The order's lines, loaded once. Code that already has them may assign them."""
         return list(self.items.all())
 
     @cached_property

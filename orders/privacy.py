@@ -50,7 +50,7 @@ def _addresses(order_ids: Collection[int]) -> Iterator[dict[str, object]]:
 
 
 def erase(erased: Sequence[CustomerErased]) -> None:
-    """Keep nothing that names these customers. Runs inside a transaction on orders."""
+    """Erase these customers' personal data from orders. Must be called inside a transaction on orders' database."""
     order_ids = orders_of(erased)
     for_others_words = Order.objects.filter(pk__in=order_ids, cancellation_reason__startswith=CARRIER)
     for_others_words.update(cancellation_reason=ERASED)

@@ -280,7 +280,8 @@ def begin_undoing(events: Sequence[OrderEvent], reasons: Mapping[int, str]) -> N
 
 
 def resume(events: Sequence[OrderEvent]) -> None:
-    """A requested cancellation was refused: the orders are with the carrier. One undone for another reason stays so."""
+    """Return orders to SHIPPED when delivery has refused to cancel them. Orders being undone for another reason than a
+    requested cancellation stay CANCELLING."""
     move(
         events,
         since=[Status.CANCELLING],

@@ -143,7 +143,7 @@ INSTALLED_APPS = [
     ),
     *LOCAL_SERVICES,
     *_unless_alone("desk", "django.contrib.admin"),
-    # A service alone has no tables of these two. What it imports needs them.
+    # Always installed, because other apps import their models. Only accounts' database has their tables.
     "django.contrib.auth",
     "django.contrib.contenttypes",
     *_unless_alone("django.contrib.sessions", "django.contrib.messages", "django.contrib.staticfiles"),

@@ -19,9 +19,8 @@ import httpx
 
 from lab.orders import PlannedOrder
 
-TIMEOUT = httpx.Timeout(
-    10.0, connect=2.0
-)  # seconds for an answer, and for a connection: who is gone does not refuse it
+# Seconds. A machine that is gone does not refuse connections, so connecting has a shorter timeout of its own.
+TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 PATIENCE = 90.0  # seconds to go on trying
 PAUSE = 0.25  # seconds between tries
 NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)

@@ -86,7 +86,7 @@ def start_again(
 
 
 class System:
-    """A context manager: inside it the servers and the shop run, empty, and at its end neither does."""
+    """Context manager: starts the servers and an empty shop on entry, and stops them on exit."""
 
     def __init__(self, *, console: Console, keep: bool = False) -> None:
         self.home, self.console, self.keep = Path(os.environ[HOME]), console, keep

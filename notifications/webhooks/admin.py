@@ -41,7 +41,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class WebhookAdmin(ReadOnlyAdmin):
-    """Who is told by webhook. They subscribe by API; staff see how they are, try them, and switch them off and on."""
+    """Webhook subscriptions: created through the API; staff can inspect, test, enable and disable them."""
 
     list_display = ["id", "url", "owner_id", "state", "failing_since", "disabled_reason"]
     list_filter = [StateFilter]

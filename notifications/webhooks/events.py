@@ -28,7 +28,7 @@ from shop.contracts.events import (
 VERSION = 1
 PING = "ping"
 
-# Each type, with the right that whoever subscribes to it needs.
+# Event types, each with the permission that a subscriber needs.
 TYPES: Mapping[str, str] = dict.fromkeys(
     ("order.created", "order.paid", "order.shipped", "order.delivered", "order.completed", "order.cancelled"),
     "orders.view_order",

@@ -37,7 +37,7 @@ ATTEMPTS = Counter(
     ["outcome"],
 )
 
-TURNS, SLOW_TURNS = 8, 4  # subscribers that a process serves at once, and how many of them may be slow
+TURNS, SLOW_TURNS = 8, 4  # webhooks that one process sends to at once, and how many of them may be slow
 TURN = 10.0  # seconds after which a turn begins no other portion
 PORTION = 20  # messages of a subscriber that are written down as sent together
 QUICK = 2.0  # seconds within which who is not slow has answered

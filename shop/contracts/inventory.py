@@ -7,7 +7,7 @@ import msgspec
 
 
 class StockView(msgspec.Struct, frozen=True, kw_only=True):
-    """The stock of a product, in pieces. `on_hand - reserved` can be sold."""
+    """A product's stock, in units. `on_hand - reserved` is available to sell."""
 
     product_id: int
     on_hand: int

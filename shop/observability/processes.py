@@ -8,7 +8,7 @@ from supervision import ticked
 
 
 def _parent(**_kwargs: Any) -> None:
-    from shop.observability import metrics  # imported late: the settings create its directory first
+    from shop.observability import metrics  # imported late: settings must create PROMETHEUS_MULTIPROC_DIR first
 
     metrics.serve()
 

@@ -61,7 +61,7 @@ def headers_for(payload: Sequence[Any]) -> dict[str, str] | None:
 
 
 def is_recorded(traceparent: str) -> bool:
-    """Whether a W3C context is sampled, which its lowest flag says."""
+    """Whether the sampled flag of a W3C `traceparent` is set."""
     return traceparent[-1:] in RECORDED
 
 

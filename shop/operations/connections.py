@@ -19,7 +19,7 @@ from django.db import connections
 from sagas.db.prepared import query
 from sagas.registry import local_services
 
-# Other services' workers that connect to a service's database when they run in one project with it: orders' compares
+# Other services' workers that also connect to a service's database when all run in one project: orders' compares
 # what was emitted with what was handled, everywhere; notifications' asks who a customer is.
 READ_BY = {service: {"orders"} for service in ("inventory", "payments", "delivery", "notifications")} | {
     "accounts": {"orders", "notifications"}

@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 from sagas.db.prepared import query
 from sagas.registry import local_services
 from shop.contracts.orders import FINAL
-from shop.operations.backlog import backlog
 from shop.operations.connections import budgets
+from shop.operations.pending import backlog
 
 FRESH_FOR = 5.0  # seconds
 MOST = 100_000  # rows to count at most

@@ -58,8 +58,8 @@ def _networks(named: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
 
 
 def serve() -> WSGIServer | None:
-    """Answer on METRICS_PORT, if it is set, in a thread. Processes of one server share the port, and each answers for
-    itself. If somebody else has it, log that and go on."""
+    """Serve health and metrics on METRICS_PORT, if set, in a thread; if another program has the port, log it and go on.
+    A web server's processes share the port, and the one that accepts a request answers it."""
     if not settings.METRICS_PORT:
         return None
     try:
@@ -77,7 +77,7 @@ def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[
     try:
         response = view(WSGIRequest(environ)) if view else HttpResponse(status=HTTPStatus.NOT_FOUND)
     finally:
-        connections.close_all()  # of this thread: between two requests it needs none
+        connections.close_all()  # this thread's: it needs none between requests
     start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else response.content]
 

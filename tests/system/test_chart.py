@@ -121,6 +121,26 @@ def test_they_are_told_the_same():
         assert here == {variable: ours.get(variable, there[variable]) for variable in here}, name
 
 
+ADAPTERS = {"payments": "payments.env", "delivery": "delivery.env"}
+
+
+@pytest.mark.parametrize("service", ADAPTERS)
+def test_what_adapters_are_told_is_told_to_their_service_and_the_back_office(service: str):
+    theirs = {name for name in PROCESSES if name.partition("-")[0] == service}
+    reading = {
+        name
+        for name in PROCESSES
+        if ADAPTERS[service] in [one["path"] for one in compose.SERVICES[name].get("env_file", [])]
+    }
+    assert reading == theirs | {"shop", "migrate"}
+    given = rendered(
+        "default", "--set", f"services.{service}.secretsFrom={{keys}}", "--set", "services.shop.secretsFrom={keys}"
+    )
+    told = {name for name, pod in pods(given).items() if "envFrom" in container(pod)}
+    assert told == theirs | {"shop", "migrate"}
+    assert container(pods(given)[service])["envFrom"] == [{"secretRef": {"name": "keys"}}]
+
+
 def test_probes_ask_what_compose_asks():
     found = pods(rendered())
     for name in PROCESSES - ONE_SHOTS:

@@ -117,6 +117,12 @@ imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 command: {{ .program | toJson }}
 env:
   {{- include "shop.env" . | trim | nindent 2 }}
+{{- range $n, $secret := (.own | default dict).secretsFrom }}
+{{- if not $n }}
+envFrom:
+{{- end }}
+  - secretRef: {name: {{ $secret }}}
+{{- end }}
 resources: {{ toJson .resources }}
 securityContext: {{ include "shop.contained" . }}
 volumeMounts:
