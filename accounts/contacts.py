@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import idna
 import phonenumbers
 from django import forms
 from django.conf import settings
@@ -17,24 +16,11 @@ from django.core.validators import EmailValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from shop.text import Line, LineField, tidy
+from shop.text import Line, LineField, mailbox, tidy
 
-LONGEST = 1000  # characters of what may still be an address: its domain takes time by the square of its length
 WEB_ADDRESS = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 _looks_like_an_address = EmailValidator()
-
-
-def mailbox(address: str) -> str:
-    """The one spelling of an e-mail address: in lower case, its domain as DNS has it. What is none stays as it is."""
-    address = tidy(address)
-    local, at, domain = address.rpartition("@")
-    if at and len(address) <= LONGEST and (not domain.isascii() or "xn--" in domain.lower()):
-        try:
-            address = f"{local}@{idna.encode(domain, uts46=True).decode()}"
-        except idna.IDNAError:
-            return address
-    return address.lower() if address.isascii() else address  # İ in lower case is two characters
 
 
 def check_mailbox(address: str) -> None:

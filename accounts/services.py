@@ -232,7 +232,7 @@ class LocalAccounts:
 
     def find_users(self, text: str) -> list[int]:
         users = User.objects.filter(erased_at=None).values_list("pk", flat=True)  # in no order: each by its own index
-        by_email, by_name = users.filter(email__startswith=text.lower()), users.filter(name__istartswith=text)
+        by_email, by_name = users.filter(email__startswith=mailbox(text)), users.filter(name__istartswith=text)
         return sorted({*by_email[:FOUND], *by_name[:FOUND]}, reverse=True)[:FOUND]
 
 

@@ -1,4 +1,5 @@
 from typing import Any
+from uuid import UUID, uuid4
 
 from django import forms
 from django.contrib import admin, messages
@@ -33,6 +34,7 @@ SHORT = 60  # characters of a value that the log repeats
 class ProductForm(UnlessStale):
     """A product; a new one perhaps with its first stock."""
 
+    token = forms.UUIDField(widget=forms.HiddenInput, required=False)
     currency = forms.ChoiceField(label=_("currency"), choices=[(code, code) for code in CURRENCIES], initial="KRW")
     opening_stock = forms.IntegerField(
         label=_("opening stock"),
@@ -41,6 +43,11 @@ class ProductForm(UnlessStale):
         max_value=1_000_000_000,
         help_text=_("Pieces on the shelf."),
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance._state.adding:
+            self.initial["token"] = uuid4()
 
 
 @admin.register(Product)
@@ -66,7 +73,7 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
     def get_fields(self, request: HttpRequest, obj: Product | None = None) -> Any:
         written = list(WRITTEN)
         if obj is None:
-            return [*written, "opening_stock", "seen"]
+            return [*written, "opening_stock", "token", "seen"]
         written.insert(written.index("price") + 1, "shown_price")
         return [*written, "image", "book", "version", "created_at", "updated_at", "seen"]
 
@@ -160,18 +167,19 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
             services.change_product(obj.pk, changes, expected=[obj.version])
             return
         fields = {name: form.cleaned_data[name] for name in WRITTEN}
-        obj.pk = services.create_product(**fields).pk
+        sent = form.cleaned_data["token"]
+        obj.pk = services.create_product(form=sent, **fields).pk
         if pieces := form.cleaned_data["opening_stock"]:
-            self._book_opening_stock(request, obj.pk, pieces)
+            self._book_opening_stock(request, obj.pk, pieces, sent)
 
-    def _book_opening_stock(self, request: HttpRequest, product_id: int, pieces: int) -> None:
+    def _book_opening_stock(self, request: HttpRequest, product_id: int, pieces: int, booking: UUID | None) -> None:
         """The first receipt of a new product. The product stays, whatever comes of that."""
         if not request.user.has_perm("inventory.add_stockitem"):
             messages.warning(request, _("No stock was booked: you may not book any."))
             return
         try:
             import_string("inventory.services.adjust_stock")(
-                product_id=product_id, delta=pieces, reason="Opening stock"
+                product_id=product_id, delta=pieces, reason="Opening stock", booking=booking
             )
         except Problem as refusal:
             messages.warning(request, str(refusal.detail))

@@ -57,6 +57,7 @@ class Product(models.Model):
     image_url = models.URLField("image URL", max_length=500, blank=True)
     active = models.BooleanField("on sale", default=True)
     version = models.PositiveIntegerField(default=1, editable=False, help_text="One more with every change.")
+    form = models.UUIDField(null=True, unique=True, editable=False, help_text="One sent twice makes one product.")
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID, uuid4
 
 from django.db import connections, transaction
 
@@ -32,12 +33,13 @@ class StaleVersion(Problem):
     status_code = HTTPStatus.PRECONDITION_FAILED
 
 
-def create_product(**fields: Any) -> Product:
-    """Put a product up for sale. Raises `InvalidPrice`."""
+def create_product(*, form: UUID | None = None, **fields: Any) -> Product:
+    """Put a product up for sale, or return the one that this form has already made. Raises `InvalidPrice`."""
     _check_price(fields)
     with transaction.atomic(using="catalog"):
-        product = Product.objects.create(**fields)
-        stafflog.record("catalog", "create", f"product {product.pk}", after=fields)
+        product, is_new = Product.objects.get_or_create(form=form or uuid4(), defaults=fields)
+        if is_new:
+            stafflog.record("catalog", "create", f"product {product.pk}", after=fields)
     return product
 
 

@@ -1,4 +1,4 @@
-"""The API's description. Making it takes some tenths of a second, so it is made once."""
+"""What the API has: its front page, and its description, which takes some tenths of a second and so is made once."""
 
 from typing import Any, ClassVar
 
@@ -7,6 +7,24 @@ from django.utils import translation
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+
+from shop.api.permissions import ANYBODY
+
+RESOURCES = ("products", "stock", "orders", "payments", "deliveries", "notifications", "webhooks", "users")
+
+
+class IndexView(APIView):
+    """The API. Its description is at /docs/, and as OpenAPI at /api/v1/schema/."""
+
+    rights = {"GET": ANYBODY}
+    problems: ClassVar[dict[str, list[Any]]] = {}
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> Response:
+        return Response({name: reverse(name, request=request) for name in (*RESOURCES, "schema", "docs")})
 
 
 class DescriptionView(SpectacularAPIView):

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from console.admin_password import password_change
-from console.description import DescriptionView
+from console.description import DescriptionView, IndexView
 from console.today import home
 
 admin.site.site_header = admin.site.site_title = "shop"
@@ -22,6 +22,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
     path("api-auth/", include("rest_framework.urls")),
+    path("api/v1/", IndexView.as_view(), name="index"),
     path("api/v1/schema/", DescriptionView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     # "insecure" means slow: the files are found among the apps' own.

@@ -192,6 +192,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "waits": ("waits", "대기 중"),
     "dead": ("dead letter", "데드 레터"),
     "attempts": ("attempts", "시도"),
+    "traceback": ("traceback", "트레이스백"),
     "HANDLED": ("handled after all", "결국 처리됨"),
     "DISCARDED": ("discarded", "폐기됨"),
     "later": ("later", "뒤"),

@@ -10,9 +10,9 @@ from shop import stafflog
 class Delivery(models.Model):
     """An order's parcel: one row per order.
 
-    `due_at` is when to ask the carrier next, null if not scheduled. `caused_by` is the id of the event that the parcel's
-    own events follow from (PaymentCompleted or OrderCancellationRequested); if that event is redelivered, they are
-    published again. `account` is the carrier account that we ask, `carrier` the carrier's name as customers know it.
+    `due_at` is when to ask the carrier next, null if not scheduled. `caused_by` is the id of the event that the
+    parcel's own events follow from (PaymentCompleted or OrderCancellationRequested); if that event is redelivered, they
+    are published again. `account` is the carrier account that we ask, `carrier` its name as customers know it.
     """
 
     class Status(models.TextChoices):

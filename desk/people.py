@@ -9,7 +9,7 @@ from django.db.models import Q
 from sagas.outages import OUTAGES
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UserView
-from shop.text import tidy
+from shop.text import mailbox, tidy
 
 FOUND = 500  # users or products that a search goes on with, at most
 
@@ -24,7 +24,7 @@ def find_users(text: str, *, by_phone: bool) -> list[int]:
     """Ids of users whose e-mail address or name begins with a text; for who may see phone numbers, or whose it is."""
     if not (text := tidy(text)):
         return []
-    known = Q(email__startswith=text.lower()) | Q(name__istartswith=text)
+    known = Q(email__startswith=mailbox(text)) | Q(name__istartswith=text)
     return _ids("accounts.User", known | Q(phone=text) if by_phone else known)
 
 

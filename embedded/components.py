@@ -163,7 +163,7 @@ class Web(Component):
         except OSError as error:
             self._socket.close()
             raise PortTaken(
-                f"Port {port} cannot be used: {error.strerror}. Choose another, as in PORT=8081 make up"
+                f"Port {port} cannot be used: {error.strerror}. Choose another by the variable PORT, such as PORT=8081."
             ) from None
         self.port = self._socket.getsockname()[1]
         self._server: Any = None

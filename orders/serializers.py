@@ -68,6 +68,10 @@ class OrderOfOneProduct(OrderInput):
     product_id = Identifier()
     quantity = Integer(min_value=1, max_value=MOST_PIECES)
 
+    def get_initial(self) -> dict[str, Any]:
+        """What the form of the browsable API begins with."""
+        return {"productId": 7, "quantity": 2, "address": "", "paymentToken": "tok_ok" if settings.SANDBOX else ""}
+
 
 class OrderOfSeveralProducts(OrderInput):
     """An order of several products, each of them named once."""

@@ -196,10 +196,12 @@ def _priced(lines: Sequence[Line]) -> list[tuple[Row, str]]:
 def refusal(order: Order) -> Problem:
     """Why an order that is cancelled, or about to be, came to that: the problem to answer its customer with."""
     code, _, text = order.cancellation_reason.partition(": ")
-    for problem in (InsufficientStock, PaymentDeclined):
-        if problem.code == code:
-            return problem(f"Order {order.pk} was refused: {text}.")
-    return AlreadyCancelled(f"Order {order.pk} is {order.status.lower()}: {order.cancellation_reason}.")
+    problem: Problem = AlreadyCancelled(f"Order {order.pk} is {order.status.lower()}: {order.cancellation_reason}.")
+    for refused in (InsufficientStock, PaymentDeclined):
+        if refused.code == code:
+            problem = refused(f"Order {order.pk} was refused: {text}.")
+    problem.members = {"orderId": order.pk}
+    return problem
 
 
 def can_be_cancelled(order: Order) -> bool:

@@ -81,6 +81,9 @@ class OrdersView(ListAPIView[Order]):
         ]
     }
 
+    def get_serializer_class(self) -> Any:
+        return OrderOfOneProduct if self.request.method == "POST" else ListedOrderSerializer
+
     def get_queryset(self) -> QuerySet[Order]:
         return visible_to(self.request.user, Order.objects.prefetch_related("items"), EVERYBODYS)
 

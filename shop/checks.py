@@ -84,7 +84,8 @@ def check_gateway_keys(**_kwargs: Any) -> list[CheckMessage]:
     """A key of a provider's test mode takes no money, and neither does a stand-in."""
     found: list[CheckMessage] = []
     for name, configured in settings.PAYMENT_GATEWAYS.items() if apps.is_installed("payments") else ():
-        if "test_" in configured.options.get("secret_key", ""):
+        marks = ADAPTERS[configured.adapter].test_mode.items()
+        if any(configured.options.get(option, "").startswith(start) for option, start in marks):
             hint = "Set the provider's live key. Every order is paid with money that does not exist."
             found.append(Warning(f"The payment gateway {name} has a key for tests.", hint=hint, id="shop.W003"))
         if configured.options.get("url"):

@@ -58,6 +58,7 @@ def holding(*keys: str, wait: float | None = None, lease: float | None = None) -
     (defaults: LOCK_WAIT, LOCK_LEASE).
     """
     token = uuid4().hex
+    keys = tuple(f"{settings.PREFIX}{key}" for key in keys)
     held = bool(keys) and _acquire(
         keys, token, settings.LOCK_WAIT if wait is None else wait, settings.LOCK_LEASE if lease is None else lease
     )

@@ -4,6 +4,7 @@ docs/howto/configuration.md is the table of the variables; a test holds it again
 """
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,9 +104,33 @@ def _ring(name: str, secrets: str) -> list[str]:
 
 
 def _options(prefix: str) -> dict[str, str]:
-    """What an adapter is told: {"api_key": …} of <prefix>API_KEY, or of the file that <prefix>API_KEY_FILE names."""
+    """An adapter's options: {"api_key": …} from <prefix>API_KEY, or from the file that <prefix>API_KEY_FILE names."""
     given = {known.removesuffix("_FILE") for known in os.environ if known.startswith(prefix)}
+    for variable in given:
+        if variable.endswith("WEBHOOK_SECRET"):
+            _ring(variable, env.str(variable))
     return {variable.removeprefix(prefix).lower(): env.str(variable) for variable in sorted(given)}
+
+
+def _accounts(
+    variable: str, adapters: Mapping[str, Any], prefix: str, default: Sequence[str]
+) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield (name, adapter, options) of each account with a provider that `variable` lists as NAME=adapter.
+
+    Raises ImproperlyConfigured for what there is not, and for what only pretends unless SANDBOX says so.
+    """
+    for entry in env.list(variable, default=[]) or default:
+        name, _, adapter = entry.partition("=")
+        if adapter not in adapters or not name.isascii() or not name.isidentifier():
+            raise ImproperlyConfigured(f"{variable}: {entry!r} is not NAME=adapter; there are {', '.join(adapters)}.")
+        options = _options(f"{prefix}_{name}_")
+        for option, start in adapters[adapter].test_mode.items() if not SANDBOX else ():
+            if options.get(option, "").startswith(start):
+                raise ImproperlyConfigured(
+                    f"{prefix}_{name}_{option.upper()} belongs to the provider's test mode: goods would leave, and no "
+                    "money would come. Set that of the live mode, or SANDBOX=1 to show the shop."
+                )
+        yield name, adapter, options
 
 
 SECRET_KEY, *SECRET_KEY_FALLBACKS = _ring("SECRET_KEY", _secret_key())
@@ -303,7 +328,7 @@ def _redis(url: str) -> dict[str, Any]:
 
         url = url.replace("fakeredis:", "redis:")
         options["CONNECTION_POOL_KWARGS"] = {"connection_class": FakeRedisConnection}
-    # Of another checkout another prefix: no switch and no throttle is shared.
+    # All keys begin with PREFIX, also those set by hand: checkouts with other prefixes share no lock and no throttle.
     return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options, "KEY_PREFIX": PREFIX}
 
 
@@ -369,23 +394,28 @@ DELIVERED_AFTER = env.float("DELIVERED_AFTER", 5.0)  # from there to the door
 
 # --- Carriers --------------------------------------------------------------------------------------------------------
 # By the name of the account: NAME=adapter. What an adapter wants to know is in CARRIER_<NAME>_<OPTION>.
-CARRIERS: dict[str, ConfiguredCarrier] = {}
-for entry in env.list("CARRIERS", default=[]) or [f"{name}=sandbox" for name in SANDBOXES if SANDBOX]:
-    name, _, adapter = entry.partition("=")
-    if adapter not in CARRIER_ADAPTERS or not name.isascii() or not name.isidentifier():
-        raise ImproperlyConfigured(f"CARRIERS: {entry!r} is not NAME=adapter; there are {', '.join(CARRIER_ADAPTERS)}.")
-    CARRIERS[name] = ConfiguredCarrier(adapter, _options(f"CARRIER_{name}_"))
+CARRIERS = {
+    name: ConfiguredCarrier(adapter, options)
+    for name, adapter, options in _accounts(
+        "CARRIERS", CARRIER_ADAPTERS, "CARRIER", [f"{name}=sandbox" for name in SANDBOXES if SANDBOX]
+    )
+}
+if not SANDBOX and (pretending := [name for name, carrier in CARRIERS.items() if carrier.adapter == "sandbox"]):
+    raise ImproperlyConfigured(
+        f"CARRIERS: {', '.join(pretending)} only pretends, and its parcels arrive by themselves. Name a real "
+        "carrier, or set SANDBOX=1 to show the shop."
+    )
 
 # --- Payments --------------------------------------------------------------------------------------------------------
 # By the name that customers choose it by: NAME=adapter. What an adapter wants to know is in GATEWAY_<NAME>_<OPTION>.
-PAYMENT_GATEWAYS: dict[str, Configured] = {}
+PAYMENT_GATEWAYS = {
+    name: Configured(adapter, options)
+    for name, adapter, options in _accounts(
+        "PAYMENT_GATEWAYS", ADAPTERS, "GATEWAY", [f"{name}=sandbox" for name in GATEWAYS]
+    )
+}
 # Providers of this machine, with pages of their own: `make up` serves them, else `manage.py standins`.
 STAND_INS = env.bool("STAND_INS", False) and DEBUG
-for entry in env.list("PAYMENT_GATEWAYS", default=[]) or [f"{name}=sandbox" for name in GATEWAYS]:
-    name, _, adapter = entry.partition("=")
-    if adapter not in ADAPTERS or not name.isascii() or not name.isidentifier():
-        raise ImproperlyConfigured(f"PAYMENT_GATEWAYS: {entry!r} is not NAME=adapter; there are {', '.join(ADAPTERS)}.")
-    PAYMENT_GATEWAYS[name] = Configured(adapter, _options(f"GATEWAY_{name}_"))
 if STAND_INS:
     for offset, (adapter, options) in enumerate(STAND_IN_OPTIONS.items(), start=11):
         url = f"http://127.0.0.1:{PORT + offset}"
@@ -416,8 +446,8 @@ if EMAIL_SERVICE:
 PUBLIC_URL = env.str("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")  # the shop's, for links in e-mails
 PHONE_REGION = env.str("PHONE_REGION", "KR")  # of phone numbers without a country's code
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
-# To one address or number; what is too much is not sent. 0 is no limit, as where nobody real is told anything.
-MESSAGES_PER_HOUR = env.int("MESSAGES_PER_HOUR", 0 if SANDBOX else 60)
+# To one address or number; what is too much is not sent. 0 is no limit.
+MESSAGES_PER_HOUR = env.int("MESSAGES_PER_HOUR", 0 if DEBUG else 60)
 # An SMS service, whose key, say, is in SMS_SERVICE_KEY; or a class of one's own.
 SMS_SERVICE = env.str("SMS_SERVICE", "")
 if SMS_SERVICE and SMS_SERVICE not in SMS_SERVICES:

@@ -15,11 +15,13 @@ import re
 import unicodedata
 from typing import Any
 
+import idna
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+LONGEST_ADDRESS = 1000  # characters: a domain takes time by the square of its length
 SPACES = "\\s\x1c-\x1f\x85"  # as Python takes them, in any dialect of regular expressions
 BREAKS = "\t\n\r"
 # Controls, the separators of lines and paragraphs, overrides of direction, and what once marked the order of bytes.
@@ -40,6 +42,18 @@ def tidy(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return unicodedata.normalize("NFC", text).strip()
+
+
+def mailbox(address: str) -> str:
+    """The one spelling of an e-mail address: in lower case, its domain as DNS has it. What is none stays as it is."""
+    address = tidy(address)
+    local, at, domain = address.rpartition("@")
+    if at and len(address) <= LONGEST_ADDRESS and (not domain.isascii() or "xn--" in domain.lower()):
+        try:
+            address = f"{local}@{idna.encode(domain, uts46=True).decode()}"
+        except idna.IDNAError:
+            return address
+    return address.lower() if address.isascii() else address  # İ in lower case is two characters
 
 
 def check_line(text: str) -> None:

@@ -65,6 +65,12 @@ class Migration(migrations.Migration):
                     "version",
                     models.PositiveIntegerField(default=1, editable=False, help_text="One more with every change."),
                 ),
+                (
+                    "form",
+                    models.UUIDField(
+                        editable=False, help_text="One sent twice makes one product.", null=True, unique=True
+                    ),
+                ),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("updated_at", models.DateTimeField(auto_now=True)),
             ],

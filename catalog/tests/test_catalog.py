@@ -201,6 +201,7 @@ def test_nobody_else_writes(products, user, status, code):
         ({"name": " "}, "C002", "name"),
         ({"description": "x" * 2001}, "C002", "description"),
         ({"currency": "won"}, "C002", "currency"),
+        ({"currency": "ZZZ"}, "C002", "currency"),
         ({"category": "CARS"}, "C002", "category"),
         ({"category": ["TOY"]}, "C002", "category"),
         ({"imageUrl": "javascript:alert(1)"}, "C002", "imageUrl"),

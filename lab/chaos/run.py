@@ -12,6 +12,7 @@ from amqp.exceptions import AMQPError
 from django.db import InterfaceError, OperationalError, connections
 from django.utils.module_loading import import_string
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lab.chaos.client import Client
@@ -133,7 +134,7 @@ class Run(Load[System]):
                 time.sleep(planned.gap)
                 one = fire(number, planned, world)
                 fired.append(one)
-                proof = f"[red]{one.failure}[/]" if one.failure else one.proof
+                proof = f"[red]{escape(one.failure)}[/]" if one.failure else escape(one.proof)
                 self.system.say(f"{one.began - client.began:6.1f} s  [bold]{one.kind}[/]  {proof}")
                 if one_by_one:
                     self._await_recovery(one, patience)

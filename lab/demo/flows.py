@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django_redis import get_redis_connection
 
 from lab.demo.client import ADDRESS, NotAsExpected, Person, until
@@ -86,7 +87,7 @@ def last_piece(stage: Stage, cast: Cast) -> None:
     stage.check("one buyer gets it", len(winners), 1)
     stage.check("99 are refused for insufficient stock", refused, BUYERS - 1)
     stage.check("the stock is 0", cast.admin.stock(mug["id"]), 0)
-    locks = [key.decode() for key in get_redis_connection("locks").scan_iter("inventory:lock:*")]
+    locks = [key.decode() for key in get_redis_connection("locks").scan_iter(f"{settings.PREFIX}inventory:lock:*")]
     stage.check("no lock is left", locks, [])
 
 

@@ -345,7 +345,9 @@ def test_replay_ping_and_change_by_api(receiver: Receiver):
     again = program.get(f"{one}/messages", {"orderId": 1}).json()["results"][0]
     assert program.post(f"{one}/messages/{again['id']}/replay").json()["status"] == "PENDING"
     assert program.post(f"{one}/messages/999999/replay").json()["code"] == "W002"
-    assert program.post(f"{one}/secret").json()["secret"].startswith("whsec_")
+    replaced = program.post(f"{one}/secret")
+    assert replaced.json()["secret"].startswith("whsec_")
+    assert replaced.headers["Cache-Control"] == "no-store"
     assert [row["id"] for row in program.get(URL).json()["results"]] == [webhook.pk]
     assert program.delete(one).status_code == 204
     assert program.get(one).json()["code"] == "W001"

@@ -79,7 +79,8 @@ class WebhooksView(ListAPIView[Webhook]):
         webhook, secret = subscriptions.subscribe(owner_id=cast(int, request.user.pk), **form.validated_data)
         webhook.shown_secret = secret  # type: ignore[attr-defined]
         shown = NewWebhookSerializer(webhook).data
-        return Response(shown, status=status.HTTP_201_CREATED, headers={"Location": f"{request.path}/{webhook.pk}"})
+        headers = {"Location": f"{request.path}/{webhook.pk}", "Cache-Control": "no-store"}
+        return Response(shown, status=status.HTTP_201_CREATED, headers=headers)
 
 
 class WebhookView(_OfWebhooks):
@@ -131,7 +132,8 @@ class WebhookSecretView(_OfWebhooks):
     def post(self, request: Request, webhook_id: int) -> Response:
         """Get another secret. For a day messages are signed with both, so that none is refused meanwhile."""
         secret = subscriptions.rotate(self.webhook().pk)
-        return Response({"secret": secret}, status=status.HTTP_201_CREATED)
+        headers = {"Cache-Control": "no-store"}
+        return Response({"secret": secret}, status=status.HTTP_201_CREATED, headers=headers)
 
 
 class WebhookPingView(_OfWebhooks):

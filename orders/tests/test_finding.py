@@ -16,6 +16,7 @@ from orders import exports
 from orders.models import Order, OrderLine
 from shop.calls import connect, substituting
 from shop.contracts.accounts import AccountsService
+from shop.text import mailbox
 from tests.support.fakes import Caller, FakeAccounts
 
 pytestmark = pytest.mark.django_db(databases=["accounts", "default", "delivery", "orders"])
@@ -79,6 +80,7 @@ def test_orders_are_found_by(query: dict[str, Any], expected: list[int], found: 
     answer = client_of(**STAFF).get(URL, query)
     assert [row["id"] for row in answer.json()["results"]] == [found[number] for number in expected]
     exported = client_of(**STAFF).get(f"{URL}/export", query)
+    assert exported.headers["Cache-Control"] == "no-store"
     assert [int(row["id"]) for row in _rows(exported)] == [found[number] for number in expected]
 
 
@@ -151,6 +153,8 @@ def test_customers_are_found_by_index():
         users.create(email=f"other{number}@example.com", name=f"Other {number}")
     with CaptureQueriesContext(connections["accounts"]) as captured:
         assert len(connect(AccountsService).find_users("HANA")) == 2
+    users.filter(name="Hana Kim").update(email=mailbox("hana@한국.kr"))
+    assert len(connect(AccountsService).find_users("hana@한국.kr")) == 1
     with connections["accounts"].cursor() as cursor:
         plans = []
         for one in captured:

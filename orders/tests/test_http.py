@@ -18,7 +18,7 @@ from sagas.registry import local_services
 from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, UserView
-from shop.contracts.catalog import CatalogService
+from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.seal import What, unseal
 from tests.support.fakes import Caller, FakeAccounts, FakeCatalog
 from tests.support.ordering import PAID_AND_SENT, seed_stock
@@ -269,7 +269,9 @@ def test_who_waits_is_told_of_a_refusal(alice: APIClient, body: Any, code: str):
     answer = place(alice, body, prefer="respond-async, wait=5")
 
     assert (answer.status_code, answer.json()["code"]) == (409, code)
-    assert Order.objects.get().status in ("CANCELLED", "CANCELLING")
+    order = Order.objects.get()
+    assert order.status in ("CANCELLED", "CANCELLING")
+    assert answer.json()["orderId"] == order.pk
 
 
 def test_who_has_waited_long_enough_gets_what_there_is(alice: APIClient, monkeypatch: pytest.MonkeyPatch):
@@ -279,6 +281,19 @@ def test_who_has_waited_long_enough_gets_what_there_is(alice: APIClient, monkeyp
     answer = place(alice, prefer="wait=99999")
 
     assert (answer.status_code, answer.json()["status"], next(clock)) == (202, "PENDING", 11)  # 10 s at most
+
+
+def test_the_form_of_the_browsable_api_begins_with_an_order(alice: APIClient):
+    page = alice.get(URL, headers={"Accept": "text/html"}).content.decode()
+    assert "&quot;productId&quot;: 7," in page
+    assert "&quot;paymentToken&quot;: &quot;tok_ok&quot;" in page
+
+
+def test_a_total_that_no_client_could_read_exactly_is_refused(alice: APIClient):
+    dear = ProductSnapshot(id=1, name="Dear", price=2**53 - 1, currency="KRW", active=True)
+    with substituting(CatalogService, SimpleNamespace(get_products=lambda _: {1: dear})):
+        answer = place(alice)
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The total is more than can be charged.")
 
 
 @pytest.mark.usefixtures("saga_runs")

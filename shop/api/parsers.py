@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from django.conf import settings
 from rest_framework.parsers import BaseParser
+from rest_framework.renderers import JSONRenderer
 
 from shop.api.problems import InvalidInput, TooLarge
 
@@ -24,6 +25,7 @@ class StrictJSONParser(BaseParser):
     """Reads a UTF-8 JSON body of bounded size, depth and number length, without NUL or duplicate keys."""
 
     media_type = "application/json"
+    renderer_class = JSONRenderer  # of what forms of the browsable API begin with
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None

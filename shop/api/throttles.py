@@ -76,7 +76,7 @@ class Throttle(BaseThrottle):
         rate = settings.THROTTLES[self.scope]
         if not rate or not self.counts(request):
             return True
-        key = f"throttle:{self.scope}:{self._who(request)}"
+        key = f"{settings.PREFIX}throttle:{self.scope}:{self._who(request)}"
         with self.mutexes[hash(key) % len(self.mutexes)]:
             if self._has_left(key) or self._takes(key, rate):
                 return True

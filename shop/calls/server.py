@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from django.apps import apps
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -74,7 +75,7 @@ def _contracts(service: str) -> dict[str, Any]:
 def _once(nonce: str) -> None:
     """Raise `BadSignature` if the nonce was used before."""
     try:
-        fresh = get_redis_connection("default").set(f"internal:{nonce}", 1, nx=True, ex=2 * WINDOW + 1)
+        fresh = get_redis_connection("default").set(f"{settings.PREFIX}internal:{nonce}", 1, nx=True, ex=2 * WINDOW + 1)
     except RedisError as away:
         UNCHECKED.inc()
         logger.warning("Redis is away (%s): a request that is sent again would be answered again", away)

@@ -9,12 +9,13 @@ class Adapter(NamedTuple):
 
     path: str
     required: tuple[str, ...] = ()
+    test_mode: Mapping[str, str] = {}  # how options begin with which nothing is delivered
 
 
 ADAPTERS: dict[str, Adapter] = {
     "sandbox": Adapter("delivery.carriers.sandbox.Sandbox"),
     "numbered": Adapter("delivery.carriers.numbered.Numbered"),
-    "easypost": Adapter("delivery.carriers.easypost.EasyPost", ("api_key", "sender", "weight")),
+    "easypost": Adapter("delivery.carriers.easypost.EasyPost", ("api_key", "sender", "weight"), {"api_key": "EZTK"}),
 }
 SANDBOXES: tuple[str, ...] = (
     "CJ",

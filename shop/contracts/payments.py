@@ -10,15 +10,29 @@ class Adapter(NamedTuple):
     path: str
     needs_token: bool  # else the customer may be sent to a page of the provider
     wants: tuple[str, ...] = ()  # options that it cannot do without
+    test_mode: Mapping[str, str] = {}  # how options begin with which no money is taken
 
 
 ADAPTERS: dict[str, Adapter] = {
     "sandbox": Adapter("payments.gateways.sandbox.SandboxGateway", needs_token=True),
-    "kakao": Adapter("payments.gateways.kakao.KakaoGateway", needs_token=False, wants=("secret_key", "cid")),
-    "stripe": Adapter(
-        "payments.gateways.stripe.StripeGateway", needs_token=False, wants=("secret_key", "webhook_secret")
+    "kakao": Adapter(
+        "payments.gateways.kakao.KakaoGateway",
+        needs_token=False,
+        wants=("secret_key", "cid"),
+        test_mode={"secret_key": "DEV", "cid": "TC0ONETIME"},
     ),
-    "toss": Adapter("payments.gateways.toss.TossGateway", needs_token=False, wants=("secret_key",)),
+    "stripe": Adapter(
+        "payments.gateways.stripe.StripeGateway",
+        needs_token=False,
+        wants=("secret_key", "webhook_secret"),
+        test_mode={"secret_key": "sk_test_"},
+    ),
+    "toss": Adapter(
+        "payments.gateways.toss.TossGateway",
+        needs_token=False,
+        wants=("secret_key",),
+        test_mode={"secret_key": "test_"},
+    ),
 }
 # What the laboratory's stand-ins know; known to everybody.
 STAND_IN_OPTIONS: dict[str, dict[str, str]] = {

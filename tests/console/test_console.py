@@ -659,6 +659,7 @@ def test_an_event_is_shown_without_what_pays(samples: Any):
     dead_letters.record("inventory", "inventory.reserve_stock", event, ValueError("line one\nline two"))
     page = Client().get(path).content.decode()
     assert "line one\nline two" in page
+    assert "<summary>traceback</summary>" in page
 
 
 @DATABASES

@@ -1,7 +1,7 @@
 """The admin's home page: what today is like, as far as somebody may know, and whatever is away."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -69,6 +69,16 @@ def test_what_has_become_of_todays_orders(bus: Any):
         "Orders today": "7", "Paid today": "3", "Cancelled today": "3",
     }  # fmt: skip
     assert tiles["Cancelled today"].parts == [("not enough in stock", 2), ("cancelled by the customer", 1)]
+
+
+def test_a_day_begins_at_midnight_in_the_shops_zone(bus: Any, settings: Any, monkeypatch: pytest.MonkeyPatch):
+    settings.TIME_ZONE = "Asia/Seoul"
+    noon = datetime(2026, 11, 28, 3, tzinfo=UTC)  # 12:00 in Seoul
+    monkeypatch.setattr("django.utils.timezone.now", lambda: noon)
+    for hour, day in ((14, 27), (16, 27), (1, 28)):  # 23:00 of the day before, 01:00 and 10:00 in Seoul
+        at = datetime(2026, 11, day, hour, tzinfo=UTC)
+        Order.objects.create(user_id=1, total_price=1, payment_gateway="TOSS_PAYMENTS", created_at=at)
+    assert home()["Orders today"].figure == "2"
 
 
 def test_what_is_low_stalled_and_dead(bus: Any, settings: Any):

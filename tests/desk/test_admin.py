@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.services import make_groups
 from catalog.models import Product
-from catalog.services import change_product
+from catalog.services import change_product, create_product
 from delivery.models import Delivery
 from inventory.models import DeadLetter, StockItem, StockMovement
 from inventory.services import adjust_stock, seed_stock
@@ -31,6 +31,7 @@ from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line, OrderCreated
 from shop.contracts.inventory import InventoryService
+from shop.text import mailbox
 from tests.conftest import SERVICES
 from tests.support.fakes import Caller
 from tests.support.ordering import place_order
@@ -175,20 +176,24 @@ def test_users_groups_and_switches_are_not_saved_from_stale_forms_either(boss: C
     user = User.objects.create(email="kim@example.com", name="Kim")
     group, permission = Group.objects.create(name="clerks"), Permission.objects.first()
     switch = SandboxSwitch.objects.create(gateway="KAKAO_PAY", away=False)
+    stock = StockItem.objects.create(product_id=1, on_hand=5)
     paths = {
         f"/admin/accounts/user/{user.pk}/change/": {"name": "Kim Hana"},
         f"/admin/auth/group/{group.pk}/change/": {"name": "buyers"},
         f"/admin/payments/sandboxswitch/{switch.pk}/change/": {},
+        f"/admin/inventory/stockitem/{stock.pk}/change/": {"low_below": "7"},
     }
     stale = {path: opened(boss, path, **changed) for path, changed in paths.items()}
     User.objects.filter(pk=user.pk).update(is_active=False)
     group.permissions.add(permission)
     SandboxSwitch.objects.update(away=True)
+    StockItem.objects.update(low_below=3)
     for path, form in stale.items():
         assert "changed after you opened this form" in boss.post(path, form).content.decode(), path
     user.refresh_from_db()
     assert (user.name, user.is_active, list(group.permissions.all())) == ("Kim", False, [permission])
     assert SandboxSwitch.objects.get().away
+    assert StockItem.objects.get().low_below == 3
     path = f"/admin/accounts/user/{user.pk}/change/"
     assert boss.post(path, opened(boss, path, name="Kim Hana")).status_code == 302
     user.refresh_from_db()
@@ -204,7 +209,18 @@ def test_a_new_product_with_its_first_stock(staff: Client):
     assert (product.price, product.currency) == (1999, "USD")
     assert StockItem.objects.get(pk=product.pk).on_hand == 25
     assert StockMovement.objects.get(product_id=product.pk).reason == "Opening stock"
-    assert "25 of 25" in text(staff, f"{PRODUCTS}{product.pk}/change/")
+    page = text(staff, f"{PRODUCTS}{product.pk}/change/")
+    assert "25 of 25" in page
+    assert staff.post(f"{PRODUCTS}add/", form).status_code == 302  # Back, and Save again
+    assert (Product.objects.count(), StockItem.objects.get().on_hand) == (1, 25)
+
+
+def test_a_product_without_stock_leads_to_its_first_booking(staff: Client):
+    product = create_product(name="New", price=1, image_url="https://example.com/a.png")
+    page = staff.get(f"{PRODUCTS}{product.pk}/change/").content.decode()
+    (link,) = re.findall(r'href="([^"]*/stockitem/add/[^"]*)"', page)
+    assert f'value="{product.pk}"' in staff.get(unescape(link)).content.decode()
+    assert re.search(r'<img class="preview" src="https://example.com/a.png"', page)
 
 
 def test_a_currency_is_one_that_exists(staff: Client, goods: None):
@@ -346,7 +362,8 @@ def test_an_order_leads_to_its_saga_and_can_be_acted_on(staff: Client, orders: A
         assert f'"/console/orders/{order.pk}{action}"' in page
     done = orders[0][0].pk
     page_of_done = staff.get(f"{ORDERS}{done}/change/").content.decode()
-    assert f'"/console/orders/{done}/cancel"' not in page_of_done
+    for action in ("cancel", "resume"):
+        assert f'"/console/orders/{done}/{action}"' not in page_of_done
     assert "Product 7" in page
     assert f'href="/console/orders/{order.pk}"' in staff.get(ORDERS).content.decode()
 
@@ -393,6 +410,9 @@ def test_an_order_is_found_by_anything_one_knows(staff: Client, customers: None,
     )
     for known in (done, *known_of_hana, number, number.lower()):
         assert rows(staff, f"{ORDERS}?q={quote(known)}") == [done], known
+    User.objects.filter(email="hana@example.com").update(email=mailbox("hana@한국.kr"))
+    for written in ("hana@한국.kr", "HANA@xn--3e0b707e.kr"):
+        assert rows(staff, f"{ORDERS}?q={quote(written)}") == [done], written
     assert rows(staff, f"{ORDERS}?q=lee+dul") == others[::-1]
     for unknown in ("99999999999999999999999", "-1", "abc", "'", "CJ9999999999"):
         assert rows(staff, f"{ORDERS}?q={unknown}") == [], unknown
@@ -469,6 +489,7 @@ def test_reasons_and_statuses_in_korean(staff: Client, orders: Any):
     page = text(staff, ORDERS)
     assert "상품 7의 재고 부족" in page
     assert "취소됨" in page
+    assert "판매 중" in text(staff, PRODUCTS)
 
 
 def test_times_are_those_of_the_shops_zone(staff: Client, orders: Any, settings: Any):

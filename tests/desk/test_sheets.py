@@ -238,6 +238,7 @@ def test_prices_that_somebody_else_has_changed_stay(boss: Client):
 
 
 def test_a_price_that_is_none_cannot_be_agreed_to(boss: Client):
-    shown = reprice(boss, by="-10", unit="amount", step="1")
-    assert "not a price" in shown.content.decode()
-    assert not re.search(r'name="agreed"', shown.content.decode())
+    for change, unit in (("-10", "amount"), ("999999999999999", "percent")):
+        shown = reprice(boss, by=change, unit=unit, step="1")
+        assert "not a price" in shown.content.decode(), change
+        assert not re.search(r'name="agreed"', shown.content.decode())

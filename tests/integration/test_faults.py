@@ -131,7 +131,7 @@ def test_a_worker_that_is_stopped_and_goes_on(shop: Shop, fork: Forks):
 @pytest.mark.parametrize("how", ["flushed", "lease over"])
 def test_two_in_the_lock_sell_the_last_piece_once(shop: Shop, settings: Any, how: str):
     settings.LOCK_LEASE = 60 if how == "flushed" else 0.2
-    redis, key = get_redis_connection("locks"), lock_key(shop.products[0])
+    redis, key = get_redis_connection("locks"), configured.PREFIX + lock_key(shop.products[0])
     shop.set_stock(shop.products[0], 1)
     (first, checkout), (second, _) = shop.write_order(), shop.write_order()
     working, go_on = threading.Event(), threading.Event()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from django.conf import settings
 from django.db import connections
 from django_redis import get_redis_connection
 
@@ -141,7 +142,7 @@ def test_a_hundred_buyers_of_one_piece(running_shop: Shop):
     }
     assert stock_of(product) == (0, 0)
     assert booked() == [("CHARGE", PRICE)]
-    assert list(get_redis_connection("locks").scan_iter("inventory:lock:*")) == []
+    assert list(get_redis_connection("locks").scan_iter(f"{settings.PREFIX}inventory:lock:*")) == []
     after = _reservations_by_worker()
     assert all(after[worker] > before[worker] for worker in ("worker1@test", "worker2@test")), (before, after)
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -58,6 +59,37 @@ def run(environment, *arguments):
         [sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=settings.BASE_DIR
     )
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("program", ["manage.py", "scripts/run.py"])
+def test_what_another_user_has_left_is_a_sentence(tmp_path: Path, program: str):
+    """root ran the shop here first. A directory in the file's place cannot be read by root, either."""
+    (tmp_path / "secret-key").mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
+    environment |= {"SHOP_VAR": str(tmp_path), "DEBUG": "1", "DATABASE_URL": "postgres://nobody@127.0.0.1:1/"}
+    command = [sys.executable, program, *(["check"] if program == "manage.py" else [])]
+    done = subprocess.run(command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert f"{tmp_path / 'secret-key'}: Is a directory." in done.stderr
+    assert "chown -R, or name another one in SHOP_VAR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_machine_without_python_is_told_what_to_install(tmp_path: Path):
+    command = [
+        "make",
+        "--no-print-directory",
+        "-f",
+        str(settings.BASE_DIR / "Makefile"),
+        "-C",
+        str(tmp_path),
+        "PYTHON=",
+        "up",
+    ]
+    (tmp_path / "requirements.txt").touch()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "There is no python3 here. On Debian and Ubuntu: sudo apt-get install python3" in done.stderr
 
 
 def test_from_nothing_to_up_to_date(fresh):

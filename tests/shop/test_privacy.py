@@ -219,7 +219,9 @@ def test_who_leaves_takes_everything_along_and_leaves_nothing(
     assert {Order.objects.get(pk=pk).status for pk in orders.values()} == {"COMPLETED", "CANCELLED"}
     totals = {pk: (one.total_price, one.created_at) for pk, one in Order.objects.in_bulk(orders.values()).items()}
 
-    archive = ZipFile(BytesIO(zyxwen.get("/api/v1/users/me/export").content))
+    answer = zyxwen.get("/api/v1/users/me/export")
+    assert answer.headers["Cache-Control"] == "no-store"
+    archive = ZipFile(BytesIO(answer.content))
     leave(zyxwen, bus)
 
     told = {name: archive.read(name).decode() for name in archive.namelist()}

@@ -64,10 +64,13 @@ def refused(*command: str, **environment: str) -> str:
         ("SECRET_KEY", f"{LONG},x"),
         ("SEAL_KEY", f"{LONG}, x"),
         ("CARRIER_WEBHOOK_SECRETS", f"CJ={LONG},HJ=x"),
+        ("CARRIER_EASYPOST_WEBHOOK_SECRET", "x"),
+        ("GATEWAY_STRIPE_WEBHOOK_SECRET", "x"),
     ],
 )
 def test_a_secret_that_can_be_guessed_keeps_the_shop_from_starting(name: str, ring: str):
-    assert f"{name} has 1 characters" in refused("check", **{name: ring})
+    accounts = {"CARRIERS": "EASYPOST=easypost", "PAYMENT_GATEWAYS": "STRIPE=stripe"}
+    assert f"{name} has 1 characters" in refused("check", **accounts, **{name: ring})
 
 
 def test_two_carriers_have_two_secrets():
@@ -78,6 +81,41 @@ def test_two_carriers_have_two_secrets():
 @pytest.mark.parametrize(("name", "key"), [("INTERNAL_KEY", "x"), ("INTERNAL_CALLERS", f"orders={LONG}")])
 def test_so_does_a_key_that_is_none(name: str, key: str):
     assert "64 hexadecimal digits" in refused("check", **{name: key})
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        {"CARRIERS": "CJ=sandbox"},
+        {"CARRIERS": "EASYPOST=easypost", "CARRIER_EASYPOST_API_KEY": "EZTK0"},
+        {"PAYMENT_GATEWAYS": "STRIPE=stripe", "GATEWAY_STRIPE_SECRET_KEY": "sk_test_0"},
+        {"PAYMENT_GATEWAYS": "TOSS=toss", "GATEWAY_TOSS_SECRET_KEY": "test_sk_0"},
+        {"PAYMENT_GATEWAYS": "KAKAO=kakao", "GATEWAY_KAKAO_SECRET_KEY": "DEV0"},
+        {"PAYMENT_GATEWAYS": "KAKAO=kakao", "GATEWAY_KAKAO_CID": "TC0ONETIME"},
+    ],
+    ids=lambda account: " ".join(account.values()),
+)
+def test_what_only_pretends_does_not_start_without_the_sandbox(account: dict[str, str]):
+    assert "SANDBOX=1 to show the shop" in refused("check", **account)
+
+
+def test_nothing_pretends_unless_it_is_said():
+    """Without DEBUG and SANDBOX there is no sandbox, no carrier, no remote control, and a limit of messages."""
+    names = ["SANDBOX", "CARRIERS", "MESSAGES_PER_HOUR"]
+    asked = f"from django.conf import settings as s; print([getattr(s, name) for name in {names}])"
+    asked += "; from shop.celery import app; print(app.conf.worker_enable_remote_control)"
+    environment = {"DATABASE_URL": "postgres://db/"} | os.environ | PRODUCTION
+    for name in ("SANDBOX", "REMOTE_CONTROL", "MESSAGES_PER_HOUR"):
+        environment.pop(name, None)
+    said = subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup(); {asked}"],
+        cwd=settings.BASE_DIR,
+        env=environment | {"DJANGO_SETTINGS_MODULE": "shop.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.splitlines() == ["[False, {}, 60]", "False"]
 
 
 def test_a_sandbox_in_production_is_told_of_part_by_part():

@@ -96,6 +96,7 @@ UNNAMED: dict[str, list[str]] = {
     "password-reset": [""],
     "jwks": [""],
     "carrier-events": [""],
+    "index": [""],
     "schema": [""],
 }
 # Addresses of others' programs, which sign what they send; they name nothing of a customer's.

@@ -63,6 +63,7 @@ PAGES = {
     "/i18n/setlang/": ANYBODY,
     "/api-auth/login/": ANYBODY,
     "/api-auth/logout/": ANYBODY,
+    "/api/v1/": ANYBODY,
     "/api/v1/schema/": ANYBODY,
     "/docs/": ANYBODY,
     "/static/<path:path>": ANYBODY,

@@ -109,6 +109,8 @@ def test_every_operation_says_who_may_and_what_goes_wrong(schema: dict[str, Any]
         problems = {status for status in operation["responses"] if status >= "400"}
         assert {"400", "406", "500", "503"} <= problems, name
         assert ("401" in problems) == (operation["security"] != [] or name in signing_in), name
+        if "x-right" in operation:
+            assert "403" in problems, name
         if "requestBody" in operation:
             assert {"413", "415"} <= problems, name
             assert "examples" in next(iter(operation["requestBody"]["content"].values())), name
@@ -173,6 +175,16 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/livez", trust_env=False).is_success
     except httpx.TransportError:
         return False
+
+
+@pytest.mark.django_db(databases=list(settings.SERVICES), transaction=True)
+def test_a_body_is_read_however_it_is_framed(url: str):
+    """Django reads what Content-Length says, and a body in chunks has none."""
+    sent = {"Content-Type": "application/json"}
+    credentials = b'{"email": "nobody@example.com", "password": "guess"}'
+    for body in (credentials, iter([credentials[:9], credentials[9:]])):
+        answer = httpx.post(f"{url}/api/v1/auth/token", content=body, headers=sent, trust_env=False)
+        assert (answer.status_code, answer.json()["code"]) == (401, "C006"), answer.text
 
 
 @pytest.mark.django_db(databases=list(settings.SERVICES), transaction=True)

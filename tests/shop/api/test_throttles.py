@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import RequestFactory
 from django_redis import get_redis_connection
 from django_redis.pool import ConnectionFactory
@@ -39,7 +40,7 @@ def _throttles(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def forget() -> None:
     Throttle.leases.clear()
     redis = get_redis_connection("default")
-    for key in redis.keys("throttle:*"):
+    for key in redis.keys(f"{settings.PREFIX}throttle:*"):
         redis.delete(key)
 
 
@@ -81,7 +82,7 @@ def test_counting_starts_again_after_a_minute():
     assert [throttle.allow_request(request, None) for _ in range(3)] == [True, True, False]
     assert 0 < throttle.wait() <= 60
 
-    (key,) = get_redis_connection("default").keys("throttle:tokens:*")
+    (key,) = get_redis_connection("default").keys(f"{settings.PREFIX}throttle:tokens:*")
     get_redis_connection("default").pexpire(key, 0)
     assert throttle.allow_request(request, None)
 
@@ -107,7 +108,7 @@ def test_processes_share_a_limit_and_ask_for_some_of_it_at_a_time(settings: Any)
 
     assert pass_in(0)
     assert pass_in(1)
-    (key,) = redis.keys("throttle:orders:*")
+    (key,) = redis.keys(f"{settings.PREFIX}throttle:orders:*")
     assert int(redis.get(key)) == 10  # five for each of them
     assert [pass_in(0) for _ in range(120)].count(True) == 94  # and the other still has four
     assert [pass_in(1) for _ in range(10)].count(True) == 4
@@ -124,13 +125,13 @@ def test_what_was_taken_is_good_for_its_minute_only(settings: Any, monkeypatch: 
     now[0] += 61
     monkeypatch.setattr("shop.api.throttles.MANY", 0)
     assert OrderThrottle().allow_request(stranger(REMOTE_ADDR="10.0.0.9"), None)
-    assert list(Throttle.leases) == ["throttle:orders:10.0.0.9"]
+    assert list(Throttle.leases) == [f"{settings.PREFIX}throttle:orders:10.0.0.9"]
 
 
 def test_nothing_is_counted_without_a_limit(settings: Any):
     settings.THROTTLES = {"tokens": 0}
     assert all(TokenThrottle().allow_request(stranger(), None) for _ in range(5))
-    assert get_redis_connection("default").keys("throttle:*") == []
+    assert get_redis_connection("default").keys(f"{settings.PREFIX}throttle:*") == []
 
 
 def test_a_proxy_is_believed_only_when_there_is_one(settings: Any):
@@ -157,7 +158,7 @@ def test_a_proxy_is_believed_only_when_there_is_one(settings: Any):
 def test_whoever_has_an_ipv6_address_has_all_of_its_network(settings: Any, address: str, counted: str):
     settings.THROTTLES = {"orders": 40}
     assert OrderThrottle().allow_request(stranger(REMOTE_ADDR=address), None)
-    assert list(Throttle.leases) == [f"throttle:orders:{counted}"]
+    assert list(Throttle.leases) == [f"{settings.PREFIX}throttle:orders:{counted}"]
 
 
 def stranger(**headers: str) -> Any:

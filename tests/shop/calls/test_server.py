@@ -81,7 +81,7 @@ def test_an_old_request_is_refused(post: Callable[..., int], monkeypatch: pytest
 def test_a_request_is_answered_once(post: Callable[..., int]):
     headers = wire.sign(PATH, BODY)
     assert [post(headers=headers) for _ in range(3)] == [200, 401, 401]
-    remembered = get_redis_connection("default").ttl(f"internal:{headers[wire.NONCE]}")
+    remembered = get_redis_connection("default").ttl(f"{settings_.PREFIX}internal:{headers[wire.NONCE]}")
     assert 2 * wire.WINDOW - 5 < remembered <= 2 * wire.WINDOW + 1  # it is refused for its age by then
 
 
