@@ -10,8 +10,8 @@ from shop import stafflog
 from shop.text import Line, Lines
 
 __all__ = [
-    "DeadLetter", "Inbox", "MessageTemplate", "Notification", "Outbox", "StaffAction", "Suppression", "Unsent",
-    "Webhook", "WebhookMessage",
+    "DeadLetter", "Inbox", "MessageTemplate", "Notification", "OptOut", "Outbox", "StaffAction", "Suppression",
+    "Unsent", "Webhook", "WebhookMessage",
 ]  # fmt: skip
 
 
@@ -110,6 +110,23 @@ class MessageTemplate(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} by {self.channel} in {self.language}"
+
+
+class OptOut(models.Model):
+    """What a customer does not want to be told by a channel."""
+
+    user_id = models.BigIntegerField()
+    type = models.CharField(max_length=16, choices=Notification.Type.choices)
+    channel = models.CharField(max_length=8, choices=Notification.Channel.choices)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user_id", "type", "channel"], name="notifications_opt_out_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"no {self.type} by {self.channel} for user {self.user_id}"
 
 
 class Suppression(models.Model):

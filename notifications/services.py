@@ -8,7 +8,7 @@ and an order is never complete before it has been delivered, in whatever order e
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import phonenumbers
@@ -20,6 +20,7 @@ from fastdb.bulk import Row, insert_rows
 from fastdb.clock import database_time
 from notifications.kinds import TYPES, News, customer_of
 from notifications.models import Notification, WebhookMessage
+from notifications.preferences import unwanted
 from notifications.senders import Mailer, Sms, send_portion, sms_sender
 from notifications.suppressions import WHY, WITHHELD, suppressed
 from notifications.templates import Drafts, compose, drafts_in_use
@@ -43,19 +44,21 @@ HOUR = timedelta(hours=1)  # of `settings.MESSAGES_PER_HOUR`
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)  # between attempts, doubling: 85 minutes in all
 
 UNVERIFIED = "The customer's e-mail address is not verified."
+UNWANTED = "The customer does not want to be told this by this channel."
 
 
 def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
     """Have each customer told, by e-mail and, where there is a phone, by SMS; once per event and channel.
 
-    A customer without contact is not told; one whose address is not verified is not, either, nor one abroad by SMS, but
-    it is written down that they were not. Runs inside a transaction on `notifications`.
+    A customer without contact is not told; one whose address is not verified is not, either, nor one abroad by SMS, nor
+    by a channel that they do not want, but it is written down that they were not. Runs inside a transaction on
+    `notifications`.
     """
     known = [(event, contact) for event in _in_order(list(news)) if (contact := contacts.get(customer_of(event)))]
     if not known:
         return
-    drafts = drafts_in_use()
-    rows = [row for event, contact in known for row in _notifications(event, contact, drafts)]
+    drafts, off = drafts_in_use(), unwanted({contact.user_id for _event, contact in known})
+    rows = [row for event, contact in known for row in _notifications(event, contact, drafts, off)]
     insert_rows(Notification, rows, then="ON CONFLICT DO NOTHING")
 
 
@@ -79,9 +82,10 @@ def _in_order(news: Sequence[News]) -> list[News]:
     return sorted([*news, *to_come], key=lambda event: STAGES[type(event)])
 
 
-def _notifications(event: News, contact: Contact, drafts: Drafts) -> list[Row]:
+def _notifications(event: News, contact: Contact, drafts: Drafts, off: Collection[tuple[int, str, str]]) -> list[Row]:
+    kind = TYPES[type(event)]
     text = compose(
-        TYPES[type(event)],
+        kind,
         language=contact.language,
         name=contact.name,
         order=event.order_id,
@@ -95,7 +99,7 @@ def _notifications(event: News, contact: Contact, drafts: Drafts) -> list[Row]:
             "event_id": event.event_id,
             "order_id": event.order_id,
             "user_id": contact.user_id,
-            "type": TYPES[type(event)],
+            "type": kind,
             "channel": channel,
             "recipient": recipient,
             "subject": subject,
@@ -105,7 +109,7 @@ def _notifications(event: News, contact: Contact, drafts: Drafts) -> list[Row]:
         }
         for channel, recipient, subject, body in ways
         if recipient
-        for error in [_obstacle(channel, contact)]
+        for error in [UNWANTED if (contact.user_id, kind, channel) in off else _obstacle(channel, contact)]
     ]
 
 

@@ -1,3 +1,5 @@
+from typing import cast
+
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
@@ -7,11 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from notifications import mail_events
+from notifications import mail_events, preferences
 from notifications.models import Notification
-from notifications.serializers import NotificationSerializer
+from notifications.serializers import MessagePreferencesSerializer, NotificationSerializer, WishesSerializer
 from shop.api.filters import IntegerFilter
 from shop.api.permissions import EMAIL_SERVICE, Hiding, Own, visible_to
+from shop.api.problems import InvalidInput
 
 EVERYBODYS = "notifications.view_notification"
 
@@ -34,6 +37,41 @@ class NotificationList(Hiding, ListAPIView[Notification]):
 
     def get_queryset(self) -> QuerySet[Notification]:
         return visible_to(self.request.user, super().get_queryset(), EVERYBODYS)
+
+
+class PreferencesView(APIView):
+    """By which channel one wants to be told what."""
+
+    rights = {"GET": Own(), "PATCH": Own()}
+    serializer_class = MessagePreferencesSerializer
+    problems = {"PATCH": [InvalidInput]}
+
+    @extend_schema(operation_id="preferences_read", summary="What one wants to be told")
+    def get(self, request: Request) -> Response:
+        """What one is told by which channel, whether that can be switched off, and where nothing reaches one."""
+        return self._shown(request)
+
+    @extend_schema(
+        operation_id="preferences_change",
+        summary="Choose what one is told",
+        request=WishesSerializer,
+        responses=MessagePreferencesSerializer,
+    )
+    def patch(self, request: Request) -> Response:
+        """Switch messages off and on, by kind and channel. What has to be sent cannot be switched off."""
+        form = WishesSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        wishes = [(one["type"], one["channel"], one["wanted"]) for one in form.validated_data.get("preferences", ())]
+        preferences.change(cast(int, request.user.pk), wishes)
+        return self._shown(request)
+
+    def _shown(self, request: Request) -> Response:
+        user_id = cast(int, request.user.pk)
+        found = {
+            "preferences": [one._asdict() for one in preferences.of(user_id)],
+            "stopped": [one._asdict() for one in preferences.stopped(user_id)],
+        }
+        return Response(MessagePreferencesSerializer(found).data)
 
 
 class EmailEventsView(APIView):

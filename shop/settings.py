@@ -591,6 +591,8 @@ SPECTACULAR_SETTINGS = {
         "DeliveryStatus": "delivery.models.Delivery.Status",
         "PaymentStatus": "payments.models.Payment.Status",
         "NotificationStatus": "notifications.models.Notification.Status",
+        "NotificationType": "notifications.models.Notification.Type",
+        "NotificationChannel": "notifications.models.Notification.Channel",
         "WebhookEvent": "notifications.webhooks.events.TYPES",
         "WebhookMessageStatus": "notifications.webhooks.models.WebhookMessage.Status",
         "CarrierReport": "delivery.serializers.REPORTED",

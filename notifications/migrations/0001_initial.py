@@ -220,6 +220,34 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="OptOut",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("user_id", models.BigIntegerField()),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[
+                            ("ORDER_RECEIVED", "Order Received"),
+                            ("SHIPPED", "Shipped"),
+                            ("DELIVERED", "Delivered"),
+                            ("COMPLETED", "Completed"),
+                            ("CANCELLED", "Cancelled"),
+                            ("DELIVERY_FAILED", "Delivery Failed"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "Sms")], max_length=8)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("user_id", "type", "channel"), name="notifications_opt_out_once")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Suppression",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),

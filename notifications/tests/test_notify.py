@@ -226,7 +226,7 @@ def test_a_hundred_events_take_as_many_statements_as_one():
             notify(events, CONTACTS)
         return len(captured)
 
-    assert statements(1, first=1) == statements(100, first=1000) == 3
+    assert statements(1, first=1) == statements(100, first=1000) == 4
     assert Notification.objects.count() == 202
 
 

@@ -80,6 +80,7 @@ UNNAMED: dict[str, list[str]] = {
     "notifications": ["orderId={order}", "limit=100"],
     "users": ["email=alice@example.com", "limit=100"],
     "user-me": [""],
+    "notification-preferences": ["userId={user}"],
     "export": ["userId={user}"],
     "erasure": ["userId={user}"],
     "products": ["search=hidden", "limit=100"],
