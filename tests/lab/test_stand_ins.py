@@ -63,6 +63,19 @@ def test_the_command_serves_them_until_it_is_stopped(here, settings, tmp_path, m
     assert out.getvalue() == f"STRIPE: {here['url']}\nStopped.\n"
 
 
+def test_services_for_messages_of_this_machine_have_stand_ins_too(settings, tmp_path):
+    configured(settings)
+    mail, sms = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    settings.PORT, settings.EMAIL_SERVICE, settings.SMS_SERVICE = 9, "postmark", "solapi"
+    settings.ANYMAIL, settings.SMS_OPTIONS = {"POSTMARK_API_URL": mail}, {"url": sms}
+    with stand_ins(tmp_path) as serving:
+        told = {name: (one.url, one.notify) for name, one in serving.items()}
+    assert told == {
+        "postmark": (mail, "http://127.0.0.1:9/api/v1/notifications/email-events"),
+        "solapi": (sms, ""),
+    }
+
+
 @pytest.mark.parametrize(("debug", "says"), [(False, "set DEBUG=1"), (True, "set STAND_INS=1")])
 def test_the_command_says_what_it_needs(debug, says, settings, tmp_path):
     settings.DEBUG, settings.VAR_DIR = debug, tmp_path

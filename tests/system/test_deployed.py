@@ -1,5 +1,6 @@
 """The shop as deployed: Django's own checks have nothing to say, and plain HTTP is sent to HTTPS."""
 
+import ast
 import os
 import secrets
 import subprocess
@@ -12,7 +13,7 @@ from django.conf import settings
 from django.test import Client
 
 from shop.callers import derived_key
-from shop.checks import check_carriers, check_sandbox
+from shop.checks import check_carriers, check_messengers, check_sandbox
 from shop.contracts.carriers import ConfiguredCarrier
 from tests.support.calls import entry
 
@@ -217,3 +218,60 @@ def test_every_variable_may_be_in_a_file(tmp_path: Path):
     assert done.stdout == f"{' '.join(shown)}\n"
     (tmp_path / "SEAL_KEY").unlink()
     assert f"SEAL_KEY_FILE is {tmp_path}/SEAL_KEY: No such file" in started(**files).stderr
+
+
+def test_what_the_services_for_messages_lack_is_found(settings: Any):
+    settings.EMAIL_SERVICE, settings.ANYMAIL = "postmark", {}
+    settings.SMS_SERVICE, settings.SMS_SENDER = "solapi", "notifications.solapi.Solapi"
+    settings.SMS_OPTIONS = {"key": "x", "sender": ""}
+    assert [(one.id, one.msg) for one in check_messengers()] == [
+        ("shop.E006", "postmark needs EMAIL_SERVICE_KEY."),
+        (
+            "shop.W006",
+            "Bounces and complaints are not heard: set EMAIL_SERVICE_WEBHOOK_SECRET=user:password.",
+        ),
+        ("shop.E007", "solapi needs SMS_SERVICE_SECRET, SMS_SERVICE_SENDER."),
+    ]
+    settings.ANYMAIL = {"POSTMARK_SERVER_TOKEN": "x", "WEBHOOK_SECRET": "user:password"}
+    settings.SMS_SENDER = "somebody.Sms"
+    assert check_messengers() == []
+
+
+@pytest.mark.parametrize("variable", ["EMAIL_SERVICE", "SMS_SERVICE"])
+def test_a_service_that_there_is_not_keeps_the_shop_from_starting(variable: str):
+    assert f"{variable} is 'pigeon'" in refused("check", **{variable: "pigeon"})
+
+
+def test_a_service_s_options_are_variables_or_files(tmp_path: Path):
+    (tmp_path / "key").write_text("secret\n")
+    given = {
+        "EMAIL_SERVICE": "mailgun",
+        "EMAIL_SERVICE_KEY_FILE": str(tmp_path / "key"),
+        "EMAIL_SERVICE_SENDER_DOMAIN": "mg.example.com",
+        "EMAIL_SERVICE_URL": "",
+        "EMAIL_SERVICE_WEBHOOK_SECRET": f"user:{LONG}",
+        "SMS_SERVICE": "solapi",
+        "SMS_SERVICE_SENDER": "0212345678",
+    }
+    names = ["EMAIL_BACKEND", "ANYMAIL", "SMS_SENDER", "SMS_OPTIONS"]
+    asked = f"from django.conf import settings as s; print([getattr(s, name) for name in {names}])"
+    environment = os.environ | PRODUCTION | given | {"DJANGO_SETTINGS_MODULE": "shop.settings"}
+    said = subprocess.run(
+        [sys.executable, "-c", asked],
+        cwd=settings.BASE_DIR,
+        env={"DATABASE_URL": "postgres://db/"} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ast.literal_eval(said.stdout) == [
+        "anymail.backends.mailgun.EmailBackend",
+        {
+            "REQUESTS_TIMEOUT": 10,
+            "MAILGUN_API_KEY": "secret",
+            "MAILGUN_SENDER_DOMAIN": "mg.example.com",
+            "WEBHOOK_SECRET": f"user:{LONG}",
+        },
+        "notifications.solapi.Solapi",
+        {"sender": "0212345678"},
+    ]
