@@ -35,6 +35,8 @@ class Order(models.Model):
     currency = models.CharField(max_length=3)
     total_price = models.BigIntegerField(validators=[MinValueValidator(1)])
     payment_gateway = models.CharField(max_length=32)
+    action_url = models.TextField(blank=True, db_default="", help_text="Where its customer pays, while it waits.")
+    action_until = models.DateTimeField(null=True)
     tracking_number = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
@@ -55,6 +57,13 @@ class Order(models.Model):
     def __str__(self) -> str:
         return f"order {self.pk}: {self.status}"
 
+    @property
+    def next_action(self) -> dict[str, object] | None:
+        """What the order waits for its customer to do, if it does."""
+        if not self.action_url or self.status not in WAITING or self.action_until is None:
+            return None
+        return {"url": self.action_url, "until": self.action_until}
+
     @cached_property
     def lines(self) -> list["OrderLine"]:
         """The order's lines, loaded once. Code that already has them may assign them."""
@@ -66,6 +75,7 @@ class Order(models.Model):
         return list(self.timeline.all())
 
 
+WAITING = (Order.Status.PENDING, Order.Status.INVENTORY_RESERVED)  # in which an order may wait for its customer
 FORWARD = tuple(map(Order.Status, contract.FORWARD))
 WITH_CARRIER = tuple(map(Order.Status, contract.WITH_CARRIER))
 FINAL = tuple(map(Order.Status, contract.FINAL))

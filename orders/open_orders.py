@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
@@ -84,12 +85,16 @@ def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False)
 
 
 def cancel_overdue() -> int:
-    """Cancel one portion of the orders that missed their deadline for being with the carrier; return how many."""
+    """Cancel one portion of the orders that missed their deadline for being with the carrier; return how many.
+
+    The time in which an order waits for its customer is not counted.
+    """
     deadline = database_time("orders") - timedelta(seconds=settings.ORDER_DEADLINE)
     waiting = [status for status in FORWARD if status not in WITH_CARRIER]
     with transaction.atomic(using="orders", durable=True):
         overdue = list(
             Order.objects.filter(look_at__isnull=False, status__in=waiting, created_at__lt=deadline)
+            .filter(Q(action_until=None) | Q(action_until__lt=deadline))
             .order_by("pk")
             .select_for_update(skip_locked=True)[:PORTION]
         )

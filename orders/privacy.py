@@ -52,6 +52,7 @@ def _addresses(order_ids: Collection[int]) -> Iterator[dict[str, object]]:
 def erase(erased: Sequence[CustomerErased]) -> None:
     """Erase these customers' personal data from orders. Must be called inside a transaction on orders' database."""
     order_ids = orders_of(erased)
+    Order.objects.filter(pk__in=order_ids).update(action_url="")
     for_others_words = Order.objects.filter(pk__in=order_ids, cancellation_reason__startswith=CARRIER)
     for_others_words.update(cancellation_reason=ERASED)
     TimelineEntry.objects.filter(order_id__in=order_ids, detail__startswith=CARRIER).update(detail=ERASED)

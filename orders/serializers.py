@@ -34,7 +34,12 @@ class OrderInput(Serializer):
     user_id = Identifier(required=False, help_text="Your own id; staff may order for others.")
     address = Lines(max_length=500, help_text="Where it is to be delivered.")
     payment_gateway = Gateway(required=False, max_length=32)
-    payment_token = Text(max_length=64, help_text="What the gateway charges, as its own form gave it.")
+    payment_token = Text(
+        max_length=64,
+        required=False,
+        help_text="What the gateway charges, as its own form gave it. Without one, the customer pays on a page of the "
+        "gateway, if it has one: `nextAction`.",
+    )
     expected_total = Integer(
         required=False, min_value=1, max_value=LARGEST, help_text="The total that was seen: another one is refused."
     )
@@ -54,6 +59,9 @@ class OrderInput(Serializer):
             if errors := {wire: ["This field is required."] for name, wire in missing if name not in attrs}:
                 raise serializers.ValidationError(errors)
             attrs["lines"] = [{"product_id": attrs.pop("product_id"), "quantity": attrs.pop("quantity")}]
+        gateway = settings.PAYMENT_GATEWAYS.get(attrs.get("payment_gateway", settings.DEFAULT_PAYMENT_GATEWAY))
+        if gateway and gateway.needs_token and "payment_token" not in attrs:
+            raise serializers.ValidationError({"paymentToken": ["This field is required."]})
         lines = [Line(**line) for line in attrs["lines"]]
         if len({line.product_id for line in lines}) < len(lines):
             raise serializers.ValidationError({"items": ["Name each product once, with its whole quantity."]})
@@ -105,6 +113,13 @@ class TimelineSerializer(serializers.ModelSerializer[TimelineEntry]):
         fields = ["at", "service", "event", "detail"]
 
 
+class NextActionSerializer(Serializer):
+    """What the customer has to do for the order to go on."""
+
+    url = Text(help_text="Where to send the customer, who pays there.")
+    until = Moment(help_text="The order waits until then.")
+
+
 PLACED = {
     "id": 42,
     "userId": 7,
@@ -112,6 +127,7 @@ PLACED = {
     "cancellationReason": "",
     "currency": "KRW",
     "totalPrice": 66000,
+    "nextAction": None,
     "items": [{"productId": 7, "productName": "클린 코드", "unitPrice": 33000, "quantity": 2, "lineTotal": 66000}],
     "createdAt": "2026-11-23T09:00:00Z",
     "updatedAt": "2026-11-23T09:00:00Z",
@@ -122,11 +138,12 @@ PLACED = {
 class OrderSerializer(ModelSerializer[Order]):
     """An order."""
 
+    next_action = NextActionSerializer(read_only=True, allow_null=True)
     items = LineSerializer(many=True, read_only=True, source="lines")
 
     class Meta:
         model = Order
-        fields = ["id", "user_id", "status", "cancellation_reason", "currency", "total_price", "items"]
+        fields = ["id", "user_id", "status", "cancellation_reason", "currency", "total_price", "next_action", "items"]
 
 
 _order = OrderSerializer()

@@ -14,7 +14,7 @@ from fastdb.bulk import Row
 from fastdb.clock import database_time
 from orders import placing
 from orders.idempotency import Claim
-from orders.models import FINAL, FORWARD, Order
+from orders.models import FINAL, FORWARD, WAITING, Order
 from orders.transitions import move
 from sagas import emit
 from sagas.crash_points import crash_point
@@ -24,7 +24,14 @@ from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UnknownUser
 from shop.contracts.catalog import CatalogService
-from shop.contracts.events import Checkout, Line, OrderCancellationRequested, OrderCreated, OrderEvent
+from shop.contracts.events import (
+    Checkout,
+    Line,
+    OrderCancellationRequested,
+    OrderCreated,
+    OrderEvent,
+    PaymentActionRequired,
+)
 from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, INSUFFICIENT_STOCK, OVERDUE, PAYMENT_DECLINED, UNKNOWN_GATEWAY
 from shop.money import LARGEST
 from shop.observability.tracing import current_trace
@@ -105,7 +112,7 @@ def place_order(
     user_id: int,
     lines: Sequence[Line],
     address: str,
-    payment_token: str,
+    payment_token: str = "",
     payment_gateway: str = settings.DEFAULT_PAYMENT_GATEWAY,
     expected_total: int | None = None,
     claim: Claim | None = None,
@@ -145,7 +152,7 @@ def place_order(
         amount=total,
         currency=currency,
         payment_gateway=payment_gateway,
-        payment_token=seal(payment_token, What.PAYMENT_TOKEN, order_id=order_id),
+        payment_token=payment_token and seal(payment_token, What.PAYMENT_TOKEN, order_id=order_id),
         lines=tuple(lines),
         address=seal(address, What.ADDRESS, order_id=order_id),
     )
@@ -252,6 +259,27 @@ def advance(events: Sequence[OrderEvent], *, to: str, numbers: Mapping[int, str]
     """Move orders forward to a status, those that are not there yet or beyond, nor on their way back; {order: user} of
     those that this call has moved. `numbers` are the tracking numbers that are known since."""
     return move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to, numbers=numbers)
+
+
+def wait_for_customer(events: Sequence[PaymentActionRequired]) -> None:
+    """Orders wait for their customers, and their deadlines with them. The latest word counts."""
+    move(events, since=WAITING, to=Status.INVENTORY_RESERVED)
+    query(
+        "orders",
+        """
+        WITH due AS (SELECT id FROM orders_order WHERE id = ANY(%(orders)s::bigint[]) ORDER BY id FOR UPDATE)
+        UPDATE orders_order SET action_url = news.url, action_until = news.until
+        FROM unnest(%(orders)s, %(urls)s::text[], %(until)s::timestamptz[]) AS news (order_id, url, until)
+        WHERE id IN (SELECT id FROM due) AND order_id = id AND status = ANY(%(waiting)s::text[])
+            AND (action_until IS NULL OR action_until <= news.until)
+        """,
+        {
+            "orders": [event.order_id for event in events],
+            "urls": [event.url for event in events],
+            "until": [event.until for event in events],
+            "waiting": [str(status) for status in WAITING],
+        },
+    )
 
 
 def note_tracking_numbers(numbers: Mapping[int, str]) -> None:

@@ -20,6 +20,7 @@ from shop.contracts.events import (
     InventoryReserved,
     OrderCancelled,
     OrderCompleted,
+    PaymentActionRequired,
     PaymentCompleted,
     PaymentFailed,
 )
@@ -31,6 +32,12 @@ Status = Order.Status
 def mark_reserved(reserved: list[InventoryReserved]) -> None:
     """The stock is set aside."""
     services.advance(reserved, to=Status.INVENTORY_RESERVED)
+
+
+@step
+def mark_waiting(waiting: list[PaymentActionRequired]) -> None:
+    """The customer has to pay on a page, or by a transfer; the order waits that long."""
+    services.wait_for_customer(waiting)
 
 
 @step

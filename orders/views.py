@@ -131,8 +131,9 @@ class OrdersView(ListAPIView[Order]):
     def post(self, request: Request) -> Response:
         """Place an order at today's prices. It is taken at once (202); `Location` shows how it goes on.
 
-        With `Prefer: wait=N` the answer comes when the order is paid (201) or refused (409), or after N seconds (202);
-        at once (202) when too many wait already, or the user does with another request.
+        With `Prefer: wait=N` the answer comes when the order is paid (201) or refused (409), or waits for its customer
+        (202, with `nextAction`), or after N seconds (202); at once (202) when too many wait already, or the user does
+        with another request.
         A request repeated with its `Idempotency-Key` is answered as before; when that was a 202 it may wait again.
         """
         seconds = _preferred_wait(request)
@@ -156,8 +157,8 @@ class OrdersView(ListAPIView[Order]):
                 raise services.refusal(order)
             if order.status in PAID:
                 answer = status.HTTP_201_CREATED
-                if kept:
-                    idempotency.replace_answer(order, status=answer)
+            if kept and (order.status in PAID or order.next_action):
+                idempotency.replace_answer(order, status=answer)
         location = request.build_absolute_uri(f"{request.path}/{order.pk}")
         body = json.loads(kept.answer) if kept else answer_of(order)
         return Response(body, status=answer, headers={"Location": location})
@@ -260,7 +261,7 @@ def _preferred_wait(request: Request) -> int:
 
 def _wait_for_payment(order: Order, seconds: int) -> Order:
     give_up_at = time.monotonic() + seconds
-    while order.status not in PAID | REFUSED and time.monotonic() < give_up_at:
+    while order.status not in PAID | REFUSED and not order.next_action and time.monotonic() < give_up_at:
         time.sleep(POLL_SECONDS)
-        order.refresh_from_db(fields=["status", "cancellation_reason", "updated_at"])
+        order.refresh_from_db(fields=["status", "cancellation_reason", "updated_at", "action_url", "action_until"])
     return order

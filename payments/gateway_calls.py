@@ -6,7 +6,12 @@ A gateway that is away leaves its own payments' outcomes unknown, and nobody els
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar
+
+from django.conf import settings
+from django.utils import timezone
 
 from payments import ledger
 from payments.gateways import (
@@ -17,10 +22,12 @@ from payments.gateways import (
     NotFound,
     Operation,
     PaymentGateway,
+    Return,
     Unknown,
     UnknownGateway,
     gateway,
 )
+from payments.links import return_url
 from payments.models import Payment, PaymentAttempt, PaymentOperation
 from sagas import Unavailable
 from sagas.crash_points import crash_point
@@ -70,14 +77,41 @@ def charge(payments: Iterable[Payable]) -> Answers:
     Whose token cannot be opened is left open: its order is cancelled at its deadline, unless the secret comes back.
     """
     opened, answers = [], {}
+    until = timezone.now() + settings.PAY_WITHIN
     for payment in payments:
         try:
-            opened.append((payment, _request(payment)))
+            opened.append((payment, _request(payment, until)))
         except ValueError as error:
             logger.error("Order %d is not charged: %s", payment.order_id, error)
             answers[payment.order_id] = Asked(payment.order_id, Question.CHARGE, Unknown(str(error)))
     asked = _ask(Question.CHARGE, opened, lambda to, batch: to.authorize(batch))
     return {**{one.order_id: one for one in asked}, **answers}
+
+
+def confirm(payments: Iterable[Payment], parameters: Mapping[str, str] = MappingProxyType({})) -> Answers:
+    """Go on with payments that wait for their customers; `parameters` is the query with which one came back."""
+    returns = [
+        (
+            payment,
+            Return(
+                key=payment.idempotency_key,
+                payment=payment.idempotency_key,
+                reference=payment.reference,
+                amount=payment.amount,
+                currency=payment.currency,
+                capture=True,
+                parameters=parameters,
+            ),
+        )
+        for payment in payments
+    ]
+    asked = _ask(Question.CONFIRM, returns, lambda to, batch: to.confirm(batch))
+    return {one.order_id: one for one in asked}
+
+
+def void(payments: Iterable[Payment]) -> Operated:
+    """Have the gateways let go of what is entered for these payments to be voided, and open."""
+    return _operate(Question.VOID, payments, PaymentOperation.Kind.VOID, lambda to, batch: to.void(batch))
 
 
 def refund(payments: Iterable[Payment]) -> Operated:
@@ -116,7 +150,7 @@ def _operate(
     return {operation.key: one for (_, operation), one in zip(operations, asked, strict=True)}
 
 
-def _request(payment: Payable) -> Authorization:
+def _request(payment: Payable, until: datetime) -> Authorization:
     """Raises ValueError for a token that was sealed for another order, or with a secret that we have not."""
     token = payment.token  # in clear it comes from a release that did not seal it
     if is_sealed(token):
@@ -129,6 +163,8 @@ def _request(payment: Payable) -> Authorization:
         currency=payment.currency,
         token=token,
         capture=True,
+        return_url=return_url(payment.order_id),
+        until=until,
     )
 
 
@@ -152,7 +188,8 @@ def _ask(
             logger.warning("%s of %d payments is left open: %s", question, len(batch), outage)
             answers = [Unknown(str(outage))] * len(batch)
         except UnknownGateway as error:
-            refusal = Declined(f"{UNKNOWN_GATEWAY}: {error}") if question == Question.CHARGE else NotFound()
+            asked_to_pay = question in (Question.CHARGE, Question.CONFIRM)
+            refusal = Declined(f"{UNKNOWN_GATEWAY}: {error}") if asked_to_pay else NotFound()
             answers = [refusal] * len(batch)
         crash_point("gateway.answered")
         outcomes.update(zip(places[name], answers, strict=True))

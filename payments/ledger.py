@@ -95,6 +95,14 @@ def intend_refund_of_rest(payment: Payment, state: State | None = None) -> None:
         add(payment, Kind.REFUND, key, rest, payment.reason)
 
 
+def intend_void(payment: Payment) -> None:
+    """Enter that what is held, or waits for its customer, is to be let go of."""
+    if not open_rows(payment, Kind.VOID):
+        key, made = f"{payment.idempotency_key}-void", sum(row.kind == Kind.VOID for row in payment.rows)
+        amount = payment.authorized - payment.captured or payment.amount
+        add(payment, Kind.VOID, key + (f"-{made + 1}" if made else ""), amount, payment.reason)
+
+
 def learn(payment: Payment, state: State, now: datetime) -> None:
     """Enter what the gateway says has happened to a payment that is being undone."""
     payment.reference = state.reference or payment.reference

@@ -24,6 +24,7 @@ class Payment(models.Model):
 
     class Status(models.TextChoices):
         PENDING = "PENDING"  # to be charged; a gateway may have been asked
+        WAITING = "WAITING"  # its customer has to do something, until `action_until`
         COMPLETED = "COMPLETED"  # charged
         FAILED = "FAILED"  # declined: nothing was taken
         REFUNDING = "REFUNDING"  # to be undone; the gateway holds money, or may
@@ -40,6 +41,9 @@ class Payment(models.Model):
     authorized = models.BigIntegerField(db_default=0)
     captured = models.BigIntegerField(db_default=0)
     refunded = models.BigIntegerField(db_default=0)
+    action_url = models.TextField(blank=True, db_default="", help_text="Where its customer pays.")
+    action_until = models.DateTimeField(null=True)
+    action_details = TextualJSONField(null=True, help_text="What the customer needs for a deposit.")
     token = models.TextField(blank=True, help_text="Sealed, and empty when there is nothing more to charge.")
     checkout = TextualJSONField(null=True, help_text="What PaymentCompleted carries on.")
     status = models.CharField(max_length=16, choices=Status.choices)
@@ -77,11 +81,13 @@ class Payment(models.Model):
                 name="payments_settled_asks_nothing",
             ),
             models.CheckConstraint(
-                condition=models.Q(due_at__isnull=False) | ~models.Q(status="REFUNDING"),
+                condition=models.Q(due_at__isnull=False) | ~models.Q(status__in=["REFUNDING", "WAITING"]),
                 name="payments_refunding_is_asked_again",
             ),
             models.CheckConstraint(
-                condition=models.Q(due_at=None) | ~models.Q(status="PENDING") | models.Q(checkout__isnull=False),
+                condition=models.Q(due_at=None)
+                | ~models.Q(status__in=["PENDING", "WAITING"])
+                | models.Q(checkout__isnull=False),
                 name="payments_asked_again_can_go_on",
             ),
         ]
@@ -146,6 +152,8 @@ class PaymentAttempt(models.Model):
 
     class Operation(models.TextChoices):
         CHARGE = "CHARGE"
+        CONFIRM = "CONFIRM"
+        VOID = "VOID"
         REFUND = "REFUND"
         FIND = "FIND"
 
@@ -160,6 +168,22 @@ class PaymentAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.operation.lower()}: {self.outcome.lower()}"
+
+
+class GatewayNotification(models.Model):
+    """What a provider told us by itself: it is taken in once. A hint; what has happened is read at the provider."""
+
+    gateway = models.CharField(max_length=32)
+    event_id = models.CharField(max_length=128)
+    payment = models.CharField(max_length=64, blank=True, help_text="The payment's name at its gateway.")
+    reference = models.CharField(max_length=128, blank=True, help_text="The payment, as its gateway calls it.")
+    received_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["gateway", "event_id"], name="payments_notified_once")]
+
+    def __str__(self) -> str:
+        return f"{self.gateway}: {self.event_id}"
 
 
 class GatewayLedger(models.Model):
@@ -184,6 +208,33 @@ class GatewayLedger(models.Model):
 
     def __str__(self) -> str:
         return f"{self.gateway}: {self.kind.lower()} {self.payment} {money(self.amount, self.currency)}"
+
+
+class SandboxPage(models.Model):
+    """A payment that waits at a sandbox gateway for its customer, who pays or gives up on its page."""
+
+    class Decision(models.TextChoices):
+        OPEN = "OPEN"
+        PAID = "PAID"
+        GIVEN_UP = "GIVEN_UP"
+        VOIDED = "VOIDED"
+
+    gateway = models.CharField(max_length=32)
+    payment = models.CharField(max_length=64)
+    key = models.CharField(max_length=80)
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    capture = models.BooleanField()
+    deposit = models.BooleanField()
+    url = models.TextField()
+    until = models.DateTimeField()
+    decision = models.CharField(max_length=8, choices=Decision.choices, db_default=Decision.OPEN)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["gateway", "payment"], name="payments_page_once")]
+
+    def __str__(self) -> str:
+        return f"{self.gateway}: {self.payment} is {self.decision}"
 
 
 class SandboxRequest(models.Model):

@@ -9,7 +9,7 @@ from shop.contracts.personal import Rows
 from shop.contracts.reasons import CARRIER, ERASED
 from shop.redaction import redact_messages
 
-SECRET = ("token", "checkout")  # which nobody is shown
+SECRET = ("token", "checkout", "action_url")  # which nobody is shown
 
 
 def of_orders(order_ids: Collection[int]) -> Rows:
@@ -28,7 +28,7 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     """Keep nothing that names these customers. Runs inside a transaction on payments."""
     order_ids = orders_of(erased)
     payments = Payment.objects.filter(order_id__in=order_ids).exclude(status=Payment.Status.PENDING)
-    payments.update(token="", checkout=None)  # nosec B106: no token is what is wanted
+    payments.update(token="", checkout=None, action_url="", action_details=None)  # nosec B106: no token is what is wanted
     payments.filter(reason__startswith=CARRIER).update(reason=ERASED)
     PaymentOperation.objects.filter(payment__order_id__in=order_ids, reason__startswith=CARRIER).update(reason=ERASED)
     redact_messages("payments", order_ids)

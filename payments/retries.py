@@ -5,12 +5,22 @@ from datetime import datetime, timedelta
 from payments.models import Payment
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again, doubled each time
+SHORTEST_LOOK, LONGEST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 CHECKS_AFTER_VOIDING = 6  # with those pauses, half a minute
 
 
 def check_now(payment: Payment, now: datetime) -> None:
     """Have the timer ask the gateway about it at its next tick."""
     payment.due_at, payment.attempts, payment.updated_at = now, 0, now
+
+
+def look_again(payment: Payment, now: datetime) -> None:
+    """Have the timer look what has become of a payment that waits for its customer: often while there is little time,
+    seldom while there are days, and when the time is over."""
+    until = payment.action_until or now
+    pause = min(max((until - now) / 20, SHORTEST_LOOK), LONGEST_LOOK)
+    payment.due_at = min(now + pause, until) if until > now else now + SHORTEST_LOOK
+    payment.attempts, payment.updated_at = 0, now
 
 
 def put_off(payment: Payment, now: datetime) -> None:

@@ -15,24 +15,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import transaction
 
 from fastdb.bulk import insert_if_absent, insert_rows, update_rows
 from fastdb.clock import database_time
 from payments import ledger, transitions
-from payments.gateway_calls import Answers, Asked, Operated, charge, find, refund
-from payments.gateways import Captured, Declined, Refused, State, Unknown
-from payments.models import Payment, PaymentAttempt
+from payments.gateway_calls import Answers, Asked, Operated, charge, confirm, find, refund, void
+from payments.gateways import (
+    Captured,
+    Declined,
+    Notification,
+    Refused,
+    State,
+    Unknown,
+)
+from payments.models import GatewayNotification, Payment, PaymentAttempt
 from payments.retries import check_now
 from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
+from sagas.retention import delete_portion
 from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryFailed,
     InventoryReserved,
     PaymentCompleted,
-    PaymentFailed,
     PaymentRefunded,
 )
 
@@ -119,7 +127,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
     return charge(to_charge)
 
 
-def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
+def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> list[transitions.Charged]:
     """Write down what the gateways said; returns what follows. What they left open is left to `settle_due`.
 
     Raises KeyError for an order that `ask_for_charges` was not told of.
@@ -135,7 +143,7 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
         "operation": Operation.CHARGE,
     }
     completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
-    followers: list[PaymentCompleted | PaymentFailed] = [
+    followers: list[transitions.Charged] = [
         PaymentCompleted(order_id=event.order_id, checkout=transitions.without_token(event.checkout))
         for event in reserved
         if event.order_id in completed
@@ -144,7 +152,7 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
     return followers + (_keep_one_by_one(others, answers) if others else [])
 
 
-def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
+def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) -> list[transitions.Charged]:
     """Apply the answers to payments as they are by now: declined, left open, or undone in the meantime."""
     now = database_time("payments")
     payments = {payment.order_id: payment for payment in _lock(event.order_id for event in reserved)}
@@ -154,6 +162,8 @@ def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) ->
         followers.append(transitions.charged(payment, asked.outcome if asked else None, now))
         if payment.status == Status.PENDING:
             payment.checkout = event.checkout
+        elif payment.status == Status.WAITING:  # its token is of no more use
+            payment.checkout = transitions.without_token(event.checkout)
     _save(payments.values(), now)
     _log(payments, answers)
     return [event for event in followers if event is not None]
@@ -203,7 +213,7 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Operated
         payment = payments[event.order_id]
         if event.order_id in tombstones:
             followers.append(transitions.refunded(payment))
-        elif payment.status in (Status.PENDING, Status.COMPLETED):
+        elif payment.status in (Status.PENDING, Status.WAITING, Status.COMPLETED):
             payment.status, payment.reason = Status.REFUNDING, event.reason[:200]
             payment.caused_by, payment.trace = event.event_id, event.trace
             transitions.forget_token(payment)
@@ -219,31 +229,43 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Operated
 def settle_due() -> int:
     """Ask the gateways about payments whose outcome is open and due; how many there were.
 
-    A charge is asked for again with the same key; what is to be undone is looked up and, if charged, refunded.
+    A charge is asked for again with the same key; one that waits for its customer is gone on with, or ended when its
+    time is over; what is to be undone is looked up and, if charged, refunded.
     """
     claimed = _claim_due()
     charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
-    found = find(payment for payment in claimed if payment.status != Status.PENDING)
-    refunds = refund(_intend_refunds(found))
+    waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
+    found = find(payment for payment in claimed if payment.status in (Status.REFUNDING, Status.VOIDED))
+    intended = _intend(found, waiting)
+    operated = {**void(intended), **refund(intended)}
     crash_point("settle.answered")
     if not claimed:
         return 0
     with transaction.atomic(using="payments", durable=True):
         now = database_time("payments")
         payments = {payment.order_id: payment for payment in _lock(payment.order_id for payment in claimed)}
+        asked = {**charges, **waiting, **found}
         followers = [
-            transitions.charged(payment, charges[order_id].outcome, now)
-            if order_id in charges
-            else transitions.undone(payment, found[order_id].outcome, refunds, now)
+            _settled(payment, asked[order_id], operated, now)
             for order_id, payment in payments.items()
+            if order_id in asked
         ]
         _save(payments.values(), now)
-        _log(payments, charges, found, refunds)
+        _log(payments, asked, operated)
         if events := [event for event in followers if event is not None]:
             emit(*events, service="payments")
         crash_point("settle.written")
     crash_point("settle.committed")
     return len(claimed)
+
+
+def _settled(payment: Payment, asked: Asked, operated: Operated, now: datetime) -> transitions.News | None:
+    """Apply what was answered about a payment; the event that follows."""
+    if asked.operation == Operation.FIND:
+        return transitions.undone(payment, asked.outcome, operated, now)
+    if ledger.open_rows(payment, ledger.Kind.VOID) and not isinstance(asked.outcome, Captured):
+        return transitions.expired(payment, operated, now)
+    return transitions.charged(payment, asked.outcome, now)
 
 
 def _claim_due() -> list[Payment]:
@@ -259,26 +281,73 @@ def _claim_due() -> list[Payment]:
     return claimed
 
 
-def _intend_refunds(found: Answers) -> list[Payment]:
-    """Enter a refund of what the gateways still have of payments that are being undone."""
-    taken = {
-        order_id: asked.outcome
-        for order_id, asked in found.items()
-        if isinstance(asked.outcome, State) and asked.outcome.captured > asked.outcome.refunded
-    }
-    if not taken:
+def _intend(found: Answers, waiting: Answers) -> list[Payment]:
+    """Enter what the gateways are to do next: refund what they have of payments that are being undone, and let go of
+    what they hold, or of what waits for a customer whose time is over."""
+    states = {order_id: asked.outcome for order_id, asked in found.items() if isinstance(asked.outcome, State)}
+    waits = {order_id: asked.outcome for order_id, asked in waiting.items() if not isinstance(asked.outcome, Captured)}
+    if not states and not waits:
         return []
     with transaction.atomic(using="payments", durable=True):
         now = database_time("payments")
-        payments = [one for one in _lock(taken) if one.status in (Status.REFUNDING, Status.VOIDED)]
+        payments = _lock([*states, *waits])
         for payment in payments:
-            ledger.learn(payment, taken[payment.order_id], now)
-            ledger.intend_refund_of_rest(payment, taken[payment.order_id])
-            payment.updated_at = now
+            state, wait = states.get(payment.order_id), waits.get(payment.order_id)
+            if state is not None and payment.status in (Status.REFUNDING, Status.VOIDED):
+                ledger.learn(payment, state, now)
+                if state.captured > state.refunded:
+                    ledger.intend_refund_of_rest(payment, state)
+                elif not state.captured and not state.voided:
+                    ledger.intend_void(payment)
+                payment.updated_at = now
+            elif wait is not None and payment.status == Status.WAITING and transitions.is_over(payment, wait, now):
+                ledger.intend_void(payment)
+                payment.updated_at = now
         _save(payments, now)
-        crash_point("settle.refund_written")
-    crash_point("settle.refund_committed")
-    return payments
+        crash_point("settle.operation_written")
+    crash_point("settle.operation_committed")
+    return [one for one in payments if one.updated_at == now]
+
+
+# --- Customers who come back, providers that tell something -----------------------------------------------------------
+def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
+    """A customer came back from the provider's page, with this query. What it says is for the provider to confirm."""
+    answers = confirm(Payment.objects.filter(order_id=order_id, status=Status.WAITING), parameters)
+    if not answers:
+        return  # came back before, or too late
+    with transaction.atomic(using="payments", durable=True):
+        now = database_time("payments")
+        payments = {payment.order_id: payment for payment in _lock(answers)}
+        for payment in payments.values():
+            if event := transitions.charged(payment, answers[order_id].outcome, now):
+                emit(event, service="payments")
+        _save(payments.values(), now)
+        _log(payments, answers)
+        crash_point("return.written")
+    crash_point("return.committed")
+
+
+def take_notification(gateway: str, told: Notification) -> None:
+    """A provider told that something has happened to a payment: it is asked what, at the timer's next tick."""
+    row = {
+        "gateway": gateway,
+        "event_id": told.event_id[:128],
+        "payment": told.payment[:64],
+        "reference": told.reference[:128],
+    }
+    with transaction.atomic(using="payments", durable=True):
+        if insert_rows(GatewayNotification, [row], then="ON CONFLICT (gateway, event_id) DO NOTHING RETURNING id"):
+            which = {"idempotency_key": told.payment} if told.payment else {"reference": told.reference}
+            own = Payment.objects.filter(gateway=gateway, due_at__isnull=False, **which)
+            own.update(due_at=database_time("payments"))
+        crash_point("notification.written")
+    crash_point("notification.committed")
+
+
+def purge() -> int:
+    """Delete a portion of the providers' notifications past their retention; how many that was."""
+    before = database_time("payments") - settings.SAGAS.retention
+    return delete_portion("payments", GatewayNotification._meta.db_table, "received_at < %s", [before])
 
 
 # --- Rows -------------------------------------------------------------------------------------------------------------
@@ -299,8 +368,8 @@ def _save(payments: Iterable[Payment], now: datetime) -> None:
     ledger.write(changed)
     update_rows(
         changed,
-        "status", "reason", "reference", "authorized", "captured", "refunded", "token", "checkout", "attempts",
-        "due_at", "caused_by", "trace", "updated_at", "refunded_at",
+        "status", "reason", "reference", "action_url", "action_until", "action_details", "authorized", "captured",
+        "refunded", "token", "checkout", "attempts", "due_at", "caused_by", "trace", "updated_at", "refunded_at",
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryFailed,
     InventoryReserved,
+    PaymentActionRequired,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefunded,
@@ -22,8 +23,13 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
 
 
 @step(outside=ask_for_charges)
-def charge_payment(reserved: list[InventoryReserved], answers: Answers) -> list[PaymentCompleted | PaymentFailed]:
-    """Write down what the gateways said. While an outcome is unknown nothing is emitted: `settle_payments` asks on."""
+def charge_payment(
+    reserved: list[InventoryReserved], answers: Answers
+) -> list[PaymentCompleted | PaymentFailed | PaymentActionRequired]:
+    """Write down what the gateways said. Some customers are sent to a page, and their orders wait.
+
+    While an outcome is unknown nothing is emitted: `settle_payments` asks on.
+    """
     return services.keep_charges(reserved, answers)
 
 
@@ -52,5 +58,5 @@ def settle_payments() -> int:
 
 @timer
 def purge() -> int:
-    """Delete inbox and outbox rows past their retention."""
-    return purge_messages("payments")
+    """Delete inbox and outbox rows, and providers' notifications, past their retention."""
+    return purge_messages("payments") + services.purge()

@@ -4,28 +4,41 @@ A payment that was voided while a request may still have been on its way is chec
 that lands in that time is refunded.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
+from django.conf import settings
 
 from payments import ledger
 from payments.gateway_calls import Operated
-from payments.gateways import Answer, Captured, Declined, Done, NotFound, State
+from payments.gateways import ActionRequired, Answer, Captured, Declined, Done, NotFound, Refused, State, Waiting
+from payments.links import return_url
 from payments.models import Payment
-from payments.retries import CHECKS_AFTER_VOIDING, check_now, put_off
-from shop.contracts.events import Checkout, PaymentCompleted, PaymentFailed, PaymentRefunded
+from payments.retries import CHECKS_AFTER_VOIDING, check_now, look_again, put_off
+from shop.contracts.events import Checkout, PaymentActionRequired, PaymentCompleted, PaymentFailed, PaymentRefunded
+from shop.contracts.reasons import PAYMENT_DECLINED
 
 Status = Payment.Status
-NEVER_THERE = "the gateway knows of no such payment"
+NEVER_THERE = "nothing was paid"
+NOT_PAID = f"{PAYMENT_DECLINED}: not paid in time"
 
 
-def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentCompleted | PaymentFailed | None:
+Charged = PaymentCompleted | PaymentFailed | PaymentActionRequired
+News = Charged | PaymentRefunded
+
+
+def charged(payment: Payment, outcome: Answer | None, now: datetime) -> Charged | None:
     """Apply the gateway's answer to a charge, if it was asked; return the event that follows."""
     if payment.status == Status.VOIDED and payment.gateway:
         # A late charge: the payment was undone while the gateway was asked, by us or by a worker that died meanwhile.
         check_now(payment, now)
-    elif payment.status == Status.PENDING:
+    elif payment.status == Status.FAILED and isinstance(outcome, Captured):
+        payment.status = Status.VOIDED  # paid after its time was over: to be given back
+        check_now(payment, now)
+    elif payment.status in (Status.PENDING, Status.WAITING):
         match outcome:
+            case ActionRequired() | Waiting():
+                return _wait(payment, outcome, now)
             case Captured(reference):
                 completed = PaymentCompleted(
                     order_id=payment.order_id,
@@ -43,14 +56,76 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> PaymentC
                 return PaymentFailed(
                     order_id=payment.order_id, reason=reason, caused_by=payment.caused_by, trace=payment.trace
                 )
+            case _ if payment.status == Status.WAITING:
+                look_again(payment, now)
             case _:
                 put_off(payment, now)
     return None
 
 
-def undone(payment: Payment, found: Answer | None, refunds: Operated, now: datetime) -> PaymentRefunded | None:
-    """Apply what the gateway has `found` of a payment that is being undone, if it was asked, and its answers to
-    refunds; return the event that follows.
+def _wait(payment: Payment, outcome: ActionRequired | Waiting, now: datetime) -> PaymentActionRequired | None:
+    """The customer has to do something; the event that says so is new when there is something new to do."""
+    if isinstance(outcome, Waiting):
+        url, details = return_url(payment.order_id), dict(outcome.details)
+    else:
+        url, details = outcome.url or payment.action_url, None
+    until = deadline(payment, outcome)
+    known = (payment.status, payment.action_url, payment.action_until)
+    payment.status, payment.action_url, payment.action_until = Status.WAITING, url, until
+    payment.action_details, payment.token = details, ""
+    payment.reference = outcome.reference or payment.reference
+    look_again(payment, now)
+    if known == (payment.status, url, until):
+        return None
+    return PaymentActionRequired(
+        order_id=payment.order_id,
+        user_id=payment.user_id or 0,
+        url=url,
+        until=until,
+        caused_by=payment.caused_by,
+        trace=payment.trace,
+    )
+
+
+def deadline(payment: Payment, outcome: ActionRequired | Waiting) -> datetime:
+    """Until when its customer may pay: as long as the gateway lets them, and no longer than the owner does."""
+    allowed: timedelta = settings.DEPOSIT_WITHIN if isinstance(outcome, Waiting) else settings.PAY_WITHIN
+    return min(outcome.until, payment.created_at + allowed)
+
+
+def is_over(payment: Payment, outcome: Answer, now: datetime) -> bool:
+    """Whether a payment is to wait for its customer no longer, by what its gateway says; or is being ended already."""
+    waits = isinstance(outcome, ActionRequired | Waiting) and deadline(payment, outcome) <= now
+    return waits or bool(ledger.open_rows(payment, ledger.Kind.VOID))
+
+
+def expired(payment: Payment, voids: Operated, now: datetime) -> PaymentFailed | None:
+    """Apply the gateway's answer to the end of a wait; return the event that follows."""
+    if payment.status != Status.WAITING:
+        return None
+    if not _voided(payment, voids, now):
+        put_off(payment, now)
+        return None
+    _enter(payment, ledger.Outcome.REFUSED, now, reason=NOT_PAID)
+    _settle(payment, Status.FAILED, now)
+    payment.reason = NOT_PAID
+    return PaymentFailed(order_id=payment.order_id, reason=NOT_PAID, caused_by=payment.caused_by, trace=payment.trace)
+
+
+def _voided(payment: Payment, voids: Operated, now: datetime) -> bool:
+    """Apply the gateway's answers to voids; whether one has succeeded."""
+    for row in ledger.open_rows(payment, ledger.Kind.VOID):
+        match voids[row.key].outcome if row.key in voids else None:
+            case Done(reference):
+                ledger.settle(row, ledger.Outcome.SUCCEEDED, now, reference=reference)
+            case Refused(reason):  # paid in the last moment, which is for `find` to say
+                ledger.settle(row, ledger.Outcome.REFUSED, now, reason=reason)
+    return any(row.kind == ledger.Kind.VOID and row.outcome == ledger.Outcome.SUCCEEDED for row in payment.rows)
+
+
+def undone(payment: Payment, found: Answer | None, operated: Operated, now: datetime) -> PaymentRefunded | None:
+    """Apply what the gateway has `found` of a payment that is being undone, if it was asked, and its answers to voids
+    and refunds; return the event that follows.
 
     Nothing follows from a payment voided before: `PaymentRefunded` was emitted then.
     """
@@ -60,18 +135,21 @@ def undone(payment: Payment, found: Answer | None, refunds: Operated, now: datet
     if isinstance(found, State):
         ledger.learn(payment, found, now)
     for row in ledger.open_rows(payment, ledger.Kind.REFUND):
-        match refunds[row.key].outcome if row.key in refunds else None:
+        match operated[row.key].outcome if row.key in operated else None:
             case Done(reference):
                 ledger.settle(row, ledger.Outcome.SUCCEEDED, now, reference=reference)
+    over = isinstance(found, State) and found.voided and not found.captured
+    nothing_taken = _voided(payment, operated, now) or isinstance(found, NotFound) or over
     ledger.add_up(payment)
     if payment.captured and payment.captured == payment.refunded:
         _settle(payment, Status.REFUNDED, now)
         payment.refunded_at = now
-    elif isinstance(found, NotFound) and not payment.captured and open_until_now:
-        _enter(payment, ledger.Outcome.REFUSED, now, reason=NEVER_THERE)
+    elif nothing_taken and not payment.captured and open_until_now:
+        if not payment.authorized:
+            _enter(payment, ledger.Outcome.REFUSED, now, reason=NEVER_THERE)
         _settle(payment, Status.VOIDED, now)
         put_off(payment, now)  # not yet the end: a charge on its way may still land
-    elif isinstance(found, NotFound) and not payment.captured and payment.attempts >= CHECKS_AFTER_VOIDING:
+    elif nothing_taken and not payment.captured and payment.attempts >= CHECKS_AFTER_VOIDING:
         _settle(payment, Status.VOIDED, now)
         return None
     else:
@@ -94,13 +172,19 @@ def without_token(checkout: Checkout) -> Checkout:
 
 def forget_token(payment: Payment) -> None:
     """Keep nothing that charges somebody: what is not PENDING is never charged again."""
-    payment.token, payment.checkout = "", None
+    payment.token, payment.checkout, payment.action_url, payment.action_details = "", None, "", None
+
+
+def _close_voids(payment: Payment, now: datetime) -> None:
+    for row in ledger.open_rows(payment, ledger.Kind.VOID):
+        ledger.settle(row, ledger.Outcome.REFUSED, now, reason=row.reason)
 
 
 def _enter(payment: Payment, outcome: str, now: datetime, *, reference: str = "", reason: str = "") -> None:
     """Enter what became of the charge."""
     if row := ledger.first(payment):
         ledger.settle(row, outcome, now, reference=reference, reason=reason)
+    _close_voids(payment, now)
     payment.reference = reference or payment.reference
     ledger.add_up(payment)
 

@@ -10,6 +10,9 @@ forward  OrderCreated ─► InventoryReserved ─► PaymentCompleted ─► De
 backward OrderCancelled ◄─ InventoryReleased ◄─ PaymentRefunded ◄─ DeliveryCancelled ◄─ OrderCancellationRequested
           cancel_order       release_stock       refund_payment     cancel_delivery       customer, or deadline
 
+A customer who has to pay on a page of the gateway, or by a transfer, is waited for between InventoryReserved and
+PaymentCompleted: PaymentActionRequired says where and until when, and is heard by orders alone.
+
 `ORDER` is all of it: the kernel routes by it, the timers run by it, and `manage.py check` holds it against the
 steps that exist. `manage.py saga` prints this page; `docs/saga.md` is made from it.
 
@@ -32,6 +35,7 @@ from shop.contracts.events import (
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
+    PaymentActionRequired,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefunded,
@@ -45,6 +49,7 @@ ORDER = Saga(
         # forward
         OrderCreated: ("inventory.reserve_stock", "notifications.notify"),
         InventoryReserved: ("payments.charge_payment", "orders.mark_reserved"),
+        PaymentActionRequired: ("orders.mark_waiting",),
         PaymentCompleted: ("delivery.start_delivery", "orders.mark_paid", "notifications.notify"),
         DeliveryStarted: ("orders.mark_started",),
         DeliveryHandedOver: ("inventory.ship_stock", "orders.mark_shipped", "notifications.notify"),
@@ -73,6 +78,7 @@ ORDER = Saga(
         "payments.refund_payment": undo(),
         "inventory.release_stock": undo(),
         "orders.mark_reserved": record(),
+        "orders.mark_waiting": record(),
         "orders.mark_paid": record(),
         "orders.mark_started": record(deferrable=True),
         "orders.mark_shipped": record(deferrable=True),

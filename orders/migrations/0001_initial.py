@@ -172,6 +172,11 @@ class Migration(migrations.Migration):
                 ("currency", models.CharField(max_length=3)),
                 ("total_price", models.BigIntegerField(validators=[django.core.validators.MinValueValidator(1)])),
                 ("payment_gateway", models.CharField(max_length=32)),
+                (
+                    "action_url",
+                    models.TextField(blank=True, db_default="", help_text="Where its customer pays, while it waits."),
+                ),
+                ("action_until", models.DateTimeField(null=True)),
                 ("tracking_number", models.CharField(blank=True, max_length=64)),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("updated_at", models.DateTimeField(auto_now=True)),

@@ -8,6 +8,8 @@ tok_declined, tok_insufficient_funds       declines
 tok_timeout_charged      charges, but the first answer is lost
 tok_timeout_not_charged  the first request is lost, the next one charges
 tok_flaky_3              the first three requests are lost
+tok_action               sends the customer to a page of the sandbox, with "pay" and "cancel"
+tok_deposit              waits for a transfer to an account, which the same page can make
 tok_slow_2s              charges; on a development machine after two seconds, in which the worker waits
 anything else            declines
 
@@ -18,6 +20,7 @@ charged before can be found and refunded.
 depends on key and attempt alone. A row in `SandboxSwitch` takes a whole gateway away.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +31,7 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from fastdb.bulk import insert_rows
+from payments.gateways import pages
 from payments.gateways.base import (
     Authorization,
     Authorized,
@@ -65,8 +69,10 @@ NOT_RECOGNISED = f"{PAYMENT_DECLINED}: unknown token"
 LOST_REQUESTS = {"tok_timeout_not_charged": 1, "tok_flaky_3": 3}
 LOST_ANSWERS = {"tok_timeout_charged": 1}
 SLOW_TOKEN, SLOWNESS = "tok_slow_2s", 2.0
+ACTION_TOKEN, DEPOSIT_TOKEN = "tok_action", "tok_deposit"  # nosec B105
 CHARGING = {"tok_ok", SLOW_TOKEN, *LOST_REQUESTS, *LOST_ANSWERS}
 TIMED_OUT = Unknown("timed out")
+WAITS = Unknown("the page is about to be opened")  # in the place of how a payment waits, until that is known
 
 COUNT = """
     INSERT INTO payments_sandboxrequest AS known (gateway, operation, key, requests)
@@ -94,7 +100,7 @@ class SandboxGateway:
     options: Mapping[str, str] = field(default_factory=dict)
     pause: Callable[[float], None] = time.sleep
 
-    capabilities = Capabilities(separate_capture=True, partial_refund=True, customer_action=False, asynchronous=False)
+    capabilities = Capabilities(separate_capture=True, partial_refund=True, customer_action=True, asynchronous=True)
 
     def authorize(self, requests: Sequence[Authorization]) -> list[Authorizing]:
         if not settings.SANDBOX:
@@ -106,12 +112,15 @@ class SandboxGateway:
         rate = self._failure_rate()
         attempts = self._count("AUTHORIZE", [one.key for one in (requests if rate else counted)])
         answers: list[Authorizing] = []
-        granted = []
+        granted, sent_on = [], []
         for request in requests:
             attempt = attempts.get(request.key, 1)
             request_lost, answer_lost = self._fate(rate, "AUTHORIZE", request.key, attempt)
             if request_lost or attempt <= LOST_REQUESTS.get(request.token, 0):
                 answers.append(TIMED_OUT)
+            elif request.token in (ACTION_TOKEN, DEPOSIT_TOKEN):
+                sent_on.append(request)
+                answers.append(TIMED_OUT if answer_lost else WAITS)
             elif request.token not in CHARGING:
                 answers.append(Declined(DECLINES.get(request.token, NOT_RECOGNISED)))
             else:
@@ -125,16 +134,27 @@ class SandboxGateway:
             (one.payment, one.key, Kinds.CHARGE if one.capture else Kinds.AUTHORIZE, one.amount, one.currency)
             for one in granted
         )
-        return answers
+        if not sent_on:
+            return answers
+        deposits = [one.payment for one in sent_on if one.token == DEPOSIT_TOKEN]
+        waiting = pages.open_pages(self.name, sent_on, deposits=deposits)
+        return [
+            waiting[one.payment] if answer is WAITS else answer for one, answer in zip(requests, answers, strict=True)
+        ]
 
     def confirm(self, returns: Sequence[Return]) -> list[Authorizing]:
-        return [Declined(NOT_RECOGNISED) for _ in returns]
+        self._answer_the_door()
+        decided = pages.answers(self.name, [one.payment for one in returns])
+        return [decided.get(one.payment, Declined(NOT_RECOGNISED)) for one in returns]
 
     def capture(self, operations: Sequence[Operation]) -> list[Operating]:
-        return self._operate(Kinds.CAPTURE, operations, lambda state: _held(state))
+        return self._operate(Kinds.CAPTURE, operations, _held)
 
     def void(self, operations: Sequence[Operation]) -> list[Operating]:
-        return self._operate(Kinds.VOID, operations, lambda state: _held(state))
+        self._answer_the_door()
+        closed = pages.void(self.name, {one.payment: one.key for one in operations})
+        rest = iter(self._operate(Kinds.VOID, [one for one in operations if one.payment not in closed], _held))
+        return [Done(_reference(one.payment)) if one.payment in closed else next(rest) for one in operations]
 
     def refund(self, operations: Sequence[Operation]) -> list[Operating]:
         return self._operate(Kinds.REFUND, operations, lambda state: state.captured - state.refunded)
@@ -143,7 +163,8 @@ class SandboxGateway:
         self._answer_the_door()
         rate = self._failure_rate()
         attempts = self._count("FIND", [one.payment for one in payments] if rate else ())
-        states = self._states([one.payment for one in payments])
+        names = [one.payment for one in payments]
+        states = pages.states(self.name, names) | self._states(names)
         return [
             TIMED_OUT
             if any(self._fate(rate, "FIND", payment, attempts.get(payment, 1)))
@@ -152,7 +173,12 @@ class SandboxGateway:
         ]
 
     def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
-        raise Forged("the sandbox sends no notifications")
+        """{"event": …, "payment": …}, unsigned: whoever wants to see what follows sends it. Raises `Forged`."""
+        try:
+            said = json.loads(body) if settings.SANDBOX else None
+            return Notification(str(said["event"]), str(said["payment"]))
+        except (ValueError, LookupError, TypeError) as error:
+            raise Forged("not a notification of the sandbox") from error
 
     def statement(self, day: date) -> Iterator[StatementLine]:
         kinds = {Kinds.CHARGE: Kind.CAPTURE, Kinds.CAPTURE: Kind.CAPTURE, Kinds.REFUND: Kind.REFUND}

@@ -56,6 +56,12 @@ class Migration(migrations.Migration):
                 ("authorized", models.BigIntegerField(db_default=0)),
                 ("captured", models.BigIntegerField(db_default=0)),
                 ("refunded", models.BigIntegerField(db_default=0)),
+                ("action_url", models.TextField(blank=True, db_default="", help_text="Where its customer pays.")),
+                ("action_until", models.DateTimeField(null=True)),
+                (
+                    "action_details",
+                    sagas.db.fields.TextualJSONField(help_text="What the customer needs for a deposit.", null=True),
+                ),
                 (
                     "token",
                     models.TextField(blank=True, help_text="Sealed, and empty when there is nothing more to charge."),
@@ -69,6 +75,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("PENDING", "Pending"),
+                            ("WAITING", "Waiting"),
                             ("COMPLETED", "Completed"),
                             ("FAILED", "Failed"),
                             ("REFUNDING", "Refunding"),
@@ -100,7 +107,14 @@ class Migration(migrations.Migration):
                 (
                     "operation",
                     models.CharField(
-                        choices=[("CHARGE", "Charge"), ("REFUND", "Refund"), ("FIND", "Find")], max_length=8
+                        choices=[
+                            ("CHARGE", "Charge"),
+                            ("CONFIRM", "Confirm"),
+                            ("VOID", "Void"),
+                            ("REFUND", "Refund"),
+                            ("FIND", "Find"),
+                        ],
+                        max_length=8,
                     ),
                 ),
                 ("outcome", models.CharField(max_length=16)),
@@ -155,6 +169,29 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["pk"],
             },
+        ),
+        migrations.CreateModel(
+            name="SandboxPage",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("gateway", models.CharField(max_length=32)),
+                ("payment", models.CharField(max_length=64)),
+                ("key", models.CharField(max_length=80)),
+                ("amount", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                ("capture", models.BooleanField()),
+                ("deposit", models.BooleanField()),
+                ("url", models.TextField()),
+                ("until", models.DateTimeField()),
+                (
+                    "decision",
+                    models.CharField(
+                        choices=[("OPEN", "Open"), ("PAID", "Paid"), ("GIVEN_UP", "Given Up"), ("VOIDED", "Voided")],
+                        db_default="OPEN",
+                        max_length=8,
+                    ),
+                ),
+            ],
         ),
         migrations.CreateModel(
             name="SandboxRequest",
@@ -282,6 +319,26 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="GatewayNotification",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("gateway", models.CharField(max_length=32)),
+                ("event_id", models.CharField(max_length=128)),
+                (
+                    "payment",
+                    models.CharField(blank=True, help_text="The payment's name at its gateway.", max_length=64),
+                ),
+                (
+                    "reference",
+                    models.CharField(blank=True, help_text="The payment, as its gateway calls it.", max_length=128),
+                ),
+                ("received_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("gateway", "event_id"), name="payments_notified_once")],
+            },
+        ),
+        migrations.CreateModel(
             name="Inbox",
             fields=[
                 (
@@ -397,7 +454,9 @@ class Migration(migrations.Migration):
             model_name="payment",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("due_at__isnull", False), models.Q(("status", "REFUNDING"), _negated=True), _connector="OR"
+                    ("due_at__isnull", False),
+                    models.Q(("status__in", ["REFUNDING", "WAITING"]), _negated=True),
+                    _connector="OR",
                 ),
                 name="payments_refunding_is_asked_again",
             ),
@@ -407,7 +466,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     ("due_at", None),
-                    models.Q(("status", "PENDING"), _negated=True),
+                    models.Q(("status__in", ["PENDING", "WAITING"]), _negated=True),
                     ("checkout__isnull", False),
                     _connector="OR",
                 ),
@@ -430,6 +489,10 @@ class Migration(migrations.Migration):
                 related_name="operations",
                 to="payments.payment",
             ),
+        ),
+        migrations.AddConstraint(
+            model_name="sandboxpage",
+            constraint=models.UniqueConstraint(fields=("gateway", "payment"), name="payments_page_once"),
         ),
         migrations.AddIndex(
             model_name="staffaction",
@@ -469,6 +532,10 @@ class Migration(migrations.Migration):
         migrations.RunSQL(
             "ALTER TABLE payments_unsent SET (fillfactor = 50)",
             "ALTER TABLE payments_unsent RESET (fillfactor)",
+        ),
+        migrations.RunSQL(
+            "ALTER TABLE payments_paymentoperation SET (fillfactor = 70)",
+            "ALTER TABLE payments_paymentoperation RESET (fillfactor)",
         ),
         migrations.RunSQL(
             "ALTER TABLE payments_paymentoperation SET (fillfactor = 70)",

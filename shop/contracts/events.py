@@ -7,6 +7,7 @@ Amounts are integers in the currency's minor unit.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from functools import cache
 
 import msgspec
@@ -46,6 +47,14 @@ class OrderCreated(OrderEvent, frozen=True):
 
 class InventoryReserved(OrderEvent, frozen=True):
     checkout: Checkout
+
+
+class PaymentActionRequired(OrderEvent, frozen=True):
+    """The order waits for its customer, who pays at `url` until then: on the provider's page, or by a transfer."""
+
+    user_id: int
+    url: str
+    until: datetime
 
 
 class PaymentCompleted(OrderEvent, frozen=True):
@@ -141,8 +150,8 @@ def orders_of(erased: Iterable[CustomerErased]) -> list[int]:
     return [order_id for event in erased for order_id in event.order_ids]
 
 
-# What may name a customer in a message of an order: sealed, or in a carrier's own words.
-PERSONAL = ("address", "payment_token", "reason")
+# What may name a customer in a message of an order: sealed, in a carrier's own words, or an address of theirs alone.
+PERSONAL = ("address", "payment_token", "reason", "url")
 
 # Events that turn a saga round, or belong to the way back.
 BACKWARD: tuple[type[OrderEvent], ...] = (

@@ -271,6 +271,7 @@ class Shop:
         Delivery.objects.filter(due_at__gt=now).update(due_at=now)
         Payment.objects.filter(due_at__gt=now, status__in=["REFUNDING", "VOIDED"]).update(due_at=now)
         Payment.objects.filter(due_at__gt=now, status="PENDING", attempts__gt=0).update(due_at=now)
+        Payment.objects.filter(due_at__gt=now, status="WAITING").update(due_at=now)
 
     @staticmethod
     def orders_stand_still() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -28,7 +29,9 @@ from notifications.webhooks.subscriptions import subscribe
 from orders.models import FINAL, Order
 from orders.models import Unsent as OrdersUnsent
 from orders.services import request_cancellation
-from payments.models import Payment
+from payments.gateways import pages
+from payments.links import return_url
+from payments.models import GatewayNotification, Payment, SandboxPage
 from sagas import dead_letter_queue, dead_letters
 from sagas.publisher import broker
 from sagas.saga import service_of
@@ -382,3 +385,40 @@ def staff_books_stock(stage: Stage) -> Iterator[None]:
     breaks_off(stage, f"/inventory/{product}/adjustments", {"delta": 7, "reason": "x"}, Authorization=stage.staff)
     yield
     assert stock_of(product) == (on_hand + 7 * (stage.point == "adjustment.committed"), 0)
+
+
+def customer_comes_back(stage: Stage) -> Iterator[None]:
+    """…from the sandbox's payment page, where they have paid."""
+    order_id = waiting_for_customer(stage)
+    yield
+    address = urlsplit(return_url(order_id)).path.removeprefix("/api/v1")
+    stage.hero.is_ready()
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{stage.hero.port}/api/v1{address}?outcome=paid", timeout=20, trust_env=False)
+    yield
+    stage.hero.is_ready()
+    url = f"http://127.0.0.1:{stage.hero.port}/api/v1{address}?outcome=paid"
+    assert httpx.get(url, timeout=20, trust_env=False, follow_redirects=True).status_code == 200
+    eventually(Payment.objects.filter(order_id=order_id, status="COMPLETED").exists)
+
+
+def provider_notifies(stage: Stage) -> Iterator[None]:
+    """A provider tells, twice, that a payment was made."""
+    order_id = waiting_for_customer(stage)
+    told = {"event": uuid4().hex, "payment": f"order-{order_id}"}
+    yield
+    breaks_off(stage, "/payments/notifications/TOSS_PAYMENTS", told)
+    yield
+    assert stage.post("/payments/notifications/TOSS_PAYMENTS", told).status_code == 202
+    assert GatewayNotification.objects.filter(event_id=told["event"]).count() == 1
+
+
+def waiting_for_customer(stage: Stage) -> int:
+    """An order whose customer has just paid on a page, of which only the gateway knows."""
+    stage.with_worker()
+    order_id: int = stage.shop.place(payment_token="tok_action")
+    relay_everything()
+    eventually(SandboxPage.objects.filter(payment=f"order-{order_id}").exists)
+    eventually(Payment.objects.filter(order_id=order_id, status="WAITING").exists)
+    pages.decide("TOSS_PAYMENTS", f"order-{order_id}", paid=True)
+    return order_id

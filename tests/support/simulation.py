@@ -23,6 +23,8 @@ from msgspec import to_builtins
 from inventory.services import seed_stock
 from orders.models import Order
 from orders.services import place_order, request_cancellation
+from payments.gateways import pages
+from payments.models import Payment, SandboxPage
 from sagas.deferred import publish_deferred
 from sagas.registry import STEPS, TIMERS, local_services
 from sagas.relay import pending, publish_outbox
@@ -36,6 +38,7 @@ from shop.saga import ORDER
 from tests.support.boundaries import all_points
 from tests.support.sagas import SAGA_TIMERS
 
+DAY = timedelta(days=1)
 PRODUCTS = range(101, 161)  # each schedule sells one of them
 PIECES = 6  # of it
 RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at one is about that timer
@@ -162,6 +165,8 @@ class World:
             if timer == "orders.cancel_overdue":
                 self._deadline_passes()
             self._tick(timer)
+        elif decision.choice % 5 == 1 and self._customers_decide(self.bus.orders, decision.choice // 5):
+            pass
         elif messages or others:
             picked = decision.choice % (messages + len(others))
             if picked < messages:
@@ -191,6 +196,23 @@ class World:
             self.bus.messages += batch
             self.bus.deliver(-1)
 
+    def _customers_decide(self, orders: Collection[int], choice: int | None = None) -> int:
+        """Those who are on a payment page pay, give up or stay away until it is too late; how many there were. With a
+        `choice` only one of them does something."""
+        names = [f"order-{order_id}" for order_id in orders]
+        waiting = SandboxPage.objects.filter(payment__in=names, decision="OPEN").order_by("pk")
+        waiting = waiting[: 1 if choice is not None else None]
+        for page in waiting:
+            what = (page.pk if choice is None else choice) % 3
+            self._log(f"on the page of {page.payment} its customer {('pays', 'gives up', 'stays away')[what]}")
+            if what == 2:
+                Payment.objects.filter(idempotency_key=page.payment).update(created_at=timezone.now() - DAY)
+            else:
+                pages.decide(page.gateway, page.payment, paid=not what)
+            Payment.objects.filter(idempotency_key=page.payment, status="WAITING").update(due_at=timezone.now())
+            self._due.add("payments.settle_payments")
+        return len(waiting)
+
     # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
     def _come_to_rest(self) -> None:
         """The timers alone must bring every order to its end, and close it. What is alike is done together."""
@@ -198,7 +220,7 @@ class World:
         self.bus.messages += self.bus.aside
         self.bus.orders, self.bus.merging = self._names, False
         for _ in range(ROUNDS):
-            while self.bus.messages or self._due:
+            while self.bus.messages or self._due or self._customers_decide(self._names):
                 step = min((step for step, _ in self.bus.messages), key=IN_ORDER.index, default="")
                 if step and (not is_record(step) or not self._due):
                     self._gather(step)

@@ -1,6 +1,7 @@
 """The kernel's conformance tests, over the saga of an order."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
 from orders.models import Order
 from orders.services import request_cancellation
-from payments.models import GatewayLedger, Payment
+from payments.gateways import pages
+from payments.models import GatewayLedger, Payment, SandboxPage
 from sagas.testing import Conformance
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
@@ -27,6 +29,11 @@ QUANTITY = 2
 
 def place(quantity: int = QUANTITY, **wishes: str) -> int:
     return place_order(user_id=1, lines=[Line(1, quantity)], **wishes).pk
+
+
+def place_with_page(customer: str) -> int:
+    TestOrder.customer = customer
+    return place(payment_token="tok_action")
 
 
 def cancelled() -> int:
@@ -44,8 +51,12 @@ class TestOrder(Conformance):
         "declined": lambda: place(payment_token="tok_declined"),
         "refused by the carrier": lambda: place(address="addr_refused_by_carrier"),
         "refused by the recipient": lambda: place(address="addr_refused_by_recipient"),
+        "paid on a page": lambda: place_with_page("pays"),
+        "given up on a page": lambda: place_with_page("gives up"),
+        "not paid in time": lambda: place_with_page("stays away"),
         "cancelled": cancelled,
     }
+    customer = ""  # what they do when they are on a payment page
     races = {"cancelled"}  # with a charge that is refunded, or before it
     timers = SAGA_TIMERS
     orders, crashes = 3, 1  # test_schedules plays hundreds of random ones, and test_every_crash kills real processes
@@ -73,7 +84,7 @@ class TestOrder(Conformance):
         assert state["order"] in ("COMPLETED", "CANCELLED"), state
         completed = Order.objects.filter(status="COMPLETED").count()
         assert state["stock"] == (PIECES - QUANTITY * completed, 0), state
-        balance = sum(amount if kind == "CHARGE" else -amount for kind, amount in state["ledger"])
+        balance = sum(amount * {"CHARGE": 1, "REFUND": -1}.get(kind, 0) for kind, amount in state["ledger"])
         assert balance == 1000 * QUANTITY * completed, state
         assert [found for found in audit(strict=True) if isinstance(found, Violation)] == []
 
@@ -81,6 +92,11 @@ class TestOrder(Conformance):
         now = timezone.now()
         apps.get_model("payments.Payment").objects.filter(due_at__gt=now).update(due_at=now)
         Delivery.objects.filter(due_at__gt=now).update(due_at=now)
+        for page in SandboxPage.objects.filter(decision="OPEN"):
+            if TestOrder.customer == "stays away":
+                Payment.objects.update(created_at=now - timedelta(days=1))
+            else:
+                pages.decide(page.gateway, page.payment, paid=TestOrder.customer == "pays")
 
 
 class TestOrdersTogether(TestOrder):

@@ -63,7 +63,7 @@ UNHURRIED = settings(
 wishes = st.builds(
     Wish,
     quantity=st.integers(1, 4),  # of 6 in stock: some orders must be refused
-    payment_token=st.sampled_from(["tok_ok", "tok_declined", "tok_timeout_charged", "tok_flaky_3"]),
+    payment_token=st.sampled_from(["tok_ok", "tok_declined", "tok_timeout_charged", "tok_flaky_3", "tok_action"]),
     address=st.sampled_from(["", "addr_refused_by_carrier", "addr_refused_by_recipient"]),
     cancelled_at=st.none() | st.integers(0, DECISIONS),
 )
@@ -87,7 +87,7 @@ def dying_at(boundary: str) -> Schedule:
     """A schedule in which some process certainly comes by there: in its first decision, in its last, or between."""
     if boundary.startswith("refund"):
         return Schedule([Wish(1, "tok_ok", "", cancelled_at=0)], 4, [Decision(0, boundary)] * 20)
-    if boundary.startswith("settle.refund"):  # charged, which nobody knows when its order is undone
+    if boundary.startswith("settle.operation"):  # charged, which nobody knows when its order is undone
         unknown = Wish(1, "tok_timeout_charged", "", cancelled_at=0)
         return Schedule([unknown], 3, [*[Decision(0, None)] * 8, *[Decision(0, boundary)] * 3])
     wish = Wish(1, "tok_timeout_charged", "", cancelled_at=2 if boundary.startswith("cancellation") else None)

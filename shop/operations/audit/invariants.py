@@ -32,6 +32,7 @@ class Violation(NamedTuple):
 # An order may skip what it learns late, never go back; a refused cancellation is the one way out of CANCELLING.
 LEGAL_MOVES = {
     **{status: {*FORWARD[place + 1 :], "COMPLETED", "CANCELLING", "CANCELLED"} for place, status in enumerate(FORWARD)},
+    "INVENTORY_RESERVED": {*FORWARD[1:], "COMPLETED", "CANCELLING", "CANCELLED"},  # again: it waits for its customer
     "CANCELLING": {"CANCELLING", "CANCELLED", "COMPLETED", "SHIPPED"},
     **{status: set() for status in FINAL},
 }
@@ -124,14 +125,15 @@ def no_dead_letters(_before: datetime) -> Iterator[Violation]:
 
 
 def orders_end(facts: Facts) -> Iterator[Violation]:
-    """No order is past its deadline, time with the carrier not counted; strictly: every order has ended.
+    """No order is past its deadline, time with carrier or customer not counted; strictly: every order has ended.
 
     None is open for half the time for which messages are kept: without them it could not be resumed.
     """
     now = timezone.now()
     overdue, ancient = now - timedelta(seconds=2 * settings.ORDER_DEADLINE), now - settings.SAGAS.retention / 2
     for pk, order in facts.settled:
-        late = order["created_at"] < (ancient if order["status"] in WITH_CARRIER else overdue)
+        since = max(order["created_at"], order["action_until"] or order["created_at"])
+        late = since < (ancient if order["status"] in WITH_CARRIER else overdue)
         if order["status"] not in FINAL and (facts.strict or late):
             yield Violation("orders_end", f"order {pk}", f"still {order['status']}")
 
@@ -213,6 +215,7 @@ def operations_add_up(facts: Facts) -> Iterator[Violation]:
         captured, kept = done["captured"], done["captured"] - done["refunded"]
         follows = {
             "PENDING": not done["authorized"],
+            "WAITING": not done["authorized"],
             "COMPLETED": captured == amount,
             "FAILED": not done["authorized"],
             "REFUNDED": captured > 0 and not kept,
