@@ -175,7 +175,7 @@ class SandboxGateway:
     def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
         """{"event": …, "payment": …}, unsigned: whoever wants to see what follows sends it. Raises `Forged`."""
         try:
-            said = json.loads(body) if settings.SANDBOX else None
+            said = json.loads(body) if settings.SANDBOX else {}
             return Notification(str(said["event"]), str(said["payment"]))
         except (ValueError, LookupError, TypeError) as error:
             raise Forged("not a notification of the sandbox") from error

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.db.models import DateTimeField, F
+from django.utils import timezone
 from msgspec import to_builtins
 
 from inventory.models import StockItem
@@ -18,7 +19,8 @@ from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.models import FINAL, Order
 from orders.services import OVERDUE, request_cancellation
-from payments.models import GatewayLedger
+from payments.gateways import pages
+from payments.models import GatewayLedger, Payment, SandboxPage
 from sagas.registry import local_services
 from sagas.testing import Bus, publishing_to, rolled_back
 from shop.contracts.events import Line
@@ -41,6 +43,7 @@ PRICE, PIECES = 1000, 10
 WISHES: dict[str, dict[str, str]] = {
     "plain": {},
     "charged, and nobody knows": {"payment_token": "tok_timeout_charged"},
+    "paid on a page": {"payment_token": "tok_action"},
     "declined": {"payment_token": "tok_declined"},
     "no carrier takes it": {"address": "addr_refused_by_carrier"},
     "nobody accepts it": {"address": "addr_refused_by_recipient"},
@@ -52,6 +55,7 @@ REFUSED = ["CANCELLED", "ORDER_RECEIVED"]
 TOLD = {
     "plain": GOOD_END,
     "charged, and nobody knows": GOOD_END,
+    "paid on a page": GOOD_END,
     "declined": REFUSED,
     "no carrier takes it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED"],
     "nobody accepts it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED", "SHIPPED"],
@@ -100,6 +104,10 @@ def ten_minutes_pass() -> None:
 def end(bus: Bus, orders: dict[str, int]) -> None:
     """Let everything come to rest, and see that every order has ended as its kind does."""
     for _ in range(3):
+        bus.drain()
+        for page in SandboxPage.objects.filter(decision="OPEN"):
+            pages.decide(page.gateway, page.payment, paid=True)
+            Payment.objects.filter(status="WAITING").update(due_at=timezone.now())
         bus.drain()
         bus.tick("orders.look_after")
     bus.drain()

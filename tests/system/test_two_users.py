@@ -57,6 +57,10 @@ NAMED: dict[str, Any] = {
     "user": lambda alice: ({"user_id": alice.user}, {"user_id": NOBODYS}),
     "order": lambda alice: ({"order_id": alice.order}, {"order_id": NOBODYS}),
     "order-cancel": lambda alice: ({"order_id": alice.order}, {"order_id": NOBODYS}),
+    **dict.fromkeys(
+        ("payment-return", "payment-sandbox"),
+        lambda alice: ({"signed": f"{alice.order}.{'x' * 43}"}, {"signed": f"{NOBODYS}.{'x' * 43}"}),
+    ),
     "delivery": lambda alice: ({"tracking_number": alice.tracking_number}, {"tracking_number": "XX987654321"}),
     "product": lambda alice: ({"product_id": alice.hidden_product}, {"product_id": NOBODYS}),
     "stock-adjustments": lambda alice: ({"product_id": alice.hidden_product}, {"product_id": NOBODYS}),
@@ -101,7 +105,7 @@ UNNAMED: dict[str, list[str]] = {
     "schema": [""],
 }
 # Addresses of others' programs, which sign what they send; they name nothing of a customer's.
-SIGNED = {"carrier-reports", "email-events"}
+SIGNED = {"carrier-reports", "payment-notifications", "email-events"}
 
 
 @pytest.fixture
