@@ -86,7 +86,7 @@ def change(user_id: int, wishes: Sequence[tuple[str, str, bool]]) -> None:
     off = [
         {"user_id": user_id, "type": kind, "channel": channel} for (kind, channel), wanted in last.items() if not wanted
     ]
-    with transaction.atomic(using="notifications", durable=True):
+    with transaction.atomic(using="notifications"):
         if on:
             OptOut.objects.filter(on, user_id=user_id).delete()
         if off:
