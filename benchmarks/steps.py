@@ -66,9 +66,8 @@ class Meter:
     def run(self, load: Any, count: int) -> None:
         """So many orders, until nothing is left to do."""
         from sagas.conf import choreography
-        from sagas.deferred import publish_deferred
         from sagas.registry import TIMERS
-        from sagas.relay import publish_outbox
+        from sagas.relay import publish_deferred, publish_outbox
         from sagas.testing import publishing_to
 
         load.place(count)

@@ -6,12 +6,11 @@ from django.conf import settings
 
 from delivery.models import CarrierEvent, Delivery
 from fastdb.clock import database_time
-from sagas.retention import blank_portion
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, orders_of
 from shop.contracts.personal import Rows
 from shop.contracts.reasons import CARRIER, ERASED
-from shop.redaction import redact_messages
+from shop.redaction import blank_portion, redact_messages
 
 # By the age of the parcel, too: the index has that of each parcel with an address.
 OLD = "created_at < %s AND address <> '' AND updated_at < %s AND due_at IS NULL"

@@ -169,6 +169,11 @@ class DeskAdmin(admin.ModelAdmin):
 class ReadOnlyAdmin(DeskAdmin, kernel.ReadOnlyAdmin):
     """Rows that only services write."""
 
+    @admin.display(description=_("status"), ordering="status")
+    def badge(self, row: Any) -> SafeString:
+        """The status of a row that has one, coloured by what it means."""
+        return format_html('<span class="status {}">{}</span>', row.status.lower(), row.get_status_display())
+
 
 class ReadOnlyInline(admin.TabularInline):
     """Rows of a read-only page's row."""
@@ -246,8 +251,14 @@ class OutboxAdmin(EventAdmin, kernel.OutboxAdmin):
 class DeadLetterAdmin(EventAdmin, kernel.DeadLetterAdmin):
     """Events that a step could not handle."""
 
+    list_display = ["id", "step", "event_type", "correlation_id", "attempts", "first_line", "created_at", "state"]
     list_filter = [OpenFilter, "resolution", "step"]
     change_form_template = "admin/shops_deadletter_change_form.html"
+
+    @admin.display(description=_("state"), ordering="resolution")
+    def state(self, letter: Any) -> SafeString:
+        shown = letter.get_resolution_display() or _("open")
+        return format_html('<span class="status {}">{}</span>', letter.resolution.lower() or "open", shown)
 
 
 def _value(field: Any, text: str) -> Any:

@@ -7,8 +7,6 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
@@ -22,11 +20,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     """For rows that only services write: to be looked at, and acted on by the actions offered."""
 
     ordering = ["-pk"]
-
-    @admin.display(description=_("status"), ordering="status")
-    def badge(self, row: Any) -> SafeString:
-        """The status of a row that has one, coloured by what it means."""
-        return format_html('<span class="status {}">{}</span>', row.status.lower(), row.get_status_display())
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -65,7 +58,7 @@ class ReasonForm(ActionForm):
 class DeadLetterAdmin(ReadOnlyAdmin):
     """Events that a step could not handle."""
 
-    list_display = ["id", "step", "event_type", "correlation_id", "attempts", "first_line", "created_at", "state"]
+    list_display = ["id", "step", "event_type", "correlation_id", "attempts", "first_line", "created_at", "resolution"]
     list_filter = [("resolved_at", admin.EmptyFieldListFilter), "resolution", "step"]
     search_fields = ["=correlation_id", "=event_id"]
     action_form = ReasonForm
@@ -75,11 +68,6 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.display(description=_("error"))
     def first_line(self, letter: Any) -> str:
         return Truncator(letter.error.partition("\n")[0]).chars(SHORT)
-
-    @admin.display(description=_("state"), ordering="resolution")
-    def state(self, letter: Any) -> SafeString:
-        shown = letter.get_resolution_display() or _("open")
-        return format_html('<span class="status {}">{}</span>', letter.resolution.lower() or "open", shown)
 
     @admin.action(description=_("Replay: send to the step again"), permissions=["change"])
     def replay(self, request: HttpRequest, letters: QuerySet[Any]) -> None:

@@ -15,9 +15,9 @@ from sagas.saga import Saga, service_of
 def check_sagas(**_kwargs: Any) -> list[CheckMessage]:
     """Compare each saga with the registered steps and timers, for the services that are loaded here."""
     local = set(local_services())
-    found = [*_names(), *_unheard(local), *_timers(local)]
+    found = [*_names(), *_subscriptions(local), *_timers(local)]
     for saga in choreography().sagas:
-        found += [*_events(saga), *_subscriptions(saga, local), *_roles(saga), *_deferrable(saga)]
+        found += [*_events(saga), *_roles(saga), *_deferrable(saga)]
     return found
 
 
@@ -27,14 +27,6 @@ def _names() -> Iterator[CheckMessage]:
     owned = Counter(name for saga in sagas for name in (*(event.__name__ for event in saga.heard_by), *saga.steps))
     for name in sorted(name for name, owners in owned.items() if owners > 1):
         yield Error(f"{name} belongs to more than one saga.", id="saga.E012")
-
-
-def _unheard(local: set[str]) -> Iterator[CheckMessage]:
-    """Steps that no saga names."""
-    named = {name for saga in choreography().sagas for name in _heard(saga)}
-    for name, step in STEPS.items():
-        if step.service in local and name not in named:
-            yield Error(f"{name} is in no row of a saga: it will never run.", id="saga.E004")
 
 
 def _events(saga: Saga) -> Iterator[CheckMessage]:
@@ -48,14 +40,13 @@ def _events(saga: Saga) -> Iterator[CheckMessage]:
             yield Error(f"{event.__name__} has no {saga.key}, the {saga.name} saga's key.", id="saga.E011")
 
 
-def _subscriptions(saga: Saga, local: set[str]) -> Iterator[CheckMessage]:
-    for name in sorted(name for name in _heard(saga) if service_of(name) in local):
-        events = {event for event, names in saga.heard_by.items() if name in names}
-        if name not in STEPS:
-            yield Error(f"The {saga.name} saga names {name}, and there is no such step.", id="saga.E002")
-        elif events != set(STEPS[name].hears):
-            table, code = _list(events), _list(STEPS[name].hears)
-            yield Error(f"{name} hears {code}; the {saga.name} saga says {table}.", id="saga.E003")
+def _subscriptions(local: set[str]) -> Iterator[CheckMessage]:
+    """What each step hears: as the sagas have it, and as it is annotated."""
+    for name in sorted({*STEPS, *(name for saga in choreography().sagas for name in _heard(saga))}):
+        table = {event for event, names in choreography().heard_by.items() if name in names}
+        code = set(STEPS[name].hears) if name in STEPS else set()
+        if service_of(name) in local and table != code:
+            yield Error(f"{name} hears {_list(code)} in the code, and {_list(table)} in the sagas.", id="saga.E003")
 
 
 def _roles(saga: Saga) -> Iterator[CheckMessage]:
@@ -86,12 +77,11 @@ def _deferrable(saga: Saga) -> Iterator[CheckMessage]:
 
 
 def _timers(local: set[str]) -> Iterator[CheckMessage]:
-    registered = {name for name in TIMERS if service_of(name) in local}
-    scheduled = {name for name in choreography().timers if service_of(name) in local}
-    for name in sorted(registered - scheduled):
-        yield Error(f"No saga schedules the timer {name}: it will never run.", id="saga.E007")
-    for name in sorted(scheduled - registered):
-        yield Error(f"A saga schedules {name}, and there is no such timer.", id="saga.E008")
+    scheduled = choreography().timers
+    for name in sorted(scheduled.keys() ^ TIMERS.keys()):
+        if service_of(name) in local:
+            lacks = "There is no such timer" if name in scheduled else "No saga schedules it"
+            yield Error(f"The timer {name} will never run. {lacks}.", id="saga.E007")
 
 
 def _heard(saga: Saga) -> set[str]:
@@ -100,4 +90,4 @@ def _heard(saga: Saga) -> set[str]:
 
 
 def _list(events: Iterable[Any]) -> str:
-    return ", ".join(sorted(event.__name__ for event in events))
+    return ", ".join(sorted(event.__name__ for event in events)) or "nothing"

@@ -7,6 +7,7 @@ message is acknowledged only after that has been committed.
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from sagas import dead_letters
 from sagas.conf import choreography
 from sagas.crash_points import crash_point
 from sagas.outages import OUTAGES
-from sagas.publisher import broker, in_memory
+from sagas.publisher import broker
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +29,9 @@ SHOWN = 10_000  # characters kept of what cannot be read
 def drain(service: str) -> int:
     """Record one portion of what a service's dead-letter queue holds; how many messages that was.
 
-    The broker in memory has no such queue. Raises what the broker or the database raises; what was not recorded by then
+    Raises what the broker or the database raises; what was not recorded by then
     stays in the queue.
     """
-    if in_memory():
-        return 0
     with connections[service].cursor() as cursor:
         cursor.execute("SELECT 1")  # take nothing that could not be recorded: requeueing counts against a limit
     with broker.channel() as channel:
@@ -65,12 +64,10 @@ def record_message(service: str, body: bytes | str, headers: Mapping[str, Any]) 
 
 def _events(body: bytes | str) -> list[Any]:
     """The events of a message as they arrived; what cannot be read, as one text."""
-    try:
+    with suppress(ValueError, TypeError, RecursionError):
         (events,), _, _ = msgspec.json.decode(body)
         if isinstance(events, list) and events:
             return events
-    except (ValueError, TypeError, RecursionError):
-        pass
     return [_text(body)]
 
 

@@ -17,6 +17,7 @@ first event again replays the whole chain through what is done, up to where it b
 """
 
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -66,38 +67,27 @@ def execute(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> None:
 
 
 def _decode(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> list[Event]:
-    """The events of a message, each once; one that cannot be read becomes a dead letter."""
-    events = _wait_out(partial(dead_letters.readable, step.service, step.name, payload, step.hears))
-    return _of_whom_they_name(step, list({event.event_id.int: event for event in events if event}.values()))
-
-
-def _of_whom_they_name(step: AnyStep, events: list[Event]) -> list[Event]:
-    """Without those that somebody else has sent, which become dead letters."""
-    properties = (current_task and current_task.request.properties) or {}
-    sender = properties.get("user_id")
-    refused = {kind for kind in map(type, events) if not hook().may_emit(sender, kind)}
+    """The events of a message, each once. What cannot be read, or is from the wrong sender, becomes a dead letter."""
+    found = _wait_out(partial(dead_letters.readable, step.service, step.name, payload, step.hears))
+    events = list({event.event_id.int: event for event in found if event}.values())
+    sender = ((current_task and current_task.request.properties) or {}).get("user_id")
+    refused = {kind for kind in set(map(type, events)) if not hook().may_emit(sender, kind)}
     for event in events if refused else ():
         if type(event) in refused:
-            why = Impostor(f"{type(event).__name__} from {sender or 'nobody'}")
-            _wait_out(partial(dead_letters.record, step.service, step.name, encode(event), why))
+            _set_aside(step, event, Impostor(f"{type(event).__name__} from {sender or 'nobody'}"))
     return [event for event in events if type(event) not in refused] if refused else events
 
 
 def _one_per_instance(events: Sequence[Event]) -> list[list[Event]]:
     """Batches with one event per saga instance, so that an emitted event's key tells which event caused it."""
-    if not events:
-        return []
-    key_of = choreography().key_of(type(events[0]))
-    batches: list[dict[int, Event]] = []
+    seen: Counter[int] = Counter()
+    batches: dict[int, list[Event]] = defaultdict(list)
+    key_of = choreography().key_of
     for event in events:
         key = key_of(event)
-        for batch in batches:
-            if key not in batch:
-                batch[key] = event
-                break
-        else:
-            batches.append({key: event})
-    return [list(batch.values()) for batch in batches]
+        batches[seen[key]].append(event)
+        seen[key] += 1
+    return list(batches.values())
 
 
 def _run_batch(step: AnyStep, batch: Sequence[Event]) -> None:
@@ -115,9 +105,9 @@ def _run_batch(step: AnyStep, batch: Sequence[Event]) -> None:
             _run_batch(step, batch[middle:])
         else:
             (event,) = batch  # logged by its type and key only: an event's contents do not belong in a log
-            key = choreography().key_of(type(event))(event)
+            key = choreography().key_of(event)
             logger.exception("%s cannot handle %s of %s", step.name, type(event).__name__, key)
-            _wait_out(partial(dead_letters.record, step.service, step.name, encode(event), error))
+            _set_aside(step, event, error)
         return
     _wait_out(partial(publish, emitted, prompt_if(is_small(emitted))))
     crash_point("step.published")
@@ -170,7 +160,7 @@ def _transact(step: AnyStep, batch: Sequence[Event], handled: FollowersById, ans
 
 def _by_cause(step: AnyStep, fresh: Sequence[Event], outcome: Sequence[Event]) -> list[list[Event]]:
     """What the step emitted for each event, with its cause and trace."""
-    key_of = choreography().key_of(type(fresh[0]))
+    key_of = choreography().key_of
     causes = {key_of(event): event for event in fresh}
     emitted: dict[int, list[Event]] = {key: [] for key in causes}
     trace_after = hook().trace_after
@@ -183,22 +173,27 @@ def _by_cause(step: AnyStep, fresh: Sequence[Event], outcome: Sequence[Event]) -
     return list(emitted.values())
 
 
+def _set_aside(step: AnyStep, event: Event, error: Exception) -> None:
+    _wait_out(partial(dead_letters.record, step.service, step.name, encode(event), error))
+
+
 def _wait_out(call: Callable[[], T]) -> T:
     """`call()`, repeated through an outage with growing pauses; the message stays unacknowledged meanwhile."""
     try:
         return call()  # fast path: skip retry setup
     except OUTAGES as outage:
         logger.warning("Waiting: %s", outage)
+
+    def again() -> T:
+        drop_broken_connections()
+        return call()
+
+    patience = conf().patience
+    retry = stamina.RetryingCaller(attempts=None, timeout=patience, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5)
     try:
-        for attempt in stamina.retry_context(
-            on=OUTAGES, attempts=None, timeout=conf().patience, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
-        ):
-            with attempt:
-                drop_broken_connections()
-                return call()
+        return retry(OUTAGES, again)
     except OUTAGES as outage:
         raise Reject(outage, requeue=True) from outage
-    raise AssertionError("unreachable: the loop returns or raises")
 
 
 def run_timer(name: str, work: Callable[[], int]) -> None:

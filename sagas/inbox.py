@@ -29,10 +29,11 @@ RECORD = """
     ) AS handled
 """
 REDELIVERED = """
+    WITH resolved AS ({resolve})
     UPDATE {service}_inbox SET
         repeats = LEAST(repeats + 1, 9999),
-        deferred_until = CASE WHEN %s AND emitted::text <> '[]' THEN clock_timestamp() ELSE deferred_until END
-    WHERE event_id = ANY(%s::uuid[]) AND step = %s
+        deferred_until = CASE WHEN %(defer)s AND emitted::text <> '[]' THEN clock_timestamp() ELSE deferred_until END
+    WHERE event_id = ANY(%(events)s::uuid[]) AND step = %(step)s
 """
 
 
@@ -50,7 +51,6 @@ def record(step: AnyStep, events: Sequence[Event], emitted: Sequence[Sequence[Ev
     Raises `IntegrityError` when the step has handled one of them; if another worker is handling one, waits for its
     commit first.
     """
-    key_of = choreography().key_of(type(events[0]))
     query(
         step.service,
         RECORD.format(service=step.service, resolve=RESOLVE.format(service=step.service)),
@@ -58,7 +58,7 @@ def record(step: AnyStep, events: Sequence[Event], emitted: Sequence[Sequence[Ev
             "step": step.name,
             "events": _ids(events),
             "types": [type(event).__name__ for event in events],
-            "keys": [key_of(event) for event in events],
+            "keys": [choreography().key_of(event) for event in events],
             "emitted": json_lines(emitted),
             "deferred": [defer and is_deferred(followers) for followers in emitted],
         },
@@ -67,8 +67,8 @@ def record(step: AnyStep, events: Sequence[Event], emitted: Sequence[Sequence[Ev
 
 def record_redelivery(step: AnyStep, event_ids: Sequence[UUID], *, defer: bool) -> None:
     """Record that handled events came again, and with `defer` schedule their follow-up events again."""
-    query(step.service, RESOLVE.format(service=step.service), {"events": list(event_ids), "step": step.name})
-    query(step.service, REDELIVERED.format(service=step.service), [defer, list(event_ids), step.name])
+    values = {"step": step.name, "events": list(event_ids), "defer": defer}
+    query(step.service, REDELIVERED.format(service=step.service, resolve=RESOLVE.format(service=step.service)), values)
 
 
 def _ids(events: Sequence[Event]) -> list[UUID]:

@@ -14,15 +14,9 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True):
     source: str
 
 
-class Handled(msgspec.Struct, frozen=True, array_like=True):
-    """An event that a step has handled."""
-
-    step: str
-    event_id: UUID
-
-
 class Messages(msgspec.Struct, frozen=True, kw_only=True):
-    """The messages of some saga instances, as one service knows them."""
+    """The messages of some saga instances, as one service knows them: which events came from it, and which a step of it
+    has handled."""
 
     emitted: list[Emitted]
-    handled: list[Handled]
+    handled: list[tuple[str, UUID]]  # step, event

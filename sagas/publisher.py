@@ -7,7 +7,7 @@ before it is. Where messages go is a `Transport`: the broker, or in tests a bus 
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from sagas.serializer import EVENTS
 from sagas.topology import declare, destination, queues
 
 Payload = Sequence[Any]  # events, or JSON-ready values
-StepsOf = Callable[[type[Event]], Iterable[str]]  # the steps that an event goes to
+Hearers = Mapping[type[Event], Iterable[str]]  # the steps that events go to
 
 
 class Transport(Protocol):
@@ -35,24 +35,24 @@ class Transport(Protocol):
         """How many messages wait in the longest queue."""
 
 
-def publish(events: Iterable[Event], to: StepsOf | None = None) -> None:
-    """Send events to the steps `to(event type)`, by default to all that hear them.
+def publish(events: Iterable[Event], to: Hearers | None = None) -> None:
+    """Send events to the steps that `to` says, by default to all that hear them.
 
     Raises what the transport raises when a message was not confirmed. Some of the others may be out by then, which is
     harmless: every step knows what it has handled.
     """
-    steps_of, limit = to or choreography().steps_hearing, conf().batch_limit
+    hearers, limit = to or choreography().heard_by, conf().batch_limit
     by_type: dict[type[Event], list[Event]] = defaultdict(list)
     for event in events:
         by_type[type(event)].append(event)
     for event_type, batch in by_type.items():
-        key_of, saga = choreography().key_of(event_type), choreography().saga_of(event_type).name
-        for step in steps_of(event_type):
+        saga = choreography().saga_of[event_type].name
+        for step in hearers[event_type]:
             for first in range(0, len(batch), limit):
                 part = batch[first : first + limit]
                 more = ", …" if len(part) > 1 else ""
                 crash_point("publisher.before_send")
-                send(step, part, f"{len(part)} × {event_type.__name__} ({saga} {key_of(part[0])}{more})")
+                send(step, part, f"{len(part)} × {event_type.__name__} ({saga} {choreography().key_of(part[0])}{more})")
                 crash_point("publisher.confirmed")
 
 
@@ -136,8 +136,8 @@ class Broker:
     def _connected(self) -> Producer:
         if getattr(self._local, "pid", None) != os.getpid():  # a forked child must not share its parent's socket
             self._local.__dict__.clear()
-            options = {} if in_memory() else {"confirm_publish": True}
-            self._local.connection = connection = current_app.connection_for_write(transport_options=options)
+            confirming = {"confirm_publish": True}
+            self._local.connection = connection = current_app.connection_for_write(transport_options=confirming)
             connection.ensure_connection(max_retries=1, timeout=conf().confirm_timeout)
             declare(connection)
             self._local.producer = current_app.amqp.Producer(connection, auto_declare=False)

@@ -13,7 +13,7 @@ from django.apps import apps
 
 from sagas.conf import choreography, hook
 from sagas.events import Event
-from sagas.messages import Emitted, Handled, Messages
+from sagas.messages import Emitted, Messages
 
 
 class Missing(NamedTuple):
@@ -38,14 +38,14 @@ def missing(keys: Collection[int], *, before: datetime | None = None, of: type[E
     for service in choreography().services:
         messages = hook().remote_messages(service, keys, before) or local_messages(service, keys, before)
         emitted.update((event.event_id, event) for event in messages.emitted)
-        handled.update((one.step, one.event_id) for one in messages.handled)
-    saga = of and choreography().saga_of(of)
+        handled.update(messages.handled)
+    saga = of and choreography().saga_of[of]
     return [
         Missing(event.key, event.event_type, step, event.source, event.event_id)
         for event in emitted.values()
-        if (event_type := choreography().by_name(event.event_type))
-        if saga in (None, choreography().saga_of(event_type))
-        for step in choreography().steps_hearing(event_type)
+        if (event_type := choreography().by_name.get(event.event_type))
+        if saga in (None, choreography().saga_of[event_type])
+        for step in choreography().heard_by[event_type]
         if (step, event.event_id) not in handled
     ]
 
@@ -59,7 +59,7 @@ def local_messages(service: str, keys: Collection[int], before: datetime | None 
             messages.emitted.append(Emitted(key, event_id, event_type, f"{service}.outbox"))
     received = _rows(service, "Inbox", keys, "handled_at", "step", "event_id", "correlation_id", "emitted")
     for at, step, event_id, key, followers in received:
-        messages.handled.append(Handled(step, event_id))
+        messages.handled.append((step, event_id))
         if before is None or at <= before:
             messages.emitted.extend(Emitted(key, UUID(event["event_id"]), event["type"], step) for event in followers)
     return messages

@@ -1,7 +1,7 @@
 """The steps and timers of this process, by name."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from django.apps import apps
@@ -24,7 +24,6 @@ class Step(Generic[P, R]):
     emits: EventTypes
     locks: Callable[[Sequence[Any]], Sequence[str]] | None
     outside: Callable[[Sequence[Any]], Any] | None
-    __doc__: str | None = field(default=None, repr=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)

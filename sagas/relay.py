@@ -1,4 +1,7 @@
-"""From a service's outbox to the broker: claim, publish, delete from the list of unsent events.
+"""From a service's tables to the broker: claim rows, publish their events, settle the rows.
+
+The rows are those of the outbox that are listed as unsent, and then those of unsent list and inbox from which
+deferrable steps have not heard yet (`sagas.deferred`).
 
 No transaction is open while the broker is asked, so a broker that hangs holds no row lock. Rows are claimed by a lease
 and with SKIP LOCKED, so several relays share the work, and a dead relay's rows are taken over when its lease ends. The
@@ -11,7 +14,7 @@ import threading
 import time
 from contextlib import nullcontext
 from select import select
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections
 
@@ -20,45 +23,76 @@ from sagas.conf import choreography, conf, hook
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
 from sagas.dead_letters import RELAY, readable
-from sagas.deferred import EVERY, PORTION, is_small, prompt_if, publish_deferred
-from sagas.events import Event
+from sagas.deferred import is_deferred, is_small, prompt_if
 from sagas.outages import OUTAGES, drop_broken_connections
-from sagas.outbox import channel
+from sagas.outbox import AWAKE, channel
 from sagas.publisher import backlog, publish
 
 logger = logging.getLogger(__name__)
 
-# Each subquery reads the beginning of an index. EXISTS (… WHERE deferred_until <= …) would do as well, except that
-# PostgreSQL expects to find such a row early in the table, where as a rule there is none. statement_timestamp(), not
-# clock_timestamp(): an index cannot be searched for a value that changes from row to row.
-FREE = "deferred_until IS NULL AND (leased_until IS NULL OR leased_until < statement_timestamp()) AND outbox_id >= %s"
+PORTION = 2400  # rows in one claim
+
+
+class Rows(NamedTuple):
+    """Rows that a relay publishes, in SQL: of which table, which of them are due, and what becomes of them."""
+
+    table: str
+    key: str
+    events: str  # a row's events: JSON, an array, as text
+    due: str
+    lease: str  # the column that a claim sets to the end of its lease
+    settled: str
+
+
+# Every search reads the beginning of an index. It compares with statement_timestamp(), not clock_timestamp(): an index
+# cannot be searched for a value that changes from row to row.
+UNSENT = Rows(
+    table="unsent",
+    key="outbox_id",
+    events="(SELECT '[' || payload || ']' FROM {service}_outbox WHERE id = outbox_id)",
+    due="deferred_until IS NULL AND (leased_until IS NULL OR leased_until < statement_timestamp())"
+    " AND outbox_id >= %s ORDER BY outbox_id",
+    lease="leased_until",
+    settled="DELETE FROM {service}_unsent",
+)
+DEFERRED = UNSENT._replace(
+    due="deferred_until <= statement_timestamp() ORDER BY deferred_until", lease="deferred_until"
+)
+DEFERRED_FROM_INBOX = DEFERRED._replace(
+    table="inbox",
+    key="event_id",
+    events="emitted::text",
+    settled="UPDATE {service}_inbox SET deferred_until = NULL",
+)
+# EXISTS (… WHERE deferred_until <= …) would do as well, except that PostgreSQL expects to find such a row early in the
+# table, where as a rule there is none.
 PENDING = """
     SELECT
-        (SELECT outbox_id FROM {service}_unsent WHERE {free} ORDER BY outbox_id LIMIT 1),
+        (SELECT outbox_id FROM {service}_unsent WHERE {due} LIMIT 1),
         LEAST((SELECT min(deferred_until) FROM {service}_unsent WHERE deferred_until IS NOT NULL),
               (SELECT min(deferred_until) FROM {service}_inbox WHERE deferred_until IS NOT NULL))
             <= statement_timestamp()
 """
+# By ctid, because event_id is not unique in the inbox (one row per step); the row lock keeps the ctid valid.
 CLAIM = """
-    WITH claimed AS (
-        UPDATE {service}_unsent SET leased_until = clock_timestamp() + make_interval(secs => %s)
-        WHERE outbox_id = ANY (ARRAY(
-            SELECT outbox_id FROM {service}_unsent WHERE {free} ORDER BY outbox_id LIMIT %s FOR UPDATE SKIP LOCKED
-        ))
-        RETURNING outbox_id
-    )
-    SELECT id, payload::text FROM claimed JOIN {service}_outbox ON id = outbox_id
+    UPDATE {service}_{table} SET {lease} = statement_timestamp() + make_interval(secs => %s)
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM {service}_{table} WHERE {due} LIMIT %s FOR UPDATE SKIP LOCKED))
+    RETURNING {key}, {events}, {lease}
 """
-RETURN = "UPDATE {service}_unsent SET leased_until = NULL WHERE outbox_id = ANY(%s::bigint[])"
-SENT = """
+# A row belongs to whoever has set its lease. It is left alone when that was another relay, after the lease's end, or
+# when it is to be published again.
+PUT_BACK = "UPDATE {service}_{table} SET {lease} = clock_timestamp() WHERE {key} = ANY(%s) AND {lease} = %s"
+SETTLE = """
     WITH deferred AS (
-        UPDATE {service}_unsent SET deferred_until = clock_timestamp() WHERE outbox_id = ANY(%(deferred)s::bigint[])
+        UPDATE {service}_unsent SET deferred_until = clock_timestamp()
+        WHERE outbox_id = ANY(%(later)s::bigint[]) AND leased_until = %(lease)s
     )
-    DELETE FROM {service}_unsent WHERE outbox_id = ANY(%(done)s::bigint[])
+    {settled} WHERE {key} = ANY(%(done)s) AND {lease} = %(lease)s
 """
 
-BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.1  # seconds between looks: just after work, and at most
-IDLENESS = 0.1  # the share of the time without work to wait before the next look
+BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.1  # seconds between looks: for a while after work, and then
+BUSY_FOR = 2 * AWAKE  # seconds; a relay that may not be woken must look often
+DEFERRED_EVERY = 0.2  # seconds between publications of what is deferred
 # Dead index entries remain until VACUUM, and a search from the index's beginning steps over all of them: 6 ms after
 # 20,000 orders. So most searches start near the last hit, with a margin for transactions that commit out of order.
 LOOK_BACK = 1000  # rows
@@ -93,7 +127,7 @@ class Relay:
         self.service = service
         self._stopping = threading.Event()
         self._look_at_all, self._ask = Every(LOOK_AT_ALL_EVERY), Every(ASK_EVERY)
-        self._deferred, self._drain = Every(EVERY), Every(DRAIN_EVERY)
+        self._deferred, self._drain = Every(DEFERRED_EVERY), Every(DRAIN_EVERY)
         self._first, self._found_at = 0, 0.0  # the first row of the last hit, and when that was
         self._backlog = 0  # messages in the longest queue, when last asked
         self._listening: Any = None  # the session that has been told to wake this relay
@@ -144,7 +178,7 @@ class Relay:
         return first, deferred
 
     def _idle_pause(self) -> float:
-        return min(max(BUSY_PAUSE, IDLENESS * (time.monotonic() - self._found_at)), IDLE_PAUSE)
+        return BUSY_PAUSE if time.monotonic() - self._found_at < BUSY_FOR else IDLE_PAUSE
 
     def _publish(self, first: int) -> float:
         """Publish one portion; returns in how many seconds to look again."""
@@ -174,40 +208,44 @@ class Relay:
 def pending(service: str, since: int = 0) -> tuple[int | None, bool]:
     """The first row of the outbox, from `since` on, that `publish_outbox` would publish, and whether `publish_deferred`
     has something to do: all that an idle relay asks."""
-    ((first, deferred),) = query(service, PENDING.format(service=service, free=FREE), [since])
+    ((first, deferred),) = query(service, PENDING.format(service=service, due=UNSENT.due), [since])
     return first, bool(deferred)  # NULL when nothing is deferred
 
 
 def publish_outbox(service: str, since: int = 0) -> int:
     """Publish one portion of a service's outbox, of rows from `since` on; how many rows that was.
 
-    Of a small portion, delivery to deferrable steps is deferred. A row that this release cannot read is set aside as a
-    dead letter.
+    Of a small portion, delivery to deferrable steps is deferred.
     """
-    claimed = _claim(service, since)
+    return _publish(service, UNSENT, since)
+
+
+def publish_deferred(service: str) -> int:
+    """Publish one portion of what is due to the deferrable steps; how many rows that was."""
+    return _publish(service, DEFERRED) + _publish(service, DEFERRED_FROM_INBOX)
+
+
+def _publish(service: str, rows: Rows, *since: int) -> int:
+    """Publish one portion of rows. An event that this release cannot read is set aside as a dead letter."""
+    names = {name: sql.format(service=service) for name, sql in rows._asdict().items()} | {"service": service}
+    claimed = sorted(query(service, CLAIM.format(**names), [conf().outbox_lease, *since, PORTION]))
     if not claimed:
         return 0
     crash_point("relay.claimed")
-    ids, events = [pk for pk, _ in claimed], [event for _, event in claimed if event]
-    small = is_small(events)
-    deferrable_steps = choreography().deferrable_steps
-    deferred = [pk for pk, event in claimed if small and event and deferrable_steps(type(event))]
+    keys, texts, (lease, *_) = zip(*claimed, strict=True)
+    found = readable(service, RELAY, f"[{','.join(text[1:-1] for text in texts)}]", choreography().events)
+    events = [event for event in found if event]
+    is_first = rows is UNSENT
+    small = is_first and is_small(events)
+    later = [key for key, event in zip(keys, found, strict=False) if small and event and is_deferred([event])]
     try:
-        with hook().relaying(service, events) if events else nullcontext():
-            publish(events, prompt_if(small))
+        with hook().relaying(service, events) if is_first and events else nullcontext():
+            publish(events, prompt_if(small) if is_first else choreography().deferrable)
         crash_point("relay.published")
     except Exception:
-        query(service, RETURN.format(service=service), [ids])
+        query(service, PUT_BACK.format(**names), [list(keys), lease])
         raise
-    done = [pk for pk in ids if pk not in deferred]
-    query(service, SENT.format(service=service), {"done": done, "deferred": deferred})
+    done = [key for key in keys if key not in later]
+    query(service, SETTLE.format(**names), {"later": later, "done": done, "lease": lease})
     crash_point("relay.marked")
     return len(claimed)
-
-
-def _claim(service: str, since: int) -> list[tuple[int, Event | None]]:
-    claim = CLAIM.format(service=service, free=FREE)
-    rows = sorted(query(service, claim, [conf().outbox_lease, since, PORTION]))
-    payloads = f"[{','.join(payload for _, payload in rows)}]"
-    events = readable(service, RELAY, payloads, choreography().events)
-    return [(pk, event) for (pk, _), event in zip(rows, events, strict=True)]

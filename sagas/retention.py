@@ -20,23 +20,18 @@ OLD = {
 }
 
 # By the row's address rather than its key: the same statement for every table, and no index needed.
-DELETE, UPDATE = "DELETE FROM {table}", "UPDATE {table} SET {changes}"
-PART = "{what} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {condition} LIMIT %s))"
+PART = " WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {condition} LIMIT %s))"
 
 
 def delete_portion(service: str, table: str, condition: str, parameters: list[Any]) -> int:
     """Delete up to a portion of a table's rows that meet a condition (the project's SQL, never a user's)."""
-    return _portion(service, DELETE.format(table=table), table, condition, parameters)
+    return change_portion(service, "DELETE FROM {table}", table, condition, parameters)
 
 
-def blank_portion(service: str, table: str, changes: str, condition: str, parameters: list[Any]) -> int:
-    """Likewise, change the rows. Those that were changed must not meet the condition any more."""
-    return _portion(service, UPDATE.format(table=table, changes=changes), table, condition, parameters)
-
-
-def _portion(service: str, what: str, table: str, condition: str, parameters: list[Any]) -> int:
+def change_portion(service: str, change: str, table: str, condition: str, parameters: list[Any]) -> int:
+    """Likewise for another change, after which rows must not meet the condition any more: "UPDATE {table} SET …"."""
     with connections[service].cursor() as cursor:
-        cursor.execute(PART.format(what=what, table=table, condition=condition), [*parameters, PORTION])
+        cursor.execute((change + PART).format(table=table, condition=condition), [*parameters, PORTION])
         crash_point("purge.deleted")
         found: int = cursor.rowcount
         return found

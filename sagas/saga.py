@@ -3,9 +3,8 @@
 A step is named "service.function". The service is a Django app, its database and its queue.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import NamedTuple
 
 from sagas.events import Event
@@ -63,44 +62,29 @@ class Saga:
 
 
 class Choreography:
-    """All sagas of a project as one table, which is what the kernel routes and schedules by."""
+    """All sagas of a project as one table, which is what the kernel routes and schedules by.
+
+    By event type: `heard_by` has every step that hears it, `prompt` those that always hear it at once, `deferrable`
+    those that may hear it a moment later, and `saga_of` the saga that it belongs to.
+    """
 
     def __init__(self, sagas: Sequence[Saga]) -> None:
         self.sagas = tuple(sagas)
         self.roles = {name: role for saga in sagas for name, role in saga.steps.items()}
         self.timers = {name: seconds for saga in sagas for name, seconds in saga.timers.items()}
-        self.heard_by = {event: tuple(steps) for saga in sagas for event, steps in saga.heard_by.items()}
-        self.events = tuple(self.heard_by)
         self.services = tuple(sorted({service_of(name) for name in (*self.roles, *self.timers)}))
-        self._by_name = {event.__name__: event for event in self.events}
-        self._sagas = {event: saga for saga in sagas for event in saga.heard_by}
-        deferrable = {name for name, role in self.roles.items() if role.deferrable}
-        self._deferrable = {event: tuple(s for s in steps if s in deferrable) for event, steps in self.heard_by.items()}
-        self._prompt = {event: tuple(s for s in steps if s not in deferrable) for event, steps in self.heard_by.items()}
+        self.saga_of = {event: saga for saga in sagas for event in saga.heard_by}
+        self.events = tuple(self.saga_of)
+        self.by_name = {event.__name__: event for event in self.events}
+        self.heard_by = {event: tuple(steps) for saga in sagas for event, steps in saga.heard_by.items()}
+        can_wait = {name for name, role in self.roles.items() if role.deferrable}
+        self.deferrable = {event: tuple(s for s in steps if s in can_wait) for event, steps in self.heard_by.items()}
+        self.prompt = {event: tuple(s for s in steps if s not in can_wait) for event, steps in self.heard_by.items()}
 
-    def by_name(self, name: str) -> type[Event] | None:
-        """The event type of that name, if there is one."""
-        return self._by_name.get(name)
-
-    def steps_hearing(self, event_type: type[Event]) -> tuple[str, ...]:
-        """Every step that hears an event."""
-        return self.heard_by[event_type]
-
-    def prompt_steps(self, event_type: type[Event]) -> tuple[str, ...]:
-        """The steps that always hear an event at once."""
-        return self._prompt[event_type]
-
-    def deferrable_steps(self, event_type: type[Event]) -> tuple[str, ...]:
-        """The steps that may hear an event a moment later."""
-        return self._deferrable[event_type]
-
-    def key_of(self, event_type: type[Event]) -> Callable[[Event], int]:
-        """A function from an event of this type to its correlation key's value."""
-        return attrgetter(self._sagas[event_type].key)
-
-    def saga_of(self, event_type: type[Event]) -> Saga:
-        """The saga that an event belongs to."""
-        return self._sagas[event_type]
+    def key_of(self, event: Event) -> int:
+        """The value of an event's correlation key."""
+        key: int = getattr(event, self.saga_of[type(event)].key)
+        return key
 
 
 def service_of(task: str) -> str:

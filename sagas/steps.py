@@ -19,6 +19,7 @@ from celery import shared_task
 from sagas.events import Event, EventTypes
 from sagas.execution import execute, run_timer
 from sagas.registry import STEPS, TIMERS, Step
+from sagas.saga import service_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,13 +51,13 @@ def step(
     """
 
     def register(function: Callable[P, R]) -> Step[P, R]:
-        service, name = _task_name(function)
+        name = _task_name(function)
         hints = get_type_hints(function)
         emits = _event_types(hints.pop("return", None))
         hears = _event_types(next(iter(hints.values()), None))
         if not hears or emits is None:
             raise TypeError(f"{name}: annotate it as (events: list[SomeEvent]) -> list[SomeEvent | Other], or -> None")
-        registered = Step(function, name, service, hears, emits, locks, outside)
+        registered = Step(function, name, service_of(name), hears, emits, locks, outside)
         update_wrapper(registered, function)
         STEPS[name] = registered
 
@@ -75,7 +76,7 @@ def timer(function: Callable[[], int]) -> Callable[[], int]:
     It does one bounded portion of what is due and returns how much that was: it is called until nothing is left. An
     outage ends it quietly, for the next tick is near.
     """
-    _, name = _task_name(function)
+    name = _task_name(function)
     TIMERS[name] = function
 
     def run() -> None:
@@ -85,10 +86,9 @@ def timer(function: Callable[[], int]) -> Callable[[], int]:
     return function
 
 
-def _task_name(function: Callable[..., Any]) -> tuple[str, str]:
-    """("inventory", "inventory.reserve_stock") for a function of inventory/tasks.py."""
-    service = function.__module__.partition(".")[0]
-    return service, f"{service}.{function.__name__}"
+def _task_name(function: Callable[..., Any]) -> str:
+    """ "inventory.reserve_stock" for a function of inventory/tasks.py."""
+    return f"{service_of(function.__module__)}.{function.__name__}"
 
 
 def _event_types(annotation: Any) -> EventTypes | None:

@@ -9,6 +9,7 @@ from typing import Any
 from django.apps import apps
 
 from sagas.db.prepared import query
+from sagas.retention import change_portion
 from shop.contracts.events import PERSONAL, CustomerErased
 
 UNSEEN = ("payment_token", "address")  # names of what an event carries and no page shows
@@ -27,6 +28,7 @@ REDACTED = {
 REDACT = """
     UPDATE {table} SET {redacted} WHERE correlation_id = ANY(%(orders)s::bigint[]) AND event_type <> %(customers)s
 """
+BLANK = "UPDATE {{table}} SET {changes}"
 
 
 def redact_messages(service: str, order_ids: Sequence[int]) -> None:
@@ -38,6 +40,11 @@ def redact_messages(service: str, order_ids: Sequence[int]) -> None:
     for table, redacted in REDACTED.items():
         name = apps.get_model(service, table)._meta.db_table
         query(service, REDACT.format(table=name, redacted=redacted), values)
+
+
+def blank_portion(service: str, table: str, changes: str, condition: str, parameters: list[Any]) -> int:
+    """Change up to a portion of a table's rows so that they do not meet a condition any more; how many that was."""
+    return change_portion(service, BLANK.format(changes=changes), table, condition, parameters)
 
 
 def masked(value: Any) -> Any:

@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 from msgspec import Raw, to_builtins
 
 from sagas import publisher
-from sagas.deferred import publish_deferred
 from sagas.execution import execute
 from sagas.registry import STEPS, TIMERS, local_services
-from sagas.relay import pending, publish_outbox
+from sagas.relay import pending, publish_deferred, publish_outbox
 from sagas.serializer import merged, read, write
 from sagas.testing.crashes import Crash
 

@@ -54,5 +54,5 @@ class Dialogue:
 def given(*events: Event, bus: Bus | None = None) -> Dialogue:
     """Begin a dialogue with events that have happened; they must be of a saga in the settings."""
     for event in events:
-        assert choreography().by_name(type(event).__name__), f"{type(event).__name__} belongs to no saga."
+        assert type(event) in choreography().heard_by, f"{type(event).__name__} belongs to no saga."
     return Dialogue(bus or Bus(), events)

@@ -11,7 +11,6 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
-from functools import partial
 from uuid import UUID
 
 from django.apps import apps
@@ -84,12 +83,8 @@ def redeliver_oldest(order_ids: Collection[int]) -> list[Missing]:
     for lost in oldest.values():
         by_step[lost.step].append(events[lost.event_id])
     for step, forgotten in by_step.items():
-        publish(forgotten, partial(_only, step))
+        publish(forgotten, {type(event): [step] for event in forgotten})
     return list(oldest.values())
-
-
-def _only(step: str, _: type[Event]) -> tuple[str]:
-    return (step,)
 
 
 def _stored(lost: Iterable[Missing]) -> dict[UUID, Event]:

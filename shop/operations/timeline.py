@@ -183,12 +183,12 @@ def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]
     for service in services:
         messages = local_messages(service, ids)
         emitted.update((one.event_id, one.event_type) for one in messages.emitted)
-        handled.update((one.step, one.event_id) for one in messages.handled)
+        handled.update(messages.handled)
     return [
         Waiting(at=_emitted_at(event_id), service=service_of(step), step=step, event=event_type, event_id=event_id)
         for event_id, event_type in emitted.items()
-        if (known := choreography().by_name(event_type)) and known in ORDER.heard_by
-        for step in choreography().steps_hearing(known)
+        if (known := choreography().by_name.get(event_type)) and known in ORDER.heard_by
+        for step in choreography().heard_by[known]
         if (step, event_id) not in handled
     ]
 

@@ -41,20 +41,19 @@ def both() -> Choreography:
 
 def test_a_saga_is_a_table_of_who_hears_what(both: Choreography):
     assert both.events == (Booked, Cancelled, Invoiced)
-    assert both.steps_hearing(Booked) == ("rooms.book", "mail.write")
-    assert both.by_name("Invoiced") is Invoiced
-    assert both.by_name("Unheard") is None
+    assert both.heard_by[Booked] == ("rooms.book", "mail.write")
+    assert both.by_name["Invoiced"] is Invoiced
 
 
 def test_a_step_hears_an_event_at_once_or_deferred_and_never_both(both: Choreography):
-    assert (both.prompt_steps(Booked), both.deferrable_steps(Booked)) == (("rooms.book",), ("mail.write",))
-    assert (both.prompt_steps(Cancelled), both.deferrable_steps(Cancelled)) == (("rooms.free",), ())
+    assert (both.prompt[Booked], both.deferrable[Booked]) == (("rooms.book",), ("mail.write",))
+    assert (both.prompt[Cancelled], both.deferrable[Cancelled]) == (("rooms.free",), ())
 
 
 def test_each_saga_has_a_key_of_its_own(both: Choreography):
-    assert both.key_of(Booked)(Booked(trip_id=4)) == 4
-    assert both.key_of(Invoiced)(Invoiced(invoice_id=5)) == 5
-    assert [both.saga_of(event) for event in both.events] == [TRIP, TRIP, INVOICE]
+    assert both.key_of(Booked(trip_id=4)) == 4
+    assert both.key_of(Invoiced(invoice_id=5)) == 5
+    assert [both.saga_of[event] for event in both.events] == [TRIP, TRIP, INVOICE]
 
 
 def test_services_are_those_of_steps_and_timers(both: Choreography):

@@ -24,11 +24,10 @@ from notifications.models import Notification
 from orders.models import FINAL, Order
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from sagas.conf import choreography
-from sagas.deferred import publish_deferred
 from sagas.events import encode
 from sagas.publisher import broker, publish
 from sagas.registry import TIMERS
-from sagas.relay import publish_outbox
+from sagas.relay import publish_deferred, publish_outbox
 from sagas.topology import dead_letter_queues, queues
 from shop.contracts.events import Checkout, Line, OrderEvent
 from shop.operations.audit import Violation, audit
@@ -246,7 +245,7 @@ class Shop:
             broker.send(step, [encode(event)], "by a test")
         if not steps:
             publish([event])
-        for step in steps or choreography().steps_hearing(type(event)):
+        for step in steps or choreography().heard_by[type(event)]:
             eventually(partial(handled, step, event))
 
     @contextmanager

@@ -25,9 +25,8 @@ from orders.models import Order
 from orders.services import place_order, request_cancellation
 from payments.gateways import pages
 from payments.models import Payment, SandboxPage
-from sagas.deferred import publish_deferred
 from sagas.registry import STEPS, TIMERS, local_services
-from sagas.relay import pending, publish_outbox
+from sagas.relay import pending, publish_deferred, publish_outbox
 from sagas.saga import service_of
 from sagas.testing import Bus, Crash, calling, publishing_to
 from sagas.testing.bus import Message

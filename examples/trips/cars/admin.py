@@ -6,7 +6,7 @@ from sagas.admin import DeadLetterAdmin, ReadOnlyAdmin
 
 @admin.register(Rental)
 class RentalAdmin(ReadOnlyAdmin):
-    list_display = ["trip_id", "badge"]
+    list_display = ["trip_id", "status"]
     list_filter = ["status"]
     search_fields = ["=trip_id"]
 

@@ -6,7 +6,7 @@ from sagas.admin import DeadLetterAdmin, ReadOnlyAdmin
 
 @admin.register(Seat)
 class SeatAdmin(ReadOnlyAdmin):
-    list_display = ["trip_id", "flight", "badge"]
+    list_display = ["trip_id", "flight", "status"]
     list_filter = ["status"]
     search_fields = ["=trip_id"]
 

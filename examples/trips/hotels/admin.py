@@ -6,7 +6,7 @@ from sagas.admin import DeadLetterAdmin, ReadOnlyAdmin
 
 @admin.register(Room)
 class RoomAdmin(ReadOnlyAdmin):
-    list_display = ["trip_id", "hotel", "badge"]
+    list_display = ["trip_id", "hotel", "status"]
     list_filter = ["status"]
     search_fields = ["=trip_id"]
 

@@ -6,7 +6,7 @@ from trips.models import DeadLetter, Outbox, Trip
 
 @admin.register(Trip)
 class TripAdmin(ReadOnlyAdmin):
-    list_display = ["id", "flight", "hotel", "car", "badge", "touched_at"]
+    list_display = ["id", "flight", "hotel", "car", "status", "touched_at"]
     list_filter = ["status"]
 
 

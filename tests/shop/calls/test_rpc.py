@@ -23,7 +23,7 @@ from accounts.services import scopes_of
 from catalog.models import Product
 from sagas import Unavailable, emit
 from sagas.events import encode
-from sagas.messages import Emitted, Handled, Messages
+from sagas.messages import Emitted, Messages
 from shop.calls import CalledInTransaction, breaker, connect, substituting, wire
 from shop.calls import client as caller
 from shop.calls.headers import PassOn
@@ -216,7 +216,7 @@ class TestMessages:
             emitted=[encode(follower)],
         )  # fmt: skip
         messages = connect(MessagesService, of="orders")
-        handled = [Handled("orders.complete_order", event.event_id)]
+        handled = [("orders.complete_order", event.event_id)]
 
         assert messages.get_messages([1]) == Messages(
             emitted=[
