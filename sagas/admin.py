@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
@@ -14,6 +15,8 @@ from sagas import dead_letters
 from sagas.outages import OUTAGES
 
 SHORT = 100  # characters of an error that a list shows
+# Why a dead letter may not be replayed: it has no step, cannot be read, or the broker is away.
+REFUSALS: tuple[type[Exception], ...] = (dead_letters.NoSuchStep, msgspec.DecodeError, *OUTAGES)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -76,10 +79,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             for letter in letters:
                 dead_letters.replay(letter)
                 self.log_change(request, letter, "Replayed.")
-        except dead_letters.NoSuchStep as error:
+        except REFUSALS as error:
             messages.error(request, str(error))
-        except OUTAGES as outage:
-            messages.error(request, _("The broker is away: %s") % outage)
         else:
             messages.info(request, _("Sent to their steps again: %d. What succeeds is resolved.") % len(letters))
 

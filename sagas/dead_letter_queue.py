@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 from django.apps import apps
-from django.db import connections
 
 from sagas import dead_letters
 from sagas.conf import choreography
 from sagas.crash_points import crash_point
+from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from sagas.publisher import broker
 
@@ -32,9 +32,9 @@ def drain(service: str) -> int:
     Raises what the broker or the database raises; what was not recorded by then
     stays in the queue.
     """
-    with connections[service].cursor() as cursor:
-        cursor.execute("SELECT 1")  # take nothing that could not be recorded: requeueing counts against a limit
-    with broker.channel() as channel:
+    query(service, "SELECT 1")  # take nothing that could not be recorded: requeueing counts against a limit
+    with broker.producer() as producer:
+        channel = producer.channel
         for taken in range(PORTION):
             message = channel.basic_get(f"{service}.dead")
             if message is None:
@@ -49,7 +49,8 @@ def drain(service: str) -> int:
 
 def record_message(service: str, body: bytes | str, headers: Mapping[str, Any]) -> None:
     """Record what a dead message carries."""
-    step, error = dead_letters.storable(headers.get("task") or "no task")[:64], _why(service, headers)
+    step = dead_letters.storable(headers.get("task") or "no task")[:64]
+    error = f"DeadLettered: {headers.get('x-first-death-reason', 'nobody says why')}"
     if step in choreography().timers:  # the next tick does its work
         logger.log(logging.DEBUG if "expired" in error else logging.ERROR, "A tick of %s is gone: %s", step, error)
         return
@@ -81,11 +82,3 @@ def _unhandled(service: str, step: str, events: Sequence[Any]) -> list[Any]:
     rows = apps.get_model(service, "Inbox").objects.filter(step=step, event_id__in=ids)
     handled = set(rows.values_list("event_id", flat=True))
     return [event for event, event_id in zip(events, ids, strict=True) if event_id not in handled]
-
-
-def _why(service: str, headers: Mapping[str, Any]) -> str:
-    """What the broker says of a message's death."""
-    deaths = headers.get("x-death") or [{}]
-    death = deaths[0] if isinstance(deaths, list) and isinstance(deaths[0], dict) else {}
-    reason, queue, count = death.get("reason", "set aside"), death.get("queue", service), death.get("count", 1)
-    return f"DeadLettered: {reason} at queue {queue}, {count}×"

@@ -11,8 +11,7 @@ from uuid import UUID
 import msgspec
 from django.apps import apps
 from django.db import transaction
-from django.db.models import F, Value
-from django.db.models.functions import Concat
+from django.db.models import F
 from django.utils import timezone
 
 from sagas.conf import choreography
@@ -94,8 +93,8 @@ def discard(row: Any, reason: str = "") -> bool:
 
     The reason is kept below the error. Returns whether the letter was still open.
     """
-    note = Value(storable(f"\nDiscarded: {reason}") if reason else "")
-    return _resolve(row, row.Resolution.DISCARDED, error=Concat("error", note))
+    note = storable(f"\nDiscarded: {reason}") if reason else ""
+    return _resolve(row, row.Resolution.DISCARDED, error=row.error + note)
 
 
 def _resolve(row: Any, resolution: str, **changes: Any) -> bool:

@@ -8,7 +8,7 @@
 4. In one transaction on the service's database: run the step on the events, and insert one inbox row per event with
    what it emitted. If a row exists already, roll back, look up the inbox, and continue with the fresh events alone.
 5. Publish what was emitted, for fresh and handled events alike, and wait for the broker's confirm. Of a small batch,
-   delivery to deferrable steps is deferred (`sagas.deferred`).
+   delivery to deferrable steps is deferred (`sagas.publisher`).
 6. Return; only then does Celery acknowledge the message.
 
 A crash before 4 commits leaves no trace. A crash after it leaves a message that is redelivered and finds its inbox row:
@@ -33,10 +33,9 @@ from django.db import transaction
 from sagas import dead_letters, inbox, outbox
 from sagas.conf import choreography, conf, hook
 from sagas.crash_points import crash_point
-from sagas.deferred import is_small, prompt_if
 from sagas.events import Event, encode
 from sagas.outages import OUTAGES, drop_broken_connections
-from sagas.publisher import publish
+from sagas.publisher import at_once, is_small, publish
 from sagas.registry import AnyStep
 
 logger = logging.getLogger(__name__)
@@ -109,7 +108,7 @@ def _run_batch(step: AnyStep, batch: Sequence[Event]) -> None:
             logger.exception("%s cannot handle %s of %s", step.name, type(event).__name__, key)
             _set_aside(step, event, error)
         return
-    _wait_out(partial(publish, emitted, prompt_if(is_small(emitted))))
+    _wait_out(partial(publish, emitted, at_once(emitted)))
     crash_point("step.published")
 
 
@@ -153,7 +152,7 @@ def _transact(step: AnyStep, batch: Sequence[Event], handled: FollowersById, ans
         if handled:
             inbox.record_redelivery(step, list(handled), defer=is_small(emitted))
             hook().redelivered(step.name, len(handled))
-            outbox.rearm_followers(step.service, list(handled))
+            outbox.rearm(step.service, causes=handled)
         crash_point("step.written")
     return emitted
 

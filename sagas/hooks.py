@@ -49,8 +49,8 @@ class Hooks:
     def process_started(self) -> None:
         """A relay's process is about to work."""
 
-    def process_alive(self) -> None:
-        """Every relay of the process has come round its loop; asked once in a second or so."""
+    def process_alive(self, slowest: float) -> None:
+        """Called every second; the slowest of the process's relays came round its loop so many seconds ago."""
 
     def process_ending(self) -> None:
         """A relay's process was asked to end, and finishes what it has begun."""

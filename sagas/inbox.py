@@ -5,8 +5,8 @@ from uuid import UUID
 
 from sagas.conf import choreography
 from sagas.db.prepared import json_lines, query
-from sagas.deferred import is_deferred
 from sagas.events import Event, decode_all
+from sagas.publisher import is_deferred
 from sagas.registry import AnyStep
 
 # Run for every message, so written by hand: through the ORM each takes four times as long.

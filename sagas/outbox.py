@@ -1,7 +1,7 @@
 """The outbox, for events that no message led to: `emit` in the caller's transaction, the relay publishes."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from uuid import UUID
@@ -25,7 +25,8 @@ ROWS = """
         string_to_table(%s, chr(10))::json
 """
 REARM = """
-    INSERT INTO {service}_unsent (outbox_id) SELECT id FROM {service}_outbox WHERE {condition}
+    INSERT INTO {service}_unsent (outbox_id)
+    SELECT id FROM {service}_outbox WHERE correlation_id = ANY(%s::bigint[]) OR caused_by = ANY(%s::uuid[])
     ON CONFLICT (outbox_id) DO UPDATE SET leased_until = NULL, deferred_until = NULL RETURNING outbox_id
 """
 WAKE = "SELECT pg_notify(%s, '')"
@@ -85,13 +86,7 @@ def channel(service: str) -> str:
     return f"{service}_outbox"
 
 
-def rearm(service: str, keys: Iterable[int]) -> int:
-    """Have all that the outbox holds for these saga instances published again; how many events that is."""
-    condition = "correlation_id = ANY(%s::bigint[])"
-    return len(query(service, REARM.format(service=service, condition=condition), [list(keys)]))
-
-
-def rearm_followers(service: str, event_ids: Sequence[UUID]) -> None:
-    """Have the events published again that timers and webhooks emitted because of these redelivered events."""
-    condition = "caused_by = ANY(%s::uuid[])"
-    query(service, REARM.format(service=service, condition=condition), [list(event_ids)])
+def rearm(service: str, keys: Iterable[int] = (), *, causes: Iterable[UUID] = ()) -> int:
+    """Have all that the outbox holds for these saga instances published again, and what timers and webhooks emitted
+    because of events with these ids; how many events that is."""
+    return len(query(service, REARM.format(service=service), [list(keys), list(causes)]))

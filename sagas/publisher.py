@@ -2,6 +2,12 @@
 
 `publish` returns when the broker has confirmed everything, and raises otherwise: an event is never taken for sent
 before it is. Where messages go is a `Transport`: the broker, or in tests a bus in memory.
+
+Delivery may be deferred: small batches reach deferrable steps up to 0.2 s later, merged into larger messages. Nobody
+waits for a deferrable step, so the message that a single event costs is saved, and prompt steps find the workers free.
+A row whose delivery is deferred has a `deferred_until`: an inbox row for what its step emitted, a row of the unsent
+list for an event of the outbox. `sagas.relay` publishes what is due. `manage.py check` refuses a deferrable step whose
+follow-up events a prompt step hears.
 """
 
 import os
@@ -22,7 +28,24 @@ from sagas.serializer import EVENTS
 from sagas.topology import declare, destination, queues
 
 Payload = Sequence[Any]  # events, or JSON-ready values
+SMALL = 20  # events: below this the message costs more than the events in it
+
 Hearers = Mapping[type[Event], Iterable[str]]  # the steps that events go to
+
+
+def is_small(events: Sequence[Event]) -> bool:
+    """Whether the delivery of these events to deferrable steps is deferred."""
+    return 0 < len(events) < SMALL
+
+
+def is_deferred(events: Sequence[Event]) -> bool:
+    """Whether a deferrable step hears one of these events."""
+    return any(choreography().deferrable[type(event)] for event in events)
+
+
+def at_once(events: Sequence[Event]) -> Hearers:
+    """The steps to publish these events to at once: all, or of a small batch those that are not deferrable."""
+    return choreography().prompt if is_small(events) else choreography().heard_by
 
 
 class Transport(Protocol):
@@ -67,14 +90,9 @@ def backlog() -> int:
     return transport.backlog()
 
 
-def in_memory() -> bool:
-    """Whether the broker is in memory, so that messages stay in this process."""
-    return str(current_app.conf.broker_url).startswith("memory:")
-
-
 def is_lost_on_exit() -> bool:
-    """Whether published messages are lost when this process ends."""
-    return transport is broker and in_memory()
+    """Whether published messages are lost when this process ends: those of the broker in memory are."""
+    return transport is broker and str(current_app.conf.broker_url).startswith("memory:")
 
 
 class Broker:
@@ -88,7 +106,7 @@ class Broker:
         self._local = threading.local()
 
     def send(self, step: str, payload: Payload, summary: str) -> None:
-        with self._producer() as producer:
+        with self.producer() as producer:
             current_app.send_task(
                 step,
                 args=[payload],
@@ -107,17 +125,13 @@ class Broker:
             )
 
     def backlog(self) -> int:
-        with self.channel() as channel:
-            return max(int(channel.queue_declare(queue.name, passive=True).message_count) for queue in queues())
+        with self.producer() as producer:
+            return max(int(producer.channel.queue_declare(one.name, passive=True).message_count) for one in queues())
 
     @contextmanager
-    def channel(self) -> Iterator[Any]:
-        """This thread's channel. An error in the block closes its connection, which returns unacknowledged messages."""
-        with self._producer() as producer:
-            yield producer.channel
-
-    @contextmanager
-    def _producer(self) -> Iterator[Producer]:
+    def producer(self) -> Iterator[Producer]:
+        """This thread's producer, with its channel. An error in the block closes its connection, which returns what was
+        not acknowledged to its queue."""
         try:
             yield self._connected()
         except BaseException as error:

@@ -1,7 +1,7 @@
 """From a service's tables to the broker: claim rows, publish their events, settle the rows.
 
 The rows are those of the outbox that are listed as unsent, and then those of unsent list and inbox from which
-deferrable steps have not heard yet (`sagas.deferred`).
+deferrable steps have not heard yet (`sagas.publisher`).
 
 No transaction is open while the broker is asked, so a broker that hangs holds no row lock. Rows are claimed by a lease
 and with SKIP LOCKED, so several relays share the work, and a dead relay's rows are taken over when its lease ends. The
@@ -23,10 +23,9 @@ from sagas.conf import choreography, conf, hook
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
 from sagas.dead_letters import RELAY, readable
-from sagas.deferred import is_deferred, is_small, prompt_if
 from sagas.outages import OUTAGES, drop_broken_connections
 from sagas.outbox import AWAKE, channel
-from sagas.publisher import backlog, publish
+from sagas.publisher import at_once, backlog, is_deferred, is_small, publish
 
 logger = logging.getLogger(__name__)
 
@@ -64,31 +63,17 @@ DEFERRED_FROM_INBOX = DEFERRED._replace(
     events="emitted::text",
     settled="UPDATE {service}_inbox SET deferred_until = NULL",
 )
-# EXISTS (… WHERE deferred_until <= …) would do as well, except that PostgreSQL expects to find such a row early in the
-# table, where as a rule there is none.
-PENDING = """
-    SELECT
-        (SELECT outbox_id FROM {service}_unsent WHERE {due} LIMIT 1),
-        LEAST((SELECT min(deferred_until) FROM {service}_unsent WHERE deferred_until IS NOT NULL),
-              (SELECT min(deferred_until) FROM {service}_inbox WHERE deferred_until IS NOT NULL))
-            <= statement_timestamp()
-"""
 # By ctid, because event_id is not unique in the inbox (one row per step); the row lock keeps the ctid valid.
 CLAIM = """
     UPDATE {service}_{table} SET {lease} = statement_timestamp() + make_interval(secs => %s)
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM {service}_{table} WHERE {due} LIMIT %s FOR UPDATE SKIP LOCKED))
     RETURNING {key}, {events}, {lease}
 """
-# A row belongs to whoever has set its lease. It is left alone when that was another relay, after the lease's end, or
-# when it is to be published again.
-PUT_BACK = "UPDATE {service}_{table} SET {lease} = clock_timestamp() WHERE {key} = ANY(%s) AND {lease} = %s"
-SETTLE = """
-    WITH deferred AS (
-        UPDATE {service}_unsent SET deferred_until = clock_timestamp()
-        WHERE outbox_id = ANY(%(later)s::bigint[]) AND leased_until = %(lease)s
-    )
-    {settled} WHERE {key} = ANY(%(done)s) AND {lease} = %(lease)s
-"""
+PUT_BACK = "UPDATE {service}_{table} SET {lease} = clock_timestamp()"
+DEFER = "UPDATE {service}_unsent SET deferred_until = clock_timestamp()"
+# A row belongs to whoever has set its lease. It is left alone when it has been claimed again since, after the lease's
+# end, or is to be published again.
+HELD = " WHERE {key} = ANY(%s) AND {lease} = %s"
 
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.1  # seconds between looks: for a while after work, and then
 BUSY_FOR = 2 * AWAKE  # seconds; a relay that may not be woken must look often
@@ -128,7 +113,7 @@ class Relay:
         self._stopping = threading.Event()
         self._look_at_all, self._ask = Every(LOOK_AT_ALL_EVERY), Every(ASK_EVERY)
         self._deferred, self._drain = Every(DEFERRED_EVERY), Every(DRAIN_EVERY)
-        self._first, self._found_at = 0, 0.0  # the first row of the last hit, and when that was
+        self._first, self._found_at = 0, 0.0  # the first row that was published last, and when that was
         self._backlog = 0  # messages in the longest queue, when last asked
         self._listening: Any = None  # the session that has been told to wake this relay
         self.seen_at = time.monotonic()  # when the loop last came round
@@ -140,11 +125,9 @@ class Relay:
             self.seen_at = time.monotonic()
             try:
                 self._pause(pause)
-                first, deferred = self._look()
-                pause = self._publish(first) if first else self._idle_pause()
-                if deferred and self._deferred.is_due():
-                    while publish_deferred(self.service) >= PORTION:
-                        self.seen_at = time.monotonic()
+                pause = self._publish()
+                if self._deferred.is_due():
+                    publish_deferred(self.service)
                 self._drain_dead_letters()
             except OUTAGES as outage:
                 logger.warning("The relay of %s waits: %s", self.service, outage)
@@ -170,82 +153,62 @@ class Relay:
                 session.poll()
                 session.notifies.clear()
 
-    def _look(self) -> tuple[int | None, bool]:
-        """The first row of the outbox to publish, and whether something deferred is due."""
-        first, deferred = pending(self.service, 0 if self._look_at_all.is_due() else self._first - LOOK_BACK)
-        if first:
-            self._first, self._found_at = first, time.monotonic()
-        return first, deferred
-
-    def _idle_pause(self) -> float:
-        return BUSY_PAUSE if time.monotonic() - self._found_at < BUSY_FOR else IDLE_PAUSE
-
-    def _publish(self, first: int) -> float:
-        """Publish one portion; returns in how many seconds to look again."""
-        published = publish_outbox(self.service, first)
-        logger.debug("Published %d events of %s", published, self.service)
-        if published >= PORTION:
+    def _publish(self) -> float:
+        """Publish one portion of the outbox; returns in how many seconds to look again."""
+        found = _publish(self.service, UNSENT, 0 if self._look_at_all.is_due() else self._first - LOOK_BACK)
+        if found:
+            self._first, self._found_at = found[0], time.monotonic()
+        if len(found) >= PORTION:
             return 0.0
-        if published < conf().batch_limit and self._is_crowded():
-            return min(self._backlog * SECONDS_A_MESSAGE, HOLD_AT_MOST)
-        return BUSY_PAUSE
-
-    def _is_crowded(self) -> bool:
-        if self._ask.is_due():
-            self._backlog = backlog()
-        return self._backlog > CROWDED
+        if found and len(found) < conf().batch_limit:
+            if self._ask.is_due():
+                self._backlog = backlog()
+            if self._backlog > CROWDED:
+                return min(self._backlog * SECONDS_A_MESSAGE, HOLD_AT_MOST)
+        return BUSY_PAUSE if time.monotonic() - self._found_at < BUSY_FOR else IDLE_PAUSE
 
     def _drain_dead_letters(self) -> None:
         try:
-            if self._drain.is_due() and (taken := dead_letter_queue.drain(self.service)):
-                logger.warning("%d messages of %s.dead became dead letters", taken, self.service)
+            if self._drain.is_due():
+                dead_letter_queue.drain(self.service)
         except OUTAGES:
             raise
         except Exception:
             logger.exception("What %s.dead holds cannot be recorded; the relay goes on", self.service)
 
 
-def pending(service: str, since: int = 0) -> tuple[int | None, bool]:
-    """The first row of the outbox, from `since` on, that `publish_outbox` would publish, and whether `publish_deferred`
-    has something to do: all that an idle relay asks."""
-    ((first, deferred),) = query(service, PENDING.format(service=service, due=UNSENT.due), [since])
-    return first, bool(deferred)  # NULL when nothing is deferred
-
-
 def publish_outbox(service: str, since: int = 0) -> int:
     """Publish one portion of a service's outbox, of rows from `since` on; how many rows that was.
 
-    Of a small portion, delivery to deferrable steps is deferred.
+    The delivery of a small portion to deferrable steps is deferred.
     """
-    return _publish(service, UNSENT, since)
+    return len(_publish(service, UNSENT, since))
 
 
 def publish_deferred(service: str) -> int:
     """Publish one portion of what is due to the deferrable steps; how many rows that was."""
-    return _publish(service, DEFERRED) + _publish(service, DEFERRED_FROM_INBOX)
+    return len(_publish(service, DEFERRED)) + len(_publish(service, DEFERRED_FROM_INBOX))
 
 
-def _publish(service: str, rows: Rows, *since: int) -> int:
-    """Publish one portion of rows. An event that this release cannot read is set aside as a dead letter."""
+def _publish(service: str, rows: Rows, *since: int) -> list[Any]:
+    """Publish one portion of rows; returns their keys. An event that this release cannot read becomes a dead letter."""
     names = {name: sql.format(service=service) for name, sql in rows._asdict().items()} | {"service": service}
     claimed = sorted(query(service, CLAIM.format(**names), [conf().outbox_lease, *since, PORTION]))
     if not claimed:
-        return 0
+        return []
     crash_point("relay.claimed")
-    keys, texts, (lease, *_) = zip(*claimed, strict=True)
+    keys, texts, (lease, *_) = map(list, zip(*claimed, strict=True))
     found = readable(service, RELAY, f"[{','.join(text[1:-1] for text in texts)}]", choreography().events)
     events = [event for event in found if event]
     is_first = rows is UNSENT
-    small = is_first and is_small(events)
-    later = [key for key, event in zip(keys, found, strict=False) if small and event and is_deferred([event])]
     try:
         with hook().relaying(service, events) if is_first and events else nullcontext():
-            publish(events, prompt_if(small) if is_first else choreography().deferrable)
+            publish(events, at_once(events) if is_first else choreography().deferrable)
         crash_point("relay.published")
     except Exception:
-        query(service, PUT_BACK.format(**names), [list(keys), lease])
+        query(service, (PUT_BACK + HELD).format(**names), [keys, lease])
         raise
-    done = [key for key in keys if key not in later]
-    query(service, SETTLE.format(**names), {"later": later, "done": done, "lease": lease})
+    settled = DEFER if is_first and is_small(events) and is_deferred(events) else rows.settled
+    query(service, (settled + HELD).format(**names), [keys, lease])
     crash_point("relay.marked")
-    return len(claimed)
+    return keys

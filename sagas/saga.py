@@ -13,7 +13,7 @@ from sagas.events import Event
 class Role(NamedTuple):
     """What a step does: has an effect (`undone_by` names the step that takes it back), undoes one, or keeps a record.
 
-    Small batches reach a deferrable step up to 0.2 s later, merged (`sagas.deferred`).
+    Small batches reach a deferrable step up to 0.2 s later, merged (`sagas.publisher`).
     """
 
     kind: str
@@ -49,16 +49,6 @@ class Saga:
     heard_by: Mapping[type[Event], Sequence[str]]
     steps: Mapping[str, Role]
     timers: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def event_names(self) -> list[str]:
-        """The types of its events, as messages and rows name them."""
-        return [event.__name__ for event in self.heard_by]
-
-    @property
-    def services(self) -> set[str]:
-        """The services that hear its events."""
-        return {service_of(step) for step in self.steps}
 
 
 class Choreography:

@@ -115,3 +115,5 @@ CUSTOMER = Saga(
     steps={f"{service}.erase_customer": record() for service in ERASURE},
     timers={"accounts.erase_closed": 60.0, "accounts.purge": 3600.0},
 )
+
+CUSTOMERS_EVENTS = [event.__name__ for event in CUSTOMER.heard_by]  # as messages and rows name them

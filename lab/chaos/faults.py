@@ -15,6 +15,7 @@ from lab.chaos.plan import PlannedFault
 from lab.rig.processes import Processes
 from lab.rig.servers import HOST, Postgres, RabbitMQ, Redis, listening, until
 from sagas.conf import choreography
+from sagas.saga import service_of
 from shop.saga import ORDER
 
 LULL = 5.0  # seconds to wait for a message before one is made
@@ -158,7 +159,7 @@ def kill_broker(world: World, dice: Random) -> str:
 
 def purge_queue(world: World, dice: Random) -> str:
     """The queue's worker is stopped for a moment, so that there is something to lose."""
-    queue = dice.choice(sorted(ORDER.services))
+    queue = dice.choice(sorted({*map(service_of, ORDER.steps)}))
     with _stopped(world.processes.hearing(queue).pid):
         try:
             until(lambda: world.rabbitmq.waiting(queue), f"a message in the queue {queue}", seconds=LULL)

@@ -19,7 +19,7 @@ from sagas.registry import local_services
 from sagas.saga import service_of
 from shop.contracts.events import BACKWARD, origin
 from shop.contracts.orders import FINAL
-from shop.saga import CUSTOMER, ORDER
+from shop.saga import CUSTOMERS_EVENTS, ORDER
 
 # The services of the saga, in the order in which it reaches them; those that only listen come last.
 LANES = tuple(dict.fromkeys([*map(origin, ORDER.heard_by), *map(service_of, ORDER.steps)]))
@@ -172,7 +172,7 @@ def _dead_letters(service: str, order_id: int) -> Iterator[Dead]:
 
 def _of_order(model: Any, order_id: int) -> Any:
     """The messages of an order; a customer's, whose key is a user, may have the same key."""
-    return model.objects.filter(correlation_id=order_id).exclude(event_type__in=CUSTOMER.event_names)
+    return model.objects.filter(correlation_id=order_id).exclude(event_type__in=CUSTOMERS_EVENTS)
 
 
 def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]:

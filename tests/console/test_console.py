@@ -291,8 +291,8 @@ def test_messages_in_a_queue_are_counted():
     try:
         assert eventually(lambda: waiting() == before + 1)
     finally:
-        with broker.channel() as channel:
-            channel.queue_purge("inventory")
+        with broker.producer() as producer:
+            producer.channel.queue_purge("inventory")
 
 
 @DATABASES

@@ -9,10 +9,11 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from commands.management.commands import deadletters
 from inventory import services
 from inventory.models import DeadLetter, StockItem
 from orders.models import DeadLetter as OrdersDeadLetter
-from sagas import dead_letters, publisher
+from sagas import dead_letters
 from sagas.events import encode, uuid7
 from sagas.execution import execute
 from sagas.registry import STEPS, local_services
@@ -200,7 +201,7 @@ def test_a_broker_that_is_away_is_an_error(bus: Bus, repaired: Any, monkeypatch:
 
 
 def test_the_broker_in_memory_is_another_process_own(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(publisher, "in_memory", lambda: True)
+    monkeypatch.setattr(deadletters, "is_lost_on_exit", lambda: True)
     letter = DeadLetter.objects.create(step=RESERVE, payload="7", error="?")
 
     with pytest.raises(CommandError, match="The broker in memory lives in the process of `make up`"):

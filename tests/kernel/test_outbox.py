@@ -6,7 +6,7 @@ from django.db import connections, transaction
 from inventory.models import Outbox, Unsent
 from sagas import emit
 from sagas.events import encode, uuid7
-from sagas.outbox import rearm, rearm_followers
+from sagas.outbox import rearm
 from shop.contracts.events import PaymentRefunded
 from tests.support.sagas import emit_in_transaction
 
@@ -61,6 +61,6 @@ def test_followers_of_redelivered_events_are_published_again():
     emit_in_transaction(refunded(1, caused_by=cause), refunded(2, caused_by=uuid7()), refunded(3))
     Unsent.objects.all().delete()
 
-    rearm_followers("inventory", [cause])
+    assert rearm("inventory", causes=[cause]) == 1
 
     assert unsent() == [1]

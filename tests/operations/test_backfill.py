@@ -11,10 +11,10 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.models import Model
 
+from commands.management.commands import redrive
 from inventory.models import StockItem
 from inventory.services import seed_stock
 from orders.models import Order
-from sagas import publisher
 from sagas.outbox import rearm
 from sagas.testing import Bus, publishing_to
 from shop.contracts.events import Line
@@ -154,6 +154,6 @@ def test_a_worker_that_is_not_there_is_pointed_out(bus: PromptBus, restored: str
 
 
 def test_the_broker_in_memory_is_another_process_own(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(publisher, "in_memory", lambda: True)
+    monkeypatch.setattr(redrive, "is_lost_on_exit", lambda: True)
     with pytest.raises(CommandError, match="nothing sent here reaches the others"):
         call_command("redrive", "--missing")

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from sagas.saga import service_of
 from shop.saga import ORDER
 from tests.support.processes import eventually
 
@@ -121,7 +122,7 @@ def test_the_demo_plays_every_flow_and_ends_them_as_they_must(var: Path, port: i
     drawn, _ = start("trace", "1", var=var, port=port).communicate(timeout=PATIENCE)
     services = re.findall(r"ms +(shop\S*) ", drawn)
     assert drawn.count("order 1, trace ") == 1, drawn
-    assert set(services) == {"shop", *(f"shop-{one}" for one in ORDER.services)}
+    assert set(services) == {"shop", *(f"shop-{one}" for one in map(service_of, ORDER.steps))}
     assert re.search(r" 0\.0 ms .* shop +POST api/v1/orders .*\n.* shop-orders +  orders\.relay OrderCreated", drawn)
 
 

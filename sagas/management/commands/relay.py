@@ -1,6 +1,5 @@
 """`manage.py relay`: from the outboxes to the broker."""
 
-import gc
 import signal
 import time
 from argparse import ArgumentParser
@@ -11,11 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from sagas.conf import hook
-from sagas.publisher import in_memory
+from sagas.publisher import is_lost_on_exit
 from sagas.registry import local_services
 from sagas.relay import Relay
-
-SLOWEST_ROUND = 30.0  # seconds that a relay may take for one portion, with a server that does not answer
 
 
 class Command(BaseCommand):
@@ -27,22 +24,19 @@ class Command(BaseCommand):
 
     def handle(self, *, service: list[str] | None, **options: Any) -> None:
         """Relay until told to stop, or until a relay dies: whoever supervises this process starts it again."""
-        if in_memory():
+        if is_lost_on_exit():
             raise CommandError("What a broker in memory has is lost with its process: name one that runs by itself.")
         stop = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         relays = [Relay(name) for name in service or local_services()]
         hook().process_started()
-        gc.collect()
-        gc.freeze()  # what is imported stays; to look through all of it would halt every relay for 0.1 s now and then
         with ThreadPoolExecutor(len(relays)) as threads:
             running = [threads.submit(relay.run) for relay in relays]
             self.stdout.write(f"Relaying the outboxes of {', '.join(relay.service for relay in relays)}")
             self.stdout.flush()
             while not stop.wait(1.0) and not any(one.done() for one in running):
-                if time.monotonic() - min(relay.seen_at for relay in relays) < SLOWEST_ROUND:
-                    hook().process_alive()
+                hook().process_alive(time.monotonic() - min(relay.seen_at for relay in relays))
             hook().process_ending()
             for relay in relays:
                 relay.stop()

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import F, QuerySet
 
 from sagas.registry import local_services
-from shop.saga import CUSTOMER
+from shop.saga import CUSTOMERS_EVENTS
 
 KEY = "correlation_id"
 
@@ -121,7 +121,7 @@ def _messages() -> Iterator[tuple[str, str]]:
 
 def _of_orders(messages: QuerySet[Any]) -> QuerySet[Any]:
     """Without those of customers, whose keys are users."""
-    return messages.exclude(event_type__in=CUSTOMER.event_names)
+    return messages.exclude(event_type__in=CUSTOMERS_EVENTS)
 
 
 def _rows(label: str) -> QuerySet[Any]:
