@@ -6,9 +6,9 @@ models inherit the tables of `sagas.models`. In the order of an event's way:
 events        what an event is                      saga            which step hears it, and what undoes what
 outbox, relay from a transaction to the broker      publisher       events to messages
 steps         how a service declares its part       execution       what runs around a step
-inbox         what a step has handled               deferred        small batches, merged a moment later
-dead_letters  what could not be handled             reconciliation  what is missing
-conf, hooks   settings, and where a project reaches in              testing   a bus in memory, conformance tests
+inbox         what a step has handled               dead_letters    what could not be handled
+worker        merges messages that wait             reconciliation  which events were lost
+conf, hooks   settings, and what a project adds     testing         a bus in memory, conformance tests
 """
 
 from sagas.conf import Settings as Settings

@@ -15,8 +15,6 @@ from sagas import dead_letters
 from sagas.outages import OUTAGES
 
 SHORT = 100  # characters of an error that a list shows
-# Why a dead letter may not be replayed: it has no step, cannot be read, or the broker is away.
-REFUSALS: tuple[type[Exception], ...] = (dead_letters.NoSuchStep, msgspec.DecodeError, *OUTAGES)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -79,8 +77,10 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             for letter in letters:
                 dead_letters.replay(letter)
                 self.log_change(request, letter, "Replayed.")
-        except REFUSALS as error:
+        except (dead_letters.NoSuchStep, msgspec.DecodeError) as error:
             messages.error(request, str(error))
+        except OUTAGES as outage:
+            messages.error(request, _("The broker is away: %s") % outage)
         else:
             messages.info(request, _("Sent to their steps again: %d. What succeeds is resolved.") % len(letters))
 

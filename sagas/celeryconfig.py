@@ -1,6 +1,6 @@
 """Celery's settings, each of which keeps a message from being lost: a project's `celeryconfig.py` begins with them all.
 
-Whoever sets `broker_transport_options` keeps its `confirm_publish`, or beat's ticks are sent unconfirmed.
+A project that sets `broker_transport_options` must keep `confirm_publish`, or beat's ticks are sent unconfirmed.
 """
 
 from sagas.conf import conf

@@ -22,8 +22,8 @@ class Settings:
     `hooks` is the dotted path of a `sagas.Hooks` class. Of the `prefetch` messages that a worker holds for each of its
     processes, those for one step are merged (`sagas.worker`). `patience` is how long a step waits out an outage before
     its message goes back to the queue, `outbox_lease` after how long another relay may publish a dead relay's rows,
-    `retention` how long inbox, outbox and resolved dead letters are kept. Without `declares` the processes declare no
-    queue, and need no right at the broker to do so: somebody else has to.
+    `retention` how long inbox, outbox and resolved dead letters are kept. Without `declares` no process declares
+    queues, so none needs the right to: an administrator declares them.
     """
 
     sagas: Sequence[Saga]

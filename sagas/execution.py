@@ -1,7 +1,7 @@
 """What runs around a step, in this order and no other.
 
-1. Decode. An event that cannot be decoded, or is from somebody who does not emit such, becomes a dead letter; its
-   neighbours go on.
+1. Decode. An event that cannot be decoded, or whose sender may not emit it, becomes a dead letter; the other events of
+   the message are handled.
 2. Take the step's locks, outside the transaction.
 3. If the step calls the outside world: look up the inbox, and make the call for events not handled yet, outside any
    transaction.
@@ -12,7 +12,7 @@
 6. Return; only then does Celery acknowledge the message.
 
 A crash before 4 commits leaves no trace. A crash after it leaves a message that is redelivered and finds its inbox row:
-the stored events are published once more, and every step downstream knows what it has handled. So emitting a saga's
+the stored events are published once more, and each step downstream ignores what it has handled. So emitting a saga's
 first event again replays the whole chain through what is done, up to where it broke off.
 """
 
@@ -46,7 +46,7 @@ FollowersById = Mapping[UUID, Sequence[Event]]  # what was emitted for each even
 
 
 class Impostor(ValueError):
-    """The broker's user who sent this is not one of those whose event it is."""
+    """An event was sent by a user of the broker that may not emit it."""
 
 
 class ForeignEvent(ValueError):
@@ -158,7 +158,7 @@ def _transact(step: AnyStep, batch: Sequence[Event], handled: FollowersById, ans
 
 
 def _by_cause(step: AnyStep, fresh: Sequence[Event], outcome: Sequence[Event]) -> list[list[Event]]:
-    """What the step emitted for each event, with its cause and trace."""
+    """For each event, what the step emitted because of it, with cause and trace filled in."""
     key_of = choreography().key_of
     causes = {key_of(event): event for event in fresh}
     emitted: dict[int, list[Event]] = {key: [] for key in causes}

@@ -1,4 +1,4 @@
-"""Where a project reaches into the kernel: tracing, metrics, locks, faults. By default nothing happens there."""
+"""What a project adds to the kernel: tracing, metrics, locks, faults. By default nothing."""
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,7 +25,7 @@ class Hooks:
         return nullcontext()
 
     def redelivered(self, step: str, count: int) -> None:
-        """Events came again that the step had handled."""
+        """So many events of a message had been handled by the step before."""
 
     def trace_after(self, event: Event) -> str:
         """The W3C `traceparent` for what follows from an event."""
@@ -36,7 +36,7 @@ class Hooks:
         return None
 
     def may_emit(self, sender: str | None, event: type[Event]) -> bool:
-        """Whether a message with such events may be from this user of the broker; None when it names nobody."""
+        """Whether this user of the broker may send such events. None is a message that names no user."""
         return True
 
     def message_received(self) -> None:
@@ -47,13 +47,13 @@ class Hooks:
         return 1
 
     def process_started(self) -> None:
-        """A relay's process is about to work."""
+        """Called once in a relay's process, before it begins its work."""
 
     def process_alive(self, slowest: float) -> None:
         """Called every second; the slowest of the process's relays came round its loop so many seconds ago."""
 
     def process_ending(self) -> None:
-        """A relay's process was asked to end, and finishes what it has begun."""
+        """Called when a relay's process was asked to end, before it finishes what it has begun."""
 
     def remote_messages(self, service: str, keys: Collection[int], before: datetime | None) -> Messages | None:
         """What a service that runs apart knows of some instances' messages; None when its tables are in reach.

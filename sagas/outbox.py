@@ -65,10 +65,10 @@ def emit(*events: Event, service: str) -> None:
 
 
 def wake_relay(service: str) -> None:
-    """Once the transaction has committed, have the service's relay look at once, however long it would pause.
+    """After the commit, notify the service's relay, so that it does not pause any longer.
 
-    The word may get lost: the relay looks all the same. It is sent after the commit rather than in it, because then
-    transactions that notify would commit one after the other; and not while the relay is awake from the last one.
+    A notification may be lost: the relay looks by itself, too. Sent in the transaction, it would make transactions
+    commit one after the other. None is sent while the relay is still looking often because of the last one.
     """
     transaction.on_commit(partial(_wake, service), using=service)
 

@@ -1,12 +1,12 @@
 """From a service's tables to the broker: claim rows, publish their events, settle the rows.
 
-The rows are those of the outbox that are listed as unsent, and then those of unsent list and inbox from which
-deferrable steps have not heard yet (`sagas.publisher`).
+First come the events of the outbox that are listed as unsent. Events whose delivery to deferrable steps is deferred
+(`sagas.publisher`) follow from the same list, and from the inbox.
 
-No transaction is open while the broker is asked, so a broker that hangs holds no row lock. Rows are claimed by a lease
-and with SKIP LOCKED, so several relays share the work, and a dead relay's rows are taken over when its lease ends. The
-claim asks for what is unsent, not for "ids greater than the last": transactions commit out of order, and a published
-event may have to be published again.
+No transaction is open while a message is sent, so a broker that hangs holds up no row lock. Rows are claimed by a lease
+and with SKIP LOCKED, so several relays share the work, and when a relay has died, its rows are free at the end of its
+lease. A claim asks for what is unsent, not for "ids greater than the last": transactions commit out of order, and a
+published event may have to be published again.
 """
 
 import logging
@@ -76,7 +76,7 @@ DEFER = "UPDATE {service}_unsent SET deferred_until = clock_timestamp()"
 HELD = " WHERE {key} = ANY(%s) AND {lease} = %s"
 
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.1  # seconds between looks: for a while after work, and then
-BUSY_FOR = 2 * AWAKE  # seconds; a relay that may not be woken must look often
+BUSY_FOR = 2 * AWAKE  # seconds, in which nobody may notify the relay
 DEFERRED_EVERY = 0.2  # seconds between publications of what is deferred
 # Dead index entries remain until VACUUM, and a search from the index's beginning steps over all of them: 6 ms after
 # 20,000 orders. So most searches start near the last hit, with a margin for transactions that commit out of order.
@@ -91,13 +91,13 @@ ASK_EVERY = 0.1  # seconds between questions to the broker about its queues
 
 
 class Every:
-    """What is done again and again, once in so many seconds at most."""
+    """Says when something is due that is done once in so many seconds at most."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._due_at = seconds, 0.0
 
     def is_due(self) -> bool:
-        """Whether it is time; then it is due again after these seconds."""
+        """Whether it is due now. If so, it is due again after these seconds."""
         now = time.monotonic()
         due = now >= self._due_at
         if due:
@@ -115,7 +115,7 @@ class Relay:
         self._deferred, self._drain = Every(DEFERRED_EVERY), Every(DRAIN_EVERY)
         self._first, self._found_at = 0, 0.0  # the first row that was published last, and when that was
         self._backlog = 0  # messages in the longest queue, when last asked
-        self._listening: Any = None  # the session that has been told to wake this relay
+        self._listening: Any = None  # the database session that has executed LISTEN
         self.seen_at = time.monotonic()  # when the loop last came round
 
     def run(self) -> None:
@@ -141,7 +141,7 @@ class Relay:
         self._stopping.set()
 
     def _pause(self, seconds: float) -> None:
-        """Wait so long, or until somebody emits an event (`outbox.wake_relay`)."""
+        """Wait so long, or until `outbox.wake_relay` notifies this session."""
         connection = connections[self.service]
         with connection.wrap_database_errors:
             if connection.connection is None or connection.connection is not self._listening:
@@ -155,7 +155,7 @@ class Relay:
 
     def _publish(self) -> float:
         """Publish one portion of the outbox; returns in how many seconds to look again."""
-        found = _publish(self.service, UNSENT, 0 if self._look_at_all.is_due() else self._first - LOOK_BACK)
+        found = _publish_rows(self.service, UNSENT, 0 if self._look_at_all.is_due() else self._first - LOOK_BACK)
         if found:
             self._first, self._found_at = found[0], time.monotonic()
         if len(found) >= PORTION:
@@ -182,15 +182,15 @@ def publish_outbox(service: str, since: int = 0) -> int:
 
     The delivery of a small portion to deferrable steps is deferred.
     """
-    return len(_publish(service, UNSENT, since))
+    return len(_publish_rows(service, UNSENT, since))
 
 
 def publish_deferred(service: str) -> int:
     """Publish one portion of what is due to the deferrable steps; how many rows that was."""
-    return len(_publish(service, DEFERRED)) + len(_publish(service, DEFERRED_FROM_INBOX))
+    return len(_publish_rows(service, DEFERRED)) + len(_publish_rows(service, DEFERRED_FROM_INBOX))
 
 
-def _publish(service: str, rows: Rows, *since: int) -> list[Any]:
+def _publish_rows(service: str, rows: Rows, *since: int) -> list[Any]:
     """Publish one portion of rows; returns their keys. An event that this release cannot read becomes a dead letter."""
     names = {name: sql.format(service=service) for name, sql in rows._asdict().items()} | {"service": service}
     claimed = sorted(query(service, CLAIM.format(**names), [conf().outbox_lease, *since, PORTION]))
@@ -198,8 +198,8 @@ def _publish(service: str, rows: Rows, *since: int) -> list[Any]:
         return []
     crash_point("relay.claimed")
     keys, texts, (lease, *_) = map(list, zip(*claimed, strict=True))
-    found = readable(service, RELAY, f"[{','.join(text[1:-1] for text in texts)}]", choreography().events)
-    events = [event for event in found if event]
+    payload = f"[{','.join(text[1:-1] for text in texts if text != '[]')}]"
+    events = [event for event in readable(service, RELAY, payload, choreography().events) if event]
     is_first = rows is UNSENT
     try:
         with hook().relaying(service, events) if is_first and events else nullcontext():

@@ -1,4 +1,4 @@
-"""Old messages are deleted, in small portions, so that cost stays flat.
+"""Old messages are deleted, in portions, so that no statement takes long.
 
 A saga that is still open needs its messages: it is resumed by emitting them again from the first. A service cannot know
 which instances are open, so `Settings.retention` must be far longer than any of them takes.

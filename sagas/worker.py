@@ -5,13 +5,14 @@ step are handed to the next free process as one, and acknowledged together when 
 load at every hop, and is one message when nothing waits. No timer is involved.
 
 - What a process gets is an ordinary message with more events in it (`serializer.merged`), so a batch that fails is
-  halved as ever, until the bad event fails alone.
-- Only messages of one sender are merged: which events a broker's user may emit is decided by message.
+  halved like any other, until the bad event fails alone.
+- Only messages of one sender are merged, because a message names the one user of the broker that vouches for it.
 - A message that has been delivered before is never merged. If a batch kills its process, each of its messages comes
   back and is handled by itself, and the one that kills is dead-lettered alone.
-- Until a message comes that was not delivered before, the worker fetches no more than its processes can begin at once.
-  Else a message that kills the whole worker would use up the delivery limits of those that waited beside it. Nor does
-  it fetch ahead when messages are large already: another worker may be free for them.
+- A worker begins by fetching only as many messages as its processes can handle at once, and fetches ahead from the
+  first message on that was never delivered before. Otherwise a message that kills the whole worker would use up the
+  delivery limit of every message that waits beside it.
+- It does not fetch ahead while messages are large: another worker may be free for them.
 """
 
 from collections.abc import Callable
@@ -37,9 +38,9 @@ Handler = Callable[..., Any]  # of (message, body, ack, reject, callbacks)
 class Consumer(CelerysConsumer):  # type: ignore[misc]  # Celery carries no types
     """Celery's consumer without what the kernel does not use: named in `worker_consumer`.
 
-    For quorum queues Celery declares 28 queues and 29 exchanges for `countdown` and `eta`, in every vhost and at every
-    start. The kernel sends nothing with either. And workers would tell each other which tasks were revoked (mingle) and
-    that they are there (gossip), for which they would need rights beyond their own queue.
+    For quorum queues Celery declares 28 queues and 29 exchanges for `countdown` and `eta` at every start; the kernel
+    uses neither. By mingle and gossip workers tell each other about revoked tasks and that they are there, for which
+    they would need rights beyond their own queue.
     """
 
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **options: Any) -> None:
@@ -51,8 +52,8 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # Celery carries no type
         default_steps = [step for step in CelerysConsumer.Blueprint.default_steps if step != DELAYED_DELIVERY]
 
     def fetch(self, ahead: bool) -> None:
-        """Have the broker send messages that will wait here, or no more than the processes can begin. A quorum queue
-        takes the number only from a new consumer."""
+        """Set how many messages the broker sends: with `ahead` also some that wait here, else only what the processes
+        can begin. A quorum queue takes a new number only from a new consumer."""
         if self.task_consumer and (self.task_consumer, ahead) != self._fetching:
             self._fetching = self.task_consumer, ahead  # another consumer after a connection was lost
             self.task_consumer.cancel()

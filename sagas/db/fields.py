@@ -7,8 +7,8 @@ from django.db.models import JSONField
 
 
 class TextualJSONField(JSONField):
-    """JSON that PostgreSQL keeps as it was written (`json`) instead of taking it apart (`jsonb`): for what is written
-    for every message, and read as a whole if ever."""
+    """JSON that PostgreSQL stores as text (`json`) instead of parsing it (`jsonb`). That is cheaper to write, and right
+    for values that are read as a whole, and seldom."""
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         return "json"

@@ -34,10 +34,12 @@ def query(database: str, statement: str, parameters: Sequence[Any] | Mapping[str
 
 
 def array(values: list[Any]) -> str:
-    """PostgreSQL's text form of an array of whole numbers, texts, booleans, UUIDs, times or None; of nothing else. For
-    the server that is a single token, where psycopg2's ARRAY[…] is an expression of as many constants."""
+    """PostgreSQL's text form of an array. Its items are whole numbers, texts, booleans, UUIDs, times or None.
+
+    The server parses it as one token, where psycopg2's ARRAY[…] is one constant for each item.
+    """
     text = msgspec.json.encode(values).decode()
-    if "\\" in text:  # JSON's escapes are not the array's, but for those of quotes and backslashes themselves
+    if "\\" in text:  # of JSON's escapes, arrays know only those of quotes and backslashes
         text = f"[{', '.join(map(_array_item, values))}]"
     return f"{{{text[1:-1]}}}"
 
@@ -50,8 +52,10 @@ def _array_item(value: Any) -> str:
 
 
 def json_lines(values: Iterable[Any]) -> str:
-    """JSON texts, each in a line of its own, which `string_to_table(%s, chr(10))::json` makes rows of: the server looks
-    for the ends of lines only, where an array of JSON would have to be read twice."""
+    """JSON texts, each on a line of its own, of which `string_to_table(%s, chr(10))::json` makes rows.
+
+    The server only looks for the ends of lines, where an array of JSON would be parsed twice.
+    """
     return _json.encode_lines(values).decode().removesuffix("\n")
 
 
@@ -70,8 +74,8 @@ def _prepared(connection: BaseDatabaseWrapper, statement: str) -> tuple[str, Seq
     session = _sessions.setdefault(connection.connection, {})
     if statement not in session:
         text, keys = _numbered(statement)
-        table = _TABLE.search(text)  # for who reads the name in a trace or in a log
-        name = f"s{next(_numbers)}_{table[1] if table else 'statement'}"  # never used again, whatever comes between
+        table = _TABLE.search(text)  # so that the name means something in a trace or a log
+        name = f"s{next(_numbers)}_{table[1] if table else 'statement'}"  # never used for another statement
         # On psycopg2's own cursor: query counters must not count a PREPARE.
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
             cursor.execute(f"PREPARE {name} AS {text}")
