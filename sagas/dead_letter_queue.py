@@ -29,8 +29,7 @@ SHOWN = 10_000  # characters kept of what cannot be read
 def drain(service: str) -> int:
     """Record one portion of what a service's dead-letter queue holds; how many messages that was.
 
-    Raises what the broker or the database raises; what was not recorded by then
-    stays in the queue.
+    Raises what the broker or the database raises; what was not recorded by then stays in the queue.
     """
     query(service, "SELECT 1")  # take nothing that could not be recorded: requeueing counts against a limit
     with broker.producer() as producer:
@@ -50,7 +49,7 @@ def drain(service: str) -> int:
 def record_message(service: str, body: bytes | str, headers: Mapping[str, Any]) -> None:
     """Record what a dead message carries."""
     step = dead_letters.storable(headers.get("task") or "no task")[:64]
-    error = f"DeadLettered: {headers.get('x-first-death-reason', 'nobody says why')}"
+    error = f"DeadLettered: {headers.get('x-first-death-reason', 'set aside')}"
     if step in choreography().timers:  # the next tick does its work
         logger.log(logging.DEBUG if "expired" in error else logging.ERROR, "A tick of %s is gone: %s", step, error)
         return

@@ -23,8 +23,9 @@ T = TypeVar("T", bound=publisher.Transport)
 Message = tuple[str, list[dict[str, Any]]]  # for a step, and its events
 
 WAITS = """
-    SELECT EXISTS (SELECT FROM {service}_unsent) OR
-        (SELECT min(deferred_until) FROM {service}_inbox WHERE deferred_until IS NOT NULL) IS NOT NULL
+    (SELECT outbox_id FROM {service}_unsent ORDER BY outbox_id LIMIT 1)
+    UNION ALL
+    (SELECT 1 FROM {service}_inbox WHERE deferred_until IS NOT NULL ORDER BY deferred_until LIMIT 1)
 """
 
 
@@ -48,8 +49,7 @@ def arrived(*payloads: Sequence[Any]) -> Raw:
 
 def waits(service: str) -> bool:
     """Whether a service's relay may have something to publish."""
-    ((found,),) = query(service, WAITS.format(service=service))
-    return bool(found)
+    return bool(query(service, WAITS.format(service=service)))
 
 
 class Bus:

@@ -111,7 +111,7 @@ def test_a_task_that_nobody_knows_is_kept_with_its_events(task: str):
 def test_a_broker_that_gives_no_reason():
     dead_letter_queue.record_message("inventory", body(7), {"task": RESERVE})
 
-    assert DeadLetter.objects.get().error == "DeadLettered: nobody says why"
+    assert DeadLetter.objects.get().error == "DeadLettered: set aside"
 
 
 @pytest.mark.parametrize("reason", ["expired", "delivery_limit"])
