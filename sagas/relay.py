@@ -75,7 +75,7 @@ DEFER = "UPDATE {service}_unsent SET deferred_until = clock_timestamp()"
 # end, or is to be published again.
 HELD = " WHERE {key} = ANY(%s) AND {lease} = %s"
 
-BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.1  # seconds between looks: for a while after work, and then
+BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.2  # seconds between looks: for a while after work, and then
 BUSY_FOR = 2 * AWAKE  # seconds, in which nobody may notify the relay
 DEFERRED_EVERY = 0.2  # seconds between publications of what is deferred
 # Dead index entries remain until VACUUM, and a search from the index's beginning steps over all of them: 6 ms after

@@ -106,7 +106,7 @@ class Bus:
         published = 0
         for service in local_services():
             if waits(service):
-                published += publish_outbox(service) + publish_deferred(service)
+                published += publish_outbox(service) or publish_deferred(service)
         return published
 
     def tick(self, *timers: str) -> int:
