@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def filled_in(example: str) -> str:
     """The example, with a value for each variable of its required part."""
     optional = example.index("# --- Optional")
-    made = dict(_key_pair()) | dict(_callers())
+    made = dict(_key_pair()) | dict(_callers(example))
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
@@ -41,9 +41,13 @@ def _key_pair() -> Iterator[tuple[str, str]]:
     yield "JWT_PUBLIC_KEY", public.decode().replace("\n", r"\n")
 
 
-def _callers() -> Iterator[tuple[str, str]]:
-    """The private keys of those who call other services, and the public ones for everybody."""
-    private = {caller: secrets.token_bytes(32) for caller in ("inventory", "notifications", "orders")}
+def _callers(example: str) -> Iterator[tuple[str, str]]:
+    """The private keys of those who call other services, and the public ones for everybody.
+
+    Who calls is who has a key in the example.
+    """
+    callers = re.findall(r"^(\w+)_INTERNAL_KEY=$", example, flags=re.MULTILINE)
+    private = {caller.lower(): secrets.token_bytes(32) for caller in callers}
     public = {
         caller: Ed25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw().hex()
         for caller, key in private.items()

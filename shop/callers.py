@@ -38,6 +38,11 @@ def rings(entries: Iterable[str]) -> Mapping[str, tuple[Ed25519PublicKey, ...]]:
     return found
 
 
+def known_by(known: Mapping[str, tuple[Ed25519PublicKey, ...]], caller: str, private: str) -> bool:
+    """Whether what is signed with a private key is taken for its caller's. Raises ValueError for what is none."""
+    return signing_key(private).public_key() in known.get(caller, ())
+
+
 def _raw(key: str) -> bytes:
     if not KEY.fullmatch(key):
         raise ValueError("A key is 64 hexadecimal digits.")

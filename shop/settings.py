@@ -20,7 +20,7 @@ from environ.fileaware_mapping import FileAwareMapping
 from sagas import Settings as Sagas
 from shop import __version__
 from shop.api.rights import SCOPES
-from shop.callers import derived_key, public_part, rings
+from shop.callers import derived_key, known_by, public_part, rings
 from shop.contracts.carriers import ADAPTERS as CARRIER_ADAPTERS
 from shop.contracts.carriers import SANDBOXES, ConfiguredCarrier
 from shop.contracts.messengers import EMAIL_SERVICES, SMS_SERVICES
@@ -367,6 +367,11 @@ if ALONE and not INTERNAL_CALLERS:
     raise ImproperlyConfigured("Set INTERNAL_CALLERS, the same for every service, or DEBUG=1 on a development machine.")
 if SHOP_SERVICE in CALLERS and not INTERNAL_KEY:
     raise ImproperlyConfigured(f"Set INTERNAL_KEY: {SHOP_SERVICE} calls other services.")
+if ALONE and SHOP_SERVICE in CALLERS and not known_by(INTERNAL_CALLERS, SHOP_SERVICE, INTERNAL_KEY):
+    # Every call of it would be refused, and nobody would learn why.
+    raise ImproperlyConfigured(
+        f"The public key of INTERNAL_KEY is not among those of {SHOP_SERVICE} in INTERNAL_CALLERS."
+    )
 
 # --- Messaging -------------------------------------------------------------------------------------------------------
 SAGAS = Sagas(

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from secrets import token_hex
+from zipfile import ZipFile
 
 import httpx
 import psycopg2
@@ -111,6 +113,14 @@ def test_browse_order_and_receive(customer: Customer):
         return True
 
     eventually(told)
+
+
+def test_a_customer_gets_all_that_is_kept_of_them_from_every_service(customer: Customer):
+    answer = customer.get("/api/v1/users/me/export")
+
+    assert answer.status_code == 200, answer.text
+    with ZipFile(BytesIO(answer.content)) as archive:
+        assert set(archive.namelist()) == {f"{service}.json" for service in settings.SERVICES}
 
 
 def test_refused_for_want_of_stock(customer: Customer):

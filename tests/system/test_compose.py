@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.management import get_commands
 
 from sagas.conf import choreography
+from shop.callers import known_by, rings
 from shop.contracts.offers import CALLERS
 from shop.operations import watch
 from shop.operations.broker import rights
@@ -158,6 +159,13 @@ def test_the_example_lists_what_can_be_given_and_gives_no_secret():
     for name, kind, default in compose.VARIABLE.findall(TEXT):
         if kind == "-":
             assert example[name] == default
+
+
+def test_whoever_calls_other_services_is_known_to_them(filled_in: dict[str, str]):
+    known = rings(filled_in["INTERNAL_CALLERS"].split(","))
+
+    assert set(known) == set(CALLERS)
+    assert all(known_by(known, caller, filled_in[f"{caller.upper()}_INTERNAL_KEY"]) for caller in CALLERS)
 
 
 def test_made_secrets_are_all_there_and_all_different(filled_in: dict[str, str]):

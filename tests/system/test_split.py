@@ -128,6 +128,13 @@ def test_only_accounts_can_sign():
     assert set(accounts["apps"]) & {*project.SERVICES} == {"accounts"}
 
 
+OF_ACCOUNTS = {
+    "SHOP_SERVICE": "accounts",
+    "ACCOUNTS_DATABASE_URL": "postgres://a@b/c",
+    "INTERNAL_KEY": derived_key(SECRET, "accounts"),
+}
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -137,13 +144,19 @@ def test_only_accounts_can_sign():
         ({"INTERNAL_KEY": ""}, "INTERNAL_KEY"),
         ({"SECRET_KEY": ""}, "SECRET_KEY"),
         ({"JWT_PUBLIC_KEY": ""}, "JWT_PUBLIC_KEY"),
-        ({"SHOP_SERVICE": "accounts", "ACCOUNTS_DATABASE_URL": "postgres://a@b/c"}, "JWT_PRIVATE_KEY"),
+        (OF_ACCOUNTS, "JWT_PRIVATE_KEY"),
     ],
 )
 def test_it_does_not_start_without(change: dict[str, str], complaint: str):
     done = python(environment("orders") | change, "import shop.settings")
     assert done.returncode == 1
     assert f"ImproperlyConfigured: {'' if 'SHOP' in complaint else 'Set '}{complaint}" in done.stderr
+
+
+def test_it_does_not_start_with_a_key_that_nobody_takes_for_its_own():
+    done = python(environment("accounts") | {"INTERNAL_KEY": derived_key(SECRET, "orders")}, "import shop.settings")
+    assert done.returncode == 1
+    assert "The public key of INTERNAL_KEY is not among those of accounts" in done.stderr
 
 
 # --- What happens when one is killed --------------------------------------------------------------------------------
