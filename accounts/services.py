@@ -154,11 +154,23 @@ def change_password(user_id: int, *, old: str, new: str, request: Any = None) ->
     """
     user = confirm(user_id, password=old, request=request)
     check_password(new, user, field="new")
+    replace_password(user, new)
+    return issue(user)
+
+
+def replace_password(user: User, new: str) -> None:
+    """Set the password of a user who has shown the old one, and end all their sign-ins.
+
+    Raises `WrongCredentials` if the password or the role was changed since the user was read: two requests may be under
+    way at once, and a thief's must not undo what the owner has set by e-mail.
+    """
+    shown = user.generation()
+    user.set_password(new)
     with transaction.atomic(using="accounts", durable=True):
-        user.set_password(new)
+        if not User.objects.select_for_update().get(pk=user.pk).is_of(shown):
+            raise WrongCredentials
         user.save(update_fields=["password", "updated_at"])
         SignIn.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
-    return issue(user)
 
 
 def confirm(user_id: int, *, password: str, request: Any = None) -> User:

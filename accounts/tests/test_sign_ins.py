@@ -155,6 +155,32 @@ def test_changing_the_password_keeps_who_changed_it(hana: User):
     assert services.sign_in(email=hana.email, password=OTHER)
 
 
+def test_who_knows_the_old_password_does_not_undo_what_was_set_meanwhile(hana: User, monkeypatch: pytest.MonkeyPatch):
+    def owner_is_faster(*_args: Any, **_options: Any) -> None:
+        change_password(User.objects.get(pk=hana.pk))
+
+    monkeypatch.setattr(services, "check_password", owner_is_faster)
+    with pytest.raises(services.WrongCredentials):
+        services.change_password(hana.pk, old=PASSWORD, new="a thief's 9")
+    assert services.sign_in(email=hana.email, password=OTHER)
+
+
+def test_nor_does_the_form_of_the_admin(hana: User, monkeypatch: pytest.MonkeyPatch):
+    User.objects.filter(pk=hana.pk).update(is_staff=True)
+    browser = Client()
+    browser.force_login(User.objects.get(pk=hana.pk))
+
+    def rights_are_taken(**_given: Any) -> User:
+        User.objects.filter(pk=hana.pk).update(is_staff=False)
+        return hana
+
+    monkeypatch.setattr("console.admin_password.authenticate", rights_are_taken)
+    form = {"old_password": PASSWORD, "new_password1": OTHER, "new_password2": OTHER}
+    assert browser.post("/admin/password_change/", form).status_code == 403
+    kept = User.objects.get(pk=hana.pk)
+    assert (kept.is_staff, kept.check_password(PASSWORD)) == (False, True)
+
+
 # --- Staff ------------------------------------------------------------------------------------------------------------
 def test_what_was_taken_from_staff_is_gone_within_a_minute(hana: User):
     def lifetime() -> int:
