@@ -24,8 +24,10 @@ from shop.api.problems import Problem
 from shop.contracts import accounts as contract
 
 VERIFY, RESET = Letter.Kind.VERIFY, Letter.Kind.RESET
-GOOD_FOR = {VERIFY: timedelta(days=3), RESET: timedelta(hours=1)}
 A_DAY = timedelta(days=1)
+# No shorter than PER_DAY counts: whoever is refused another letter has one that is good. Else a stranger who asks for
+# all of a day's letters and guesses at the password would keep an account's owner out.
+GOOD_FOR = {VERIFY: timedelta(days=3), RESET: A_DAY}
 PER_DAY = 5  # letters to one address, whatever they are for: which one it is shows only when they are claimed
 PORTION = 50  # letters sent between claiming and marking
 FIRST_PAUSE = timedelta(minutes=1)  # until a letter that was claimed and not sent is claimed again; doubles
@@ -104,7 +106,10 @@ def reset(token: str, new: str) -> None:
 
 
 def _use(token: str, kind: Letter.Kind) -> tuple[User, Letter]:
-    """The account that a link is for, and its letter, used up unless the transaction is undone."""
+    """The account that a link is for, and its letter, used up unless the transaction is undone.
+
+    The other letters that were sent there are deleted, and so not counted any more: somebody reads them.
+    """
     try:
         letter_id = UUID(_signer().unsign(token))
     except (BadSignature, ValueError):
@@ -115,6 +120,7 @@ def _use(token: str, kind: Letter.Kind) -> tuple[User, Letter]:
     if not letter or not user:
         raise InvalidLink
     Letter.objects.filter(pk=letter.pk).update(used_at=timezone.now())
+    Letter.objects.filter(email=letter.email, sent_at__isnull=False).exclude(pk=letter.pk).delete()
     return user, letter
 
 

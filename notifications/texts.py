@@ -129,14 +129,14 @@ LETTERS_ABOUT_ACCOUNTS = {
         "ko": (
             "[Shop] 비밀번호 재설정",
             (
-                "아래 링크에서 한 시간 안에 새 비밀번호를 정할 수 있습니다. 모든 기기에서 로그아웃됩니다.\n\n{link}\n\n"
+                "아래 링크에서 하루 안에 새 비밀번호를 정할 수 있습니다. 모든 기기에서 로그아웃됩니다.\n\n{link}\n\n"
                 "직접 요청하지 않았다면 이 메일을 무시하세요. 비밀번호는 그대로입니다.\n"
             ),
         ),
         "en": (
             "[Shop] Set another password",
             (
-                "Within an hour you can set another password here. That signs you out everywhere.\n\n{link}\n\n"
+                "Within a day you can set another password here. That signs you out everywhere.\n\n{link}\n\n"
                 "If you did not ask for this, ignore this message: your password stays as it is.\n"
             ),
         ),

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -226,6 +227,23 @@ def test_another_password_by_mail_is_good_at_once_though_somebody_guessed(verifi
 def test_a_recipient_gets_five_a_day(verified: User):
     assert [post(FORGOT, email=verified.email) for _ in range(7)] == [202] * 7
     assert len(mail()) == letters.PER_DAY
+
+
+def test_a_stranger_who_asks_for_all_letters_and_guesses_keeps_nobody_out(verified: User, settings: Any):
+    settings.GUESSES_PER_ACCOUNT = 1
+    for _ in range(2):
+        for _ in range(letters.PER_DAY):
+            post(FORGOT, email=verified.email)
+        *_, (_, _, token) = mail()
+        Letter.objects.filter(used_at=None).update(
+            created_at=F("created_at") - timedelta(hours=23), expires_at=F("expires_at") - timedelta(hours=23)
+        )
+        post(FORGOT, email=verified.email)
+        assert mail() == []  # but one of the others is good
+        given = {"email": verified.email, "password": "guess"}
+        assert [post("/api/v1/auth/token", **given) for _ in range(2)] == [401, 429]
+        assert post(RESET, token=token, new=OTHER) == 204
+        assert services.sign_in(email=verified.email, password=OTHER)
 
 
 # --- Pages ------------------------------------------------------------------------------------------------------------
