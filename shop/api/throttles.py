@@ -84,7 +84,7 @@ class Throttle(BaseThrottle):
         return False
 
     def counts(self, request: Request) -> bool:
-        return request.method in self.methods
+        return ("GET" if request.method == "HEAD" else request.method) in self.methods  # they cost the same
 
     def wait(self) -> float:
         """Seconds until the limit resets."""
@@ -154,7 +154,7 @@ class SearchThrottle(Throttle):
     """Searching a list: it costs more than reading one."""
 
     scope = "searches"
-    methods = ("GET", "HEAD")
+    methods = ("GET",)
 
     def counts(self, request: Request) -> bool:
         return super().counts(request) and SEARCH in request.query_params

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from orders.models import Order
 from sagas.testing import Bus
-from shop.api.throttles import OrderThrottle, Throttle, TokenThrottle
+from shop.api.throttles import ExportThrottle, OrderThrottle, Throttle, TokenThrottle
 from tests.support.ordering import PAID_AND_SENT
 
 ORDER = {"productId": 1, "quantity": 1, **PAID_AND_SENT}
@@ -75,6 +75,14 @@ def test_orders_are_throttled_for_each_user(bus: Bus):
     assert bob.post("/api/v1/orders", ORDER).status_code == 202
     assert alice.get("/api/v1/orders").status_code == 200
     assert Order.objects.filter(user_id=1).count() == 2
+
+
+def test_asking_for_the_head_alone_counts_as_much():
+    """It has the same work done: of an archive of all services, say."""
+    asked = RequestFactory().head("/api/v1/users/me/export", REMOTE_ADDR="10.0.0.1")
+    asked.user = SimpleNamespace(pk=1)  # type: ignore[assignment]
+
+    assert [ExportThrottle().allow_request(asked, None) for _ in range(3)] == [True, True, False]  # type: ignore[arg-type]
 
 
 def test_counting_starts_again_after_a_minute():
