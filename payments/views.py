@@ -1,34 +1,18 @@
-import logging
-from http import HTTPStatus
-
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from payments import services
-from payments.gateways import Forged, UnknownGateway
-from payments.gateways import gateway as gateway_named
 from payments.models import Payment
 from payments.serializers import PaymentSerializer
+from payments.signatures import NoSuchGateway, ProviderSignature
 from shop.api.filters import IntegerFilter
-from shop.api.permissions import ANYBODY, Own, visible_to
-from shop.api.problems import Problem
-
-logger = logging.getLogger(__name__)
-
-
-class NoSuchGateway(Problem):
-    """There is no payment gateway of this name."""
-
-    code = "PAY005"
-    status_code = HTTPStatus.NOT_FOUND
-
+from shop.api.permissions import PAYMENT_PROVIDER, Own, visible_to
 
 EVERYBODYS = "payments.view_payment"
 
@@ -55,8 +39,8 @@ class PaymentList(ListAPIView[Payment]):
 class GatewayNotificationView(APIView):
     """Where a payment provider's own notifications lead to."""
 
-    authentication_classes: list[type] = []  # what a notification says is verified as its provider says
-    rights = {"POST": ANYBODY}
+    authentication_classes = [ProviderSignature]
+    rights = {"POST": PAYMENT_PROVIDER}
     problems = {"POST": [NoSuchGateway]}
 
     @extend_schema(
@@ -70,13 +54,5 @@ class GatewayNotificationView(APIView):
 
         `gateway` is its name in PAYMENT_GATEWAYS.
         """
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        try:
-            told = gateway_named(gateway).read_notification(headers, request.body)
-        except UnknownGateway:
-            raise NoSuchGateway(f"There is no payment gateway {gateway}.") from None
-        except Forged as error:
-            logger.warning("A notification for %s is refused: %s", gateway, error)
-            raise PermissionDenied("The notification is not the provider's, or cannot be read.") from None
-        services.take_notification(gateway, told)
+        services.take_notification(gateway, request.auth)  # type: ignore[arg-type]  # by ProviderSignature
         return Response(status=status.HTTP_202_ACCEPTED)

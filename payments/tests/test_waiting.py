@@ -303,9 +303,9 @@ def test_a_notification_of_nobodys_payment_is_taken_in():
 
 def test_a_notification_that_is_forged_or_for_nobody_is_refused(settings):
     url = "/api/v1/payments/notifications/TOSS_PAYMENTS"
-    assert Client().post(url, {"event": "1"}, content_type="application/json").status_code == 403
+    assert Client().post(url, {"event": "1"}, content_type="application/json").status_code == 401
     settings.SANDBOX = False
-    assert notify().status_code == 403
+    assert notify().status_code == 401
     assert notify(gateway="NOBODY").status_code == 404
     take_notification("TOSS_PAYMENTS", Notification("x" * 500, "y" * 500))
     assert GatewayLedger.objects.count() == 0

@@ -23,7 +23,8 @@ M = TypeVar("M", bound=Model)
 ANYBODY = "anybody"
 CARRIER = "a carrier"  # authenticated by its signature only
 EMAIL_SERVICE = "the e-mail service"  # likewise
-SIGNED = (CARRIER, EMAIL_SERVICE)
+PAYMENT_PROVIDER = "the payment provider"  # likewise, if it signs at all
+SIGNED = (CARRIER, EMAIL_SERVICE, PAYMENT_PROVIDER)
 
 
 @dataclass(frozen=True)

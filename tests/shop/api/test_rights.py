@@ -64,6 +64,8 @@ PAGES = {
     "/api-auth/login/": ANYBODY,
     "/api-auth/logout/": ANYBODY,
     "/api/v1/": ANYBODY,
+    "/api/v1/payments/return/<str:signed>": ANYBODY,  # who has the link, which is signed
+    "/api/v1/payments/sandbox/<str:signed>": ANYBODY,
     "/api/v1/schema/": ANYBODY,
     "/docs/": ANYBODY,
     "/static/<path:path>": ANYBODY,
@@ -116,6 +118,7 @@ def rows(bus: Any) -> dict[str, Any]:
         "tracking_number": "CJ1",
         "service": "orders",
         "account": "CJ",
+        "gateway": "TOSS_PAYMENTS",
         "webhook_id": 1,
         "message_id": 1,
     }
