@@ -86,7 +86,7 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
     ]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only a superuser changes somebody who is staff: a password is as good as the rights behind it."""
+        """Only a superuser may change staff: whoever sets a password gains the permissions behind it."""
         may = super().has_change_permission(request, obj)
         return may and (obj is None or not (obj.is_staff or obj.is_superuser) or request.user.is_superuser)
 
@@ -99,7 +99,7 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
 
     @admin.action(description=_("Reset the second factor"), permissions=["change"])
     def reset_second_factor(self, request: HttpRequest, chosen: QuerySet[User]) -> None:
-        """For superusers, of somebody who has lost it."""
+        """For superusers: reset the second factor of users who have lost it."""
         if not request.user.is_superuser:
             raise PermissionDenied
         for user in chosen:
@@ -107,7 +107,7 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
 
     @admin.action(description=_("Verify the addresses by hand"), permissions=["change"])
     def verify(self, request: HttpRequest, chosen: QuerySet[User]) -> None:
-        """For who has shown in another way that an address is theirs."""
+        """Verify addresses that users have shown in another way to be theirs."""
         found = list(chosen.filter(verified_at=None))
         for user in found:
             if self.has_change_permission(request, user):
@@ -117,7 +117,7 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
         self.message_user(request, _("Verified: %d.") % sum(user.verified_at is not None for user in found))
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Whom staff adds, they vouch for; another address is to be confirmed anew."""
+        """Staff vouch for the users whom they add; a changed address has to be confirmed again."""
         if not change:
             obj.verified_at = timezone.now()
         elif "email" in form.changed_data:
@@ -126,14 +126,14 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
         super().save_model(request, obj, form, change)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Who hands out rights is a superuser: nobody gives themselves more than they have."""
+        """Only a superuser may grant permissions, so nobody can give themselves more than they have."""
         boss = request.user.is_superuser
         return self.readonly_fields if boss else [*self.readonly_fields, *RIGHTS]
 
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
-    """Who has changed what here, in all services."""
+    """Who has changed what in this admin, in all services."""
 
     list_display = ["action_time", "user", "content_type", "object_repr", "get_change_message"]
     list_filter = ["action_time", "action_flag"]
@@ -146,7 +146,7 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(Client)
 class ClientAdmin(ReadOnlyAdmin):
-    """Programs that call the API for themselves. Their rights are those of their users."""
+    """Programs that call the API for themselves. Their permissions are those of their users."""
 
     list_display = ["client_id", "name", "rights", "active", "secrets", "created_at"]
     list_select_related = ["user"]
@@ -172,7 +172,7 @@ class ClientAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Issue another secret"))
     def rotate(self, request: HttpRequest, chosen: QuerySet[Client]) -> None:
-        """For superusers. It is shown once; the one before it is good for a day."""
+        """For superusers: issue a new secret, which is shown once. The previous one stays valid for a day."""
         if not request.user.is_superuser:
             raise PermissionDenied
         for client in chosen:

@@ -1,4 +1,4 @@
-"""How somebody is known by e-mail address and password: the same for the API, the admin and the browsable API."""
+"""Authentication by e-mail address and password: the same for the API, the admin and the browsable API."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from accounts import guesses
 
 
 class Guarded(ModelBackend):
-    """Django's, with wrong passwords counted."""
+    """Django's backend, which also counts wrong passwords."""
 
     def authenticate(self, request: Any, username: str | None = None, password: str | None = None, **more: Any) -> Any:
-        """The user, or None. Raises `PermissionDenied`, which ends the attempt, after too many wrong passwords."""
+        """Return the user, or None. Raises `PermissionDenied`, which ends the attempt, after too many guesses."""
         email = username or more.get("email") or ""
         if not guesses.take(email, request):
             raise PermissionDenied

@@ -19,21 +19,21 @@ from shop.api.throttles import TokenThrottle
 
 
 class InvalidRequest(Problem):
-    """A parameter is missing, or the client says in two ways who it is."""
+    """A parameter is missing, or the client authenticates in two ways."""
 
     code = "C002"
     members = MappingProxyType({"error": "invalid_request"})
 
 
 class UnsupportedGrantType(Problem):
-    """Only client_credentials are granted tokens here."""
+    """The only grant type is client_credentials."""
 
     code = "C002"
     members = MappingProxyType({"error": "unsupported_grant_type"})
 
 
 class ClientTokenView(Public):
-    """A program's access token, for its client id and secret: in the form, or as HTTP Basic authentication.
+    """Issues an access token to a program for its client id and secret: in the form, or as HTTP Basic authentication.
 
     Errors are problem documents with the `error` of RFC 6749. There is no refresh token: ask again.
     """
@@ -45,7 +45,7 @@ class ClientTokenView(Public):
 
     @extend_schema(summary="An access token for a program", operation_id="oauth_token", responses=GrantedSerializer)
     def post(self, request: Request) -> Response:
-        form = cast(dict[str, str], request.data)  # what it has besides is to be ignored
+        form = cast(dict[str, str], request.data)  # other parameters are to be ignored
         given = {name: form[name] for name in GrantSerializer().get_fields() if name in form}
         basic = _basic(request.META.get("HTTP_AUTHORIZATION", ""))
         if "grant_type" not in given or (basic and "client_secret" in given):
@@ -58,7 +58,7 @@ class ClientTokenView(Public):
 
 
 def _basic(header: str) -> tuple[str, str] | None:
-    """Client id and secret of HTTP Basic authentication (RFC 6749, 2.3.1); None if there is none."""
+    """Return the client id and secret of HTTP Basic authentication (RFC 6749, 2.3.1); None if there is none."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return None

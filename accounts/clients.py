@@ -1,7 +1,7 @@
 """Programs that call the API for themselves: OAuth 2.0 with client credentials (RFC 6749, 4.4).
 
-A client acts as a user of its own, which has no password and whose groups and permissions are the client's rights. Of
-its secrets only hashes are kept. Two are good at once while one replaces the other.
+A client acts as a user of its own, which has no password, and whose groups and permissions are the client's. Only
+hashes of its secrets are stored. Two secrets are valid at once while one replaces the other.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ from shop.api.problems import Problem
 from shop.api.rights import SCOPES
 from shop.api.tokens import AccessToken
 
-OVERLAP = timedelta(days=1)  # in which the secret before the newest is still good
+OVERLAP = timedelta(days=1)  # in which the previous secret is still valid
 DOMAIN = "clients.invalid"  # of the addresses of clients' users: no mail goes there
 
 
 class InvalidClient(Problem):
-    """There is no such client, it is locked out, or its secret is not this one."""
+    """There is no such client, it is locked out, or its secret is wrong."""
 
     code = "C006"
     auth_header = 'Basic realm="api"'
@@ -38,14 +38,14 @@ class InvalidClient(Problem):
 
 
 class InvalidScope(Problem):
-    """The client has not all of these rights."""
+    """The client does not have all of these permissions."""
 
     code = "C002"
     members = MappingProxyType({"error": "invalid_scope"})
 
 
 class Granted(NamedTuple):
-    """An access token, the seconds for which it is good, and the rights that it carries, with spaces between."""
+    """An access token, the seconds for which it is valid, and its permissions, separated by spaces."""
 
     access_token: str
     token_type: str
@@ -54,7 +54,7 @@ class Granted(NamedTuple):
 
 
 def grant(*, client_id: str, secret: str, scope: str = "") -> Granted:
-    """An access token with the rights that `scope` names, or with all of the client's.
+    """Issue an access token with the permissions that `scope` names, or with all of the client's.
 
     Raises `InvalidClient`, `InvalidScope`.
     """
@@ -75,7 +75,7 @@ def grant(*, client_id: str, secret: str, scope: str = "") -> Granted:
 
 
 def add(*, name: str, rights: list[str], groups: list[str]) -> tuple[Client, str]:
-    """A new client and its first secret, shown once. Raises `LookupError` for an unknown right or group."""
+    """Add a client; return it with its first secret, shown once. Raises `LookupError` for an unknown right or group."""
     if unknown := set(rights) - SCOPES.keys():
         raise LookupError(f"There are no rights {', '.join(sorted(unknown))}: manage.py rights lists them.")
     found = list(Group.objects.filter(name__in=groups))
@@ -95,7 +95,7 @@ def add(*, name: str, rights: list[str], groups: list[str]) -> tuple[Client, str
 
 
 def rotate(client: Client) -> str:
-    """Another secret, which nobody sees again. The newest before it is good for OVERLAP, all others no more."""
+    """Issue a new secret, which cannot be shown again. The previous one stays valid for OVERLAP; all others end."""
     with transaction.atomic(using="accounts"):
         Client.objects.select_for_update().get(pk=client.pk)
         newest = client.secrets.order_by("-created_at", "-pk").first()
@@ -107,7 +107,7 @@ def rotate(client: Client) -> str:
 
 
 def revoke(client: Client) -> None:
-    """Lock a client out and forget its secrets; tokens that it has are good until they expire."""
+    """Lock a client out and delete its secrets; its tokens are valid until they expire."""
     with transaction.atomic(using="accounts"):
         client.secrets.all().delete()
         User.objects.filter(pk=client.user_id).update(is_active=False)
@@ -121,11 +121,11 @@ def _new_secret(client: Client) -> str:
 
 
 def good_secrets(client: Client) -> list[str]:
-    """The hashes of the secrets that are good now."""
+    """Return the hashes of the secrets that are valid now."""
     good = client.secrets.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
     return list(good.values_list("hash", flat=True))
 
 
 def _hash(secret: str) -> str:
-    """Of 256 random bits: nothing slower is needed."""
+    """Hash a secret of 256 random bits, which needs no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""How customers are reached: e-mail addresses as mailboxes, phone numbers as networks know them.
+"""How customers are reached: normal forms of e-mail addresses and phone numbers.
 
-Each is kept in one form, whichever way it is written: one mailbox opens one account, and what is kept can be sent to.
-Fields of models keep that form, and look rows up by it.
+However it is written, an address or number is stored in one normal form: so one mailbox has one account, and messages
+can be sent to what is stored. The model fields store and look up the normal form.
 """
 
 import re
@@ -24,10 +24,10 @@ _looks_like_an_address = EmailValidator()
 
 
 def check_mailbox(address: str) -> None:
-    """A validator of addresses as `mailbox` writes them.
+    """A validator of addresses that `mailbox` has normalised.
 
-    Refused is what few mail servers take, though the RFCs know it: letters beyond ASCII before the @, names in quotes,
-    addresses of machines in place of a domain.
+    It refuses what the RFCs allow but few mail servers accept: non-ASCII letters before the @, quoted names, IP
+    addresses in place of a domain.
     """
     _looks_like_an_address(address)
     if not address.isascii() or '"' in address or address.endswith("]"):
@@ -35,16 +35,16 @@ def check_mailbox(address: str) -> None:
 
 
 def phone_number(number: str) -> str:
-    """A phone number as networks know it (E.164); one without a country's code is of PHONE_REGION.
+    """Normalise a phone number to E.164; one without a country code belongs to PHONE_REGION.
 
-    What is no number stays as it is.
+    Anything else is only tidied.
     """
     parsed = _parsed(number)
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164) if parsed else tidy(number)
 
 
 def check_phone_number(number: str) -> None:
-    """A validator: raises `ValidationError` for what cannot be called."""
+    """A validator: raises `ValidationError` unless this is a valid phone number."""
     if _parsed(number) is None:
         raise ValidationError(_("This is no phone number."))
 
@@ -58,13 +58,13 @@ def _parsed(number: str) -> phonenumbers.PhoneNumber | None:
 
 
 def check_name(name: str) -> None:
-    """A validator: a name is what mail to any address begins with, so it leads nowhere."""
+    """A validator: e-mails to any address begin with the name, so it must not contain a link."""
     if WEB_ADDRESS.search(name):
         raise ValidationError(_("A name has no web address in it."))
 
 
 class _OneForm:
-    """A model's field that is kept, and looked up, in the form that `one_form` makes."""
+    """A model field whose values are stored and looked up as normalised by `one_form`."""
 
     one_form: Callable[[str], str]
     form_class: type[forms.Field]

@@ -1,8 +1,8 @@
-"""How a customer leaves: the account is closed at once, and everything that names them erased when it can be.
+"""How a customer leaves: the account is closed at once, and everything that identifies them is erased when possible.
 
-That is once nobody can order in their name any more (access tokens are good until they expire) and all of their orders
-have ended. Then accounts forgets who they were and tells all others (`CustomerErased`), again until each has heard it.
-What has to be kept, orders with amounts and dates, stays under a number that nothing leads from to a person.
+That is once nobody can order in their name any more (access tokens are valid until they expire) and all of their orders
+have ended. Then accounts erases who they were and emits `CustomerErased`, again until every service has handled it.
+What has to be kept, orders with amounts and dates, stays under a number that cannot be traced to a person.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,12 +27,12 @@ from shop.calls import connect
 from shop.contracts.events import CustomerErased
 from shop.contracts.orders import OrdersService
 
-PORTION = 20  # users that the timer takes at once
-ORDERS = 1000  # named in one event
-CLOCKS = timedelta(minutes=1)  # by which the clocks of those who check tokens may differ
-UNDER_WAY = timedelta(minutes=10)  # until somebody whose orders have not ended is looked at again
-ON_ITS_WAY = timedelta(minutes=1)  # until it is looked at whether everybody has heard
-# What staff have done in the admin: about the user and the orders, and whatever else names the user.
+PORTION = 20  # users per tick of the timer
+ORDERS = 1000  # per event
+CLOCKS = timedelta(minutes=1)  # clock skew of the services that verify tokens
+UNDER_WAY = timedelta(minutes=10)  # until a user whose orders have not ended is examined again
+ON_ITS_WAY = timedelta(minutes=1)  # until the first check whether every service has handled the event
+# The admin's log entries about the user and the orders, and all others that name the user.
 LOGGED = """
     UPDATE django_admin_log SET object_repr = coalesce(object_id, ''), change_message = ''
     FROM django_content_type AS kind
@@ -48,15 +48,15 @@ LOGGED = """
 
 
 class StaffStays(Problem):
-    """This account is one of staff, whose changes must remain theirs. Have its rights taken first."""
+    """This is a staff account, and the staff log must keep naming it. Have its permissions removed first."""
 
     code = "U004"
 
 
 def close(user_id: int) -> datetime:
-    """Close a customer's account, to be erased; when that is at the earliest. Twice is as good as once.
+    """Close a customer's account and schedule its erasure; return the earliest time of that. Idempotent.
 
-    Whoever lets them in again before that calls it off. Raises `StaffStays`.
+    Reactivating the account before then cancels the erasure. Raises `StaffStays`.
     """
     with transaction.atomic(using="accounts", durable=True):
         user = User.objects.select_for_update().get(pk=user_id)
@@ -74,16 +74,16 @@ def close(user_id: int) -> datetime:
 
 
 def erase_closed() -> int:
-    """See to one portion of those who have left and are due; how many that was.
+    """Process one batch of closed accounts that are due; return their number.
 
-    Raises `Unavailable` while a service that has to be asked is down.
+    Raises `Unavailable` while a service that has to be called is down.
     """
     now = database_time("accounts")
     due = User.objects.filter(erasure_due_at__lte=now).order_by("erasure_due_at", "pk")[:PORTION]
     found = list(due)
     for user in found:
         if user.is_active:
-            _look_again(user, None)  # let in again
+            _look_again(user, None)  # reactivated
         elif user.erased_at:
             _tell_again(user, now)
         elif (orders := connect(OrdersService).get_orders_of(user.pk)).running:
@@ -98,7 +98,7 @@ def _look_again(user: User, at: datetime | None) -> None:
 
 
 def _tell_again(user: User, now: datetime) -> None:
-    """Unless everybody has heard: then it is done."""
+    """Publish the event again, unless every service has handled it: then the erasure is complete."""
     if missing([user.pk], of=CustomerErased):
         rearm("accounts", [user.pk])
         _look_again(user, now + UNDER_WAY)
@@ -113,27 +113,27 @@ def _erase(user: User, order_ids: Sequence[int], now: datetime) -> None:
             mailfiles.delete(gone.email)
             Letter.objects.filter(email=gone.email).delete()
             _forget_in_admin(gone, order_ids)
-            gone.email = f"erased-{gone.pk}-{token_hex(8)}@erased.invalid"  # which nobody can have signed up with
+            gone.email = f"erased-{gone.pk}-{token_hex(8)}@erased.invalid"  # nobody can have signed up with it
             gone.name = gone.phone = ""
             gone.set_unusable_password()
             gone.last_login = gone.verified_at = None
             gone.erased_at, gone.erasure_due_at = now, now + ON_ITS_WAY
             gone.save()
             gone.signins.all().delete()
-            second_factor.forget(gone)  # who was staff once may have one
+            second_factor.forget(gone)  # a former member of staff may have one
             emit(*_events(gone.pk, order_ids), service="accounts")
         crash_point("erasure.written")
     crash_point("erasure.committed")
 
 
 def _events(user_id: int, order_ids: Sequence[int]) -> Iterator[CustomerErased]:
-    """One at the least: some services keep what is about no order."""
+    """Yield at least one event: some services keep data that belongs to no order."""
     for first in range(0, len(order_ids) or 1, ORDERS):
         yield CustomerErased(user_id=user_id, order_ids=tuple(order_ids[first : first + ORDERS]))
 
 
 def _forget_in_admin(user: User, order_ids: Sequence[int]) -> None:
-    """In Django's log, which is here where there is an admin."""
+    """Erase a user from the log of Django's admin, which exists only where there is an admin."""
     ((there,),) = query("accounts", "SELECT to_regclass('django_admin_log') IS NOT NULL")
     if there:
         names = [name.lower() for name in (user.email, user.name, user.phone) if name]

@@ -1,8 +1,8 @@
-"""Guessing passwords is counted, by account and by address, whichever form it is tried on.
+"""Limits password guessing: attempts are counted by account and by address, on whichever form they are made.
 
-Counted in the database of accounts, which signing in needs anyway: for all processes together, and without Redis. A
-try is counted before the password is compared, so that many at once are no way around, and taken back when it was
-right.
+They are counted in the database of accounts, which signing in needs anyway: for all processes together, and without
+Redis. An attempt is counted before the password is compared, so that concurrent attempts cannot evade the limit, and
+uncounted if the password was right.
 """
 
 from datetime import timedelta
@@ -34,9 +34,9 @@ class TooManyGuesses(Problem):
 
 
 def take(name: str, request: Any, *, kind: str = "account") -> bool:
-    """Count a try; False when there were too many already, and the password is not to be compared.
+    """Count an attempt; return False if there were too many already, so that the password must not be compared.
 
-    `kind` says what `name` is of: an "account" by its e-mail address, as strangers type it, or a second "factor".
+    `kind` says what `name` is: the e-mail address of an "account", as typed by anybody, or a second "factor".
     """
     before = timezone.now() - WINDOW
     allowed = True
@@ -47,26 +47,26 @@ def take(name: str, request: Any, *, kind: str = "account") -> bool:
 
 
 def give_back(name: str, request: Any, *, kind: str = "account") -> None:
-    """The password was right: the account's tries are forgotten, and the address has one less."""
+    """Uncount an attempt whose password was right: all of the account's attempts, and one of the address's."""
     account, *address = _keys(kind, name, request)
     Guess.objects.filter(key=account).delete()
     query("accounts", "UPDATE accounts_guess SET count = count - 1 WHERE key = ANY(%s) AND count > 0", [address])
 
 
 def forget(email: str) -> None:
-    """Somebody has shown in another way that the account is theirs: what others guessed is no longer counted."""
+    """Uncount the attempts on an account whose owner has proved their identity in another way."""
     Guess.objects.filter(key__in=_keys("account", email, None)).delete()
 
 
 def wait(name: str, request: Any, *, kind: str = "account") -> float:
-    """Seconds until the next try will do; 0 when it will now."""
+    """Return the seconds until the next attempt is allowed; 0 if it is allowed now."""
     keys, now = _keys(kind, name, request), timezone.now()
     full = [one.since for one in Guess.objects.filter(key__in=keys) if one.count > keys[one.key]]
     return max([0.0, *((since + WINDOW - now).total_seconds() for since in full)])
 
 
 def _keys(kind: str, name: str, request: Any) -> dict[str, int]:
-    """What is counted, with its limit: an account that need not exist or a factor, and an address. None is in clear."""
+    """Return what is counted, hashed, with its limit: an account (which need not exist) or a factor, and an address."""
     address = sender(request) if request is not None else ""
     wanted = [(kind, UserManager.normalize_email(name), settings.GUESSES_PER_ACCOUNT)]
     wanted += [("address", address, settings.GUESSES_PER_ADDRESS)] if address else []

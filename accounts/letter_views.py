@@ -1,4 +1,4 @@
-"""What e-mails with a link are for: confirming one's address, and setting another password."""
+"""The endpoints behind e-mailed links: confirming an e-mail address, and resetting a password."""
 
 from typing import cast
 
@@ -16,7 +16,7 @@ from shop.api.permissions import Own
 from shop.api.problems import InvalidInput
 from shop.api.throttles import LetterThrottle, TokenThrottle
 
-SENT = {202: OpenApiResponse(description="An e-mail is on its way, if there is anybody to send one to")}
+SENT = {202: OpenApiResponse(description="An e-mail is on its way, if there is an account to send it to")}
 
 
 class ConfirmView(Public):
@@ -36,7 +36,7 @@ class ConfirmView(Public):
 
 
 class ConfirmationView(APIView):
-    """Have the link that confirms one's e-mail address sent again, five times a day at the most."""
+    """Have the link that confirms one's e-mail address sent again, at most five times a day."""
 
     rights = {"POST": Own()}
     throttle_classes = [LetterThrottle]
@@ -53,27 +53,27 @@ class ConfirmationView(APIView):
 
 
 class ForgotView(Public):
-    """Have a link sent that sets another password. The answer is the same whether or not there is an account."""
+    """Request a password reset link. The response is the same whether or not there is an account."""
 
     serializer_class = AddressSerializer
     throttle_classes = [LetterThrottle]
 
-    @extend_schema(summary="Ask for another password", operation_id="password_forgot", responses=SENT)
+    @extend_schema(summary="Request a password reset", operation_id="password_forgot", responses=SENT)
     def post(self, request: Request) -> Response:
         letters.forgot(**self.validated(request))
         return Response(status=status.HTTP_202_ACCEPTED)
 
 
 class ResetView(Public):
-    """Set another password with the link that was sent. That signs out everywhere."""
+    """Reset the password with the link that was sent. That signs out everywhere."""
 
     serializer_class = ResetSerializer
     throttle_classes = [TokenThrottle]
     problems = {"POST": [letters.InvalidLink, InvalidInput]}
 
     @extend_schema(
-        summary="Set another password", operation_id="password_reset",
-        responses={204: OpenApiResponse(description="Set; everybody who was signed in is signed out")},
+        summary="Reset the password", operation_id="password_reset",
+        responses={204: OpenApiResponse(description="The password is set, and all sign-ins have ended")},
     )  # fmt: skip
     def post(self, request: Request) -> Response:
         letters.reset(**self.validated(request))

@@ -1,8 +1,8 @@
-"""E-mails with a link that works once: to confirm an address, and to set another password.
+"""E-mails with a link that works once: to confirm an address, and to reset a password.
 
-A request only writes down an address, in the same time whether or not there is an account. Notifications claims what is
-due, and sends it: then it is looked up whose address it is. A link has the letter's id, signed with SECRET_KEY; the
-database holds nothing that could be used in its place.
+A request only stores an address, in the same time whether or not there is an account. The account is looked up later,
+when notifications claims the letters that are due and sends them. A link contains the letter's id, signed with
+SECRET_KEY; the database holds nothing that could be used in its place.
 """
 
 from collections.abc import Collection
@@ -25,10 +25,10 @@ from shop.contracts import accounts as contract
 
 VERIFY, RESET = Letter.Kind.VERIFY, Letter.Kind.RESET
 A_DAY = timedelta(days=1)
-# No shorter than PER_DAY counts: whoever is refused another letter has one that is good. Else a stranger who asks for
-# all of a day's letters and guesses at the password would keep an account's owner out.
+# Links are valid at least as long as PER_DAY counts, so that a user who gets no further letter has a valid link.
+# Otherwise a stranger who requests all letters of a day and guesses passwords would lock the owner out.
 GOOD_FOR = {VERIFY: timedelta(days=3), RESET: A_DAY}
-PER_DAY = 5  # letters to one address, whatever they are for: which one it is shows only when they are claimed
+PER_DAY = 5  # letters to one address, of both kinds: the kind is only decided when they are claimed
 PORTION = 50  # letters sent between claiming and marking
 FIRST_PAUSE = timedelta(minutes=1)  # until a letter that was claimed and not sent is claimed again; doubles
 
@@ -44,13 +44,13 @@ RETURNING true
 
 
 class InvalidLink(Problem):
-    """There is no such link: it has expired, was used before, or never was. Ask for another one."""
+    """This link is not valid: it has expired, was used before, or never existed. Request another one."""
 
     code = "U003"
 
 
 def ask_to_verify(email: str) -> bool:
-    """Have a link sent that confirms an address; False when there were too many today. Joins a transaction."""
+    """Have a link sent that confirms an address; return False if there were too many today. Joins a transaction."""
     return _write(VERIFY, email)
 
 
@@ -62,7 +62,7 @@ def forgot(email: str) -> None:
 def _write(kind: Letter.Kind, email: str) -> bool:
     given = {"kind": kind, "email": email, "good_for": GOOD_FOR[kind], "most": PER_DAY, "day": A_DAY}
     with transaction.atomic(using="accounts"):
-        query("accounts", "SELECT pg_advisory_xact_lock(hashtext(%s))", [email])  # of many at once each is counted
+        query("accounts", "SELECT pg_advisory_xact_lock(hashtext(%s))", [email])  # counts concurrent requests
         return bool(query("accounts", WRITE, given))
 
 
@@ -72,7 +72,7 @@ def _signer() -> Signer:
 
 
 def token_of(letter_id: UUID) -> str:
-    """What the link of a letter has in it."""
+    """Return the token in a letter's link."""
     return _signer().sign(letter_id.hex)
 
 
@@ -86,29 +86,29 @@ def verify(token: str) -> User:
 
 
 def reset(token: str, new: str) -> None:
-    """Set another password, which ends all sign-ins and sessions, and signs in at once, whoever guessed before.
+    """Reset a password. That ends all sign-ins and sessions, and any lockout after wrong guesses.
 
-    Raises `InvalidLink`; for a weak password `InvalidInput`, and then the link stays good.
+    Raises `InvalidLink`; for a weak password `InvalidInput`, after which the link is still valid.
     """
     with transaction.atomic(using="accounts", durable=True):
         user, letter = _use(token, RESET)
         if not user.is_of(letter.generation):
-            raise InvalidLink  # the password or the role was changed since
+            raise InvalidLink  # the password or the role has changed since
         check_password(new, user, field="new")
         user.set_password(new)
         user.verified_at = user.verified_at or timezone.now()
         user.save(update_fields=["password", "verified_at", "updated_at"])
         SignIn.objects.filter(user=user, ended_at=None).update(ended_at=timezone.now())
         guesses.forget(user.email)
-        # Who reads the mail of a member of staff signs in as them: that is for their colleagues to know.
+        # Whoever reads a staff member's mail can sign in as them, so this is logged for their colleagues.
         if user.is_staff:
             stafflog.record("accounts", "reset the password by e-mail", f"user {user.pk}")
 
 
 def _use(token: str, kind: Letter.Kind) -> tuple[User, Letter]:
-    """The account that a link is for, and its letter, used up unless the transaction is undone.
+    """Return a link's account and letter. The letter is used up unless the transaction is rolled back.
 
-    The other letters that were sent there are deleted, and so not counted any more: somebody reads them.
+    The address's other sent letters are deleted and so no longer counted, because somebody reads its mail.
     """
     try:
         letter_id = UUID(_signer().unsign(token))
@@ -126,9 +126,10 @@ def _use(token: str, kind: Letter.Kind) -> tuple[User, Letter]:
 
 # --- Called by notifications, which sends the letters -----------------------------------------------------------------
 def claim() -> list[contract.Letter]:
-    """Letters to send now, due again after a growing pause unless `sent`. Those that are nobody's are deleted.
+    """Return letters to send now; unless marked as `sent`, they are due again after a growing pause.
 
-    An account gets nothing before its address is confirmed but the letter that asks for it: it gets that instead.
+    Letters without an account are deleted. Until its address is confirmed, an account gets the letter that asks for
+    that in place of any other.
     """
     now = database_time("accounts")
     with transaction.atomic(using="accounts", durable=True):
@@ -156,5 +157,5 @@ def _is_wanted(letter: Letter, user: User) -> bool:
 
 
 def sent(letter_ids: Collection[UUID]) -> None:
-    """These letters are with the mail server, or are never to be sent."""
+    """Record that the mail server has accepted these letters, or that they must never be sent."""
     Letter.objects.filter(pk__in=list(letter_ids), sent_at=None).update(sent_at=database_time("accounts"))

@@ -1,4 +1,4 @@
-"""Who signed in with a password and owes a second factor is nobody yet, except on the page that asks for it."""
+"""Staff who signed in with a password but owe a second factor are anonymous, except on the page that asks for it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from accounts.second_factor import is_required
 from sagas.outages import OUTAGES
 
 PAGE, LOGOUT = "/account/second-factor", "/admin/logout/"  # by address: another URLconf may be in use
-ASKED_FOR = ("/admin/", "/console/", "/api-auth/")  # pages for staff, from which one is led to that page
+ASKED_FOR = ("/admin/", "/console/", "/api-auth/")  # staff pages that redirect to that page
 
 
 def second_factor(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -38,5 +38,5 @@ def _owes(user: Any) -> bool:
 def _owes_now(user: Any) -> bool:
     try:
         return _owes(user)
-    except OUTAGES:  # then nobody is known here
+    except OUTAGES:  # then nobody can be authenticated
         return False

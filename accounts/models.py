@@ -18,33 +18,33 @@ from shop.text import Line
 
 
 class UserManager(BaseUserManager["User"]):
-    """Makes users. An address is kept in one spelling, so that another spelling opens no second account."""
+    """Creates users. Addresses are stored in normal form, so that another spelling opens no second account."""
 
     use_in_migrations = True
 
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
-        """The one spelling of an address that is stored and looked up."""
+        """Return the normal form of an address, in which it is stored and looked up."""
         return mailbox(email or "")
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.get(email=self.normalize_email(username))
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """A new user. Raises IntegrityError when the address is taken."""
+        """Create a user. Raises IntegrityError if the address is taken."""
         user = self.model(email=self.normalize_email(email), **fields)
         user.set_password(password)
         user.save(using=self._db, force_insert=True)
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """What `manage.py createsuperuser` calls."""
+        """Create a superuser, for `manage.py createsuperuser`."""
         with stafflog.by_command("createsuperuser"), transaction.atomic(using="accounts"):
             given = {
                 "is_staff": True,
                 "is_superuser": True,
                 "verified_at": timezone.now(),
-            }  # who runs it vouches for it
+            }  # whoever runs the command vouches for the address
             user = self.create_user(email, password, **fields | given)
             stafflog.record("accounts", "add a superuser", f"user {user.pk}")
         return user
@@ -105,22 +105,22 @@ class User(AbstractBaseUser, PermissionsMixin):
         super().set_password(raw_password and normalize("NFC", raw_password))
 
     def check_password(self, raw_password: str | None) -> bool:
-        """In the form in which it is kept, for keyboards differ in the one that they send (RFC 8265)."""
+        """Compare in normal form, as keyboards differ in the form that they send (RFC 8265)."""
         return super().check_password(raw_password and normalize("NFC", raw_password))
 
     def save(self, *args: Any, **options: Any) -> None:
-        """Who is locked out stays signed out, also once they are let in again."""
+        """End the sign-ins of a locked-out user, so that they stay ended if the account is reactivated."""
         super().save(*args, **options)
         if not self.is_active:
             self.signins.filter(ended_at=None).update(ended_at=Now())
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
-        """What a session is good for: a password, and until its user signs out everywhere."""
+        """Bind a session to the password, until its user signs out everywhere."""
         value = f"{self.password} {self.sign_outs}"
         return salted_hmac("accounts.session", value, secret=secret, algorithm="sha256").hexdigest()
 
     def generation(self, secret: str | None = None) -> str:
-        """What refresh tokens are bound to: the password, the role, second factors, signing out everywhere."""
+        """Return the hash that refresh tokens are bound to: of password, role, second factors and sign-outs."""
         parts = [self.password, self.is_staff, self.is_superuser, self.sign_outs]
         if self.is_staff:
             parts += [sorted(self.groups.values_list("pk", flat=True))]
@@ -131,7 +131,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         return salted_hmac("accounts.generation", repr(parts), secret=secret, algorithm="sha256").hexdigest()[:32]
 
     def is_of(self, generation: str) -> bool:
-        """Whether this is the generation, by the present secret or one that was."""
+        """Whether this is the current generation, hashed with the present secret or an earlier one."""
         return any(generation == self.generation(one) for one in (None, *settings.SECRET_KEY_FALLBACKS))
 
     def clean(self) -> None:
@@ -145,9 +145,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class SignIn(models.Model):
-    """What began with a password and is kept up with refresh tokens, of which only the latest is good.
+    """A chain of refresh tokens that began with a password. Only the latest token is valid.
 
-    No token is kept: each says which sign-in it is of, and which of its `turn`s; `turn` is the latest one's.
+    No token is stored: each names its sign-in and its `turn`; the row has the latest `turn`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4)
@@ -163,7 +163,7 @@ class SignIn(models.Model):
 
 
 class Client(models.Model):
-    """A program that calls the API for itself, as a user of its own, which has its rights."""
+    """A program that calls the API for itself, as a user of its own, which has its permissions."""
 
     client_id = models.CharField(max_length=32, unique=True, editable=False)
     user = models.OneToOneField(User, models.PROTECT, related_name="client", editable=False)
@@ -186,14 +186,14 @@ class ClientSecret(models.Model):
 
 
 class Letter(models.Model):
-    """An e-mail with a link that works once. Whose account it is about is looked up when it is sent.
+    """An e-mail with a link that works once. Its account is looked up when it is sent.
 
-    No link is kept: it has the letter's id, signed (`accounts/letters.py`).
+    The link is not stored: it contains the letter's id, signed (`accounts/letters.py`).
     """
 
     class Kind(models.TextChoices):
         VERIFY = "VERIFY"  # confirms the address
-        RESET = "RESET"  # sets another password
+        RESET = "RESET"  # resets the password
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     kind = models.CharField(max_length=8, choices=Kind.choices)
@@ -214,7 +214,7 @@ class Letter(models.Model):
 
 
 class Guess(models.Model):
-    """How often a password was guessed, for an account or from an address: `key` is a hash of which."""
+    """How often a password was guessed, for an account or from an address, whose hash is `key`."""
 
     key = models.CharField(max_length=64, primary_key=True)
     count = models.PositiveIntegerField()
@@ -232,14 +232,14 @@ class Inbox(messages.Inbox):
 
 
 class Outbox(messages.Outbox):
-    """Customers who were erased, on their way to the broker."""
+    """Events about erased customers, on their way to the broker."""
 
     class Meta(messages.Outbox.Meta):
         pass
 
 
 class Unsent(messages.Unsent):
-    """Of accounts' outbox, what is not published yet."""
+    """The events in accounts' outbox that are not published yet."""
 
     class Meta(messages.Unsent.Meta):
         pass

@@ -11,7 +11,7 @@ from shop.text import is_seen
 
 
 def check_password(password: str, user: Any, *, field: str) -> None:
-    """Raises `InvalidInput`, about a field, for a password that is easily guessed."""
+    """Raise `InvalidInput` for this field if the password is easily guessed."""
     try:
         validate_password(password, user)
     except ValidationError as weak:
@@ -20,7 +20,7 @@ def check_password(password: str, user: Any, *, field: str) -> None:
 
 
 class MoreThanSpaces:
-    """Refuses a password of which nothing can be seen, however long it is."""
+    """Refuses a password without any visible character, however long it is."""
 
     def validate(self, password: str, user: object = None) -> None:
         if not is_seen(password):

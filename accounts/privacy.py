@@ -1,4 +1,4 @@
-"""What accounts keeps of a customer, for themselves. How it is erased is in `erasure.py`."""
+"""The data that accounts has about a customer, for the customer to see. `erasure.py` erases it."""
 
 from django_otp_webauthn.models import WebAuthnCredential
 
@@ -10,7 +10,7 @@ SECRET = ("public_key", "credential_id", "credential_id_sha256")
 
 
 def of_user(user_id: int) -> Rows:
-    """What is kept of a user. What signs them in is no news to them, and a danger in a file."""
+    """Return the data about a user. Credentials are left out: they would make the file dangerous."""
     emails = User.objects.filter(pk=user_id).values("email")
     return {
         "users": listed(User.objects.filter(pk=user_id), "password"),

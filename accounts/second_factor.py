@@ -1,8 +1,8 @@
-"""Staff's second factor: a passkey, or codes of an app (TOTP, RFC 6238), and recovery codes for who has lost it.
+"""Staff's second factor: a passkey or an app's codes (TOTP, RFC 6238), with recovery codes in case it is lost.
 
-Once a member of staff has set one up, a password alone signs them in nowhere: not by API, not in the admin, not in the
-console. With STAFF_SECOND_FACTOR nobody of staff signs in without. What is wrong is counted like wrong passwords. Who
-has one changes nothing about it before they have shown it.
+Once a staff member has set one up, a password alone signs them in nowhere: not by API, not in the admin, not in the
+console. With STAFF_SECOND_FACTOR no staff member signs in without one. Wrong codes are counted like wrong passwords. A
+second factor can be changed only after it was verified in this session.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,11 @@ from shop import stafflog
 from shop.api.problems import Problem
 
 RECOVERY_CODES = 10
-PASSKEYS = 10  # that one may have
+PASSKEYS = 10  # per user
 
 
 class SecondFactorMissing(Problem):
-    """Send the code of your second factor as `otp`; this is none, was used before, or comes too late."""
+    """Send the code of your second factor as `otp`: it is missing, wrong, used before, or expired."""
 
     code = "C006"
     auth_header = 'Bearer realm="api"'
@@ -42,22 +42,22 @@ class SecondFactorNotSetUp(Problem):
 
 
 def has_app(user: User) -> bool:
-    """Whether an app shows codes for somebody."""
+    """Whether a user has set up an app."""
     return bool(TOTPDevice.objects.filter(user=user, confirmed=True).exists())
 
 
 def is_set_up(user: User) -> bool:
-    """Whether somebody has to show a second factor because they have one."""
+    """Whether a staff member has set up a second factor."""
     return bool(user.is_staff and (has_app(user) or passkeys.of_user(user).exists()))
 
 
 def is_required(user: User) -> bool:
-    """Whether a password alone does not sign somebody in."""
+    """Whether signing in takes more than a password."""
     return user.is_staff and (settings.STAFF_SECOND_FACTOR or is_set_up(user))
 
 
 def insist(user: User, code: str, request: Any) -> None:
-    """For signing in with a password and a code.
+    """Check the code of a user who signs in with a password, if one is required.
 
     Raises `SecondFactorMissing`, `SecondFactorNotSetUp`, `TooManyGuesses`.
     """
@@ -70,12 +70,12 @@ def insist(user: User, code: str, request: Any) -> None:
 
 
 def match(user: User, code: str, request: Any) -> Any:
-    """The device that a code is of, which is then used up; None if there is none. Raises `TooManyGuesses`."""
+    """Use up a code; return its device, or None for a wrong code. Raises `TooManyGuesses`."""
     return _counted(user, request, lambda: _first(devices_for_user(user, for_verify=True), code))
 
 
 def match_passkey(user: User, answer: str, request: Any) -> Any:
-    """The passkey that a browser has shown; None if it has not. Raises `TooManyGuesses`."""
+    """Return the passkey that a browser has used; None for an invalid response. Raises `TooManyGuesses`."""
     return _counted(user, request, lambda: passkeys.shown(user, answer, request))
 
 
@@ -84,7 +84,7 @@ def _first(devices: Any, code: str) -> Any:
 
 
 def _counted(user: User, request: Any, work: Callable[[], Any]) -> Any:
-    # Apart from passwords: a right one does not make codes uncounted, and a wrong one does not use up their tries.
+    # Counted apart from passwords: a right password does not uncount codes, a wrong one uses up none of their attempts.
     counted = str(user.pk)
     if not guesses.take(counted, request, kind="factor"):
         refusal = guesses.TooManyGuesses()
@@ -102,20 +102,21 @@ def _counted(user: User, request: Any, work: Callable[[], Any]) -> Any:
 
 # --- Setting up, and taking away --------------------------------------------------------------------------------------
 def begin(user: User) -> TOTPDevice:
-    """The app that is being set up, the same until it is confirmed."""
+    """Return the app that is being set up; it stays the same until it is confirmed."""
     device, _new = TOTPDevice.objects.get_or_create(user=user, confirmed=False, defaults={"name": "app"})
     return device
 
 
 def picture(device: TOTPDevice) -> str:
-    """A device's key as a QR code, SVG."""
+    """Return a device's key as a QR code in SVG."""
     return str(segno.make(device.config_url, error="m").svg_inline(scale=5, border=4, light="#fff"))
 
 
 def confirm(user: User, code: str, request: Any) -> tuple[TOTPDevice, list[str]] | None:
-    """Take an app into use, whose first code this is; None for a wrong code.
+    """Confirm an app with its first code; return its device and new recovery codes, or None for a wrong code.
 
-    With it the recovery codes, shown once; none if there are some already. Raises `TooManyGuesses`.
+    It also returns None if the user has an app already. Recovery codes are shown once; the list is empty if the user
+    has some already. Raises `TooManyGuesses`.
     """
     _insist_shown(user)
     if has_app(user):
@@ -133,7 +134,7 @@ def confirm(user: User, code: str, request: Any) -> tuple[TOTPDevice, list[str]]
 
 
 def add_passkey(user: User, answer: str, name: str, request: Any) -> tuple[WebAuthnCredential, list[str]] | None:
-    """Keep a passkey that a browser has made; None for what is none. As `confirm`."""
+    """Store a passkey that a browser has created; None for an invalid one. Otherwise like `confirm`."""
     _insist_shown(user)
 
     def register() -> tuple[WebAuthnCredential, list[str]]:
@@ -149,12 +150,12 @@ def add_passkey(user: User, answer: str, name: str, request: Any) -> tuple[WebAu
 
 
 def _spare(user: User) -> list[str]:
-    """Recovery codes for who has none, in clear for the only time."""
+    """Create recovery codes unless the user has some; return them in clear text, for the only time."""
     return [] if StaticDevice.objects.filter(user=user).exists() else _make_codes(user)
 
 
 def new_codes(user: User) -> list[str]:
-    """Other recovery codes, instead of those that were."""
+    """Replace the recovery codes with new ones, and return these."""
     _insist_shown(user)
     return _make_codes(user)
 
@@ -170,7 +171,7 @@ def _make_codes(user: User) -> list[str]:
 
 
 def remove(user: User, which: str) -> None:
-    """Take away the "app", or a passkey by its number; with the last of them the recovery codes."""
+    """Remove the "app", or a passkey by its number; with the last of them also the recovery codes."""
     _insist_shown(user)
     with transaction.atomic(using="accounts"):
         if which == "app":
@@ -191,9 +192,9 @@ def _insist_shown(user: Any) -> None:
 
 
 def reset(user: User) -> None:
-    """Forget somebody's second factor, which they have lost; they sign in with their password and set up another.
+    """Reset a user's lost second factor; they sign in with their password and set up a new one.
 
-    Whoever has found it is signed out, too.
+    All their sign-ins and sessions end, including those of whoever has found it.
     """
     with transaction.atomic(using="accounts"):
         forget(user)

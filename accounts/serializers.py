@@ -14,7 +14,7 @@ from shop.api.serializers import Choice, Email, ModelSerializer, Moment, Seriali
 
 
 class Mailbox(Email):
-    """An e-mail address, in the one spelling that we keep."""
+    """An e-mail address, in the normal form that we store."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -26,7 +26,7 @@ class Mailbox(Email):
 
 @extend_schema_field({"type": "string", "pattern": r"^(\+82 ?|0)10[ -]?[1-46-9][0-9]{3}[ -]?[0-9]{4}$"})
 class PhoneNumber(Text):
-    """A phone number, however it is written. The schema knows some that always are one."""
+    """A phone number, however it is written. The schema's pattern allows only some that are always valid."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -50,7 +50,7 @@ class PhoneNumber(Text):
     }
 )
 class UserSerializer(ModelSerializer[User]):
-    """A user, to themselves or to staff."""
+    """A user, as shown to themselves and to staff."""
 
     role = serializers.SerializerMethodField()
     verified = serializers.SerializerMethodField(help_text="Whether the e-mail address is confirmed.")
@@ -73,7 +73,7 @@ HANA = {"email": "hana@example.com", "password": HORSE}
 
 @example(request={**HANA, "name": "김하나", "phone": "010-1234-5678", "language": "ko"})
 class SignUpSerializer(Serializer):
-    """What it takes to become a customer."""
+    """A sign-up."""
 
     email = Mailbox(max_length=254)
     password = Text(
@@ -86,7 +86,7 @@ class SignUpSerializer(Serializer):
 
 @example(request=HANA)
 class CredentialsSerializer(Serializer):
-    """E-mail address and password; of staff with a second factor its code, too."""
+    """E-mail address and password; for staff with a second factor also its code."""
 
     email = Text(max_length=254)
     password = Text(max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
@@ -95,7 +95,7 @@ class CredentialsSerializer(Serializer):
 
 @example(request={"old": HORSE, "new": "wrong donkey 8"})
 class PasswordSerializer(Serializer):
-    """The password as it is, and as it is to be."""
+    """The old password and the new one."""
 
     old = Text(max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
     new = Text(min_length=8, max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
@@ -113,14 +113,14 @@ LINK = "0b1c6f2e8d7a4f0f9a53c1f2a7b8d9e0.3mN5x"
 
 @example(request={"token": LINK})
 class LinkSerializer(Serializer):
-    """What a link in an e-mail ends with."""
+    """The token in an e-mailed link."""
 
     token = Text(max_length=200, write_only=True)
 
 
 @example(request={"token": LINK, "new": "wrong donkey 8"})
 class ResetSerializer(LinkSerializer):
-    """What a link in an e-mail ends with, and the password as it is to be."""
+    """The token in an e-mailed link, and the new password."""
 
     new = Text(min_length=8, max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
 
@@ -141,11 +141,11 @@ class GrantSerializer(Serializer):
     client_id = Text(max_length=200, required=False)
     client_secret = Text(max_length=200, required=False, trim_whitespace=False)
     scope = Text(
-        max_length=2000, required=False, help_text="Rights, with spaces between; all of the client's unless said."
+        max_length=2000, required=False, help_text="Permissions, separated by spaces; by default all of the client's."
     )
 
     def get_fields(self) -> dict[str, Any]:
-        """By the RFC's names rather than in the API's spelling."""
+        """Use the RFC's names rather than camelCase."""
         return {name: deepcopy(field) for name, field in self._declared_fields.items()}
 
 
@@ -169,7 +169,7 @@ class GrantedSerializer(GrantSerializer):
 
 @example(request={"password": HORSE}, response={"erasedAfter": "2026-11-23T09:16:00Z"})
 class ErasureSerializer(Serializer):
-    """The password once more, for this cannot be undone; and when what is kept is erased at the earliest."""
+    """The password once more, as this cannot be undone; and the earliest time of the erasure."""
 
     password = Text(max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
     erased_after = Moment(read_only=True)
@@ -207,6 +207,6 @@ class KeySerializer(Serializer):
 
 
 class KeySetSerializer(Serializer):
-    """Each token names, as `kid` in its header, the one of these keys that it is signed with."""
+    """The keys that tokens are signed with. A token's header names its key as `kid`."""
 
     keys = KeySerializer(many=True, read_only=True)

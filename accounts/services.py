@@ -26,9 +26,9 @@ from shop.api.rights import GROUPS, SCOPES
 from shop.api.tokens import AccessToken, RefreshToken
 from shop.contracts.accounts import Contact, Letter, UnknownUser, UserView
 
-GRACE = timedelta(seconds=10)  # in which the refresh token before the latest is still good, for another tab
-FOUND = 500  # users that a search goes on with, at most
-KEPT = timedelta(days=1)  # a sign-in that has ended
+GRACE = timedelta(seconds=10)  # in which the previous refresh token is still valid, for another tab
+FOUND = 500  # users that a search returns, at most
+KEPT = timedelta(days=1)  # how long an ended sign-in is kept
 CONTACTS = """
     SELECT id, name, email, phone, language, verified_at IS NOT NULL FROM accounts_user
     WHERE id = ANY(%s::bigint[]) AND erased_at IS NULL
@@ -42,7 +42,8 @@ class EmailTaken(Problem):
 
 
 def sign_up(*, email: str, password: str, name: str, phone: str = "", language: str = User.Language.KO) -> User:
-    """A new customer, who is asked to confirm the address. Raises `InvalidInput` for a weak password, `EmailTaken`."""
+    """Create a customer and ask them to confirm the address. Raises `InvalidInput` for a weak password,
+    `EmailTaken`."""
     user = User(email=mailbox(email), name=name, phone=phone_number(phone), language=language)
     check_password(password, user, field="password")
     user.set_password(password)
@@ -63,14 +64,14 @@ class WrongCredentials(Problem):
 
 
 class TokenPair(NamedTuple):
-    """A short-lived token to call the API with, and the one to get the next pair for."""
+    """A short-lived token for calling the API, and a token for getting the next pair."""
 
     access: str
     refresh: str
 
 
 def sign_in(*, email: str, password: str, otp: str = "", request: Any = None) -> TokenPair:
-    """A first pair of tokens.
+    """Return a first pair of tokens.
 
     Raises `WrongCredentials`, `TooManyGuesses` by account or the request's address, and for staff what
     `second_factor.insist` raises.
@@ -99,11 +100,11 @@ class InvalidToken(Problem):
 
 
 def refresh(*, token: str) -> TokenPair:
-    """The next pair of tokens for a refresh token, which is then worth nothing. Raises `InvalidToken`.
+    """Exchange a refresh token, which is then used up, for the next pair of tokens. Raises `InvalidToken`.
 
-    Within GRACE the one before the latest gets the latest again, for a browser's tabs refresh at once. Any other that
-    was used before ends its sign-in: one of two who have it is not who they say. So does one from before the user's
-    password or role was changed.
+    Within GRACE the previous token gets the latest turn again, as a browser's tabs may refresh at the same time. Any
+    other reuse ends the sign-in, as the token may have been stolen. So does a token from before a change of the user's
+    password or role.
     """
     used = _read(token)
     with transaction.atomic(using="accounts", durable=True):
@@ -120,7 +121,7 @@ def refresh(*, token: str) -> TokenPair:
 
 
 def _turn(sign_in: SignIn, used: RefreshToken) -> TokenPair | None:
-    """The pair that follows; None when the sign-in is to be ended."""
+    """Return the next pair; None if the sign-in must be ended."""
     user, turn, now = sign_in.user, used.get("turn"), timezone.now()
     if not user.is_active or not user.is_of(used.get("gen")):
         return None
@@ -134,14 +135,14 @@ def _turn(sign_in: SignIn, used: RefreshToken) -> TokenPair | None:
 
 
 def sign_out(*, token: str) -> None:
-    """End the sign-in of a refresh token. Raises `InvalidToken`, also when it has ended already."""
+    """End the sign-in of a refresh token. Raises `InvalidToken`, also if it has ended already."""
     ended = SignIn.objects.filter(pk=_read(token).get("sid"), ended_at=None).update(ended_at=timezone.now())
     if not ended:
         raise InvalidToken
 
 
 def sign_out_everywhere(user_id: int) -> None:
-    """End all sign-ins and sessions of a user; access tokens are good until they expire."""
+    """End all sign-ins and sessions of a user; access tokens are valid until they expire."""
     with transaction.atomic(using="accounts", durable=True):
         User.objects.filter(pk=user_id).update(sign_outs=F("sign_outs") + 1)
         SignIn.objects.filter(user_id=user_id, ended_at=None).update(ended_at=timezone.now())
@@ -150,7 +151,7 @@ def sign_out_everywhere(user_id: int) -> None:
 def change_password(user_id: int, *, old: str, new: str, request: Any = None) -> TokenPair:
     """Change a user's password and end all their sign-ins and sessions; return a new pair of tokens.
 
-    Raises `WrongCredentials` and `TooManyGuesses` for the old one, `InvalidInput` for a new one that is weak.
+    Raises `WrongCredentials` and `TooManyGuesses` for the old password, `InvalidInput` for a weak new one.
     """
     user = confirm(user_id, password=old, request=request)
     check_password(new, user, field="new")
@@ -174,7 +175,7 @@ def replace_password(user: User, new: str) -> None:
 
 
 def confirm(user_id: int, *, password: str, request: Any = None) -> User:
-    """The user, who has shown once more who they are. Raises `WrongCredentials` and `TooManyGuesses`."""
+    """Check a signed-in user's password once more; return the user. Raises `WrongCredentials`, `TooManyGuesses`."""
     email = User.objects.values_list("email", flat=True).get(pk=user_id)
     user = authenticate(request, username=email, password=password)
     if not isinstance(user, User):
@@ -183,7 +184,7 @@ def confirm(user_id: int, *, password: str, request: Any = None) -> User:
 
 
 def issue(user: User) -> TokenPair:
-    """A pair of tokens for somebody who has shown who they are."""
+    """Issue a pair of tokens to a user who has been authenticated."""
     expires_at = timezone.now() + RefreshToken.lifetime
     return _pair(SignIn.objects.create(user=user, expires_at=expires_at))
 
@@ -195,14 +196,14 @@ def _pair(sign_in: SignIn) -> TokenPair:
         token["user_id"], token["role"] = str(user.pk), role_of(user)
     refresh["sid"], refresh["turn"], refresh["gen"] = str(sign_in.pk), sign_in.turn, user.generation()
     if user.is_staff:
-        access.set_exp(lifetime=settings.STAFF_TOKEN_LIFETIME)  # who is no longer staff is refused soon
+        access.set_exp(lifetime=settings.STAFF_TOKEN_LIFETIME)  # so that a lost role takes effect soon
     if scopes := scopes_of(user):
         access["scope"] = " ".join(scopes)
     return TokenPair(access=str(access), refresh=str(refresh))
 
 
 def _read(token: str) -> RefreshToken:
-    """A refresh token of ours that has not expired. Raises `InvalidToken`."""
+    """Parse a refresh token that we issued and that has not expired. Raises `InvalidToken`."""
     try:
         return RefreshToken(token)  # type: ignore[arg-type]
     except TokenError:
@@ -210,7 +211,7 @@ def _read(token: str) -> RefreshToken:
 
 
 def purge() -> int:
-    """Delete one portion of the sign-ins, guesses, letters and sessions that are over; how many rows that was."""
+    """Delete one batch of the sign-ins, guesses, letters and sessions that are over; return the number of rows."""
     now = timezone.now()
     deleted = delete_portion("accounts", "accounts_signin", "expires_at < %s OR ended_at < %s", [now, now - KEPT])
     deleted += delete_portion("accounts", "accounts_guess", "since < %s", [now - guesses.WINDOW])
@@ -220,12 +221,12 @@ def purge() -> int:
 
 
 def role_of(user: User) -> str:
-    """What tokens call a user: "staff" or "customer"."""
+    """Return the user's role in tokens: "staff" or "customer"."""
     return STAFF if user.is_staff else CUSTOMER
 
 
 def scopes_of(user: User) -> list[str]:
-    """The rights that a user's tokens carry: those of staff that endpoints ask for."""
+    """Return the permissions that a user's tokens carry: those in `SCOPES`, for staff only."""
     return sorted(SCOPES.keys() & user.get_all_permissions()) if user.is_staff else []
 
 
@@ -243,7 +244,7 @@ class LocalAccounts:
         return {pk: UserView(id=pk, name=name, email=email, active=active) for pk, name, email, active in rows}
 
     def find_users(self, text: str) -> list[int]:
-        users = User.objects.filter(erased_at=None).values_list("pk", flat=True)  # in no order: each by its own index
+        users = User.objects.filter(erased_at=None).values_list("pk", flat=True)  # unordered, for the indexes
         by_email, by_name = users.filter(email__startswith=mailbox(text)), users.filter(name__istartswith=text)
         return sorted({*by_email[:FOUND], *by_name[:FOUND]}, reverse=True)[:FOUND]
 
@@ -252,7 +253,7 @@ class LocalContacts:
     """`shop.contracts.accounts.ContactsService` on this service's own tables."""
 
     def get_contacts(self, user_ids: Collection[int]) -> dict[int, Contact]:
-        # Asked for with each message that customers are told of: by hand, which takes a third of the ORM's time.
+        # Called for every message to customers, so in plain SQL, which takes a third of the ORM's time.
         rows = query("accounts", CONTACTS, [list(set(user_ids))])
         return {
             user_id: Contact(user_id=user_id, name=name, email=email, phone=phone, language=language, verified=verified)
@@ -271,7 +272,7 @@ class LocalContacts:
 
 
 def make_groups() -> None:
-    """The groups of `shop/api/rights.py`, unless they are there: what was changed about one stays."""
+    """Create the groups of `shop/api/rights.py` that do not exist; existing ones keep their changes."""
     with transaction.atomic(using="accounts", durable=True):
         for name, rights in GROUPS.items():
             group, new = Group.objects.get_or_create(name=name)
@@ -280,7 +281,7 @@ def make_groups() -> None:
 
 
 def permissions_of(rights: Sequence[str]) -> list[Permission]:
-    """The rows of rights. Raises `LookupError` for one that there is not."""
+    """Return the rows of these permissions. Raises `LookupError` for an unknown one."""
     wanted = set(rights)
     rows = {
         f"{one.content_type.app_label}.{one.codename}": one for one in Permission.objects.select_related("content_type")
@@ -291,13 +292,13 @@ def permissions_of(rights: Sequence[str]) -> list[Permission]:
 
 
 def seed_users(users: Sequence[Mapping[str, Any]], *, password: str) -> list[str]:
-    """Open accounts for those that have none, all with one password; the addresses of those opened."""
+    """Open accounts for users that have none, all with one password; return the addresses of the new ones."""
     with transaction.atomic(using="accounts", durable=True):
         present = set(User.objects.filter(email__in=[one["email"] for one in users]).values_list("email", flat=True))
         missing = [one for one in users if one["email"] not in present]
         if missing:
             hashed = make_password(password)
-            now = timezone.now()  # who seeds vouches for the addresses
+            now = timezone.now()  # whoever seeds vouches for the addresses
             rows = [User(**one, password=hashed, verified_at=now) for one in missing]
             User.objects.bulk_create(rows, ignore_conflicts=True)
     return [one["email"] for one in missing]

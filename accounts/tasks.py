@@ -1,4 +1,4 @@
-"""What accounts does by the clock."""
+"""The timers of accounts."""
 
 from accounts import erasure, services
 from sagas import purge_messages, timer
@@ -6,7 +6,7 @@ from sagas import purge_messages, timer
 
 @timer
 def erase_closed() -> int:
-    """Erase those who have left, once their orders have ended; tell the others until each has heard it."""
+    """Erase customers who have left, once their orders have ended; publish that until every service has handled it."""
     return erasure.erase_closed()
 
 

@@ -40,12 +40,12 @@ from shop.contracts.accounts import UnknownUser
 
 
 def _answer(pair: services.TokenPair) -> Response:
-    """Tokens, which no cache may keep."""
+    """Respond with tokens, which no cache may keep."""
     return Response(pair._asdict(), headers={"Cache-Control": "no-store"})
 
 
 class Public(GenericAPIView[Any]):
-    """Who calls this has no token, or one that has expired."""
+    """An endpoint for clients that have no token, or an expired one."""
 
     authentication_classes: list[Any] = []
     rights = {"POST": ANYBODY}
@@ -80,7 +80,7 @@ class RefreshView(Public):
 
 
 class LogoutView(Public):
-    """Sign out: the refresh token is worth nothing from then on."""
+    """Sign out: the refresh token becomes invalid."""
 
     serializer_class = RefreshSerializer
     problems = {"POST": [services.InvalidToken]}
@@ -94,7 +94,7 @@ class LogoutView(Public):
 
 
 class SignOutEverywhereView(APIView):
-    """Sign out everywhere: no refresh token and no session of the user is worth anything from then on."""
+    """Sign out everywhere: all refresh tokens and sessions of the user become invalid."""
 
     rights = {"POST": Own()}
 
@@ -124,8 +124,8 @@ class PasswordView(GenericAPIView[Any]):
 
 
 class ErasureView(GenericAPIView[Any]):
-    """Leave: the account is closed at once. It is erased, with all that names its customer in any service, once no
-    token of theirs is good any more and their orders have ended."""
+    """Leave: the account is closed at once. It is erased, with everything that identifies the customer in any service,
+    once the customer's tokens have expired and their orders have ended."""
 
     serializer_class = ErasureSerializer
     rights = {"POST": Own()}
@@ -142,13 +142,13 @@ class ErasureView(GenericAPIView[Any]):
 
 
 class ExportView(APIView):
-    """All that the shop keeps of the user, of all services: a ZIP of JSON."""
+    """All data about the user from all services, as a ZIP of JSON files."""
 
     rights = {"GET": Own()}
     throttle_classes = [ExportThrottle]
     renderer_classes = [JSONRenderer, ZipRenderer]  # JSON, for problems
 
-    @extend_schema(summary="All that the shop keeps of oneself", responses={(200, ZIP): OpenApiTypes.BINARY})
+    @extend_schema(summary="Export one's personal data", responses={(200, ZIP): OpenApiTypes.BINARY})
     def get(self, request: Request) -> HttpResponse:
         archive = BytesIO()
         write_archive(cast(int, request.user.pk), archive)
@@ -157,7 +157,7 @@ class ExportView(APIView):
 
 
 class KeysView(APIView):
-    """The keys to check access tokens with. Caches may keep them for an hour."""
+    """The keys to verify access tokens with. Caches may keep them for an hour."""
 
     authentication_classes: list[Any] = []
     rights = {"GET": ANYBODY}
@@ -183,11 +183,11 @@ HIDDEN = {"phone": "accounts.view_phone"}
 @extend_schema_view(
     get=extend_schema(
         summary="Users",
-        description="Oneself; for staff with the right everybody, newest first. `email` finds one: nobody is a 404.",
+        description="Oneself; with the permission all users, newest first. `email` finds one, or responds with 404.",
     )
 )
 class UserListView(Hiding, ListAPIView[User]):
-    """Users: oneself, for staff with the right everybody. `email` finds one. Signing up needs no token."""
+    """Users: oneself; with the permission all users. `email` finds one. Signing up needs no token."""
 
     serializer_class = UserSerializer
     rights = {"GET": Own(EVERYBODY), "POST": ANYBODY}
@@ -198,7 +198,7 @@ class UserListView(Hiding, ListAPIView[User]):
     queryset = User.objects.all()
 
     def get_authenticators(self) -> list[Any]:
-        # The request is not there yet when the schema is made.
+        # There is no request while the schema is generated.
         signing_up = self.request is not None and self.request.method == "POST"
         return [] if signing_up else super().get_authenticators()
 
@@ -221,7 +221,7 @@ class UserListView(Hiding, ListAPIView[User]):
         request=SignUpSerializer,
         responses={201: UserSerializer},
         parameters=[created_at(201)],
-        auth=[{}],  # type: ignore[list-item]  # what it says for nobody in particular
+        auth=[{}],  # type: ignore[list-item]  # no authentication, which the schema would otherwise ask for
     )
     def post(self, request: Request) -> Response:
         serializer = self.get_serializer(data=request.data)
@@ -233,7 +233,7 @@ class UserListView(Hiding, ListAPIView[User]):
 
 @extend_schema_view(get=extend_schema(summary="A user", operation_id="user_read"))
 class UserView(RetrieveAPIView[User]):
-    """A user: oneself, for staff with the right anybody."""
+    """A user: oneself; with the permission any user."""
 
     serializer_class = UserSerializer
     rights = {"GET": Own(EVERYBODY)}
@@ -252,4 +252,4 @@ class UserView(RetrieveAPIView[User]):
 
 @extend_schema_view(get=extend_schema(summary="Oneself", operation_id="user_me"))
 class MeView(UserView):
-    """Who asks."""
+    """The user who sends the request."""

@@ -3,5 +3,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _quick_passwords(settings):
-    """What makes a password hash good makes tests slow."""
+    """Use a fast hash: a good one would make the tests slow."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

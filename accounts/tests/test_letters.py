@@ -1,4 +1,4 @@
-"""Confirming an address, and setting another password, with links that work once and for a time."""
+"""Confirming an address, and resetting a password, with links that work once and for a limited time."""
 
 import re
 from datetime import timedelta
@@ -41,7 +41,7 @@ def verified(hana: User) -> User:
 
 
 def mail() -> list[tuple[str, str, str]]:
-    """What is to be sent now: kind, address, token."""
+    """Claim the letters that are due; return kind, address and token of each."""
     found = connect(ContactsService).claim_letters()
     connect(ContactsService).mark_letters_sent([one.id for one in found])
     return [(one.kind, one.email, one.token) for one in found]

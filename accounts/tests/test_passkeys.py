@@ -1,4 +1,4 @@
-"""Passkeys as a second factor: made and shown by somebody who has signed in, good for nobody and nothing else."""
+"""Passkeys as a second factor: created and used by a signed-in user, and of no use to anybody else."""
 
 import json
 import re

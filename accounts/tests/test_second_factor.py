@@ -1,4 +1,4 @@
-"""Staff's second factor: asked for on every way in once it is set up, and of all staff by a setting."""
+"""Staff's second factor: required on every way in once it is set up, and of all staff by a setting."""
 
 import io
 import re

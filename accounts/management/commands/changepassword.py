@@ -1,4 +1,4 @@
-"""`manage.py changepassword`: Django's, with an entry in the staff log."""
+"""`manage.py changepassword`: Django's command, with an entry in the staff log."""
 
 import getpass
 from typing import Any

@@ -12,20 +12,20 @@ from shop import stafflog
 
 
 class Command(BaseCommand):
-    help = "Add a program that calls the API for itself, give it another secret, revoke it, or list all of them."
+    help = "Add a program that calls the API for itself, issue it a new secret, revoke it, or list all programs."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="command", required=True)
         add = commands.add_parser("add", help="a new client; prints its id and secret once")
         add.add_argument("name")
-        add.add_argument("--right", action="append", default=[], help="as in orders.view_order; may be repeated")
-        add.add_argument("--group", action="append", default=[], help='as in "stock clerks"; may be repeated')
+        add.add_argument("--right", action="append", default=[], help="such as orders.view_order; may be repeated")
+        add.add_argument("--group", action="append", default=[], help='such as "stock clerks"; may be repeated')
         for name, said in (
-            ("rotate", "print another secret; the one before is good for a day"),
+            ("rotate", "print a new secret; the previous one is valid for a day"),
             ("revoke", "lock out"),
         ):
             commands.add_parser(name, help=said).add_argument("client_id")
-        commands.add_parser("list", help="all clients, with what they may do")
+        commands.add_parser("list", help="all clients, with their permissions")
 
     def handle(self, *, command: str, **options: Any) -> None:
         with stafflog.by_command("client"):

@@ -1,4 +1,4 @@
-"""`manage.py secondfactor`: forget the second factor of somebody who has lost it."""
+"""`manage.py secondfactor`: reset the second factor of a staff member who has lost it."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -11,10 +11,10 @@ from shop import stafflog
 
 
 class Command(BaseCommand):
-    help = "Forget the second factor of a member of staff who has lost it; they then set up another."
+    help = "Reset the second factor of a staff member who has lost it; they then set up a new one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("email", help="whose")
+        parser.add_argument("email", help="the staff member's e-mail address")
 
     def handle(self, *, email: str, **options: Any) -> None:
         try:
