@@ -84,7 +84,7 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Without the transaction that Django would open here: a new product is there before its stock is booked."""
+        """Run without Django's transaction: a new product must be committed before its stock is booked."""
         try:
             return self._changeform_view(request, object_id, form_url, extra_context)
         except Problem as refusal:
@@ -92,7 +92,7 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
             return HttpResponseRedirect(request.get_full_path())
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """The page, with the stock of all its products from inventory, asked for once."""
+        """Return the page, with the stock of all its products from inventory in one call."""
         page = super().get_changelist_instance(request)
         products = list(page.result_list)
         stock: dict[int, StockView] = {}
@@ -107,7 +107,7 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
 
     @admin.display(description=_("image"))
     def image(self, product: Product) -> SafeString | str:
-        """What the address shows; the lists show it small."""
+        """The picture at the product's URL; lists show it small."""
         if not product.image_url:
             return ""
         return format_html(
@@ -116,7 +116,7 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
 
     @admin.display(description=_("stock"))
     def book(self, product: Product) -> SafeString | str:
-        """What there is of it, and where it is booked."""
+        """The product's stock, with a link to the page where it is booked."""
         try:
             stock = connect(InventoryService).get_stock([product.pk]).get(product.pk)
         except OUTAGES:
@@ -139,17 +139,17 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
 
     @admin.action(description=_("Put on sale"), permissions=["change"])
     def activate(self, request: HttpRequest, products: QuerySet[Product]) -> None:
-        """Those that are on sale already are left as they are."""
+        """Put products on sale, unless they are already."""
         self._set_active(request, products, active=True)
 
     @admin.action(description=_("Take off sale"), permissions=["change"])
     def deactivate(self, request: HttpRequest, products: QuerySet[Product]) -> None:
-        """Orders that were placed go on."""
+        """Take products off sale. Orders that were placed go on."""
         self._set_active(request, products, active=False)
 
     @admin.action(description=_("Change prices…"), permissions=["change"])
     def change_prices(self, request: HttpRequest, products: QuerySet[Product]) -> HttpResponse | None:
-        """By a percentage or an amount, after a look at what they become."""
+        """Change prices by a percentage or an amount, after a preview."""
         return prices.page(self, request, products)
 
     def _set_active(self, request: HttpRequest, products: QuerySet[Product], *, active: bool) -> None:
@@ -173,7 +173,7 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
             self._book_opening_stock(request, obj.pk, pieces, sent)
 
     def _book_opening_stock(self, request: HttpRequest, product_id: int, pieces: int, booking: UUID | None) -> None:
-        """The first receipt of a new product. The product stays, whatever comes of that."""
+        """Book the first receipt of a new product. The product stays even if that fails."""
         if not request.user.has_perm("inventory.add_stockitem"):
             messages.warning(request, _("No stock was booked: you may not book any."))
             return
@@ -187,7 +187,7 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
             messages.warning(request, _("No stock was booked: inventory is away. Book it there later."))
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
-        """The log says what was changed from what to what."""
+        """Log each changed field with its old and its new value."""
         if add:
             return super().construct_change_message(request, form, formsets, add)
         changes = (

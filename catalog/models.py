@@ -40,7 +40,7 @@ DISPLAY_NAMES = {category.value: {"ko": KOREAN_NAMES[category], "en": category.l
 
 
 class Product(models.Model):
-    """Something for sale. One that is not active is kept, because orders refer to it, but not sold."""
+    """Something for sale. An inactive product is kept, because orders refer to it, but not sold."""
 
     name = Line(max_length=200)
     sort_name = models.GeneratedField(

@@ -1,4 +1,4 @@
-"""Many prices changed at once, in the admin: by a percentage or an amount, after a look at what they become."""
+"""Changes many prices at once in the admin: by a percentage or an amount, after a preview."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ SALT = "catalog.prices"
 
 @dataclass(frozen=True)
 class Change:
-    """A product and its price to be, in the currency's minor unit. `wrong` says why it cannot be."""
+    """A product and its new price in the currency's minor unit. `wrong` says why the price is invalid."""
 
     product: Product
     price: int
@@ -57,7 +57,7 @@ class PriceForm(forms.Form):
     )
 
     def changes(self, product_ids: Iterable[str]) -> list[Change]:
-        """What becomes of products; half a step is rounded away from zero."""
+        """Return the changes of these products; half a step is rounded away from zero."""
         return [self._change(product) for product in Product.objects.filter(pk__in=list(product_ids)).order_by("pk")]
 
     def _change(self, product: Product) -> Change:
@@ -72,9 +72,9 @@ class PriceForm(forms.Form):
 
 
 def page(desk: Any, request: HttpRequest, products: QuerySet[Product]) -> HttpResponse | None:
-    """Ask by how much, show what each price becomes, and ask back; None when it is done or cannot be.
+    """Ask by how much, preview the new prices, and ask for confirmation; return None when it is done or impossible.
 
-    What is agreed to is what was shown: the products, their versions and the change come signed with the answer.
+    What is confirmed is what was shown: the products, their versions and the change are signed in the form.
     """
     if agreed := _signed(request, "agreed"):
         _give(desk, request, agreed)

@@ -1,8 +1,8 @@
-"""Searching the catalogue by part of a text, whatever its case and its spaces, by index.
+"""Searches the catalogue for part of a text, ignoring case and spaces, by index.
 
-The column `searched`, which PostgreSQL keeps and no model knows, has a product's texts in small letters and without
-spaces. Their single characters and pairs of characters (`catalog_grams`) are in a GIN index. A search looks up those of
-the text that is sought, and compares what it finds.
+The generated column `searched`, which is in no model, has a product's texts in lower case and without spaces. Their
+single characters and pairs of characters (`catalog_grams`) are in a GIN index. A search looks up the characters and
+pairs of the search text, and then compares the texts of the rows that it finds.
 
 Pairs, not the triples of pg_trgm: most Korean words have two syllables, and the embedded PostgreSQL has no extensions.
 """
@@ -16,7 +16,7 @@ from django.db.models.expressions import RawSQL
 
 from catalog.models import Product
 
-TIMEOUT = 1000  # milliseconds for a search: it may be for what nearly every product has
+TIMEOUT = 1000  # milliseconds for a search, which may match nearly every product
 
 FUNCTION = """
 CREATE FUNCTION catalog_grams(text) RETURNS text[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -38,7 +38,7 @@ FOUND = f"catalog_grams(searched) @> catalog_grams({SOUGHT}) AND strpos(searched
 
 
 def matching(products: QuerySet[Product], text: str) -> QuerySet[Product]:
-    """The products whose name, brand or description has this text."""
+    """Return the products whose name, brand or description contains this text."""
     found = RawSQL(FOUND, [text, text], output_field=BooleanField())  # noqa: S611 (no values in it)  # nosec B611
     return products.filter(found)
 

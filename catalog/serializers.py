@@ -23,7 +23,7 @@ class DisplayNameSerializer(serializers.Serializer[Any]):
 
 @extend_schema_field({"type": "integer", "format": "int64", "minimum": 1, "maximum": LARGEST})
 class Price(Integer):
-    """A price. That it is above zero is for `services` to say: another one is P004."""
+    """A price. `services` checks that it is above zero, with an error code of its own (P004)."""
 
 
 @extend_schema_field({"type": "string", "enum": CURRENCIES, "default": "KRW"})

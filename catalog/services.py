@@ -44,9 +44,9 @@ def create_product(*, form: UUID | None = None, **fields: Any) -> Product:
 
 
 def change_product(product_id: int, changes: Mapping[str, Any], *, expected: Collection[int] | None = None) -> Product:
-    """Change some of a product's fields. `expected`: which versions the change is meant for; None for any.
+    """Change some of a product's fields. `expected` are the versions that the change is meant for; None for any.
 
-    A change of nothing leaves the version as it is.
+    A change that changes no value leaves the version as it is.
 
     Raises `UnknownProduct`, `StaleVersion`, `InvalidPrice`.
     """
@@ -69,7 +69,7 @@ def change_product(product_id: int, changes: Mapping[str, Any], *, expected: Col
 
 
 def change_prices(prices: Mapping[int, int], *, expected: Mapping[int, int]) -> None:
-    """Give products these prices, all of them or none. `expected`: the version that each was seen in.
+    """Give products these prices, all of them or none. `expected` is the version in which each was seen.
 
     Raises `UnknownProduct`, `StaleVersion`, `InvalidPrice`.
     """
@@ -98,9 +98,9 @@ class LocalCatalog:
 
 
 def seed_products(products: Sequence[Mapping[str, Any]]) -> int:
-    """Insert products with the ids they bring, unless these are there already; how many were inserted.
+    """Insert products with the given ids unless they exist; return how many were inserted.
 
-    Products made later get ids above theirs.
+    Products created later get higher ids.
     """
     with transaction.atomic(using="catalog", durable=True):
         present = set(Product.objects.filter(pk__in=[one["id"] for one in products]).values_list("pk", flat=True))

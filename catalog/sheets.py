@@ -15,7 +15,7 @@ WRITTEN = ("name", "description", "price", "currency", "category", "brand", "ima
 
 
 class ProductSheet(Sheet):
-    """A line with an id changes that product, one without makes a new one. What has no column stays as it is."""
+    """A row with an id changes that product, a row without adds one. Fields without a column stay unchanged."""
 
     id = Field(attribute="id", column_name="id", widget=Whole())
     price = Field(attribute="price", column_name="price", widget=Whole())
@@ -30,7 +30,7 @@ class ProductSheet(Sheet):
         clean_model_instances = True
 
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
-        """All rows are locked first, in one order: two files wait for each other rather than in a circle."""
+        """Lock all rows first, in a fixed order, so that concurrent imports cannot deadlock."""
         super().before_import(dataset, **kwargs)
         if "id" in dataset.headers:
             ids = [int(text) for text in dataset["id"] if str(text).isdecimal() and len(text) < 19]

@@ -24,12 +24,12 @@ from shop.api.throttles import SEARCH, SearchThrottle
 
 
 class ProductFilter(filters.FilterSet):
-    """What the list can be filtered by; a product has to match all filters given."""
+    """The list's filters; a product has to match all that are given."""
 
     category = filters.ChoiceFilter(choices=Category.choices)
     brand = TextFilter(lookup_expr="iexact")
     search = TextFilter(
-        method="by_text", label="Part of the name, the description or the brand, in any case, spaces apart"
+        method="by_text", label="Part of the name, the description or the brand, ignoring case and spaces"
     )
     minPrice = IntegerFilter(field_name="price", lookup_expr="gte")
     maxPrice = IntegerFilter(field_name="price", lookup_expr="lte")
@@ -73,7 +73,7 @@ class ProductListView(ListCreateAPIView[Product]):
 
 
 class ProductView(RetrieveAPIView[Product]):
-    """A product. Its `ETag` is what a change names in `If-Match`, so that nobody overwrites what they have not read."""
+    """A product. A change names its `ETag` in `If-Match`, so nobody overwrites a version that they have not read."""
 
     queryset = Product.objects.all()
     serializer_class = ProductSerializer
@@ -86,7 +86,7 @@ class ProductView(RetrieveAPIView[Product]):
     lookup_url_kwarg = "product_id"
 
     def get_object(self) -> Product:
-        """The product; one that is not for sale exists for those only who may see it."""
+        """Return the product. One that is not for sale exists only for users with the permission to see it."""
         product = self.get_queryset().filter(pk=self.kwargs["product_id"]).first()
         if product is None or not (product.active or may(self.request.user, "catalog.view_product")):
             raise services.UnknownProduct(f"There is no product {self.kwargs['product_id']}.")
@@ -94,7 +94,7 @@ class ProductView(RetrieveAPIView[Product]):
 
     @extend_schema(
         summary="A product",
-        description="Its `ETag` is what a change names in `If-Match`, so nobody overwrites what they have not read.",
+        description="A change names its `ETag` in `If-Match`, so nobody overwrites a version that they have not read.",
         operation_id="product_read",
         parameters=[tagged(200)],
     )
@@ -126,7 +126,7 @@ class ProductView(RetrieveAPIView[Product]):
 
 
 def _expected(request: Request) -> set[int] | None:
-    """The versions `If-Match` allows a change of; None for any."""
+    """Return the versions that `If-Match` names; None for any."""
     tags = etags.wanted(request, required=True)
     if tags is None:
         return None

@@ -46,7 +46,7 @@ admin.site.register(Outbox, OutboxAdmin)
 
 
 class AdjustmentForm(UnlessStale):
-    """Stock is never typed over: it is booked in or out, with a reason, and leaves a movement."""
+    """Stock is never overwritten: units are booked in or out with a reason, which leaves a movement."""
 
     delta = forms.IntegerField(label=_("Pieces to book"), required=False, help_text=_("Positive came, negative went."))
     reason = LineField(label=_("Reason"), max_length=200, required=False)
@@ -81,7 +81,7 @@ class AdjustmentForm(UnlessStale):
 
 
 class LowStockFilter(admin.SimpleListFilter):
-    """What should be ordered again."""
+    """Filters by how much stock is left."""
 
     title = _("stock")
     parameter_name = "stock"
@@ -102,7 +102,7 @@ class LowStockFilter(admin.SimpleListFilter):
 
 
 def _off_sale() -> list[int]:
-    """Products that nobody needs more of; none are known while the catalogue is away, which the list says anyway."""
+    """Return the products that are not on sale; none while the catalogue is down, which the list says anyway."""
     try:
         return people.off_sale()
     except OUTAGES:
@@ -111,7 +111,7 @@ def _off_sale() -> list[int]:
 
 @admin.register(StockItem)
 class StockItemAdmin(SheetAdmin, DeskAdmin):
-    """Stock, with what was moved. It is changed by booking pieces in or out."""
+    """Stock, with its movements. It is changed by booking units in or out."""
 
     logged_by_services = True
     list_display = ["product_id", "product", "can_be_sold", "on_hand", "reserved", "low_below", "enough", "updated_at"]
@@ -142,7 +142,7 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StockItem], search_term: str
     ) -> tuple[QuerySet[StockItem], bool]:
-        """By the product's number, and by its name, which the catalogue knows."""
+        """Search by the product's number, and by its name in the catalogue."""
         found, _duplicates = super().get_search_results(request, queryset, search_term)
         try:
             named = people.find_products(search_term)
@@ -151,7 +151,7 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
         return (found | queryset.filter(pk__in=named) if named else found), False
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """The product's page leads here with its number."""
+        """Fill in the product's number, which the link on the product's page passes on."""
         return {"product_id": request.GET.get("product_id", "")}
 
     @admin.display(description=_("product"))
@@ -163,7 +163,7 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
         return found.name if found else "–"
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """The page, with the names of all its products from the catalogue, asked for once."""
+        """Return the page, with the names of all its products from the catalogue in one call."""
         page = super().get_changelist_instance(request)
         items = list(page.result_list)
         products: dict[int, ProductSnapshot] = {}
@@ -213,7 +213,7 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
         return format_html('{}<a href="{}">{}</a>', table, every, _("all movements"))
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
-        """The log says how many pieces were booked, and why."""
+        """Log how many units were booked, and why."""
         delta, said = form.cleaned_data["delta"], []
         if delta:
             said = [f"Booked {delta:+d}: {form.cleaned_data['reason']}"]
@@ -228,7 +228,7 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Without the transaction that Django would open here: booking opens its own, and asks the catalogue before."""
+        """Run without Django's transaction: booking opens its own, and calls the catalogue before."""
         context = {**(extra_context or {}), "show_save_and_add_another": False}
         try:
             return self._changeform_view(request, object_id, form_url, context)

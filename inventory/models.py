@@ -1,7 +1,7 @@
-"""Stock, and what is set aside of it.
+"""Stock, and the part of it that is reserved.
 
-`on_hand` is what lies on the shelf, `reserved` the part of it that is promised to orders; what can be sold is the
-difference. The CHECK constraint is the guard: no code path, however wrong, can oversell.
+`on_hand` is what lies on the shelf, `reserved` the part of it that is promised to orders; the difference can be sold.
+The CHECK constraint is the guard: no code path, however wrong, can oversell.
 """
 
 from django.core.validators import MinValueValidator
@@ -11,11 +11,11 @@ from django.db.models.functions import Now
 from sagas import models as messages
 from shop import stafflog
 
-LOW_BELOW = 10  # pieces, unless a product has a threshold of its own
+LOW_BELOW = 10  # units, unless a product has a threshold of its own
 
 
 class StockItem(models.Model):
-    """The stock of one product, in pieces."""
+    """The stock of one product, in units."""
 
     product_id = models.BigIntegerField(primary_key=True, validators=[MinValueValidator(1)])
     on_hand = models.IntegerField(default=0)
@@ -41,12 +41,12 @@ class StockItem(models.Model):
 
     @property
     def version(self) -> str:
-        """Names this state of the stock: when it was written, in microseconds."""
+        """The version of this stock: when it was written, in microseconds."""
         return f"{self.updated_at.timestamp() * 1_000_000:.0f}"
 
     @property
     def available(self) -> int:
-        """Pieces that can be sold now."""
+        """Units that can be sold now."""
         return self.on_hand - self.reserved
 
 
@@ -71,9 +71,9 @@ class Reservation(models.Model):
 
 
 class ReservationLine(models.Model):
-    """So many pieces of a product within a reservation."""
+    """The quantity of one product in a reservation."""
 
-    # Found by what must be unique, which begins with it.
+    # Needs no index of its own: the unique constraint begins with this column.
     reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="lines", db_index=False)
     product_id = models.BigIntegerField()
     quantity = models.PositiveIntegerField()
@@ -89,7 +89,7 @@ class ReservationLine(models.Model):
 
 
 class StockMovement(models.Model):
-    """Every change of `on_hand`, with why: the sum of a product's movements is what lies on the shelf."""
+    """A change of `on_hand`, with its reason. The sum of a product's movements is its `on_hand`."""
 
     class Kind(models.TextChoices):
         ADJUSTMENT = "ADJUSTMENT"  # receipts, stock-taking, loss: by staff
@@ -99,7 +99,7 @@ class StockMovement(models.Model):
     product_id = models.BigIntegerField(db_index=True)
     delta = models.IntegerField(help_text="Pieces: positive came, negative went.")
     kind = models.CharField(max_length=16, choices=Kind.choices)
-    order_id = models.BigIntegerField(null=True)  # found by what must be unique, which begins with it
+    order_id = models.BigIntegerField(null=True)  # indexed by the unique constraint, which begins with it
     reason = models.CharField(max_length=200, blank=True)
     booking = models.UUIDField(null=True, help_text="Of the form it was booked with: one sent twice books once.")
     created_at = models.DateTimeField(db_default=Now())
@@ -136,7 +136,7 @@ class Outbox(messages.Outbox):
 
 
 class Unsent(messages.Unsent):
-    """Of inventory's outbox, what is not published yet."""
+    """The events in inventory's outbox that are not published yet."""
 
     class Meta(messages.Unsent.Meta):
         pass

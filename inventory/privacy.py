@@ -1,4 +1,4 @@
-"""What inventory keeps of customers: what was set aside for their orders."""
+"""The data that inventory has about customers: the reservations and movements of their orders."""
 
 from collections.abc import Collection, Sequence
 
@@ -11,7 +11,7 @@ from shop.redaction import redact_messages
 
 
 def of_orders(order_ids: Collection[int]) -> Rows:
-    """What is kept of these orders."""
+    """Return the data about these orders."""
     lines = ReservationLine.objects.filter(reservation__order_id__in=order_ids)
     return {
         "reservations": listed(Reservation.objects.filter(order_id__in=order_ids).order_by("order_id")),
@@ -21,7 +21,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
 
 
 def erase(erased: Sequence[CustomerErased]) -> None:
-    """Keep nothing that names these customers. Runs inside a transaction on inventory."""
+    """Erase what identifies these customers. Must run inside a transaction on inventory."""
     order_ids = orders_of(erased)
     Reservation.objects.filter(order_id__in=order_ids, reason__startswith=CARRIER).update(reason=ERASED)
     StockMovement.objects.filter(order_id__in=order_ids, reason__startswith=CARRIER).update(reason=ERASED)

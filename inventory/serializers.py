@@ -10,10 +10,10 @@ MOST_PIECES = 1_000_000_000
 
 
 class StockSerializer(Serializer):
-    """What anybody may know of a product's stock."""
+    """A product's stock as everybody may see it."""
 
     product_id = Identifier(read_only=True)
-    quantity = Integer(source="available", read_only=True, help_text="Pieces that can be sold now.")
+    quantity = Integer(source="available", read_only=True, help_text="Units that can be sold now.")
 
 
 @example(
@@ -27,9 +27,9 @@ class StockSerializer(Serializer):
     }
 )
 class StaffStockSerializer(ModelSerializer[StockItem]):
-    """A product's stock as staff see it, with what lies on the shelf and what is promised."""
+    """A product's stock as staff see it, with what is on hand and what is reserved."""
 
-    quantity = Integer(source="available", read_only=True, help_text="Pieces that can be sold now.")
+    quantity = Integer(source="available", read_only=True, help_text="Units that can be sold now.")
 
     class Meta:
         model = StockItem
@@ -41,9 +41,9 @@ class StaffStockSerializer(ModelSerializer[StockItem]):
     {"type": "integer", "minimum": -MOST_PIECES, "maximum": MOST_PIECES, "not": {"const": 0}},
 )
 class Delta(Integer):
-    """A number of pieces, up or down."""
+    """A number of units, positive or negative."""
 
-    default_error_messages = {"zero": "An adjustment changes something."}
+    default_error_messages = {"zero": "An adjustment must not be zero."}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"min_value": -MOST_PIECES, "max_value": MOST_PIECES} | kwargs)
@@ -57,7 +57,7 @@ class Delta(Integer):
 
 @example(request={"delta": 50, "reason": "Delivery note 4711"})
 class AdjustmentSerializer(Serializer):
-    """Pieces booked in or out."""
+    """Units to book in or out."""
 
-    delta = Delta(help_text="Positive came, negative went.")
+    delta = Delta(help_text="Positive books in, negative books out.")
     reason = Text(max_length=200)

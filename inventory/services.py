@@ -1,8 +1,8 @@
 """The rules of stock, and the only code that writes it.
 
-Lock order, the same everywhere, so that no two batches wait for each other in a circle: reservations by order, then
-stock items by product. `reserve`, `release` and `ship` take a whole batch, in a constant number of statements, and
-must run inside a transaction on `inventory`; the others open their own.
+Locks are taken in the same order everywhere, so that batches cannot deadlock: reservations by order, then stock items
+by product. `reserve`, `release` and `ship` handle a whole batch in a constant number of statements, and must run inside
+a transaction on `inventory`; the others open their own.
 """
 
 from collections import Counter
@@ -30,23 +30,23 @@ from shop.locks import distributed_lock
 Status = Reservation.Status
 Kind = StockMovement.Kind
 
-MOST_ON_HAND = 1_000_000_000  # of a product: half of what the column holds, for what is out and comes back
+MOST_ON_HAND = 1_000_000_000  # per product: half of what the column can hold, as shipped units may come back
 
 
 class NoStockRecord(Problem):
-    """Inventory does not know this product."""
+    """This product has no stock record."""
 
     code = "I001"
 
 
 class BelowReserved(Problem):
-    """The adjustment would leave fewer pieces on hand than are promised to orders."""
+    """The adjustment would leave fewer units on hand than are reserved for orders."""
 
     code = reasons.INSUFFICIENT_STOCK
 
 
 class TooManyPieces(Problem):
-    """The shelf has no room for so many: what is out with carriers may come back as well."""
+    """There is no room for so many units: those that are with carriers may come back as well."""
 
     code = "C002"
     status_code = HTTPStatus.CONFLICT
@@ -73,8 +73,8 @@ def lock_key(product_id: int) -> str:
 def reserve(orders: Mapping[int, Sequence[Line]]) -> dict[int, str]:
     """Set stock aside for each order, all its lines or none, first come first served.
 
-    Returns {order: ""} for what was reserved and {order: reason} for what was refused. An order that was decided
-    before, or released before it came, is not in the answer.
+    Returns {order: ""} for reserved orders and {order: reason} for refused ones. An order that was decided before, or
+    released before it was reserved, is not in the result.
     """
     fresh = insert_if_absent(
         Reservation, [{"order_id": order_id, "status": Status.RESERVED} for order_id in orders], key="order_id"
@@ -97,7 +97,7 @@ def reserve(orders: Mapping[int, Sequence[Line]]) -> dict[int, str]:
 
 
 def _refusal(free: Mapping[int, int], wanted: Sequence[Line]) -> str:
-    """Why these lines cannot be reserved; empty if they can."""
+    """Return why these lines cannot be reserved; empty if they can."""
     for line in wanted:
         if line.product_id not in free:
             return f"{reasons.NO_STOCK_OF} {line.product_id}"
@@ -107,10 +107,10 @@ def _refusal(free: Mapping[int, int], wanted: Sequence[Line]) -> str:
 
 
 def release(orders: Mapping[int, str]) -> set[int]:
-    """Give back what each order holds, for a reason; returns the orders that this call has released.
+    """Release what each order holds, for a reason; return the orders that this call has released.
 
-    What is set aside becomes free, what has been shipped returns to the shelf. An order that holds nothing yet gets a
-    RELEASED row without lines: the reservation that comes late finds it and does nothing.
+    Reserved units become free, shipped units return to the shelf. An order without a reservation gets a RELEASED row
+    without lines: a late reservation finds it and does nothing.
     """
     tombstones = insert_if_absent(
         Reservation,
@@ -130,7 +130,7 @@ def release(orders: Mapping[int, str]) -> set[int]:
 
 
 def ship(order_ids: Iterable[int]) -> None:
-    """The carriers have what was set aside for these orders. Orders that hold nothing any more are passed over."""
+    """Take the reserved units of these orders off the shelf, as carriers have them. Skips orders that hold nothing."""
     held = _lock_held(order_ids, Status.RESERVED)
     insert_rows(StockMovement, [line.movement(Kind.SHIPMENT, -line.quantity) for line in held])
     _change_stock((line.product_id, -line.quantity, -line.quantity) for line in held)
@@ -138,7 +138,7 @@ def ship(order_ids: Iterable[int]) -> None:
 
 
 def available(product_id: int) -> StockItem:
-    """A product's stock. Raises `NoStockRecord`."""
+    """Return a product's stock. Raises `NoStockRecord`."""
     try:
         return StockItem.objects.get(pk=product_id)
     except StockItem.DoesNotExist:
@@ -154,12 +154,13 @@ def adjust_stock(
     expected: Collection[str] | None = None,
     booking: UUID | None = None,
 ) -> StockItem:
-    """Book pieces in (positive) or out (negative); the first receipt of a product opens its stock record.
+    """Book units in (positive) or out (negative); the first receipt of a product creates its stock record.
 
-    `expected`: which versions of the stock the booking is meant for; None for any. `booking` is made once.
+    `expected` are the versions of the stock that the booking is meant for; None for any. `booking` is an id that makes
+    the booking idempotent.
 
-    Raises `NoStockRecord` when the catalogue does not know the product, `BelowReserved` when fewer pieces would be
-    left than orders have been promised, `TooManyPieces`, `StaleStock`, `AlreadyBooked`.
+    Raises `NoStockRecord` if the catalogue does not know the product, `BelowReserved` if fewer units would be left than
+    are reserved, `TooManyPieces`, `StaleStock`, `AlreadyBooked`.
     """
     if not StockItem.objects.filter(pk=product_id).exists() and not connect(CatalogService).get_products([product_id]):
         raise NoStockRecord(f"There is no product {product_id} to keep stock of.")
@@ -178,7 +179,7 @@ def book(
     expected: Collection[str] | None = None,
     booking: UUID | None = None,
 ) -> StockItem:
-    """`adjust_stock`, for a product that the catalogue knows, as a part of the transaction around this."""
+    """Like `adjust_stock`, for a product known to the catalogue, within the caller's transaction."""
     with transaction.atomic(using="inventory"):
         insert_if_absent(StockItem, [{"product_id": product_id}], key="product_id")
         stock = StockItem.objects.select_for_update().get(pk=product_id)
@@ -187,10 +188,10 @@ def book(
         if booking is not None and StockMovement.objects.filter(booking=booking).exists():
             raise AlreadyBooked
         if delta > 0 and stock.on_hand + delta > MOST_ON_HAND:
-            raise TooManyPieces(f"{stock.on_hand} pieces are on hand; there is room for {MOST_ON_HAND}.")
+            raise TooManyPieces(f"{stock.on_hand} units are on hand; there is room for {MOST_ON_HAND}.")
         if stock.on_hand + delta < stock.reserved:
             raise BelowReserved(
-                f"{stock.reserved} of {stock.on_hand} pieces are reserved; {stock.available} can be booked out."
+                f"{stock.reserved} of {stock.on_hand} units are reserved; {stock.available} can be booked out."
             )
         before = {"on_hand": stock.on_hand}
         stock.on_hand += delta
@@ -204,12 +205,12 @@ def book(
 
 
 def set_low_below(product_id: int, low_below: int) -> None:
-    """Say from how few pieces that can be sold a product's stock is low."""
+    """Set the threshold of available units below which a product's stock is low."""
     with transaction.atomic(using="inventory"):
         stock = StockItem.objects.select_for_update().filter(pk=product_id).values("low_below").first()
         if stock == {"low_below": low_below}:
             return
-        StockItem.objects.filter(pk=product_id).update(low_below=low_below)  # `updated_at` is when the stock changed
+        StockItem.objects.filter(pk=product_id).update(low_below=low_below)  # not `updated_at`
         after = {"low_below": low_below}
         stafflog.record("inventory", "low below", f"stock of product {product_id}", before=stock, after=after)
 
@@ -223,7 +224,7 @@ class LocalInventory:
 
 
 def seed_stock(quantities: Mapping[int, int]) -> int:
-    """Open stock records with these quantities, for products that have none; how many were opened."""
+    """Create stock records with these quantities for products that have none; return how many were created."""
     with transaction.atomic(using="inventory", durable=True):
         opened = insert_if_absent(
             StockItem,
@@ -254,7 +255,7 @@ class Held(NamedTuple):
     quantity: int
 
     def movement(self, kind: str, delta: int, reason: str = "") -> Row:
-        """The row for pieces that came (positive) or went."""
+        """Return the row for units that came (positive) or went."""
         return {
             "product_id": self.product_id,
             "delta": delta,
@@ -300,15 +301,15 @@ def _lock_held(order_ids: Iterable[int], *statuses: str) -> list[Held]:
 
 
 def lock_stock(product_ids: Iterable[int]) -> dict[int, int]:
-    """Lock the stock of products in the order that everybody keeps to, for the transaction around this.
+    """Lock the stock of products in the common order, for the caller's transaction.
 
-    Returns {product: pieces that can be sold}, for those that have a stock record.
+    Returns {product: available units}, for products that have a stock record.
     """
     return dict(query("inventory", LOCK_FREE_STOCK, [list(product_ids)]))
 
 
 def _change_stock(changes: Iterable[tuple[int, int, int]]) -> None:
-    """Add to what products have on hand and reserved: (product, pieces on hand, pieces reserved)."""
+    """Add to products' stock: (product, units on hand, units reserved)."""
     on_hand, reserved = Counter[int](), Counter[int]()
     for product_id, pieces, promised in changes:
         on_hand[product_id] += pieces
@@ -319,6 +320,6 @@ def _change_stock(changes: Iterable[tuple[int, int, int]]) -> None:
 
 
 def _set_status(decided: Sequence[tuple[int, str, str]]) -> None:
-    """Give locked reservations a status, and its reason: (order, status, reason)."""
+    """Set status and reason of locked reservations: (order, status, reason)."""
     if decided:
         query("inventory", SET_STATUS, list(map(list, zip(*decided, strict=True))))

@@ -1,4 +1,4 @@
-"""Stock as CSV: what there is, and a booking per line. Stock is never typed over."""
+"""Stock as CSV: the present stock, and a booking per row. Stock is never overwritten."""
 
 from typing import Any
 from uuid import UUID
@@ -15,18 +15,18 @@ from shop.calls import connect
 from shop.contracts.catalog import CatalogService
 from shop.text import check_line, tidy
 
-MOST = 1_000_000_000  # pieces of a booking; a threshold
+MOST = 1_000_000_000  # units, of a booking or a threshold
 
 
 class OfTheLine(Field):
-    """What a line brings; an export leaves it empty, to be filled in."""
+    """A field of the import only; an export leaves it empty, to be filled in."""
 
     def get_value(self, instance: Any) -> Any:
         return getattr(instance, self.attribute, "")
 
 
 class StockSheet(Sheet):
-    """`delta` pieces came or went, for a `reason`; `low_below` may be changed. Lines without either are skipped."""
+    """Books `delta` units in or out for a `reason`, and changes `low_below`. Rows that do neither are skipped."""
 
     product_id = Field(attribute="product_id", column_name="product_id", widget=Whole())
     name = Field(column_name="name", readonly=True)
@@ -46,7 +46,7 @@ class StockSheet(Sheet):
     names: dict[int, str] = {}
 
     def import_data(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """The catalogue is asked before the transaction begins."""
+        """Call the catalogue before the transaction begins."""
         column = dataset["product_id"] if "product_id" in (dataset.headers or []) else []
         self._look_up([int(text) for text in column if str(text).isdecimal() and len(text) < 19])
         return super().import_data(dataset, *args, **kwargs)
@@ -64,13 +64,13 @@ class StockSheet(Sheet):
         return self.names.get(item.pk, "")
 
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
-        """All rows are locked first, by product, as the sagas' steps do."""
+        """Lock all rows first, by product, in the order that the saga's steps use."""
         super().before_import(dataset, **kwargs)
         services.lock_stock(self.names)
 
     def after_init_instance(self, instance: StockItem, new: bool, row: Any, **kwargs: Any) -> None:
         if new:
-            instance.low_below = LOW_BELOW  # the database's default is not known yet
+            instance.low_below = LOW_BELOW  # the instance does not have the database's default yet
 
     def skip_row(self, instance: Any, original: Any, row: Any, import_validation_errors: Any = None) -> bool:
         if import_validation_errors:

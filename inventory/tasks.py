@@ -17,13 +17,13 @@ from shop.contracts.events import (
 
 
 def product_locks(orders: Sequence[OrderCreated]) -> list[str]:
-    """The locks of every product in the batch: workers that want the same products take turns."""
+    """Return the locks of all products in the batch: workers that want the same products take turns."""
     return sorted({services.lock_key(line.product_id) for order in orders for line in order.checkout.lines})
 
 
 @step(locks=product_locks)
 def reserve_stock(orders: list[OrderCreated]) -> list[InventoryReserved | InventoryReservationFailed]:
-    """Set stock aside for each order, all its lines or none, first come first served."""
+    """Reserve stock for each order, all its lines or none, first come first served."""
     decisions = services.reserve({order.order_id: order.checkout.lines for order in orders})
     return [
         InventoryReservationFailed(order_id=order.order_id, reason=reason)
@@ -36,7 +36,7 @@ def reserve_stock(orders: list[OrderCreated]) -> list[InventoryReserved | Invent
 
 @step
 def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[InventoryReleased]:
-    """Give back what an order holds, be it set aside or shipped; leave a tombstone if it holds nothing yet."""
+    """Release what an order holds, whether reserved or shipped; leave a tombstone if it has no reservation."""
     released = services.release({event.order_id: event.reason for event in undone})
     return [
         InventoryReleased(order_id=event.order_id, reason=event.reason)
@@ -47,13 +47,13 @@ def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[Invento
 
 @step
 def ship_stock(deliveries: list[DeliveryHandedOver]) -> None:
-    """What was set aside leaves the shelf."""
+    """Take reserved units off the shelf."""
     services.ship(delivery.order_id for delivery in deliveries)
 
 
 @step
 def erase_customer(erased: list[CustomerErased]) -> None:
-    """Forget what names customers who have left."""
+    """Erase what identifies customers who have left."""
     privacy.erase(erased)
 
 

@@ -12,7 +12,7 @@ from shop.api.schema import tagged
 
 
 class StockView(APIView):
-    """What can be sold of a product."""
+    """A product's stock."""
 
     rights = {"GET": ANYBODY}
     serializer_class = StockSerializer
@@ -23,13 +23,13 @@ class StockView(APIView):
         summary="The stock of a product",
         responses=PolymorphicProxySerializer(
             component_name="AnyStock",
-            serializers=[StaffStockSerializer, StockSerializer],  # the first that fits: what staff see holds the other
+            serializers=[StaffStockSerializer, StockSerializer],  # staff's first, as it contains the other one's fields
             resource_type_field_name=None,
         ),
         parameters=[tagged(200)],
     )
     def get(self, request: Request, product_id: int) -> Response:
-        """Pieces that can be sold now; staff also see what lies on the shelf and what is promised to orders."""
+        """Units that can be sold now; staff also see what is on hand and what is reserved for orders."""
         stock = services.available(product_id)
         staff = may(request.user, "inventory.view_stockitem")
         serializer = StaffStockSerializer if staff else StockSerializer
@@ -51,9 +51,10 @@ class AdjustmentsView(APIView):
         parameters=[etags.if_match(required=False), tagged(201)],
     )
     def post(self, request: Request, product_id: int) -> Response:
-        """Book pieces in (positive) or out (negative), with the reason; answers the stock that results.
+        """Book units in (positive) or out (negative), with the reason; responds with the resulting stock.
 
-        With `If-Match` only if the stock still is as it was read. Without, whatever it is: a delta loses nobody's work.
+        With `If-Match`, only if the stock is unchanged since it was read. Without it, in any case: a delta overwrites
+        nobody's change.
         """
         form = AdjustmentSerializer(data=request.data)
         form.is_valid(raise_exception=True)

@@ -1,4 +1,4 @@
-"""The catalogue: reading, filtering, and changing what one has read."""
+"""The catalogue: reading, filtering, and changing the version that was read."""
 
 from typing import Any
 from unicodedata import normalize

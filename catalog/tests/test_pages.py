@@ -15,7 +15,7 @@ def _products() -> None:
 
 
 def walk(address: str | None, way: str) -> list[list[str]]:
-    """The names on each page, from an address on."""
+    """Return the names on each page, starting at a URL, and the last URL."""
     pages = []
     while address:
         answer = APIClient().get(address)

@@ -1,4 +1,4 @@
-"""Searching the catalogue: what is found, by which index, and what becomes of searches that take too long."""
+"""Searching the catalogue: what is found, by which index, and how long searches are cancelled."""
 
 from typing import Any
 from urllib.parse import quote

@@ -48,7 +48,7 @@ def refunded(order_id: int) -> PaymentRefunded:
 
 
 def on_shelf(product_id: int) -> tuple[int, int]:
-    """(on hand, reserved)"""
+    """Return (on hand, reserved)."""
     item = StockItem.objects.get(pk=product_id)
     return item.on_hand, item.reserved
 
