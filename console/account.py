@@ -1,6 +1,6 @@
-"""Pages that e-mails lead to: confirming one's address, and setting another password. They work without JavaScript.
+"""The pages behind e-mailed links: confirming an address, and resetting a password. They work without JavaScript.
 
-A link is used up by a POST only, for mail programs and scanners open links before anybody reads them.
+Only a POST uses up a link, because mail programs and scanners open links before anybody reads them.
 """
 
 from http import HTTPStatus
@@ -44,7 +44,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_http_methods(METHODS)
 def forgot(request: HttpRequest) -> HttpResponse:
-    """Ask for a link that sets another password."""
+    """Request a password reset link."""
     form = _AddressForm(request.POST or None)
     return _answer(request, "forgot", form, LetterThrottle, lambda: _letters().forgot(form.cleaned_data["email"]))
 
@@ -52,14 +52,14 @@ def forgot(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_http_methods(METHODS)
 def reset(request: HttpRequest) -> HttpResponse:
-    """Set another password."""
+    """Reset the password."""
     form = _PasswordForm(request.POST or None)
     work = lambda: _letters().reset(_token(request), form.cleaned_data["new"])  # noqa: E731
     return _answer(request, "reset", form, TokenThrottle, work)
 
 
 def _answer(request: HttpRequest, name: str, form: forms.Form, throttle: type[Throttle], work: Any) -> HttpResponse:
-    """The form; after a POST what came of it."""
+    """Show the form; after a POST, its outcome."""
     t, done, refusal, status = texts(language(request)), "", "", HTTPStatus.OK
     if request.method == "POST":
         if not throttle().allow_request(request, None):  # type: ignore[arg-type]  # asks for method, user and address

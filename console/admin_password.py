@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 
 class PasswordForm(AdminPasswordChangeForm):
-    """Django's, but the old password is one that signs in: so wrong ones are counted, and too many refused."""
+    """Django's form, but the old password is checked by signing in: so wrong guesses are counted and limited."""
 
     @sensitive_variables("old")
     def clean_old_password(self) -> str:
@@ -34,6 +34,6 @@ class PasswordForm(AdminPasswordChangeForm):
 
 
 def password_change(request: HttpRequest) -> Any:
-    """The page, in the place of Django's own, which lets nobody choose its form."""
+    """Show the page, in place of Django's, whose form cannot be replaced."""
     done, context = reverse("admin:password_change_done"), admin.site.each_context(request)
     return PasswordChangeView.as_view(form_class=PasswordForm, success_url=done, extra_context=context)(request)

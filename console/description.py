@@ -1,4 +1,4 @@
-"""What the API has: its front page, and its description, which takes some tenths of a second and so is made once."""
+"""The API's front page and its description, which takes some tenths of a second and so is generated once."""
 
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ class IndexView(APIView):
 
 
 class DescriptionView(SpectacularAPIView):
-    """drf-spectacular's, made once per process and format: it is the same for everybody, and in English."""
+    """drf-spectacular's view, generated once per process and format: it is the same for everybody, and in English."""
 
     made: ClassVar[dict[str, str | bytes]] = {}
 

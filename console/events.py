@@ -1,4 +1,4 @@
-"""One event of an order, as it was emitted and as steps failed with it."""
+"""One event of an order, as it was emitted, with the dead letters of steps that failed to handle it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ class Event:
 
 
 def look_up(order_id: int, event_id: UUID) -> Event | None:
-    """The event, from whichever database has it; None if none that answers does."""
+    """Return the event from whichever database has it; None if no available database does."""
     found = Event()
     for service in local_services():
         try:

@@ -1,4 +1,4 @@
-"""The list of orders, newest first, with filters; and the order that somebody looks for."""
+"""The list of orders, newest first, with filters and a search."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,8 @@ FILTERS = ("open", "stalled", "ended")
 
 @dataclass
 class Listed:
-    """A page of orders. `orders` is None while their database is down; `older` is the id to go on from, if any."""
+    """A page of orders. `orders` is None while their database is down; `older` is the id before which to go on, or
+    0."""
 
     orders: list[Any] | None = None
     older: int = 0
@@ -31,9 +32,9 @@ class Listed:
 
 
 def listed(wanted: Mapping[str, str], *, know: bool, phones: bool) -> Listed:
-    """Orders by `status`, `progress` (one of FILTERS), `q` (what is known of one) and `before` (an id).
+    """Return orders filtered by `status`, `progress` (one of FILTERS), `q` (a search text) and `before` (an id).
 
-    With their customers, and by them, for who may `know` these; by `phones`, for who may see phone numbers.
+    `know` says whether the reader may see customers and search by them, `phones` whether also by phone number.
     """
     model: Any = apps.get_model("orders", "Order")
     found = Listed(statuses=[(value, str(label)) for value, label in model._meta.get_field("status").choices])
@@ -51,7 +52,7 @@ def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str], *, know: bool, p
     if status := wanted.get("status"):
         orders = orders.filter(status=status)
         if status not in FINAL:
-            orders = orders.filter(look_at__isnull=False)  # by whose index these few are found
+            orders = orders.filter(look_at__isnull=False)  # these few are found by its index
     since = timezone.now() - timedelta(seconds=settings.STALLED_AFTER)
     match wanted.get("progress"):
         case "open":
@@ -68,7 +69,7 @@ def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str], *, know: bool, p
 
 
 def _about(text: str, *, know: bool, phones: bool) -> Q:
-    """Which orders a text is about: a number, a tracking number, or a customer."""
+    """Return the condition for orders that match a text: by number, tracking number, or customer."""
     if number := _number(text):
         return Q(pk=number)
     try:
@@ -79,12 +80,12 @@ def _about(text: str, *, know: bool, phones: bool) -> Q:
 
 
 def _number(text: str) -> int:
-    """A text as an id; 0 if it is none."""
+    """Parse an id; return 0 for anything else."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= BIGGEST else 0
 
 
 def describe(orders: list[Any], *, know: bool) -> None:
-    """Give orders what the pages show of them: `who`, `what`, `costs`, `why`."""
+    """Set what the pages show of orders: `who`, `what`, `costs`, `why`."""
     try:
         known = people.users(order.user_id for order in orders) if know else {}
     except OUTAGES:
@@ -95,4 +96,4 @@ def describe(orders: list[Any], *, know: bool) -> None:
         order.who = customer.name if customer else f"#{order.user_id}"
         order.what = ", ".join(lines[:2]) + (f" +{len(lines) - 2}" if len(lines) > 2 else "")
         order.costs = money(order.total_price, order.currency)
-        order.why = partial(words.reason, order.cancellation_reason)  # by each reader's language
+        order.why = partial(words.reason, order.cancellation_reason)  # in each reader's language

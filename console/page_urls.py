@@ -1,4 +1,4 @@
-"""The addresses of what people look at: landing page, admin, the API's documentation."""
+"""The URLs of pages for people: landing page, admin, the API's documentation."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -17,8 +17,8 @@ admin.site.enable_nav_sidebar = False  # the lists need the room
 
 urlpatterns = [
     path("", include("console.urls")),
-    path("admin/", admin.site.admin_view(home)),  # Django's own index, with what today is like
-    path("admin/password_change/", admin.site.admin_view(password_change)),  # Django's own counts no wrong passwords
+    path("admin/", admin.site.admin_view(home)),  # Django's own index, with today's figures
+    path("admin/password_change/", admin.site.admin_view(password_change)),  # Django's counts no wrong passwords
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
     path("api-auth/", include("rest_framework.urls")),

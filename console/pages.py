@@ -27,13 +27,12 @@ def visitor(request: HttpRequest) -> Any:
 
 
 def sandbox(_: HttpRequest) -> dict[str, bool]:
-    """Context processor: whether the page has to say that nothing here is real. On a development machine it goes
-    without saying."""
+    """Context processor: whether the page must say that nothing here is real (obvious on a development machine)."""
     return {"sandbox": settings.SANDBOX and not settings.DEBUG}
 
 
 def may(request: HttpRequest, right: str = OPERATE) -> bool:
-    """Whether the visitor has a right."""
+    """Whether the visitor has a permission."""
     user = visitor(request)
     try:
         return permissions.may(user, right)
@@ -42,8 +41,8 @@ def may(request: HttpRequest, right: str = OPERATE) -> bool:
 
 
 def may_look(request: HttpRequest, *rights: str) -> bool:
-    """Whether what goes on inside is the business of this visitor: who has one of these rights, by default that of
-    operators; on a development machine everybody."""
+    """Whether this visitor may see what goes on inside: that takes one of these permissions, by default that of
+    operators; on a development machine everybody may."""
     return settings.DEBUG or any(may(request, right) for right in rights or (OPERATE,))
 
 
@@ -62,7 +61,7 @@ def page(request: HttpRequest, template: str, context: Mapping[str, Any], status
 
 
 def fragment(request: HttpRequest, template: str, context: Mapping[str, Any], **more: Any) -> JsonResponse:
-    """The HTML of a part that `live.js` refreshes, with more values beside it."""
+    """Respond with the HTML of a part that `live.js` refreshes, and with more values."""
     html = render_to_string(template, {**_common(request), **context}, request)
     return JsonResponse({"html": html, **more}, headers={"Cache-Control": "no-store"})
 

@@ -1,4 +1,4 @@
-"""Why an order's saga does not move just now, and when it is tried again."""
+"""Why an order's saga makes no progress at the moment, and when it is tried again."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,7 +13,7 @@ from console.state import state
 from sagas.outages import OUTAGES
 from shop.contracts.orders import FINAL
 
-PATIENCE = 3.0  # seconds that an event may wait before queues are looked at for the reason
+PATIENCE = 3.0  # seconds that an event may wait before its queue is examined for the reason
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Pending:
 
 
 def pending(found: Saga, t: Mapping[str, str]) -> list[Pending]:
-    """What the saga waits for, as far as the databases answer."""
+    """Return what the saga waits for, as far as the databases answer."""
     if found.ended:
         return []
     reasons: list[Pending] = []
@@ -67,7 +67,7 @@ def _notifications(order_id: int, t: Mapping[str, str]) -> Iterator[Pending]:
 
 
 def _queues(found: Saga, t: Mapping[str, str]) -> Iterator[Pending]:
-    """Of the services for which an event waits: whether somebody works for them."""
+    """Yield why the queues of services for which an event waits do not move, such as a missing worker."""
     late = {one.service for one in found.told.waiting if one.age > PATIENCE}
     if not late:
         return

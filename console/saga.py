@@ -16,7 +16,7 @@ from shop.contracts.orders import FINAL
 from shop.operations.timeline import LANES, Dead, Entry, Story, Waiting, story
 
 PAUSE = 1.0  # seconds between events from which the page shows a gap
-MODELS = {  # what each service keeps of an order
+MODELS = {  # each service's row of an order
     "orders": "order",
     "inventory": "reservation",
     "payments": "payment",
@@ -170,7 +170,7 @@ def look_up(order_id: int) -> Saga:
 
 
 def rows_in_admin(order_id: int, user: Any) -> list[tuple[str, str]]:
-    """(service, URL) of the admin pages about an order that the user may see."""
+    """Return (service, URL) of the admin pages about an order that the user may see."""
     addresses = {
         service: f"{reverse(f'admin:{service}_{model}_changelist')}?q={order_id}" for service, model in MODELS.items()
     }

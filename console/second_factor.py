@@ -1,5 +1,5 @@
-"""The page on which staff show a second factor when they have signed in with their password, and set up what it is:
-an app, passkeys, recovery codes. Codes work without JavaScript."""
+"""The page on which staff give their second factor after their password, and on which they set it up: an app, passkeys,
+recovery codes. Codes work without JavaScript."""
 
 import json
 from base64 import b32encode
@@ -33,7 +33,7 @@ class _NameForm(forms.Form):
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def second_factor(request: HttpRequest) -> HttpResponseBase:
-    """Ask for the second factor; of who has shown it or has none yet, what it shall be."""
+    """Ask for the second factor. Staff who have given it, or have none yet, can set it up or change it."""
     user, rules = visitor(request), import_module("accounts.second_factor")
     if not (user.is_authenticated and user.is_staff):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
@@ -55,7 +55,7 @@ def second_factor(request: HttpRequest) -> HttpResponseBase:
 
 
 def _show(request: HttpRequest, user: Any, rules: Any) -> HttpResponseBase | None:
-    """Who shows the right code or passkey is signed in, and goes where they wanted to."""
+    """Sign in staff with the right code or passkey, and redirect to where they wanted to go. None if it is wrong."""
     if "passkey" in request.POST:
         device = rules.match_passkey(user, request.POST["passkey"], request)
     else:
@@ -67,7 +67,7 @@ def _show(request: HttpRequest, user: Any, rules: Any) -> HttpResponseBase | Non
 
 
 def _change(request: HttpRequest, user: Any, rules: Any, context: dict[str, Any]) -> HttpResponseBase | None:
-    """Set up, or take away. None with codes in the context that are to be shown, and without if it was refused."""
+    """Set up or remove a second factor. Returns None if it was refused, or if the context has `codes` to show."""
     given, made = request.POST, None
     if "remove" in given:
         rules.remove(user, given["remove"])
@@ -89,12 +89,12 @@ def _change(request: HttpRequest, user: Any, rules: Any, context: dict[str, Any]
         return None
     device, context["codes"] = made
     if not user.is_verified():
-        login(request, device)  # so nobody has to show at once what they have just set up
+        login(request, device)  # so that nobody is asked at once for what they have just set up
     return None if context["codes"] else redirect(request.get_full_path())
 
 
 def _state(request: HttpRequest, user: Any, rules: Any, owed: bool) -> dict[str, Any]:
-    """What the page shows: what is asked for, or what there is and can be set up."""
+    """Return what the page shows: what it asks for, or what is and can be set up."""
     passkeys = import_module("accounts.passkeys")
     there, work = list(passkeys.of_user(user)), passkeys.work_here(request)
     shown: dict[str, Any] = {"owed": owed, "passkeys": there, "elsewhere": "" if work else settings.PUBLIC_URL}
@@ -115,7 +115,7 @@ def _code(request: HttpRequest) -> str:
 
 
 def _next(request: HttpRequest) -> str:
-    """Where somebody wanted to go, if that is a page of ours."""
+    """Return where the visitor wanted to go, if that is a page of ours."""
     wanted = request.GET.get("next", "")
     ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
     return wanted if ours else reverse("admin:index")

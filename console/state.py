@@ -86,7 +86,7 @@ class State:
     redis: str = UP
     unfinished: int | None = None  # orders; None while their database is down
     stalled: int | None = None  # of these, the orders without progress for STALLED_AFTER
-    disputed: int = 0  # deliveries of which a carrier says something else
+    disputed: int = 0  # deliveries whose carrier reports another status
     latest: list[Any] = field(default_factory=list)  # orders, newest first
     faults: Mapping[str, float] = field(default_factory=dict)
 
@@ -112,7 +112,7 @@ def state() -> State:
 
 
 def ask() -> State:
-    """Ask every part for its state."""
+    """Query the state of every part."""
     give_up_at = time.monotonic() + PATIENCE
     services = {name: Service(name) for name in settings.SERVICES}
     found = State(list(services.values()), redis=redis(), faults=dict(faults.levels()))
@@ -155,7 +155,7 @@ def _ask_about_orders(found: State, services: Mapping[str, Service]) -> None:
     now = timezone.now()
     try:
         found.latest = list(orders.order_by("-created_at").prefetch_related("items")[:LATEST])
-        describe(found.latest, know=settings.DEBUG)  # it is the same for all who look
+        describe(found.latest, know=settings.DEBUG)  # the same for all visitors
         found.unfinished = unfinished[:COUNTED].count()
         stalled_since = now - timedelta(seconds=settings.STALLED_AFTER)
         found.stalled = unfinished.filter(progress_at__lt=stalled_since)[:COUNTED].count()

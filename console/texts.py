@@ -1,4 +1,4 @@
-"""The texts of the pages, in English and Korean. A table, and long for that reason alone."""
+"""The texts of the pages, in English and Korean. The file is long only because it is a table."""
 
 from collections.abc import Mapping
 

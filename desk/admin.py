@@ -1,4 +1,4 @@
-"""Lists that staff find things in: by number through its index, by customer, and with nothing that ends in a 500."""
+"""Lists for staff to search: by number with an index, by customer, and without inputs that end in a 500."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -27,24 +27,25 @@ from shop.redaction import masked
 from shop.router import database_of
 from shop.text import tidy
 
-VIEW_CUSTOMERS = "accounts.view_user"  # the right to see who somebody is, and to find rows by that
-VIEW_PHONES = "accounts.view_phone"  # beside it, to find them by a phone number
+VIEW_CUSTOMERS = "accounts.view_user"  # the permission to see who a customer is, and to search by it
+VIEW_PHONES = "accounts.view_phone"  # in addition, the permission to search by phone number
 __all__ = ["DeadLetterAdmin", "DeskAdmin", "OutboxAdmin", "ReadOnlyAdmin", "ReadOnlyInline", "StaffActionAdmin"]
 
 
 class DeskAdmin(admin.ModelAdmin):
-    """A list of the shop's.
+    """The base of the shop's admin lists.
 
-    In `search_fields` a `=field` is compared as what it is, not as text, so that its index is used. With `by_customer`
-    rows have a `user_id`: they are found by what is known of that user, and `customer` shows who it is.
+    In `search_fields` a `=field` is compared in its own type, not as text, so that its index is used. With
+    `by_customer` rows have a `user_id`: they can be searched by that user's name or address, and `customer` shows who
+    it is.
 
-    What `exclude` names nobody sees, and what `hidden` names only those with its right: neither in the list nor on a
-    row's page, and no search or filter compares it.
+    Nobody sees the fields in `exclude`, and only users with the permission see those in `hidden`: the fields are left
+    out of the list and of a row's page, and no search or filter compares them.
     """
 
     hidden: ClassVar[Mapping[str, str]] = {}
     by_customer = False
-    logged_by_services = False  # the rules write the staff log themselves, with before and after
+    logged_by_services = False  # the services write the staff log themselves, with before and after
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         unseen = [field for field, right in self.hidden.items() if not may(request.user, right)]
@@ -66,7 +67,7 @@ class DeskAdmin(admin.ModelAdmin):
         return [(name, {**one, "fields": _without(unseen, one["fields"])}) for name, one in fieldsets]
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
-        """What Django's log says; what was changed from what to what is kept for the staff log."""
+        """Return the message for Django's log, and keep the old and new values for the staff log."""
         before = {name: form.initial.get(name) for name in form.changed_data}
         request.staff_changes = None if add else before, {name: form.cleaned_data.get(name) for name in before}  # type: ignore[attr-defined]
         return super().construct_change_message(request, form, formsets, add)
@@ -76,7 +77,7 @@ class DeskAdmin(admin.ModelAdmin):
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        # Not what staff have said about it: that may name somebody, and nothing is taken out of the staff log.
+        # Without the staff's own words: they may name a person, and nothing can be removed from the staff log.
         self._log(request, obj, message.partition(":")[0] if isinstance(message, str) else "change")
         return super().log_change(request, obj, message)
 
@@ -92,7 +93,7 @@ class DeskAdmin(admin.ModelAdmin):
             stafflog.record(database_of(self.opts.app_label), action, target, before=before, after=after)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Ids that cannot be any row's are ignored, as those are that no row has."""
+        """Ignore ids that are not valid, like those of rows that do not exist."""
         if chosen := request.POST.getlist(ACTION_CHECKBOX_NAME):
             form = request.POST.copy()
             form.setlist(ACTION_CHECKBOX_NAME, [one for one in chosen if _value(self.opts.pk, one) is not None])
@@ -102,7 +103,7 @@ class DeskAdmin(admin.ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Rows in which every word is found, and those of the customers whom the whole term is about."""
+        """Return rows that match every word, and those of customers who match the whole term."""
         words = [_unquoted(word) for word in smart_split(tidy(search_term))]
         if not words:
             return queryset, False
@@ -118,14 +119,14 @@ class DeskAdmin(admin.ModelAdmin):
         return (queryset.filter(Q.create(either, connector=Q.OR)) if either else queryset.none()), False
 
     def _match(self, name: str, word: str) -> Q | None:
-        """The condition that a field is, or contains, a word; None if it cannot."""
+        """Return the condition that a field equals or contains a word; None if it cannot."""
         if not name.startswith("="):
             return Q(**{f"{name}__icontains": word})
         field = self.opts.get_field(name[1:])
         value = _value(field, word)
         if value is None:
             return None
-        if isinstance(field, CharField):  # numbers with letters: theirs are capitals
+        if isinstance(field, CharField):  # the letters in tracking numbers are capitals
             return Q(**{f"{field.name}__in": {word, word.upper()}})
         return Q(**{field.name: value})
 
@@ -137,7 +138,7 @@ class DeskAdmin(admin.ModelAdmin):
             return []
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """The page; if by customer, with who they are, asked for once."""
+        """Return the page; with `by_customer`, look up all its customers in one call."""
         page = super().get_changelist_instance(request)
         if self.by_customer and "customer" in page.list_display:
             rows: list[Any] = list(page.result_list)
@@ -154,7 +155,7 @@ class DeskAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("customer"), ordering="user_id")
     def customer(self, row: Any) -> str | SafeString | None:
-        """The name, to those who may see them the address, or the number of somebody who is not known."""
+        """The customer's name, with the e-mail address for staff who may see it; the number of an unknown customer."""
         if row.user_id is None:
             return None
         user = row.found_customer
@@ -176,7 +177,7 @@ class ReadOnlyAdmin(DeskAdmin, kernel.ReadOnlyAdmin):
 
 
 class ReadOnlyInline(admin.TabularInline):
-    """Rows of a read-only page's row."""
+    """Related rows on a read-only page."""
 
     extra = max_num = 0
     can_delete = False
@@ -189,7 +190,7 @@ class ReadOnlyInline(admin.TabularInline):
 
 
 class StaffActionAdmin(ReadOnlyAdmin):
-    """What staff changed, whatever the way."""
+    """What staff changed, in whatever way."""
 
     list_display = ["at", "actor", "way", "action", "target", "before", "after"]
     list_filter = ["way", "at"]
@@ -276,7 +277,7 @@ def _value(field: Any, text: str) -> Any:
 
 
 def _without(unseen: Collection[str], names: Sequence[Any]) -> list[Any]:
-    """Fields of a list, a page or a search, without those that are not to be seen."""
+    """Return the fields of a list, a page or a search, without the hidden ones."""
     return [name for name in names if not isinstance(name, str) or name.lstrip("=^@") not in unseen]
 
 

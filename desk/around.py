@@ -1,4 +1,4 @@
-"""What the services keep of one order, for the order's page: each part as far as the reader may see it."""
+"""What the services know about one order, for the order's page: each part as far as the reader may see it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from shop.money import money
 
 @dataclass
 class Part:
-    """A box of the page. `facts` are (label, value); an empty `away` means that its service answered."""
+    """A box on the page. `facts` are (label, value); `away` says that its service did not answer."""
 
     title: str
     link: str = ""
@@ -93,7 +93,7 @@ def _delivery(part: Part, order: Any, user: Any) -> Part:
 
 
 def _forgotten_after(delivery: Any) -> datetime | None:
-    """When the address goes, once the parcel has come to its end."""
+    """Return when the address of an ended delivery is erased."""
     ended: datetime = delivery.updated_at
     return ended + settings.PRIVACY_AFTER if delivery.address and delivery.due_at is None else None
 
@@ -124,7 +124,7 @@ def _rows(model: str, order: Any) -> Any:
 
 @dataclass
 class Link:
-    """A value that leads somewhere."""
+    """A value with a link."""
 
     text: str
     url: str
@@ -132,7 +132,7 @@ class Link:
 
 @dataclass
 class Status:
-    """A value that has a colour."""
+    """A value with a colour."""
 
     name: str
     text: str

@@ -1,4 +1,4 @@
-"""What a cell of a CSV looks like: a spreadsheet takes nothing of a file for a formula."""
+"""Escapes the cells of a CSV file, so that a spreadsheet takes none of them for a formula."""
 
 import re
 from typing import Any
@@ -9,11 +9,11 @@ ESCAPED = re.compile(r"'+[=+\-@\t\r]")
 
 
 def shielded(cell: Any) -> Any:
-    """A cell as it is exported: a spreadsheet would run a text that begins like a formula."""
+    """Escape a cell for the export: a spreadsheet would run a text that begins like a formula."""
     is_formula = isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell)
     return f"'{cell}" if is_formula else cell
 
 
 def unshielded(cell: Any) -> Any:
-    """A cell as it was before `shielded`."""
+    """Undo `shielded`."""
     return cell[1:] if isinstance(cell, str) and ESCAPED.match(cell) else cell

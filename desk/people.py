@@ -11,17 +11,17 @@ from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UserView
 from shop.text import mailbox, tidy
 
-FOUND = 500  # users or products that a search goes on with, at most
+FOUND = 500  # users or products that a search returns, at most
 
 
 def users(user_ids: Iterable[int | None]) -> dict[int, UserView]:
-    """Those of these users that there are, by id. Raises one of `OUTAGES` while accounts is away."""
+    """Return these users by id, without unknown ones. Raises one of `OUTAGES` while accounts is down."""
     known = {user_id for user_id in user_ids if user_id is not None}
     return connect(AccountsService).get_users(known) if known else {}
 
 
 def find_users(text: str, *, by_phone: bool) -> list[int]:
-    """Ids of users whose e-mail address or name begins with a text; for who may see phone numbers, or whose it is."""
+    """Return ids of users whose e-mail address or name begins with a text, or (`by_phone`) whose phone number it is."""
     if not (text := tidy(text)):
         return []
     known = Q(email__startswith=mailbox(text)) | Q(name__istartswith=text)
@@ -29,12 +29,12 @@ def find_users(text: str, *, by_phone: bool) -> list[int]:
 
 
 def find_products(text: str) -> list[int]:
-    """Ids of products whose name contains a text."""
+    """Return ids of products whose name contains a text."""
     return _ids("catalog.Product", Q(name__icontains=tidy(text))) if text.strip() else []
 
 
 def shipped_as(number: str) -> list[int]:
-    """Ids of orders whose parcel has a tracking number: one or none. Of a number that carriers give, letters first."""
+    """Return the ids of orders with a tracking number, which is two letters and then digits: one or none."""
     number = number.strip().upper()
     if not number[:2].isalpha() or not number[2:].isdecimal():
         return []
@@ -46,7 +46,7 @@ def shipped_as(number: str) -> list[int]:
 
 
 def off_sale() -> list[int]:
-    """Ids of products that are not sold now, the newest."""
+    """Return ids of products that are not on sale, the newest ones."""
     products: Any = apps.get_model("catalog.Product")
     return list(products.objects.filter(active=False).order_by("-pk").values_list("pk", flat=True)[:10_000])
 

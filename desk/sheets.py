@@ -1,7 +1,7 @@
 """Tables as CSV: exported, edited in a spreadsheet, imported again with a preview and the errors of each line.
 
-django-import-export brings the pages and reads the lines. What is here keeps to the house: lines go through the
-services' rules, all of a file or nothing of it, and a spreadsheet takes nothing of a file for a formula.
+django-import-export provides the pages and reads the lines. This module adds the shop's rules: lines are written by the
+services, a file is imported completely or not at all, and no cell is taken for a formula.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ def _each_cell(dataset: Any, change: Any) -> Any:
 
 
 class Kept(CacheStorage):
-    """A file between its preview and its import, in the cache, where every process finds it."""
+    """Keeps a file between its preview and its import in the cache, where every process finds it."""
 
     CACHE_LIFETIME = 3600
 
@@ -65,7 +65,7 @@ class Whole(widgets.IntegerWidget):
 
 
 class YesNo(widgets.BooleanWidget):
-    """1 or 0. The library takes every other word for a no."""
+    """1 or 0. The library would take every other word for a no."""
 
     def clean(self, value: Any, row: Any = None, **kwargs: Any) -> Any:
         if value not in (*self.TRUE_VALUES, *self.FALSE_VALUES):
@@ -74,7 +74,7 @@ class YesNo(widgets.BooleanWidget):
 
 
 class Changes:
-    """What each field was and will be, as plain text: the library's own has styles that a strict policy refuses."""
+    """Each field's old and new value as plain text: the library's version has styles that a strict policy refuses."""
 
     def __init__(self, resource: Any, instance: Any, new: bool) -> None:
         self.before, self.new = self._values(resource, instance), new
@@ -96,14 +96,14 @@ class Changes:
 
 
 class Sheet(resources.ModelResource):
-    """A table as CSV. `write` is what becomes of a line; a `Problem` is told with the line's number."""
+    """A table as CSV. `write` handles a line; a `Problem` is reported with the line's number."""
 
     def __init__(self, *, user: Any = None, token: UUID | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.user, self.token = user, token or uuid4()
 
     def write(self, row: Any, instance: Any, is_create: bool, booking: UUID) -> None:
-        """Write a line by the service's rules. `booking` is the line's own, the same if the file is confirmed twice."""
+        """Write a line by the service's rules. `booking` identifies it, also if the file is confirmed twice."""
         raise NotImplementedError
 
     def get_diff_class(self) -> Any:
@@ -126,7 +126,7 @@ class SheetAdmin(ImportExportMixin):
     """An admin with “Import” and “Export”."""
 
     formats = [Csv]
-    from_encoding = to_encoding = "utf-8-sig"  # with its mark, spreadsheets read Korean
+    from_encoding = to_encoding = "utf-8-sig"  # spreadsheets need the byte order mark to read Korean
     skip_admin_log = True  # the services' rules write the staff log
     skip_export_form = True
     tmp_storage_class = Kept
@@ -136,7 +136,7 @@ class SheetAdmin(ImportExportMixin):
         return {"user": request.user, "token": _token(name)}
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        """What has been confirmed. It is kept for as long as the cache keeps it, and until it has been imported."""
+        """Import a confirmed file, unless it was imported already or has expired in the cache."""
         may = request.method == "POST" and self.has_import_permission(request)
         if may and Kept(name=request.POST.get("import_file_name", "")).read() is None:
             messages.warning(request, _("Nothing was imported: this file was imported already, or lay too long."))
@@ -144,7 +144,7 @@ class SheetAdmin(ImportExportMixin):
         return super().process_import(request, **kwargs)
 
     def process_dataset(self, dataset: Any, form: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """All lines or none: what the preview has shown may have been changed by somebody else since."""
+        """Import all lines or none: what the preview showed may have been changed by somebody else since."""
         kwargs["rollback_on_validation_errors"] = True
         return super().process_dataset(dataset, form, request, **kwargs)
 

@@ -1,6 +1,6 @@
-"""Forms of the admin that somebody else's change has made stale: refused, as the API does with 412.
+"""Refuses admin forms that somebody else's change has made stale, as the API does with 412.
 
-A browser sends all fields of a form, the unchanged ones too. So saving one that was opened before somebody else's
+A browser sends all fields of a form, including unchanged ones. So saving a form that was opened before somebody else's
 change would undo that change.
 """
 
@@ -60,12 +60,12 @@ class UnlessStale(forms.ModelForm):  # type: ignore[type-arg]  # Django's takes 
             )
 
     def _locked(self) -> Any:
-        """The row as it is now; locked where there is a transaction, so that it stays so until it is saved."""
+        """Return the current row; in a transaction it is locked, so that it cannot change before it is saved."""
         rows = type(self.instance)._base_manager.filter(pk=self.instance.pk)
         return (rows.select_for_update() if connections[rows.db].in_atomic_block else rows).get()
 
     def _hashes(self, row: Any) -> dict[str, str]:
-        """{field: hash of its value}."""
+        """Return {field: hash of its value}."""
         values = model_to_dict(row, fields=[name for name in self.fields if name != SEEN])
         return {name: _hash(value) for name, value in values.items()}
 
@@ -75,5 +75,5 @@ def _hash(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The rows of a many-to-many field as their ids."""
+    """Replace the rows of a many-to-many field by their ids."""
     return sorted(one.pk for one in value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Why an order was cancelled, in the reader's language. Events carry the reason in English, some with a code before."""
+"""Why an order was cancelled, in the reader's language. Events carry the reason in English, some after a code."""
 
 import re
 
@@ -29,12 +29,12 @@ ERRORS = (
 
 
 def error(text: str) -> str:
-    """What a dead letter's error means, in the reader's language; empty if it is not in the list."""
+    """Return what a dead letter's error means, in the reader's language; empty if it is not in the list."""
     return next((str(said) for pattern, said in ERRORS if pattern.fullmatch(text)), "")
 
 
 def reason(text: str) -> str:
-    """A reason as people read it; one that is not in the list is returned as it is."""
+    """Translate a reason for people; one that is not in the list is returned unchanged."""
     for pattern, said in REASONS:
         if found := pattern.fullmatch(text):
             return str(said) % found.groupdict()
@@ -42,5 +42,5 @@ def reason(text: str) -> str:
 
 
 def kind_of_reason(text: str) -> str:
-    """A reason without the product, so that orders can be counted by it."""
+    """Translate a reason without the product's id, so that orders can be counted by it."""
     return str(_("not enough in stock")) if text.startswith(reasons.INSUFFICIENT_STOCK) else reason(text)

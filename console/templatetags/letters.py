@@ -1,4 +1,4 @@
-"""`{{ letter.error|means }}`: what a dead letter's error means, in the reader's language; empty if not known."""
+"""`{{ letter.error|means }}`: what a dead letter's error means, in the reader's language; empty if unknown."""
 
 from django.template import Library
 

@@ -1,4 +1,4 @@
-// Parts of a page that renew themselves: data-live is where from, data-every how many milliseconds apart.
+// Refreshes parts of a page: data-live is the URL, data-every the milliseconds between requests.
 "use strict";
 
 const unanswered = document.querySelector("[data-no-answer]");
@@ -21,7 +21,7 @@ async function renew(part) {
       if (!answer.ok) throw new Error(answer.status);
       const news = await answer.json();
       show(part, news.html);
-      // A screen reader is told when it has changed, not at every look.
+      // Tell a screen reader about changes, not about every refresh.
       if (said && said.textContent !== news.said) said.textContent = news.said;
       unanswered.hidden = true;
       part.classList.remove("stale");

@@ -1,4 +1,4 @@
-// A form with data-passkey ("create" or "get") sends what the browser makes of its data-options, as the field "passkey".
+// A form with data-passkey ("create" or "get") passes its data-options to the browser and sends the result as "passkey".
 "use strict";
 
 async function answer(form) {
