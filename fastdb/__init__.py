@@ -1,5 +1,5 @@
-"""What spares the services' databases statements. The kernel needs none of it.
+"""Saves the services' databases statements. The kernel needs none of it.
 
-bulk        many rows in one statement                     clock       the server's time, without asking for it
-postgresql  a connection is checked without a question
+bulk        many rows in one statement                     clock       the server's time, without a query
+postgresql  checks a connection's health without a query
 """

@@ -33,15 +33,15 @@ def insert_rows(
 def insert_if_absent(model: type[Model], rows: Iterable[Row], *, key: str) -> dict[Any, Any]:
     """INSERT … ON CONFLICT (key) DO NOTHING for all rows in one statement, in the order of their keys.
 
-    Returns {key: primary key} of the rows that are new. A row whose key is taken, also by a transaction that commits
-    while this one waits for it, is not in the answer: the first writer has won.
+    Returns {key: primary key} of the rows that are new. A row whose key is taken, perhaps by a transaction that commits
+    while this one waits for it, is not in the result: the first writer has won.
     """
-    ordered = sorted(rows, key=lambda row: row[key])  # one order everywhere: no two inserts wait in a circle
+    ordered = sorted(rows, key=lambda row: row[key])  # the same order everywhere, so that inserts cannot deadlock
     return dict(_insert(model, ordered, "ON CONFLICT ({key}) DO NOTHING RETURNING {key}, {pk}", key))
 
 
 def update_rows(objects: Iterable[Model], *fields: str) -> None:
-    """Write these fields of all objects back, in one statement. Nothing else is touched, no `auto_now` either."""
+    """Write these fields of all objects back, in one statement. Nothing else is changed, not even `auto_now` fields."""
     found = list(objects)
     if not found:
         return
@@ -51,7 +51,7 @@ def update_rows(objects: Iterable[Model], *fields: str) -> None:
 
 
 class _Column(NamedTuple):
-    """A field as a column of rows that travel by columns."""
+    """A field whose values travel as one array per column."""
 
     name: str
     sql: str  # quoted
@@ -65,8 +65,8 @@ class _Column(NamedTuple):
 
     @property
     def joined(self) -> str:
-        """The same where rows are looked up by them: PostgreSQL expects ten of this. Of `string_to_table` it expects a
-        thousand, for which it would read the whole table."""
+        """The same for looking up rows by the values: the planner estimates ten rows for this, but a thousand for
+        `string_to_table`, for which it would read the whole table."""
         return f"unnest(%s::text[])::{self.type}" if self.is_json else self.unnested
 
     def texts(self, values: list[Any]) -> list[Any]:
@@ -83,7 +83,7 @@ class _Column(NamedTuple):
 def _insert(
     model: type[Model], rows: Sequence[Row], suffix: str, key: str = "", around: str = "{}"
 ) -> list[tuple[Any, ...]]:
-    """INSERT rows; what RETURNING returns."""
+    """INSERT rows; return the RETURNING rows."""
     if not rows:
         return []
     statement, columns, constants = _insert_statement(model, tuple(rows[0]), suffix, key)
@@ -95,7 +95,7 @@ def _insert(
 def _insert_statement(
     model: type[Model], names: tuple[str, ...], suffix: str, key: str
 ) -> tuple[str, list[_Column], list[Any]]:
-    """The statement, its columns, and what gives the values of the columns that the rows do not name."""
+    """Return the statement, its columns, and functions for the values of columns that the rows do not name."""
     meta, quote = model._meta, connections[_home(model)].ops.quote_name
     fields = {field.attname: field for field in meta.concrete_fields}
     given = [_column(fields[name]) for name in names]
@@ -115,7 +115,7 @@ def _insert_statement(
 
 
 def _default_of(field: "Field[Any, Any]") -> Any:
-    """A function for the default that Django would fill in; None where the database does, or NULL will do."""
+    """Return a function for the default that Django would fill in; None if the database does, or if it is NULL."""
     if isinstance(field, AutoField | BigAutoField) or field.db_default is not NOT_PROVIDED:
         return None
     if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):

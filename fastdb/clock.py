@@ -7,9 +7,9 @@ from django.db import connections
 
 
 def database_time(service: str) -> datetime:
-    """The time by the clock of a service's database server, without asking it each time.
+    """Return the time by the clock of a service's database server, without a query each time.
 
-    A host whose own clock is wrong neither runs what is not due yet nor leaves what is due.
+    So a host with a wrong clock neither runs what is not due yet nor misses what is due.
     """
     connection: Any = connections[service]  # of fastdb.postgresql
     connection.ensure_connection()

@@ -1,12 +1,12 @@
-"""That a process which hangs is ended, that whoever supervises it sees it alive, and that it ends when it is asked to.
+"""Ends a process that hangs, shows its supervisor that it is alive, and ends it in time when it is told to stop.
 
-The loop of a worker, a relay or beat calls `alive()`. When it has not come round for `HANGS_AFTER` seconds, the process
-ends, saying where each of its threads was, and its supervisor starts it again. Nothing is lost by that: its message was
-not acknowledged. The kernel's relay calls it by its hooks; `supervision.worker` and `supervision.beat` are named in
-`celeryconfig.py`.
+The main loop of a worker, a relay or beat calls `alive()`. If it has not done so for `HANGS_AFTER` seconds, the process
+dumps the stacks of its threads and exits, and its supervisor starts it again. Nothing is lost by that: its message was
+not acknowledged. The kernel's relay calls `alive()` by its hooks; `supervision.worker` and `supervision.beat` are named
+in `celeryconfig.py`.
 
-`settings.HEARTBEAT_FILE`, for probes, holds when the loop last came round, in seconds since the machine was started: by
-a clock that nobody sets, and that a shell reads from /proc/uptime.
+`settings.HEARTBEAT_FILE`, for probes, holds the time of the last heartbeat in seconds since boot: that clock is never
+adjusted, and a shell can read it from /proc/uptime.
 """
 
 import faulthandler
@@ -30,32 +30,32 @@ _next = 0.0
 
 
 def watch() -> None:
-    """From now on this process is ended when its loop hangs."""
+    """End this process from now on if its loop hangs."""
     global _watched, _next
     _watched, _next = True, 0.0
     alive()
 
 
 def alive() -> None:
-    """The loop of this process has come round once more."""
+    """Record a heartbeat of this process's loop."""
     global _next
     if time.monotonic() < _next:
         return
     _next = time.monotonic() + EVERY
     if _watched:
-        # Unless this comes again by then. Celery puts a logger into the place of sys.stderr, which cannot be used here.
+        # The next call cancels this. Celery replaces sys.stderr by a logger, which cannot be used here.
         faulthandler.dump_traceback_later(HANGS_AFTER, file=sys.__stderr__ or 2, exit=True)
     if path := settings.HEARTBEAT_FILE:
         fresh = Path(f"{path}.new")
         fresh.write_text(f"{time.clock_gettime(time.CLOCK_BOOTTIME):.0f}\n")
-        fresh.replace(path)  # whoever reads it finds a number
+        fresh.replace(path)  # atomically, so that a reader always finds a number
 
 
 def end_in_time() -> None:
-    """This process was asked to end: after `settings.SHUTDOWN_GRACE` seconds it is ended, whatever it still waits for.
+    """End this process, which was told to stop, after `settings.SHUTDOWN_GRACE` seconds, whatever it still waits for.
 
-    A worker's message is not acknowledged then, and goes to another worker; a relay's rows are another's when its lease
-    is over. Celery itself waits for the step, which in an outage takes as long as the outage.
+    A worker's message is then not acknowledged, and goes to another worker; a relay's rows go to another relay when its
+    lease expires. Celery by itself would wait for the step, which during an outage takes as long as the outage.
     """
     timer = threading.Timer(settings.SHUTDOWN_GRACE, _end)
     timer.daemon = True
@@ -63,7 +63,7 @@ def end_in_time() -> None:
 
 
 def _end() -> None:
-    # Past everything that may hang, logging included. The kernel ends a worker's children with it.
+    # Bypass everything that may hang, including logging. The operating system ends a worker's children with it.
     waited = f"{settings.SHUTDOWN_GRACE:g} s"
     os.write(2, f"Ended after {waited} with work in hand, which another process takes over\n".encode())
     os._exit(TOLD_TO_END_BUT_STILL_AT_WORK)

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class Scheduler(PersistentScheduler):  # type: ignore[misc]  # Celery carries no types
-    """Is ended when it hangs, and signals each tick that the broker has confirmed."""
+    """Celery's scheduler, ended if it hangs. It signals each tick that the broker has confirmed."""
 
     def setup_schedule(self) -> None:
         super().setup_schedule()
@@ -27,7 +27,7 @@ class Scheduler(PersistentScheduler):  # type: ignore[misc]  # Celery carries no
         return sent
 
     def _ensure_connected(self) -> Any:
-        """As Celery has it, except that beat is alive while it waits for a broker that is away."""
+        """Like Celery's, but beat counts as alive while it waits for a broker that is down."""
 
         def waits(error: Exception, seconds: float) -> None:
             logger.error("Beat has no broker: %s. It tries again in %s s", error, seconds)

@@ -10,7 +10,7 @@ from supervision import EVERY, alive, end_in_time, watch
 
 
 class Consumer(worker.Consumer):
-    """The kernel's consumer, ended when it hangs."""
+    """The kernel's consumer, ended if it hangs."""
 
     def register_with_event_loop(self, hub: Any) -> None:
         super().register_with_event_loop(hub)
@@ -18,7 +18,7 @@ class Consumer(worker.Consumer):
         hub.call_repeatedly(EVERY, alive)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Waiting for a broker that is away is no reason to be killed."""
+        """Count as alive while waiting for a broker that is down."""
         ensure = conn.ensure_connection
 
         def alive_meanwhile(*args: Any, callback: Callable[[], None], **options: Any) -> Any:

@@ -1,1 +1,1 @@
-"""The kernel's PostgreSQL backend, except that its health and the time are known without asking."""
+"""The kernel's PostgreSQL backend, but health and time are known without a query."""
