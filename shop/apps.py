@@ -11,7 +11,7 @@ class ShopConfig(AppConfig):
         from shop.api.converters import IdConverter
 
         register_converter(IdConverter, "id")
-        if not settings.ALONE:  # the admin, and so the people who look at it, are elsewhere
+        if not settings.ALONE:  # one service alone has no admin to show the names
             from shop.languages import translate_names
 
             translate_names(settings.SERVICES)

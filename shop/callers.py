@@ -1,6 +1,6 @@
-"""The keys by which services know who calls them: an Ed25519 key for each caller, written as 64 hexadecimal digits.
+"""The keys with which services authenticate their callers: an Ed25519 key for each, written as 64 hexadecimal digits.
 
-Whoever answers holds public keys only, so that it knows its callers and cannot pass for any of them.
+A called service holds public keys only, so it can verify its callers but cannot impersonate them.
 """
 
 import re
@@ -14,23 +14,23 @@ KEY = re.compile("[0-9a-f]{64}")
 
 
 def derived_key(secret: str, caller: str) -> str:
-    """A caller's private key made from a secret, for development machines."""
+    """Derive a caller's private key from a secret, for development machines."""
     purpose = f"shop: calls of {caller}".encode()
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(secret.encode()).hex()
 
 
 def public_part(private: str) -> str:
-    """The public key of a private one. Raises ValueError for what is none."""
+    """Return the public key of a private key. Raises ValueError if it is invalid."""
     return signing_key(private).public_key().public_bytes_raw().hex()
 
 
 def signing_key(private: str) -> Ed25519PrivateKey:
-    """Raises ValueError for what is no private key."""
+    """Parse a private key. Raises ValueError if it is invalid."""
     return Ed25519PrivateKey.from_private_bytes(_raw(private))
 
 
 def rings(entries: Iterable[str]) -> Mapping[str, tuple[Ed25519PublicKey, ...]]:
-    """Of `caller=public key` entries, the public keys of each caller. Raises ValueError for what is no such entry."""
+    """Parse `caller=public key` entries; return each caller's public keys. Raises ValueError for an invalid entry."""
     found: dict[str, tuple[Ed25519PublicKey, ...]] = {}
     for entry in entries:
         caller, _, public = entry.partition("=")

@@ -17,14 +17,14 @@ app.autodiscover_tasks()  # every service's tasks.py
 
 
 def _only_its_own_queue(**_kwargs: Any) -> None:
-    """The worker of one service alone can run no other's steps, whatever queues its command line names."""
+    """Let a worker of a single service consume its own queue only, whatever queues its command line names."""
     if settings.ALONE:
         app.amqp.queues.select(settings.LOCAL_SERVICES)
 
 
 def _share_what_is_imported(**_kwargs: Any) -> None:
-    """Before a child is forked: what is there by now stays. The collector never looks through it again, and so the
-    child's memory remains its parent's."""
+    """Freeze all existing objects before a child is forked. The garbage collector then never touches them, so the child
+    keeps sharing its parent's memory."""
     gc.collect()
     gc.freeze()
 

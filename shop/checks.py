@@ -37,11 +37,11 @@ def check_offers(**_kwargs: Any) -> list[CheckMessage]:
 
 @register("security", deploy=True)
 def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
-    """Name each part that only pretends: with SANDBOX as a warning, without as what the shop cannot do yet."""
+    """Report each simulated part: with SANDBOX as a warning, without it as something that the shop cannot do yet."""
     gateways = ", ".join(name for name, one in settings.PAYMENT_GATEWAYS.items() if one.adapter == "sandbox")
     payments, delivery = bool(gateways) and apps.is_installed("payments"), apps.is_installed("delivery")
     if settings.SANDBOX:
-        hint = "Only to show the shop. Where it sells something, leave SANDBOX out."
+        hint = "For demonstrations only. Leave SANDBOX unset in a shop that sells something."
         charging = f"SANDBOX: {gateways} take no money; the payment's token says whether they charge."
         carriers = ", ".join(name for name, one in settings.CARRIERS.items() if one.adapter == "sandbox")
         arriving = f"SANDBOX: parcels of {carriers} arrive by themselves; an address says whether they are refused."
@@ -49,8 +49,8 @@ def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
         found += [Warning(charging, hint=hint, id="shop.W001")] if payments else []
         found += [Warning(arriving, hint=hint, id="shop.W002")] if delivery and carriers else []
     else:
-        declining = f"Payments by {gateways} are declined: nothing real stands behind them (PAYMENT_GATEWAYS)."
-        waiting = "Nobody takes parcels: orders that are paid are cancelled at their deadline (CARRIERS)."
+        declining = f"Payments by {gateways} are declined: they are only sandboxes (PAYMENT_GATEWAYS)."
+        waiting = "No carrier is configured: paid orders are cancelled at their deadline (CARRIERS)."
         found = [Info(declining, id="shop.I001")] if payments else []
         found += [Info(waiting, id="shop.I002")] if delivery and not settings.CARRIERS else []
     if apps.is_installed("notifications") and settings.SMS_SENDER == CONSOLE_SMS:
@@ -61,7 +61,7 @@ def check_sandbox(**_kwargs: Any) -> list[CheckMessage]:
 
 @register("payments")
 def check_gateways(**_kwargs: Any) -> list[CheckMessage]:
-    """Each configured gateway has what it cannot do without, and takes its options."""
+    """Check that each configured gateway has its required options and accepts them."""
     found: list[CheckMessage] = []
     if not apps.is_installed("payments"):
         return found
@@ -81,7 +81,7 @@ def check_gateways(**_kwargs: Any) -> list[CheckMessage]:
 
 @register("security", deploy=True)
 def check_gateway_keys(**_kwargs: Any) -> list[CheckMessage]:
-    """A key of a provider's test mode takes no money, and neither does a stand-in."""
+    """Warn of a provider's test keys and of stand-ins: neither takes real money."""
     found: list[CheckMessage] = []
     for name, configured in settings.PAYMENT_GATEWAYS.items() if apps.is_installed("payments") else ():
         marks = ADAPTERS[configured.adapter].test_mode.items()
@@ -89,13 +89,13 @@ def check_gateway_keys(**_kwargs: Any) -> list[CheckMessage]:
             hint = "Set the provider's live key. Every order is paid with money that does not exist."
             found.append(Warning(f"The payment gateway {name} has a key for tests.", hint=hint, id="shop.W003"))
         if configured.options.get("url"):
-            found.append(Warning(f"The payment gateway {name} asks {configured.options['url']}.", id="shop.W004"))
+            found.append(Warning(f"The payment gateway {name} calls {configured.options['url']}.", id="shop.W004"))
     return found
 
 
 @register("security", deploy=True)
 def check_carriers(**_kwargs: Any) -> list[CheckMessage]:
-    """What carriers that are configured cannot do without; who reports by our webhook has to have a secret."""
+    """Check that configured carriers have their required options, and a secret if they report by our webhook."""
     found: list[CheckMessage] = []
     if not apps.is_installed("delivery"):
         return found
@@ -187,7 +187,7 @@ def check_retention(**_kwargs: Any) -> list[CheckMessage]:
 
 @register("sagas")
 def check_privacy(**_kwargs: Any) -> list[CheckMessage]:
-    """Messages repeat what rows say, so these have nothing to forget before messages are deleted."""
+    """Messages repeat the addresses in rows, so erasing rows earlier than messages would achieve nothing."""
     after, kept = settings.PRIVACY_AFTER, settings.SAGAS.retention
     if after >= kept:
         return []

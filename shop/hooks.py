@@ -1,4 +1,4 @@
-"""What the shop hangs into the kernel: its locks, metrics, traces, logs, fault switches, and calls between services."""
+"""What the shop plugs into the kernel: its locks, metrics, traces, logs, fault switches, and calls between services."""
 
 import gc
 from collections.abc import Collection, Iterator, Sequence
@@ -53,7 +53,7 @@ class ShopHooks(Hooks):
         return tracing.headers_for(payload)
 
     def may_emit(self, sender: str | None, event: type[Event]) -> bool:
-        """Where services have users of their own at the broker, an event is from its origin or the back office."""
+        """If each service has its own broker user, accept an event only from its origin or from the back office."""
         if not _is_a_services(urlsplit(settings.BROKER_URL).username):
             return True  # one user for all
         return sender in (f"{settings.PREFIX}{origin(event)}", f"{settings.PREFIX}office")

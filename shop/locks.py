@@ -2,8 +2,8 @@
 
 It spares the database work and guards nothing: stock is guarded by row locks and CHECK constraints. So a lock that
 cannot be had, because its wait is over or Redis is away, is logged and counted, and the work goes on without it. After
-a failure Redis is not asked for `PAUSE` seconds: a machine that is gone does not even refuse, and every message would
-wait for that.
+a failure Redis is not asked for `PAUSE` seconds: a machine that is gone does not even refuse a connection, so every
+message would wait for the timeout.
 """
 
 import logging

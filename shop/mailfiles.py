@@ -18,7 +18,7 @@ BACKEND = "shop.mailfiles.EmailBackend"
 
 
 class EmailBackend(BaseEmailBackend):
-    """Writes each e-mail for each of its recipients. Nobody but their owner reads them."""
+    """Writes a file for each recipient of each e-mail, readable only by the process's user."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         directory = Path(settings.EMAIL_FILE_PATH)
@@ -34,14 +34,14 @@ class EmailBackend(BaseEmailBackend):
 
 
 def delete(recipient: str) -> None:
-    """Delete the e-mails to somebody, if e-mails are files here."""
+    """Delete the e-mails to a recipient, if e-mails are files here."""
     if settings.EMAIL_BACKEND == BACKEND:
         for path in Path(settings.EMAIL_FILE_PATH).glob(f"{_hash(recipient)}-*.eml"):
             path.unlink(missing_ok=True)
 
 
 def delete_older(before: datetime) -> int:
-    """Delete the e-mails written before then, if e-mails are files here; how many that was."""
+    """Delete the e-mails written before a time, if e-mails are files here; return the number of files."""
     if settings.EMAIL_BACKEND != BACKEND:
         return 0
     old = [path for path in Path(settings.EMAIL_FILE_PATH).glob("*.eml") if path.stat().st_mtime < before.timestamp()]

@@ -1,10 +1,10 @@
-"""The shop itself has no tables: only a right of its own, for the permissions that Django keeps."""
+"""The shop itself has no tables, only a permission of its own, which Django stores."""
 
 from django.db import models
 
 
 class Operations(models.Model):
-    """What goes on inside: health, queues, circuit breakers. There are no rows of it."""
+    """What goes on inside: health, queues, circuit breakers. It has no rows."""
 
     class Meta:
         managed = False

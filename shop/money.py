@@ -17,8 +17,8 @@ _DECIMALS = {
 }
 DECIMALS = {code: decimals for decimals, codes in _DECIMALS.items() for code in codes.split()}
 CURRENCIES = tuple(sorted(DECIMALS))
-LARGEST = 2**53 - 1  # what JSON's readers keep exactly, JavaScript among them
-SYMBOLS = {"KRW": "₩"}  # of the currency that the shop's people think in; the others are named
+LARGEST = 2**53 - 1  # the largest integer that every JSON parser, such as JavaScript's, keeps exactly
+SYMBOLS = {"KRW": "₩"}  # for the shop's home currency; other currencies are shown by their code
 
 
 def check_currency(code: str) -> None:

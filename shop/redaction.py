@@ -1,6 +1,6 @@
-"""What may name a customer is taken out of the messages of their orders: of inbox, outbox and dead letters.
+"""Removes what may identify a customer from the messages of their orders, in inbox, outbox and dead letters.
 
-Before that, pages show messages without what nobody needs to see in them.
+Until then, pages show messages without the fields that nobody needs to see.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ VALUE = rf"""("(?:{"|".join(PERSONAL)})"\s*:\s*")(?:[^"\\]|\\.)+"""
 REDACTED = {
     "Inbox": r"emitted = regexp_replace(emitted::text, %(value)s, '\1', 'g')::json",
     "Outbox": r"payload = regexp_replace(payload::text, %(value)s, '\1', 'g')::json",
-    # An error's text may quote what it is about; its type does not.
+    # An error's text may quote a value; its type does not.
     "DeadLetter": r"""
         payload = regexp_replace(payload, %(value)s, '\1', 'g'), error = split_part(error, ':', 1), traceback = ''
     """,
@@ -32,9 +32,9 @@ BLANK = "UPDATE {{table}} SET {changes}"
 
 
 def redact_messages(service: str, order_ids: Sequence[int]) -> None:
-    """Make the texts of PERSONAL empty in a service's messages of orders that have ended.
+    """Blank the PERSONAL fields in a service's messages of orders that have ended.
 
-    What is published again has the empty texts, too. Runs in the caller's transaction.
+    A message that is published again has the blank fields, too. Runs in the caller's transaction.
     """
     values = {"orders": list(order_ids), "customers": CustomerErased.__name__, "value": VALUE}
     for table, redacted in REDACTED.items():

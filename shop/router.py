@@ -1,8 +1,8 @@
 """Every app has its own database: the alias is the app's label.
 
 Django's own tables (users' groups, sessions, the admin's log, content types) and the token blacklist live with
-`accounts`. `default` is a second name for that database, because commands such as `createsuperuser` ask for it; in a
-process that runs one service alone it is a second name for that one's, the only one it knows.
+`accounts`. `default` is a second name for that database, because commands such as `createsuperuser` use it; in a
+process that runs a single service, it is a second name for that service's database.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ def database_of(app_label: str) -> str:
 
 
 class ServiceRouter(router.ServiceRouter):
-    """The kernel's, with Django's own tables at home."""
+    """The kernel's router, with Django's own tables in the database of accounts."""
 
     def database_of(self, app_label: str) -> str:
         return database_of(app_label)

@@ -16,7 +16,7 @@ PaymentCompleted: PaymentActionRequired says where and until when, and is heard 
 `ORDER` is all of it: the kernel routes by it, the timers run by it, and `manage.py check` holds it against the
 steps that exist. `manage.py saga` prints this page; `docs/saga.md` is made from it.
 
-`CUSTOMER` is a second one, of a single event: every service that keeps something of a customer hears when to erase it.
+`CUSTOMER` is a second saga with a single event, which tells every service that stores a customer's data to erase it.
 """
 
 from sagas.saga import Saga, effect, record, undo
@@ -88,7 +88,7 @@ ORDER = Saga(
         "orders.cancel_order": record(),
         "notifications.notify": record(deferrable=True),
     },
-    # What happens by the clock: the task, and the seconds between its ticks. What is due is a column in the database.
+    # Periodic tasks, and the seconds between their ticks. What is due is a column in the database.
     timers={
         "delivery.advance_deliveries": 0.5,
         "payments.settle_payments": 1.0,

@@ -1,8 +1,8 @@
-"""Sealing: how what only one service may read crosses the broker.
+"""Sealing: encrypts data that only one service may read, so that it can cross the broker.
 
 An address and a payment token must travel with their order, but queues, Flower and dead letters can be read by people
-who have no business with them. Sealed, they are text that only a service with the same secret can open, and only as
-what it is of the order that it was sealed for: copied into another order's event, it cannot be opened.
+who must not see them. A sealed text can be opened only by a service with the same secret, and only as the same kind of
+value of the same order: copied into another order's event, it cannot be opened.
 """
 
 import os
@@ -22,14 +22,14 @@ NONCE = 12  # bytes, random: good for four billion texts under one secret (NIST 
 
 
 class What(StrEnum):
-    """What a sealed text is. One is not opened as another."""
+    """The kind of value that a text was sealed as. It cannot be opened as another kind."""
 
     ADDRESS = "address"
     PAYMENT_TOKEN = "payment token"  # noqa: S105  # nosec B105
 
 
 def seal(text: str, what: What, *, order_id: int) -> str:
-    """`text`, readable only by `unseal`; different each time. Sealed with the first secret of the ring."""
+    """Encrypt `text` for `unseal`, with the first secret of the ring. The result is different each time."""
     nonce = os.urandom(NONCE)
     sealed = _cipher_of(settings.SEAL_KEYS[0]).encrypt(nonce, text.encode(), _bound(what, order_id))
     return SEALED + urlsafe_b64encode(nonce + sealed).decode()
@@ -40,7 +40,7 @@ def is_sealed(text: str) -> bool:
 
 
 def unseal(token: str, what: What, *, order_id: int) -> str:
-    """The text that `seal` sealed, with any secret of the ring. Raises ValueError for anything else, also for what was
+    """Decrypt what `seal` returned, with any secret of the ring. Raises ValueError for anything else, such as a text
     sealed for another order."""
     try:
         sealed = urlsafe_b64decode(token.removeprefix(SEALED).encode()) if is_sealed(token) else b""

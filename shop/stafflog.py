@@ -1,8 +1,8 @@
-"""What staff changed, whatever the way: by API, in the admin, in the console, or with a command.
+"""What staff changed, whether by API, in the admin, in the console, or with a command.
 
 Each service keeps its part in its own database, in the transaction of the change, so there is no change without its
-entry, and no service has to ask another. A trigger refuses to change or delete entries. `manage.py stafflog` prints all
-parts as one. Personal data is not repeated here: what was changed about it is named, not shown.
+entry, and no service has to call another. A trigger refuses to change or delete entries. `manage.py stafflog` prints
+all parts as one. Personal data is not repeated here: a changed field is named, but its value is not shown.
 """
 
 import getpass
@@ -32,7 +32,7 @@ DROP FUNCTION {service}_staffaction_stays();
 
 
 class StaffAction(models.Model):
-    """A change that somebody made who is staff. `way` is "api", "admin", "console" or a command's name."""
+    """A change made by staff. `way` is "api", "admin", "console" or a command's name."""
 
     at = models.DateTimeField(db_default=Now())
     actor_id = models.BigIntegerField(null=True, help_text="The user; empty for a command.")
@@ -52,7 +52,7 @@ class StaffAction(models.Model):
 
 
 class Actor(NamedTuple):
-    """Who acts; `id` is None for whoever runs a command."""
+    """The author of a change; `id` is None for a command."""
 
     id: int | None
     name: str
@@ -63,7 +63,7 @@ _acting: ContextVar[HttpRequest | Actor | None] = ContextVar("acting", default=N
 
 
 def middleware(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """While a request is answered, its user is who acts; for a token's user, once the view has read it."""
+    """Make a request's user the actor while it is handled; a token's user, once the view has authenticated it."""
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         token = _acting.set(request)
@@ -77,7 +77,7 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Calla
 
 @contextmanager
 def by_command(name: str) -> Iterator[None]:
-    """Who runs a command acts, by the name that the operating system knows them by."""
+    """Within the block, the actor is the operating system's user who runs this command."""
     token = _acting.set(Actor(None, getpass.getuser(), name))
     try:
         yield
@@ -86,7 +86,7 @@ def by_command(name: str) -> Iterator[None]:
 
 
 def actor() -> Actor | None:
-    """Who acts now, if that is staff or a command; None for customers, sagas and timers."""
+    """Return the current actor if it is staff or a command; None for customers, sagas and timers."""
     acting = _acting.get()
     if not isinstance(acting, HttpRequest):
         return acting
@@ -98,7 +98,7 @@ def actor() -> Actor | None:
 
 
 def acts_for(user_id: int | None) -> bool:
-    """Whether staff acts on what belongs to a user who is somebody else."""
+    """Whether the actor is staff (or a command) and changes what belongs to another user."""
     who = actor()
     return who is not None and who.id != user_id
 
@@ -111,7 +111,7 @@ def record(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write down what staff does, in the transaction of the change; nothing when it is not staff who acts."""
+    """Record a change by staff or a command, in the transaction of the change. Does nothing for other actors."""
     if who := actor():
         apps.get_model(service, "StaffAction").objects.create(
             actor_id=who.id,
@@ -131,7 +131,7 @@ def _shown(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it; of what JSON has not, the text."""
+    """Convert a value to JSON; what JSON cannot represent becomes text."""
     if isinstance(value, list | tuple | models.QuerySet):
         return sorted(map(str, value))
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

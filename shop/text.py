@@ -1,11 +1,11 @@
-"""Text that comes in has one form, whether by the API, a form or a filter: `tidy` makes it, `check_line` and
-`check_lines` say what is no text.
+"""Incoming text is normalised and validated, whether it comes by the API, a form or a filter: `tidy` normalises it,
+`check_line` and `check_lines` validate it.
 
-The one form is NFC without space around it, its lines ended by a line feed. It is made before anything is measured or
-compared: a Mac sends 각 as three code points, and a customer who copies a name copies a space with it.
+The normal form is NFC without surrounding space, its lines ended by a line feed. It is made before anything is measured
+or compared: a Mac sends 각 as three code points, and a customer who copies a name copies a space with it.
 
-Refused are control characters, what turns the direction of all that follows it, and text of which nothing can be seen.
-What joins or shapes the characters beside it (in emoji, Persian, Hindi) is not.
+Refused are control characters, direction overrides, and text without a visible character. Characters that join or shape
+their neighbours (in emoji, Persian, Hindi) are allowed.
 
 Models use `Line` and `Lines`, so that their forms follow; forms `LineField` and `LinesField`. `shop.api.serializers`
 and `shop.api.filters` have the API's fields.
@@ -24,9 +24,9 @@ from django.utils.translation import gettext_lazy as _
 LONGEST_ADDRESS = 1000  # characters: a domain takes time by the square of its length
 SPACES = "\\s\x1c-\x1f\x85"  # as Python takes them, in any dialect of regular expressions
 BREAKS = "\t\n\r"
-# Controls, the separators of lines and paragraphs, overrides of direction, and what once marked the order of bytes.
+# Controls, the separators of lines and paragraphs, direction overrides, and the byte order mark.
 CONTROLS = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb"
-# What leaves no trace by itself: joiners, fillers, variation selectors, the empty braille pattern, tags.
+# Invisible by themselves: joiners, fillers, variation selectors, the empty braille pattern, tags.
 TRACELESS = (
     "\xad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u2065\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0000-\U000e0fff"
@@ -38,7 +38,7 @@ _seen = re.compile(f"[^{SPACES}{CONTROLS}{TRACELESS}]")
 
 
 def tidy(text: str) -> str:
-    """The one form of a text."""
+    """Return the normal form of a text."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return unicodedata.normalize("NFC", text).strip()
@@ -57,7 +57,7 @@ def mailbox(address: str) -> str:
 
 
 def check_line(text: str) -> None:
-    """A validator: raises `ValidationError` for what is no text of one line."""
+    """A validator: raises `ValidationError` unless this is a valid text of one line."""
     _check(text, _in_a_line)
 
 
@@ -74,12 +74,12 @@ def _check(text: str, refused: re.Pattern[str]) -> None:
 
 
 def is_seen(text: str) -> bool:
-    """Whether anything of a text can be seen."""
+    """Whether a text has a visible character."""
     return _seen.search(text) is not None
 
 
 def pattern(*, lines: bool) -> str:
-    """The same rule for JSON Schema, of a text that is tidy and not empty."""
+    """Return the same rule for JSON Schema, for a non-empty text in normal form."""
     refused = IN_LINES if lines else IN_A_LINE
     return f"^[^{refused}]*[^{SPACES}{CONTROLS}{TRACELESS}][^{refused}]*$"
 
@@ -111,7 +111,7 @@ class Line(models.CharField):  # type: ignore[type-arg]  # Django's own is not g
 
     def deconstruct(self) -> Any:
         name, _path, arguments, options = super().deconstruct()
-        return name, "django.db.models.CharField", arguments, options  # to a database it is that
+        return name, "django.db.models.CharField", arguments, options  # the database sees a plain CharField
 
 
 class Lines(models.TextField):  # type: ignore[type-arg]

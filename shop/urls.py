@@ -1,6 +1,6 @@
 """The one entry point: health, the API of the services that run here, and what goes with them.
 
-One service alone answers the other services, too; all together, or as the back office, the shop has pages.
+A service that runs alone answers the other services, too; all together, or as the back office, the shop has pages.
 """
 
 from django.conf import settings

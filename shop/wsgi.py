@@ -11,11 +11,11 @@ from shop.observability import sdk
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
-sdk.start()  # before the middleware is put together, which it becomes a part of
+sdk.start()  # before the middleware is built, which it instruments
 application = sized(get_wsgi_application())
 
-# Views are imported now, not while the first client waits; and what is here by now is here to stay, so that the garbage
-# collector need not look at all of it in the middle of some request.
+# Import the views now, not while the first client waits. Then freeze all existing objects, so that the garbage
+# collector does not scan them in the middle of a request.
 get_resolver().url_patterns  # noqa: B018 (reading it imports them)
 
 from shop.operations import watch  # noqa: E402 (the settings have to make the directory of its metrics first)

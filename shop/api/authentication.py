@@ -1,6 +1,6 @@
 """Authentication by bearer token.
 
-A token contains all that a service needs to know of a user: id, role and rights. So only accounts stores users.
+A token contains all that a service needs to know about a user: id, role and permissions. So only accounts stores users.
 """
 
 from functools import cached_property
@@ -33,12 +33,12 @@ class TokenUser(models.TokenUser):
 
     @property
     def client_id(self) -> str:
-        """The program that acts for itself; empty when it is a person's token."""
+        """The OAuth client that the token was issued to; empty for a user's token."""
         return str(self.token.get("client_id", ""))
 
     @cached_property
     def scopes(self) -> frozenset[str]:
-        """The rights in the token's `scope` (RFC 9068); none unless the user is staff."""
+        """The permissions in the token's `scope` (RFC 9068); none unless the user is staff."""
         scope = self.token.get("scope", "")
         return frozenset(scope.split()) if self.is_staff and isinstance(scope, str) else frozenset()
 
@@ -63,7 +63,7 @@ class BearerAuthentication(authentication.JWTStatelessUserAuthentication):
 
     def get_user(self, validated_token: Token) -> Any:
         if not str(validated_token.get("user_id", "")).isdecimal():
-            raise InvalidToken("The token does not say whose it is.")
+            raise InvalidToken("The token does not name a user.")
         return TokenUser(validated_token)
 
 

@@ -59,5 +59,5 @@ CODE_OF_STATUS: Mapping[int, str] = {
 
 
 def code_of_status(status: int) -> str:
-    """The code for an HTTP status without one of its own."""
+    """Return the code for an error response that was not raised as a Problem."""
     return CODE_OF_STATUS.get(status, "C001" if status >= 500 else "C002")

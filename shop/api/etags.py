@@ -21,7 +21,7 @@ def if_match(*, required: bool) -> OpenApiParameter:
         {"type": "string", "minLength": 1},
         OpenApiParameter.HEADER,
         required=required,
-        description="The ETag that came with what is to be changed, or `*`.",
+        description="The ETag of the version to be changed, or `*`.",
     )
 
 

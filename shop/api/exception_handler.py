@@ -33,7 +33,7 @@ MEDIA_TYPE = "application/problem+json"
 LONGEST_ECHO = 100  # characters of a client's value that are echoed
 MOST_ERRORS = 50
 NEVER_ECHOED = re.compile("password|token|secret|refresh|access|authorization", re.IGNORECASE)
-KEPT_HEADERS = frozenset(("Allow", "Accept-Encoding"))  # headers that say what would not have been refused
+KEPT_HEADERS = frozenset(("Allow", "Accept-Encoding"))  # headers that say what would have been accepted
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 # The detail of an error that our code did not raise.
@@ -102,7 +102,8 @@ def trace_id(request: HttpRequest) -> str:
 class ProblemMiddleware:
     """Gives each request an id (`X-Request-ID`, in and out), and turns other error responses into problem documents.
 
-    It comes before all middleware that refuses, so that it sees what they do. Outside the API, browsers still get HTML.
+    It comes before all middleware that may refuse a request, so that it sees their responses. Outside the API, browsers
+    still get HTML.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -44,7 +44,7 @@ class FilterBackend(DjangoFilterBackend):
 
 
 def _of_every_list(view: Any) -> set[str]:
-    """The parameters of its pages, and `format`, by which a browser asks for JSON."""
+    """Return the pagination parameters, and `format`, with which a browser asks for JSON."""
     pages = view.paginator.get_schema_operation_parameters(view) if view.paginator else ()
     return {one["name"] for one in pages} | {"format"}
 
@@ -62,7 +62,7 @@ class IntegerFilter(filters.Filter):
 
 
 class MomentFilter(filters.IsoDateTimeFilter):
-    """Filters by a time, as ISO 8601 has it."""
+    """Filters by an ISO 8601 time."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,7 +70,7 @@ class MomentFilter(filters.IsoDateTimeFilter):
 
 
 class TextFilter(filters.CharFilter):
-    """Filters by a text of up to 200 characters, in the form of `shop.text`."""
+    """Filters by a text of up to 200 characters, normalised by `shop.text`."""
 
     field_class = LineField
 

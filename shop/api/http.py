@@ -2,7 +2,7 @@
 
 Middleware, from the outside in:
 
-bodiless            no body in responses that have none: to HEAD, with 204 and 304
+bodiless            removes bodies where none is allowed: in responses to HEAD, with 204 and 304
 (ProblemMiddleware  in `shop.api.exception_handler`: turns refusals from here on into problem documents)
 understood          refuses unreadable bodies; answers OPTIONS, and health checks whatever their `Host`
 ConditionalGet      304 and 412 for GET and HEAD, with an `ETag` for each representation

@@ -19,7 +19,7 @@ _first_pages: dict[Any, Prepared[Any]] = {}  # by view, ordering and limit, so t
 
 
 class CursorPagination(BasePagination):
-    """Answers `{next, previous, results}`. Query parameters: `limit`, `cursor` and, if the view offers it, `ordering`.
+    """Responds with `{next, previous, results}`. Parameters: `limit`, `cursor` and, if the view offers it, `ordering`.
 
     A view sets `ordering` (default "-id") and `ordering_fields = {"price": "price"}`: the names a client can order by,
     with the model's field, which must not be null. The primary key breaks ties, so no row is repeated or left out.
@@ -93,7 +93,7 @@ class CursorPagination(BasePagination):
         except signing.BadSignature:
             cursor = {}
         if cursor.get("by") != self.ordering:
-            raise ValidationError({"cursor": ["This is no cursor of this list in this order."]})
+            raise ValidationError({"cursor": ["This cursor belongs to another list or order."]})
         return cursor
 
     # --- Positions ---------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class CursorPagination(BasePagination):
         return self._url({"by": self.ordering, "at": field.value_to_string(row), "pk": str(row.pk), "back": back})
 
     def _turned_back(self) -> str | None:
-        """From a page whose rows are gone: the other way, beginning with the row after which it was to begin."""
+        """Return the link back from a page whose rows are gone: it includes the row that the cursor pointed to."""
         return self._url({**self.cursor, "back": not self.cursor["back"], "with": True}) if self.cursor else None
 
     def _url(self, position: Mapping[str, Any]) -> str:
@@ -154,12 +154,12 @@ class CursorPagination(BasePagination):
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         limits = {"type": "integer", "minimum": 1, "maximum": self.max_limit, "default": self.default_limit}
         parameters = [
-            _parameter("limit", "Results on a page.", limits),
+            _parameter("limit", "Results per page.", limits),
             _parameter("cursor", "Where a page starts; taken from `next` and `previous`.", {"type": "string"}),
         ]
         if names := _ordering_fields(view):
             both = [sign + name for name in names for sign in ("", "-")]
-            parameters.append(_parameter("ordering", "With - for descending.", {"type": "string", "enum": both}))
+            parameters.append(_parameter("ordering", "Prefix - means descending.", {"type": "string", "enum": both}))
         return parameters
 
 

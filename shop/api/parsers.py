@@ -1,4 +1,4 @@
-"""Strict JSON: what a lenient parser accepts would cause a 500, or be read in two ways, further in."""
+"""Strict JSON: some of what a lenient parser accepts would cause a 500 later, or is ambiguous."""
 
 import json
 import math
@@ -39,7 +39,7 @@ class StrictJSONParser(BaseParser):
 
 
 class FormParser(BaseParser):
-    """Reads a form in UTF-8 of bounded size, without NUL or parameters that are there twice (RFC 6749, 3.2)."""
+    """Reads a UTF-8 form of bounded size, without NUL or repeated parameters (RFC 6749, 3.2)."""
 
     media_type = "application/x-www-form-urlencoded"
 

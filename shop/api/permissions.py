@@ -1,12 +1,12 @@
 """Permissions. A row that a user may not see does not exist for them: views look rows up through `visible_to`.
 
-A view declares for each method who may call it. A method that it does not declare is refused to everybody:
+A view declares for each method who may call it. A method that it does not declare is denied to everybody:
 
     rights = {"GET": ANYBODY, "POST": "catalog.add_product"}
-    rights = {"GET": Own("orders.view_order")}        # one's own rows; with the right everybody's
-    hidden = {"address": "delivery.view_address"}     # blank in others' rows without it
+    rights = {"GET": Own("orders.view_order")}        # the user's own rows; all rows with the permission
+    hidden = {"address": "delivery.view_address"}     # blanked in other users' rows without the permission
 
-Rights are Django's permissions, see `shop/api/rights.py`.
+A right is a Django permission; see `shop/api/rights.py`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,9 +29,9 @@ SIGNED = (CARRIER, EMAIL_SERVICE, PAYMENT_PROVIDER)
 
 @dataclass(frozen=True)
 class Own:
-    """People who have signed in, for their own rows. `others` is the right to everybody's; empty if nobody has it.
+    """Allows signed-in users, for their own rows. `others` is the permission for all rows; empty if there is none.
 
-    A program has no rows of its own: without the right it is refused.
+    A program (an OAuth client) owns no rows: without the permission it is refused.
     """
 
     others: str = ""
@@ -41,7 +41,7 @@ Needed = str | Own  # ANYBODY, one of SIGNED, or a right
 
 
 def may(user: Any, right: str) -> bool:
-    """Whether a user is active staff and has the right, through a group or directly."""
+    """Whether a user is active staff and has the permission, through a group or directly."""
     return bool(getattr(user, "is_staff", False) and user.is_active and user.has_perm(right))
 
 
@@ -51,13 +51,13 @@ def is_program(user: Any) -> bool:
 
 
 def insist(user: Any, right: str) -> None:
-    """Raise `PermissionDenied` unless the user has the right."""
+    """Raise `PermissionDenied` unless the user has the permission."""
     if not may(user, right):
         raise PermissionDenied
 
 
 class Declared(BasePermission):
-    """Allows whom the view's `rights` name for the method. `HEAD` counts as `GET`."""
+    """Allows the users that the view's `rights` name for the method. `HEAD` counts as `GET`."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         needed = needed_for(view, request.method or "")
@@ -73,7 +73,7 @@ class Declared(BasePermission):
 
 
 def needed_for(view: Any, method: str) -> Needed:
-    """What a view requires for a method; empty, a right that nobody has, if it is not declared."""
+    """Return what a view requires for a method; for an undeclared one an empty string, a permission that nobody has."""
     declared: Mapping[str, Needed] = getattr(view, "rights", {})
     if method == "OPTIONS":
         return ANYBODY if ANYBODY in declared.values() else Own()
@@ -81,17 +81,17 @@ def needed_for(view: Any, method: str) -> Needed:
 
 
 def is_right(needed: Needed) -> bool:
-    """Whether a right is required, rather than anybody or a signed-in user."""
+    """Whether a specific permission is required, rather than anybody, a signed request or a signed-in user."""
     return isinstance(needed, str) and needed not in (ANYBODY, *SIGNED)
 
 
 def visible_to(user: Any, rows: QuerySet[M], right: str, *, owner: str = "user_id") -> QuerySet[M]:
-    """The rows that belong to a user; all rows if the user has the right."""
+    """Return the user's own rows; all rows if the user has the permission."""
     return rows if may(user, right) else rows.filter(**{owner: user.id})
 
 
 def hide(user: Any, rows: Iterable[M], hidden: Mapping[str, str], *, owner: str = "user_id") -> list[M]:
-    """Blank the fields of other users' rows that the user has no right to see. The rows must not be saved."""
+    """Blank the fields of other users' rows that the user may not see. The rows must not be saved."""
     shown = list(rows)
     blanked = [field for field, right in hidden.items() if not may(user, right)]
     for row in shown:

@@ -5,13 +5,13 @@ import re
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-_instance = re.compile(r'(?:"(?:\\.|[^"\\])*"?|[^,"])+')  # between commas, those in quotes aside
+_instance = re.compile(r'(?:"(?:\\.|[^"\\])*"?|[^,"])+')  # the parts between commas, except those in quotes
 
 
 def preference(request: HttpRequest | Request, name: str) -> str | None:
-    """The value of the first preference of that name, "" for one without a value, None without one.
+    """Return the value of the first preference with this name: "" if it has no value, None if there is none.
 
-    Names are compared in any case, a value may be quoted, and what follows a semicolon is another matter.
+    Names are case-insensitive, a value may be quoted, and parameters after a semicolon are ignored.
     """
     for one in _instance.findall(request.headers.get("Prefer", "")):
         given, _, value = one.partition(";")[0].partition("=")

@@ -36,7 +36,7 @@ class Problem(APIException):
 
     code: ClassVar[str] = "C001"
     errors: tuple[FieldError, ...] = ()
-    members: Mapping[str, Any] = MappingProxyType({})  # of the document, besides those that all have
+    members: Mapping[str, Any] = MappingProxyType({})  # extension members of the document (RFC 9457, 3.2)
     wait: float | None = None  # seconds, sent as Retry-After
     detail: str  # type: ignore[assignment]  # narrower than the base class
 

@@ -1,4 +1,4 @@
-"""How the API answers: JSON, written by msgspec in a tenth of the time, pages for a browser, and archives."""
+"""The API's renderers: JSON, written by msgspec in a tenth of the time, pages for a browser, and archives."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,13 +23,13 @@ ZIP = "application/zip"
 
 
 class ZipRenderer(JSONRenderer):
-    """For views that answer with a file, to whoever asks for one. What else they say is JSON."""
+    """For views that return a ZIP file if the client accepts one. Their other responses are JSON."""
 
     media_type = ZIP
 
 
 class CsvRenderer(JSONRenderer):
-    """Likewise, of a table."""
+    """Likewise for CSV."""
 
     media_type = "text/csv"
 
@@ -43,7 +43,7 @@ _encoder = JSONEncoder()
 
 
 class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
-    """The API as pages, without its form of filters: that has styles inline, which the shop's policy refuses."""
+    """The browsable API without its filter form, whose inline styles the Content-Security-Policy forbids."""
 
     def get_filter_form(self, *_: Any) -> None:
         return None

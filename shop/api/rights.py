@@ -1,15 +1,15 @@
-"""WHO MAY WHAT ON ONE PAGE: the rights that endpoints, fields and pages ask for, and the groups that have them.
+"""WHO MAY DO WHAT, ON ONE PAGE: the rights that endpoints, fields and pages require, and the groups that have them.
 
-A right is one of Django's permissions, "app.codename", whatever the way: the admin checks it for its models, an
-endpoint names it in `rights` (see `shop/api/permissions.py`), and a token carries those of `SCOPES` that its user has.
-It counts for staff only: `is_staff` opens nothing by itself, and without it no right opens anything.
+A right is a Django permission, "app.codename". The admin checks it for its models, an endpoint names it in `rights`
+(see `shop/api/permissions.py`), and a token carries those in `SCOPES` that its user has. A right counts for staff only,
+and `is_staff` alone grants nothing.
 
 `manage.py rights` prints roles, routes and verbs as a table; `docs/rights.md` is made from it.
 """
 
 from collections.abc import Mapping
 
-# What the API and the console ask for, and what it opens.
+# The rights that the API and the console check, and what each of them grants.
 SCOPES: Mapping[str, str] = {
     "accounts.view_user": "everybody's name, e-mail address and role",
     "accounts.view_phone": "their phone numbers",
@@ -34,7 +34,7 @@ SCOPES: Mapping[str, str] = {
 LOOK_AT_ORDERS = ("orders.view_order", "orders.view_orderline", "orders.view_timelineentry")
 SAGA_SERVICES = ("accounts", "orders", "inventory", "payments", "delivery", "notifications")
 
-# Made by `manage.py migrate_all`, unless they are there: what an owner has changed about one stays.
+# Created by `manage.py migrate_all` unless they exist, so an owner's changes to a group are kept.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "catalogue clerks": (
         "catalog.view_product", "catalog.add_product", "catalog.change_product", "inventory.view_stockitem",

@@ -3,8 +3,8 @@
 A view lists the problems of its own rules, by method: `problems = {"POST": [UnknownProduct, PaymentDeclined]}`. Those
 of the framework around it (authentication, parsing, throttling) are added here.
 
-Clients are generated from it (tests/clients), which shapes it: all problems are one type, whose codes a response names
-in `x-codes`, and all properties of an answer are required, because they are always there.
+Clients are generated from the schema (tests/clients). For their sake all problems are one type, each response lists its
+codes in `x-codes`, and all properties of a response are required, as they are always present.
 """
 
 from collections import defaultdict
@@ -67,7 +67,7 @@ PROBLEM = {
     "additionalProperties": False,
 }
 ANSWERED_WITH = {
-    401: {"WWW-Authenticate": "How to say who is asking."},
+    401: {"WWW-Authenticate": "The authentication scheme to use."},
     429: {"Retry-After": "Seconds until the next try."},
     503: {"Retry-After": "Seconds until the next try."},
 }
@@ -93,7 +93,7 @@ def created_at(*statuses: int) -> OpenApiParameter:
         OpenApiParameter.HEADER,
         required=True,
         response=list(statuses),
-        description="Where it is from now on.",
+        description="The URL of the new resource.",
     )
 
 
@@ -105,7 +105,7 @@ def tagged(*statuses: int) -> OpenApiParameter:
         OpenApiParameter.HEADER,
         required=True,
         response=list(statuses),
-        description="Names what was read: for `If-Match` with a change, and `If-None-Match` with the next reading.",
+        description="The version that was read: for `If-Match` with a change, and `If-None-Match` with the next read.",
     )
 
 
@@ -116,25 +116,25 @@ class NotAuthenticated(Problem):
 
 
 class Forbidden(Problem):
-    """You have no right to this, as a program nothing of your own; or a browser's request lacks its CSRF token."""
+    """You lack the permission for this (a program owns nothing itself), or a browser's request lacks its CSRF token."""
 
     code = "C005"
 
 
 class Throttled(Problem):
-    """Too many of these within a minute. Wait for as long as Retry-After says."""
+    """Too many of these requests within a minute. Wait for as long as Retry-After says."""
 
     code = "C007"
 
 
 class UnsupportedMediaType(Problem):
-    """The body is to be application/json."""
+    """The body must be application/json."""
 
     code = "C004"
 
 
 class NotAcceptable(Problem):
-    """The answer is application/json, and you accept something else only."""
+    """The response is application/json, which the request does not accept."""
 
     code = "C004"
     status_code = 406
@@ -150,7 +150,7 @@ class Schema(AutoSchema):
             if is_right(needed):
                 operation["x-right"] = needed
             if operation.get("security") == [{}]:
-                operation["security"] = []  # the same to OpenAPI; generators ask for a token where it is not empty
+                operation["security"] = []  # equivalent in OpenAPI; generators require a token unless it is empty
             if self.method == "POST" and "requestBody" in operation:
                 operation["requestBody"]["required"] = True
             operation["responses"] |= _responses(self.problems("requestBody" in operation), self.path)
@@ -186,7 +186,7 @@ class Schema(AutoSchema):
         yield problems.TemporarilyUnavailable
 
     def get_auth(self) -> list[Any]:
-        """Who must sign in. `x-right` names the right needed, as HTTP schemes have no scopes in OpenAPI."""
+        """Return the security requirements; `x-right` names the permission, as HTTP schemes have no scopes."""
         required = super().get_auth()
         return [*required, {}] if needed_for(self.view, self.method) == ANYBODY else required
 
@@ -209,7 +209,7 @@ class Schema(AutoSchema):
 
 
 def _is_plain(field: Text) -> bool:
-    """Whether nothing more is known of its characters than of every text's."""
+    """Whether a field has no rule of its own about characters, only the one for every text."""
     if has_override(field, "field") or any(isinstance(one, RegexValidator) for one in field.validators):
         return False
     return field.trim_whitespace

@@ -43,7 +43,7 @@ class Integer(serializers.IntegerField):
 
 
 class Identifier(Integer):
-    """The id of something."""
+    """An id: a positive bigint."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"min_value": 1} | kwargs)
@@ -58,10 +58,10 @@ class _StrictText:
 
 
 class Text(_StrictText, serializers.CharField):
-    """A text of one line, in the form of `shop.text`; empty only with `allow_blank`.
+    """A text of one line, normalised by `shop.text`; empty only with `allow_blank`.
 
-    What has a form of its own to keep to is not tidied, nor is what a client chooses at will, with
-    `trim_whitespace=False`.
+    A text with a pattern of its own is not normalised, nor is one with `trim_whitespace=False`, such as a key of the
+    client's choice.
     """
 
     check = staticmethod(check_line)
@@ -87,7 +87,7 @@ class Email(_StrictText, serializers.EmailField):
 
 
 class Url(Text):
-    """A web address. The schema of a `secure` one says HTTPS; a development machine may take others."""
+    """A URL. For a `secure` one the schema requires HTTPS, although a development machine may accept HTTP."""
 
     def __init__(self, *, secure: bool = False, **kwargs: Any) -> None:
         super().__init__(**{"trim_whitespace": False} | kwargs)

@@ -36,7 +36,7 @@ return {taken, redis.call('PTTL', KEYS[1])}
 
 
 def sender(request: Any) -> str:
-    """The address that a request comes from, as it is counted: of IPv6 the /64, all of which one client has."""
+    """Return the client address to count by: for IPv6 the /64, all of which belongs to one client."""
     ident = str(BaseThrottle().get_ident(request))
     try:
         address = ipaddress.ip_address(ident)
@@ -142,7 +142,7 @@ class SignUpThrottle(Throttle):
 
 
 class LetterThrottle(Throttle):
-    """Having an e-mail sent about one's account."""
+    """Requesting an e-mail about an account, such as a password reset."""
 
     scope = "letters"
 
@@ -167,7 +167,7 @@ class OrderThrottle(Throttle):
 
 
 class ExportThrottle(Throttle):
-    """Asking for all that is kept of oneself, of which every service has to search its tables."""
+    """Exporting one's personal data, for which every service searches its tables."""
 
     scope = "exports"
     methods = ("GET",)

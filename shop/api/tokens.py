@@ -30,7 +30,7 @@ class Backend(TokenBackend):
     @cached_property
     def signing_key_id(self) -> str:
         if not self.signing_key:
-            raise ImproperlyConfigured("Without JWT_PRIVATE_KEY this process can check tokens, but not make any.")
+            raise ImproperlyConfigured("Without JWT_PRIVATE_KEY this process can verify tokens but not issue them.")
         return key_id(self.prepared_signing_key.public_key())
 
     def encode(self, payload: dict[str, Any]) -> str:
@@ -50,7 +50,7 @@ class Backend(TokenBackend):
         try:
             return self.keys[jwt.get_unverified_header(token)["kid"]]
         except (jwt.InvalidTokenError, KeyError, TypeError) as error:
-            raise TokenBackendError("The token names no key of ours.") from error
+            raise TokenBackendError("The token names an unknown key.") from error
 
 
 def _backend() -> Backend:

@@ -90,13 +90,13 @@ class Breaker:
             return self._state == CLOSED
 
     def admit(self) -> int:
-        """A ticket for one call. Raises `CircuitOpen` while no call passes."""
+        """Return a ticket for one call. Raises `CircuitOpen` while no call passes."""
         with self._lock:
             if self._state == OPEN and self.clock() >= self._opened_at + self.open_for:
                 self._enter(HALF_OPEN)
             if self._state == OPEN or (self._state == HALF_OPEN and self._tried >= self.trials):
                 REFUSED.labels(self.name).inc()
-                raise CircuitOpen(f"{self.name} is away, and is left alone for the moment.")
+                raise CircuitOpen(f"{self.name} keeps failing, and is not called for the moment.")
             self._tried += 1
             return self._entered
 

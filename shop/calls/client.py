@@ -1,7 +1,7 @@
 """The calling side over HTTP.
 
 A call is signed, goes through a circuit breaker, and makes up to three attempts within `CALL_TIMEOUT` seconds.
-Retrying is safe because every contract reads, or does what may be done twice.
+Retrying is safe because every method of a contract only reads, or is idempotent.
 """
 
 import os
@@ -27,7 +27,7 @@ CALLS = Histogram("shop_call_seconds", "Calls to other services over HTTP.", ["s
 
 
 class _Failed(Unavailable):
-    """No answer, or not a valid one. A retry may succeed."""
+    """No response, or an invalid one. A retry may succeed."""
 
 
 class _Refused(Unavailable):

@@ -17,7 +17,7 @@ from shop.calls.rpc import connect
 from shop.contracts.orders import OrdersService
 from shop.contracts.personal import PersonalDataService, Rows
 
-PORTION = 200  # orders asked about at once
+PORTION = 200  # orders per call
 
 
 class LocalPersonalData:
@@ -41,14 +41,14 @@ class LocalPersonalData:
 
 
 def listed(rows: QuerySet[Any], *omitted: str) -> list[dict[str, Any]]:
-    """Rows as JSON has them, without some of their columns."""
+    """Return rows as JSON values, without the omitted columns."""
     shown = [field.attname for field in rows.model._meta.concrete_fields if field.attname not in omitted]
     found: list[dict[str, Any]] = msgspec.to_builtins(list(rows.values(*shown)))
     return found
 
 
 def write_archive(user_id: int, file: IO[bytes]) -> None:
-    """Write a ZIP with a JSON file per service, `orders.json` for one; with many orders also `orders-2.json` and so on.
+    """Write a ZIP with a JSON file per service, such as `orders.json`; with many orders also `orders-2.json` and so on.
 
     Raises `Unavailable` while one of the services is down.
     """
@@ -62,7 +62,7 @@ def write_archive(user_id: int, file: IO[bytes]) -> None:
 
 
 def _asked(service: str, user_id: int, order_ids: Sequence[int]) -> Iterator[Rows]:
-    """What a service answers: of the user with the first of the orders, then of the others."""
+    """Yield a service's rows: about the user and the first batch of orders, then about one batch after another."""
     offered = connect(PersonalDataService, of=service)
     rows = offered.get_personal_data(user_id, [])
     for first in range(0, len(order_ids), PORTION):

@@ -1,9 +1,9 @@
 """The answering side: one endpoint for every contract that a service implements.
 
 A request must be signed by a service that may call the contract (`OFFERS`), and is answered once: its nonce stays in
-Redis until its signature expires. While Redis is down, replays cannot be told apart; requests are then answered anyway
-and counted. That is acceptable because contracts read, or do what may be done twice, and whoever can replay a request
-has also seen its answer.
+Redis until its signature expires. While Redis is down, replays cannot be detected; requests are then answered anyway
+and counted. That is acceptable because contracts only read or are idempotent, and an attacker able to replay a request
+has also seen its response.
 """
 
 import logging
@@ -35,7 +35,7 @@ MEDIA_TYPE = "application/json"
 @never_cache
 @require_POST
 def answer(request: HttpRequest, service: str, contract: str, method: str) -> HttpResponse:
-    """Run a method of a contract. `shop/calls/wire.py` describes request and answer."""
+    """Run a method of a contract. `shop/calls/wire.py` describes request and response."""
     try:
         caller, nonce = verify(request.path, request.headers, request.body)
         _once(nonce)
@@ -47,12 +47,12 @@ def answer(request: HttpRequest, service: str, contract: str, method: str) -> Ht
     if not known or not called:
         return HttpResponse(status=404)
     if caller not in OFFERS[known].callers:
-        logger.warning("Refused %s to %s, which has no business with it", request.path, caller)
+        logger.warning("Refused %s to %s, which may not call it", request.path, caller)
         return HttpResponse(status=403)
     try:
         arguments = called.decode_arguments(request.body)
     except msgspec.MsgspecError as wrong:
-        logger.error("%s was called with what it does not take: %s", request.path, wrong)
+        logger.error("%s was called with invalid arguments: %s", request.path, wrong)
         return HttpResponse(status=400)
     try:
         result = getattr(implementation(known, service), method)(**arguments)
@@ -78,7 +78,7 @@ def _once(nonce: str) -> None:
         fresh = get_redis_connection("default").set(f"{settings.PREFIX}internal:{nonce}", 1, nx=True, ex=2 * WINDOW + 1)
     except RedisError as away:
         UNCHECKED.inc()
-        logger.warning("Redis is away (%s): a request that is sent again would be answered again", away)
+        logger.warning("Redis is away (%s): a replayed request would be answered again", away)
         return
     if not fresh:
         raise BadSignature("The request was sent before.")

@@ -25,7 +25,7 @@ from django.conf import settings
 from shop.callers import signing_key
 from shop.contracts.errors import ContractError
 
-WINDOW = 30  # seconds of age, or of clock skew into the future, that a request may have
+WINDOW = 30  # seconds that a request's timestamp may lie in the past, or by clock skew in the future
 CALLER, TIMESTAMP = "X-Internal-Caller", "X-Internal-Timestamp"
 NONCE, SIGNATURE = "X-Internal-Nonce", "X-Internal-Signature"
 

@@ -27,7 +27,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach a user, and in which `language` ("ko" or "en"). `phone` may be empty.
 
-    Until the address is `verified`, nothing is sent but the letter that asks for it.
+    Until the e-mail address is `verified`, only the verification e-mail is sent.
     """
 
     user_id: int
@@ -39,7 +39,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """An e-mail about the account itself; `kind` is "VERIFY" or "RESET". Its link has the token, which is secret."""
+    """An e-mail about the account itself; `kind` is "VERIFY" or "RESET". Its link contains the secret token."""
 
     id: UUID
     kind: str
@@ -65,8 +65,8 @@ class AccountsService(Protocol):
 
 
 class ContactsService(Protocol):
-    """How users are reached. Apart from `AccountsService`, for a letter's token is as good as a password: a service
-    that only asks who somebody is must not get one. Raises `sagas.Unavailable` while accounts is down.
+    """How users are reached. It is separate from `AccountsService` because a letter's token is as good as a password: a
+    service that only looks up users must not get one. Raises `sagas.Unavailable` while accounts is down.
     """
 
     def get_contacts(self, user_ids: Collection[int]) -> dict[int, Contact]:
@@ -74,7 +74,7 @@ class ContactsService(Protocol):
         ...
 
     def get_rights(self, user_ids: Collection[int]) -> dict[int, list[str]]:
-        """The rights that each of these users has at the API now; none for who is unknown or locked out."""
+        """The API permissions that each of these users has now; none for unknown and locked-out users."""
         ...
 
     def claim_letters(self) -> list[Letter]:
@@ -82,5 +82,5 @@ class ContactsService(Protocol):
         ...
 
     def mark_letters_sent(self, letter_ids: Collection[UUID]) -> None:
-        """These letters are with the mail server, or are never to be sent: their address is suppressed."""
+        """Record that the mail server has accepted these letters, or that their address is suppressed."""
         ...

@@ -1,11 +1,11 @@
-"""The carriers that there can be. Which there are, by name, is for `settings.CARRIERS` to say."""
+"""The carrier adapters that exist. `settings.CARRIERS` says which carriers are configured."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Adapter(NamedTuple):
-    """A kind of carrier: its class in delivery, and the options that it cannot do without."""
+    """A kind of carrier: its class in delivery, and its required options."""
 
     path: str
     required: tuple[str, ...] = ()
@@ -22,11 +22,11 @@ SANDBOXES: tuple[str, ...] = (
     "HJ",
     "LG",
     "EP",
-)  # which take the parcels with SANDBOX=1
+)  # the carriers with SANDBOX=1, unless others are configured
 
 
 class ConfiguredCarrier(NamedTuple):
-    """A carrier that takes parcels: which adapter it has, and its options ({"api_key": …})."""
+    """A configured carrier: its adapter, and the adapter's options ({"api_key": …})."""
 
     adapter: str
     options: Mapping[str, str]

@@ -22,14 +22,14 @@ class OrderEvent(Event, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """So many pieces of a product."""
+    """A quantity of a product."""
 
     product_id: int
     quantity: int
 
 
 class Checkout(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the customer asked for: travels along the forward chain, so that no service has to ask another."""
+    """What the customer ordered. It travels along the forward chain, so that no service has to call another."""
 
     user_id: int
     amount: int
@@ -115,7 +115,7 @@ class DeliveryCancelled(OrderEvent, frozen=True):
 
 
 class PaymentRefunded(OrderEvent, frozen=True):
-    """The shop has none of the customer's money: what was taken is refunded, or nothing had been."""
+    """The shop keeps none of the customer's money: the charge was refunded, or there was none."""
 
     reason: str
 
@@ -150,7 +150,7 @@ def orders_of(erased: Iterable[CustomerErased]) -> list[int]:
     return [order_id for event in erased for order_id in event.order_ids]
 
 
-# What may name a customer in a message of an order: sealed, in a carrier's own words, or an address of theirs alone.
+# Fields of an order's messages that may identify a customer: sealed values, a carrier's own words, a payment page's URL.
 PERSONAL = ("address", "payment_token", "reason", "url")
 
 # Events that turn a saga round, or belong to the way back.
@@ -170,7 +170,7 @@ ENDS: tuple[type[OrderEvent], ...] = (OrderCompleted, OrderCancelled)
 
 @cache
 def origin(event_type: type[Event]) -> str:
-    """The service that an event comes from: its name begins with what it is about, and that has one owner."""
+    """Return the service that emits an event: the event's name begins with the thing that this service owns."""
     name = event_type.__name__
     for prefix, service in (
         ("Order", "orders"),

@@ -14,5 +14,5 @@ class MessagesService(Protocol):
     """Reading inbox and outbox. Raises `sagas.Unavailable` while the service is down."""
 
     def get_messages(self, order_ids: Collection[int], before: datetime | None = None) -> Messages:
-        """What was emitted for these orders up to a time, and all that was handled."""
+        """Return the events emitted for these orders up to a time, and all events handled."""
         ...

@@ -17,8 +17,8 @@ from shop.contracts.personal import PersonalDataService
 class Offer(NamedTuple):
     """`service` is empty if every service implements the contract; the class is then given its name.
 
-    `callers` are the services that may call it from a process of their own, with all its methods: what only some
-    callers need is a contract of its own. The back office does not call: it has all services in its process.
+    `callers` are the services that may call all its methods from a process of their own; methods that only some callers
+    need are a contract of their own. The back office makes no calls: it has all services in its process.
     """
 
     service: str

@@ -6,7 +6,7 @@ import msgspec
 
 # In saga order: a late event never moves an order back.
 FORWARD: tuple[str, ...] = ("PENDING", "INVENTORY_RESERVED", "PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED")
-# Of these, where a parcel may be for days: the saga's deadline does not count them.
+# Of these, the statuses in which an order may be for days: the saga's deadline does not apply to them.
 WITH_CARRIER: tuple[str, ...] = ("DELIVERY_STARTED", "SHIPPED")
 # An order leaves neither of these.
 FINAL: tuple[str, ...] = ("COMPLETED", "CANCELLED")

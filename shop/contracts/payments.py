@@ -1,4 +1,4 @@
-"""The payment gateways that there can be. Which there are, by name, is for `settings.PAYMENT_GATEWAYS` to say."""
+"""The gateway adapters that exist. `settings.PAYMENT_GATEWAYS` says which gateways are configured."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,8 +9,8 @@ class Adapter(NamedTuple):
 
     path: str
     needs_token: bool  # else the customer may be sent to a page of the provider
-    wants: tuple[str, ...] = ()  # options that it cannot do without
-    test_mode: Mapping[str, str] = {}  # how options begin with which no money is taken
+    wants: tuple[str, ...] = ()  # required options
+    test_mode: Mapping[str, str] = {}  # prefixes of options for which no money is taken
 
 
 ADAPTERS: dict[str, Adapter] = {
@@ -34,7 +34,7 @@ ADAPTERS: dict[str, Adapter] = {
         test_mode={"secret_key": "test_"},
     ),
 }
-# What the laboratory's stand-ins know; known to everybody.
+# The options of the laboratory's stand-ins; none of them is secret.
 STAND_IN_OPTIONS: dict[str, dict[str, str]] = {
     "kakao": {"secret_key": "DEV_stand_in", "cid": "TC0ONETIME"},  # nosec B105
     "stripe": {"secret_key": "sk_test_stand_in", "webhook_secret": "whsec_stand_in"},  # nosec B105
@@ -44,7 +44,7 @@ GATEWAYS: tuple[str, ...] = ("TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY")  # the s
 
 
 class Configured(NamedTuple):
-    """A gateway that customers can choose: which adapter it has, and its options ({"secret_key": …})."""
+    """A gateway that customers can choose: its adapter, and the adapter's options ({"secret_key": …})."""
 
     adapter: str
     options: Mapping[str, str]

@@ -1,9 +1,9 @@
-"""What every service offers about customers: all data that it has of one, for the archive they may ask for."""
+"""What every service offers about customers: all its data about one, for the archive that a customer may request."""
 
 from collections.abc import Collection
 from typing import Any, Protocol
 
-Rows = dict[str, list[dict[str, Any]]]  # by table, as JSON has them
+Rows = dict[str, list[dict[str, Any]]]  # by table, as JSON values
 
 
 class PersonalDataService(Protocol):

@@ -1,9 +1,10 @@
-"""Why an order was cancelled: our own words, some after an error code, or the words of somebody else.
+"""Why an order was cancelled: a text of our own, some with an error code in front, or the words of a third party.
 
-Others may write anything, also what looks like one of our codes. So their words are marked where they come in, and are
-passed on unchanged.
+A third party may write anything, even something that looks like one of our codes. So its words are marked on arrival,
+and passed on unchanged.
 
-Our own are named here. Whoever translates them compares with these names: `notifications/texts.py`, `desk/words.py`.
+Our own texts are constants here; the code that translates them compares with these constants: `notifications/texts.py`,
+`desk/words.py`.
 """
 
 import re
@@ -26,7 +27,7 @@ FAILED_WITH_CARRIER = "failed with the carrier"
 
 LONGEST = 200  # characters, as databases have them
 CARRIER = "carrier: "
-ERASED = f"{CARRIER}…"  # in the place of a carrier's words that were erased
+ERASED = f"{CARRIER}…"  # replaces a carrier's words that were erased
 
 
 def code_of(reason: str) -> str:
@@ -41,5 +42,5 @@ def said_by_carrier(words: str) -> str:
 
 
 def words_of_others(reason: str) -> str | None:
-    """The words in a reason that are somebody else's; None for a reason of our own."""
+    """The third party's words in a reason; None for a reason of our own."""
     return reason.removeprefix(CARRIER) if reason.startswith(CARRIER) else None

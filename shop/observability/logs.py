@@ -1,6 +1,6 @@
 """Log lines that name the current trace and orders, as text for people or as JSON for machines.
 
-What PostgreSQL adds to an error about the row in question is left out: that row may be about a person.
+The DETAIL of PostgreSQL's errors, which quotes the row in question, is left out: it may contain personal data.
 """
 
 import logging
@@ -14,7 +14,7 @@ import structlog
 from opentelemetry import trace
 
 SHOWN = 5  # orders of a batch named in a line
-# Up to the next part of the error, or of the traceback: the row's texts may have lines of their own.
+# Matches up to the next part of the error or of the traceback, as the row's texts may contain line breaks.
 DETAIL = re.compile(r"(DETAIL:  ).*?(?=\n(?:CONTEXT|HINT):|\n\n(?:The above|During handling of)|\Z)", re.DOTALL)
 
 _orders: ContextVar[Sequence[int]] = ContextVar("orders", default=())
@@ -42,7 +42,7 @@ def where(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mutable
 
 
 def without_rows(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """structlog processor: leaves out which row a database's error is about."""
+    """structlog processor: removes the row that a database error quotes."""
     for part in ("event", "exception"):
         if "DETAIL:" in (said := str(line.get(part, ""))):
             line[part] = DETAIL.sub(r"\1…", said)
@@ -50,8 +50,7 @@ def without_rows(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> 
 
 
 def _visible(text: str) -> str:
-    """A text with its control and format characters escaped: a line feed in it begins no line of the log, an escape
-    sequence does nothing to the terminal that shows it."""
+    """Escape control and format characters, so that no text can begin a new log line or control the terminal."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

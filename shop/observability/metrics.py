@@ -1,8 +1,9 @@
 """Counters and histograms, and how Prometheus scrapes them.
 
 Each process counts for itself. With PROMETHEUS_MULTIPROC_DIR, processes that share the directory are added up, and any
-of them answers for all. Web servers answer at /metrics; a worker's parent process, the relay and beat on METRICS_PORT,
-if set. Gauges read from the databases (`shop.operations.gauges`) are queried per scrape, by web servers only.
+of them answers for all. Web servers answer at /metrics and, like a worker's parent process, the relay and beat, on
+METRICS_PORT, if set. Gauges read from the databases (`shop.operations.gauges`) are queried per scrape, by web servers
+only.
 """
 
 import logging
@@ -42,8 +43,8 @@ REQUEST = Histogram("shop_http_request_seconds", "Answering a request.", ["metho
 STEP = Histogram("shop_step_seconds", "Handling a batch: locks, outside call, transaction.", ["step"], buckets=QUICK)
 EVENTS = Counter(
     "shop_step_events_total",
-    "Events, by what came of them: handled, failed (with their batch, whose halves are tried), dead, given back, "
-    "interrupted (the process was told to end).",
+    "Events by outcome: handled, failed (with their batch, whose halves are retried), dead, given back (requeued), "
+    "interrupted (by a shutdown).",
     ["step", "outcome"],
 )
 REPEATED = Counter("shop_step_repeated_total", "Of the handled events, those that had been handled before.", ["step"])
@@ -51,11 +52,11 @@ BATCH = Histogram(
     "shop_batch_events", "Events in a batch.", ["step"], buckets=(1, 2, 5, 10, 20, 50, 100, 200, 400, 800)
 )
 DELAY = Histogram(
-    "shop_step_delay_seconds", "From the making of a batch's oldest event to the step's end.", ["step"], buckets=SLOW
+    "shop_step_delay_seconds", "From the creation of a batch's oldest event to the step's end.", ["step"], buckets=SLOW
 )
 RELAYED = Counter("shop_relayed_events_total", "Events that a relay has published.", ["service"])
 OUTBOX = Histogram(
-    "shop_outbox_seconds", "How long the oldest event of a portion had been in the outbox.", ["service"], buckets=SLOW
+    "shop_outbox_seconds", "How long the oldest event of a batch had been in the outbox.", ["service"], buckets=SLOW
 )
 SAGA = Histogram("shop_saga_seconds", "From an order to its status.", ["status"], buckets=SLOW)
 LAST_TICK = Gauge(

@@ -15,7 +15,7 @@ View = Callable[[HttpRequest], HttpResponseBase]
 
 
 def measured(get_response: View) -> View:
-    """Observe how long each request took, whatever came of it."""
+    """Observe how long each request took, whatever its outcome."""
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
@@ -30,6 +30,6 @@ def measured(get_response: View) -> View:
 
 
 def _route(request: HttpRequest) -> str:
-    """The pattern that the path matched. Paths themselves would be a series each, and anybody can make one up."""
+    """Return the pattern that the path matched. Paths would be a series each, and anybody can invent paths."""
     match = request.resolver_match
     return match.route if match else "none"

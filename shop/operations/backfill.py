@@ -34,7 +34,7 @@ class NotHandled(Exception):
 
 
 def missing_anywhere() -> Iterator[list[Missing]]:
-    """Events that steps have not handled, of all orders whose messages are still kept, in portions."""
+    """Yield the events that steps have not handled, of all orders whose messages are still kept, in batches."""
     kept_since = timezone.now() - settings.SAGAS.retention + timedelta(days=1)  # services purge at different times
     ids = apps.get_model("orders", "Order").objects.filter(created_at__gt=kept_since).order_by("pk")
     last = 0

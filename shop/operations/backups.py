@@ -1,6 +1,7 @@
-"""When each database was last backed up, for who scrapes the back office: as pgBackRest tells it, kept in the cache.
+"""When each database server was last backed up according to pgBackRest, as metrics of the back office.
 
-The back office sees no repository. So whoever makes the backups hands over what `pgbackrest info` says.
+The back office has no access to the backup repository. So the machine that makes backups hands over the output of
+`pgbackrest info`, which is kept in the cache.
 """
 
 import json
@@ -16,7 +17,7 @@ from redis.exceptions import RedisError
 
 KEY = "backups"
 AWAY = (ConnectionInterrupted, RedisError, OSError)
-NONE = "none"  # in the place of a stanza's name, while nobody has told of any
+NONE = "none"  # the stanza's label as long as no backup was reported
 
 
 class Backup(NamedTuple):
@@ -24,11 +25,11 @@ class Backup(NamedTuple):
 
     stanza: str
     at: float
-    problem: str  # what pgBackRest says against the repository; empty if nothing
+    problem: str  # the error that pgBackRest reports for the repository; empty if there is none
 
 
 def read(info: str) -> list[Backup]:
-    """What `pgbackrest info --output=json` tells. Raises ValueError for anything else."""
+    """Parse the output of `pgbackrest info --output=json`. Raises ValueError for anything else."""
     try:
         return [_newest(stanza) for stanza in json.loads(info)]
     except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
@@ -42,7 +43,7 @@ def _newest(stanza: dict[str, Any]) -> Backup:
 
 
 def keep(backups: Iterable[Backup]) -> bool:
-    """Remember them, in the place of those known before; False if the cache is away."""
+    """Store these backups in place of the ones known before; return False if the cache is down."""
     try:
         caches["default"].set(KEY, {one.stanza: one.at for one in backups}, timeout=None)
     except AWAY:

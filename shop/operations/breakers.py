@@ -13,17 +13,17 @@ from shop.calls.breaker import snapshots
 
 
 class BreakerSerializer(Serializer):
-    """A circuit to another service, as the process that answers sees it."""
+    """A circuit to another service, as the responding process sees it."""
 
     service = Text(read_only=True)
     state = Text(read_only=True, help_text="closed, open or half open")
-    calls = Integer(read_only=True, help_text="that count for the state, the latest ones")
+    calls = Integer(read_only=True, help_text="the latest calls, which determine the state")
     failures = Integer(read_only=True)
-    retry_after = serializers.FloatField(read_only=True, help_text="seconds until an open one is tried again")
+    retry_after = serializers.FloatField(read_only=True, help_text="seconds until an open circuit is probed")
 
 
 class BreakersView(APIView):
-    """The circuits of a service to others. Each process has its own; the gateway asks one of them."""
+    """A service's circuits to other services. Each process has its own; one of the processes responds."""
 
     rights = {"GET": "shop.operate"}
 

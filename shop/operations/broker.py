@@ -1,7 +1,7 @@
-"""Who may do what at the broker: a user for each service, with what its part in the saga takes and no more.
+"""The broker's users and their permissions: a user for each service, with no more than its part in the saga needs.
 
-A service reads its own queue, and writes to the queues of those who hear what it emits. Nobody but an administrator may
-declare or delete a queue. What a worker tells Flower goes to Celery's exchange for that, which it declares itself.
+A service reads its own queue, and writes to the queues of the services that hear its events. Only an administrator may
+declare or delete a queue. Events for Flower go to Celery's exchange for them, which a worker declares itself.
 """
 
 import os
@@ -19,8 +19,8 @@ from sagas.saga import service_of
 from sagas.topology import dead_letter_queues, queues
 from shop.contracts.events import origin
 
-TASK_EVENTS = "celeryev"  # Celery's exchange for what workers say of themselves
-# Flower listens there with a queue of its own, and asks workers, who do not hear it unless REMOTE_CONTROL is on.
+TASK_EVENTS = "celeryev"  # Celery's exchange for the workers' events
+# Flower reads them from a queue of its own, and sends commands, which workers ignore unless REMOTE_CONTROL is on.
 WATCHING = rf"^({TASK_EVENTS}(\..+)?|(.+\.)?(reply\.)?celery\.pidbox)$"
 TIMEOUT = 30  # seconds
 
@@ -34,10 +34,10 @@ class Rights(NamedTuple):
 
 
 def rights() -> dict[str, Rights]:
-    """The rights of each user of the broker, by its name without the prefix.
+    """The permissions of each broker user, by its name without the prefix.
 
-    A service that has no part in a saga needs no user. The back office replays dead letters, so it writes to every
-    queue, and beat ticks in every queue.
+    A service that takes part in no saga needs no user. The back office replays dead letters and beat sends ticks, so
+    both write to every queue.
     """
     services = choreography().services
     everywhere = Rights(_only(()), _only(services), _only(()))
@@ -60,15 +60,15 @@ def _of_service(service: str) -> Rights:
 
 
 def _only(names: Collection[str]) -> str:
-    """A regular expression for these names; RabbitMQ reads the empty one as none at all."""
+    """Return a regular expression for these names; RabbitMQ takes the empty one as no permission at all."""
     return f"^({'|'.join(re.escape(name) for name in sorted(names))})$" if names else ""
 
 
 def definitions(vhost: str, passwords: Mapping[str, str]) -> dict[str, Any]:
-    """All of it, as RabbitMQ imports it: users and their permissions, queues with their exchanges. To import it again
-    changes passwords and permissions to these, and nothing else.
+    """Return the definitions for RabbitMQ to import: users with their permissions, queues with their exchanges.
 
-    `passwords` has one for each user of `rights()`; only their hashes are in the answer.
+    Importing them again resets passwords and permissions, and changes nothing else. `passwords` has one for each user
+    of `rights()`; only their hashes are in the result.
     """
     declared: list[Any] = [*queues(), *dead_letter_queues()]
     at = {"vhost": vhost}
@@ -103,13 +103,13 @@ def definitions(vhost: str, passwords: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _hashed(password: str) -> str:
-    """As RabbitMQ keeps passwords: a salt of four bytes, and the SHA-256 of salt and password."""
+    """Hash a password as RabbitMQ stores it: a salt of four bytes, and the SHA-256 of salt and password."""
     salt = os.urandom(4)
     return b64encode(salt + sha256(salt + password.encode()).digest()).decode()
 
 
 def missing(passwords: Mapping[str, str]) -> Iterable[str]:
-    """The variables of passwords that are not set."""
+    """Return the environment variables of passwords that are not set."""
     return [f"{user.upper()}_BROKER_PASSWORD" for user in rights() if not passwords.get(user)]
 
 

@@ -1,7 +1,7 @@
-"""How many connections to PostgreSQL the shop's processes hold at most, and how many they may.
+"""How many connections to PostgreSQL the shop's processes hold at most, and how many the servers allow.
 
-A connection belongs to a thread and to a database, and stays open until the thread ends. So the commands that are run
-say how many there can be, for each database:
+A connection belongs to a thread and to a database, and stays open until the thread ends. So the most that there can be,
+for each database, follows from the processes that run:
 
     web       WEB_PROCESSES × WEB_THREADS
     worker    one of the service's own (`--concurrency 1`), and those of the workers that read it as well (`READ_BY`)
@@ -19,8 +19,8 @@ from django.db import connections
 from sagas.db.prepared import query
 from sagas.registry import local_services
 
-# Other services' workers that also connect to a service's database when all run in one project: orders' compares
-# what was emitted with what was handled, everywhere; notifications' asks who a customer is.
+# Other services' workers that also connect to a service's database when all run in one project: the worker of orders
+# compares emitted with handled events everywhere; that of notifications looks up customers.
 READ_BY = {service: {"orders"} for service in ("inventory", "payments", "delivery", "notifications")} | {
     "accounts": {"orders", "notifications"}
 }
@@ -33,7 +33,7 @@ FIX = "lower WEB_PROCESSES or WEB_THREADS, or raise PostgreSQL's max_connections
 
 
 class Budget(NamedTuple):
-    """One PostgreSQL server: connections that the shop's processes may need, that it gives, that are open just now."""
+    """One PostgreSQL server: the connections that the shop may need, that the server allows, and that are open now."""
 
     server: str
     needed: int
@@ -51,7 +51,7 @@ def needed(service: str) -> int:
 
 
 def budgets() -> Iterator[Budget]:
-    """Each server that the databases of this process are on; none embedded. Raises what the database raises."""
+    """Yield each server that has databases of this process; none in embedded mode. Raises what the database raises."""
     if settings.EMBEDDED:
         return
     servers: dict[str, list[str]] = defaultdict(list)
@@ -67,9 +67,9 @@ def budgets() -> Iterator[Budget]:
 
 
 def shortages() -> list[str]:
-    """What does not fit, a sentence for each server. Raises what the database raises."""
+    """Return a sentence for each server that allows too few connections. Raises what the database raises."""
     return [
-        f"PostgreSQL at {server} gives {allowed} connections, and up to {most} are needed: {FIX}."
+        f"PostgreSQL at {server} allows {allowed} connections, and up to {most} are needed: {FIX}."
         for server, most, allowed, _ in budgets()
         if most > allowed
     ]

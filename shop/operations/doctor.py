@@ -166,7 +166,7 @@ def _queue(connection: object, service: str) -> Finding:
         with connection.channel() as channel:  # type: ignore[attr-defined]
             told = channel.queue_declare(service, passive=True)
             dead = channel.queue_declare(f"{service}.dead", passive=True).message_count
-            fix = "its limits and dead-lettering are not ours: let it run empty, delete it, and start a worker"
+            fix = "its limits or dead-lettering are not ours: let it drain, delete it, and start a worker"
             for queue in (*queues(), *dead_letter_queues()):
                 if conf().declares and queue.name in (service, f"{service}.dead"):
                     queue(channel).queue_declare()  # exists, so this only compares the arguments
@@ -176,7 +176,7 @@ def _queue(connection: object, service: str) -> Finding:
     if not told.consumer_count:
         return Finding(what, False, detail, f"celery -A shop worker -Q {service} -n {service}@%h --concurrency 1")
     if dead:
-        return Finding(what, False, detail, "start its relay, which brings them home: manage.py deadletters")
+        return Finding(what, False, detail, "start its relay, which collects them: manage.py deadletters")
     return Finding(what, True, detail)
 
 
@@ -222,7 +222,7 @@ def _reached(what: str, url: str) -> Finding:
         with socket.create_connection((address.hostname or "", port), timeout=TIMEOUT):
             return Finding(what, True, f"{url} can be reached")
     except OSError as error:
-        return Finding(what, False, f"{url}: {_line(error)}", "let payments reach it, or look whether it is away")
+        return Finding(what, False, f"{url}: {_line(error)}", "let payments reach it, or check whether it is down")
 
 
 def _disk() -> Iterator[Finding]:
@@ -245,7 +245,7 @@ def _webhooks() -> Iterator[Finding]:
     except DatabaseError:  # the database has a finding of its own
         return
     fix = (
-        "see why in the admin (Webhooks), have it mended, enable it: what has happened meanwhile is sent"
+        "see why in the admin (Webhooks), have the receiver fixed, enable it: missed events are then sent"
         if dead
         else ""
     )

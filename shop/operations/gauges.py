@@ -73,7 +73,7 @@ def _families() -> dict[str, GaugeMetricFamily]:
             ("outbox_unsent", "Events that are not published yet.", ["service"]),
             ("dead_letters", "Dead letters that nobody has resolved.", ["service"]),
             ("orders_open", "Orders that have not ended, or of which messages are still on their way.", ["status"]),
-            ("webhooks_dead", "Webhooks that were disabled because they took nothing.", []),
+            ("webhooks_dead", "Webhooks that were disabled because their receiver accepted nothing.", []),
             ("webhook_messages_due", "Messages for webhooks that wait to be sent now.", []),
             ("orders_stalled", "Orders that have not moved for STALLED_AFTER, and have not ended.", []),
         )

@@ -31,8 +31,8 @@ def livez(_: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def readyz(_: HttpRequest) -> HttpResponse:
-    """Readiness: 503 without a database. Without the broker requests are taken all the same, and what follows from them
-    waits in the outbox; without Redis the shop is only slower."""
+    """Readiness: 503 without a database. Without the broker, requests are still accepted and their events wait in the
+    outbox; without Redis, the shop is only slower."""
     needed = {f"database {service}": _database(service) for service in settings.LOCAL_SERVICES}
     optional = {"broker": _broker()} if local_services() else {}
     optional["redis"] = redis()

@@ -1,4 +1,4 @@
-"""The addresses of those who operate a service."""
+"""URLs for the operators of a service."""
 
 from django.urls import path
 

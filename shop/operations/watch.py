@@ -1,10 +1,9 @@
-"""Health and metrics for those who watch: who may ask a web server for them, and a port of their own.
+"""Health and metrics for monitoring: who may request them from a web server, and a port of their own.
 
-Both cost queries, and are nobody's business but the owner's. So a web server answers /readyz and /metrics to
-addresses in `WATCHED_FROM` only, and not through a proxy, which would add `X-Forwarded-For`.
+Both cost queries, and are not public. So a web server answers /readyz and /metrics to addresses in `WATCHED_FROM` only,
+and not through a proxy, which would add `X-Forwarded-For`.
 
-On METRICS_PORT, if it is set, a thread of its own answers for a web server's process, also while all threads that serve
-requests wait.
+On METRICS_PORT, if set, a separate thread answers for a web server's process, even while all request threads are busy.
 """
 
 import logging
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 View = Callable[[HttpRequest], HttpResponse]
 
-PATIENCE = 5  # seconds for a request to come in whole: the thread has no other to serve meanwhile
+PATIENCE = 5  # seconds to receive a whole request: the thread can serve no other meanwhile
 VIEWS = {"/livez": health.livez, "/readyz": health.readyz, "/metrics": health.metrics}
 
 
@@ -44,7 +43,7 @@ def may_watch(request: HttpRequest) -> bool:
 
 
 def watched(view: View) -> View:
-    """A view of a web server for those who may watch; for others nothing is there."""
+    """Wrap a web server's view: it answers 404 unless the client `may_watch`."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         return view(request) if may_watch(request) else HttpResponse(status=HTTPStatus.NOT_FOUND)
@@ -95,7 +94,7 @@ class _Server(WSGIServer):
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: the client hung up or kept silent. Errors of a view are logged, and answered with 500."""
+        """Do nothing: the client hung up or sent nothing. Errors of a view are logged, and answered with 500."""
 
 
 class _Handler(WSGIRequestHandler):
@@ -105,4 +104,4 @@ class _Handler(WSGIRequestHandler):
         return str(self.client_address[0])
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: somebody asks every few seconds."""
+        """Log nothing: probes come every few seconds."""

@@ -113,14 +113,14 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
 
 
 def _messages() -> Iterator[tuple[str, str]]:
-    """Tables with messages, of which no more is asked than their order: what a row is, and its model."""
+    """Yield the tables with messages, of which only the order matters: what a row is, and its model."""
     for service in local_services():
         yield f"event handled by {service}", f"{service}.Inbox"
         yield f"event emitted by {service}", f"{service}.Outbox"
 
 
 def _of_orders(messages: QuerySet[Any]) -> QuerySet[Any]:
-    """Without those of customers, whose keys are users."""
+    """Leave out the customer saga's messages, whose keys are user ids."""
     return messages.exclude(event_type__in=CUSTOMERS_EVENTS)
 
 

@@ -29,7 +29,8 @@ class Violation(NamedTuple):
     detail: str
 
 
-# An order may skip what it learns late, never go back; a refused cancellation is the one way out of CANCELLING.
+# An order may skip a status that it learns of late, but never goes back. Only a refused cancellation leads from
+# CANCELLING to anything but CANCELLED.
 LEGAL_MOVES = {
     **{status: {*FORWARD[place + 1 :], "COMPLETED", "CANCELLING", "CANCELLED"} for place, status in enumerate(FORWARD)},
     "INVENTORY_RESERVED": {*FORWARD[1:], "COMPLETED", "CANCELLING", "CANCELLED"},  # again: it waits for its customer
@@ -45,7 +46,7 @@ SHIPPED = {"SHIPPED", "RETURNED"}
 NOTHING_KEPT = {"FAILED", "REFUNDED", "VOIDED"}
 NOT_DELIVERED = {"CANCELLED", "FAILED"}
 
-# One snapshot of inventory: for each product what is on record beside what its movements and reservations add up to.
+# One snapshot of inventory: for each product its stock record, and the sums of its movements and reservations.
 STOCK = """
     SELECT product_id, on_hand, reserved, coalesce(moved, 0), coalesce(held, 0)
     FROM inventory_stockitem
@@ -59,7 +60,7 @@ STOCK = """
     WHERE on_hand IS DISTINCT FROM coalesce(moved, 0) OR reserved IS DISTINCT FROM coalesce(held, 0)
         OR reserved < 0 OR reserved > on_hand
 """
-# Only an order ships and returns, and an order does nothing else.
+# An adjustment belongs to no order; shipments and returns belong to one.
 STRAY_MOVEMENTS = """
     SELECT product_id, kind, order_id FROM inventory_stockmovement WHERE (kind = 'ADJUSTMENT') <> (order_id IS NULL)
 """
@@ -111,7 +112,7 @@ def outbox_drained(before: datetime) -> Iterator[Violation]:
 
 
 def carriers_agree(_before: datetime) -> Iterator[Violation]:
-    """No carrier says something else of a parcel than how it ended here, unless staff have settled it."""
+    """No carrier contradicts how a delivery ended here, unless staff have settled the dispute."""
     disputed = apps.get_model("delivery", "Delivery").objects.exclude(disputed_by="")
     for order_id, status, said in disputed.values_list("order_id", "status", "disputed_by").iterator():
         yield Violation("carriers_agree", f"order {order_id}", f"delivery is {status}, the carrier says {said}")
@@ -184,9 +185,9 @@ def cancelled_keeps_nothing(facts: Facts) -> Iterator[Violation]:
 
 
 def shipped_was_handed_over(facts: Facts) -> Iterator[Violation]:
-    """Stock has left the shelf if and only if a carrier has it; what was handed over is not set aside any more.
+    """Stock has left the shelf if and only if it was handed over to a carrier, and is then no longer reserved.
 
-    What was handed over and came back may have been given back before its shipment was heard of.
+    After a return, the reservation may have been released before inventory handled the hand-over.
     """
     for pk in facts.reservations.keys() | facts.deliveries.keys():
         reservation, delivery = facts.reservations.get(pk, {}), facts.deliveries.get(pk, {})
@@ -272,7 +273,7 @@ def no_orphans(facts: Facts) -> Iterator[Violation]:
 
 
 def histories_are_legal(facts: Facts) -> Iterator[Violation]:
-    """An order's statuses follow one another as the saga allows, and end where it stands."""
+    """An order's statuses follow one another as the saga allows, and end with its current one."""
     for pk, order in facts.settled:
         history = facts.histories.get(pk, [])
         if not history or history[0] != "PENDING" or history[-1] != order["status"]:
@@ -327,7 +328,7 @@ def _done(facts: Facts, order_id: int) -> Counter[str]:
 
 
 def _moved(facts: Facts, order_id: int) -> Counter[tuple[str, int]]:
-    """Pieces that an order has moved, by kind and product."""
+    """Units that an order has moved, by kind and product."""
     sums: Counter[tuple[str, int]] = Counter()
     for move in facts.movements.get(order_id, []):
         sums[move["kind"], move["product_id"]] += move["delta"]

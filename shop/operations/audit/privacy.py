@@ -1,4 +1,4 @@
-"""The invariants of privacy: what is to be forgotten is."""
+"""The invariants of privacy: what must be erased is erased."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -12,8 +12,8 @@ from sagas.reconciliation import missing
 from shop.contracts.events import CustomerErased
 from shop.operations.audit.invariants import Violation, scan
 
-LATE = timedelta(days=1)  # after which the timers, which tick every hour, have certainly come by
-PORTION = 1000  # users at once
+LATE = timedelta(days=1)  # by then the timers, which tick every hour, have certainly run
+PORTION = 1000  # users per batch
 OLD_ADDRESSES = """
     SELECT order_id FROM delivery_delivery
     WHERE address <> '' AND due_at IS NULL AND created_at < %(before)s AND updated_at < %(before)s
@@ -34,7 +34,7 @@ MESSAGES = "SELECT user_id FROM notifications_notification WHERE user_id = ANY(%
 
 
 def forgotten_in_time(before: datetime) -> Iterator[Violation]:
-    """No address is kept a day longer than PRIVACY_AFTER, and no token of a payment that is settled."""
+    """No address is kept a day longer than PRIVACY_AFTER, and no token of a settled payment."""
     for service, what, statement, since in (
         ("delivery", "address", OLD_ADDRESSES, timezone.now() - settings.PRIVACY_AFTER - LATE),
         ("payments", "payment token", SPENT_TOKENS, before),
@@ -44,7 +44,7 @@ def forgotten_in_time(before: datetime) -> Iterator[Violation]:
 
 
 def erased_is_gone(before: datetime) -> Iterator[Violation]:
-    """Of a customer who was erased nobody keeps a name, address, token or message; every service has heard of it."""
+    """No service keeps a name, address, token or message of an erased customer, and each has handled the erasure."""
     kept_since = timezone.now() - settings.SAGAS.retention + LATE  # purges do not come at the same moment
     for users in _erased(before):
         for service, what, statement in (
@@ -61,7 +61,7 @@ def erased_is_gone(before: datetime) -> Iterator[Violation]:
 
 
 def _erased(before: datetime) -> Iterator[dict[int, datetime]]:
-    """Who was erased before then, and when, in portions."""
+    """Yield the users who were erased before a time, with the time of each erasure, in batches."""
     users: Any = apps.get_model("accounts", "User").objects.filter(erased_at__lte=before).order_by("pk")
     last = 0
     while portion := dict(users.filter(pk__gt=last).values_list("pk", "erased_at")[:PORTION]):

@@ -1,4 +1,4 @@
-"""What the last audit found, for who scrapes the back office. It is in the cache: whoever loses it audits again."""
+"""The last audit's result, as metrics of the back office. It is only in the cache: if it is lost, audit again."""
 
 import time
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ AWAY = (ConnectionInterrupted, RedisError, OSError)
 
 
 def keep(violations: int) -> None:
-    """Remember that an audit has ended now, and how many violations it found; without the cache, nothing."""
+    """Record that an audit has just ended, and how many violations it found. Does nothing if the cache is down."""
     try:
         caches["default"].set(KEY, {"at": time.time(), "violations": violations}, timeout=None)
     except AWAY:
@@ -23,7 +23,7 @@ def keep(violations: int) -> None:
 
 
 class LastAudit(Collector):
-    """Gauges of the last audit; the time is 0 when none is known."""
+    """Gauges of the last audit; the time is 0 if no audit is known."""
 
     def describe(self) -> Iterable[Metric]:
         return self._families({})
