@@ -1,5 +1,5 @@
-"""What is typed: the commands of `manage.py` that set up, watch and repair the shop.
+"""The commands of `manage.py` that set up, watch and repair the shop.
 
-arguments  kinds of arguments          packages  whether the packages of a checkout are there
+arguments  types of arguments          packages  whether the packages of a checkout are there
 samples    the sample users            staff     who runs a command, for the staff log
 """

@@ -1,4 +1,4 @@
-"""Types of commands' arguments: what cannot be meant is refused with a sentence, before anything begins."""
+"""Types of commands' arguments: invalid values are refused with a message before anything is done."""
 
 import math
 from argparse import ArgumentTypeError
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def whole(*, least: int = 0, most: int = 2**63 - 1) -> Callable[[str], int]:
-    """A whole number within bounds."""
+    """Return a type for whole numbers within bounds."""
 
     def read(text: str) -> int:
         try:
@@ -22,7 +22,7 @@ def whole(*, least: int = 0, most: int = 2**63 - 1) -> Callable[[str], int]:
 
 
 def real(*, above: float = -math.inf, least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
-    """A number within bounds, and none of infinity and "not a number"."""
+    """Return a type for finite numbers within bounds."""
 
     def read(text: str) -> float:
         try:
@@ -39,5 +39,5 @@ def real(*, above: float = -math.inf, least: float = -math.inf, most: float = ma
 
 
 an_id = whole(least=1)
-LONGEST = 10 * 365 * 86_400.0  # seconds: ten years, with which dates can be reckoned
+LONGEST = 10 * 365 * 86_400.0  # seconds: ten years, small enough for calculating with dates
 seconds = real(least=0, most=LONGEST)

@@ -1,4 +1,4 @@
-"""Commands that change what the shop keeps: the staff log has who ran them."""
+"""Commands that change the shop's data: the staff log records who ran them."""
 
 from typing import Any
 

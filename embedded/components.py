@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 
 
 class Patience:
-    """A deadline that `lose` shortens to half a second from now."""
+    """A deadline, which `lose` shortens to half a second from now."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds

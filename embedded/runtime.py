@@ -93,7 +93,7 @@ class Runtime:
         while True:
             for component in self._components:
                 if not component.alive:
-                    raise CannotStart(f"The {component.title} has died; {_short(LOG)} says of what.")
+                    raise CannotStart(f"The {component.title} has died; {_short(LOG)} says why.")
             time.sleep(0.5)
 
     def at_rest(self) -> bool:
@@ -140,7 +140,7 @@ class Runtime:
         self._crashed = False
         orders = apps.get_model("orders", "Order").objects
         if under_way := orders.filter(pk__in=resumed).exclude(status__in=FINAL).count():
-            self._say("orders", f"{under_way} under way, gone on with")
+            self._say("orders", f"{under_way} in progress, resumed")
 
     def _claim(self) -> None:
         """Lock the data directory; find out whether the last run ended with an orderly stop."""
@@ -205,7 +205,7 @@ class Runtime:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         if not finished:
-            self.console.print("  What was not finished is gone on with at the next start.")
+            self.console.print("  Unfinished work is resumed at the next start.")
             leave = Timer(1, os._exit, [1])  # a hanging thread would keep the process alive
             leave.daemon = True
             leave.start()
@@ -256,7 +256,7 @@ def seed() -> None:
 
 
 class _PrivateLog(logging.handlers.RotatingFileHandler):
-    """A log that only its owner reads, the one after a rotation as well."""
+    """A log that only its owner can read, also after a rotation."""
 
     def _open(self) -> Any:
         return open(self.baseFilename, self.mode, opener=lambda path, flags: os.open(path, flags, 0o600))

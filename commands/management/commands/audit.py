@@ -1,4 +1,4 @@
-"""`manage.py audit`: does everything add up, over all services?"""
+"""`manage.py audit`: checks the invariants that span all services."""
 
 import json
 import sys
@@ -26,13 +26,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--strict", action="store_true", help="judge everything, and expect every order to have ended"
+            "--strict", action="store_true", help="check everything, and expect every order to have ended"
         )
         parser.add_argument(
             "--age",
             type=seconds,
             default=60.0,
-            help="without --strict: judge what has been still for so many seconds (60)",
+            help="without --strict: check only what has not changed for so many seconds (60)",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 

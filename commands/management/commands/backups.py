@@ -9,13 +9,13 @@ from django.core.management.base import BaseCommand, CommandError
 
 from shop.operations import backups
 
-DAY = 26 * 3600  # seconds: as the alert has it
+DAY = 26 * 3600  # seconds: the same as in the alert
 
 
 class Command(BaseCommand):
     help = (
-        "Read what `pgbackrest info --output=json` says from standard input, and remember it for Prometheus. Exit code "
-        "1 when a server has no backup of the last 26 hours, or its repository has a problem."
+        "Read the output of `pgbackrest info --output=json` from standard input, and store it for Prometheus. Exit "
+        "code 1 if a server has no backup of the last 26 hours, or its repository has a problem."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -35,6 +35,6 @@ class Command(BaseCommand):
             age = f"{hours:.1f} hours old" if one.at else "–"
             self.stdout.write(f"{one.stanza:<20} {age:<18} {wrong or 'fine'}")
         if not kept:
-            raise CommandError("The cache is away: Prometheus does not learn of it.")
+            raise CommandError("The cache is away: nothing was stored for Prometheus.")
         if bad:
             raise SystemExit(1)

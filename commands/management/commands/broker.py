@@ -1,4 +1,4 @@
-"""`manage.py broker`: makes the users and queues of RabbitMQ, each user with the rights that its service needs."""
+"""`manage.py broker`: creates RabbitMQ's users and queues, each user with the permissions that its service needs."""
 
 import json
 from typing import Any
@@ -11,13 +11,13 @@ from shop.operations.broker import definitions, missing, rights, send
 
 
 class Command(BaseCommand):
-    help = "Make RabbitMQ's users, with their rights, and its queues, by the management API (BROKER_ADMIN_URL)."
+    help = "Create RabbitMQ's users, with permissions, and its queues, by the management API (BROKER_ADMIN_URL)."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--vhost", default="/", help="The vhost of the shop (default: /).")
         parser.add_argument(
-            "--definitions", action="store_true", help="Print what `rabbitmqctl import_definitions` reads, instead."
+            "--definitions", action="store_true", help="Only print them, for `rabbitmqctl import_definitions`."
         )
 
     def handle(self, *args: Any, vhost: str, **options: Any) -> None:
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(told, indent=2))
             return
         if not settings.BROKER_ADMIN_URL:
-            raise CommandError("Set BROKER_ADMIN_URL, as http://administrator:password@host:15672, or --definitions.")
+            raise CommandError("Set BROKER_ADMIN_URL, like http://administrator:password@host:15672, or --definitions.")
         try:
             send(settings.BROKER_ADMIN_URL, told)
         except httpx.HTTPStatusError as refused:

@@ -1,4 +1,4 @@
-"""`manage.py customer`: a customer's data for themselves, and its end."""
+"""`manage.py customer`: exports or erases a customer's data."""
 
 import os
 from argparse import ArgumentParser
@@ -18,17 +18,17 @@ from shop.calls.personal import write_archive
 
 
 class Command(StaffCommand):
-    help = "Write all that the shop keeps of a customer into one archive, or have it erased."
+    help = "Write all data about a customer into one archive, or have it erased."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="command", required=True)
-        export = commands.add_parser("export", help="write all that the services keep of a customer, as a ZIP of JSON")
+        export = commands.add_parser("export", help="write all data of all services about a customer, as a ZIP of JSON")
         erase = commands.add_parser(
-            "erase", help="close the account, and erase what names the customer once their orders have ended"
+            "erase", help="close the account, and erase what identifies the customer once their orders have ended"
         )
         for command in (export, erase):
-            command.add_argument("email", help="of the customer")
-        export.add_argument("--to", type=Path, required=True, metavar="FILE", help="a file that is not there yet")
+            command.add_argument("email", help="the customer's e-mail address")
+        export.add_argument("--to", type=Path, required=True, metavar="FILE", help="a file that does not exist yet")
 
     def handle(self, *, command: str, email: str, to: Path | None = None, **options: Any) -> None:
         users: Any = apps.get_model("accounts", "User")
@@ -53,7 +53,7 @@ class Command(StaffCommand):
         except OUTAGES as outage:
             to.unlink()
             raise CommandError(f"Nothing was written: {outage}.") from outage
-        self.stdout.write(f"Wrote all that is kept of user {user_id} to {to}.")
+        self.stdout.write(f"Wrote all data about user {user_id} to {to}.")
 
     def _erase(self, user_id: int) -> None:
         try:
@@ -62,5 +62,5 @@ class Command(StaffCommand):
             raise CommandError(refused.detail) from None
         self.stdout.write(
             f"The account of user {user_id} is closed. It is erased after {due:%Y-%m-%d %H:%M} UTC, once all orders "
-            "have ended. Until then, making it active again in the admin calls that off."
+            "have ended. Until then, making it active again in the admin cancels the erasure."
         )

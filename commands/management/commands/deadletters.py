@@ -28,29 +28,29 @@ WIDTH = 160  # of tables that go to a file or a pipe
 
 class Command(StaffCommand):
     help = (
-        "Dead letters are events that a step could not handle. Find out why (list, show), repair that, and send "
-        "them to their steps again (replay): what succeeds is resolved. What needs no handling can be given up "
-        "(discard)."
+        "Dead letters are events that a step could not handle. Find out why (list, show), repair the cause, and send "
+        "them to their steps again (replay): letters that succeed are resolved. Letters that need no handling can be "
+        "given up (discard)."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay|discard")
         services = ", ".join(local_services())
 
-        listing = actions.add_parser("list", help="the open ones of every service")
-        listing.add_argument("--service", metavar="NAME", help=f"only this one's: {services}")
-        listing.add_argument("--all", action="store_true", help="also those that are resolved")
+        listing = actions.add_parser("list", help="the open dead letters of every service")
+        listing.add_argument("--service", metavar="NAME", help=f"only those of this service: {services}")
+        listing.add_argument("--all", action="store_true", help="resolved ones, too")
         listing.add_argument("--json", action="store_true", help="print one JSON array")
 
-        show = actions.add_parser("show", help="one of them with its event and its whole error")
-        replay = actions.add_parser("replay", help="send to the step again; harmless for what was handled by now")
-        discard = actions.add_parser("discard", help="give up: somebody has decided that the event needs no handling")
+        show = actions.add_parser("show", help="one dead letter with its event and its full error")
+        replay = actions.add_parser("replay", help="send to the step again; harmless for events handled meanwhile")
+        discard = actions.add_parser("discard", help="give up an event that needs no handling")
         show.add_argument("service", metavar="SERVICE", help=services)
         show.add_argument("id", type=an_id, metavar="ID", help="as `list` shows it")
         show.add_argument("--json", action="store_true", help="print one JSON object")
         replay.add_argument("service", metavar="SERVICE", nargs="?", help=f"{services}; all of them if left out")
         replay.add_argument("ids", type=an_id, metavar="ID", nargs="*", help="as `list` shows them")
-        replay.add_argument("--all", action="store_true", help="every open one, of the service or of all services")
+        replay.add_argument("--all", action="store_true", help="all open ones, of the service or of all services")
         discard.add_argument("service", metavar="SERVICE", help=services)
         discard.add_argument("ids", type=an_id, metavar="ID", nargs="+", help="as `list` shows them")
         discard.add_argument("--reason", required=True, help="why; it is kept with the dead letter")
@@ -131,7 +131,7 @@ def _letters(service: str | None, *, resolved: bool = False) -> Iterator[Any]:
 
 
 def _discard(letter: Any, reason: str) -> bool:
-    """Discard a letter and log who did; whether it was open."""
+    """Discard a letter and log who did; return whether it was open."""
     service = letter._meta.app_label
     with transaction.atomic(using=service):
         if discarded := dead_letters.discard(letter, reason):
@@ -157,7 +157,7 @@ def _find(service: str, ids: Sequence[int]) -> list[Any]:
 def _row(letter: Any) -> tuple[Any, ...]:
     first_line = letter.error.partition("\n")[0]
     return (
-        f"{letter._meta.app_label} {letter.pk}",  # as the other actions want it
+        f"{letter._meta.app_label} {letter.pk}",  # as the other actions expect it
         letter.step,
         letter.event_type or "undecodable",
         letter.correlation_id or "",

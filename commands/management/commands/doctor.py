@@ -1,4 +1,4 @@
-"""`manage.py doctor`: whether everything is there that the shop needs, one line each, with the fix."""
+"""`manage.py doctor`: checks everything that the shop needs, one line each, with the fix."""
 
 from typing import IO, Any, cast
 
@@ -12,7 +12,7 @@ MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]–[/]"}
 
 
 class Command(BaseCommand):
-    help = "Look at versions, servers, databases, queues, keys, clock and disk; exit 1 when something is not right."
+    help = "Check versions, servers, databases, queues, keys, clock and disk; exit 1 if something is not right."
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py errors`: every code of a problem document, when it is answered, and by what."""
+"""`manage.py errors`: every error code of the API, when it occurs, and in which operations."""
 
 from argparse import ArgumentParser
 from collections import defaultdict
@@ -16,7 +16,7 @@ from shop.api.error_codes import CODE_OF_STATUS, CODES
 from shop.api.schema import MEDIA_TYPE
 
 TABLE = Path("docs/errors.md")
-MANY = 8  # operations from which on a row says how many, not which
+MANY = 8  # from so many operations, a row says how many instead of which
 METHODS = ("get", "post", "put", "patch", "delete")
 
 HEAD = """# Errors
@@ -24,8 +24,8 @@ HEAD = """# Errors
 Written by `manage.py errors --write` from the code; a test fails when it is stale.
 
 Every error is an `application/problem+json` document with a stable `code`: the status says what kind of error it is,
-the code which one. `errors` names the fields, `traceId` is what to look for in logs and traces. A running shop shows at
-`/docs/` which of them each operation may answer, with an example of each.
+the code which one. `errors` names the fields, `traceId` is what to search for in logs and traces. A running shop shows
+at `/docs/` which errors each operation may respond with, with an example of each.
 
 | code | status | title | when | answered by |
 |---|---|---|---|---|
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 class Command(BaseCommand):
-    help = "Print every error code of the API, when it is answered and by which operations."
+    help = "Print every error code of the API, when it occurs, and in which operations."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--write", action="store_true", help=f"write the table to {TABLE}")
@@ -75,9 +75,7 @@ def rows() -> list[tuple[str, ...]]:
             answered[row].append(operation)
     for code in CODES.keys() - {row.code for row in answered}:
         anywhere = code in CODE_OF_STATUS.values()
-        when = (
-            "Any address, asked in a way it does not know." if anywhere else "Kept for later: nothing answers it yet."
-        )
+        when = "The address does not support the method." if anywhere else "Reserved: nothing responds with it yet."
         answered[Row(code, CODES[code].status, when)] = []
     order = list(CODES)
     return [
@@ -87,7 +85,7 @@ def rows() -> list[tuple[str, ...]]:
 
 
 def operations() -> Iterator[tuple[str, list[Row]]]:
-    """Every operation of the API with the problems it may answer."""
+    """Yield every operation of the API with the problems that it may respond with."""
     schema: Any = SchemaGenerator().get_schema(request=None, public=True)
     for path, methods in schema["paths"].items():
         for method in METHODS:

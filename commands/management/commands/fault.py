@@ -1,4 +1,4 @@
-"""`manage.py fault`: have something go wrong, on a development machine."""
+"""`manage.py fault`: makes something fail, on a development machine."""
 
 from argparse import ArgumentParser
 from typing import IO, Any, cast
@@ -14,7 +14,7 @@ from shop import faults
 
 class Command(BaseCommand):
     help = (
-        "Fault switches, for development machines: see them with what to expect of each (list), set one (set), or turn "
+        "Fault switches, for development machines: list them with what to expect (list), set one (set), or turn "
         "one or all of them off (clear). Running processes follow within a second; after an hour a switch goes off."
     )
     requires_system_checks = []

@@ -1,6 +1,6 @@
 """Bring every service's database up to date: create it if it is missing, and apply that service's migrations to it.
 
-Says, too, when the servers give fewer connections than the processes may come to need.
+Also warns if the servers allow fewer connections than the processes may need.
 """
 
 from argparse import ArgumentParser
@@ -19,7 +19,7 @@ from psycopg2 import errors
 from shop.operations.connections import shortages
 from shop.router import HOME_OF_DJANGO, database_of
 
-MIGRATION_LOCK = 7_466_873  # any number that is ours: two that migrate at once take turns
+MIGRATION_LOCK = 7_466_873  # an arbitrary number: concurrent migrations take turns
 
 
 class Command(BaseCommand):
@@ -36,7 +36,7 @@ class Command(BaseCommand):
             self.stderr.write(self.style.WARNING(shortage))
 
     def bring_up_to_date(self, service: str, *, check: bool) -> bool:
-        """Handle one database, saying what was done; False if something is missing and may not be changed."""
+        """Migrate one database and print what was done; return False if `check` finds something missing."""
         connection = connections[service]
         exists = _exists(connection)
         if check and not exists:
@@ -71,7 +71,7 @@ class Command(BaseCommand):
 
 
 def _exists(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the database is there. Raises CommandError when it cannot be asked."""
+    """Whether the database exists. Raises CommandError if the server does not answer."""
     try:
         connection.ensure_connection()
     except OperationalError as away:
@@ -87,7 +87,7 @@ def _exists(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _create(connection: BaseDatabaseWrapper) -> bool:
-    """Create the database; False if somebody else was faster. Raises CommandError when we may not."""
+    """Create the database; return False if another process was faster. Raises CommandError if we may not."""
     name = connection.ops.quote_name(connection.settings_dict["NAME"])
     statement = f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"
     try:

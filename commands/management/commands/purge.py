@@ -1,4 +1,4 @@
-"""`manage.py purge`: delete what is past its retention, now instead of when the timer comes."""
+"""`manage.py purge`: deletes what is past its retention now, instead of at the timer's next tick."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from sagas.registry import TIMERS
 
 
 class Command(BaseCommand):
-    help = "Delete messages and notifications older than RETENTION_DAYS, and sign-ins that are over, in small portions;"
-    help += " forget addresses after PRIVACY_AFTER."
+    help = "Delete messages and notifications older than RETENTION_DAYS, and sign-ins that are over, in small batches;"
+    help += " erase addresses after PRIVACY_AFTER."
 
     def handle(self, **options: Any) -> None:
         days = settings.SAGAS.retention.days

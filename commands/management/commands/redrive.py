@@ -1,4 +1,4 @@
-"""`manage.py redrive`: have orders' events published again, from the first; or those that a step has forgotten."""
+"""`manage.py redrive`: publishes orders' events again, from the first one; or the events that a step has lost."""
 
 import json
 import time
@@ -19,15 +19,15 @@ from sagas.publisher import is_lost_on_exit
 from shop.operations import backfill
 
 SHOWN = 20
-PATIENCE = 30.0  # seconds for what follows from the events, embedded; what is left then, the next `up` goes on with
+PATIENCE = 30.0  # seconds for the follow-up events, embedded; the next `up` continues with the rest
 
 
 class Command(StaffCommand):
     help = (
         "Emit the events of unfinished orders again, from the first: every step that has handled its part repeats what "
         "it emitted, up to where the saga broke off. Harmless for orders that are on their way. The relay publishes. "
-        "With --missing, for a service whose database was restored to an earlier time: tell its steps the events that "
-        "they have forgotten, oldest first, and wait until they are handled."
+        "With --missing, for a service whose database was restored to an earlier time: send its steps the events that "
+        "they have lost, oldest first, and wait until they are handled."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -71,10 +71,10 @@ class Command(StaffCommand):
 
     @contextmanager
     def _embedded(self) -> Iterator[None]:
-        """The shop with its worker, in this process, for as long as it takes; `make up` must not run meanwhile."""
+        """Run the shop with its worker in this process within the block; `make up` must not run meanwhile."""
         with more_than_production():
             from embedded.runtime import CannotStart, Runtime
-        settings.PORT = 0  # any: nobody is to come by
+        settings.PORT = 0  # any free port: it is not used
         try:
             with Runtime(console=Console(quiet=True)) as runtime:
                 yield

@@ -1,4 +1,4 @@
-"""`manage.py rights`: who may what, by routes and verbs of the API; made from what its views declare."""
+"""`manage.py rights`: who may do what, by routes and verbs of the API; generated from what its views declare."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ HEAD = """# Rights
 
 Written by `manage.py rights --write` from the code; a test fails when it is stale, and calls every route as every role.
 
-A right is one of Django's permissions. It counts for staff, whatever the way: by API, in the admin, in the console.
-`is_staff` opens nothing by itself. What somebody may not see does not exist for them (404).
+A right is a Django permission. It counts for staff, in the API, the admin and the console alike; `is_staff` alone
+grants nothing. What a user may not see does not exist for them (404).
 
-## What a right opens
+## What a right grants
 
-| right | opens |
+| right | grants |
 |---|---|
 """
 ROUTES = """
-## Which routes ask for it
+## Which routes require it
 
-“Own” is a person who has signed in, for what is theirs; a program has nothing of its own. With the right it is
-everybody's. Superusers have every right.
+“Own” is a signed-in person, for their own rows; a program owns no rows. With the right it is all rows. Superusers have
+every right.
 
 | route | right |{names}
 |---|---|{lines}
@@ -45,7 +45,7 @@ class Route(NamedTuple):
 
 
 class Command(BaseCommand):
-    help = "Print which roles may use which routes of the API, and what rights open."
+    help = "Print which roles may use which routes of the API, and what rights grant."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--write", action="store_true", help=f"write the tables to {TABLE}")
@@ -68,7 +68,7 @@ def as_markdown() -> str:
 
 
 def routes() -> Iterator[Route]:
-    """Every verb of every route whose view is one of the API's."""
+    """Yield every verb of every route whose view is one of the API's."""
     for path, callback in addresses():
         view = getattr(callback, "view_class", None)
         for verb in getattr(view, "rights", {}):
@@ -76,7 +76,7 @@ def routes() -> Iterator[Route]:
 
 
 def addresses(patterns: Any = None, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every path of the URLconf, as it is written there, and the view behind it."""
+    """Yield every path of the URLconf, as it is written there, and its view."""
     for one in get_resolver().url_patterns if patterns is None else patterns:
         if isinstance(one, URLResolver):
             yield from addresses(one.url_patterns, f"{prefix}{one.pattern}")
@@ -88,6 +88,6 @@ def _row(route: Route) -> str:
     own, needs = isinstance(route.needs, Own), route.needs
     right = needs.others if isinstance(needs, Own) else needs
     cells = ["yes" if needs == ANYBODY or right in rights else "own" if own else "–" for rights in GROUPS.values()]
-    needed = f"`{right}`" if right and (own or is_right(needs)) else right or "whoever has signed in"
+    needed = f"`{right}`" if right and (own or is_right(needs)) else right or "any signed-in user"
     shown = route.path.removeprefix("/api/v1").replace("<", "{").replace(">", "}").replace("id:", "")
     return f"| `{route.verb} {shown.replace('slug:', '')}` | {needed} |{''.join(f' {cell} |' for cell in cells)}\n"

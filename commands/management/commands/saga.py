@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("order_id", nargs="?", type=an_id, help="the order whose timeline to show")
-        parser.add_argument("--follow", action="store_true", help="go on showing what happens until the saga has ended")
+        parser.add_argument("--follow", action="store_true", help="keep printing what happens until the saga has ended")
         parser.add_argument("--mermaid", action="store_true", help=f"write the map as a diagram to {MAP}")
         parser.add_argument("--check", action="store_true", help=f"exit with 1 when {MAP} is not what --mermaid writes")
 
@@ -61,7 +61,7 @@ class Command(BaseCommand):
 
 
 def line(entry: Entry, start: datetime) -> Text:
-    """One thing that happened, as wide as most terminals; the way back is red, ↻ is how often the event came again."""
+    """Format an entry, to fit most terminals; the way back is red, ↻ counts redeliveries of the event."""
     since = f"{(entry.at - start).total_seconds() * 1000:,.0f} ms"
     words = [f"{since:>10}  {entry.event:<18}", f"{entry.step or f'(outbox of {entry.service})':<23}"]
     if entry.emitted:

@@ -1,4 +1,4 @@
-"""Put the sample catalogue, its stock and a few users into the databases; what is there already stays as it is."""
+"""Put the sample catalogue, its stock and a few users into the databases; existing rows stay unchanged."""
 
 from argparse import ArgumentParser
 from secrets import token_urlsafe
@@ -16,7 +16,7 @@ class Command(BaseCommand):
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--quiet", action="store_true", help="say nothing but a generated password")
+        parser.add_argument("--quiet", action="store_true", help="print only a generated password")
 
     def handle(self, *args: Any, quiet: bool, **options: Any) -> None:
         if not settings.DEBUG:

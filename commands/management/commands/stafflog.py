@@ -10,12 +10,12 @@ from django.core.management.base import BaseCommand
 
 
 class Command(BaseCommand):
-    help = "Print what staff changed, whatever the way, in all services, newest first: one JSON object a line."
+    help = "Print what staff changed, in whatever way, in all services, newest first: one JSON object per line."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--actor", metavar="ID", type=int, help="only what this user did")
-        parser.add_argument("--target", metavar="NAME", help='only what was done to this, as in "product 7"')
-        parser.add_argument("--most", metavar="N", type=int, default=100, help="so many entries of each service; 100")
+        parser.add_argument("--target", metavar="NAME", help='only changes of this, as in "product 7"')
+        parser.add_argument("--most", metavar="N", type=int, default=100, help="at most so many entries (100)")
 
     def handle(self, *, actor: int | None, target: str | None, most: int, **options: Any) -> None:
         wanted = {"actor_id": actor, "target": target}

@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
 
 def where(url: str) -> str:
-    """What the web server serves, as a person would look for it."""
+    """Return the URLs that a person would look for."""
     return "\n".join(
         f"  {what:<12} {url}{path}"
         for what, path in (("shop", "/"), ("API", "/api/v1/"), ("API docs", "/docs/"), ("admin", "/admin/"))
