@@ -16,7 +16,7 @@ def more_than_production() -> Iterator[None]:
         yield
     except ModuleNotFoundError as missing:
         raise CommandError(
-            f"This needs a package that production lacks ({missing.name}): run it in a checkout that has the packages "
-            "of requirements.txt.",
+            f"This needs what production does without ({missing.name}): run it in a checkout that has the packages of "
+            "requirements.txt.",
             returncode=2,
         ) from missing

@@ -1,4 +1,4 @@
-"""Small plots as SVG, by hand: bars, stacked bars, curves on logarithmic axes, lines over time; and a page for them."""
+"""Small hand-made SVG plots: bars, stacked bars, curves on logarithmic axes, lines over time; and a page for them."""
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,8 +11,8 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#9
 QUARTERED = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8)  # their quarters are short numbers
 TICK, MARKED = "#8884", "#d9480f22"
 BUCKETS = 150  # points on a line over time, at most
-LONGEST_GAP = 0.05  # of the time, across which a line is drawn; or, if that is longer,
-POINTS_MISSED = 3  # so many times the usual distance between points
+LONGEST_GAP = 0.05  # the share of the time across which a line is drawn; or, if longer,
+POINTS_MISSED = 3  # this many times the usual distance between points
 
 Point = tuple[float, float]
 Mark = tuple[float, float, str, str]  # from and to in seconds, a short label, what it is
@@ -35,7 +35,7 @@ svg { width: 100%; height: auto; } svg[viewBox^="0 0 760 "] { max-width: 760px; 
 
 
 def bars(title: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
-    """A bar for each (name, median, lowest, highest), the range as a line."""
+    """Draw a bar for each (name, median, lowest, highest), with the range as a line."""
     scale = (WIDTH - LEFT - RIGHT) / max(high for *_, high in rows)
     parts = []
     for number, (name, median, low, high) in enumerate(rows):
@@ -50,7 +50,7 @@ def bars(title: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
 
 
 def stacks(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], groups: Sequence[str]) -> str:
-    """A bar for each name, made of its groups."""
+    """Draw a bar for each name, stacked from its groups."""
     totals = [sum(values.get(group, 0) for group in groups) for _, values in rows]
     scale = (WIDTH - LEFT - RIGHT) / max(totals)
     parts = []
@@ -67,9 +67,9 @@ def stacks(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], groups: 
 
 
 def curves(title: str, lines: Mapping[str, Sequence[Point]], *, zero: bool = False, named: Sequence[float] = ()) -> str:
-    """A curve for each name through its (x, y), both logarithmic; with `zero` y is linear, from nothing.
+    """Draw a curve for each name through its (x, y), both logarithmic; with `zero`, y is linear and begins at zero.
 
-    `named` are the x that the axis names, instead of round ones.
+    `named` are the values of x that the axis labels, instead of round ones.
     """
     points = [point for line in lines.values() for point in line]
     left, top, width, height = 60, 46, WIDTH - 90, 300
@@ -97,7 +97,7 @@ def curves(title: str, lines: Mapping[str, Sequence[Point]], *, zero: bool = Fal
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """The powers of ten between two logarithms, and their doubles and quintuples where these are close."""
+    """Return the powers of ten between two logarithms, with 2 and 5 times these if the range is short."""
     factors = (1, 2, 5) if high - low < 2 else (1,)
     found = [factor * 10.0**power for power in range(floor(low), ceil(high) + 1) for factor in factors]
     return [one for one in found if low <= log10(one) <= high]
@@ -107,7 +107,7 @@ def over_time(
     title: str, lines: Mapping[str, Sequence[Point]], *, end: float, marks: Sequence[Mark] = (), width: int = 1000,
     up_to: float | None = None,
 ) -> str:  # fmt: skip
-    """A line for each name through its (seconds, value), from nothing to `up_to`; marked are spans of time."""
+    """Draw a line for each name through its (seconds, value), from zero to `up_to`; `marks` are spans of time."""
     left, right, top, height = 56, 16, 48, 180
     if up_to is None:
         up_to = max((value for points in lines.values() for _, value in points), default=1.0)
@@ -139,7 +139,7 @@ def over_time(
     ]
     for colour, points in zip(COLOURS, lines.values(), strict=False):
         for stretch in stretches(points, max(end * LONGEST_GAP, POINTS_MISSED * usual_distance(points))):
-            stretch = stretch if len(stretch) > 1 else stretch * 2  # of no length, and with round ends: a dot
+            stretch = stretch if len(stretch) > 1 else stretch * 2  # a line of no length with round ends is a dot
             path = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in stretch)
             parts.append(
                 f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-linecap="round"/>'
@@ -148,12 +148,12 @@ def over_time(
 
 
 def usual_distance(points: Sequence[Point]) -> float:
-    """The median of the seconds between two points that follow each other."""
+    """Return the median of the seconds between consecutive points."""
     return statistics.median(after[0] - before[0] for before, after in pairwise(points)) if len(points) > 1 else 0.0
 
 
 def stretches(points: Sequence[Point], longest_gap: float) -> Iterator[list[Point]]:
-    """The points in parts between which there is nothing to draw a line through."""
+    """Split the points at gaps across which no line is drawn."""
     part: list[Point] = []
     for point in points:
         if part and point[0] - part[-1][0] > longest_gap:
@@ -165,12 +165,12 @@ def stretches(points: Sequence[Point], longest_gap: float) -> Iterator[list[Poin
 
 
 def bucket_width(end: float) -> float:
-    """Seconds, so that no line over so many seconds has too many points; whole ones, unless it is short."""
+    """Return the width in seconds that keeps a line short of points; a whole number unless the line is short."""
     return next_round(3 * end / BUCKETS) if end < 15 else float(ceil(end / BUCKETS))
 
 
 def per_second(times: Iterable[float], width: float, end: float) -> list[Point]:
-    """How many there are per second, for each bucket of `width` seconds."""
+    """Return the rate per second in each bucket of `width` seconds."""
     counts = [0] * (int(end / width) + 1)
     for time in times:
         counts[min(max(0, int(time / width)), len(counts) - 1)] += 1
@@ -178,7 +178,7 @@ def per_second(times: Iterable[float], width: float, end: float) -> list[Point]:
 
 
 def bucketed(samples: Iterable[Point], width: float, of: Callable[[list[float]], float]) -> list[Point]:
-    """A statistic of the samples in each bucket of `width` seconds that has some."""
+    """Return a statistic of the samples in each bucket of `width` seconds that is not empty."""
     buckets: dict[int, list[float]] = {}
     for time, value in samples:
         buckets.setdefault(max(0, int(time / width)), []).append(value)
@@ -186,7 +186,7 @@ def bucketed(samples: Iterable[Point], width: float, of: Callable[[list[float]],
 
 
 def next_round(value: float, factors: Sequence[float] = (1, 2, 5)) -> float:
-    """The next of 0.001, 0.002, 0.005, 0.01, …, 1, 2, 5, 10, …"""
+    """Return the next of 0.001, 0.002, 0.005, 0.01, …, 1, 2, 5, 10, …"""
     power = -3
     while True:
         for factor in factors:
@@ -196,7 +196,7 @@ def next_round(value: float, factors: Sequence[float] = (1, 2, 5)) -> float:
 
 
 def edge(values: Iterable[float]) -> tuple[float, float]:
-    """The lowest and highest, and some room."""
+    """Return the lowest and highest value with a margin."""
     found = list(values)
     return min(found) - 0.1, max(found) + 0.1
 
@@ -219,7 +219,7 @@ def line(x: float, y: float, to_x: float, to_y: float, colour: str) -> str:
 
 
 def figure(value: float) -> str:
-    """A number with three figures or so."""
+    """Format a number with about three figures."""
     return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.3g}"
 
 
@@ -239,7 +239,7 @@ def svg(title: str, height: float, parts: Sequence[str], *, width: int = WIDTH) 
 
 
 def page(title: str, body: str) -> str:
-    """An HTML page that needs nothing else."""
+    """Return a self-contained HTML page."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(title)}</title><style>{STYLE}</style></head><body>
@@ -250,13 +250,13 @@ def page(title: str, body: str) -> str:
 
 
 def tile(figure: str, what: str, *, well: bool | None = None) -> str:
-    """One of a list of figures, class `tiles`; green or red if it is known whether it is well."""
+    """Return an item of a list of figures, class `tiles`; green or red if `well` says so."""
     colour = "" if well is None else f' class="{"good" if well else "bad"}"'
     return f"<li{colour}><b>{escape(figure)}</b>{escape(what)}</li>"
 
 
 def row(heading: str, counts: Mapping[str, int]) -> str:
-    """A row of a table: what there is, and how many of each; none if there is nothing to count."""
+    """Return a table row with a count of each thing; nothing if there is nothing to count."""
     if not counts:
         return ""
     told = ", ".join(f"{count:,} × {what}" for what, count in counts.items())

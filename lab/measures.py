@@ -1,4 +1,4 @@
-"""What the load test and chaos both measure: percentiles, what is not at rest yet, locks that are held."""
+"""What the load test and chaos both measure: percentiles, unfinished work, locks that are held."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from sagas.registry import local_services
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p95, p99 and max, in seconds."""
+    """Return p50, p95, p99 and max, in seconds."""
     ordered = sorted(values) or [0.0]
     at = {f"p{percent}": ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] for percent in (50, 95, 99)}
     return {name: round(value, 3) for name, value in {**at, "max": ordered[-1]}.items()}
 
 
 def unfinished() -> dict[str, int]:
-    """What is not at rest yet: open orders, events in outboxes, open payments."""
+    """Return the unfinished work: open orders, events in outboxes, open payments."""
     open_payments = Q(due_at__isnull=False) | Q(status="PENDING")
     waiting = {
         "orders": apps.get_model("orders.Order").objects.filter(look_at__isnull=False).count(),
@@ -29,6 +29,6 @@ def unfinished() -> dict[str, int]:
 
 
 def locks_left() -> list[str]:
-    """The stock locks that somebody holds."""
+    """Return the stock locks that are held."""
     with redis.Redis.from_url(str(settings.CACHES["locks"]["LOCATION"])) as locks:
         return [key.decode() for key in locks.scan_iter("*lock*")]

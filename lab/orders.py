@@ -1,4 +1,4 @@
-"""What is ordered, by the load test and under chaos: orders of all kinds, the same for the same seed."""
+"""The orders of the load test and of chaos: of all kinds, and the same for the same seed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ ADDRESS_WORDS = {
 
 @dataclass(frozen=True)
 class PlannedOrder:
-    """One order of the load. `marker` is in its address, and tells at the end which order came of it."""
+    """One order of the load. `marker` is in its address, and identifies the resulting order at the end."""
 
     number: int
     kind: str
@@ -51,13 +51,13 @@ class PlannedOrder:
 def planned_orders(
     seed: int, *, kinds: Mapping[str, int] = KINDS, products: Sequence[int] = PRODUCTS
 ) -> Iterator[PlannedOrder]:
-    """Orders without end. `kinds`: how many in a hundred are of each; the first of the products is the hot one."""
+    """Yield orders without end. `kinds` says how many in a hundred are of each; the first product is the hot one."""
     dice = Random(seed)
     return (_order(seed, number, dice, kinds, products) for number in count())
 
 
 def enough_for(orders: Sequence[PlannedOrder]) -> dict[int, int]:
-    """Stock that these orders do not exhaust, but for the hot product's: that sells out."""
+    """Return a stock that these orders do not exhaust, except for the hot product, which sells out."""
     products = {line["productId"] for one in orders for line in one.body["items"]}
     wanted = sum(line["quantity"] for one in orders for line in one.body["items"] if line["productId"] == HOT_PRODUCT)
     return dict.fromkeys(sorted(products), 10 * len(orders)) | {HOT_PRODUCT: wanted * 2 // 3}

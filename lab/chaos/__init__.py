@@ -1,8 +1,8 @@
-"""`manage.py chaos`: load from a client that writes down what it was told, while everything below it is made to fail.
+"""`manage.py chaos`: load from a client that records every response, while everything below it is made to fail.
 
-session.py    what the command does with its options
+session.py    runs the command with its options
 plan.py       what is ordered and what fails, all from one seed
-faults.py     each fault, and how it is known that it really happened
+faults.py     each fault, and the proof that it really happened
 client.py     places and cancels orders: each ended ok, failed, or unknown
 run.py        load, faults and rest, in order, on a system of its own (lab/rig)
 verdict.py    what must hold at the end, and the figures

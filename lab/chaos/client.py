@@ -1,8 +1,8 @@
-"""The client, after Jepsen's: it writes down of each operation whether it was done, was not done, or nobody knows.
+"""The client, after Jepsen's: it records for each operation whether it was done, was not done, or is unknown.
 
-An answer below 500 is knowledge: 2xx was done, 4xx was not. A connection that was refused is knowledge too, for nothing
-was sent, so the operation is tried again. A time-out, a broken connection or a 5xx is none: the shop may have done it.
-Then it is tried again, an order with the Idempotency-Key of its first try, until the outcome is known.
+A status below 500 is definite: 2xx was done, 4xx was not. A refused connection is definite, too: nothing was sent, so
+the operation is retried. After a time-out, a broken connection or a 5xx the outcome is unknown: the shop may have done
+it. Then the operation is retried with the same Idempotency-Key until the outcome is known.
 """
 
 import heapq
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 
 @dataclass
 class Operation:
-    """What was asked, and what is known of it. Times are seconds since 1970."""
+    """An operation and what is known of its outcome. Times are seconds since 1970."""
 
     what: str  # "place" or "cancel"
     planned: PlannedOrder
@@ -62,11 +62,11 @@ class Client:
         self.began = self.ended = 0.0
 
     def hold_back(self, count: int) -> None:
-        """Do not place the last so many orders before `release()`."""
+        """Do not place the last `count` orders before `release()`."""
         self._allowed = len(self._orders) - count
 
     def one_more(self) -> None:
-        """Place one of those that are held back."""
+        """Place one of the orders that are held back."""
         self._allowed = min(self._allowed + 1, len(self._orders))
 
     def release(self) -> None:
@@ -110,7 +110,7 @@ class Client:
                 self.ended = time.time()
 
     def _take(self) -> PlannedOrder | None:
-        """The next order, when its time has come; None at the end."""
+        """Wait until the next order is due and return it; None at the end."""
         while not self._stopping.wait(0 if self._next < self._due() else 0.02):
             with self._mutex:
                 if self._next >= len(self._orders):
@@ -121,7 +121,7 @@ class Client:
         return None
 
     def _due(self) -> int:
-        """How many orders may have been placed by now."""
+        """Return how many orders may have been placed by now."""
         if self.crowded:
             return self._next
         return min(self._allowed, 1 + int((time.time() - self.began) * self._rate))
@@ -143,10 +143,10 @@ class Client:
     # --- One operation ------------------------------------------------------------------------------------------------
     @staticmethod
     def _http() -> httpx.Client:
-        return httpx.Client(timeout=TIMEOUT, trust_env=False)  # no proxy stands between here and here
+        return httpx.Client(timeout=TIMEOUT, trust_env=False)  # the URLs are local: no proxy
 
     def _do(self, http: httpx.Client, operation: Operation, path: str, body: Any) -> None:
-        """Try until the outcome is known, or patience is at its end."""
+        """Try until the outcome is known, or PATIENCE is over."""
         planned, dice = operation.planned, Random(operation.planned.number)
         headers = {
             "Authorization": f"Bearer {self._tokens[planned.customer]}",

@@ -1,4 +1,4 @@
-"""The faults. Each is made, and shown to have happened: what it returns is the proof, and without one it raises."""
+"""The faults. Each one is injected and returns a proof that it happened; without a proof it raises `NotFired`."""
 
 import contextlib
 import os
@@ -23,12 +23,12 @@ LONGEST_PAUSE = 8.0  # seconds that a process is stopped with SIGSTOP, or Redis 
 
 
 class NotFired(Exception):
-    """The fault could not be made, or not be shown to have happened."""
+    """The fault could not be injected, or not be proved."""
 
 
 @dataclass
 class World:
-    """What faults are made in."""
+    """The servers and processes that faults are injected into."""
 
     postgres: Postgres
     rabbitmq: RabbitMQ
@@ -39,7 +39,7 @@ class World:
 
 @dataclass
 class Fired:
-    """A fault that was made. Times are seconds since 1970; `recovered_after` is filled in at the end."""
+    """A fault that was injected. Times are seconds since 1970; `recovered_after` is filled in at the end."""
 
     number: int
     kind: str
@@ -60,7 +60,7 @@ class Kind:
 
 
 def fire(number: int, planned: PlannedFault, world: World) -> Fired:
-    """Make a planned fault, and say what came of it."""
+    """Inject a planned fault; return it with its proof or failure."""
     fired = Fired(number, planned.kind, time.time(), witness=FAULTS[planned.kind].witness)
     try:
         fired.proof = FAULTS[planned.kind].make(world, Random(planned.choice))
@@ -98,7 +98,7 @@ def kill_beat(world: World, dice: Random) -> str:
 
 
 def pause_process(world: World, dice: Random) -> str:
-    """SIGSTOP for some seconds: it is neither dead nor alive, and holds its locks and leases."""
+    """SIGSTOP for some seconds: the process is neither dead nor alive, and holds its locks and leases."""
     role = dice.choice(["web", "worker", "relay", "beat"])
     process, seconds = world.processes.one_of(role, dice), dice.uniform(2, LONGEST_PAUSE)
     group = process.pid
@@ -122,7 +122,7 @@ def _ended(process: psutil.Process) -> bool:
 
 @contextlib.contextmanager
 def _stopped(group: int) -> Iterator[None]:
-    """A process group that does not run within the block."""
+    """Stop a process group within the block."""
     os.killpg(group, signal.SIGSTOP)
     try:
         until(lambda: psutil.Process(group).status() == psutil.STATUS_STOPPED, "SIGSTOP", seconds=10, pause=0.02)
@@ -158,7 +158,7 @@ def kill_broker(world: World, dice: Random) -> str:
 
 
 def purge_queue(world: World, dice: Random) -> str:
-    """The queue's worker is stopped for a moment, so that there is something to lose."""
+    """Purge a queue, whose worker is stopped for a moment so that there is something to lose."""
     queue = dice.choice(sorted({*map(service_of, ORDER.steps)}))
     with _stopped(world.processes.hearing(queue).pid):
         try:

@@ -7,12 +7,12 @@ from random import Random
 
 from lab.orders import PlannedOrder, enough_for, planned_orders
 
-KEPT_BACK = 0.05  # of the orders, until the last fault has ended: they show that it has been recovered from
+KEPT_BACK = 0.05  # the share of orders placed after the last fault, to show recovery from it
 
 
 @dataclass(frozen=True)
 class PlannedFault:
-    """A fault, `gap` seconds after the one before has ended. `choice` seeds what it still has to choose."""
+    """A fault, `gap` seconds after the end of the previous one. `choice` seeds its random choices."""
 
     kind: str
     gap: float
@@ -23,7 +23,7 @@ class PlannedFault:
 class Plan:
     seed: int
     orders: Sequence[PlannedOrder]
-    faults: Sequence[PlannedFault]  # more than will be made: they go on for as long as orders are placed
+    faults: Sequence[PlannedFault]  # more than needed: faults go on for as long as orders are placed
     stock: dict[int, int]
 
 
@@ -34,7 +34,7 @@ def make_plan(seed: int, *, orders: int, faults: int, kinds: Sequence[str], gaps
 
 
 def _faults(dice: Random, kinds: Sequence[str], gaps: tuple[float, float]) -> Iterator[PlannedFault]:
-    """Without end. No kind comes again before all have come."""
+    """Yield faults without end. No kind is repeated before all have occurred."""
     while True:
         for kind in dice.sample(kinds, k=len(kinds)):
             yield PlannedFault(kind, round(dice.uniform(*gaps), 1), dice.randrange(2**32))

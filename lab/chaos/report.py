@@ -1,4 +1,4 @@
-"""The run as one HTML page that needs nothing else: what was placed and ended, how long it took, what failed when."""
+"""The run as one self-contained HTML page: what was placed and ended, how long it took, what failed when."""
 
 import statistics
 from collections.abc import Sequence

@@ -26,12 +26,12 @@ from lab.rig.system import STARTED_WITHIN, System
 from sagas.conf import choreography
 
 THREADS = 8  # of the client
-CROWDED = 150  # messages in one queue from which on the shop is behind
+CROWDED = 150  # messages in one queue that mean the shop is behind
 SAID_EVERY = 15.0  # seconds, where no progress bar can be shown
 
 
 class Stage(Protocol):
-    """Where a shop runs: `urls` are its doors. It is left for inspection if `keep`."""
+    """Where a shop runs. `urls` are its web servers. With `keep`, its files stay for inspection."""
 
     urls: list[str]
     keep: bool
@@ -44,7 +44,7 @@ S = TypeVar("S", bound=Stage)
 
 
 class Load(Generic[S]):
-    """Goods, customers and their orders, on a system that runs."""
+    """Products, customers and their orders, on a running system."""
 
     def __init__(self, system: S, plan: Plan, *, console: Console) -> None:
         self.system, self.plan, self.console = system, plan, console
@@ -52,7 +52,7 @@ class Load(Generic[S]):
         self.tokens = [self._sign_in(customer, password) for customer in range(CUSTOMERS)]
 
     def _seed(self) -> str:
-        """Products, stock and customers; the customers' password."""
+        """Create products, stock and customers; return the customers' password."""
         password = token_urlsafe(12)
         products = [
             {"id": number, "name": f"Product {number}", "price": PRICE * number, "category": "ETC"}
@@ -65,7 +65,7 @@ class Load(Generic[S]):
         return password
 
     def _sign_in(self, customer: int, password: str) -> str:
-        """A customer's token; the first of them waits until the shop answers."""
+        """Return a customer's token. The first call waits until the shop answers."""
         body = {"email": _address(customer), "password": password}
         url, answers = self.system.urls[customer % len(self.system.urls)], []
 
@@ -81,7 +81,7 @@ class Load(Generic[S]):
         return answers[-1]
 
     def _await_rest(self, patience: float) -> None:
-        """Wait until nothing is open, in two looks; too long a wait is for the verdict to judge."""
+        """Wait until two checks in a row find nothing unfinished; if that takes too long, the verdict says so."""
         give_up_at = time.monotonic() + patience
         quiet = 0
         while quiet < 2 and time.monotonic() < give_up_at:
@@ -93,7 +93,7 @@ class Load(Generic[S]):
 
     @contextmanager
     def _watching(self, client: Client, fired: list[Fired]) -> Iterator[None]:
-        """Within the block the load may be paced, and it is shown how far everything is."""
+        """Pace the load and show the progress within the block."""
         ended = threading.Event()
         pace = threading.Thread(target=self._pace, args=(client, ended), daemon=True)
         with Watch(self.console, client, fired, len(self.plan.orders)):
@@ -106,17 +106,17 @@ class Load(Generic[S]):
                 pace.join()
 
     def _pace(self, client: Client, ended: threading.Event) -> None:
-        """Hold the load back until `ended`; by default not at all."""
+        """Hold the load back until `ended`; by default, do not."""
 
 
 class Run(Load[System]):
     """The load, the faults and the verdict."""
 
     def play(self, *, least: int, patience: float, rate: float | None, one_by_one: bool) -> Verdict:
-        """Place the orders, make faults meanwhile, wait for rest at most `patience` seconds, and judge.
+        """Place the orders, inject faults meanwhile, wait for rest at most `patience` seconds, and judge.
 
-        There are at least `least` faults; after these, until only the orders are left that were kept back. If
-        `one_by_one`, each waits until the one before it has been recovered from, and after the last no order is placed.
+        There are at least `least` faults, and more until only the orders are left that were kept back. With
+        `one_by_one`, each fault waits for recovery from the previous one, and no order is placed after the last.
         """
         orders = self.plan.orders
         lasting = sum(one.gap + FAULTS[one.kind].takes for one in self.plan.faults[:least]) or 1.0
@@ -143,7 +143,7 @@ class Run(Load[System]):
             until(lambda: not client.busy, "the end of the load", seconds=3600)
             self._await_rest(patience)
         seconds = time.time() - calm_since
-        connections.close_all()  # those of before the faults are broken
+        connections.close_all()  # connections from before the faults are broken
         verdict = judge(
             client, fired, seed=self.plan.seed, restarts=self.system.processes.restarts, seconds_to_rest=seconds,
             one_by_one=one_by_one,
@@ -152,21 +152,21 @@ class Run(Load[System]):
         return verdict
 
     def _await_recovery(self, fault: Fired, patience: float) -> None:
-        """Wait until all is well after a fault; too long a wait is for the verdict to judge."""
+        """Wait for recovery from a fault; if that takes too long, the verdict says so."""
         with suppress(TimeoutError):
             until(lambda: asked(lambda: recovery(fault)) is not None, "recovery", seconds=patience, pause=0.5)
 
     def _pace(self, client: Client, ended: threading.Event) -> None:
-        """Let the load wait while the shop is behind: how fast this machine is, is not the question here."""
+        """Let the load wait while the shop is behind: this test does not measure how fast the machine is."""
         while not ended.wait(0.3):
             try:
                 client.crowded = max(map(self.system.rabbitmq.waiting, choreography().services)) > CROWDED
             except (AMQPError, OSError):
-                client.crowded = False  # the broker is away, and orders are taken all the same
+                client.crowded = False  # the broker is down, and orders are accepted all the same
 
 
 class Watch:
-    """Shows how far the run is: bars on a terminal, else a line now and then."""
+    """Shows the run's progress: bars on a terminal, otherwise a line now and then."""
 
     def __init__(self, console: Console, client: Client, fired: list[Fired], total: int) -> None:
         self._console, self._client, self._fired, self._total = console, client, fired, total
@@ -207,7 +207,7 @@ class Watch:
 
 
 def asked(question: Callable[[], Any]) -> Any:
-    """The databases' answer; None while they are away."""
+    """Return the databases' answer; None while they are down."""
     try:
         return question()
     except (OperationalError, InterfaceError):

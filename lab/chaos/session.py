@@ -1,4 +1,4 @@
-"""What `manage.py chaos` does with its options: the plan, a system of its own, the run, and what came of it."""
+"""Runs `manage.py chaos`: makes the plan, starts a system of its own, plays the run, and shows the result."""
 
 import json as jsonlib
 import os
@@ -26,7 +26,7 @@ FAST = {"STALLED_AFTER": "3", "OUTBOX_LEASE": "5", "HANDOVER_AFTER": "0.2", "DEL
 
 
 def play(*, seed: int | None, stdout: TextIO, **options: Any) -> int:
-    """The exit code. Raises CommandError when the run cannot begin."""
+    """Run; return the exit code. Raises CommandError if the run cannot begin."""
     if options.pop("machines"):
         return machines(seed=seed, stdout=stdout, **options)
     if not started_again():

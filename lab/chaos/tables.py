@@ -8,7 +8,7 @@ from lab.chaos.verdict import Verdict
 
 
 def show(console: Console, verdict: Verdict) -> None:
-    """The summary as tables."""
+    """Print the summary as tables."""
     figures = verdict.figures()
     recovery = Table("fault", "fired", "recovery, median", "longest", title="Faults")
     for kind, row in figures["recovery"].items():

@@ -1,4 +1,4 @@
-"""What must hold when everything has come to rest, and the figures of the run."""
+"""What must hold once everything is at rest, and the figures of the run."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -32,7 +32,7 @@ ENDINGS = """
     SELECT extract(epoch FROM o.created_at), extract(epoch FROM t.at), t.status
     FROM orders_order o JOIN orders_timelineentry t ON t.order_id = o.id WHERE t.status = ANY(%(final)s)
 """
-# The first order placed after a moment to have reached a status, or, if none was placed any more, the first one open.
+# When the first order placed after a moment reached a status; if none was placed, when any open order did.
 SERVES_AGAIN = """
     SELECT extract(epoch FROM coalesce(
         (SELECT min(t.at) FROM orders_timelineentry t JOIN orders_order o ON o.id = t.order_id
@@ -40,7 +40,8 @@ SERVES_AGAIN = """
         (SELECT min(t.at) FROM orders_timelineentry t WHERE t.at > %(moment)s AND t.status = %(status)s)
     ) - %(moment)s)
 """
-# The orders that had neither ended at a moment nor were with the carrier: how many still do not, when the last one did.
+# Of the orders that at a moment had neither ended nor were with the carrier: how many still have not, and when the last
+# of the others did.
 CAUGHT_UP = """
     WITH before AS (
         SELECT DISTINCT ON (order_id) order_id, status FROM orders_timelineentry
@@ -59,18 +60,18 @@ SOON = 60.0  # seconds that recovery from a single fault may take
 
 @dataclass
 class Verdict:
-    """Everything that was found. `wrong` counts what must not be: the run is good when all of it is zero."""
+    """Everything that was found. `wrong` counts what must not happen: the run is good if all counts are zero."""
 
     seed: int
     wrong: dict[str, int]
-    findings: list[str]  # one line for each thing that is wrong
+    findings: list[str]  # one line per problem
     outcomes: dict[str, int]
-    unknown_because: dict[str, int]  # the last thing that was heard of operations with an unknown outcome
+    unknown_because: dict[str, int]  # the last status or error of operations with an unknown outcome
     kinds: dict[str, int]
     statuses: dict[str, int]
     faults: list[Fired]
     restarts: int
-    dead_letters: dict[str, int]  # events given up and handled later, by step; others are the audit's
+    dead_letters: dict[str, int]  # events given up and handled later, by step; the audit reports the others
     seconds: float  # from the first order to the last one's answer
     seconds_to_rest: float  # from the last fault's end until everything was at rest
     endings: list[tuple[float, float]] = field(repr=False)  # of each order: when it was placed, and ended
@@ -105,7 +106,7 @@ class Verdict:
         }
 
     def recovery(self) -> dict[str, dict[str, float]]:
-        """By kind of fault: how often it fired, and median and longest recovery in seconds."""
+        """Return, by kind of fault, how often it fired, and the median and longest recovery in seconds."""
         by_kind: dict[str, list[Fired]] = defaultdict(list)
         for one in self.faults:
             by_kind[one.kind].append(one)
@@ -123,7 +124,7 @@ class Verdict:
 def judge(
     client: Client, faults: list[Fired], *, seed: int, restarts: int, seconds_to_rest: float, one_by_one: bool
 ) -> Verdict:
-    """Compare what the client was told with what the databases hold, and audit these."""
+    """Compare the client's records with the databases, and audit these."""
     placed = [one for one in client.operations if one.what == "place"]
     cancelled = [one for one in client.operations if one.what == "cancel"]
     orders = _orders_by_marker()
@@ -175,10 +176,10 @@ def judge(
 
 
 def recovery(fault: Fired) -> float | None:
-    """Seconds from the end of a fault until all is well; None until then.
+    """Return the seconds from the end of a fault until recovery; None before that.
 
-    That is when every order placed before that end has ended or is with the carrier, and one placed after it is paid
-    and on its way (after beat's: completed).
+    Recovery means that every order placed before the fault's end has ended or is with the carrier, and one placed after
+    it is paid and on its way (after a fault of beat: completed).
     """
     moment = datetime.fromtimestamp(fault.ended, UTC)
     with connections["orders"].cursor() as cursor:
@@ -190,7 +191,8 @@ def recovery(fault: Fired) -> float | None:
 
 
 def _orders_by_marker() -> dict[str, list[int]]:
-    """Which orders came of each planned one: its marker is in the address, sealed in the order's first event."""
+    """Return the orders made from each planned one, whose marker is in the address, sealed in the order's first
+    event."""
     orders: dict[str, list[int]] = defaultdict(list)
     created = apps.get_model("orders.Outbox").objects.filter(event_type="OrderCreated")
     for pk, payload in created.values_list("correlation_id", "payload").iterator():

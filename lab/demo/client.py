@@ -1,4 +1,4 @@
-"""The shop's API, as somebody sees it who uses it over HTTP."""
+"""The shop's API, as a client uses it over HTTP."""
 
 import time
 from collections.abc import Callable
@@ -11,11 +11,11 @@ PATIENCE = 30.0  # seconds for anything that takes its time
 
 
 class NotAsExpected(Exception):
-    """The shop did something else than it must; the message says what."""
+    """The shop did not do what it must; the message says what happened."""
 
 
 class Person:
-    """Somebody who is signed in."""
+    """A signed-in user."""
 
     def __init__(self, url: str, *, email: str, password: str) -> None:
         self.email = email
@@ -23,7 +23,7 @@ class Person:
             base_url=f"{url}/api/v1",
             timeout=PATIENCE,
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=8),
-            trust_env=False,  # no proxy stands between here and here
+            trust_env=False,  # the URL is local: no proxy
         )
         tokens = self.call("POST", "/auth/token", {"email": email, "password": password})
         self._http.headers["Authorization"] = f"Bearer {tokens['access']}"
@@ -48,17 +48,17 @@ class Person:
         return self.call("POST", path, body)
 
     def order(self, product_id: int, quantity: int, **more: Any) -> int:
-        """Place an order; its id. Unless `more` says otherwise, it is paid for and arrives."""
+        """Place an order; return its id. Unless `more` says otherwise, it is paid and delivered."""
         usual = {"address": ADDRESS, "paymentToken": "tok_ok"}
         return self.post("/orders", {"productId": product_id, "quantity": quantity, **usual, **more})["id"]
 
     def stock(self, product_id: int) -> int:
-        """How many pieces can be sold now."""
+        """Return how many units can be sold now."""
         return self.get(f"/inventory/{product_id}")["quantity"]
 
 
 def until(look: Callable[[], Any], *, what: str, look_every: float = 0.05) -> Any:
-    """What `look()` answers, as soon as it is true. Raises NotAsExpected when that takes too long."""
+    """Return the first true result of `look()`. Raises NotAsExpected if that takes too long."""
     give_up_at = time.monotonic() + PATIENCE
     while not (seen := look()):
         if time.monotonic() > give_up_at:

@@ -30,13 +30,13 @@ PAID = {"PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED", "COMPLETED"}
 
 @dataclass
 class Cast:
-    """Who plays."""
+    """The people in the demo."""
 
     customers: Sequence[Person]
     admin: Person
 
     def set_stock(self, product_id: int, quantity: int, *, at_least: bool = False) -> None:
-        """Book pieces in or out, so that so many can be sold."""
+        """Book units in or out, so that this quantity can be sold."""
         try:
             there = self.admin.stock(product_id)
         except NotAsExpected:  # a new product: the first receipt opens its record
@@ -141,7 +141,7 @@ FLOWS: tuple[Callable[[Stage, Cast], None], ...] = (happy_path, last_piece, too_
 
 
 def _decided(admin: Person, placed: set[int]) -> list[dict[str, Any]]:
-    """The orders placed, once each is either paid or cancelled; until then nothing."""
+    """Return the placed orders once each is either paid or cancelled; before that, an empty list."""
     found = [order for order in admin.get("/orders", limit=100)["results"] if order["id"] in placed]
     return found if len(found) == len(placed) and all(order["status"] in {*PAID, *FINAL} for order in found) else []
 
@@ -151,7 +151,7 @@ def _outcome(order: dict[str, Any]) -> str:
 
 
 def _check_told(stage: Stage, customer: Person, order_id: int, types: set[str]) -> None:
-    """Everything of an order that a customer must be told has been sent, and nothing else has."""
+    """Check that the customer got exactly these notifications about an order."""
 
     def sent() -> set[str]:
         told = customer.get("/notifications", orderId=order_id, limit=100)["results"]

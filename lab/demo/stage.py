@@ -1,4 +1,4 @@
-"""Where the demo is played: headings, the saga of an order while it happens, and whether all ended as it must."""
+"""Shows the demo: headings, the saga of an order while it happens, and whether everything ended as it must."""
 
 import time
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Stage:
         self.console.print(text, markup=False)
 
     def saga(self, order_id: int) -> None:
-        """Show an order's saga as it happens, until everybody has heard of its end. Raises NotAsExpected."""
+        """Show an order's saga as it happens, until its last event is handled. Raises NotAsExpected."""
         give_up_at = time.monotonic() + PATIENCE
         live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         with live or nullcontext():
@@ -53,7 +53,7 @@ class Stage:
             self.console.print(as_table(order_id, entries))
 
     def check(self, what: str, actual: Any, expected: Any) -> None:
-        """Say whether something is as it must be."""
+        """Print whether a value is as expected."""
         if actual == expected:
             self.console.print(Text.assemble("  ", ("✓", "green"), f" {what}"))
         else:
@@ -64,7 +64,7 @@ class Stage:
         self.console.print(Text(f"  ✗ {what}", style="bold red"))
 
     def counts(self, title: str, counts: Mapping[str, int]) -> None:
-        """A small table: what, and how often."""
+        """Print a small table of counts."""
         table = Table(title, "orders")
         for name, count in counts.items():
             table.add_row(Text(name, style="red" if name.startswith("CANCELLED") else ""), str(count))
@@ -72,7 +72,7 @@ class Stage:
 
 
 def as_table(order_id: int, entries: list[Entry]) -> Table:
-    """An order's saga; compensation is red."""
+    """Return an order's saga as a table; compensation is red."""
     table = Table(Column(f"order {order_id}", justify="right"), "event", "heard by", "which emitted")
     for entry in entries:
         table.add_row(*_cells(entry, entries[0].at), style="red" if entry.backward else "")

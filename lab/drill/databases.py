@@ -1,4 +1,4 @@
-"""A PostgreSQL server for each service, whose log is archived and which is backed up by pgBackRest (Debian's)."""
+"""A PostgreSQL server for each service, archived and backed up by Debian's pgBackRest."""
 
 import shutil
 import subprocess
@@ -48,7 +48,7 @@ pg1-user={account}
 
 
 class Databases:
-    """The servers. Their repository stands for storage that is not lost with them."""
+    """The servers. Their backup repository represents storage that is not lost with them."""
 
     def __init__(self, home: Path, ports: Mapping[str, int], programs: Programs) -> None:
         self.home, self.ports, self._programs = home, dict(ports), programs
@@ -56,7 +56,7 @@ class Databases:
 
     # --- Each of them -------------------------------------------------------------------------------------------------
     def start(self) -> None:
-        """Make the servers, start them, and begin to archive."""
+        """Create the servers, start them, and begin to archive."""
         for folder in (self.home, self.home / "repository", self.home / "lock", self.home / "log"):
             folder.mkdir(parents=True)
             shutil.chown(folder, ACCOUNT, ACCOUNT)
@@ -98,7 +98,7 @@ class Databases:
             list(pool.map(work, self.ports))
 
     def ask(self, service: str, sql: str, database: str = "postgres") -> Any:
-        """One value. Raises psycopg2.OperationalError."""
+        """Query one value. Raises psycopg2.OperationalError."""
         where = {"host": HOST, "port": self.ports[service], "user": ACCOUNT, "dbname": database}
         with closing(psycopg2.connect(**where)) as connection:
             connection.autocommit = True
@@ -109,20 +109,20 @@ class Databases:
 
     # --- All of them --------------------------------------------------------------------------------------------------
     def back_up(self) -> float:
-        """A full backup of each; the seconds it took."""
+        """Make a full backup of each server; return the seconds it took."""
         began = time.monotonic()
         self._each(lambda service: self._pgbackrest(service, "--type=full", "backup"))
         return time.monotonic() - began
 
     def info(self) -> str:
-        """What pgBackRest says of all backups, as JSON."""
+        """Return pgBackRest's information about all backups, as JSON."""
         done = subprocess.run(
             [*AS_ACCOUNT, *self._backrest, "info", "--output=json"], check=True, capture_output=True, text=True
         )
         return done.stdout
 
     def archive(self) -> None:
-        """Wait until all that is committed now is in the archive, as it is by itself after `archive_timeout`."""
+        """Wait until everything committed so far is in the archive, as it would be after `archive_timeout`."""
         self._each(self._archive)
 
     def _archive(self, service: str) -> None:
@@ -132,13 +132,13 @@ class Databases:
         until(lambda: self.ask(service, last) >= segment, f"the archive of {service}", seconds=120)
 
     def lose(self) -> None:
-        """The servers end, and their disks are gone."""
+        """Stop the servers and delete their disks."""
         for service in self.ports:
             self._ctl(service, "stop", "-m", "immediate")
             shutil.rmtree(self.home / service)
 
     def restore(self, moments: Mapping[str, datetime]) -> float:
-        """Each as it was at its moment; the seconds until all take writes."""
+        """Restore each server to its moment; return the seconds until all accept writes."""
         began = time.monotonic()
         self._each(lambda service: self._restore(service, moments[service]))
         return time.monotonic() - began

@@ -1,4 +1,4 @@
-"""What `manage.py drill` does."""
+"""Runs `manage.py drill`."""
 
 import json as jsonlib
 import os
@@ -28,7 +28,7 @@ from shop.contracts.orders import FINAL
 from shop.operations.audit import Violation, audit
 
 RATE = 10.0  # orders per second
-# Orders is restored to a later moment than the others: what it knows can be told to them, and not the other way round.
+# Orders is restored to a later moment than the others: its events can be redelivered to them, but not the reverse.
 LATER = timedelta(seconds=1)
 ADVANCED = (("orders", "orders_order"), ("accounts", "accounts_user"), ("catalog", "catalog_product"))
 ADVANCE = "SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id) + 1000000) FROM {table}"
@@ -36,7 +36,7 @@ PORTS = "DRILL_PORTS"
 
 
 def play(*, stdout: TextIO, seed: int, **options: Any) -> int:
-    """The exit code. Raises CommandError when the drill cannot begin."""
+    """Run; return the exit code. Raises CommandError if the drill cannot begin."""
     try:
         if not started_again():
             programs()  # fetched, where they are missing
@@ -73,7 +73,7 @@ def _run(seed: int, *, stdout: TextIO, orders: int, json: bool, keep: bool, pati
 
 
 class _System(System):
-    """Seven PostgreSQL servers in the place of one."""
+    """A system with seven PostgreSQL servers instead of one."""
 
     def __init__(self, *, console: Console, keep: bool) -> None:
         super().__init__(console=console, keep=keep)
@@ -89,7 +89,7 @@ class _System(System):
 
 class _Drill(Load[_System]):
     def practise(self, patience: float) -> dict[str, Any]:
-        """Back up, place orders, lose all databases, restore them to one moment, heal, audit; the figures."""
+        """Back up, place orders, lose all databases, restore them to one moment, repair, audit; return the figures."""
         system, figures = self.system, dict[str, Any]()
         databases = system.databases
         figures["backupSeconds"] = round(databases.back_up(), 1)

@@ -1,4 +1,4 @@
-"""A load test beside an earlier one."""
+"""Compares a load test with an earlier one."""
 
 import json
 from collections.abc import Mapping
@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 from lab.loadtest.results import VERSION
 
-NOISE, NOISE_MS = 0.1, 5  # a change of less says nothing: runs of the same shop differ as much
+NOISE, NOISE_MS = 0.1, 5  # smaller changes mean nothing: runs of the same shop differ as much
 
 
 class NotComparable(Exception):
-    """A file that holds no load test; the message says which."""
+    """A file is not the result of a load test; the message names it."""
 
 
 class Row(NamedTuple):
-    """A figure then and now. `better` is None where the change is too small to say, or one of them is not there."""
+    """A figure then and now. `better` is None if the change is too small to tell, or if one of them is missing."""
 
     what: str
     before: float | None
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """An earlier `--json` file. Raises NotComparable."""
+    """Read an earlier `--json` file. Raises NotComparable."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -47,7 +47,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What is not the same about two runs, so that their figures say less."""
+    """Return the differences between two runs that make their figures less comparable."""
     pairs = [
         ("profile", before["profile"], after["profile"]),
         *((name, before["options"].get(name), after["options"].get(name)) for name in after["options"]),
@@ -60,12 +60,12 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
 
 
 def both(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Each with what it is called."""
+    """Return each run with its name."""
     return ("earlier", before), ("present", after)
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Row]:
-    """Figure by figure."""
+    """Compare two runs, figure by figure."""
     rows = [_row("knee, orders per second", before["knee"], after["knee"], more_is_better=True)]
     rows += [
         _row(f"{what} per second", before["rates"][what], after["rates"][what], more_is_better=True)
@@ -87,7 +87,7 @@ def _ms(seconds: float | None) -> float | None:
 def _row(
     what: str, before: float | None, after: float | None, *, more_is_better: bool = False, least: float = 0.0
 ) -> Row:
-    """`least` is the smallest difference that says anything, whatever its share."""
+    """`least` is the smallest absolute difference that counts."""
     better = None
     if before and after is not None and abs(after - before) >= max(least, NOISE * before):
         better = (after > before) is more_is_better

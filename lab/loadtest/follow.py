@@ -1,8 +1,8 @@
-"""What becomes of orders after they were placed, seen from outside and without being a load of its own.
+"""Follows orders after they were placed, from outside, and without adding much load.
 
-While the load runs, the timelines of a few orders are read, a handful a second. How all of them have ended is read
-afterwards from the list of orders, and when they were paid from the timelines of up to a thousand: the shop writes down
-when each thing happened, so nothing is lost by asking later.
+While the load runs, only the timelines of a few orders are read, a handful a second. How all orders ended is read
+afterwards from the list of orders, and when they were paid from up to a thousand timelines: the shop records the time
+of each step, so nothing is lost by reading later.
 """
 
 import asyncio
@@ -26,15 +26,16 @@ class Follower:
     def __init__(self, staff: Staff, clock: Clock, *, after: int) -> None:
         self._staff, self.clock, self._after = staff, clock, after
         self._watched: deque[Order] = deque()
-        self._fresh: Order | None = None  # the last one placed: the next to be taken up
-        self.taken_up: deque[Order] = deque(maxlen=WATCHED)  # the last ones
+        self._fresh: Order | None = None  # the last order placed, the next to be followed
+        self.taken_up: deque[Order] = deque(maxlen=WATCHED)  # the latest followed orders
 
     # --- While the load runs ------------------------------------------------------------------------------------------
     def placed(self, order: Order) -> None:
         self._fresh = order
 
     async def sample(self) -> None:
-        """Take up a fresh order now and then, and read the timelines of those taken up, in turn, until they end."""
+        """Pick up a new order now and then, and read the timelines of the followed orders, round-robin, until they
+        end."""
         while True:
             if self._fresh and len(self._watched) < WATCHED:
                 self._watched.append(self._fresh)
@@ -48,7 +49,7 @@ class Follower:
             await asyncio.sleep(1 / READS_PER_SECOND)
 
     async def _read(self, order: Order) -> None:
-        """When it was paid and has ended, as far as it has come."""
+        """Read when an order was paid and when it ended, if it has."""
         order.followed = True
         if found := await self._staff.order(order.order_id or 0):
             paid = (entry["at"] for entry in found["timeline"] if entry["event"] in PAID)
@@ -57,9 +58,9 @@ class Follower:
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
     async def look(self, orders: Sequence[Order], products: Collection[int]) -> tuple[int, int]:
-        """How many orders are still open, and how many were placed without the client having been told.
+        """Return how many orders are still open, and how many were placed although the client got no response.
 
-        An order that is not there is not waited for: it was written before it was accepted.
+        A missing order is not waited for: an order is written before it is accepted.
         """
         by_id = {one.order_id: one for one in orders if one.accepted}
         strangers = 0
@@ -76,7 +77,7 @@ class Follower:
             order.ended = self.clock.since_began(found["updatedAt"])
 
     async def read_timelines(self, orders: Sequence[Order]) -> None:
-        """Of all accepted orders, or of as many of them, evenly chosen."""
+        """Read the timelines of all accepted orders, or of TIMELINES of them, evenly chosen."""
         accepted = [one for one in orders if one.accepted]
         every = max(1, -(-len(accepted) // TIMELINES))
         chosen = iter(accepted[::every])

@@ -1,7 +1,7 @@
-"""HTTP/1.1 for a load: as little work as can be for a request, for what the client does is not there for the shop.
+"""HTTP/1.1 for a load test, with as little CPU time per request as possible.
 
-An `httpx` request takes ten times as much of the processor (2.2 ms, one of these 0.2), and on one machine that is time
-which the shop goes without.
+An `httpx` request takes ten times as much CPU time (2.2 ms instead of 0.2), which on a single machine is taken from the
+shop.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import h11
 import msgspec
 
 TIMEOUT = 10.0  # seconds for an answer
-CONNECTIONS = 90  # at once, to one server: the embedded one takes a hundred. Who finds none free waits here, not there
+CONNECTIONS = 90  # at once, per server: the embedded one accepts a hundred. Further requests wait in the client
 CHUNK = 65_536
 
 
@@ -25,20 +25,20 @@ class NoAnswer(Exception):
 
 @dataclass
 class Answer:
-    """What came back. `body` is the JSON, or the text where it is none."""
+    """A response. `body` is its JSON, or its text if it is not JSON."""
 
     status: int
     body: Any
 
     @property
     def said(self) -> str:
-        """The status, and a problem's code."""
+        """The status, with a problem's code."""
         code = self.body.get("code") if isinstance(self.body, dict) and self.status >= 400 else None
         return f"{self.status} {code}" if code else f"{self.status}"
 
 
 class _Connection:
-    """One connection, which carries a request at a time."""
+    """A connection, which carries one request at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -76,15 +76,15 @@ class _Connection:
         self._writer.close()
 
     async def closed(self) -> None:
-        """Close it, and wait until it is."""
+        """Close the connection, and wait until it is closed."""
         self.close()
-        with suppress(OSError, TimeoutError):  # the other side need not be there any more
+        with suppress(OSError, TimeoutError):  # the server may be gone
             async with asyncio.timeout(1):
                 await self._writer.wait_closed()
 
 
 class Server:
-    """One server: connections are opened as they are needed, up to a limit, kept open, and used again."""
+    """One server. Connections are opened on demand up to a limit, kept open, and reused."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -104,9 +104,9 @@ class Server:
         self, method: str, path: str, body: Any = None, *, token: str = "", timeout: float = TIMEOUT,
         headers: tuple[tuple[str, str], ...] = (),
     ) -> Answer:  # fmt: skip
-        """What is answered to a request below `/api/v1`. Raises NoAnswer.
+        """Send a request below `/api/v1`; return the response. Raises NoAnswer.
 
-        It is not sent again when there is no answer: the shop may have done what it was asked.
+        It is not retried if there is no response: the shop may have handled it.
         """
         content = msgspec.json.encode(body) if body is not None else b""
         head = [*self._common, *headers]
@@ -161,12 +161,12 @@ class Server:
         return _Connection(*await asyncio.open_connection(self._host, self._port, ssl=context))
 
     async def open(self, count: int) -> None:
-        """Have so many connections ready, or as many as there may be."""
+        """Open connections in advance, at most CONNECTIONS."""
         missing = min(count, CONNECTIONS) - len(self._free)
-        with suppress(OSError):  # whoever needs one will see
+        with suppress(OSError):  # a request that needs one will report it
             self._free += await asyncio.gather(*(self._connected() for _ in range(missing)))
 
     async def close(self) -> None:
-        """Nothing is in use any more."""
+        """Close all connections, none of which may be in use."""
         await asyncio.gather(*(connection.closed() for connection in self._free))
         self._free.clear()

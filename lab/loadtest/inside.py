@@ -1,4 +1,4 @@
-"""What only somebody sees who has the shop's databases at hand: the audit, locks."""
+"""What can be seen only with access to the shop's databases and Redis: the audit, locks."""
 
 import time
 from contextlib import suppress
@@ -15,23 +15,23 @@ from lab.loadtest.people import CUSTOMERS, STAFF
 from lab.measures import locks_left, unfinished
 from shop.operations.audit import Violation, audit, invariant_names
 
-PATIENCE = 60.0  # seconds for what comes after the orders' ends: mails, the closing of orders
-STILL = timedelta(seconds=1)  # for so long an order has not moved that the audit of a running shop judges
+PATIENCE = 60.0  # seconds for what follows the orders' ends: e-mails, the closing of orders
+STILL = timedelta(seconds=1)  # the audit of a running shop checks orders that have not changed for this long
 
 
 def seed(password: str) -> None:
-    """The users that the load comes from, in a shop of our own."""
+    """Create the users that the load comes from, in a shop of our own."""
     users: list[dict[str, Any]] = [{"email": email, "name": email.partition("@")[0]} for email in CUSTOMERS]
     users.append({"email": STAFF, "name": "Admin", "is_staff": True, "is_superuser": True})
     import_string("accounts.services.seed_users")(users, password=password)
 
 
 def same_shop(evidence: tuple[int, str] | None) -> bool:
-    """Whether the databases that this process has are those of the shop that took this order."""
+    """Whether this process's databases are those of the shop that accepted this order."""
     if evidence is None or settings.ALONE:
         return False
     if settings.EMBEDDED and not (settings.VAR_DIR / "postgres").exists():
-        return False  # looking would make it
+        return False  # looking would create it
     order_id, created_at = evidence
     with suppress(DatabaseError, InterfaceError):
         found = apps.get_model("orders.Order").objects.filter(pk=order_id).values_list("created_at", flat=True)
@@ -40,7 +40,7 @@ def same_shop(evidence: tuple[int, str] | None) -> bool:
 
 
 def look_for_locks() -> list[str] | None:
-    """The stock locks that are held; None where nobody can see them."""
+    """Return the stock locks that are held; None if they cannot be read."""
     if not str(settings.CACHES["locks"]["LOCATION"]).startswith("redis") or settings.EMBEDDED:
         return None
     with suppress(RedisError):
@@ -49,7 +49,7 @@ def look_for_locks() -> list[str] | None:
 
 
 def audited(*, own: bool, at_rest: bool) -> dict[str, Any]:
-    """Whether everything adds up. In a shop of our own, at rest, every order is judged, and must have ended."""
+    """Audit the shop. In a shop of our own, at rest, every order is checked, and must have ended."""
     give_up_at = time.monotonic() + PATIENCE
     while at_rest and unfinished() and time.monotonic() < give_up_at:
         time.sleep(0.2)

@@ -1,7 +1,7 @@
-"""What became of each order, and when; and what the client itself had to do with it.
+"""What happened to each order, and when; and whether the client itself was the bottleneck.
 
-Every latency counts from when its order was due, not from when it was sent: who waits while the client is held up waits
-all the same, and a shop that stands still is not asked less often for it (no coordinated omission).
+Every latency counts from when its order was due, not from when it was sent. So a delay in the client counts as well,
+and a shop that stalls does not get fewer requests for it (no coordinated omission).
 """
 
 import os
@@ -15,24 +15,24 @@ from lab.loadtest.http import TIMEOUT
 from lab.measures import percentiles
 from shop.contracts.reasons import code_of
 
-# Any of these in a timeline says that the money is there: orders may hear of the shipment before it hears of that.
+# Any of these in a timeline means that the order is paid: orders may handle the shipment before the payment.
 PAID = ("PaymentCompleted", "DeliveryStarted", "DeliveryHandedOver", "DeliveryCompleted")
 LATE = 0.02  # seconds that orders may be sent late at the 99th percentile
-LATE_SHARE = 0.1  # or this share of what is measured
-BUSY = 0.85  # of a core, from which on a client that runs on one is held up by itself
+LATE_SHARE = 0.1  # or this share of the latency
+BUSY = 0.85  # the share of a core above which a client with one core is its own bottleneck
 
 
 @dataclass(slots=True)
 class Order:
-    """One order of the load. Times are seconds since the load began; None: that has not been, or was not seen."""
+    """One order of the load. Times are seconds since the load began; None if it did not happen, or was not seen."""
 
     number: int
     kind: str
     due: float
     sent: float | None = None
-    answered: float | None = None  # or when an answer was no longer waited for
-    said: str = ""  # the answer's status and code, or why there is none
-    order_id: int | None = None  # of one that was accepted
+    answered: float | None = None  # or when the client gave up waiting
+    said: str = ""  # the response's status and code, or why there is none
+    order_id: int | None = None  # if it was accepted
     status: str = ""
     reason: str = ""  # of a cancellation
     paid: float | None = None
@@ -45,7 +45,7 @@ class Order:
 
     @property
     def ending(self) -> str:
-        """How it has ended, for counting: the status, and the code of the reason."""
+        """How the order ended, for counting: the status, and the code of the reason."""
         if self.status != "CANCELLED":
             return self.status or "not found"
         return f"CANCELLED {code_of(self.reason) or self.reason[:40]}".strip()
@@ -54,8 +54,9 @@ class Order:
 class Clock:
     """Turns the shop's times into seconds since the load began.
 
-    An order is written after it was sent and before it is answered. So each answer bounds how far the shop's clock is
-    from ours, and many of them bound it closely: where ours will do, nothing is corrected.
+    An order is written after the request was sent and before the response arrived. So each response bounds the
+    difference between the shop's clock and ours, and many of them bound it closely. Nothing is corrected if no
+    difference is within the bounds.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class Clock:
         self._least, self._most = float("-inf"), float("inf")
 
     def learn(self, created_at: str, sent: float, answered: float) -> None:
-        """From an order: when it was written by the shop's clock, sent and answered by ours, since the load began."""
+        """Learn from an order: when it was written by the shop's clock, and sent and answered by ours."""
         created = _epoch(created_at) - self.began
         self._least = max(self._least, created - answered)
         self._most = min(self._most, created - sent)
@@ -73,7 +74,7 @@ class Clock:
         """Seconds that the shop's clock is ahead of ours."""
         if self._least <= 0 <= self._most:
             return 0.0
-        if self._least > self._most:  # one of them was set meanwhile
+        if self._least > self._most:  # one of the clocks was set meanwhile
             return (self._least + self._most) / 2
         return self._least if self._least > 0 else self._most
 
@@ -87,7 +88,7 @@ def _epoch(moment: str) -> float:
 
 # --- Latencies --------------------------------------------------------------------------------------------------------
 def answer_times(orders: Iterable[Order]) -> list[float]:
-    """Of accepted orders, and as much as was waited of those that nobody answered in time."""
+    """Return the response times of accepted orders, and the waiting times of those without a response in time."""
     return [
         one.answered - one.due
         for one in orders
@@ -104,12 +105,12 @@ def end_times(orders: Iterable[Order], status: str) -> list[float]:
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Count and percentiles in seconds; nothing of nothing."""
+    """Return count and percentiles in seconds; only the count if there are no values."""
     return {"count": len(values), **percentiles(values)} if values else {"count": 0}
 
 
 def latencies(orders: Sequence[Order]) -> dict[str, dict[str, float]]:
-    """From when an order was due until it was answered, paid, completed, cancelled."""
+    """Return the times from when orders were due until they were answered, paid, completed, cancelled."""
     return {
         "answered": summary(answer_times(orders)),
         "paid": summary(paid_times(orders)),
@@ -123,7 +124,7 @@ def counted(values: Iterable[str]) -> dict[str, int]:
 
 
 def in_flight(orders: Iterable[Order], moments: Sequence[float], until: str) -> list[tuple[float, float]]:
-    """How many orders were sent but not yet `until` ("answered" or "ended"), at each of some moments."""
+    """Return, for each moment, how many orders were sent but not yet `until` ("answered" or "ended")."""
     changes: list[tuple[float, int]] = []
     for one in orders:
         end = getattr(one, until)
@@ -143,15 +144,15 @@ def in_flight(orders: Iterable[Order], moments: Sequence[float], until: str) -> 
 
 # --- The client -------------------------------------------------------------------------------------------------------
 class Client:
-    """How much this process itself has to do while the load runs."""
+    """How busy this process itself is while the load runs."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
-        self.busiest = 0.0  # share of a core, of the busiest second or so
+        self.busiest = 0.0  # the share of a core used in the busiest second or so
         self._since = (self._wall, self._cpu)
 
     def look(self) -> float:
-        """The share of a core that was used since the last look."""
+        """Return the share of a core that was used since the last call."""
         wall, cpu = time.perf_counter(), time.process_time()
         share = (cpu - self._since[1]) / max(wall - self._since[0], 1e-9)
         self._since = (wall, cpu)
@@ -159,7 +160,7 @@ class Client:
         return share
 
     def figures(self, orders: Sequence[Order], load_before: float) -> dict[str, object]:
-        """For the report. `load_before`: how many processes had something to do on this machine before it began."""
+        """Return the client's figures for the report. `load_before` is the machine's load average before the test."""
         late = percentiles([one.sent - one.due for one in orders if one.sent is not None])
         answers = percentiles(answer_times(orders))
         return {
@@ -176,6 +177,6 @@ class Client:
 
 
 def _busy(load: float) -> Iterable[str]:
-    """What else the machine does slows down shop and client alike."""
+    """Warn of other work on the machine, which slows down shop and client alike."""
     if load > (cores := os.cpu_count() or 1):
         yield f"the machine had other things to do before it began: a load of {load:.1f} on {cores} cores"

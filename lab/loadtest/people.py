@@ -1,5 +1,5 @@
-"""Who the shop sees: customers who order, and one of its staff, who puts up for sale what the load needs and looks at
-the orders. All of it goes over HTTP, so it is the same against any shop."""
+"""The users of the load: customers who order, and a staff member who adds the products and reads the orders. Everything
+goes over HTTP, so it works with any shop."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ from lab.orders import PRICE
 CUSTOMERS = ("customer1@example.com", "customer2@example.com", "customer3@example.com")
 STAFF = "admin@example.com"
 PAGE = 100  # orders
-PATIENCE = 60.0  # seconds for an answer to what is not part of the load
+PATIENCE = 60.0  # seconds for a response to requests that are not part of the load
 
 
 class CannotLoad(Exception):
@@ -23,7 +23,7 @@ class CannotLoad(Exception):
 
 
 class Person:
-    """Somebody who is signed in, and stays so."""
+    """A user who is signed in, and stays signed in."""
 
     def __init__(self, email: str, password: str) -> None:
         self.email, self._password = email, password
@@ -53,7 +53,7 @@ class Person:
         self._renew_at = time.time() + (_expiry(self.bearer) - time.time()) / 2
 
     async def stay(self, server: Server) -> None:
-        """Sign in again when half of the token's time is over; if that fails now, it is tried again."""
+        """Sign in again after half of the token's lifetime; if that fails, it is retried later."""
         if time.time() >= self._renew_at:
             self._renew_at = time.time() + 10
             try:
@@ -63,20 +63,20 @@ class Person:
 
 
 def _expiry(token: str) -> float:
-    """When a token ends, in seconds since 1970."""
+    """Return when a token expires, in seconds since 1970."""
     payload = token.split(".")[1]
     return float(msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
 
 
 class Staff(Person):
-    """The one who runs the shop for the time of the load, over connections of their own."""
+    """The staff member, who uses connections of their own."""
 
     def __init__(self, email: str, password: str, server: Server) -> None:
         super().__init__(email, password)
         self.server = server
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """The answer's JSON. Raises CannotLoad."""
+        """Send a request; return the response's JSON. Raises CannotLoad."""
         extra = tuple((name.replace("_", "-"), value) for name, value in headers.items())
         try:
             answer: Answer = await self.server.ask(
@@ -91,7 +91,7 @@ class Staff(Person):
         return answer.body
 
     async def put_up_for_sale(self, stock: Mapping[int, int], products: dict[int, int]) -> None:
-        """Products for the load with so many pieces of each; they are added to `products`, by planned product."""
+        """Create the load's products with this stock, and add them to `products`, by planned product."""
         for number, pieces in stock.items():
             body = {"name": f"Load test {number}", "price": PRICE * number, "category": "ETC", "brand": "load test"}
             product = await self.call("POST", "/products", body)
@@ -105,7 +105,7 @@ class Staff(Person):
             await self.call("DELETE", f"/products/{product}", If_Match="*")
 
     async def stock(self, product: int) -> int:
-        """Pieces that can be sold now."""
+        """Return the units that can be sold now."""
         return (await self.call("GET", f"/inventory/{product}"))["quantity"]
 
     async def newest_order(self) -> int:
@@ -126,7 +126,7 @@ class Staff(Person):
             query = mark + after
 
     async def order(self, order_id: int) -> Mapping[str, Any] | None:
-        """An order with its timeline; None if it could not be read."""
+        """Return an order with its timeline; None if it could not be read."""
         try:
             return await self.call("GET", f"/orders/{order_id}")
         except CannotLoad:
@@ -134,7 +134,7 @@ class Staff(Person):
 
 
 class People:
-    """All of them."""
+    """All users of the load."""
 
     def __init__(self, url: str, password: str) -> None:
         self.server = Server(url)
@@ -147,7 +147,7 @@ class People:
         await asyncio.gather(*(one.sign_in(self.server) for one in self.customers))
 
     async def stay(self) -> None:
-        """Be signed in for as long as this runs."""
+        """Keep all users signed in for as long as this runs."""
         while True:
             await asyncio.sleep(1)
             for one in (self.staff, *self.customers):

@@ -1,5 +1,5 @@
-"""What is ordered, and how fast: five profiles. All are open loops: orders are sent when they are due, whether or not
-those before them have been answered, as customers come who do not know of each other."""
+"""Five profiles of what is ordered, and how fast. All are open loops: orders are sent when they are due, whether or not
+earlier ones have been answered, like independent customers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from typing import Any
 from lab.orders import HOT_PRODUCT, PlannedOrder, enough_for, planned_orders
 
 PRODUCTS = range(1, 11)
-PLENTY = 1_000_000  # pieces
+PLENTY = 1_000_000  # units
 STEP_GROWS = 1.4  # from one rate of a ramp to the next
 NORMAL = {"normal": 100}
 
-# What is ordered before the load, so that connections are open and nothing is done for the first time.
+# Ordered before the load, so that connections are open and caches are warm.
 PAID_AND_SENT = {"address": "서울특별시 중구 세종대로 110", "paymentToken": "tok_ok"}
 WARM_UP = PlannedOrder(0, "warm-up", 0, "", {"items": [{"productId": PRODUCTS[1], "quantity": 1}], **PAID_AND_SENT})
 
@@ -25,7 +25,7 @@ class NotPossible(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """So many orders at an even rate per second; all at once if that is infinite."""
+    """A number of orders at an even rate per second; all at once if the rate is infinite."""
 
     rate: float
     count: int
@@ -45,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Profile:
-    """A load: steps one after the other, what is ordered in them, and the stock that this needs, by planned product."""
+    """A load: consecutive steps, the orders in them, and the stock that these need, by planned product."""
 
     name: str
     title: str
@@ -53,7 +53,7 @@ class Profile:
     orders: Iterator[PlannedOrder]
     stock: Mapping[int, int]
     options: Mapping[str, Any]
-    limits: Limits | None = None  # it ends with the first step that is not held
+    limits: Limits | None = None  # the profile ends with the first step that is not held
 
     @property
     def count(self) -> int:
@@ -67,7 +67,7 @@ def steady(*, rate: float, seconds: float, seed: int) -> Profile:
 
 
 def soak(*, rate: float, seconds: float, seed: int) -> Profile:
-    """The same for long: does anything grow that should not?"""
+    """Like `steady`, but for long: does anything grow that should not?"""
     return _even("soak", rate, seconds, seed)
 
 
@@ -84,7 +84,7 @@ def _even(name: str, rate: float, seconds: float, seed: int) -> Profile:
 
 
 def ramp(*, rate: float, to: float, seconds: float, seed: int, answer_limit: float, paid_limit: float) -> Profile:
-    """Ever more orders, until the shop falls behind: where is the knee?"""
+    """Increase the rate until the shop falls behind: where is the knee?"""
     if to < rate:
         raise NotPossible(f"A ramp goes up: --to must be at least --rate ({rate:g}).")
     rates, next_rate = [], rate
@@ -124,7 +124,7 @@ def mixed(*, rate: float, seconds: float, seed: int) -> Profile:
 
 
 def flash_sale(*, buyers: int, items: int) -> Profile:
-    """So many buyers order the same product at the same moment, and there are so many pieces of it."""
+    """Many buyers order the same product at the same moment, of which there are only a few items."""
     if buyers < 1 or items < 1:
         raise NotPossible("A flash sale has at least one buyer and one item.")
     body = {"items": [{"productId": HOT_PRODUCT, "quantity": 1}], **PAID_AND_SENT}

@@ -1,4 +1,4 @@
-"""The results as one HTML page that needs nothing else."""
+"""The results as one self-contained HTML page."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ def write_report(path: Path, found: Mapping[str, Any], rows: Sequence[Row] = (),
 
 
 def page(found: Mapping[str, Any], rows: Sequence[Row] = (), unlike: Sequence[str] = ()) -> str:
-    """`rows` and what is `unlike` are of a comparison with an earlier run."""
+    """Return the page. `rows` and `unlike` compare the run with an earlier one."""
     bad = sum(one["good"] is False for one in found["findings"])
     word = "All that was checked holds." if not bad else f"{bad} of what was checked does not hold."
     interrupted = " Interrupted: these are the results so far." if found["interrupted"] else ""
@@ -67,7 +67,7 @@ def write_comparison(path: Path, before: Mapping[str, Any], after: Mapping[str, 
 
 
 def beside(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Two runs beside each other as a page: their figures, and each plot twice, on the same axes."""
+    """Return a page with two runs side by side: their figures, and each plot twice, on the same axes."""
     body = [f"<p>{which}: {escape(one['title'])}, {escape(_where(one))}</p>" for which, one in both(before, after)]
     body += [
         f"<p class=bad>{which}: {escape(switched_on(one))}</p>"
@@ -158,7 +158,7 @@ def _finding(one: Mapping[str, Any]) -> str:
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, words_last: bool = False) -> str:
-    """The first column is words, the others numbers; likewise the last, if it says so."""
+    """Return a table. The first column is text, the others are numbers; with `words_last`, the last is text, too."""
     numbers = range(1, len(heading) - words_last)
 
     def cells(row: Sequence[str], tag: str) -> str:

@@ -1,4 +1,4 @@
-"""What a load test has shown, as plain data: for the table, the page, the file, and a later comparison."""
+"""The results of a load test as plain data: for the table, the page, the file, and a later comparison."""
 
 import os
 import platform
@@ -37,7 +37,8 @@ def results(
     locks: list[str] | None,
     faults: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Everything. `where` the shop was, in a word; `audit`, `locks` and `faults` as far as they could be looked at."""
+    """Return all results. `where` says where the shop ran; `audit`, `locks` and `faults` are None if they are
+    unknown."""
     orders = run.orders
     seconds = run.played[-1].ended - run.played[0].began if run.played else 0.0
     limits = run.profile.limits
@@ -57,7 +58,7 @@ def results(
         "orders": len(orders),
         "rates": _rates(orders, seconds),
         "latency": latencies(orders),
-        "sampled": sum(one.accepted for one in orders) > TIMELINES,  # when orders were paid is known of some only
+        "sampled": sum(one.accepted for one in orders) > TIMELINES,  # the time of payment is known for a sample only
         "answers": dict(run.answers.most_common()),
         "endings": counted(one.ending for one in orders if one.accepted),
         "cancellations": counted(run.cancellations),
@@ -73,7 +74,7 @@ def results(
 
 
 def _rates(orders: Sequence[Order], seconds: float) -> dict[str, float]:
-    """Per second, from the load's beginning until the last of them: sent, accepted, ended."""
+    """Return the orders sent, accepted and ended per second, from the load's beginning until the last of each."""
     answers = [one.answered for one in orders if one.accepted and one.answered is not None]
     ends = [one.ended for one in orders if one.ended is not None]
     per = {
@@ -98,14 +99,14 @@ def _step(played: Played, orders: Sequence[Order], limits: Limits) -> dict[str, 
 
 
 def _knee(steps: Sequence[dict[str, Any]]) -> float | None:
-    """The highest rate of a ramp that was held, with all before it; None where there is none."""
+    """Return the highest rate of a ramp that was held, as were all before it; None if there is none."""
     held = list(takewhile(lambda one: not one["whyNot"], steps))
     return held[-1]["rate"] if held else None
 
 
 # --- What must hold ---------------------------------------------------------------------------------------------------
 def _findings(run: Run, audit: dict[str, Any] | None, locks: list[str] | None) -> Findings:
-    """What was checked. `good` is None for what could not be looked at."""
+    """Return what was checked. `good` is None for what could not be examined."""
     accepted = [one for one in run.orders if one.accepted]
     found: Findings = []
 
@@ -139,7 +140,7 @@ def _findings(run: Run, audit: dict[str, Any] | None, locks: list[str] | None) -
 
 
 def _flash_sale(run: Run, locks: list[str] | None) -> Findings:
-    """So many get one as there are, and nobody else."""
+    """Check that exactly as many buyers got an item as there were items."""
     buyers, items = run.profile.options["buyers"], run.profile.options["items"]
     bought = sum(one.status == "COMPLETED" for one in run.orders)
     refused = sum(one.ending == f"CANCELLED {INSUFFICIENT_STOCK}" for one in run.orders)
@@ -169,7 +170,7 @@ def _s(count: int, what: str) -> str:
 
 # --- Over time --------------------------------------------------------------------------------------------------------
 def _drift(run: Run) -> dict[str, dict[str, float]]:
-    """What must not grow, in the run's first fifth and in its last: times at p95 in seconds, memory in MiB."""
+    """Return what must not grow, in the run's first and last fifth: times at p95 in seconds, memory in MiB."""
     part = max(1, len(run.orders) // 5)
     found = {}
     for what, of in (("answered p95, s", answer_times), ("paid p95, s", paid_times)):
@@ -188,7 +189,7 @@ def _remembered(run: Run) -> Iterable[str]:
 
 
 def _series(run: Run) -> dict[str, dict[str, list[charts.Point]]]:
-    """Lines for plots, by title and name: (seconds since the load began, value)."""
+    """Return the lines of the plots, by title and name: (seconds since the load began, value)."""
     orders = run.orders
     moments = [at for one in orders for at in (one.due, one.answered, one.ended) if at is not None]
     end = max(moments, default=1.0) or 1.0
@@ -226,7 +227,8 @@ def _series(run: Run) -> dict[str, dict[str, list[charts.Point]]]:
 
 
 def _buyers(orders: Sequence[Order]) -> dict[str, list[charts.Point]]:
-    """Of a flash sale: how many buyers had an answer, and how many knew whether they get one, after so many seconds."""
+    """Return, for a flash sale, how many buyers had a response, and how many knew whether they get an item, over
+    time."""
     known = [one.paid if one.status == "COMPLETED" else one.ended for one in orders]
     return {
         "have an answer": _added_up(one.answered for one in orders),

@@ -36,27 +36,27 @@ class Played:
 
 @dataclass
 class Run:
-    """A load and all that is known of it so far."""
+    """A load, and everything that is known about it so far."""
 
     profile: Profile
     servers: Sequence[Server]
     people: People
     show: Show
-    patience: float  # seconds without any order ending, after which they are no longer waited for
-    load_before: float  # processes that had something to do on this machine, before anything was started for the load
+    patience: float  # seconds without any order ending after which waiting stops
+    load_before: float  # the machine's load average before anything was started for the test
     phase: str = "starting"
     orders: list[Order] = field(default_factory=list)
-    evidence: tuple[int, str] | None = None  # an order's id, and when the shop says that it was made
-    answers: Counter[str] = field(default_factory=Counter)  # how often what was said
+    evidence: tuple[int, str] | None = None  # an order's id, and its creation time according to the shop
+    answers: Counter[str] = field(default_factory=Counter)  # how often each status and code was returned
     still_open: int | None = None  # orders, when all are sent
     played: list[Played] = field(default_factory=list)
-    cancellations: list[str] = field(default_factory=list)  # what was answered to each
+    cancellations: list[str] = field(default_factory=list)  # the response to each
     unanswered_but_placed: int = 0
     stock_left: int | None = None  # of a flash sale's product
-    memory: list[tuple[float, dict[str, float]]] = field(default_factory=list)  # MiB by what it is
+    memory: list[tuple[float, dict[str, float]]] = field(default_factory=list)  # MiB, by role
     look_at_memory: Callable[[], dict[str, float]] | None = None
     interrupted: bool = False
-    trouble: str = ""  # why it is not known how the orders have ended
+    trouble: str = ""  # why it is unknown how the orders ended
 
     def __post_init__(self) -> None:
         self._stopping = asyncio.Event()
@@ -103,7 +103,7 @@ class Run:
                 await staff.take_off_sale(self.products)
 
     def stop(self) -> None:
-        """Place no more orders, and wait for no more ends than there are."""
+        """Place no more orders, and wait for no more of them to end."""
         self.interrupted = True
         self._stopping.set()
         if self._reading:
@@ -158,12 +158,12 @@ class Run:
             raise self._died_of
 
     def _all_held(self) -> bool:
-        """Whether the shop has kept up so far: that it has not may show in orders of earlier steps first."""
+        """Whether the shop has kept up so far. Falling behind may show in orders of earlier steps first."""
         limits, now = self.profile.limits, self.now
         return not limits or not any(not_held(self.orders[one.first : one.last], limits, now) for one in self.played)
 
     async def _send(self, step: Step) -> None:
-        """Each order when it is due, whatever has become of those before it."""
+        """Send each order when it is due, whatever happened to earlier ones."""
         began = self.now
         for number in range(step.count):
             due = began + number / step.rate
@@ -171,7 +171,7 @@ class Run:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), wait)
             elif number % 10 == 9:
-                await asyncio.sleep(0)  # answers are to be heard meanwhile
+                await asyncio.sleep(0)  # lets responses be read meanwhile
             if self._stopping.is_set():
                 return
             planned = next(self.profile.orders)
@@ -225,7 +225,7 @@ class Run:
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
     async def _rest(self) -> None:
-        """Wait until every order has ended; interrupted, look once."""
+        """Wait until every order has ended; after an interrupt, check only once."""
         fewest, moved_at = len(self.orders) + 1, self.now
         while True:
             began = self.now
@@ -235,7 +235,7 @@ class Run:
                 fewest, moved_at = self.still_open, self.now
             if not self.still_open or self._stopping.is_set() or self.now - moved_at > self.patience:
                 return
-            with suppress(TimeoutError):  # looking is to be a small part of what the shop does
+            with suppress(TimeoutError):  # checking must be a small part of the shop's work
                 await asyncio.wait_for(self._stopping.wait(), max(0.5, 3 * (self.now - began)))
 
     async def _show(self) -> None:
@@ -245,16 +245,17 @@ class Run:
             self.show(self)
 
     async def _remember(self) -> None:
-        """What memory the shop uses."""
+        """Record the shop's memory."""
         while self.look_at_memory:
             self.memory.append((self.now, self.look_at_memory()))
             await asyncio.sleep(REMEMBERED_EVERY)
 
 
 def not_held(orders: Sequence[Order], limits: Limits, now: float | None = None) -> str:
-    """Why a step was too much for the shop; empty if it was not.
+    """Return why a step was too much for the shop; empty if it was not.
 
-    `now`: the load still runs, and orders that wait for an answer or their payment count with as long as they have.
+    With `now`, the load is still running, and orders that wait for a response or a payment count with their waiting
+    time so far.
     """
     failed = sum(one.answered is not None and not one.accepted for one in orders)
     if failed:
@@ -269,7 +270,7 @@ def not_held(orders: Sequence[Order], limits: Limits, now: float | None = None) 
 
 
 def throttled_because(said: Sequence[str] | set[str]) -> str:
-    """What to do about throttling, if there was any."""
+    """Return what to do about throttling, if there was any."""
     if not any(one.startswith(THROTTLED) for one in said):
         return ""
     return (
@@ -279,7 +280,7 @@ def throttled_because(said: Sequence[str] | set[str]) -> str:
 
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel these; what one of them has died of is raised."""
+    """Cancel these tasks; raise the exception of one that failed."""
     for task in tasks:
         task.cancel()
     for result in await asyncio.gather(*tasks, return_exceptions=True):

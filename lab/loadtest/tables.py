@@ -20,7 +20,7 @@ UNTIL = {
 
 
 def show(console: Console, found: Mapping[str, Any]) -> None:
-    """All but the series."""
+    """Print everything but the series."""
     console.print(f"[bold]{found['title']}[/], {found['where']}" + (" (interrupted)" if found["interrupted"] else ""))
     console.print(_rates(found), soft_wrap=True)
     if found["steps"]:
@@ -62,7 +62,7 @@ def latencies(found: Mapping[str, Any]) -> Table:
 
 
 def latency_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Until what, of how many orders, and the percentiles in seconds."""
+    """Return rows of: until what, of how many orders, and the percentiles in seconds."""
     return [
         (
             f"{title} (a sample)" if mark == "paid" and found["sampled"] else title,
@@ -86,7 +86,7 @@ def steps(found: Mapping[str, Any]) -> Table:
 
 
 def knee(found: Mapping[str, Any]) -> str:
-    """What the ramp has found, in a sentence."""
+    """Describe the result of a ramp in a sentence."""
     if found["knee"] is None:
         return "The knee: below the lowest rate. Begin lower, with --rate."
     too_much = next((one for one in found["steps"] if one["whyNot"]), None)
@@ -96,7 +96,7 @@ def knee(found: Mapping[str, Any]) -> str:
 
 
 def client(found: Mapping[str, Any]) -> Text:
-    """What the client had to do with it."""
+    """Describe whether the client kept up."""
     of_it = found["client"]
     if of_it["warnings"]:
         return Text(f"Take the figures for what they are: {'; '.join(of_it['warnings'])}.", "yellow")
@@ -105,13 +105,13 @@ def client(found: Mapping[str, Any]) -> Text:
 
 
 def switched_on(found: Mapping[str, Any]) -> str:
-    """That fault switches were on, and slowed what was measured."""
+    """Warn that fault switches were on during the measurement."""
     told = ", ".join(f"{name} {value:g}" for name, value in found["faults"].items())
     return f"Fault switches were on, and what was measured is theirs, too: {told}."
 
 
 def comparison(rows: Iterable[Row], differences: Iterable[str]) -> Table:
-    """Two runs beside each other."""
+    """Return a table with two runs side by side."""
     caption = f"Not the same: {'; '.join(differences)}." if differences else "Changes below 10 % or 5 ms say nothing."
     numbers = (Column(one, justify="right") for one in ("earlier", "now", "change"))
     table = Table("", *numbers, title="Beside the earlier run", caption=caption)

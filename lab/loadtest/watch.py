@@ -1,4 +1,4 @@
-"""How far a load test is: a table that keeps itself up to date on a terminal, else a line now and then."""
+"""A load test's progress: a live table on a terminal, otherwise a line now and then."""
 
 import time
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from lab.loadtest.measure import Order, answer_times, end_times, paid_times, sum
 from lab.loadtest.run import Run
 
 WINDOW = 10.0  # seconds that the live figures look back
-LEAST = 0.5  # seconds that a rate is told of
-SAID_EVERY = 5.0  # seconds, where nothing can be drawn
+LEAST = 0.5  # seconds over which a rate is worth showing
+SAID_EVERY = 5.0  # seconds between lines, where there is no terminal
 PERCENTILES = ("p50", "p95", "p99")
 
 
@@ -46,13 +46,13 @@ class Watch:
 
 
 def recent(run: Run) -> Sequence[Order]:
-    """The orders that were due in the last seconds, or, later, at the load's end."""
+    """Return the orders that were due in the last seconds of the load."""
     since = run.orders[-1].due - WINDOW
     return list(takewhile(lambda one: one.due >= since, reversed(run.orders)))[::-1]
 
 
 def rates(orders: Sequence[Order]) -> str:
-    """Orders sent and accepted per second, of these; nothing where they were sent at once."""
+    """Format the orders sent and accepted per second; empty if all were sent at once."""
     seconds = orders[-1].due - orders[0].due
     if seconds < LEAST:
         return ""
@@ -61,7 +61,7 @@ def rates(orders: Sequence[Order]) -> str:
 
 
 def line(run: Run) -> str:
-    """The same as the table, in one line."""
+    """Return the same as the table, in one line."""
     if not run.orders:
         return f"          {run.phase} …"
     orders = recent(run)
@@ -71,7 +71,7 @@ def line(run: Run) -> str:
 
 
 def picture(run: Run) -> Group:
-    """A table of what is going on."""
+    """Return the table of what is going on."""
     orders = recent(run)
     head = Text.assemble(
         (f"{run.now:.0f} s  ", "dim"), (f"{run.profile.title}  ", "bold"), (run.phase, "cyan"), "\n",
@@ -89,13 +89,13 @@ def picture(run: Run) -> Group:
 
 
 def _in_flight(run: Run) -> str:
-    """Requests while orders are sent, and sagas afterwards."""
+    """Describe the requests in flight while orders are sent, and the open orders afterwards."""
     waiting = len(run.orders) - run.answers.total()
     return f"{waiting} in flight" if run.still_open is None else f"{run.still_open:,} orders open"
 
 
 def _latencies(run: Run, orders: Sequence[Order]) -> list[tuple[str, list[float]]]:
-    """Of the last ten seconds' orders; paid and completed, of those among the last ones that are followed."""
+    """Return the latencies of the latest orders; paid and completed only for those that are followed."""
     followed = list(run.follower.taken_up)
     return [
         ("answered", answer_times(orders)),

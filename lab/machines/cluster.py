@@ -1,4 +1,4 @@
-"""Three machines as a run of chaos sees them: started, whole or not, taken down."""
+"""Three machines as one cluster: started, whole or not, stopped."""
 
 import contextlib
 import json
@@ -34,7 +34,8 @@ LOOK_EVERY = 0.2
 
 
 def environment() -> dict[str, str]:
-    """Where everybody finds the servers; the processes on the machines ask the broker next to them first."""
+    """Return the addresses of the servers, as environment variables. Processes on a machine try its own broker
+    first."""
     return {
         "DATABASE_URL": "postgres://postgres@127.0.0.1:5000/",
         "BROKER_URL": ";".join(f"amqp://guest:guest@{address}:5672/{VHOST}" for address in ADDRESSES),
@@ -45,7 +46,7 @@ def environment() -> dict[str, str]:
 
 
 class Cluster:
-    """A context manager: inside it the machines run, with a shop that has no orders, and at its end nothing does."""
+    """A context manager: the machines run within it, with a shop that has no orders."""
 
     def __init__(self, *, console: Console, keep: bool = False, clocks: bool = True) -> None:
         """With `clocks`, the machines' clocks can be moved."""
@@ -150,14 +151,14 @@ class Cluster:
 
     # --- How it is ----------------------------------------------------------------------------------------------------
     def members(self) -> list[dict[str, Any]]:
-        """Patroni's members, as the first machine that answers sees them."""
+        """Return Patroni's members, as the first machine that answers sees them."""
         for machine in self.machines:
             with contextlib.suppress(OSError, ValueError):
                 return list(json.loads(_read(f"http://{machine.address}:8008/cluster"))["members"])
         return []
 
     def primary(self) -> Machine:
-        """The machine whose database is written to. Raises TimeoutError."""
+        """Return the machine with the primary database. Raises TimeoutError."""
         found: list[Machine] = []
 
         def there_is_one() -> bool:
@@ -169,7 +170,8 @@ class Cluster:
         return found[0]
 
     def whole(self) -> list[Machine]:
-        """The machines on which nothing is missing: whose database follows, and whose broker and web server answer."""
+        """Return the healthy machines: those whose database is running or streaming, and whose etcd and broker
+        answer."""
         as_they_should = {("leader", "running"), ("quorum_standby", "streaming"), ("replica", "streaming")}
         well = {one["name"] for one in self.members() if (one["role"], one["state"]) in as_they_should}
         return [
@@ -179,7 +181,7 @@ class Cluster:
         ]
 
     def becomes_whole(self, seconds: float) -> float:
-        """Wait until all are; how long that took. Raises TimeoutError."""
+        """Wait until all machines are healthy; return how long that took. Raises TimeoutError."""
         began = time.monotonic()
         until(
             lambda: len(self.whole()) == 3 and all(map(_serves, self.urls)), "a whole cluster", seconds=seconds, pause=1
@@ -205,7 +207,7 @@ def _serves(url: str) -> bool:
 
 
 def _takes_clients(machine: Machine) -> bool:
-    """Whether its broker lets somebody in."""
+    """Whether a machine's broker accepts connections."""
     url = f"amqp://guest:guest@{machine.address}:5672/{VHOST}"
     with contextlib.suppress(AMQPError, OSError), Connection(url, connect_timeout=2) as connection:
         connection.connect()

@@ -1,4 +1,4 @@
-"""What happens to a machine. Each fault lasts until it is undone, and says how it is known to have happened."""
+"""Faults of a machine. Each one lasts until it is undone, and comes with a proof that it happened."""
 
 import contextlib
 import os
@@ -18,14 +18,14 @@ from lab.machines.machine import CLIENT, Machine, run
 from lab.machines.software import clock_of
 from lab.rig.servers import until
 
-SLOWED_TO, TURN = 0.15, 0.4  # the share of the time that a slow machine runs, in turns of so many seconds
+SLOWED_TO, TURN = 0.15, 0.4  # the share of the time that a slow machine runs, in periods of so many seconds
 DELAY = "150ms"
 AHEAD = 60  # seconds
 
 
 @dataclass
 class Fault:
-    """One that lasts. `undo` ends it."""
+    """A fault that lasts until `undo` ends it."""
 
     proof: str
     undo: Callable[[], None]
@@ -75,7 +75,7 @@ def slow_network(_: Cluster, machine: Machine) -> Fault:
 
 
 def slow(_: Cluster, machine: Machine) -> Fault:
-    """All its processes are stopped and continued, again and again."""
+    """Stop and continue all processes of a machine, again and again."""
     ended = Event()
 
     def throttle() -> None:
@@ -92,7 +92,7 @@ def slow(_: Cluster, machine: Machine) -> Fault:
     def undo() -> None:
         ended.set()
         thread.join()
-        _signal([service.pid for service in machine.services], signal.SIGCONT)  # nsenter stops with whom it has started
+        _signal([service.pid for service in machine.services], signal.SIGCONT)  # nsenter stops together with its child
 
     return Fault(f"{machine.name} runs for {SLOWED_TO:.0%} of the time", undo)
 
@@ -153,7 +153,7 @@ def _answers(machine: Machine) -> bool:
 
 
 def is_stopped(machine: Machine) -> bool:
-    """Whether a process on it does not run just now, because it was told so."""
+    """Whether a process on the machine is stopped by a signal at the moment."""
     return any(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in machine.processes())
 
 
@@ -192,7 +192,7 @@ FAULTS: dict[str, Make] = {
 @dataclass(frozen=True)
 class Kind:
     make: Make
-    primary: bool  # whether it happens to the machine whose database is written to
+    primary: bool  # whether it happens to the machine with the primary database
 
 
 KINDS = {

@@ -12,23 +12,23 @@ from django.conf import settings
 from lab.rig.processes import Process
 from lab.rig.servers import launch, until
 
-# RFC 2544 sets these addresses aside for tests of networks. They exist in the command's own network namespace alone.
+# RFC 2544 reserves these addresses for network tests. They exist only in the command's own network namespace.
 SUBNET, CLIENT = "198.18.0", "198.18.0.254"
 DISK = "size=900m,mode=755"
-NOBODY = "02:00:00:00:00:ff"  # an address at which no machine listens
+NOBODY = "02:00:00:00:00:ff"  # an address that belongs to no machine
 PR_SET_PDEATHSIG = 1
-# The machine's first process: with it, all others end. It also buries those whose parents have died.
+# The machine's init process: all others end with it. It also reaps orphans.
 INIT = "echo {name} >/proc/sys/kernel/hostname; ip link set lo up; while :; do sleep 1000; done"
 
 
 def run(*command: str | Path) -> str:
-    """What a command prints. Raises CalledProcessError."""
+    """Run a command; return its output. Raises CalledProcessError."""
     done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True, timeout=60)
     return done.stdout
 
 
 class Network:
-    """A switch, with this process at one port. Only to be made in a network namespace of one's own."""
+    """A switch, with this process at one port. It must be created in a network namespace of its own."""
 
     def __init__(self, hosts: Path, names: Sequence[str]) -> None:
         addresses = {name: f"{SUBNET}.{number}" for number, name in enumerate(names, 1)}
@@ -41,7 +41,7 @@ class Network:
 
 
 class Machine:
-    """One of them. `disk` outlasts being switched off, as a disk does."""
+    """A machine. Its `disk` survives switching off."""
 
     def __init__(self, number: int, home: Path) -> None:
         self.name, self.address = f"m{number}", f"{SUBNET}.{number}"
@@ -59,7 +59,7 @@ class Machine:
         return self._init is not None
 
     def switch_on(self) -> None:
-        """Boot: the network first, then whatever has been installed."""
+        """Boot: the network first, then what is installed."""
         namespaces = ["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command = ["unshare", *namespaces, "--", "bash", "-c", INIT.format(name=self.name)]
         init = launch(command, self.logs / "init.log", dict(os.environ), preexec_fn=_end_with_parent)
@@ -78,21 +78,21 @@ class Machine:
         return bool(self.pid) and Path(f"/proc/{self.pid}/comm").read_text().strip() == "bash"
 
     def switch_off(self) -> None:
-        """As when somebody pulls the plug: nobody is told that a connection has ended."""
+        """Cut the power: no peer is told that its connection has ended."""
         init, self._init = self._init, None
         if init is not None:
             subprocess.run(["ip", "link", "delete", self._port], capture_output=True)
-            os.kill(self.pid, signal.SIGKILL)  # and the kernel ends all others of its namespace,
+            os.kill(self.pid, signal.SIGKILL)  # the kernel then kills all others in its namespace,
             for service in self.services:
                 service.end()
-            init.wait()  # as soon as those are buried who entered it from outside
+            init.wait()  # once those that entered it from outside are reaped
 
     def scrap(self) -> None:
-        """Take its disk away, with all that is on it."""
+        """Remove the disk with everything on it."""
         run("umount", "--lazy", self.disk)
 
     def look(self) -> None:
-        """Start again what has ended on it."""
+        """Restart the services that have ended."""
         for service in self.services:
             if self.is_on:
                 service.look()
@@ -100,7 +100,7 @@ class Machine:
     def install(
         self, name: str, command: Sequence[str | Path], environment: dict[str, str], *, account: str = ""
     ) -> Process:
-        """Have a process run on it from now on, whenever it is on."""
+        """Run a service from now on, whenever the machine is on."""
         process = _Service(self, name, [str(part) for part in command], environment, account)
         self.services.append(process)
         if self.is_on:
@@ -108,14 +108,14 @@ class Machine:
         return process
 
     def inside(self, *command: str) -> str:
-        """What a command prints that is run on it."""
+        """Run a command on the machine; return its output."""
         return run(*self.entering(), *command)
 
     def entering(self) -> list[str]:
         return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--uts", "--pid", "--"]
 
     def processes(self) -> list[int]:
-        """All that run on it, but the first."""
+        """Return the ids of the machine's processes, except init."""
         mine = os.readlink(f"/proc/{self.pid}/ns/pid")
         found = []
         for entry in Path("/proc").iterdir():
@@ -139,7 +139,7 @@ class Machine:
         run("ip", "link", "set", self._port, "up")
 
     def send_nowhere(self, addresses: Sequence[str]) -> None:
-        """What it sends to these gets lost without a word; what they send arrives."""
+        """Silently lose what the machine sends to these addresses; what they send arrives."""
         for address in addresses:
             self.inside("ip", "neighbour", "replace", address, "lladdr", NOBODY, "dev", "eth0", "nud", "permanent")
 

@@ -1,6 +1,7 @@
-"""Programs that a machine runs besides the shop's own: those of this Debian, or unpacked from its packages.
+"""Programs that a machine runs besides the shop's own: installed ones, or unpacked from Debian's packages.
 
-What is not installed is fetched once into var/machines, and not installed either: no service of the machine starts.
+What is not installed is downloaded once and unpacked into var/machines, without installing it: so no system service is
+started.
 """
 
 import os
@@ -34,18 +35,18 @@ ACCOUNT = "postgres"  # PostgreSQL does not run as root
 
 @dataclass(frozen=True)
 class Programs:
-    """Where they are."""
+    """The locations of the programs."""
 
     etcd: Path
     haproxy: Path
-    clock: Path | None  # a library that gives programs another time; None where no compiler makes it
+    clock: Path | None  # a library that fakes the time for programs; None if there is no compiler to build it
     pgbackrest: Path
     postgres: Path  # the directory of PostgreSQL's programs
     python: str  # one that may be run by `ACCOUNT`
 
 
 def programs() -> Programs:
-    """Those that are needed, fetched where they are missing. Raises CannotStart, which says what is missing."""
+    """Locate the programs, and download missing ones. Raises CannotStart, which says what is missing."""
     if os.geteuid() or not shutil.which("dpkg"):
         raise CannotStart("Machines are made of namespaces and Debian's packages: this needs root, on Debian.")
     for program, package in INSTALLED.items():
@@ -88,7 +89,7 @@ def _clock() -> Path | None:
 
 
 def _python() -> str:
-    """A Python of the same version as this one that other accounts may run, too."""
+    """Return a Python of the same version that other accounts may run, too."""
     version = "python{}.{}".format(*sys.version_info)
     for candidate in (shutil.which("python3"), f"/usr/local/bin/{version}", f"/usr/bin/{version}"):
         if candidate and _runs(os.path.realpath(candidate)):
@@ -97,6 +98,6 @@ def _python() -> str:
 
 
 def _runs(python: str) -> bool:
-    # By env, because setpriv itself is still root when it starts a program.
+    # Through env, because setpriv itself is still root when it looks the program up.
     command = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--init-groups", "env", python, "-c", ""]
     return subprocess.run(command, capture_output=True, cwd="/").returncode == 0

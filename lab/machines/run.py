@@ -1,4 +1,4 @@
-"""Load on the machines while one of them fails, heals, and then the next."""
+"""Load on the machines while one after another fails and recovers."""
 
 import time
 from contextlib import suppress
@@ -25,10 +25,10 @@ ON_ITS_WAY = "SELECT count(*) FROM orders_order WHERE id = ANY(%s) AND status = 
 
 
 class MachineRun(Load[Cluster]):
-    """The load, the faults one by one, and the verdict. What time it is, only this process's clock says."""
+    """The load, the faults one by one, and the verdict. Times are by this process's clock only."""
 
     def play_machines(self, *, rate: float, patience: float) -> Verdict:
-        """Each fault lasts until the shop has recovered from it, or `patience` is over, and the machine comes back."""
+        """Keep each fault until the shop has recovered or `patience` is over; then bring the machine back."""
         client = Client(self.system.urls, self.tokens, self.plan.orders, rate)
         fired: list[Fired] = []
         with self._watching(client, fired):
@@ -50,7 +50,7 @@ class MachineRun(Load[Cluster]):
         return verdict
 
     def _one(self, number: int, planned: PlannedFault, client: Client, fired: list[Fired], patience: float) -> bool:
-        """Make a fault, wait for recovery, undo it; False if the cluster does not become whole afterwards."""
+        """Inject a fault, wait for recovery, undo it; return False if the cluster does not become whole afterwards."""
         one = Fired(number, planned.kind, time.time())
         fired.append(one)
         machine = self._machine(planned)

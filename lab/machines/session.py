@@ -1,4 +1,4 @@
-"""What `manage.py chaos --machines` does with its options."""
+"""Runs `manage.py chaos --machines` with its options."""
 
 import json as jsonlib
 import os
@@ -27,10 +27,10 @@ GAPS = (4.0, 8.0)  # seconds between a whole cluster and the next fault
 
 
 def play(*, seed: int | None, stdout: TextIO, **options: Any) -> int:
-    """The exit code. Raises CommandError when the run cannot begin."""
+    """Run; return the exit code. Raises CommandError if the run cannot begin."""
     try:
         if not started_again():
-            programs()  # fetched where there still is a network
+            programs()  # downloaded while there still is a network
             chosen = randbelow(10**6) if seed is None else seed
             own = ("unshare", "--net", "--mount", "--")
             start_again("chaos", defaults={}, chosen={"CHAOS_SEED": str(chosen), **environment()}, by=own)

@@ -15,14 +15,14 @@ from lab.rig.servers import VHOST
 
 COOKIE = "the machines of one run"
 WEB = 8000
-# Patroni's shortest time to live is 20 s: so long after its primary's last sign of life a database gets another one.
+# Patroni's shortest time to live is 20 s: a new primary takes over so long after the last heartbeat of the old one.
 DCS = {
     "ttl": 20,
     "loop_wait": 2,
     "retry_timeout": 5,
     "maximum_lag_on_failover": 1_048_576,
     "primary_start_timeout": 0,
-    "synchronous_mode": "quorum",  # a commit is on two machines, whichever
+    "synchronous_mode": "quorum",  # a commit is on any two machines
     "synchronous_mode_strict": True,
     "postgresql": {
         "use_pg_rewind": True,
@@ -54,7 +54,7 @@ listen primary
     option httpchk GET /primary
     default-server inter 1s fastinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
 """
-# A node whose disk is full is to fail alone. Its alarm would have all publishers wait, at every node.
+# A node whose disk is full must fail alone. Its alarm would block all publishers, at every node.
 RABBITMQ = """
 default_vhost = {vhost}
 loopback_users = none
@@ -76,11 +76,12 @@ class Software:
         self.machines, self.programs, self._clocks = machines, programs, clocks
 
     def environment(self, machine: Machine, **changes: str) -> dict[str, str]:
-        """What processes on a machine are started with. Programs of Go ask the kernel itself what time it is."""
+        """Return the environment of a machine's processes. Go programs read the time from the kernel, so it cannot be
+        faked."""
         return AS_TOLD | (self.clock(machine) if self._clocks else {}) | changes
 
     def clock(self, machine: Machine) -> dict[str, str]:
-        """What has a program read a machine's clock."""
+        """Return variables that make a program read the machine's clock."""
         file = clock_of(machine)
         file.touch()
         return {
@@ -115,10 +116,10 @@ class Software:
             "bin_dir": str(self.programs.postgres),
             "pgpass": str(home / "pgpass"),
             "authentication": {
-                who: {"username": name, "password": "-"}  # nosec B105 (nobody is asked for one)
+                who: {"username": name, "password": "-"}  # nosec B105 (passwords are not used)
                 for who, name in (("superuser", "postgres"), ("replication", "replicator"), ("rewind", "postgres"))
             },
-            # A machine that comes back too late to be wound back, takes a copy instead: no hand has to.
+            # A machine that cannot be rewound after its return takes a new copy, without manual work.
             "remove_data_directory_on_rewind_failure": True,
             "remove_data_directory_on_diverged_timelines": True,
             "pg_hba": ["local all all trust", anybody.format("all"), anybody.format("replication")],
@@ -143,7 +144,7 @@ class Software:
         machine.install("haproxy", self.haproxy_command(machine.disk), environment)
 
     def haproxy_command(self, folder: Path) -> list[str | Path]:
-        """HAProxy, which leads to the primary on port 5000 of its own machine."""
+        """Return the command of HAProxy, which forwards port 5000 of its own machine to the primary."""
         lines = [f"    server {one.name} {one.address}:5432 check port 8008" for one in self.machines]
         written = folder / "haproxy.cfg"
         written.write_text(HAPROXY + "\n".join(lines) + "\n")
@@ -185,7 +186,7 @@ class Software:
         machine.install("redis", [str(shutil.which("redis-server")), *options], self.environment(machine))
 
     def shop(self, machine: Machine) -> None:
-        """A web server, a worker and a relay; and on two of the machines a beat: one is enough, and one may be gone."""
+        """Install a web server, a worker and a relay; on two of the machines also beat, as one of them may be down."""
         others = [one for one in self.machines if one is not machine]
         brokers = [f"amqp://guest:guest@{one.address}:5672/{VHOST}" for one in (machine, *others)]
         environment = self.environment(
@@ -210,5 +211,5 @@ class Software:
 
 
 def clock_of(machine: Machine) -> Path:
-    """The file that says by how much its clock is wrong; empty while it is right."""
+    """Return the file with the offset of the machine's clock; it is empty while the clock is right."""
     return machine.logs / "clock"

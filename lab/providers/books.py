@@ -1,7 +1,7 @@
-"""What a stand-in remembers: its objects, its answers by idempotency key, and every movement of money.
+"""What a stand-in stores: its objects, its responses by idempotency key, and every movement of money.
 
-In memory, or in an SQLite file, where it outlives the process. The movements are what reconciliation and the audit
-compare the shop's ledger with.
+It is in memory, or in an SQLite file, which outlives the process. Reconciliation and the audit compare the shop's
+ledger with the movements.
 """
 
 import json
@@ -40,7 +40,7 @@ class Books:
         self._lock = threading.RLock()
 
     def get(self, kind: str, id: str) -> Any:
-        """An object as it was put, or None."""
+        """Return a stored object, or None."""
         with self._lock:
             row = self._connection.execute("SELECT body FROM object WHERE kind = ? AND id = ?", (kind, id)).fetchone()
         return json.loads(row[0]) if row else None
@@ -56,7 +56,7 @@ class Books:
         return [json.loads(body) for (body,) in rows]
 
     def enter(self, kind: str, reference: str, payment: str, amount: int, currency: str) -> None:
-        """Note a movement of money."""
+        """Record a movement of money."""
         with self._lock:
             row = (kind, reference, payment, amount, currency, time.time())
             self._connection.execute(

@@ -1,7 +1,7 @@
 """A stand-in for EasyPost: shipments that are rated, bought and refunded, trackers, signed events.
 
 Written from https://docs.easypost.com/docs/shipments, …/docs/shipments/shipping-refund, …/docs/trackers, …/docs/events,
-…/docs/webhooks and …/docs/errors. A parcel moves when somebody says so: `move`.
+…/docs/webhooks and …/docs/errors. A parcel moves only when `move` is called.
 """
 
 import hashlib
@@ -38,11 +38,11 @@ class EasyPost(StandIn):
 
     @property
     def bought(self) -> list[dict[str, Any]]:
-        """The shipments that cost something: bought, and not refunded."""
+        """Return the shipments that cost something: bought, and not refunded."""
         return [one for one in self.books.all("shipment") if one["tracking_code"] and not one["refund_status"]]
 
     def move(self, reference: str, status: str, detail: str = "status_update") -> None:
-        """Have the carrier scan a parcel, and the event told."""
+        """Have the carrier scan a parcel, and send the event."""
         shipment = self._shipment(reference)
         previous = shipment["tracker"]["status"]
         shipment["tracker"] |= {"status": status, "status_detail": detail}
@@ -136,7 +136,7 @@ class EasyPost(StandIn):
 
 
 def sign(body: bytes) -> dict[str, str]:
-    """The header of a webhook, as the account's secret makes it."""
+    """Return a webhook's signature header, made with the account's secret."""
     digest = hmac.new(WEBHOOK_SECRET.encode(), body, hashlib.sha256).hexdigest()
     return {"X-Hmac-Signature": f"hmac-sha256-hex={digest}"}
 

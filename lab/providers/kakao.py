@@ -3,7 +3,7 @@
 Written from https://developers.kakaopay.com/docs/payment/online/single-payment,
 https://developers.kakao.com/docs/latest/ko/kakaopay/single-payment and
 https://developers.kakao.com/docs/latest/ko/kakaopay/cancellation. As there, it has neither idempotency keys nor
-notifications. Its error codes are its own, but for their form.
+notifications. Its error codes have the same form, but are its own.
 """
 
 from datetime import datetime, timedelta

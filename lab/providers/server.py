@@ -1,7 +1,7 @@
 """What all stand-ins share: an HTTP server, faults, idempotency keys, notifications.
 
 A stand-in is a subclass of `StandIn` with a table of routes. A handler gets a `Request`, and returns a `Response` or
-raises `Problem`, the provider's error. Handlers run one at a time; latency is waited for outside of that.
+raises `Problem`, the provider's error. Handlers run one at a time, but latencies overlap.
 """
 
 import json
@@ -24,7 +24,7 @@ from lab.providers.books import Books
 
 logger = logging.getLogger(__name__)
 
-# What can go wrong with a request, and whether the provider has done by then what was asked.
+# What can go wrong with a request, and whether the provider has handled it by then.
 LOSE_REQUEST = "lose the request"  # the connection breaks, and nothing was done
 LOSE_ANSWER = "lose the answer"  # done, and the connection breaks
 FAIL_BEFORE = "fail before"  # 500, and nothing was done
@@ -38,7 +38,7 @@ AMOUNTS = ("amount", "totalAmount", "total", "totalPayAmount")
 
 
 class Request(NamedTuple):
-    """What came, its path's parameters in `of`; header names are in lower case."""
+    """A request, with its path's parameters in `of`. Header names are in lower case."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ class Request(NamedTuple):
 
     @property
     def json(self) -> dict[str, Any]:
-        """The body; {} where it is no JSON object."""
+        """Return the body's JSON object; {} if it is not one."""
         try:
             said = json.loads(self.body)
         except ValueError:
@@ -62,7 +62,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What goes out: JSON, or a page where `body` is a string."""
+    """A response: JSON, or a page if `body` is a string."""
 
     body: Any
     status: int = 200
@@ -70,7 +70,7 @@ class Response(NamedTuple):
 
 
 class Problem(Exception):
-    """The provider's error answer."""
+    """The provider's error response."""
 
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(body)
@@ -78,7 +78,7 @@ class Problem(Exception):
 
 
 class Route(NamedTuple):
-    """`operation` is the port's word for it, by which faults are planned."""
+    """A route. `operation` is its name in the port, by which faults are planned."""
 
     method: str
     pattern: str
@@ -87,7 +87,7 @@ class Route(NamedTuple):
 
 
 class Faults:
-    """Which request goes wrong, and how: the next ones as planned, and a share of all others at random."""
+    """Which requests fail, and how: the next ones as planned, and a share of all others at random."""
 
     def __init__(self) -> None:
         self.planned: dict[str, deque[str]] = {}
@@ -103,7 +103,7 @@ class Faults:
             self.planned.setdefault(operation, deque()).extend(faults)
 
     def next(self, operation: str) -> str:
-        """The fault of this request, or nothing."""
+        """Return the fault of the next request of an operation; empty if there is none."""
         with self._lock:
             if planned := self.planned.get(operation):
                 return planned.popleft()
@@ -133,11 +133,11 @@ class StandIn:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def routes(self) -> list[Route]:
-        """Of the provider's API and pages."""
+        """Return the routes of the provider's API and pages."""
         raise NotImplementedError
 
     def check(self, request: Request) -> None:
-        """Raises `Problem` for who may not ask."""
+        """Raise `Problem` unless the request is authenticated."""
 
     def __enter__(self) -> "StandIn":
         threading.Thread(target=self._server.serve_forever, args=(0.02,), name=self.name, daemon=True).start()
@@ -153,7 +153,7 @@ class StandIn:
         self.books.close()
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Response | None:
-        """The answer to a request; None when the connection is to break."""
+        """Return the response to a request; None if the connection must break."""
         parts = urlsplit(target)
         route, match = self._route(method, parts.path)
         if route is None or match is None:
@@ -188,7 +188,8 @@ class StandIn:
         return response._replace(body=_ten_more(response.body)) if fault == OTHER_AMOUNT else response
 
     def once(self, request: Request, key: str, act: Callable[[], Response], *, conflict: Problem) -> Response:
-        """Act once per idempotency key; the same request gets the same answer again, another one `conflict`."""
+        """Act once per idempotency key: the same request gets the same response again, a different one raises
+        `conflict`."""
         if not key:
             return act()
         asked = f"{request.method} {request.path} {request.body.decode()}"
@@ -204,7 +205,7 @@ class StandIn:
         return response
 
     def tell(self, body: Any, sign: Callable[[bytes], dict[str, str]]) -> None:
-        """Send a notification, without waiting for it; tried again a few times unless it is taken."""
+        """Send a notification in the background; it is retried a few times until it is accepted."""
         sent = json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **sign(sent)}
         self.notifications.append((headers, sent))
@@ -249,7 +250,7 @@ button {{ font: inherit; padding: .6rem 1.4rem; margin: .5rem .5rem .5rem 0 }} s
 
 
 def page(title: str, text: str, buttons: dict[str, str]) -> Response:
-    """A page with a button for each of `buttons`: what it does, and what is written on it."""
+    """Return a page with a button for each of `buttons`, {action: label}."""
     forms = "".join(
         f'<form method="post"><button name="action" value="{escape(action)}">{escape(label)}</button></form>'
         for action, label in buttons.items()
@@ -258,7 +259,7 @@ def page(title: str, text: str, buttons: dict[str, str]) -> Response:
 
 
 def go(url: str, **query: str) -> Response:
-    """Send the browser elsewhere, with parameters added to the URL."""
+    """Redirect the browser, with parameters added to the URL."""
     added = httpx.URL(url).copy_merge_params(query) if query else httpx.URL(url)
     return Response("", 303, (("Location", str(added)),))
 

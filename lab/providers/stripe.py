@@ -17,7 +17,7 @@ from lab.providers.server import Problem, Request, Response, Route, StandIn, go,
 
 SECRET_KEY = "sk_test_stand_in"  # noqa: S105 # nosec B105
 WEBHOOK_SECRET = "whsec_stand_in"  # noqa: S105 # nosec B105
-CARDS = {  # what becomes of a confirmation
+CARDS = {  # the outcome of a confirmation
     "pm_card_visa": "",
     "pm_card_mastercard": "",
     "pm_card_visa_chargeDeclined": "card_declined",
@@ -315,7 +315,7 @@ class Stripe(StandIn):
         self.books.enter(kind, intent["id"], payment, amount, intent["currency"].upper())
 
     def _list(self, request: Request, objects: list[dict[str, Any]]) -> Response:
-        """Newest first, a page at a time."""
+        """Respond with a page of objects, newest first."""
         since = int(request.query.get("created[gte]", 0))
         before = int(request.query.get("created[lt]", 2**40))
         objects = [one for one in objects if since <= one["created"] < before]
@@ -331,14 +331,14 @@ _BUTTONS = {"pay": "Pay", "cancel": "Cancel"}
 
 
 def signed(body: bytes) -> dict[str, str]:
-    """The header that Stripe signs a notification with."""
+    """Return the header with which Stripe signs a notification."""
     at = int(time.time())
     mac = hmac.new(WEBHOOK_SECRET.encode(), f"{at}.".encode() + body, sha256).hexdigest()
     return {"Stripe-Signature": f"t={at},v1={mac}"}
 
 
 def _nested(form: dict[str, str], name: str) -> dict[str, str]:
-    """The values of name[one], name[two], … by one, two, …"""
+    """Return the values of name[one], name[two], … by one, two, …"""
     return {key[len(name) + 1 : -1]: value for key, value in form.items() if key.startswith(f"{name}[")}
 
 

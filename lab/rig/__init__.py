@@ -1,4 +1,4 @@
-"""A whole shop of a run's own, gone at its end: for chaos and for the load test without --url.
+"""A complete temporary shop, for chaos and for the load test without --url.
 
 servers.py    a PostgreSQL, a RabbitMQ and a Redis on free ports
 processes.py  the shop's processes, started again when they die

@@ -1,4 +1,4 @@
-"""How much memory the processes of a run's own take."""
+"""Measures the memory of a run's processes."""
 
 from contextlib import suppress
 
@@ -10,10 +10,10 @@ MIB = 2**20
 
 
 class Memory:
-    """MiB that are resident, by what the processes are for; children count with their parents.
+    """Returns resident MiB by role of the processes; children count with their parents.
 
-    Who the children are is found out once, before the load: looking through all processes of a machine takes longer
-    than an order may be late.
+    The children are looked up once, before the load: scanning all processes of a machine takes longer than an order may
+    be late.
     """
 
     def __init__(self, processes: Processes) -> None:

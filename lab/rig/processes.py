@@ -1,4 +1,4 @@
-"""The shop's processes, as Procfile starts them, and a supervisor that starts one again when it has died."""
+"""The shop's processes, as in Procfile, and a supervisor that restarts those that have died."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ QUEUE_SETS = ("accounts,inventory,orders", "payments,delivery,notifications")
 
 
 class Process:
-    """One of the shop's processes, whichever incarnation of it runs now."""
+    """One of the shop's processes, across its restarts."""
 
     def __init__(self, name: str, role: str, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.name, self.role = name, role
@@ -39,13 +39,13 @@ class Process:
         return self._running is not None and self._running.poll() is None
 
     def children(self) -> list[int]:
-        """The process ids of what it has forked."""
+        """Return the ids of its child processes."""
         with contextlib.suppress(psutil.NoSuchProcess):
             return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
         return []
 
     def look(self) -> None:
-        """Start it again if it has died a moment ago, after ending what it has left behind."""
+        """If it has died, kill the children that it left behind, and restart it a moment later."""
         if self._running is None or self._running.poll() is None:
             return
         if not self._died_at:
@@ -57,13 +57,13 @@ class Process:
             self.start()
 
     def end(self) -> None:
-        """Kill it and what it has forked: nobody needs what it holds any more."""
+        """Kill it and its children: nothing that they hold is needed any more."""
         if self._running is not None:
             kill_group(self._running)
 
 
 class Processes:
-    """All of them, and their supervisor."""
+    """All of the shop's processes, and their supervisor."""
 
     def __init__(self, home: Path, web_ports: list[int]) -> None:
         logs = home / "logs"
@@ -100,12 +100,12 @@ class Processes:
         return [process for process in self.all if process.role == role]
 
     def one_of(self, role: str, dice: Random) -> Process:
-        """One that runs: the id of one that has died may be another process's by now."""
+        """Return one that is running: the id of a dead one may belong to another process by now."""
         until(lambda: all(process.alive for process in self.of(role)), f"every {role} to run")
         return dice.choice(self.of(role))
 
     def hearing(self, queue: str) -> Process:
-        """The worker that consumes a queue, running."""
+        """Wait for the worker that consumes a queue to run, and return it."""
         until(lambda: all(process.alive for process in self.of("worker")), "every worker to run")
         return next(
             one for one, queues in zip(self.of("worker"), QUEUE_SETS, strict=True) if queue in queues.split(",")

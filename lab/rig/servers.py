@@ -1,6 +1,6 @@
-"""A PostgreSQL, a RabbitMQ and a Redis of the run's own: on free loopback ports, below one directory, gone at the end.
+"""A temporary PostgreSQL, RabbitMQ and Redis: on free loopback ports, below one directory.
 
-Nothing else on the machine is touched: RabbitMQ has a port mapper, a cookie and plug-ins of its own, too.
+Nothing else on the machine is touched: RabbitMQ has its own port mapper, cookie and plug-ins, too.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ VHOST = "shop"
 
 
 class CannotStart(Exception):
-    """A server of the run's own cannot be had; the message says why, and what to do."""
+    """A server cannot be started; the message says why, and what to do."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now."""
+    """Return ports that are free now."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -57,7 +57,7 @@ def listening(port: int) -> bool:
 def launch(
     command: Sequence[str | Path], log: Path, environment: dict[str, str], **options: Any
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own: Ctrl-C reaches us alone, and its children can be ended with it."""
+    """Start a process in its own session: Ctrl-C does not reach it, and its children can be killed with it."""
     with log.open("ab") as output:
         return subprocess.Popen(
             [str(part) for part in command], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -66,7 +66,7 @@ def launch(
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End a launched process and its children, at once."""
+    """Kill a launched process and its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -80,7 +80,7 @@ class Postgres(Server):
         self.port = port
 
     def start(self) -> None:
-        """Make the cluster if need be, and start it."""
+        """Create the cluster if it does not exist, and start it."""
         if self.is_new:
             self.home.mkdir(parents=True)
             self._give(self.home)
@@ -93,7 +93,8 @@ class Postgres(Server):
         )
 
     def restart(self, mode: str) -> None:
-        """`mode` as of pg_ctl: "fast" rolls open transactions back, "immediate" is a crash with recovery."""
+        """Restart the server. As in pg_ctl, "fast" rolls open transactions back, "immediate" is a crash with
+        recovery."""
         self._run("pg_ctl", "stop", "-w", "-t", f"{PATIENCE:.0f}", "-m", mode, "-D", str(self.data))
         self.start()
 
@@ -107,7 +108,7 @@ class Postgres(Server):
 
 
 class Redis:
-    """Without persistence: what it held is gone when it stops, as after the loss of a cache node."""
+    """A Redis without persistence: it loses its data when it stops, as after the loss of a cache node."""
 
     def __init__(self, home: Path, port: int) -> None:
         self.home, self.port = home, port
@@ -140,7 +141,7 @@ class Redis:
 
 
 class RabbitMQ:
-    """A node of its own. Debian's own programs are used rather than its wrapper, which wants root and changes user."""
+    """A RabbitMQ node, started without Debian's wrapper, which requires root and changes the user."""
 
     def __init__(self, home: Path, port: int, dist_port: int, epmd_port: int) -> None:
         self.home, self.port = home, port
@@ -171,7 +172,7 @@ class RabbitMQ:
         return f"amqp://guest:guest@{HOST}:{self.port}/{VHOST}"
 
     def start(self) -> None:
-        """Start the node, or start it again on the data it has."""
+        """Start the node, or restart it on its data."""
         if self._epmd is None:
             self._prepare()
         self._node = launch([_rabbit("rabbitmq-server"), "-noinput"], self.home / "log", self._environment)
@@ -191,7 +192,7 @@ class RabbitMQ:
         until(lambda: listening(self._epmd_port), "the start of epmd")
 
     def _ready(self) -> bool:
-        """Whether clients are let in. Raises CannotStart when the node has ended."""
+        """Whether the node accepts clients. Raises CannotStart if it has ended."""
         if self._node is None or self._node.poll() is not None:
             raise CannotStart(f"RabbitMQ ended while it started; {self.home / 'log'} says why.")
         with contextlib.suppress(AMQPError, OSError), Connection(self.url, connect_timeout=5) as connection:
@@ -200,7 +201,7 @@ class RabbitMQ:
         return False
 
     def ctl(self, *arguments: str) -> str:
-        """What rabbitmqctl says. Raises CalledProcessError."""
+        """Run rabbitmqctl; return its output. Raises CalledProcessError."""
         command = [_rabbit("rabbitmqctl"), *arguments]
         done = subprocess.run(
             command, env=self._environment, check=True, capture_output=True, text=True, timeout=PATIENCE,
@@ -212,23 +213,23 @@ class RabbitMQ:
         return self.ctl("close_all_connections", "-p", VHOST, "chaos").splitlines()[-1]
 
     def wipe(self) -> None:
-        """Delete the vhost with its queues and all they hold, and make it anew, empty."""
+        """Delete the vhost with its queues and their messages, and create it again, empty."""
         self.ctl("delete_vhost", VHOST)
         self.ctl("add_vhost", VHOST)
         self.ctl("set_permissions", "-p", VHOST, "guest", ".*", ".*", ".*")
 
     def purge(self, queue: str) -> int:
-        """Empty a queue; how many messages that was."""
+        """Empty a queue; return the number of messages."""
         with Connection(self.url, connect_timeout=5) as connection:
             return connection.channel().queue_purge(queue)
 
     def waiting(self, queue: str) -> int:
-        """How many messages a queue holds that nobody has been given."""
+        """Return how many messages in a queue are not delivered to any consumer."""
         with Connection(self.url, connect_timeout=5) as connection:
             return connection.channel().queue_declare(queue, passive=True).message_count
 
     def all_consumed(self) -> bool:
-        """Whether each of the shop's queues is there and has a consumer."""
+        """Whether each of the shop's queues exists and has a consumer."""
         with Connection(self.url, connect_timeout=5) as connection:
             try:
                 channel = connection.channel()
@@ -237,7 +238,7 @@ class RabbitMQ:
                 return False
 
     def kill(self) -> int:
-        """kill -9 of the node; its process id."""
+        """Kill the node with SIGKILL; return its process id."""
         node = self._node
         if node is None:
             raise RuntimeError("The node was never started.")

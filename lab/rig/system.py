@@ -1,6 +1,6 @@
-"""A whole shop of a run's own: three servers, the shop's processes, and the environment that all of them share.
+"""A complete temporary shop: three servers, the shop's processes, and the environment that all of them share.
 
-Settings are read once, when a process starts. So a command that wants such a shop first becomes itself again, in the
+Settings are read once, when a process starts. So a command that needs such a shop first re-executes itself in the
 environment of the servers that it is going to start.
 """
 
@@ -28,9 +28,9 @@ from lab.rig.servers import HOST, VHOST, CannotStart, Postgres, RabbitMQ, Redis,
 
 HOME = "CHAOS_HOME"  # set in the run itself: the directory of its servers
 STARTED_WITHIN = 120.0  # seconds, for the shop's processes
-SIGNED_IN = 600  # minutes: who places orders signs in once
+SIGNED_IN = 600  # minutes: clients sign in only once
 
-# What a run takes over from the environment it is started in; all other settings are the defaults.
+# What a run inherits from its environment; all other settings have their defaults.
 PASSED_ON = {"PATH", "HOME", "USER", "LANG", "TERM", "COLUMNS", "NO_COLOR", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH",
              "LD_LIBRARY_PATH", "STALLED_AFTER", "ORDER_DEADLINE", "HANDOVER_AFTER", "DELIVERED_AFTER", "OUTBOX_LEASE",
              "LOCK_WAIT", "LOCK_LEASE", "BATCH_LIMIT", "CONFIRM_TIMEOUT", "DJANGO_SETTINGS_MODULE"}  # fmt: skip
@@ -47,17 +47,17 @@ class Ports:
 
 
 def started_again() -> bool:
-    """Whether this is the process that has the environment of servers of its own."""
+    """Whether this process was re-executed by `start_again`."""
     return HOME in os.environ
 
 
 def start_again(
     command: str, *, defaults: Mapping[str, str], chosen: Mapping[str, str], by: Sequence[str] = ()
 ) -> NoReturn:
-    """Become this command in the environment of the servers that it will start.
+    """Re-execute this command in the environment of the servers that it will start.
 
-    `defaults` give way to what is passed on, `chosen` goes before everything. `by` is a program, with options, that
-    becomes the command in its turn.
+    Inherited variables override `defaults`, and `chosen` overrides everything. `by` is a program, with options, that
+    executes the command.
     """
     home = Path(tempfile.mkdtemp(prefix=f"shop-{command}-"))
     home.chmod(0o711)  # PostgreSQL may run as another account
@@ -136,7 +136,7 @@ class System:
         until(lambda: all(map(listening, self._ports.web)), "an answer from the shop", seconds=STARTED_WITHIN)
 
     def _stop(self) -> None:
-        """Take everything down; a second Ctrl-C must not leave half of it."""
+        """Stop everything; a second Ctrl-C must not interrupt this halfway."""
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         self._exits.close()
         for number, handler in handlers.items():

@@ -185,7 +185,7 @@ def test_the_first_stock_of_a_product_and_lines_that_are_wrong(boss: Client):
         upload(boss, STOCK, "product_id,delta,reason\n1,-11,too many\n1,0,none\n1,3,\n4711,3,unknown\n3,7,first\n")
     )
     assert errors.keys() == {1, 2, 3, 4}
-    assert errors[1].startswith("0 of 10 pieces are reserved")
+    assert errors[1].startswith("0 of 10 units are reserved")
     assert errors[3].startswith("Say why")
     assert errors[4] == "There is no product 4711 to keep stock of."
     preview = upload(boss, STOCK, "product_id,delta,reason\n3,7,first\n")

@@ -80,4 +80,4 @@ def test_what_does_not_fit_is_said_when_the_databases_are_made(settings: Any, mo
     settings.WEB_PROCESSES = 4
     said = StringIO()
     call_command("migrate_all", check=True, stdout=StringIO(), stderr=said)
-    assert f"gives {DEFAULT} connections, and up to {total()} are needed" in said.getvalue()
+    assert f"allows {DEFAULT} connections, and up to {total()} are needed" in said.getvalue()

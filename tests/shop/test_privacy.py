@@ -370,7 +370,7 @@ def test_the_commands_are_in_the_staff_log(bus: Bus, zyxwen: APIClient, tmp_path
 
     assert STREET in ZipFile(archive).read("delivery.json").decode()
     assert archive.stat().st_mode & 0o777 == 0o600
-    assert f"Wrote all that is kept of user {pk} to {archive}." in said.getvalue()
+    assert f"Wrote all data about user {pk} to {archive}." in said.getvalue()
     assert f"The account of user {pk} is closed. It is erased after 20" in said.getvalue()
     actions = StaffAction.objects.filter(target=f"user {pk}").order_by("pk").values_list("way", "action")
     assert list(actions) == [("customer", "export"), ("customer", "close")]

@@ -23,18 +23,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--orders", type=whole(least=20), default=10_000, metavar="N", help="how many (default: %(default)s)"
         )
-        parser.add_argument("--seed", type=whole(), metavar="N", help="of the plan (default: one by chance, shown)")
+        parser.add_argument("--seed", type=whole(), metavar="N", help="of the plan (default: random, printed)")
         parser.add_argument(
-            "--faults", type=whole(), metavar="N", help="exactly so many (default: all kinds, for as long as it lasts)"
+            "--faults", type=whole(), metavar="N", help="exactly so many (default: all kinds, during the whole load)"
         )
         parser.add_argument(
             "--one-by-one",
             action="store_true",
-            help="each kind of fault once, after recovery from the one before, which must not take over a minute",
+            help="each kind of fault once, after recovery from the previous one, which must take at most a minute",
         )
-        parser.add_argument("--kinds", metavar="A,B", help="only these kinds of faults; a wrong name shows them all")
+        parser.add_argument("--kinds", metavar="A,B", help="only these kinds of faults; a wrong name lists them all")
         parser.add_argument(
-            "--rate", type=real(above=0), help="orders per second (default: as the faults last; 5 one by one)"
+            "--rate", type=real(above=0), help="orders per second (default: for all the faults; 5 one by one)"
         )
         parser.add_argument(
             "--machines",

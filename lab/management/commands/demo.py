@@ -1,4 +1,4 @@
-"""`manage.py demo` (`make demo`): the shop, embedded, and the flows of the README played on it."""
+"""`manage.py demo` (`make demo`): plays the flows of the README on the embedded shop."""
 
 import fcntl
 import os
@@ -67,7 +67,7 @@ class Command(BaseCommand):
 
 
 def _start_again(var: Path) -> NoReturn:
-    """Become this command with data of its own, anew each time, and a port of its own."""
+    """Re-execute this command with new data and a port of its own."""
     try:
         with suppress(FileNotFoundError), (var / "running").open() as running:  # which the runtime locks
             fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,7 +86,7 @@ def _start_again(var: Path) -> NoReturn:
 
 
 def _play(console: Console, runtime: "Runtime") -> list[str]:
-    """Play every flow; what did not end as it must."""
+    """Play every flow; return what did not end as it must."""
 
     def sign_in(email: str) -> Person:
         return people.enter_context(Person(runtime.url, email=email, password=runtime.password))

@@ -1,4 +1,4 @@
-"""`manage.py drill`: are the backups worth anything?"""
+"""`manage.py drill`: can the databases be restored from their backups?"""
 
 import sys
 from argparse import ArgumentParser
@@ -13,8 +13,8 @@ from commands.packages import more_than_production
 class Command(BaseCommand):
     help = (
         "As root on Debian: start seven PostgreSQL servers of the drill's own, archived and backed up by pgBackRest, "
-        "place orders, lose all servers, restore them to one moment in the middle, have what the moment cut delivered "
-        "again, and audit. Exit code 1 when an order of before is lost or the audit finds anything."
+        "place orders, lose all servers, restore them to one moment in the middle, redeliver the events that were "
+        "lost, and audit. Exit code 1 if an order from before is lost or the audit finds anything."
     )
     requires_system_checks = []  # they are for the processes that it starts
 

@@ -1,4 +1,4 @@
-"""`manage.py loadtest`: how much the shop carries, and how long orders take meanwhile."""
+"""`manage.py loadtest`: how much load the shop takes, and how long orders take under it."""
 
 import asyncio
 import ipaddress
@@ -34,7 +34,7 @@ from lab.loadtest.tables import comparison, show
 from lab.loadtest.watch import Watch
 from shop import faults
 
-# Of a system of its own: carriers that take no time, and nobody is throttled.
+# For a system of its own: carriers take no time, and nothing is throttled.
 DEFAULTS = {"HANDOVER_AFTER": "0", "DELIVERED_AFTER": "0"}
 LookAtMemory = Callable[[], dict[str, float]]  # MiB, by what the processes are for
 OF_ITS_OWN = "a system of its own"
@@ -52,15 +52,15 @@ examples:
 
 
 class Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Leaves the examples as they are."""
+    """Keeps the examples' formatting."""
 
 
 class Command(BaseCommand):
     help = (
-        "Place orders as customers would, as many as wanted whatever the shop does, and tell how long they took until\n"
+        "Place orders as customers would, at a given rate whatever the shop does, and measure how long it took until\n"
         "they were answered, paid and completed. Without --url, on servers and processes of its own, which are gone\n"
-        "at the end. Exit code 1 when something does not hold, 2 when it cannot begin, 130 after Ctrl-C, which ends\n"
-        "the load and shows what there is."
+        "at the end. Exit code 1 if something does not hold, 2 if it cannot begin, 130 after Ctrl-C, which ends\n"
+        "the load and shows the results so far."
     )
     requires_system_checks = []  # they are for the processes that are put under load
 
@@ -95,7 +95,7 @@ class Command(BaseCommand):
                 one.add_argument("--paid-limit", type=duration, default=3.0, metavar="S", help=limit.format("paid"))
             _add_common(one)
 
-        beside = "two --json files beside each other, without a load"
+        beside = "two --json files side by side, without a load"
         two = chosen.add_parser("compare", help=beside, description=beside)
         two.add_argument("earlier", type=Path, metavar="EARLIER")
         two.add_argument("now", type=Path, metavar="NOW")
@@ -161,7 +161,7 @@ def _refuse_unwritable(*paths: Path | None) -> None:
 
 
 def _beside(console: Console, *, earlier: Path, now: Path, report: Path | None) -> None:
-    """Show two results beside each other."""
+    """Show two results side by side."""
     _refuse_unwritable(report)
     try:
         before, after = read(earlier), read(now)
@@ -194,7 +194,7 @@ def _of_the_run(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def checked(url: str, *, remote: bool) -> str:
-    """The URL, if it is one to put under load. Raises CannotLoad."""
+    """Return the URL if it may be put under load. Raises CannotLoad."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
         raise CannotLoad(f"{url} is not the URL of a shop, as http://127.0.0.1:8080 is one.")
@@ -211,7 +211,7 @@ def checked(url: str, *, remote: bool) -> str:
 
 
 def known_password() -> str:
-    """The sample users' password. Raises CannotLoad."""
+    """Return the sample users' password. Raises CannotLoad."""
     kept = settings.VAR_DIR / "seed-password"
     if password := os.environ.get("SEED_PASSWORD") or (kept.read_text() if kept.exists() else ""):
         return password
@@ -225,7 +225,7 @@ def load(
     profile: profiles.Profile, urls: Sequence[str], password: str, console: Console, *, where: str,
     memory: LookAtMemory | None = None, **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Play a profile against a shop; the results. One that brings `memory` is our own. Raises CannotLoad."""
+    """Play a profile against a shop; return the results. With `memory`, the shop is our own. Raises CannotLoad."""
     switched_on = faults.levels()
     with Watch(console) as watch:
         run = asyncio.run(_load(profile, urls, password, show=watch, look_at_memory=memory, **options))
@@ -250,7 +250,7 @@ async def _load(profile: profiles.Profile, urls: Sequence[str], password: str, *
     playing = asyncio.ensure_future(run.play())
 
     def stop() -> None:
-        """The first time, come to an end; the second time, or before there is anything to tell, at once."""
+        """Stop placing orders; the second time, or before there are any, stop at once."""
         if run.interrupted or not run.orders:
             playing.cancel()
         run.stop()
@@ -273,7 +273,7 @@ async def _load(profile: profiles.Profile, urls: Sequence[str], password: str, *
 def _tell(
     console: Console, found: dict[str, Any], earlier: dict[str, Any] | None, report: Path | None, to: Path | None
 ) -> int:
-    """Show the results and write them down; the exit code."""
+    """Show and write the results; return the exit code."""
     show(console, found)
     rows = compare(earlier, found) if earlier else []
     unlike = differences(earlier, found) if earlier else []

@@ -1,4 +1,4 @@
-"""`manage.py standins`: stand-ins for the providers, beside a shop that is configured to ask them."""
+"""`manage.py standins`: serves stand-ins for the providers, for a shop that is configured to call them."""
 
 import threading
 from argparse import ArgumentParser

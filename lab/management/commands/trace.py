@@ -20,7 +20,7 @@ WIDTH = 40  # characters of the time line
 
 
 class Span(NamedTuple):
-    """A line of the file."""
+    """A span, which is a line of the file."""
 
     trace: str
     id: str
@@ -50,7 +50,7 @@ class Span(NamedTuple):
 
     @property
     def detail(self) -> str:
-        """What tells it from others of its name."""
+        """What distinguishes a span from others of its name."""
         statement = " ".join(str(self.attributes.get("db.statement", "")).split())
         return str(self.attributes.get("shop.event", "")) or statement[:60]
 
@@ -60,7 +60,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("order_id", type=an_id)
-        parser.add_argument("--statements", action="store_true", help="show what databases and Redis were asked, too")
+        parser.add_argument("--statements", action="store_true", help="also show queries to databases and Redis")
 
     def handle(self, *, order_id: int, statements: bool, **options: Any) -> None:
         if not settings.TRACE_FILE:
@@ -77,7 +77,7 @@ class Command(BaseCommand):
 
 
 def drawn(spans: list[Span]) -> Table:
-    """The spans of a trace as a tree beside a time line."""
+    """Draw the spans of a trace as a tree with a time line."""
     began, ended = min(span.begins for span in spans), max(span.ends for span in spans)
     scale = WIDTH / max(ended - began, 1e-6)
     table = Table(box=None, pad_edge=False)
@@ -97,7 +97,7 @@ def drawn(spans: list[Span]) -> Table:
 
 
 def _as_tree(spans: Iterable[Span]) -> Iterator[tuple[int, Span]]:
-    """Each span with its depth, parents first. One whose parent is not there is a root."""
+    """Yield each span with its depth, parents first. A span whose parent is missing is a root."""
     ordered = sorted(spans, key=lambda span: span.begins)
     known = {span.id for span in ordered}
 
@@ -111,7 +111,7 @@ def _as_tree(spans: Iterable[Span]) -> Iterator[tuple[int, Span]]:
 
 
 def _spans(path: Path, lines: Sequence[str]) -> Iterator[Span]:
-    """The file's lines; the last may be half written, for others write to it now."""
+    """Parse the file's lines. The last one may be incomplete, as other processes are writing."""
     for number, line in enumerate(lines, start=1):
         try:
             yield Span.read(line)
@@ -121,7 +121,7 @@ def _spans(path: Path, lines: Sequence[str]) -> Iterator[Span]:
 
 
 def _of_order(path: Path, order_id: int) -> Iterator[Span]:
-    """All spans of the traces in which the order occurs."""
+    """Return all spans of the traces in which the order occurs."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError as error:
