@@ -1,10 +1,10 @@
-"""What takes the parcels of a benchmark: the sandbox's timer, as often as beat would call it, and no other timer."""
+"""Delivers a benchmark's parcels: runs the sandbox's timer as beat would, and no other timer."""
 
 import time
 
 import django
 
-TICK = 0.1  # seconds: the end of an order is measured, so a parcel waits less than with beat
+TICK = 0.1  # seconds: shorter than beat's, because the end of an order is measured
 
 
 def main() -> None:

@@ -1,13 +1,13 @@
-"""The shop beside the floor, plain Celery and DBOS: the same four steps, side by side in one run on one machine.
+"""Compares the shop with the floor, plain Celery and DBOS: the same four steps, in one run on one machine.
 
     make bench                                          all of it, in ten minutes or so
     make bench ARGS="--quick"                           in two, roughly
     make bench ARGS="--systems floor shop4 --rounds 5"
     make bench-guard                                    fails when shop has fallen too far behind the floor
 
-In each round every system runs, one after the other, so that what else the machine does concerns all of them. Figures
-are medians of the rounds; results are checked before a figure counts. `benchmarks/results/` holds what was measured.
-docs/performance.md says how to read it.
+In each round every system runs, one after the other, so that other work on the machine affects all of them. Figures are
+medians of the rounds; results are checked before a figure counts. `benchmarks/results/` has the measurements;
+docs/performance.md says how to read them.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from benchmarks.session import measuring
 from benchmarks.surroundings import own_queues
 from benchmarks.systems import SYSTEMS
 
-SATURATION = 0.9  # of a round's throughput: at all of it latency would only measure how long the queue has become
-MODERATE = 0.8  # of the throughput, above which a rate is too many
+SATURATION = 0.9  # the share of a round's throughput: at full throughput, latency only measures the queue
+MODERATE = 0.8  # the share of the throughput above which a rate is skipped
 
 
 def measure(options: argparse.Namespace, progress: Progress, cleanup: ExitStack) -> list[Result]:
@@ -57,7 +57,7 @@ def measure(options: argparse.Namespace, progress: Progress, cleanup: ExitStack)
 
 
 def play(result: Result, options: argparse.Namespace, show: Any) -> Throughput:
-    """One round of a system that runs."""
+    """Play one round of a running system."""
     system = result.system
     rough = warm_up(system, show)
     measured = backlog(system, max(50, int(rough * options.seconds)), "throughput", show)
@@ -71,7 +71,7 @@ def play(result: Result, options: argparse.Namespace, show: Any) -> Throughput:
 
 
 def guard(results: Sequence[Result], at_least: float) -> str:
-    """What is wrong when the shop's four steps have fallen behind the floor; empty when they have not."""
+    """Return a message if the shop's four steps have fallen too far behind the floor, else an empty string."""
     by_name = {one.system.name: one for one in results}
     pairs = zip(by_name["shop4"].throughputs, by_name["floor"].throughputs, strict=True)
     ratio = statistics.median(shop.per_second / floor.per_second for shop, floor in pairs)

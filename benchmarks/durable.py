@@ -18,14 +18,14 @@ from dbos import DBOS, DBOSClient, SQLAlchemyDatasource
 URL = os.environ["DBOS_URL"].replace("postgres://", "postgresql+psycopg://", 1)
 QUEUE = "orders"
 CONCURRENCY = int(os.environ.get("DBOS_CONCURRENCY", "8"))  # workflows at the same time in each process
-POLL = 0.02  # seconds between looks at the queue; its default is a second
+POLL = 0.02  # seconds between polls of the queue; the default is a second
 NOW = "SELECT extract(epoch FROM clock_timestamp())::float"
 
 effects = SQLAlchemyDatasource.create(URL, {"pool_size": CONCURRENCY}, run_migrations=True)
 
 
 def effect(table: str, order_id: int) -> None:
-    """A step's row, in the transaction that records the step."""
+    """Insert a step's row, in the transaction that records the step."""
 
     def write() -> None:
         effects.sql_session().execute(

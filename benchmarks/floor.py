@@ -1,4 +1,4 @@
-"""The floor: the least code that does the durable work of a four-step saga. What it reaches, no framework exceeds.
+"""The floor: the least code that does the durable work of a four-step saga. No framework can be faster.
 
     inventory.reserve ─► payments.charge ─► delivery.deliver ─► orders.complete
 
@@ -7,8 +7,8 @@ in one commit; what it emitted is published with a confirm; only then is the mes
 again finds its inbox rows and publishes what they hold. Orders start from an outbox row. So nothing is lost or done
 twice, as in the shop, and messages carry a batch, as in the shop.
 
-What it leaves out is what an application wants beside that: stock that is counted, a gateway that is asked, retries,
-dead letters, compensation, traces.
+It leaves out what an application needs beyond that: counting stock, calling a gateway, retries, dead letters,
+compensation, traces.
 
     python -m benchmarks.floor relay    a worker that also publishes the outbox
     python -m benchmarks.floor          a worker
@@ -32,7 +32,7 @@ import psycopg2
 from benchmarks.surroundings import LIMIT
 from sagas.events import uuid7
 
-PAUSE = 0.005  # seconds between looks at the outbox
+PAUSE = 0.005  # seconds between polls of the outbox
 NEXT = {"inventory": "payments", "payments": "delivery", "delivery": "orders", "orders": None}
 QUEUE = "floor.{}"
 
@@ -103,7 +103,7 @@ class Worker:
             self._channel.basic_consume(
                 QUEUE.format(service), callback=lambda message, to=service: self.on(to, message)
             )
-        # A connection of its own: while a confirm is waited for, no message must come in.
+        # A separate connection: no message must arrive while it waits for a confirm.
         self._publisher = connected().channel()
 
     def run(self, *, relay: bool) -> None:
@@ -121,20 +121,20 @@ class Worker:
         values = [ids, [event["order_id"] for event in events], [one.decode() for one in followers]]
         with self._databases[service].cursor() as cursor:
             cursor.execute(HANDLE, values)
-            if cursor.fetchone()[0] < len(events):  # some came before: what was emitted then is what counts
+            if cursor.fetchone()[0] < len(events):  # some are redelivered: publish what was emitted then
                 cursor.execute(HANDLED, [ids])
                 followers = [emitted.encode() for (emitted,) in cursor.fetchall()]
         self.publish(NEXT[service], followers)
         message.channel.basic_ack(message.delivery_tag)
 
     def publish(self, service: str | None, events: Sequence[bytes]) -> None:
-        """One message, confirmed."""
+        """Publish one message and wait for the confirm."""
         if service:
             message = amqp.Message(b"[" + b",".join(events) + b"]", delivery_mode=2)
             self._publisher.basic_publish_confirm(message, routing_key=QUEUE.format(service), mandatory=True)
 
     def relay(self) -> int:
-        """Publish a batch of the outbox; how many events that was."""
+        """Publish a batch of the outbox; return the number of events."""
         orders = self._databases["orders"]
         with orders.cursor() as cursor:
             cursor.execute("BEGIN")
@@ -147,7 +147,7 @@ class Worker:
 
 
 def follower(event: dict[str, Any]) -> bytes:
-    """The event that follows from an event: as large as the shop's."""
+    """Return the follow-up of an event, as large as the shop's."""
     return msgspec.json.encode({**event, "event_id": uuid7(), "caused_by": event["event_id"]})
 
 
@@ -165,7 +165,7 @@ def connected() -> amqp.Connection:
 
 
 def declare() -> None:
-    """The queues; before the workers start, which would make them all at once."""
+    """Declare the queues before the workers start, which would declare them concurrently."""
     with connected() as broker, broker.channel() as channel:
         for service in NEXT:
             arguments = {"x-queue-type": "quorum"}

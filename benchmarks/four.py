@@ -1,9 +1,9 @@
 """Settings of the shop restricted to four steps, for comparison with systems that do no more; for benchmarks only.
 
-The same kernel, the same steps, the same databases and queues; what goes is listeners. `complete_order` hears
-`DeliveryStarted`, as if each parcel arrived at once, and nobody hears what the orders' progress and the customers'
-mails are made from. Nothing is deferred, for the end of the last is what is measured. `charge_payment` still asks
-its gateway, and writes down the attempt and the gateway's ledger.
+The kernel, the steps, the databases and the queues are the same; only listeners are removed. `complete_order` hears
+`DeliveryStarted`, as if each parcel arrived at once, and no step records progress or notifies customers. Nothing is
+deferred, because the end of the last step is measured. `charge_payment` still calls its gateway, and records the
+attempt and the gateway's ledger.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ SAGAS = replace(SAGAS, sagas=[FOUR])
 
 
 class Four(AppConfig):
-    """Has `complete_order` hear what it is told here."""
+    """Makes `complete_order` accept the event that it hears here."""
 
     name = "benchmarks"
 
@@ -42,6 +42,6 @@ class Four(AppConfig):
         STEPS["orders.complete_order"].hears = (events.DeliveryStarted,)
 
 
-# What the four steps leave unheard is meant to be.
+# The four steps leave events unheard on purpose.
 SILENCED_SYSTEM_CHECKS = [*SILENCED_SYSTEM_CHECKS, "saga.E001", "saga.E003", "saga.E006"]
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.four.Four"]

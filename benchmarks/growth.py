@@ -1,14 +1,14 @@
-"""What an order costs as things grow: finished orders in the tables, events in a message, workers, products, lines of
+"""The cost of an order as things grow: finished orders in the tables, events in a message, workers, products, lines of
 an order, and the share of orders for one product.
 
     .venv/bin/python scripts/services.py exec -- .venv/bin/python -m benchmarks.growth
     … -m benchmarks.growth --only products hot --rounds 1
     … -m benchmarks.growth --only history --sizes 10000 100000
 
-The full saga, some backlogs of the same size for each point, and of those the median. The measure is processor time
-per order, which depends less than throughput on what else the machine does. Plots and `growth.json` go to
-`benchmarks/results/`, after each part, and replace only what that part has measured before; docs/performance.md says
-which curve is flat, and why the others are not.
+Each point is the median of several backlogs of the same size through the full saga. The measure is CPU time per order,
+which depends less than throughput on other work on the machine. Plots and `growth.json` go to `benchmarks/results/`
+after each part, and replace only that part's earlier results; docs/performance.md says which curves are flat, and why
+the others are not.
 """
 
 import argparse
@@ -31,13 +31,13 @@ from benchmarks.surroundings import LIMIT, Processes, own_queues, shop_processes
 from benchmarks.systems import Orders, Shop
 from lab import charts
 
-Point = tuple[str, list[Throughput]]  # what of, and its rounds
+Point = tuple[str, list[Throughput]]  # label and rounds
 FEWEST = 100  # orders in a backlog: each sample once
 LONG = 3  # times as many orders show a difference of less than a tenth
 
 
 class Sized(Shop):
-    """The shop with as many workers, and as large messages, as a point asks for."""
+    """The shop with the workers and the message size of a point."""
 
     name, title = "growth", "shop"
     limit, concurrency = LIMIT, 4
@@ -77,7 +77,7 @@ class Growth:
         return str(name), self._measured(shop, name, orders, self._options.rounds)
 
     def _measured(self, shop: Sized, name: object, orders: int, rounds: int) -> list[Throughput]:
-        """Backlogs of so many orders each; a first one, of the usual length at most, does not count."""
+        """Measure backlogs of so many orders each, after a warm-up."""
         with shop.running():
             backlog(shop, min(orders, self._options.orders), f"{name}, warming up", self._show)
             return [backlog(shop, orders, str(name), self._show) for _ in range(rounds)]
@@ -111,13 +111,13 @@ class Growth:
         """finished orders in the tables"""
         shops = {size: self._with_history(size) for size in sorted(self._options.sizes)}
         rounds: dict[int, list[Throughput]] = {size: [] for size in shops}
-        for _ in range(self._options.rounds):  # in turn: to make a long history takes minutes, and the machine changes
+        for _ in range(self._options.rounds):  # alternating, as the machine's load changes meanwhile
             for size, shop in shops.items():
                 rounds[size] += self._measured(shop, f"{size:,}", LONG * self._options.orders, 1)
         yield from ((f"{size:,}", found) for size, found in rounds.items())
 
     def _with_history(self, size: int) -> Sized:
-        """A shop of its own, with so many finished orders."""
+        """Create a separate shop with so many finished orders."""
         shop = Sized(self._cleanup, f"history{size}")
         shop.environment |= {"HANDOVER_AFTER": "0", "DELIVERED_AFTER": "0"}
         with shop.running():
@@ -129,7 +129,7 @@ class Growth:
 
 
 def medians(rounds: Sequence[Throughput]) -> dict[str, float]:
-    """Of the processor time per order, in ms, by who used it."""
+    """Return the median CPU time per order in ms, by who used it."""
     return {who: statistics.median(one.cpu.get(who, 0.0) for one in rounds) for who in GROUPS}
 
 
@@ -138,7 +138,7 @@ def total(rounds: Sequence[Throughput]) -> float:
 
 
 def rows(about: str, points: Sequence[Point]) -> Rows:
-    """The heading, and a row for each point; times in ms per order."""
+    """Return the heading and a row for each point; times in ms per order."""
     found: Rows = [(about, "sagas/s", *GROUPS, "together", "of the first")]
     for at, rounds in points:
         found.append(
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measure(options: argparse.Namespace, progress: Progress, cleanup: ExitStack) -> None:
-    """One part after the other; each is shown and kept when it is through."""
+    """Measure one part after the other; show and store each when it is done."""
     task = progress.add_task("making databases", total=None)
 
     def show(what: str, done: int, of: int) -> None:
@@ -190,7 +190,7 @@ def measure(options: argparse.Namespace, progress: Progress, cleanup: ExitStack)
 
 
 def keep(name: str, about: str, points: Sequence[Point], on: Mapping[str, Any], folder: Path) -> None:
-    """A part's plot; the JSON holds the latest of every part that was ever measured into this folder."""
+    """Write a part's plot, and its results into the JSON, which has the latest results of every part."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "growth.json"
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -212,7 +212,7 @@ def keep(name: str, about: str, points: Sequence[Point], on: Mapping[str, Any], 
 
 
 def plot(about: str, cpu: Mapping[str, Mapping[str, float]]) -> str:
-    """Milliseconds per order at each point, by who used them."""
+    """Plot the milliseconds per order at each point, by who used them."""
     return charts.stacks(f"Processor time per order, ms, by {about}", list(cpu.items()), GROUPS)
 
 

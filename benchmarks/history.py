@@ -1,4 +1,4 @@
-"""Finished orders by the hundred thousand: copies of a few that went all the way, made by the database."""
+"""Makes hundreds of thousands of finished orders: the database copies a few that completed."""
 
 import time
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from benchmarks.surroundings import QUEUES, Unfit
 NOT_OF_ORDERS = {"StockItem", "SandboxSwitch", "DeadLetter", "IdempotencyKey"}
 STRIDE = 10_000_000  # more than there are ids in the tables that are copied
 PATIENCE = 60  # seconds
-PORTION = 200  # copies of everything in one statement
+PORTION = 200  # copies per statement
 LONG_AGO = 1_700_000_000_000  # the milliseconds in the ids of old events
 
 
 def end() -> int:
-    """Have the carriers deliver and the mails go out, as timers do, until all orders there are have ended; how many.
+    """Run the timers for deliveries and e-mails until all orders have ended; return their number.
 
-    Relay and workers must run. What `orders.look_after` leaves of an ended order is left of them, and set aside: of
-    these, and of no later ones, history is made.
+    Relay and workers must run. The orders are then cleaned up like ended ones by `orders.look_after`, and their rows
+    are kept aside: history is copied from these orders only.
     """
     from sagas.registry import TIMERS
 
@@ -43,7 +43,7 @@ def end() -> int:
 
 
 def grow(copies: int) -> None:
-    """Make so many copies; then do what would have been done long ago."""
+    """Make so many copies; then do the maintenance that would have happened long ago."""
     copy(copies)
     for service in QUEUES:
         with connections[service].cursor() as cursor:
@@ -53,9 +53,9 @@ def grow(copies: int) -> None:
 
 
 def copy(copies: int) -> None:
-    """Copy everything that belongs to those orders, so many times.
+    """Copy all rows of the original orders this many times.
 
-    Ids of copies are negative: they lie before those of new rows in every index, as old ones do.
+    Ids of copies are negative, so that they precede those of new rows in every index, as old ids do.
     """
     for model in _of_orders():
         statement = _copy(model)
@@ -66,7 +66,7 @@ def copy(copies: int) -> None:
 
 
 def _of_orders() -> Iterator[type[Model]]:
-    """The tables that grow with the orders."""
+    """Yield the models of the tables that grow with the orders."""
     for service in QUEUES:
         yield from (model for model in apps.get_app_config(service).get_models() if model.__name__ not in NOT_OF_ORDERS)
 
@@ -91,7 +91,7 @@ def _copy(model: type[Model]) -> str:
 
 
 def _value(field: Field, once: set[str]) -> str:
-    """A column of a copy: numbers of rows and orders move, what must be unique becomes so, the rest stays."""
+    """Return the SQL of a copy's column: ids are shifted, unique values are changed, others are copied."""
     column = f"old.{field.column}"
     if _counts(field):
         return f"{column} - copy.number * {STRIDE}"
@@ -110,12 +110,12 @@ def _value(field: Field, once: set[str]) -> str:
 
 
 def _counts(field: Field) -> bool:
-    """Whether it holds the number of a row or of an order."""
+    """Whether a column holds the id of a row or of an order."""
     return isinstance(field, AutoField | BigAutoField | ForeignKey) or field.column in ("order_id", "correlation_id")
 
 
 def answer(what: str, *arguments: str) -> object:
-    """What `benchmarks.load` answers to the lines `end` and `history COPIES`."""
+    """Answer the commands `end` and `history COPIES` of `benchmarks.load`."""
     if what == "end":
         return end()
     grow(*map(int, arguments))

@@ -1,13 +1,12 @@
-"""Requests a second of the API under granian, beside the thinnest Django view that does the same SQL; as ratios.
+"""Requests per second of the API under granian, relative to the thinnest Django view with the same SQL.
 
     .venv/bin/python scripts/services.py exec -- .venv/bin/python -m benchmarks.http
     … -m benchmarks.http --rounds 9 --seconds 3 --json
 
 Both servers run all the time, with the same options; load goes to one and then to the other, round by round, so that
-what else the machine does concerns both. A ratio is the shop's requests a second by the thin view's, the median of the
-rounds. `CPU` is what the web server itself used for a request, without PostgreSQL and the load: the steadier number.
-
-The databases are made for the run and dropped after it.
+other work on the machine affects both. A ratio is the shop's requests per second divided by the thin view's, the median
+of the rounds. `CPU` is what the web server itself used for a request, without PostgreSQL and the load: it is the
+steadier number. The databases are created for the run and dropped after it.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from rich.table import Table
 from benchmarks.surroundings import ROOT, Unfit, own_databases, refuse_unfit_surroundings
 from benchmarks.thin import PLAYED, Played, Statement
 
-FIRST_ORDER = 100_000_000  # a number that is found nowhere else in a statement
+FIRST_ORDER = 100_000_000  # a number that occurs nowhere else in a statement
 PRODUCTS = 20
 PATIENCE = 30  # seconds for a server to start
 WARM_UP = 1.0  # seconds
@@ -43,7 +42,7 @@ WARM_UP = 1.0  # seconds
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of both."""
+    """A request to both servers."""
 
     name: str
     title: str
@@ -63,7 +62,7 @@ class Round:
 
 @dataclass
 class Result:
-    """Of one request: the rounds of both servers, in the order in which they were played."""
+    """The rounds of one request on both servers, in order."""
 
     title: str
     statements: int
@@ -91,13 +90,13 @@ class Server:
             )
 
     def cpu(self) -> float:
-        """Seconds of processor time used so far."""
+        """Return the seconds of CPU time used so far."""
         process = psutil.Process(self._process.pid)
         times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
         return sum(one.user + one.system for one in times)
 
     def must_answer(self) -> None:
-        """Wait for it. Raises `Unfit`."""
+        """Wait for the server to start. Raises `Unfit`."""
         give_up_at = time.monotonic() + PATIENCE
         while time.monotonic() < give_up_at and self._process.poll() is None:
             with socket.socket() as probe:
@@ -116,14 +115,14 @@ class Server:
 
 
 class Connection:
-    """One client's connection: as little work as can be, for it is done on the same machine."""
+    """A client's connection, with as little work as possible, as it runs on the same machine."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, request: Request) -> None:
-        """One request and its answer. Raises `Unfit` for another status."""
+        """Send a request and read the response. Raises `Unfit` for another status."""
         self._socket.sendall(request.raw)
         data = self._socket.recv(65536)
         while (end := data.find(b"\r\n\r\n")) < 0:
@@ -141,7 +140,7 @@ class Connection:
 
 
 def play(server: Server, request: Request, *, seconds: float, clients: int) -> Round:
-    """Load for so many seconds, from so many clients, each of which waits for its answer before it asks again."""
+    """Put a server under load: each client waits for its response before it sends the next request."""
     times: list[float] = []
     failures: list[BaseException] = []
     stop_at = time.perf_counter() + seconds
@@ -172,7 +171,7 @@ def play(server: Server, request: Request, *, seconds: float, clients: int) -> R
 
 # --- What is asked, and what the shop does then -----------------------------------------------------------------------
 def prepare() -> tuple[list[Request], dict[str, Played]]:
-    """Products, a customer and an order; the requests, and what each of them executes."""
+    """Create products, a customer and an order; return the requests, and the statements that each executes."""
     import django
 
     django.setup()
@@ -218,7 +217,7 @@ def prepare() -> tuple[list[Request], dict[str, Played]]:
 
 
 def preparation_of(connection: Any, execute: str) -> str:
-    """The PREPARE that an EXECUTE of this connection's session refers to; empty for another statement."""
+    """Return the PREPARE that an EXECUTE of this session refers to; empty for other statements."""
     name = execute.removeprefix("EXECUTE ").partition("(")[0]
     with connection.connection.cursor() as cursor:  # the driver's, which is not watched
         cursor.execute("SELECT statement FROM pg_prepared_statements WHERE name = %s", [name])
@@ -227,7 +226,7 @@ def preparation_of(connection: Any, execute: str) -> str:
 
 
 def watched(call: Any) -> Played:
-    """What a request executes."""
+    """Record the statements that a request executes."""
     from django.db import connections
 
     statements: list[Statement] = []
@@ -237,7 +236,7 @@ def watched(call: Any) -> Played:
         statements.append(Statement(connection.alias, sql, parameters, preparation_of(connection, sql)))
         return execute(sql, parameters, many, context)
 
-    call()  # once before, so that nothing is watched that happens once only
+    call()  # a warm-up, so that one-time work is not recorded
     with ExitStack() as stack:
         for connection in connections.all():
             stack.enter_context(connection.execute_wrapper(watch))
@@ -256,7 +255,7 @@ def raw(method: str, path: str, token: str, body: str = "") -> bytes:
 
 @contextmanager
 def servers(played: dict[str, Played], workers: int) -> Iterator[dict[str, Server]]:
-    """Both, running."""
+    """Run both servers."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         plays = Path(folder, "played")
         plays.write_bytes(pickle.dumps(played))
@@ -317,7 +316,7 @@ def main() -> int:
     options = parser.parse_args()
     console = Console(stderr=True)
     os.environ |= {"ALLOWED_HOSTS": "127.0.0.1,testserver", "JWT_PRIVATE_KEY": "", "JWT_PUBLIC_KEY": ""}
-    os.environ |= {"ACCESS_TOKEN_MINUTES": "600", "ORDERS_PER_MINUTE": "1000000000"}  # counted, but never too many
+    os.environ |= {"ACCESS_TOKEN_MINUTES": "600", "ORDERS_PER_MINUTE": "1000000000"}  # counted, but never throttled
     try:
         refuse_unfit_surroundings()
         with own_databases():

@@ -1,13 +1,13 @@
-"""The link between a node and the servers: whatever one end sends, the other receives a while later.
+"""The link between a node and the servers, which delays everything that one end sends to the other.
 
     python -m benchmarks.link NAMESPACE PORT…
 
-Listens on these ports of a network namespace's own loopback interface, and connects to the same ports of ours: in the
-namespace the servers are where they always are, and nothing else can be reached from it. Each line of standard input
-sets the delay, in seconds and for one direction, and is answered with `true` once connections are taken.
+It listens on these ports of a network namespace's loopback interface, and connects to the same ports of ours: within
+the namespace the servers have their usual addresses, and nothing else can be reached. Each line of standard input sets
+the one-way delay in seconds, and is answered with `true` once connections are accepted.
 
-It delays the bytes of a connection, not packets as `tc netem` does, which many kernels come without: what a connection
-costs to open is one round trip, and there is no window that has to grow first.
+It delays the bytes of a connection, not packets as `tc netem` does, which many kernels lack: opening a connection costs
+one round trip, and there is no congestion window that has to grow first.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ CLONE_NEWNET = 0x40000000
 
 @contextmanager
 def within(namespace: str) -> Iterator[None]:
-    """Sockets that this thread makes in the block belong to the network namespace, and go on doing so."""
+    """Create sockets in a network namespace: those that this thread creates within the block belong to it for good."""
     ours = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         theirs = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
@@ -43,7 +43,7 @@ def within(namespace: str) -> Iterator[None]:
 
 
 def _enter(namespace: int) -> None:
-    """`setns(2)`, which Python has from 3.12. Raises OSError."""
+    """Call `setns(2)`, which Python has since 3.12. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(namespace, CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -56,7 +56,7 @@ class Link:
         self.delay = 0.0  # seconds, one way
 
     async def run(self, listeners: Sequence[socket.socket]) -> None:
-        """Carry what comes until standard input ends."""
+        """Forward traffic until standard input ends."""
         loop = asyncio.get_running_loop()
         for listener in listeners:
             port = listener.getsockname()[1]
@@ -81,7 +81,7 @@ class End(asyncio.Protocol):
         self.link = link
         self.other: End
         self.transport: asyncio.Transport
-        self._under_way: deque[bytes] = deque()  # to the other end, oldest first; its end is nothing
+        self._under_way: deque[bytes] = deque()  # to the other end, oldest first; an empty item closes it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -103,7 +103,7 @@ class End(asyncio.Protocol):
 
 
 class Near(End):
-    """The node's end. It is heard when the server has answered the call, a round trip later."""
+    """The node's end. Its data is read once the connection to the server is open, a round trip later."""
 
     def __init__(self, link: Link, port: int) -> None:
         super().__init__(link)
@@ -129,7 +129,7 @@ class Near(End):
 def main(namespace: str, *ports: str) -> None:
     with within(namespace):
         listeners = [socket.create_server((HOST, int(port)), backlog=512) for port in ports]
-    # The others round what they wait for up to milliseconds.
+    # The other selectors round timeouts up to milliseconds.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         runner.run(Link().run(listeners))
 

@@ -1,9 +1,9 @@
-"""Orders by the thousand.
+"""Places orders by the thousand.
 
 One order of each product is placed as a customer would. The rest are copies of its rows, made by the database in one
-statement, so that making load takes next to nothing from what is measured.
+statement, so that generating load costs next to nothing.
 
-As a program: reads what to do from standard input, answers each line with a line of JSON.
+As a program, it reads commands from standard input, and answers each line with a line of JSON.
 
     place COUNT                   [first id, last id, the database's time]
     samples PRODUCTS LINES HOT    other orders are copied from now on
@@ -31,32 +31,32 @@ from benchmarks.surroundings import QUEUES, Unfit
 PRODUCTS = 100
 CUSTOMERS = 50
 SAMPLES = 100  # orders that the others are copies of, at least
-PIECES = 10_000_000  # of each product
+PIECES = 10_000_000  # stock of each product
 
 # A version 7 UUID, as events have: new rows go to the index's end.
 UUID7 = """(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
     || '7' || substr(md5(random()::text), 1, 3) || '8' || substr(md5(random()::text), 1, 15))::uuid"""
 
-# What is sealed is sealed for one order, so copies go without: as events from before there were seals.
+# Sealed values are sealed for one order, so copies have plain ones.
 UNSEALED = '{"payment_token": "tok_ok", "address": ""}'
 
 SAMPLES_OUTBOX = "SELECT id FROM orders_outbox WHERE correlation_id = ANY(%s)"
 
 
 class Load:
-    """The shop's customers, all of them."""
+    """The load of all customers."""
 
     def __init__(self) -> None:
         self.sample()
 
     def sample(self, *, products: int = PRODUCTS, lines: int = 1, hot: float = 0.0) -> None:
-        """Copies are made of other orders from now on: of that many products, with so many lines each; `hot` is the
-        share of those for the first product."""
+        """Place new samples, from which orders are copied from now on: of this many products, with this many lines
+        each; `hot` is the share of orders for the first product."""
         self.samples = _place_samples(products, lines, hot)
         self._copy = _copy_statement(self.samples)
 
     def place(self, count: int) -> tuple[int, int, float]:
-        """Commit that many orders at once; their first and last id, and the database's time after it, in seconds."""
+        """Commit this many orders at once; return their first and last id, and the database's time afterwards."""
         with connections["orders"].cursor() as cursor:
             cursor.execute(self._copy, {"count": count, "samples": len(self.samples)})
             first, last = cursor.fetchone()
@@ -64,13 +64,13 @@ class Load:
             return first, last, float(cursor.fetchone()[0])
 
     def release_samples(self) -> None:
-        """Have the orders that the others were copied from go their way, too."""
+        """Start the sagas of the sample orders, too."""
         with connections["orders"].cursor() as cursor:
             cursor.execute(f"INSERT INTO orders_unsent (outbox_id) {SAMPLES_OUTBOX}", [self.samples])
 
 
 def sign_in() -> list[tuple[str, int]]:
-    """An access token and a product for each customer."""
+    """Return an access token and a product for each customer."""
     from django.contrib.auth import get_user_model
 
     from accounts.services import issue
@@ -82,7 +82,7 @@ def sign_in() -> list[tuple[str, int]]:
 
 
 def must_be_clean() -> None:
-    """Raises `Unfit` when something was cancelled or dead-lettered: then it was not the happy path we measured."""
+    """Raise `Unfit` if anything was cancelled or dead-lettered: then it was not the happy path."""
     for service in QUEUES:
         letter = apps.get_model(service, "DeadLetter").objects.using(service).first()
         if letter:
@@ -93,7 +93,7 @@ def must_be_clean() -> None:
 
 
 def must_add_up() -> None:
-    """Raises `Unfit` when the audit finds anything that does not add up, of orders that have come to rest."""
+    """Raise `Unfit` if the audit finds a violation, of orders at rest."""
     from shop.operations.audit import Violation, audit
 
     for found in audit(age=timedelta(seconds=1)):
@@ -102,7 +102,7 @@ def must_add_up() -> None:
 
 
 def _place_samples(products: int, lines: int, hot: float) -> list[int]:
-    """Products, stock, customers, and the orders that all others are copies of, through the services' own functions."""
+    """Create products, stock, customers and the sample orders through the services' own functions."""
     from django.contrib.auth import get_user_model
 
     from catalog.models import Product
@@ -141,9 +141,9 @@ def _place_samples(products: int, lines: int, hot: float) -> list[int]:
 
 
 def _copy_statement(samples: Sequence[int]) -> str:
-    """SQL that copies the sample orders, as they are now, `count` times in all.
+    """Return SQL that makes `count` copies of the sample orders as they are now.
 
-    The samples' rows are kept in temporary tables; their own events are not sent, so they stay as they are.
+    The samples' rows are kept in temporary tables; their own events are not published, so they do not change.
     """
     parts = []
     with connections["orders"].cursor() as cursor:
@@ -185,7 +185,7 @@ def _copy_statement(samples: Sequence[int]) -> str:
 
 
 def answer(load: Load, what: str, *arguments: str) -> object:
-    """What is answered to one line."""
+    """Answer one command."""
     match what:
         case "place":
             return load.place(int(arguments[0]))
@@ -215,7 +215,7 @@ if __name__ == "__main__":
     import shop.celery  # noqa: F401 (registers the steps and timers)
     from benchmarks import history
 
-    answers, sys.stdout = sys.stdout, sys.stderr  # what else is printed, by SMS senders say, is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # other output, such as that of SMS senders, is not an answer
     load = Load()
     for line in sys.stdin:
         print(json.dumps(answer(load, *line.split())), file=answers, flush=True)

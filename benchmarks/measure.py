@@ -16,16 +16,16 @@ import psycopg2
 from benchmarks.surroundings import Unfit
 from benchmarks.systems import Orders, System
 
-STALLED = 60.0  # seconds without a saga done, after which something must be broken
+STALLED = 60.0  # seconds without a completed saga that mean something is broken
 FIRST = 100  # orders, to get going
-PORTION = 1000  # orders that are looked at together
+PORTION = 1000  # orders per query
 
 Show = Callable[[str, int, int], None]  # what, done, of how many
 
 
 @dataclass
 class Throughput:
-    """A backlog, from when it was all placed until its last saga was done. `cpu` in ms per order, by who used it."""
+    """A backlog, from when all of it was placed until its last saga completed. `cpu` is ms per order, by process."""
 
     orders: int
     seconds: float
@@ -35,7 +35,7 @@ class Throughput:
 
 @dataclass
 class Latency:
-    """At so many orders per second: milliseconds from an order's commit until it was paid, or completed."""
+    """Milliseconds from an order's commit until it was paid, or completed, at a rate of orders per second."""
 
     rate: float
     milliseconds: dict[str, list[float]]
@@ -43,7 +43,7 @@ class Latency:
 
 
 def warm_up(system: System, show: Show) -> float:
-    """Imports, connections, caches; sagas per second, roughly, for a backlog of a second or more."""
+    """Warm up imports, connections and caches; return the rough number of sagas per second."""
     backlog(system, FIRST, "starting", show)
     count = FIRST
     while (measured := backlog(system, count, "warming up", show)).seconds < 1:
@@ -52,9 +52,10 @@ def warm_up(system: System, show: Show) -> float:
 
 
 def backlog(system: System, count: int, what: str, show: Show) -> Throughput:
-    """Sagas per second for a backlog of so many orders.
+    """Measure sagas per second for a backlog of `count` orders.
 
-    Those which were done while it was still being placed count neither way: what places them takes its share then.
+    Those that complete while orders are still being placed do not count, as placing takes its share of the machine
+    then.
     """
     orders = system.place(count)
     before = cpu_seconds(system)
@@ -67,7 +68,7 @@ def backlog(system: System, count: int, what: str, show: Show) -> Throughput:
 
 
 def latency(system: System, rate: float, seconds: float, show: Show) -> Latency:
-    """Place orders one by one at a steady rate for so many seconds."""
+    """Place orders one by one at a steady rate, and measure their latencies."""
     total = max(1, int(rate * seconds))
     parts: list[Orders] = []
     placed, before, began = 0, cpu_seconds(system), time.monotonic()
@@ -88,10 +89,10 @@ def latency(system: System, rate: float, seconds: float, show: Show) -> Latency:
 
 
 def finish(system: System, orders: Orders, what: str, show: Show) -> None:
-    """Wait for these sagas. Raises `Unfit` when they halt.
+    """Wait for these sagas. Raises `Unfit` if they stall.
 
-    They end in the order of their ids, more or less, so a portion of which all are done is not counted again. Counting
-    all of them each time took two per cent of the shop's throughput, and less of the others'.
+    They complete roughly in the order of their ids, so a batch in which all have completed is not counted again.
+    Counting all of them each time cost two per cent of the shop's throughput, and less of the other systems'.
     """
     done, moved_at, began = 0, time.monotonic(), time.monotonic()
     left, through = deque(orders.portions(PORTION)), 0
@@ -104,20 +105,20 @@ def finish(system: System, orders: Orders, what: str, show: Show) -> None:
             return
         now = time.monotonic()
         if now - moved_at > STALLED:
-            count = system.done(orders)  # it might be the first of them alone that wait
+            count = system.done(orders)  # perhaps only the first ones are stalled
             if count <= done:
                 system.verify()
                 log = system.processes.log() if system.processes else ""
                 raise Unfit(f"{system.title}: {done} of {len(orders)} sagas are done and no more come.\n{log}")
         if count > done:
             done, moved_at = count, now
-        # Looking costs the database something, so the more there is still to do, the longer the pause.
+        # Polling costs the database something, so the pause grows with the remaining work.
         rest = (len(orders) - count) * (now - began) / count if count else 0.2
         time.sleep(min(1.0, max(0.05, rest / 4)))
 
 
 def audit(system: System, show: Show) -> None:
-    """Let all of its orders end, and see whether everything adds up. Raises `Unfit`."""
+    """Let all of a system's orders end, and audit them. Raises `Unfit`."""
     if not system.audited:
         return
     with system.commands() as system.processes:
@@ -128,7 +129,7 @@ def audit(system: System, show: Show) -> None:
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99."""
+    """Return p50, p95 and p99."""
     if len(values) < 2:
         return dict.fromkeys(("p50", "p95", "p99"), values[0])
     cuts = statistics.quantiles(values, n=100, method="inclusive")
@@ -137,9 +138,10 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 # --- Processor time ---------------------------------------------------------------------------------------------------
 def cpu_seconds(system: System) -> dict[str, float]:
-    """Processor time used so far, by who used it. The servers count as a whole: nobody else may use them meanwhile.
+    """Return the CPU time used so far, by who used it. The servers count as a whole: nobody else may use them
+    meanwhile.
 
-    A server that runs elsewhere, or in a container of its own, is not in the answer.
+    A server that runs on another machine, or in a container, is not in the result.
     """
     groups = {**system.named_pids(), "PostgreSQL": _postmaster(), "RabbitMQ": _broker()}
     return {who: _with_children(pids, children=who != "load") for who, pids in groups.items() if pids}
@@ -147,7 +149,7 @@ def cpu_seconds(system: System) -> dict[str, float]:
 
 @cache
 def _postmaster() -> list[int]:
-    """The process whose child has our connection."""
+    """Return the process whose child serves our connection."""
     with psycopg2.connect(os.environ["DATABASE_URL"].rstrip("/") + "/postgres") as server, server.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         (pid,) = cursor.fetchone()
@@ -162,8 +164,8 @@ def _postmaster() -> list[int]:
 
 @cache
 def _broker() -> list[int]:
-    """The process that listens where BROKER_URL leads to. Only root sees whose a socket is: others take every RabbitMQ
-    of this machine, its command line tools left out."""
+    """Return the process that listens on BROKER_URL. Only root sees the owner of a socket: for other users, return
+    every RabbitMQ node of this machine."""
     port = urlsplit(os.environ["BROKER_URL"]).port or 5672
     sockets = psutil.net_connections("tcp")
     if found := {one.pid for one in sockets if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid}:
@@ -173,7 +175,7 @@ def _broker() -> list[int]:
 
 
 def _with_children(pids: Iterable[int], *, children: bool) -> float:
-    """Of these processes and of their children, living and dead."""
+    """Return the CPU time of these processes and of their children, living and dead."""
     total = 0.0
     for pid in pids:
         try:
@@ -191,5 +193,5 @@ def since(before: dict[str, float], after: dict[str, float]) -> dict[str, float]
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Median, lowest and highest."""
+    """Return median, lowest and highest."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "rounds": list(values)}

@@ -1,4 +1,4 @@
-"""How much memory one worker of a service takes, and the embedded shop; and how soon that answers.
+"""Measures the memory of one worker per service, and of the embedded shop, with its start-up time.
 
     .venv/bin/python scripts/services.py exec -- .venv/bin/python -m benchmarks.memory
 
@@ -50,7 +50,7 @@ class PerService(Shop):
 
 
 def of_services() -> dict[str, dict[str, float]]:
-    """MiB of each process after some orders."""
+    """Return the MiB of each process after some orders."""
     with ExitStack() as cleanup:
         cleanup.enter_context(own_queues())
         shop = PerService(cleanup)
@@ -67,7 +67,7 @@ def of_services() -> dict[str, dict[str, float]]:
 
 
 def of_embedded() -> dict[str, Any]:
-    """`make up` on an empty and on a filled `var/`: seconds until it answers, and MiB then."""
+    """Run `make up` on an empty and on a filled `var/`; return the seconds until it answers, and the MiB then."""
     with tempfile.TemporaryDirectory(prefix="shop-") as folder:
         os.chmod(folder, 0o755)  # as root, PostgreSQL runs under another account
         first = _up(Path(folder))

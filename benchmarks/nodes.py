@@ -1,4 +1,4 @@
-"""Nodes: network namespaces that reach nothing but the servers, each through a link of its own."""
+"""Nodes: network namespaces that can reach only the servers, each through its own link."""
 
 import os
 import shutil
@@ -29,11 +29,11 @@ class Link(Helper):
         )
 
     def set(self, round_trip: float) -> None:
-        """In ms, for what is sent from now on."""
+        """Set the round trip in ms for everything sent from now on."""
         self.ask(str(round_trip / 2000))
 
     def round_trip(self) -> float:
-        """The median of some, in ms, as a program on the node finds it."""
+        """Return the median round trip in ms, as measured on the node."""
         took = []
         with within(self.namespace), socket.create_connection((HOST, self._port), timeout=10) as redis:
             for _ in range(PINGS):
@@ -45,7 +45,7 @@ class Link(Helper):
 
 
 def server_ports() -> list[int]:
-    """Of PostgreSQL, RabbitMQ and Redis, that last. Raises `Unfit` when one is not on this machine."""
+    """Return the ports of PostgreSQL, RabbitMQ and, last, Redis. Raises `Unfit` if one is not on this machine."""
     ports = []
     for name, standard in (("DATABASE_URL", 5432), ("BROKER_URL", 5672), ("LOCKS_URL", 6379)):
         url = urlsplit(os.environ[name])
@@ -56,7 +56,7 @@ def server_ports() -> list[int]:
 
 
 def refuse_without_namespaces() -> None:
-    """Raises `Unfit` where they cannot be made."""
+    """Raise `Unfit` if namespaces cannot be created."""
     if not shutil.which("ip"):
         raise Unfit("`ip` is not installed. On Debian or Ubuntu: apt-get install iproute2")
     if os.geteuid():
@@ -64,7 +64,7 @@ def refuse_without_namespaces() -> None:
 
 
 def ip(*arguments: str) -> str:
-    """What `ip` prints. Raises `Unfit`."""
+    """Run `ip`; return its output. Raises `Unfit`."""
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
     if done.returncode:
         raise Unfit(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")
@@ -73,7 +73,7 @@ def ip(*arguments: str) -> str:
 
 @contextmanager
 def namespaces(count: int) -> Iterator[list[str]]:
-    """Network namespaces with a loopback interface and nothing else; deleted afterwards."""
+    """Create network namespaces with only a loopback interface; delete them afterwards."""
     drop_leftovers()
     names = [f"{PREFIX}{os.getpid()}-{number + 1}" for number in range(count)]
     made: list[str] = []
@@ -89,7 +89,7 @@ def namespaces(count: int) -> Iterator[list[str]]:
 
 
 def drop_leftovers() -> None:
-    """Delete what runs that were killed outright have left."""
+    """Delete what killed runs have left behind."""
     for line in ip("netns", "list").splitlines():
         name = line.split()[0]
         pid = name.removeprefix(PREFIX).partition("-")[0]

@@ -1,10 +1,10 @@
-"""What metrics and traces cost: processor time per order with both, with metrics alone, and with neither.
+"""The cost of metrics and traces: CPU time per order with both, with metrics only, and with neither.
 
     .venv/bin/python scripts/services.py exec -- .venv/bin/python -m benchmarks.overhead
 
-Each runs in a process of its own, set up as a deployment would, traces at the default sampling; in each round every one
-of them has its turn, with the same number of orders. The figures are of all steps and relays over a queue in memory
-(see benchmarks/steps.py), so a share here is more than it is of an order with its broker, its Celery and its request.
+Each variant runs in its own process, set up as in a deployment, with the default sampling of traces; in each round
+every variant runs the same number of orders. The figures are of all steps and relays over an in-memory queue (see
+benchmarks/steps.py), so a share here is larger than that of a real order with broker, Celery and request.
 """
 
 import argparse
@@ -30,13 +30,13 @@ from benchmarks.steps import Meter
 from benchmarks.surroundings import ROOT, Unfit, own_databases, refuse_unfit_surroundings
 
 NEITHER, METRICS, BOTH = "neither", "metrics", "metrics and traces"
-TRACED = 20  # one order in so many is: the default of TRACE_SAMPLING
+TRACED = 20  # one order in so many is traced: the default of TRACE_SAMPLING
 SPAN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"  # of the request that placed it
 
 
 # --- The process of a variant ----------------------------------------------------------------------------------------
 class Traced(Meter):
-    """With the batch's span, which Celery's instrumentation makes for a worker."""
+    """A meter that also creates the batch's span, as Celery's instrumentation does in a worker."""
 
     def handle(self, step: str, payload: Sequence[Any], headers: dict[str, str]) -> None:
         from opentelemetry import propagate, trace
@@ -80,7 +80,7 @@ def serve(variant: str) -> None:
 
 
 def forget_metrics() -> None:
-    """Nothing is counted from now on."""
+    """Turn metrics off."""
     from prometheus_client import Counter, Gauge, Histogram
 
     from shop.observability import metrics
@@ -96,7 +96,7 @@ def forget_metrics() -> None:
 
 
 def trace_some() -> None:
-    """Of the orders that will be placed, one in TRACED began with a request that was traced."""
+    """Trace one in TRACED of the orders that will be placed."""
     from django.db import connections
 
     with connections["orders"].cursor() as cursor:
@@ -111,7 +111,7 @@ def trace_some() -> None:
 # --- The rounds ------------------------------------------------------------------------------------------------------
 @contextmanager
 def collector() -> Iterator[str]:
-    """Takes spans and forgets them; its URL."""
+    """Run a server that accepts and discards spans; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -121,7 +121,7 @@ def collector() -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, format: str, *arguments: Any) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -131,7 +131,7 @@ def collector() -> Iterator[str]:
 
 
 class Variant:
-    """A process that measures one of them."""
+    """A process that measures one variant."""
 
     def __init__(self, name: str, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -189,7 +189,7 @@ def measure(limits: Sequence[int], rounds: int, console: Console) -> dict[str, A
 
 
 def rows(found: dict[str, Any]) -> Rows:
-    """The heading, and a row for each size of message and variant; a share is the median of the rounds' own."""
+    """Return the heading and a row for each message size and variant; a share is the median of the rounds' shares."""
     shown: Rows = [("events in a message", "with", "Python, ms", "more", "Python and PostgreSQL, ms", "more")]
     for limit, variants in found.items():
         base = variants[NEITHER]
@@ -212,7 +212,7 @@ def rows(found: dict[str, Any]) -> Rows:
 
 
 def more(values: Sequence[float], base: Sequence[float]) -> str:
-    """By how much, as the median of the rounds."""
+    """Return by how much, as the median of the rounds."""
     return f"{100 * (statistics.median(a / b for a, b in zip(values, base, strict=True)) - 1):+.1f} %"
 
 

@@ -51,7 +51,7 @@ with one:
 
 @contextmanager
 def provider(kind: str, **rates: float) -> Iterator[str]:
-    """A stand-in in a process of its own; its URL."""
+    """Run a stand-in in its own process; yield its URL."""
     code = SERVE.format(kind=kind, latency=LATENCY, rates=rates)
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -73,7 +73,7 @@ def payments(first: int, number: int, token: str = "pm_card_visa") -> list[Autho
 
 
 def charges(gateway: Any, number: int) -> dict[str, float]:
-    """Charge so many payments, a message of them at a time; figures for each second and payment."""
+    """Charge this many payments, a batch at a time; return figures per second and per payment."""
     process = psutil.Process()
     gateway.authorize(payments(0, BATCH))  # connections, threads, imports
     memory, began, cpu = process.memory_info().rss, time.perf_counter(), process.cpu_times()
@@ -92,7 +92,7 @@ def charges(gateway: Any, number: int) -> dict[str, float]:
 
 
 def held_up(url: str, other_url: str, seconds: float) -> dict[str, float]:
-    """Messages of two providers' payments, each message answered when both are: how long that takes."""
+    """Measure how long messages with payments of two providers take, when each waits for both."""
     asked = [
         StripeGateway(name, STAND_IN_OPTIONS["stripe"] | NO_RATE | {"url": at})
         for name, at in (("A", url), ("B", other_url))
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"held up by {more:+.0%}")
     if options.keep:
         (FOLDER / "providers.json").write_text(json.dumps({"machine": machine(), "figures": found}, indent=1) + "\n")
-    os._exit(0)  # without waiting for who hangs
+    os._exit(0)  # without waiting for the provider that hangs
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the rounds have shown: as a table, as JSON, as plots."""
+"""The results of the rounds as tables, JSON and plots."""
 
 import json
 import os
@@ -23,7 +23,7 @@ GROUPS = ("workers", "PostgreSQL", "RabbitMQ")
 
 @dataclass
 class Result:
-    """What the rounds of one system have shown."""
+    """The results of one system's rounds."""
 
     system: System
     throughputs: list[Throughput] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Result:
         return {who: statistics.median(one.cpu.get(who, 0) for one in self.throughputs) for who in groups}
 
     def milliseconds(self, load: str) -> dict[str, dict[str, float]]:
-        """Percentiles at a load, for each mark, over the orders of all rounds."""
+        """Return percentiles at a load, for each mark, over the orders of all rounds."""
         rounds = self.latencies[load]
         return {
             mark: percentiles([value for one in rounds for value in one.milliseconds[mark]])
@@ -70,7 +70,7 @@ Rows = list[tuple[str, ...]]
 
 
 def throughput_rows(results: Sequence[Result]) -> Rows:
-    """The heading, and a row for each system."""
+    """Return the heading and a row for each system."""
     floor = next((one.per_second for one in results if one.system.name == "floor"), None)
     rows: Rows = [("system", "sagas/s", "lowest–highest", "of the floor", *(f"{who}, ms" for who in GROUPS))]
     for one in results:
@@ -88,7 +88,7 @@ def throughput_rows(results: Sequence[Result]) -> Rows:
 
 
 def latency_rows(results: Sequence[Result]) -> Rows:
-    """The heading, and a row for each system and mark: p50 / p95 / p99 in milliseconds."""
+    """Return the heading and a row for each system and mark: p50 / p95 / p99 in milliseconds."""
     loads = list(dict.fromkeys(load for one in results for load in one.latencies))
     loads.sort(key=lambda load: float(load.partition("/")[0]) if load[0].isdigit() else float("inf"))
     rows: Rows = [("from commit until", *loads)]
@@ -105,7 +105,7 @@ def latency_rows(results: Sequence[Result]) -> Rows:
 
 
 def as_table(title: str, rows: Rows) -> Table:
-    """For the terminal."""
+    """Return the rows as a table for the terminal."""
     shown = Table(title=title)
     for number, heading in enumerate(rows[0]):
         shown.add_column(heading, justify="right" if number else "left")
@@ -121,7 +121,7 @@ def as_markdown(rows: Rows) -> str:
 
 # --- Files ------------------------------------------------------------------------------------------------------------
 def machine() -> dict[str, Any]:
-    """What was measured on, and what makes it durable."""
+    """Describe the machine, and PostgreSQL's settings for durability."""
     with administration() as cursor:
         settings = {}
         for name in ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers"):
@@ -139,13 +139,13 @@ def machine() -> dict[str, Any]:
 
 
 def busy() -> str:
-    """A warning, when the machine has other things to do: servers are measured as a whole, whoever they work for."""
+    """Return a warning if the machine has other work, as the servers are measured as a whole."""
     load = os.getloadavg()[0]
     return f"The load of this machine is {load:.1f} already: take the figures for what they are." if load > 1 else ""
 
 
 def keep(results: Sequence[Result], record: dict[str, Any], folder: Path) -> None:
-    """Tables, JSON and plots."""
+    """Write tables, JSON and plots."""
     folder.mkdir(parents=True, exist_ok=True)
     record = record | {"systems": {one.system.name: one.as_json() for one in results}}
     (folder / "compare.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -1,12 +1,12 @@
-"""Throughput against the number of worker nodes, and their distance from the servers.
+"""Throughput by the number of worker nodes and their distance from the servers.
 
     sudo .venv/bin/python scripts/services.py exec -- .venv/bin/python -m benchmarks.scaleout
     … -m benchmarks.scaleout --nodes 1 2 --round-trips 0 5 --orders 300 --rounds 1
 
-A node is a Celery worker in a network namespace of its own, from which nothing but the three servers can be reached,
-through a link that takes its time (`benchmarks/link.py`). Servers, relay and nodes share one machine, so nodes add up
-until they have used that up: the column `cores` says how close a point is. What it shows of several machines is what
-distance costs, and whether an order costs more when more nodes share the work.
+A node is a Celery worker in its own network namespace, from which only the three servers can be reached, through a slow
+link (`benchmarks/link.py`). Servers, relay and nodes share one machine, so nodes help only until its cores are busy:
+the column `cores` says how close a point is. For several machines this shows the cost of distance, and whether an order
+costs more if more nodes share the work.
 
 Table, JSON and plots go to `benchmarks/results/`; docs/scaling.md says what follows from them.
 """
@@ -37,7 +37,7 @@ PARTS = (*GROUPS, "links")
 
 @dataclass
 class Point:
-    """So many nodes, so far away: the round trip in ms as asked for, and as measured."""
+    """A number of nodes at a distance: the round trip in ms as configured, and as measured."""
 
     nodes: int
     round_trip: float
@@ -50,12 +50,12 @@ class Point:
 
     @property
     def cpu(self) -> dict[str, float]:
-        """Milliseconds per order, by who used them."""
+        """Return the milliseconds per order, by who used them."""
         return {who: statistics.median(one.cpu.get(who, 0.0) for one in self.rounds) for who in self.rounds[0].cpu}
 
     @property
     def cores(self) -> float:
-        """Busy, on average, with this and with placing the load."""
+        """Return the average number of busy cores, including those that place the load."""
         return sum(self.cpu.values()) * self.per_second / 1000
 
     def as_json(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Point:
 
 
 class Nodes(Shop):
-    """The shop with its workers on as many nodes as a point asks for."""
+    """The shop with its workers on the nodes of a point."""
 
     name, title = "scaleout", "shop"
     children = 1
@@ -108,7 +108,7 @@ def named(round_trip: float, nodes: int) -> str:
 
 
 def rows(points: Sequence[Point]) -> Rows:
-    """The heading, and a row for each point: the round trip asked for and measured, and milliseconds per order."""
+    """Return the heading and a row for each point: the round trip configured and measured, and ms per order."""
     found: Rows = [("ms away", "measured", "nodes", "sagas/s", *PARTS, "cores")]
     for one in points:
         found.append(
@@ -125,7 +125,7 @@ def rows(points: Sequence[Point]) -> Rows:
 
 
 def plots(points: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """File name to SVG, of points as in the JSON."""
+    """Return {file name: SVG} of points as in the JSON."""
     far = sorted({one["round_trip_ms"] for one in points})
     lines = {
         f"{round_trip:g} ms round trip": [
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def played(options: argparse.Namespace, progress: Progress, cleanup: ExitStack) -> list[Point]:
-    """All points, each told of as it comes."""
+    """Measure all points, and print each one when it is done."""
     task = progress.add_task("making nodes and databases", total=None)
     points = []
 

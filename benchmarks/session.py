@@ -1,4 +1,4 @@
-"""The frame of a run that measures: progress, and an end that leaves nothing behind, whatever ends it."""
+"""The frame of a measuring run: progress, and a complete clean-up however it ends."""
 
 import signal
 import sys
@@ -22,9 +22,9 @@ COLUMNS = (
 
 @contextmanager
 def measuring() -> Iterator[tuple[Progress, ExitStack]]:
-    """A block that measures: where it says how far it is, and what it has to be cleaned up after it.
+    """Run a block that measures; yield where it reports progress, and what it registers for clean-up.
 
-    Ends the process when the block raises `Unfit` (exit code 2, the reason shown), or is interrupted.
+    Ends the process if the block raises `Unfit` (exit code 2, with the reason), or is interrupted.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up as after Ctrl-C
     console = Console(stderr=True)

@@ -1,10 +1,10 @@
-"""What each step costs: processor time of Python and of PostgreSQL per order, and statements per message; no broker.
+"""The cost of each step: CPU time of Python and PostgreSQL per order, and statements per message; without a broker.
 
     .venv/bin/python scripts/services.py exec -- .venv/bin/python -m benchmarks.steps
     … -m benchmarks.steps --limits 100 --profile      where Python spends it, by function
 
-All steps run in this one process, over a queue in memory, one message after another. What is left out is what Celery,
-kombu and RabbitMQ take for a message.
+All steps run in this one process, over an in-memory queue, one message after another. So the cost of Celery, kombu and
+RabbitMQ is not included.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from benchmarks.surroundings import Unfit, own_databases
 
 
 class Memory:
-    """A transport that keeps messages until they are asked for: step, what a worker reads of it, and its headers."""
+    """A transport that stores messages until they are fetched: step, payload as a worker reads it, and headers."""
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[str, Sequence[Any], dict[str, str]]] = deque()
@@ -45,7 +45,7 @@ class Memory:
 
 @dataclass
 class Cost:
-    """Of one step, or of a service's relay. Seconds."""
+    """The cost of one step, or of a service's relay, in seconds."""
 
     python: float = 0
     postgresql: float = 0
@@ -55,7 +55,7 @@ class Cost:
 
 
 class Meter:
-    """Runs sagas, and adds up what each part of them costs."""
+    """Runs sagas, and adds up the cost of each part."""
 
     def __init__(self, profile: cProfile.Profile | None = None) -> None:
         self._profile = profile
@@ -64,7 +64,7 @@ class Meter:
         self._statements = 0
 
     def run(self, load: Any, count: int) -> None:
-        """So many orders, until nothing is left to do."""
+        """Run `count` orders to their end."""
         from sagas.conf import choreography
         from sagas.registry import TIMERS
         from sagas.relay import publish_deferred, publish_outbox
@@ -86,14 +86,14 @@ class Meter:
                 busy |= bool(self._transport.waiting)
 
     def handle(self, step: str, payload: Sequence[Any], headers: dict[str, str]) -> None:
-        """What a worker does with a message."""
+        """Handle a message as a worker does."""
         from sagas.execution import execute
         from sagas.registry import STEPS
 
         execute(STEPS[step], payload)
 
     def _timed(self, name: str, call: Callable[..., Any], *arguments: Any) -> Any:
-        postgresql = backend_seconds()  # first: looking takes Python some time, too
+        postgresql = backend_seconds()  # first, as reading it takes Python some time, too
         python, wall = time.process_time(), time.perf_counter()
         statements = self._statements
         with self._profile or nullcontext():
@@ -124,7 +124,7 @@ class Meter:
 
 
 def backend_seconds() -> float:
-    """Processor time that our database sessions have used, as far as the kernel counts it: in hundredths."""
+    """Return the CPU time of our database sessions, which the kernel counts in hundredths of a second."""
     from django.db import connections
 
     total = 0.0

@@ -1,4 +1,4 @@
-"""What a benchmark needs around it, made before and gone after it: databases, queues, and the shop's own processes."""
+"""A benchmark's temporary surroundings: databases, queues, and the shop's own processes."""
 
 import json
 import os
@@ -27,11 +27,11 @@ PATIENCE = 30  # seconds that a process may take to end when told to
 
 
 class Unfit(Exception):
-    """The benchmark cannot run here, or its run proves nothing; the text says why."""
+    """The benchmark cannot run here, or its result is invalid; the text says why."""
 
 
 def refuse_unfit_surroundings() -> None:
-    """Raises `Unfit` unless real servers are named and nobody else uses their queues."""
+    """Raise `Unfit` unless real servers are configured and their queues are not in use."""
     for name, scheme in (
         ("DATABASE_URL", "postgres"),
         ("BROKER_URL", "amqp"),
@@ -54,7 +54,7 @@ def refuse_unfit_surroundings() -> None:
 
 @contextmanager
 def own_databases() -> Iterator[None]:
-    """Seven migrated databases, and the environment that makes this process and its children use them."""
+    """Create seven migrated databases, and make this process and its children use them."""
     with shop_databases() as environment:
         os.environ |= environment
         yield
@@ -62,7 +62,7 @@ def own_databases() -> Iterator[None]:
 
 @contextmanager
 def shop_databases(name: str = "") -> Iterator[dict[str, str]]:
-    """Seven migrated databases, dropped afterwards; the environment that names them."""
+    """Create seven migrated databases, and drop them afterwards; yield the environment that names them."""
     prefix = f"{os.environ.get('DATABASE_PREFIX', 'shop_')}bench{os.getpid()}_{name}"
     for service in SERVICES:
         os.environ.pop(f"{service.upper()}_DATABASE_URL", None)
@@ -96,7 +96,7 @@ def shop_databases(name: str = "") -> Iterator[dict[str, str]]:
 
 @contextmanager
 def own_queues(*others: str) -> Iterator[None]:
-    """Afterwards the shop's queues and the others are gone, with whatever an interrupted run left in them."""
+    """Delete the shop's queues and the others after the block, with any messages left in them."""
     try:
         yield
     finally:
@@ -107,7 +107,7 @@ def own_queues(*others: str) -> Iterator[None]:
 
 @contextmanager
 def own_database(name: str, schema: str = "") -> Iterator[str]:
-    """A database of one system that the shop is compared with: made, given its tables, dropped. Its URL."""
+    """Create a database with its tables for one of the compared systems, and drop it afterwards; yield its URL."""
     server = os.environ["DATABASE_URL"].rstrip("/")
     named = f"{os.environ.get('DATABASE_PREFIX', 'shop_')}bench{os.getpid()}_{name}"
     with administration() as cursor:
@@ -125,7 +125,7 @@ def own_database(name: str, schema: str = "") -> Iterator[str]:
 
 @contextmanager
 def administration() -> Iterator[Any]:
-    """A cursor on the server's own database, for what cannot be done in a transaction."""
+    """Yield a cursor on the maintenance database, for statements that cannot run in a transaction."""
     server = psycopg2.connect(os.environ["DATABASE_URL"].rstrip("/") + "/postgres", connect_timeout=4)
     server.autocommit = True
     try:
@@ -136,7 +136,7 @@ def administration() -> Iterator[Any]:
 
 
 class Helper:
-    """A process of its own that does what it is told, line by line, and answers each with a line of JSON."""
+    """A process that executes commands, line by line, and answers each with a line of JSON."""
 
     title = "A process that helps to measure"
 
@@ -184,7 +184,7 @@ class Generator(Helper):
 
 
 class Processes:
-    """Processes that run during a block, and what they have written."""
+    """Processes that run during a block, and their output."""
 
     def __init__(self, commands: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> None:
         self._commands = commands
@@ -194,7 +194,7 @@ class Processes:
 
     def __enter__(self) -> Self:
         for name, command in self._commands.items():
-            # A session of its own: Ctrl-C reaches us alone, and we end the process when we are ready to.
+            # In its own session: Ctrl-C reaches only us, and we end the process when we are ready.
             self._running[name] = subprocess.Popen(
                 command, cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log, start_new_session=True
             )
@@ -222,13 +222,13 @@ class Processes:
         return {name: [process.pid] for name, process in self._running.items()}
 
     def must_run(self) -> None:
-        """Raises `Unfit` when one of them has ended."""
+        """Raise `Unfit` if one of them has ended."""
         for name, process in self._running.items():
             if process.poll() is not None:
                 raise Unfit(f"The {name} ended with {process.returncode}:\n{self.log()}")
 
     def log(self) -> str:
-        """The end of what they have written."""
+        """Return the end of their output."""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")[-4000:]
 

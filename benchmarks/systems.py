@@ -1,7 +1,7 @@
 """The systems that are compared. Each does the same four steps, durably: reserve, charge, deliver, complete.
 
-A system runs in processes of its own. Orders are placed by another one, its generator; what became of them is read
-from the database, by the database's clock.
+A system runs in its own processes. Another process, its generator, places orders; what happened to them is read from
+the database, by the database's clock.
 """
 
 import os
@@ -47,7 +47,7 @@ class Orders:
 
 
 class System:
-    """One of them, its databases made; `running()` has it work."""
+    """A system with its databases; `running()` starts it."""
 
     name = ""
     title = ""
@@ -69,21 +69,21 @@ class System:
         self.finished: list[tuple[int, int]] = []
         self.generator = self.prepare()
         cleanup.callback(self.generator.close)
-        self.generator.ask("place 1")  # answers when everything is ready
+        self.generator.ask("place 1")  # returns when everything is ready
 
     def prepare(self) -> Generator:
-        """Make databases; start what places the orders."""
+        """Create the databases; start the generator."""
         raise NotImplementedError
 
     def commands(self) -> Processes:
         raise NotImplementedError
 
     def verify(self) -> None:
-        """Raises `Unfit` when the results of the processes that still run are not what they should be."""
+        """Raise `Unfit` if the results of the running processes are wrong."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let it work for the block; then its results are checked."""
+        """Run the system during the block; then check its results."""
         with self.commands() as self.processes:
             yield
             for first, last in self.finished:
@@ -98,7 +98,7 @@ class System:
         return Orders(*self.generator.ask(f"place {count}"))
 
     def done(self, orders: Orders) -> int:
-        """How many have reached every mark."""
+        """Return how many orders have reached every mark."""
         if self.processes:
             self.processes.must_run()
         return min(
@@ -108,7 +108,7 @@ class System:
         )
 
     def times(self, orders: Orders) -> dict[str, list[tuple[float, float]]]:
-        """For each mark (placed, reached) of all orders, by the database's clock, in seconds."""
+        """Return, for each mark, (placed, reached) of all orders, by the database's clock, in seconds."""
         began = dict(self.query(*self.placed, orders.first, orders.last))
         found = {}
         for mark in self.marks:
@@ -120,7 +120,7 @@ class System:
         return found
 
     def reached(self, mark: str, orders: Orders) -> dict[int, float]:
-        """When each of these orders that has reached a mark did so."""
+        """Return when these orders reached a mark, without those that have not."""
         reached: dict[int, float] = {}
         for query in self.marks[mark]:
             for order_id, at in self.query(*query, orders.first, orders.last):
@@ -128,7 +128,7 @@ class System:
         return reached
 
     def named_pids(self) -> dict[str, list[int]]:
-        """Process ids by how results call those whose processor time is counted together."""
+        """Return process ids by the names under which the results count their CPU time."""
         return {
             "workers": self.processes.pids if self.processes else [],
             "load": [os.getpid(), self.generator.pid],
@@ -146,7 +146,7 @@ class System:
 
 
 def timed(table: str, at: str = "at", order: str = "order_id", where: str = "true") -> str:
-    """SQL for (order id, time) of a range of orders."""
+    """Return SQL for (order id, time) of a range of orders."""
     seconds = f"extract(epoch FROM {at})::float"
     return f"SELECT {order}, {seconds} FROM {table} WHERE {where} AND {order} BETWEEN %(first)s AND %(last)s"
 
@@ -186,14 +186,14 @@ class Shop(System):
     audited = True
     placed = ("orders", timed("orders_order", "created_at", "id"))
     marks = {
-        # An order that has heard of its delivery first never reads PAYMENT_COMPLETED: it is paid all the same.
+        # An order that handles its delivery first never becomes PAYMENT_COMPLETED, but is paid all the same.
         "paid": (
             (
                 "orders",
                 timed("orders_timelineentry", "min(at)", where=f"status IN {PAID}") + " GROUP BY order_id",
             ),
         ),
-        # Handed over, and every step that hears of it is through. When it arrives is up to the carrier.
+        # Handed over, and all steps that hear that event have run. The arrival is up to the carrier.
         "completed": (
             ("orders", timed("orders_timelineentry", where="status = 'SHIPPED'")),
             ("inventory", timed("inventory_inbox", "handled_at", KEY, "step = 'inventory.ship_stock'")),
@@ -237,7 +237,7 @@ class ShopOfFour(Shop):
 
 
 class PlainCelery(System):
-    """Django and Celery as their documentation has them; prefork."""
+    """Django and Celery as in their documentation; prefork."""
 
     name, title = "celery-prefork", "plain Celery, prefork 2"
     durability = f"fsync, synchronous_commit, {BROKER}; an inbox row per event"

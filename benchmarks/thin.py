@@ -1,7 +1,7 @@
 """The thinnest Django that does the same SQL: no middleware, no sign-in, no checks, no serializers.
 
-It plays back what the shop was seen to execute (`Played`), with an order's id and event of its own. What the shop takes
-longer is what its front costs.
+It plays back the statements that the shop executed (`Played`), with its own order ids and events. The shop's additional
+time is the cost of its front end.
 """
 
 import gc
@@ -24,7 +24,7 @@ PLAYED = "BENCHMARK_PLAYED"  # the variable that names the file
 
 
 class Statement(NamedTuple):
-    """What was executed, and what had prepared it in the session, if anything had."""
+    """An executed statement, and the PREPARE that it refers to, if any."""
 
     database: str
     sql: str
@@ -34,7 +34,7 @@ class Statement(NamedTuple):
 
 @dataclass
 class Played:
-    """The statements of one request, its answer's body and status, and its order."""
+    """The statements of one request, its response's body and status, and its order."""
 
     statements: list[Statement]
     body: Any
@@ -85,7 +85,7 @@ def answered(body: Any, status: int = 200) -> JsonResponse:
 def rows_of(statement: Statement) -> list[dict[str, Any]]:
     with connections[statement.database].cursor() as cursor:
         if statement.preparation:
-            prepared = vars(connections[statement.database]).setdefault("prepared", set())  # these stay open
+            prepared = vars(connections[statement.database]).setdefault("prepared", set())  # connections stay open
             if statement.preparation not in prepared:
                 cursor.execute(statement.preparation)
                 prepared.add(statement.preparation)
@@ -97,7 +97,7 @@ def rows_of(statement: Statement) -> list[dict[str, Any]]:
 
 
 def replaced(value: Any, played: Played, order_id: int, event_id: str) -> Any:
-    """Parameters with another order and event."""
+    """Return the parameters with another order and event."""
     match value:
         case dict():
             return {name: replaced(one, played, order_id, event_id) for name, one in value.items()}

@@ -1,6 +1,7 @@
-"""A hook of mkdocs that makes one site of docs/ and the pages at the root, with the links that GitHub follows.
+"""An mkdocs hook that makes one site of docs/ and the pages at the root, with the same relative links as on GitHub.
 
-What is no page (code, a folder) is linked to the repository where mkdocs.yml says where that is, else it becomes text.
+A link to anything but a page (code, a folder) leads to the repository if mkdocs.yml names it; otherwise it becomes
+text.
 """
 
 import posixpath
@@ -15,20 +16,20 @@ from pymdownx.superfences import fence_code_format
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "README.ko.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 CHARTS = "benchmarks/results"
-MERMAID = ROOT / "var" / "mermaid.min.js"  # `make docs` brings it where there is npm
+MERMAID = ROOT / "var" / "mermaid.min.js"  # downloaded by `make docs` if npm is installed
 FENCED = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?!\w+:|#)(?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Draw diagrams if Mermaid is here. Otherwise the theme would load it from elsewhere, so show their text."""
+    """Draw diagrams if Mermaid is here. Otherwise show their source: the theme would load Mermaid from elsewhere."""
     if MERMAID.exists():
         fence = {"name": "mermaid", "class": "mermaid", "format": fence_code_format}
         config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add what lies outside docs/."""
+    """Add the pages outside docs/."""
     outside = [ROOT / name for name in PAGES] + sorted((ROOT / CHARTS).glob("*.svg"))
     added = {f"project/{path.relative_to(ROOT).as_posix()}": path for path in outside}
     if MERMAID.exists():
@@ -38,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead each relative link to where its target is on the site."""
+    """Rewrite each relative link to its target's place on the site."""
     here = page.file.src_uri
 
     def on_the_site(link: re.Match[str]) -> str:

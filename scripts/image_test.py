@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Start docker-compose.yml as a user would, on a real engine, and place orders through its gateway.
 
-    image_test.py                     the machine's engine where there is one, else one of one's own (engine.py)
-    image_test.py --own-engine        an engine of one's own in any case
+    image_test.py                     the machine's engine if there is one, else a private one (engine.py)
+    image_test.py --own-engine        a private engine in any case
     image_test.py --tree FOLDER       another checkout's Dockerfile and docker-compose.yml
     image_test.py --keep              leave the containers of the machine's engine running
 
 Builds the image once, starts everything, places orders, scales a service to three, recreates another, puts a small load
-on it, audits, and takes everything down. Exit code 1 when something does not hold, 2 when there is no engine.
+on it, audits, and takes everything down. Exit code 1 if a check fails, 2 if there is no engine.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ REPLICAS = 3
 
 
 class Failed(Exception):
-    """Something does not hold; the message says what."""
+    """A check failed; the message says which."""
 
 
 class Project:
-    """What is under test: a checkout's compose file, with a .env of its own."""
+    """The project under test: a checkout's compose file, with a .env of its own."""
 
     def __init__(self, tree: Path, folder: Path, environment: dict[str, str]) -> None:
         self.tree = tree
@@ -58,7 +58,7 @@ class Project:
             "SANDBOX": 1,
             "ALLOWED_HOSTS": "localhost,gateway", "ORDERS_PER_MINUTE": 0,
         }  # fmt: skip
-        with self.variables.open("a") as file:  # what is said last, counts
+        with self.variables.open("a") as file:  # the last definition wins
             file.writelines(f"\n{name}={value}" for name, value in own.items())
         named = set(re.findall(r"^(\w+)=", self.variables.read_text(), re.MULTILINE))
         self.environment = {name: value for name, value in environment.items() if name not in named}
@@ -95,7 +95,7 @@ class Project:
         return f"{int(size.stdout) / 1e6:.0f} MB"
 
     def up(self) -> str:
-        self.compose("down", "--volumes")  # of an earlier run: its servers' passwords are others
+        self.compose("down", "--volumes")  # of an earlier run, whose servers have other passwords
         self.compose("up", "--detach")
         until(lambda: client().get("/gateway/livez").status_code == 204, "an answer from the gateway", UP_WITHIN)
         until(lambda: client().get("/api/v1/products").status_code == 200, "the readiness of the shop", UP_WITHIN)
@@ -115,7 +115,7 @@ class Project:
     def scale(self) -> str:
         self.compose("up", "--detach", "--no-recreate", "--scale", f"orders={REPLICAS}", "orders")
         until(lambda: self._healthy("orders") == REPLICAS, f"{REPLICAS} healthy replicas")
-        time.sleep(6)  # for so long the gateway keeps the addresses it has found (nginx.conf: valid=5s)
+        time.sleep(6)  # the gateway caches addresses for 5 s (nginx.conf: valid=5s)
         asked = signed_in()
         answers = [asked.get("/api/v1/orders").status_code for _ in range(60)]
         if set(answers) != {200}:
@@ -133,7 +133,7 @@ class Project:
         return f"inventory and a worker; the next order completed in {place_order():.1f} s"
 
     def load(self) -> str:
-        """The load test of the image, from within it."""
+        """Run the image's load test within the image."""
         self.run(
             "shop", "python", "manage.py", "loadtest", "steady", "--rate", "5", "--seconds", "4", "--remote",
             "--url", "http://gateway:8080", environment={"SEED_PASSWORD": PASSWORD},
@@ -141,7 +141,7 @@ class Project:
         return "20 orders of `loadtest steady`, run in the image"
 
     def apart(self) -> str:
-        """Who is at the door reaches no server."""
+        """Check that the gateway cannot reach the servers."""
         reached = []
         for server, port in (("postgres", 5432), ("rabbitmq", 5672), ("redis", 6379)):
             look = ("exec", "-T", "gateway", "wget", "-T", "3", "-O", "-", f"http://{server}:{port}/")
@@ -152,7 +152,7 @@ class Project:
         return "the gateway finds none of the three servers"
 
     def contained(self) -> str:
-        """No process of ours is root, and none can write but into its tmpfs."""
+        """Check that no process runs as root, or can write anywhere but to its tmpfs."""
         user = self.run("orders-worker", "id", "-u").strip()
         wrote = self.compose("exec", "-T", "orders-worker", "touch", "/srv/shop/manage.py", check=False).returncode == 0
         self.run("orders-worker", "touch", "/srv/shop/var/here")
@@ -186,7 +186,7 @@ class Project:
         return sum(one["Health"] == "healthy" for one in self.containers(service))
 
     def logs(self) -> str:
-        """Of what did not go well, its last lines."""
+        """Return the last lines of containers that failed."""
         said = []
         for one in self.containers():
             if one["ExitCode"] or one["Health"] == "unhealthy" or one["State"] == "restarting":
@@ -214,7 +214,7 @@ def signed_in() -> httpx.Client:
 
 
 def place_order() -> float:
-    """Seconds until an order has completed."""
+    """Place an order; return the seconds until it has completed."""
     person, start = signed_in(), time.monotonic()
     body = {"items": [{"productId": 7, "quantity": 1}], "address": "12 High Street", "paymentToken": "tok_ok"}
     answer = person.post("/api/v1/orders", json=body)
@@ -238,7 +238,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> N
 
 
 def play(project: Project, *, keep: bool) -> bool:
-    """Every step in order; whether all of them hold."""
+    """Run every step in order; return whether all succeeded."""
     steps: tuple[Callable[[], str], ...] = (
         project.build, project.up, project.order, project.scale, project.recreate, project.load, project.apart,
         project.contained, project.audit,
@@ -264,7 +264,7 @@ def shown(step: Callable[[], str], project: Project) -> bool:
 
 @contextlib.contextmanager
 def environment(tree: Path, *, own: bool) -> Iterator[dict[str, str]]:
-    """Of `docker compose` commands: the machine's engine, or our own. Raises CannotRun."""
+    """Yield the environment of `docker compose` commands: the machine's engine, or a private one. Raises CannotRun."""
     here = {**os.environ}
     if not own and works("docker", "info") and works("docker", "compose", "version"):
         say("The machine's own engine and images from its registries; nothing is installed.")

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CATALOGUE = Path(__file__).resolve().parent.parent / "shop/locale/ko/LC_MESSAGES/django.po"
-MAGIC = 0x950412DE  # of a .mo in the byte order of who wrote it
+MAGIC = 0x950412DE  # of a .mo, in the writer's byte order
 
 
 def messages(text: str) -> dict[str, str]:
-    """{English: Korean} of a .po without plurals and contexts. Raises ValueError for one that is there twice."""
+    """Parse a .po without plurals and contexts into {English: Korean}. Raises ValueError for a duplicate."""
     found: dict[str, str] = {}
     parts: list[list[str]] = []
     for line in text.splitlines():
@@ -35,7 +35,7 @@ def messages(text: str) -> dict[str, str]:
 
 
 def compiled(found: Mapping[str, str]) -> bytes:
-    """The same as a .mo: a header, two tables of (length, offset), and the texts, each ended by a NUL."""
+    """Return the same as a .mo: a header, two tables of (length, offset), and the texts, each ended by a NUL."""
     pairs = sorted((english.encode(), korean.encode()) for english, korean in found.items())
     texts, tables = b"", []
     begin = 7 * 4 + 2 * len(pairs) * 8

@@ -1,4 +1,4 @@
-"""Take the documentation's pictures, docs/images/*.png: of an embedded shop that is started for it, in Chromium.
+"""Take the documentation's screenshots, docs/images/*.png, of a temporary embedded shop, in Chromium.
 
 pictures.py            all of them; takes a minute
 """
@@ -27,7 +27,7 @@ MOST = 300_000  # bytes
 
 @contextmanager
 def shop() -> Iterator[tuple[str, str]]:
-    """An embedded shop with nothing but the samples; its URL, and the sample users' password."""
+    """Run an embedded shop with only the samples; yield its URL and the sample users' password."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,7 +58,7 @@ def page_of(browser: Browser, size: dict[str, int], locale: str) -> Page:
 
 
 def order(page: Page, url: str, *, product: int, outcome: int) -> None:
-    """Place one on the landing page, the choices by their numbers, and follow it to its end."""
+    """Place an order on the landing page, with choices by their numbers, and follow it to its end."""
     page.goto(url)
     page.locator("#id_product").select_option(index=product)
     page.locator("[name=outcome]").nth(outcome).check()

@@ -3,7 +3,7 @@
 
     run.py [PROCESS …]      all of Procfile, or only these
 
-Ports that somebody else holds are refused before anything is started. Passwords are made once and kept in var/.
+It refuses to start if a port is in use. Passwords are generated once and kept in var/.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def port_of(process: str) -> int:
 
 
 def refuse_busy_ports(processes: Sequence[str]) -> None:
-    """granian shares its port with another granian (SO_REUSEPORT), and then both answer; so it is asked for first."""
+    """Refuse ports in use: two granians would share a port (SO_REUSEPORT), and both would answer."""
     for process in PORTS.keys() & set(processes):
         port = port_of(process)
         with socket.socket() as probe:
@@ -68,7 +68,7 @@ def refuse_busy_ports(processes: Sequence[str]) -> None:
 
 
 def kept(name: str, make: Any) -> str:
-    """A secret in var/, made the first time."""
+    """Return a secret from var/, which is generated the first time."""
     path = VAR / name
     try:
         VAR.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def kept(name: str, make: Any) -> str:
 
 
 def environment() -> dict[str, str]:
-    """What the processes are started with, where nobody has said otherwise. Without DEBUG, as deployed."""
+    """Return the processes' default environment. It is without DEBUG, as when deployed."""
     web, flower = port_of("web"), port_of("flower")
     password = kept("seed-password", lambda: secrets.token_urlsafe(12))
     defaults = {
@@ -103,7 +103,7 @@ def environment() -> dict[str, str]:
 
 
 def prepare(given: dict[str, str]) -> None:
-    """Tables and sample data. Samples share a password, so the command wants to hear of DEBUG; the processes do not."""
+    """Create tables and sample data. Only `seed` runs with DEBUG, which it requires: sample users share a password."""
     for title, command, more in (("tables", "migrate_all", {}), ("samples", "seed", {"DEBUG": "1"})):
         began = time.monotonic()
         program = [sys.executable, str(ROOT / "manage.py"), command]
@@ -114,7 +114,7 @@ def prepare(given: dict[str, str]) -> None:
 
 
 class Quiet(Printer):
-    """Says what processes say, not that they were started."""
+    """Prints the processes' output, but not that they were started."""
 
     def write(self, message: Message) -> None:
         said = message.data.decode(errors="replace") if isinstance(message.data, bytes) else message.data
@@ -124,9 +124,9 @@ class Quiet(Printer):
 
 
 class LeadersOnly:
-    """How honcho ends processes, except that it asks each program alone and leaves its children to it.
+    """Ends processes like honcho, but signals only each program, not its children.
 
-    A Celery worker ends its pool after the message in hand; a child that is told as well drops that message.
+    A Celery worker ends its pool after the message in hand; a child that gets the signal, too, would drop that message.
     """
 
     def terminate(self, pid: int) -> None:

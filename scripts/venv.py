@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Create .venv and install a locked requirements file into it, telling calmly what happens.
+"""Create .venv and install a locked requirements file into it.
 
-Run by the Makefile with the system's Python, so the standard library is all there is:
+The Makefile runs this with the system's Python, so only the standard library is available:
 
     python3 scripts/venv.py requirements.txt
 
-Says everything on standard error: `eval "$(make -s services)"` must see only what services.py prints.
+All output goes to standard error: `eval "$(make -s services)"` must see only what services.py prints.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def must(*command: str | Path) -> None:
-    """Run quietly; when it fails show what it said and stop."""
+    """Run quietly; if that fails, show the output and exit."""
     result = run(*command)
     if result.returncode:
         sys.exit(f"{result.stdout}\nThis failed: {' '.join(map(str, command))}")
 
 
 def create() -> None:
-    """Make .venv by whichever way this Python offers; a usable one is kept."""
+    """Create .venv in whichever way this Python offers. A usable one is kept."""
     if PYTHON.exists() and run(PYTHON, "-m", "pip", "--version").returncode == 0:
         return
     say(f"Creating .venv with Python {VERSION}.")
     if not find_spec("ensurepip") and not find_spec("pip") and os.geteuid() == 0 and shutil.which("apt-get"):
         install_debian_venv()
-    # Asked in a new process: this one looked for ensurepip before it was installed.
+    # In a new process, because this one looked for ensurepip before it was installed.
     if run(BASE, "-c", "import ensurepip").returncode == 0:
         must(BASE, "-m", "venv", "--clear", VENV)
     elif find_spec("pip"):

@@ -1,13 +1,14 @@
-"""From the HTTP request until paid, shipped and told of: the shop beside plain Django and Celery, and beside the floor.
+"""From the HTTP request until paid, shipped and notified: the shop compared with plain Django and Celery, and the
+floor.
 
     make bench-door                                     all of it, in twenty minutes or so
     make bench-door ARGS="--quick"                      in four: to see that it works
     make bench-door ARGS="--clients 32 --rates 10"
 
-Each system runs with all its processes and a mail server. In each round they take turns at every load, so that what
-else the machine does concerns all of them. With so many *clients*, each asks again once it has its answer; at a *rate*,
-requests come whether or not earlier ones are answered. Orders count when they are through inside the window. What was
-placed has to end well, and the audit has to find nothing, before a figure counts.
+Each system runs with all its processes and a mail server. In each round they take turns at every load, so that other
+work on the machine affects all of them. With a number of *clients*, each sends its next request after the response (a
+closed loop); at a *rate*, requests are sent whether or not earlier ones are answered (an open loop). Orders count if
+they are through within the window. All orders must complete, and the audit must be clean, before a figure counts.
 """
 
 import argparse
@@ -33,11 +34,11 @@ from benchmarks.systems import Orders
 
 RAMP = 2.0  # seconds of a closed loop before its window
 AT_LEAST = 30  # requests at a steady rate
-KEPT_UP = 0.9  # of a rate's orders have to be paid while they still come; else it is beyond the knee
+KEPT_UP = 0.9  # the share of a rate's orders that must be paid during the load; otherwise it is beyond the knee
 
 
 def closed(door: Door, clients: int, seconds: float, show: Show) -> Closed:
-    """So many clients for RAMP + `seconds`; what happened in the last `seconds` counts."""
+    """Run a number of clients for RAMP + `seconds`; only the last `seconds` count."""
     with ThreadPoolExecutor(1) as pool:
         show(f"{clients} clients", 0, 1)
         asking = pool.submit(door.ask, f"closed {clients} {RAMP + seconds}")
@@ -61,7 +62,7 @@ def closed(door: Door, clients: int, seconds: float, show: Show) -> Closed:
 
 
 def steady(door: Door, rate: float, seconds: float, show: Show) -> Steady:
-    """Requests at a rate, for so many seconds or until there have been AT_LEAST."""
+    """Send requests at a rate, for `seconds` or until there have been AT_LEAST."""
     show(f"{rate:g}/s", 0, 1)
     before = cpu_seconds(door)
     answers = door.ask(f"steady {rate} {max(seconds, AT_LEAST / rate)}")
@@ -92,8 +93,8 @@ def range_of(orders: Sequence[int]) -> Orders:
 
 
 def times_when_through(door: Door, orders: Orders, what: str, show: Show) -> dict[str, list[tuple[float, float]]]:
-    """Wait for these orders; when each was placed and reached each mark. Raises `Unfit` when they halt."""
-    placed = door.placed_between(orders)  # numbers that nobody got are missing
+    """Wait for these orders; return when each was placed and reached each mark. Raises `Unfit` if they stall."""
+    placed = door.placed_between(orders)  # skipped ids are missing
     done, moved_at = 0, time.monotonic()
     while (now_done := door.done(orders)) < placed:
         show(what, now_done, placed)
@@ -144,7 +145,7 @@ def measure(options: argparse.Namespace, progress: Progress, cleanup: ExitStack)
 
 
 def warm_up(door: Door, show: Show) -> None:
-    """Imports, connections, caches."""
+    """Warm up imports, connections and caches."""
     for clients in (1, 8):
         orders = range_of([one.order for one in door.ask(f"closed {clients} 1")])
         times_when_through(door, orders, "warming up", show)

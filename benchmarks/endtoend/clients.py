@@ -1,11 +1,11 @@
-"""Customers: a process that asks a web server, as many at a time as it is told to, and remembers every answer.
+"""Customers: a process that sends requests to a web server, concurrently, and records every response.
 
     python -m benchmarks.endtoend.clients PORT FILE     FILE has a JSON list of requests, as they go over the wire
 
-It reads what to do from standard input, and answers each line with a JSON list of `Answer`s.
+It reads commands from standard input, and answers each line with a JSON list of `Answer`s.
 
-    closed CLIENTS SECONDS      each client asks again once it has its answer
-    steady RATE SECONDS         so many requests a second, whether or not the earlier ones are answered
+    closed CLIENTS SECONDS      each client sends its next request after the response
+    steady RATE SECONDS         requests per second, whether or not earlier ones are answered
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PATIENCE = 60.0  # seconds to wait for an answer
-BREATH = 0.2  # seconds that a client waits after a refusal, as one that reads Retry-After would, only sooner
+BREATH = 0.2  # seconds that a client waits after a refusal: shorter than Retry-After
 
 
 class Answer(NamedTuple):
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class Customers:
-    """Their connections, which stay open as long as the server lets them."""
+    """The customers' connections, which stay open as long as the server allows."""
 
     def __init__(self, port: int, requests: Sequence[str]) -> None:
         self._port = port

@@ -1,4 +1,4 @@
-"""The systems of `benchmarks.systems` behind their doors: everything that serves a customer runs, mail included."""
+"""The systems of `benchmarks.systems` with web and mail servers: everything that serves a customer runs."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def http(path: str, body: object, token: str = "") -> str:
-    """A request as it goes over the wire."""
+    """Return a request as it is sent over the wire."""
     content = json.dumps(body)
     head = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
     head += [f"Content-Length: {len(content)}", *([f"Authorization: Bearer {token}"] if token else [])]
@@ -41,7 +41,7 @@ def granian(application: str, port: int) -> list[str]:
 
 
 class Door(System):
-    """A system with its web server, and the customers before it."""
+    """A system with its web server and customers."""
 
     def __init__(self, cleanup: ExitStack) -> None:
         self.port, self.mail_port = free_port(), free_port()
@@ -53,7 +53,7 @@ class Door(System):
         cleanup.callback(self.customers.close)
 
     def requests(self) -> list[str]:
-        """What the customers ask, one after the other, and from the start again."""
+        """Return the requests that the customers send, one after the other, in a loop."""
         raise NotImplementedError
 
     def named_pids(self) -> dict[str, list[int]]:
@@ -121,7 +121,7 @@ class ShopDoor(Door, Shop):
     }
 
     def prepare(self) -> Generator:
-        # The tokens must be good for the web server, too, whoever's keys stand in the environment.
+        # The web server must accept the tokens, whatever keys are in the environment.
         os.environ |= {"JWT_PRIVATE_KEY": "", "JWT_PUBLIC_KEY": "", "ACCESS_TOKEN_MINUTES": "600"}
         return super().prepare()
 
@@ -141,7 +141,7 @@ class ShopDoor(Door, Shop):
             "PORT": str(self.port),
             "ALLOWED_HOSTS": "127.0.0.1",
             "EMAIL_URL": f"smtp://127.0.0.1:{self.mail_port}",
-            "ORDERS_PER_MINUTE": "1000000000",  # counted, but never too many
+            "ORDERS_PER_MINUTE": "1000000000",  # counted, but never throttled
             "PROMETHEUS_MULTIPROC_DIR": metrics,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }

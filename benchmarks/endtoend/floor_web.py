@@ -1,4 +1,4 @@
-"""The thinnest view before the hand-written pipeline: reads JSON, writes the order and its event, answers."""
+"""The thinnest view in front of the hand-written pipeline: reads JSON, writes the order and its event, responds."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A mail server that takes every e-mail and keeps none.
+"""A mail server that accepts every e-mail and stores none.
 
 python -m benchmarks.endtoend.mail PORT
 """

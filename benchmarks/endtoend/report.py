@@ -1,4 +1,4 @@
-"""What the rounds have shown at the doors: tables, targets, JSON, plots."""
+"""The results of the end-to-end benchmark: tables, targets, JSON, plots."""
 
 import json
 import statistics
@@ -15,7 +15,7 @@ from lab import charts
 
 SUSTAINED = 32  # clients, at which systems are compared
 MANY = 256
-TIMES_PLAIN, OF_FLOOR = 10.0, 0.5  # what is aimed at, of paid orders a second
+TIMES_PLAIN, OF_FLOOR = 10.0, 0.5  # the targets for paid orders per second
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Steady:
 
 @dataclass
 class Outcome:
-    """What the rounds of one system have shown."""
+    """The results of one system's rounds."""
 
     door: Door
     closed: dict[int, list[Closed]] = field(default_factory=dict)  # by clients
@@ -53,7 +53,7 @@ class Outcome:
         return statistics.median(one.marks["paid"] for one in self.closed[clients])
 
     def beyond_knee(self, rate: float) -> bool:
-        """Whether a lower rate was too much already."""
+        """Whether a lower rate was already too high."""
         return any(lower < rate and not all(one.kept_up for one in of) for lower, of in self.steady.items())
 
     def milliseconds(self, rate: float, what: str) -> dict[str, float]:
@@ -89,12 +89,12 @@ class Outcome:
 
 
 def together(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Medians, by process."""
+    """Return the medians, by process."""
     return {who: statistics.median(one.get(who, 0.0) for one in rounds) for who in rounds[0]}
 
 
 def total(cpu: dict[str, float]) -> float:
-    """What serves the customers, without the customers."""
+    """Return the time of everything except the customers' process."""
     return sum(used for who, used in cpu.items() if who != "load")
 
 
@@ -140,7 +140,7 @@ def steady_rows(outcomes: Sequence[Outcome]) -> Rows:
 
 
 def target_rows(outcomes: Sequence[Outcome]) -> Rows:
-    """What is aimed at, what was measured, and whether that is enough; nothing when a system is missing."""
+    """Return each target, the measurement, and whether it is met; empty if a system is missing."""
     by_name = {one.door.name: one for one in outcomes}
     plain = [one for name, one in by_name.items() if name.startswith("celery")]
     if not plain or not {"shop", "floor"} <= by_name.keys():
@@ -175,7 +175,7 @@ def target_rows(outcomes: Sequence[Outcome]) -> Rows:
 
 
 def keep(outcomes: Sequence[Outcome], record: dict[str, Any], folder: Path) -> None:
-    """Tables, JSON and plots."""
+    """Write tables, JSON and plots."""
     folder.mkdir(parents=True, exist_ok=True)
     record = record | {"systems": {one.door.name: one.as_json() for one in outcomes}}
     (folder / "endtoend.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -1,11 +1,11 @@
-"""The tables of the four steps: an inbox, and a row that each step leaves."""
+"""The tables of the four steps: an inbox, and a table of effects for each step."""
 
 from django.db import models
 from django.db.models.functions import Now
 
 
 class Order(models.Model):
-    """All but the time is for `benchmarks/endtoend`."""
+    """An order. All fields except the time are for `benchmarks/endtoend`."""
 
     created_at = models.DateTimeField(db_default=Now())
     product_id = models.BigIntegerField(default=1)
@@ -15,7 +15,7 @@ class Order(models.Model):
 
 
 class Inbox(models.Model):
-    """Which step has handled which order: a message that comes again does nothing twice."""
+    """Which step has handled which order, so that a redelivered message has no effect twice."""
 
     step = models.CharField(max_length=32)
     order_id = models.BigIntegerField()

@@ -1,7 +1,7 @@
-"""The four steps as Celery's and Django's documentation have them: one message per order and step.
+"""The four steps as in Celery's and Django's documentation: one message per order and step.
 
-A step writes its inbox row and its effect in one transaction, sends the next step's message, and is acknowledged after
-that. If it dies in between, its message comes again, finds the inbox row, and sends the next one once more.
+A step writes its inbox row and its effect in one transaction, sends the next step's message, and is then acknowledged.
+If it dies in between, its message is redelivered, finds the inbox row, and sends the next message again.
 """
 
 import os
@@ -34,7 +34,7 @@ app.set_default()
 
 
 def handle(step: str, effect: type[Effect], order_id: int) -> None:
-    """The effect of a step, once."""
+    """Write a step's effect, once."""
     try:
         with transaction.atomic():
             Inbox.objects.create(step=step, order_id=order_id)
@@ -46,7 +46,7 @@ def handle(step: str, effect: type[Effect], order_id: int) -> None:
 
 @shared_task
 def notify(order_id: int, what: str) -> None:
-    """An e-mail to the customer: once, or twice when the worker dies right after it."""
+    """Send an e-mail to the customer once, or twice if the worker dies right after sending."""
     order = Order.objects.get(pk=order_id)
     step = f"notify {what}"
     if not Inbox.objects.filter(step=step, order_id=order_id).exists():

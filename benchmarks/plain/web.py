@@ -1,6 +1,6 @@
-"""`POST /orders` as Django REST framework's and Celery's documentation have it.
+"""`POST /orders` as in Django REST framework's and Celery's documentation.
 
-Nobody signs in, nothing is looked up or throttled: all of that the shop does, and none of it is held against this view.
+It has no authentication, look-ups or throttling. The shop has, so the comparison favours this view.
 """
 
 from typing import Any
