@@ -52,7 +52,7 @@ class DeskAdmin(admin.ModelAdmin):
         return [*(super().get_exclude(request, obj) or ()), *unseen]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """No hidden field can be asked for either, as by `?payload__startswith=` in a list's address."""
+        """Refuse filters on hidden fields, such as `?payload__startswith=` in a list's URL."""
         unseen = self.get_exclude(request)
         return lookup.partition(LOOKUP_SEP)[0] not in unseen and super().lookup_allowed(lookup, value, request)
 
@@ -201,7 +201,7 @@ class StaffActionAdmin(ReadOnlyAdmin):
 
 
 class IsEmptyFilter(admin.SimpleListFilter):
-    """Rows whose `field` is empty, as "1", or is not, as "0"."""
+    """Filters rows by whether `field` is empty: "1" for empty, "0" for not empty."""
 
     field = ""
     yes, no = _("Yes"), _("No")
@@ -214,20 +214,20 @@ class IsEmptyFilter(admin.SimpleListFilter):
 
 
 class UnsentFilter(IsEmptyFilter):
-    """Whether the broker has an event."""
+    """Filters events by whether they are published."""
 
     title, parameter_name, field = _("published"), "published", "unsent"
 
 
 class OpenFilter(IsEmptyFilter):
-    """Whether somebody should look at a dead letter."""
+    """Filters dead letters by whether they are open."""
 
     title, parameter_name, field = _("state"), "open", "resolved_at"
     yes, no = _("open"), _("resolved")
 
 
 class EventAdmin(DeskAdmin):
-    """Rows that hold an event, in their `payload`: shown without what nobody needs to see in it."""
+    """Rows with an event in their `payload`, which is shown with personal fields masked."""
 
     exclude = ["payload"]
 
@@ -238,7 +238,7 @@ class EventAdmin(DeskAdmin):
     def event(self, row: Any) -> SafeString:
         try:
             event = json.loads(row.payload) if isinstance(row.payload, str) else row.payload
-        except ValueError:  # nothing of ours: it cannot be told what in it is secret
+        except ValueError:  # not one of our events, so it is unknown what in it is secret
             return format_html("<em>{}</em>", _("This is no JSON: manage.py deadletters show prints it."))
         return format_html("<pre>{}</pre>", json.dumps(masked(event), ensure_ascii=False, indent=2))
 

@@ -112,7 +112,7 @@ def check_carriers(**_kwargs: Any) -> list[CheckMessage]:
 
 @register("security", deploy=True)
 def check_messengers(**_kwargs: Any) -> list[CheckMessage]:
-    """What the services that e-mails and text messages go through cannot do without."""
+    """Check that the e-mail and SMS services have their required options."""
     found: list[CheckMessage] = []
     if not apps.is_installed("notifications"):
         return found

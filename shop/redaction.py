@@ -12,7 +12,7 @@ from sagas.db.prepared import query
 from sagas.retention import change_portion
 from shop.contracts.events import PERSONAL, CustomerErased
 
-UNSEEN = ("payment_token", "address")  # names of what an event carries and no page shows
+UNSEEN = ("payment_token", "address")  # fields of events that no page shows
 
 # The value of a JSON string, after its field's name.
 VALUE = rf"""("(?:{"|".join(PERSONAL)})"\s*:\s*")(?:[^"\\]|\\.)+"""
@@ -48,7 +48,7 @@ def blank_portion(service: str, table: str, changes: str, condition: str, parame
 
 
 def masked(value: Any) -> Any:
-    """What an event carries, as JSON-ready values, without what nobody needs to see of it."""
+    """Return an event as JSON-ready values, with the fields masked that nobody needs to see."""
     if isinstance(value, dict):
         return {key: "…" if key in UNSEEN and one else masked(one) for key, one in value.items()}
     return [masked(one) for one in value] if isinstance(value, list) else value

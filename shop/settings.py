@@ -438,7 +438,7 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail["EMAIL_HOST_USER"], mail["EMAIL_HOST
 EMAIL_USE_TLS, EMAIL_USE_SSL = mail.get("EMAIL_USE_TLS", False), mail.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH = mail["EMAIL_FILE_PATH"] or VAR_DIR / "mail"  # of filemail
 EMAIL_TIMEOUT = 10  # seconds
-# An e-mail service that is asked over HTTP, instead of EMAIL_URL. Its key, say, is in EMAIL_SERVICE_KEY.
+# An e-mail service that is called over HTTP, instead of EMAIL_URL. EMAIL_SERVICE_<OPTION> are its options.
 EMAIL_SERVICE = env.str("EMAIL_SERVICE", "")
 ANYMAIL: dict[str, Any] = {}
 if EMAIL_SERVICE:
@@ -455,7 +455,7 @@ PHONE_REGION = env.str("PHONE_REGION", "KR")  # of phone numbers without a count
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "shop@example.com")
 # To one address or number; further messages are not sent. 0 is no limit.
 MESSAGES_PER_HOUR = env.int("MESSAGES_PER_HOUR", 0 if DEBUG else 60)
-# An SMS service, whose key, say, is in SMS_SERVICE_KEY; or a class of one's own.
+# An SMS service, with SMS_SERVICE_<OPTION> as its options; or a class of one's own.
 SMS_SERVICE = env.str("SMS_SERVICE", "")
 if SMS_SERVICE and SMS_SERVICE not in SMS_SERVICES:
     raise ImproperlyConfigured(f"SMS_SERVICE is {SMS_SERVICE!r}. There are: {', '.join(SMS_SERVICES)}.")

@@ -191,8 +191,7 @@ def recovery(fault: Fired) -> float | None:
 
 
 def _orders_by_marker() -> dict[str, list[int]]:
-    """Return the orders made from each planned one, whose marker is in the address, sealed in the order's first
-    event."""
+    """Return the orders by the marker of the planned one, which is in the sealed address of their first event."""
     orders: dict[str, list[int]] = defaultdict(list)
     created = apps.get_model("orders.Outbox").objects.filter(event_type="OrderCreated")
     for pk, payload in created.values_list("correlation_id", "payload").iterator():

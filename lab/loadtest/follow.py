@@ -34,8 +34,7 @@ class Follower:
         self._fresh = order
 
     async def sample(self) -> None:
-        """Pick up a new order now and then, and read the timelines of the followed orders, round-robin, until they
-        end."""
+        """Pick up a new order now and then, and read the timelines of followed orders, round-robin, until they end."""
         while True:
             if self._fresh and len(self._watched) < WATCHED:
                 self._watched.append(self._fresh)

@@ -37,8 +37,7 @@ def results(
     locks: list[str] | None,
     faults: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return all results. `where` says where the shop ran; `audit`, `locks` and `faults` are None if they are
-    unknown."""
+    """Return all results. `where` says where the shop ran; `audit` and `locks` are None if they are unknown."""
     orders = run.orders
     seconds = run.played[-1].ended - run.played[0].began if run.played else 0.0
     limits = run.profile.limits
@@ -227,8 +226,7 @@ def _series(run: Run) -> dict[str, dict[str, list[charts.Point]]]:
 
 
 def _buyers(orders: Sequence[Order]) -> dict[str, list[charts.Point]]:
-    """Return, for a flash sale, how many buyers had a response, and how many knew whether they get an item, over
-    time."""
+    """Return how many buyers of a flash sale had a response, and how many knew whether they get an item, by time."""
     known = [one.paid if one.status == "COMPLETED" else one.ended for one in orders]
     return {
         "have an answer": _added_up(one.answered for one in orders),

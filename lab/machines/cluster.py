@@ -34,8 +34,7 @@ LOOK_EVERY = 0.2
 
 
 def environment() -> dict[str, str]:
-    """Return the addresses of the servers, as environment variables. Processes on a machine try its own broker
-    first."""
+    """Return the servers' addresses as environment variables. Processes on a machine try its own broker first."""
     return {
         "DATABASE_URL": "postgres://postgres@127.0.0.1:5000/",
         "BROKER_URL": ";".join(f"amqp://guest:guest@{address}:5672/{VHOST}" for address in ADDRESSES),
@@ -170,8 +169,7 @@ class Cluster:
         return found[0]
 
     def whole(self) -> list[Machine]:
-        """Return the healthy machines: those whose database is running or streaming, and whose etcd and broker
-        answer."""
+        """Return the healthy machines: their database runs or streams, and their etcd and broker answer."""
         as_they_should = {("leader", "running"), ("quorum_standby", "streaming"), ("replica", "streaming")}
         well = {one["name"] for one in self.members() if (one["role"], one["state"]) in as_they_should}
         return [

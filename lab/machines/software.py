@@ -76,8 +76,8 @@ class Software:
         self.machines, self.programs, self._clocks = machines, programs, clocks
 
     def environment(self, machine: Machine, **changes: str) -> dict[str, str]:
-        """Return the environment of a machine's processes. Go programs read the time from the kernel, so it cannot be
-        faked."""
+        """Return the environment of a machine's processes. It does not fake the time for Go programs, which ask the
+        kernel."""
         return AS_TOLD | (self.clock(machine) if self._clocks else {}) | changes
 
     def clock(self, machine: Machine) -> dict[str, str]:

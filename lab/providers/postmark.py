@@ -1,8 +1,8 @@
 """A stand-in for Postmark: e-mails one at a time, addresses that become inactive, bounces and complaints by webhook.
 
 Written from https://postmarkapp.com/developer/api/email-api, …/api/overview (error codes),
-…/webhooks/bounce-webhook and …/webhooks/spam-complaint-webhook. An e-mail comes back, or is
-complained of, when somebody says so.
+…/webhooks/bounce-webhook and …/webhooks/spam-complaint-webhook. An e-mail bounces, or is complained about, only when
+`bounce` or `complain` is called.
 """
 
 import base64
@@ -31,7 +31,7 @@ class Postmark(StandIn):
 
     @property
     def sent(self) -> list[dict[str, Any]]:
-        """The e-mails that it has taken."""
+        """Return the e-mails that it has accepted."""
         return [one["asked"] for one in self.books.all("message")]
 
     def check(self, request: Request) -> None:
@@ -39,13 +39,13 @@ class Postmark(StandIn):
             raise _error(401, 10, "No Account or Server API tokens were supplied, or they are wrong.")
 
     def bounce(self, address: str, kind: str = "HardBounce") -> None:
-        """Have the latest e-mail to an address come back, and that told. After a hard bounce it is inactive."""
+        """Let the latest e-mail to an address bounce, and report it. A hard bounce makes the address inactive."""
         if kind == "HardBounce":
             self.books.put("inactive", address, True)
         self._report("Bounce", address, kind, f"smtp;550 5.1.1 The mailbox {address} does not exist")
 
     def complain(self, address: str) -> None:
-        """Have the reader of the latest e-mail call it spam, and that told."""
+        """Let the recipient of the latest e-mail report it as spam."""
         self.books.put("inactive", address, True)
         self._report("SpamComplaint", address, "SpamComplaint", "")
 
@@ -80,7 +80,7 @@ class Postmark(StandIn):
 
 
 def sign(_body: bytes) -> dict[str, str]:
-    """Postmark signs nothing: it sends what is before the @ of the webhook's address."""
+    """Return the header of a webhook. Postmark does not sign: it sends the credentials in the webhook's URL."""
     return {"Authorization": f"Basic {base64.b64encode(WEBHOOK_SECRET.encode()).decode()}"}
 
 

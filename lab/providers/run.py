@@ -26,7 +26,7 @@ HERE = ("127.0.0.1", "localhost")
 
 
 class Wanted(NamedTuple):
-    """A stand-in, the port that the provider's `url` names, and where it tells what happens."""
+    """A stand-in, the port in the provider's `url`, and the path for its notifications."""
 
     kind: type[StandIn]
     port: int
@@ -34,7 +34,7 @@ class Wanted(NamedTuple):
 
 
 def wanted() -> dict[str, Wanted]:
-    """By gateway, or by the name of the service, its stand-in."""
+    """Return the stand-ins, by the name of the gateway or service."""
     providers = [
         (name, one.adapter, one.options.get("url", ""), f"payments/notifications/{name}")
         for name, one in settings.PAYMENT_GATEWAYS.items()
@@ -53,8 +53,8 @@ def wanted() -> dict[str, Wanted]:
 
 @contextmanager
 def stand_ins(directory: Path, *, latency: float = 0.0) -> Iterator[dict[str, StandIn]]:
-    """Serve them, by name. Their books are in `directory`, where a restart finds them; what happens is told to this
-    shop's webhooks. Raises OSError where a port is taken."""
+    """Serve the stand-ins; yield them by name. Their books are in `directory`, and survive a restart; notifications go
+    to this shop's webhooks. Raises OSError if a port is taken."""
     directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         serving = {}

@@ -188,7 +188,7 @@ class StandIn:
         return response._replace(body=_ten_more(response.body)) if fault == OTHER_AMOUNT else response
 
     def once(self, request: Request, key: str, act: Callable[[], Response], *, conflict: Problem) -> Response:
-        """Act once per idempotency key: the same request gets the same response again, a different one raises
+        """Act once per idempotency key: a repeated request gets the same response, a different one raises
         `conflict`."""
         if not key:
             return act()

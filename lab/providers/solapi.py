@@ -1,7 +1,7 @@
 """A stand-in for SOLAPI: text messages, a group for each request, signed with HMAC.
 
 Written from https://developers.solapi.com/references/authentication/api-key (the header, 15 minutes for a signature, a
-salt once), …/references/messages/sendManyDetail (limits, what is answered) and …/references/message-status-codes.
+salt once), …/references/messages/sendManyDetail (limits, responses) and …/references/message-status-codes.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ TAKEN, UNREGISTERED = ("2000", "정상 접수"), ("1062", "발신번호 미등�
 
 
 class Solapi(StandIn):
-    """One account. `balance` is how many messages it can pay."""
+    """One account. `balance` is the number of messages that it can pay for."""
 
     name = "solapi"
     balance = 1_000_000
@@ -33,7 +33,7 @@ class Solapi(StandIn):
 
     @property
     def sent(self) -> list[dict[str, Any]]:
-        """The messages that it has taken."""
+        """Return the messages that it has accepted."""
         return [one for one in self.books.all("message") if one["statusCode"] == TAKEN[0]]
 
     def check(self, request: Request) -> None:
@@ -98,7 +98,7 @@ class Solapi(StandIn):
 
 
 def _size(text: str) -> int:
-    """Bytes as the networks count them."""
+    """Return the bytes as networks count them."""
     return len(text.encode("cp949", errors="replace"))
 
 

@@ -93,8 +93,7 @@ class Postgres(Server):
         )
 
     def restart(self, mode: str) -> None:
-        """Restart the server. As in pg_ctl, "fast" rolls open transactions back, "immediate" is a crash with
-        recovery."""
+        """Restart the server. As in pg_ctl, "fast" rolls transactions back, "immediate" is a crash with recovery."""
         self._run("pg_ctl", "stop", "-w", "-t", f"{PATIENCE:.0f}", "-m", mode, "-D", str(self.data))
         self.start()
 

@@ -1,23 +1,23 @@
-"""The services that e-mails and text messages can go through. Which do is for settings to say."""
+"""The e-mail and SMS services that exist. The settings say which are used."""
 
 from typing import NamedTuple
 
 
 class EmailService(NamedTuple):
-    """An e-mail service as django-anymail calls it, and what its key is called there."""
+    """An e-mail service: its name in django-anymail, and the name of its key there."""
 
     title: str
     key: str = "api_key"
 
 
 class SmsService(NamedTuple):
-    """An SMS service: the class that sends by it, and the options that it cannot do without."""
+    """An SMS service: the class that sends with it, and its required options."""
 
     path: str
     required: tuple[str, ...]
 
 
-# Those of django-anymail's that need no further package, and say of a bounce whether it is for good.
+# Those of django-anymail that need no further package, and report whether a bounce is permanent.
 EMAIL_SERVICES: dict[str, EmailService] = {
     "brevo": EmailService("Brevo"),
     "mailgun": EmailService("Mailgun"),

@@ -227,7 +227,7 @@ def operations_add_up(facts: Facts) -> Iterator[Violation]:
 
 
 def money_matches_ledger(facts: Facts) -> Iterator[Violation]:
-    """What we say was done is in the sandbox gateways' books, and nothing else is."""
+    """The sandbox gateways' books contain exactly what our ledger says was done."""
     for pk, payment in facts.payments.items():
         if payment["updated_at"] > facts.before:
             continue
@@ -316,7 +316,7 @@ PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
 
 
 def _done(facts: Facts, order_id: int) -> Counter[str]:
-    """Amounts that were authorized, captured and refunded, as our ledger has them."""
+    """Return the amounts authorized, captured and refunded according to our ledger."""
     sums: Counter[str] = Counter(authorized=0, captured=0, refunded=0)
     for operation in facts.operations.get(order_id, []):
         if operation["outcome"] == "SUCCEEDED":
