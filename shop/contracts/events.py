@@ -150,7 +150,7 @@ def orders_of(erased: Iterable[CustomerErased]) -> list[int]:
     return [order_id for event in erased for order_id in event.order_ids]
 
 
-# Fields of an order's messages that may identify a customer: sealed values, a carrier's own words, a payment page's URL.
+# Fields of an order's messages that may identify a customer: sealed values, carriers' own words, payment pages' URLs.
 PERSONAL = ("address", "payment_token", "reason", "url")
 
 # Events that turn a saga round, or belong to the way back.
