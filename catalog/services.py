@@ -34,7 +34,7 @@ class StaleVersion(Problem):
 
 
 def create_product(*, form: UUID | None = None, **fields: Any) -> Product:
-    """Put a product up for sale, or return the one that this form has already made. Raises `InvalidPrice`."""
+    """Put a product up for sale, or return the one that this form has already created. Raises `InvalidPrice`."""
     _check_price(fields)
     with transaction.atomic(using="catalog"):
         product, is_new = Product.objects.get_or_create(form=form or uuid4(), defaults=fields)

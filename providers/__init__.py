@@ -1,17 +1,17 @@
-"""Asking a provider over HTTP: many requests at once, within limits of that provider alone.
+"""Requests to a provider over HTTP: many at once, with separate limits for each provider.
 
-No provider has a batch call, so the requests of a batch are sent side by side:
+No provider has a batch call, so the requests of a batch are sent concurrently:
 
-    provider.each(ask, batch)    the answers in the batch's order, `Unknown` for what was not answered in time
+    provider.each(ask, batch)    the answers in the batch's order, `Unknown` for those that did not come in time
 
 `ask(one)` makes its calls with `provider.client()` and returns an answer of the port. It raises `NoAnswer` where
-nothing usable came back, and `TooMany` where the provider asks for a pause. Neither is repeated here with one
-exception, the pause: what stays unknown is asked again by the timer, with the same idempotency key.
+nothing usable came back, and `TooMany` where the provider asks for a pause. Only the latter is retried here, after the
+pause; the timer retries what stays unknown, with the same idempotency key.
 
-What bounds a provider, in each process (`Limits`):
+The limits of a provider, per process (`Limits`):
 
-bulkhead   a pool of threads of its own: a provider that hangs uses up its threads and nobody else's
-rate       so many requests a second, and none at all for as long as a 429 says in `Retry-After`
+bulkhead   a separate thread pool: a provider that hangs uses up only its own threads
+rate       requests per second; none at all for as long as a 429 says in `Retry-After`
 breaker    the circuit of `shop/calls/breaker.py`, per provider. While it is not closed, a few requests are tried, and
            the others are not sent
 budget     a batch waits for `patience` seconds, and no longer than `stall` once nothing more is answered. A call that
@@ -49,7 +49,7 @@ PAUSES = 5  # times that one request is sent again after a 429
 
 
 class NoAnswer(Exception):
-    """The provider did not answer, or nothing that can be read: its effect is unknown."""
+    """The provider did not answer, or its answer cannot be read: the effect of the request is unknown."""
 
 
 class TooMany(Exception):
@@ -61,18 +61,18 @@ class TooMany(Exception):
 
 
 class Limits(NamedTuple):
-    """What a provider may cost; times in seconds."""
+    """The limits of a provider; times in seconds."""
 
-    concurrency: int = 64  # requests under way at once, in one process
+    concurrency: int = 64  # concurrent requests, in one process
     per_second: float = 0.0  # requests; 0 is no limit
     timeout: float = 30.0  # of one request
     patience: float = 10.0  # of a batch
-    stall: float = 2.0  # of a batch to which nothing is answered; longer where the provider usually takes longer
+    stall: float = 2.0  # of a batch after its last answer; longer if the provider is usually slower
     probing: float = 0.5  # of a batch while the circuit is not closed
 
     @classmethod
     def of(cls, options: Mapping[str, str], default: "Limits") -> "Limits":
-        """Those of an adapter's options ({"concurrency": "32"}). Raises ValueError for what is no number."""
+        """Return the limits in an adapter's options ({"concurrency": "32"}). Raises ValueError for other text."""
         given = {name: type(getattr(default, name))(options[name]) for name in cls._fields if name in options}
         return default._replace(**given)
 
@@ -81,7 +81,7 @@ class Provider:
     """One account at one provider, as this process asks it."""
 
     def __init__(self, name: str, limits: Limits, unknown: Callable[[str], Any]) -> None:
-        """`unknown(reason)` is what the port answers for what was not answered."""
+        """`unknown(reason)` is the port's answer for a request without an answer."""
         self.name, self.limits, self.unknown = name, limits, unknown
         self.breaker = Breaker(name, window=20, minimum=10, open_for=settings.BREAKER_OPEN_FOR)
         self.usual = 0.0  # seconds that an answer takes, on average
@@ -92,7 +92,7 @@ class Provider:
         self._making = threading.Lock()
 
     def each(self, ask: Callable[[T], A], batch: Sequence[T]) -> list[A | Any]:
-        """Ask about each of a batch, side by side; the answers in its order. Never raises for the provider's sake."""
+        """Ask about each of a batch, concurrently; return the answers in its order. A provider's error never raises."""
         until = time.monotonic() + self.limits.patience
         if self.breaker.is_closed():
             return self._all([_Call(self, ask, one, until) for one in batch], until)
@@ -109,7 +109,7 @@ class Provider:
         return answers + [self.unknown(LEFT_ALONE.format(self.name))] * len(rest)
 
     def client(self) -> httpx.Client:
-        """The calling thread's client: its one connection is used again. Redirects are not followed."""
+        """Return the calling thread's client, which reuses its connection. Redirects are not followed."""
         held: tuple[int, httpx.Client] | None = getattr(self._local, "client", None)
         if held is None or held[0] != os.getpid():
             client = httpx.Client(
@@ -120,7 +120,7 @@ class Provider:
         return held[1]
 
     def request(self, method: str, url: str, **kwargs: Any) -> httpx.Response:
-        """One request. Raises `NoAnswer` when none comes and for 5xx, `TooMany` for 429; other statuses are answers."""
+        """Make a request. Raises `NoAnswer` if no response comes or it is 5xx, `TooMany` for 429."""
         try:
             response = self.client().request(method, url, **kwargs)
         except httpx.HTTPError as error:
@@ -129,8 +129,8 @@ class Provider:
         return response
 
     def json(self, method: str, url: str, **kwargs: Any) -> tuple[int, Any]:
-        """One request whose answer is JSON: its status and what it says. Raises as `request` does, and `NoAnswer` for
-        what is no JSON object or list."""
+        """Make a request for JSON; return its status and body. Raises as `request` does, and `NoAnswer` if the body is
+        not a JSON object or list."""
         response = self.request(method, url, **kwargs)
         try:
             said = response.json()
@@ -166,7 +166,7 @@ class Provider:
             return self._pool[1]
 
     def close(self) -> None:
-        """End the threads, when each has its answer, and close their connections."""
+        """Wait for the threads' current requests, end the threads, and close their connections."""
         if self._pool:
             self._pool[1].shutdown(cancel_futures=True)
         for client in self._clients:
@@ -186,7 +186,7 @@ class _Call:
         self._lock = threading.Lock()
 
     def run(self) -> Any:
-        """The answer, or `Unknown`: whatever happens with one, the others' answers are to be kept."""
+        """Return the answer, or `Unknown` after any error, so that the others' answers are kept."""
         provider, breaker = self.provider, self.provider.breaker
         for _ in range(PAUSES):
             if not provider._rate.wait(self.until):
@@ -216,8 +216,8 @@ class _Call:
         return provider.unknown(f"{provider.name} asks again and again for a pause")
 
     def answer(self, *, stalled: bool) -> Any:
-        """What came, or `Unknown`. Where nothing came any more, what is missing is a failure for the circuit; but a
-        trial that was sent is one only when it ends so."""
+        """Return the answer, or `Unknown`. In a stalled batch, a missing answer counts as a failure for the circuit;
+        but a trial that was sent counts only when it ends."""
         breaker = self.provider.breaker
         if self.future.cancel():
             if self._trial:
@@ -239,7 +239,7 @@ class _Call:
 
 
 class _Rate:
-    """So many requests a second, evenly spaced after a burst of a tenth of a second's."""
+    """A limit of requests per second, evenly spaced after a burst of a tenth of a second's."""
 
     def __init__(self, per_second: float) -> None:
         self._gap = 1 / per_second if per_second else 0.0
@@ -247,7 +247,7 @@ class _Rate:
         self._lock = threading.Lock()
 
     def wait(self, until: float) -> bool:
-        """Wait for one's turn; False when that comes after `until`, a time of `time.monotonic`."""
+        """Wait for the next slot; return False if that comes after `until`, a time of `time.monotonic`."""
         with self._lock:
             now = time.monotonic()
             turn = max(self._next, now - 0.1 if self._gap else now)
@@ -268,7 +268,7 @@ _trusting = threading.Lock()
 
 
 def _tls() -> ssl.SSLContext:
-    """Whom this process trusts: read once, as that takes longer than most requests."""
+    """Return the trusted certificates. They are loaded once, because that takes longer than most requests."""
     with _trusting:
         if not _trust:
             _trust.append(ssl.create_default_context())
@@ -276,7 +276,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def check(status: int, headers: Mapping[str, str]) -> None:
-    """Raises `TooMany` for 429, `NoAnswer` for 5xx."""
+    """Raise `TooMany` for 429, `NoAnswer` for 5xx."""
     if status == httpx.codes.TOO_MANY_REQUESTS:
         raise TooMany(retry_after(headers.get("Retry-After", "")))
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
@@ -284,7 +284,7 @@ def check(status: int, headers: Mapping[str, str]) -> None:
 
 
 def retry_after(value: str) -> float:
-    """Seconds that a `Retry-After` asks for, given in seconds or as a date; one second without."""
+    """Return the seconds of a `Retry-After`, which has seconds or a date; one second if it is missing or invalid."""
     try:
         return max(0.0, float(value))
     except ValueError:
@@ -296,5 +296,5 @@ def retry_after(value: str) -> float:
 
 
 def with_query(url: str, **parameters: str) -> str:
-    """The URL with parameters added to its query."""
+    """Return the URL with parameters added to its query."""
     return str(httpx.URL(url).copy_merge_params(parameters))

@@ -117,7 +117,7 @@ def _accounts(
 ) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yield (name, adapter, options) of each account with a provider that `variable` lists as NAME=adapter.
 
-    Raises ImproperlyConfigured for what there is not, and for what only pretends unless SANDBOX says so.
+    Raises ImproperlyConfigured for an unknown adapter, and for a provider's test mode without SANDBOX.
     """
     for entry in env.list(variable, default=[]) or default:
         name, _, adapter = entry.partition("=")

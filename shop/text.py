@@ -21,7 +21,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-LONGEST_ADDRESS = 1000  # characters: a domain takes time by the square of its length
+LONGEST_ADDRESS = 1000  # characters: encoding a domain takes time proportional to the square of its length
 SPACES = "\\s\x1c-\x1f\x85"  # as Python takes them, in any dialect of regular expressions
 BREAKS = "\t\n\r"
 # Controls, the separators of lines and paragraphs, direction overrides, and the byte order mark.
@@ -45,7 +45,7 @@ def tidy(text: str) -> str:
 
 
 def mailbox(address: str) -> str:
-    """The one spelling of an e-mail address: in lower case, its domain as DNS has it. What is none stays as it is."""
+    """Normalise an e-mail address: lower case, its domain in ASCII (IDNA). Anything else is returned unchanged."""
     address = tidy(address)
     local, at, domain = address.rpartition("@")
     if at and len(address) <= LONGEST_ADDRESS and (not domain.isascii() or "xn--" in domain.lower()):

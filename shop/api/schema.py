@@ -62,7 +62,7 @@ PROBLEM = {
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
         "error": {"type": "string", "description": "Of POST /api/v1/oauth/token: the error of RFC 6749, 5.2."},
         "totalPrice": {"type": "integer", "description": "With O004: what the order costs now."},
-        "orderId": {"type": "integer", "description": "Where an order that was placed is refused: its number."},
+        "orderId": {"type": "integer", "description": "The number of an order that was placed and then refused."},
     },
     "additionalProperties": False,
 }

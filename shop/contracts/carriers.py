@@ -9,7 +9,7 @@ class Adapter(NamedTuple):
 
     path: str
     required: tuple[str, ...] = ()
-    test_mode: Mapping[str, str] = {}  # how options begin with which nothing is delivered
+    test_mode: Mapping[str, str] = {}  # prefixes of options for which nothing is delivered
 
 
 ADAPTERS: dict[str, Adapter] = {
