@@ -30,6 +30,7 @@ WAYS = {
     "declined": ({"payment_token": "tok_declined"}, False),
     "refused at the door": ({"address": "addr_refused_by_recipient"}, False),
     "cancelled": ({}, True),
+    "cancelled at the payment page": ({"payment_token": "tok_action"}, True),
 }
 
 
