@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tests.support.processes import ROOT
 
@@ -24,7 +25,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run(checkout: Path, *command: str) -> str:
-    environment = os.environ | {"DEBUG": "1", "SHOP_VAR": str(checkout / "var")}
+    own = {"DATABASE_PREFIX": f"{settings.PREFIX}h_", "SHOP_VAR": str(checkout / "var")}
+    environment = os.environ | {"DEBUG": "1"} | own
     done = subprocess.run(
         [sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True, timeout=120
     )
