@@ -19,6 +19,9 @@ from shop.contracts import reasons
 Channel, Type = Notification.Channel, Notification.Type
 
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
+# A link opens an account. Whoever writes texts is not to have it sent to an address of theirs, as by
+# "https://elsewhere.example/?{link}".
+LEADS_ELSEWHERE = re.compile(r"\S\{link\}|://|\bwww\.", re.IGNORECASE)
 LONGEST_SUBJECT = 200  # characters, with everything filled in
 LONGEST_SMS = 2000  # bytes as the networks count them; above 90 an SMS is sent, and paid for, as LMS
 NUMBERED = {Type.SHIPPED, Type.DELIVERED}  # what says a tracking number
@@ -103,6 +106,8 @@ def check(kind: str, channel: str, draft: Draft) -> None:
         wrong["subject"].append(_("An e-mail has a subject."))
     if "link" in known and "{link}" not in draft.body:
         wrong["body"].append(_("Without {link} nobody can do what this e-mail is for."))
+    if "link" in known and LEADS_ELSEWHERE.search(draft.body):
+        wrong["body"].append(_("{link} has a space before it, and no other web address belongs into this e-mail."))
     if channel == Channel.SMS:
         wrong["body"] += _wrong_for_sms(example(kind, channel, "ko", draft).body)
     if found := {field: sentences for field, sentences in wrong.items() if sentences}:

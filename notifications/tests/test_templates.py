@@ -22,6 +22,7 @@ from shop.contracts.events import OrderCancelled
 pytestmark = pytest.mark.django_db(databases=["accounts", "default", "notifications"])
 
 PAGE = "/admin/notifications/messagetemplate/"
+ELSEWHERE = "{link} has a space before it, and no other web address belongs into this e-mail."
 KINDS = [(kind, channel) for kind in MessageTemplate.Kind.values for channel in ("EMAIL", "SMS")
          if channel == "EMAIL" or kind not in LETTERS_ABOUT_ACCOUNTS]  # fmt: skip
 
@@ -115,6 +116,14 @@ def test_reasons_are_told_as_without_a_template():
         ("COMPLETED", "SMS", "", "가" * 1001, "An SMS has 2000 bytes at most, this one has 2002."),
         ("COMPLETED", "EMAIL", "", "x", "An e-mail has a subject."),
         ("VERIFY", "EMAIL", "x", "Hello", "Without {link} nobody can do what this e-mail is for."),
+        *(
+            ("RESET", "EMAIL", "x", body, ELSEWHERE)
+            for body in (
+                "https://elsewhere.example/?{link}",
+                "elsewhere.example/?{link}",
+                "To WWW.elsewhere.example rather than {link}",
+            )
+        ),
         ("VERIFY", "EMAIL", "{link}", "{link}", "{link} cannot be filled in here; what can is –."),
     ],
 )
