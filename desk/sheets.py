@@ -4,6 +4,7 @@ django-import-export provides the pages and reads the lines. This module adds th
 services, a file is imported completely or not at all, and no cell is taken for a formula.
 """
 
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -40,16 +41,22 @@ def _each_cell(dataset: Any, change: Any) -> Any:
 
 
 class Kept(CacheStorage):
-    """Keeps a file between its preview and its import in the cache, where every process finds it."""
+    """Keeps a file between its preview and its import in the cache, where every process finds it.
+
+    Other services write to that cache, too. The name of the file, which is in the preview's form, ends with a hash of its
+    content, so a file that was exchanged is not read.
+    """
 
     CACHE_LIFETIME = 3600
 
     def save(self, data: bytes) -> None:
+        self.name = self.name or f"{uuid4().hex}-{sha256(data).hexdigest()}"
         super().save(data.decode("latin-1"))  # the cache holds JSON, which has no bytes
 
     def read(self) -> bytes | None:
         kept = super().read()
-        return kept if kept is None else kept.encode("latin-1")
+        data: bytes | None = kept if kept is None else kept.encode("latin-1")
+        return data if data is not None and self.name.endswith(f"-{sha256(data).hexdigest()}") else None
 
 
 class Whole(widgets.IntegerWidget):
@@ -165,6 +172,6 @@ class SheetAdmin(ImportExportMixin):
 
 def _token(name: str | None) -> UUID | None:
     try:
-        return UUID(name or "")
+        return UUID((name or "").partition("-")[0])
     except ValueError:
         return None

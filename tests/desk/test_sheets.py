@@ -172,12 +172,18 @@ def test_two_who_confirm_one_file_at_once_book_it_once(boss: Client, settings: A
     text = "product_id,delta,reason\n1,5,delivery 7\n"
     preview = upload(boss, STOCK, text)
     confirm(boss, STOCK, preview)
-    Kept(name=preview.context["confirm_form"].initial["import_file_name"]).save(
-        text.encode()
-    )  # read before it was gone
+    name = preview.context["confirm_form"].initial["import_file_name"]
+    Kept(name=name).save(text.encode("utf-8-sig"))  # read before it was gone
     said = confirm(boss, STOCK, preview)
     assert said[1] == "Line 1: This booking was made already."
     assert StockItem.objects.get(pk=1).on_hand == 15
+
+
+def test_a_file_that_somebody_has_changed_since_its_preview_is_not_imported(boss: Client):
+    preview = upload(boss, STOCK, "product_id,delta,reason\n1,5,delivery 7\n")
+    Kept(name=preview.context["confirm_form"].initial["import_file_name"]).save(b"product_id,delta,reason\n1,500,x\n")
+    assert confirm(boss, STOCK, preview)[0].startswith("Nothing was imported")
+    assert StockItem.objects.get(pk=1).on_hand == 10
 
 
 def test_the_first_stock_of_a_product_and_lines_that_are_wrong(boss: Client):
