@@ -54,6 +54,7 @@ def post(url: str) -> Answer:
         ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False), ("255.255.255.255", False),
         ("::1", False), ("::", False), ("fe80::1", False), ("fd00::1", False), ("ff02::1", False),
         ("::ffff:127.0.0.1", False), ("::127.0.0.1", False), ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
+        ("fec0::1", False),
         ("2001:0:4136:e378:8000:63bf:80ff:fffe", False),
     ],
 )  # fmt: skip

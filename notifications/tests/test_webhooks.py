@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -389,6 +390,25 @@ def test_each_for_what_they_may_see_and_only_their_own():
         for _ in range(subscriptions.MOST)
     )
     assert program.post(URL, {"url": "https://a.example.com/", "events": ["order.paid"]}).json()["code"] == "W003"
+
+
+def test_of_many_who_subscribe_at_once_none_is_one_too_many():
+    for _ in range(subscriptions.MOST - 1):
+        subscribed("https://a.example.com/")
+    start = threading.Barrier(8)
+
+    def one() -> bool:
+        try:
+            start.wait(timeout=10)
+            subscribed("https://a.example.com/")
+        except subscriptions.TooManyWebhooks:
+            return False
+        finally:
+            connections.close_all()
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(future.result(timeout=30) for future in [pool.submit(one) for _ in range(8)]) == 1
 
 
 def test_who_loses_the_right_is_told_no_more():

@@ -102,6 +102,8 @@ def is_allowed(address: Address, *, plain: bool = False) -> bool:
     address = _embedded(address)
     if any(address in network for network in _networks(tuple(settings.WEBHOOK_ALLOWED_NETWORKS))):
         return True
+    if isinstance(address, IPv6Address) and address.is_site_local:  # a network's own, though `is_global` says otherwise
+        return False
     return not plain and address.is_global and not address.is_multicast and not address.is_reserved
 
 
