@@ -43,11 +43,12 @@ def _each_cell(dataset: Any, change: Any) -> Any:
 class Kept(CacheStorage):
     """Keeps a file between its preview and its import in the cache, where every process finds it.
 
-    Other services write to that cache, too. The name of the file, which is in the preview's form, ends with a hash of its
-    content, so a file that was exchanged is not read.
+    Other services can write to that cache, too. The name of the file, which is in the preview's form, ends with a hash
+    of its content, so a file that was exchanged is not read.
     """
 
     CACHE_LIFETIME = 3600
+    name: Any
 
     def save(self, data: bytes) -> None:
         self.name = self.name or f"{uuid4().hex}-{sha256(data).hexdigest()}"
