@@ -11,6 +11,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
@@ -576,3 +577,10 @@ def test_the_log_is_for_the_boss_to_read_only(boss: Client, staff: Client, goods
     assert boss.get(f"/admin/admin/logentry/{entry.pk}/change/").status_code == 200
     assert boss.post(f"/admin/admin/logentry/{entry.pk}/change/", {"object_repr": "x"}).status_code == 403
     assert boss.get("/admin/admin/logentry/add/").status_code == 403
+
+
+def test_nobody_learns_by_a_link_to_a_row_whether_there_is_one(boss: Client):
+    kinds = ContentType.objects.values_list("pk", flat=True)
+    assert {boss.get(f"/admin/r/{kind}/1/").status_code for kind in kinds} == {404}
+    shown = {boss.get(f"/admin/r/{kind}/{row}/").content for kind in kinds[:5] for row in (1, 1000)}
+    assert not any(b"Content type" in page or b"get_absolute_url" in page for page in shown)
