@@ -19,7 +19,7 @@ admin.site.index_title = _("Seven services")
 admin.site.enable_nav_sidebar = False  # the lists need the room
 
 
-def _no_page(request: HttpRequest, row: str) -> NoReturn:
+def _no_page(_request: HttpRequest, **_row: str) -> NoReturn:
     raise Http404
 
 
