@@ -70,6 +70,7 @@ def _payment(part: Part, order: Any, _user: Any) -> Part:
             (_("gateway"), row.gateway),
             (_("reason"), words.reason(row.reason)),
             (_("asked again"), row.due_at),
+            (_("given back"), money(row.refunded, row.currency) if row.refunded else ""),
             (_("refunded"), row.refunded_at),
         ]
     return part

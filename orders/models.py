@@ -125,6 +125,33 @@ class TimelineEntry(models.Model):
         return f"{self.event} → {self.status}"
 
 
+class Refund(models.Model):
+    """A part of an order's money that staff have given back. Its id is that of the event that asks for it."""
+
+    class Status(models.TextChoices):
+        REQUESTED = "REQUESTED"
+        COMPLETED = "COMPLETED"
+        REFUSED = "REFUSED"
+
+    id = models.UUIDField(primary_key=True)
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="refunds", db_index=False)
+    key = models.CharField(max_length=255, help_text="The Idempotency-Key of who asked for it.")
+    amount = models.BigIntegerField()
+    reason = models.CharField(max_length=200)
+    status = models.CharField(max_length=16, choices=Status.choices, db_default=Status.REQUESTED)
+    refusal = models.CharField(max_length=200, blank=True, db_default="")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["order", "key"], name="orders_refund_once"),
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="orders_refund_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} of order {self.order_id}: {self.status}"
+
+
 class IdempotencyKey(models.Model):
     """A request that has placed an order, and what it was answered, for when the request comes again.
 

@@ -4,9 +4,9 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from orders.models import Order, OrderLine, TimelineEntry
+from orders.models import Order, OrderLine, Refund, TimelineEntry
 from shop.api.schema import example
-from shop.api.serializers import Identifier, Integer, Lines, ModelSerializer, Moment, Serializer, Text
+from shop.api.serializers import Choice, Identifier, Integer, Lines, ModelSerializer, Moment, Serializer, Text
 from shop.contracts.events import Line
 from shop.money import LARGEST
 
@@ -86,6 +86,26 @@ class OrderOfSeveralProducts(OrderInput):
 
     product_id = quantity = None  # type: ignore[assignment]
     items = serializers.ListField(child=LineInput(), allow_empty=False, max_length=MOST_LINES)
+
+
+@example(
+    request={"amount": 10000, "reason": "arrived with a scratch"},
+    response={
+        "id": "0193579a-0000-7000-8000-000000000001",
+        "amount": 10000,
+        "reason": "arrived with a scratch",
+        "status": "REQUESTED",
+        "refusal": "",
+    },
+)
+class RefundSerializer(Serializer):
+    """A part of an order's money that is given back."""
+
+    id = serializers.UUIDField(read_only=True)
+    amount = Integer(min_value=1, max_value=LARGEST, help_text="In the currency's minor unit.")
+    reason = Text(max_length=200, help_text="Why; for the books.")
+    status = Choice(choices=Refund.Status.choices, read_only=True)
+    refusal = Text(read_only=True)
 
 
 class LineSerializer(ModelSerializer[OrderLine]):

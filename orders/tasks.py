@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from fastdb.clock import database_time
-from orders import idempotency, open_orders, privacy, services
+from orders import idempotency, open_orders, privacy, refunds, services
 from orders.models import Order
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
@@ -23,6 +23,8 @@ from shop.contracts.events import (
     PaymentActionRequired,
     PaymentCompleted,
     PaymentFailed,
+    PaymentRefundCompleted,
+    PaymentRefundRefused,
 )
 
 Status = Order.Status
@@ -86,6 +88,12 @@ def mark_cancelling(failures: list[PaymentFailed | DeliveryFailed]) -> None:
 def resume_order(refusals: list[DeliveryCancellationRefused]) -> None:
     """The carrier already has the parcel: the order goes on."""
     services.resume(refusals)
+
+
+@step
+def note_refund(answers: list[PaymentRefundCompleted | PaymentRefundRefused]) -> None:
+    """What became of a refund that staff asked for."""
+    refunds.settle(answers)
 
 
 @step

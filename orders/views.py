@@ -22,6 +22,7 @@ from rest_framework.views import APIView
 from orders import exports, idempotency, services
 from orders.filters import OrderFilter
 from orders.models import WITH_CARRIER, Order, OrderLine, TimelineEntry
+from orders.refunds import request_refund
 from orders.serializers import (
     ListedOrderSerializer,
     OrderDetailSerializer,
@@ -29,6 +30,7 @@ from orders.serializers import (
     OrderOfOneProduct,
     OrderOfSeveralProducts,
     OrderSerializer,
+    RefundSerializer,
     answer_of,
 )
 from orders.waiters import room_for
@@ -51,6 +53,7 @@ REFUSED = {Order.Status.CANCELLING, Order.Status.CANCELLED}
 
 
 EVERYBODYS, FOR_OTHERS, CANCEL = "orders.view_order", "orders.add_order", "orders.change_order"
+REFUND = "payments.change_payment"
 
 
 @extend_schema_view(
@@ -226,6 +229,41 @@ class CancelView(APIView):
             insist(request.user, CANCEL)
         services.request_cancellation(order.pk)
         return Response(OrderDetailSerializer(_own(request, order_id)).data, status=status.HTTP_202_ACCEPTED)
+
+
+class RefundsView(APIView):
+    """Giving a part of an order's money back."""
+
+    rights = {"POST": REFUND}
+    serializer_class = RefundSerializer
+    problems = {"POST": [services.UnknownOrder, idempotency.KeyReused]}
+
+    @extend_schema(
+        operation_id="order_refund",
+        summary="Refund a part of an order",
+        responses={202: RefundSerializer},
+        parameters=[
+            OpenApiParameter(
+                idempotency.HEADER,
+                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+                OpenApiParameter.HEADER,
+                required=True,
+                description="Your name for this refund: sent again, it is not made twice.",
+            )
+        ],
+    )
+    def post(self, request: Request, order_id: int) -> Response:
+        """Have an amount given back, with a reason. Whether so much is left of what was taken is for payments to say:
+        the order's timeline tells.
+        """
+        form = RefundSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        key = request.headers.get(idempotency.HEADER, "")
+        if not idempotency.KEY.fullmatch(key):
+            reason = "1 to 255 printable ASCII characters."
+            raise InvalidInput(errors=[{"field": idempotency.HEADER, "value": None, "reason": reason}])
+        refund = request_refund(order_id, key=key, **form.validated_data)
+        return Response(RefundSerializer(refund).data, status=status.HTTP_202_ACCEPTED)
 
 
 _order_of = Prepared(lambda order_id, user_id: Order.objects.filter(pk=order_id, user_id=user_id))

@@ -6,6 +6,7 @@ of a payment follow from them.
 
 from collections.abc import Iterable
 from datetime import datetime
+from uuid import UUID
 
 from fastdb.bulk import insert_rows, update_rows
 from payments.gateways import State
@@ -14,6 +15,7 @@ from payments.models import Payment, PaymentOperation
 Kind, Outcome = PaymentOperation.Kind, PaymentOperation.Outcome
 
 HOLDS, TAKES = (Kind.AUTHORIZE, Kind.CHARGE), (Kind.CHARGE, Kind.CAPTURE)
+PART = "-refund-"
 ELSEWHERE = "given back at the gateway, not by us"
 
 
@@ -93,6 +95,23 @@ def intend_refund_of_rest(payment: Payment, state: State | None = None) -> None:
         made = sum(row.key.startswith(_undo_key(payment)) for row in payment.rows)
         key = _undo_key(payment) + (f"-{made + 1}" if made else "")
         add(payment, Kind.REFUND, key, rest, payment.reason)
+
+
+def intend_part(payment: Payment, refund_id: UUID, amount: int, reason: str) -> bool:
+    """Enter a refund that staff want, once; whether there is so much left."""
+    key = f"{payment.idempotency_key}{PART}{refund_id}"
+    if any(row.key == key for row in payment.rows):
+        return True
+    if amount > refundable(payment):
+        return False
+    add(payment, Kind.REFUND, key, amount, reason)
+    return True
+
+
+def part_of(row: PaymentOperation) -> UUID | None:
+    """Which of the refunds that staff want an entry is; None for another."""
+    _, found, refund_id = row.key.partition(PART)
+    return UUID(refund_id) if found else None
 
 
 def intend_void(payment: Payment) -> None:

@@ -30,5 +30,5 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     payments = Payment.objects.filter(order_id__in=order_ids).exclude(status=Payment.Status.PENDING)
     payments.update(token="", checkout=None, action_url="", action_details=None)  # nosec B106: no token is what is wanted
     payments.filter(reason__startswith=CARRIER).update(reason=ERASED)
-    PaymentOperation.objects.filter(payment__order_id__in=order_ids, reason__startswith=CARRIER).update(reason=ERASED)
+    PaymentOperation.objects.filter(payment__order_id__in=order_ids).update(reason="")  # also staff's words
     redact_messages("payments", order_ids)

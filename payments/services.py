@@ -40,12 +40,15 @@ from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryFailed,
     InventoryReserved,
+    OrderRefundRequested,
     PaymentCompleted,
     PaymentRefunded,
+    PaymentRefundRefused,
 )
 
 Operation, Status = PaymentAttempt.Operation, Payment.Status
 
+NOT_SO_MUCH = "there is not so much left to give back"
 LEASE = timedelta(seconds=30)  # how long one timer asks before another one takes over
 PORTION = 100  # payments that a timer takes at once
 
@@ -185,7 +188,9 @@ def ask_for_refunds(order_ids: Sequence[int]) -> Operated:
     return refund(charged)
 
 
-def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Operated) -> list[PaymentRefunded]:
+def undo(
+    undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Operated
+) -> list[PaymentRefunded | transitions.PartRefund]:
     """Keep nothing of these orders' money; returns what follows for those that are settled by that.
 
     An order not charged yet gets a tombstone. One whose charge or refund is open goes to `settle_due`. One that was
@@ -209,6 +214,7 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Operated
     )
     payments = {payment.order_id: payment for payment in _lock(event.order_id for event in undone)}
     followers: list[PaymentRefunded | None] = []
+    parts: list[transitions.PartRefund] = []
     for event in undone:
         payment = payments[event.order_id]
         if event.order_id in tombstones:
@@ -219,10 +225,35 @@ def undo(undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Operated
             transitions.forget_token(payment)
             check_now(payment, now)
             if any(row.key in answers for row in payment.rows):  # else it has become known only after we asked
+                parts += transitions.refunded_in_part(payment, answers, now)
                 followers.append(transitions.undone(payment, None, answers, now))
     _save(payments.values(), now)
     _log(payments, answers)
-    return [event for event in followers if event is not None]
+    return [*parts, *(event for event in followers if event is not None)]
+
+
+# --- Refunds of a part ------------------------------------------------------------------------------------------------
+def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefundRefused]:
+    """Enter what staff want to be given back, for the timer to have it done; refuse what is more than is left.
+
+    A payment that is being undone, or was not charged, has nothing left for that.
+    """
+    now = database_time("payments")
+    payments = {payment.order_id: payment for payment in _lock(request.order_id for request in requests)}
+    refusals = []
+    for request in requests:
+        payment = payments.get(request.order_id)
+        possible = payment is not None and payment.status == Status.COMPLETED
+        if payment and possible and ledger.intend_part(payment, request.event_id, request.amount, request.reason):
+            check_now(payment, now)
+        else:
+            refusals.append(
+                PaymentRefundRefused(
+                    order_id=request.order_id, refund_id=request.event_id, amount=request.amount, reason=NOT_SO_MUCH
+                )
+            )
+    _save(payments.values(), now)
+    return refusals
 
 
 # --- Asking again -----------------------------------------------------------------------------------------------------
@@ -237,7 +268,7 @@ def settle_due() -> int:
     waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
     found = find(payment for payment in claimed if payment.status in (Status.REFUNDING, Status.VOIDED))
     intended = _intend(found, waiting)
-    operated = {**void(intended), **refund(intended)}
+    operated = {**void(intended), **refund([*intended, *_with_rows(claimed)])}
     crash_point("settle.answered")
     if not claimed:
         return 0
@@ -245,11 +276,11 @@ def settle_due() -> int:
         now = database_time("payments")
         payments = {payment.order_id: payment for payment in _lock(payment.order_id for payment in claimed)}
         asked = {**charges, **waiting, **found}
-        followers = [
-            _settled(payment, asked[order_id], operated, now)
-            for order_id, payment in payments.items()
-            if order_id in asked
-        ]
+        followers: list[transitions.News | None] = []
+        for order_id, payment in payments.items():
+            followers += transitions.refunded_in_part(payment, operated, now)
+            if order_id in asked:
+                followers.append(_settled(payment, asked[order_id], operated, now))
         _save(payments.values(), now)
         _log(payments, asked, operated)
         if events := [event for event in followers if event is not None]:
@@ -257,6 +288,13 @@ def settle_due() -> int:
         crash_point("settle.written")
     crash_point("settle.committed")
     return len(claimed)
+
+
+def _with_rows(claimed: Sequence[Payment]) -> list[Payment]:
+    """Those of the payments that staff want to have refunded in part, with their operations."""
+    payments = [payment for payment in claimed if payment.status == Status.COMPLETED]
+    ledger.load(payments)
+    return payments
 
 
 def _settled(payment: Payment, asked: Asked, operated: Operated, now: datetime) -> transitions.News | None:

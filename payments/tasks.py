@@ -10,10 +10,13 @@ from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryFailed,
     InventoryReserved,
+    OrderRefundRequested,
     PaymentActionRequired,
     PaymentCompleted,
     PaymentFailed,
+    PaymentRefundCompleted,
     PaymentRefunded,
+    PaymentRefundRefused,
 )
 
 
@@ -39,9 +42,17 @@ def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Ope
 
 
 @step(outside=ask_for_refunds)
-def refund_payment(undone: list[DeliveryFailed | DeliveryCancelled], answers: Operated) -> list[PaymentRefunded]:
+def refund_payment(
+    undone: list[DeliveryFailed | DeliveryCancelled], answers: Operated
+) -> list[PaymentRefunded | PaymentRefundCompleted | PaymentRefundRefused]:
     """Keep nothing of an order's money; leave a tombstone if it was not charged yet."""
     return services.undo(undone, answers)
+
+
+@step
+def enter_refund(requests: list[OrderRefundRequested]) -> list[PaymentRefundRefused]:
+    """Enter what staff want to be given back, unless it is more than is left; `settle_payments` has it done."""
+    return services.enter_refunds(requests)
 
 
 @step

@@ -5,6 +5,7 @@ that lands in that time is refunded.
 """
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -15,7 +16,15 @@ from payments.gateways import ActionRequired, Answer, Captured, Declined, Done, 
 from payments.links import return_url
 from payments.models import Payment
 from payments.retries import CHECKS_AFTER_VOIDING, check_now, look_again, put_off
-from shop.contracts.events import Checkout, PaymentActionRequired, PaymentCompleted, PaymentFailed, PaymentRefunded
+from shop.contracts.events import (
+    Checkout,
+    PaymentActionRequired,
+    PaymentCompleted,
+    PaymentFailed,
+    PaymentRefundCompleted,
+    PaymentRefunded,
+    PaymentRefundRefused,
+)
 from shop.contracts.reasons import PAYMENT_DECLINED
 
 Status = Payment.Status
@@ -24,7 +33,8 @@ NOT_PAID = f"{PAYMENT_DECLINED}: not paid in time"
 
 
 Charged = PaymentCompleted | PaymentFailed | PaymentActionRequired
-News = Charged | PaymentRefunded
+PartRefund = PaymentRefundCompleted | PaymentRefundRefused
+News = Charged | PaymentRefunded | PartRefund
 
 
 def charged(payment: Payment, outcome: Answer | None, now: datetime) -> Charged | None:
@@ -121,6 +131,38 @@ def _voided(payment: Payment, voids: Operated, now: datetime) -> bool:
             case Refused(reason):  # paid in the last moment, which is for `find` to say
                 ledger.settle(row, ledger.Outcome.REFUSED, now, reason=reason)
     return any(row.kind == ledger.Kind.VOID and row.outcome == ledger.Outcome.SUCCEEDED for row in payment.rows)
+
+
+def refunded_in_part(payment: Payment, refunds: Operated, now: datetime) -> list[PartRefund]:
+    """Apply the gateway's answers to refunds that staff want; the events that follow."""
+    followers: list[PartRefund] = []
+    for row in ledger.open_rows(payment, ledger.Kind.REFUND):
+        refund_id = ledger.part_of(row)
+        if refund_id is None or row.key not in refunds:
+            continue
+        common: dict[str, Any] = {
+            "order_id": payment.order_id,
+            "refund_id": refund_id,
+            "amount": row.amount,
+            "caused_by": refund_id,
+            "trace": payment.trace,
+        }
+        match refunds[row.key].outcome:
+            case Done(reference):
+                ledger.settle(row, ledger.Outcome.SUCCEEDED, now, reference=reference)
+                followers.append(PaymentRefundCompleted(**common))
+            case Refused(reason):
+                ledger.settle(row, ledger.Outcome.REFUSED, now, reason=reason)
+                followers.append(PaymentRefundRefused(**common, reason=reason))
+    ledger.add_up(payment)
+    if followers:
+        payment.updated_at = now
+    if payment.status == Status.COMPLETED:
+        if ledger.open_rows(payment, ledger.Kind.REFUND):
+            put_off(payment, now)
+        else:
+            payment.due_at, payment.attempts, payment.updated_at = None, 0, now
+    return followers
 
 
 def undone(payment: Payment, found: Answer | None, operated: Operated, now: datetime) -> PaymentRefunded | None:

@@ -13,6 +13,9 @@ backward OrderCancelled ◄─ InventoryReleased ◄─ PaymentRefunded ◄─ D
 A customer who has to pay on a page of the gateway, or by a transfer, is waited for between InventoryReserved and
 PaymentCompleted: PaymentActionRequired says where and until when, and is heard by orders alone.
 
+Staff may have a part of the money given back at any time: OrderRefundRequested, which payments answers with
+PaymentRefundCompleted or PaymentRefundRefused.
+
 `ORDER` is all of it: the kernel routes by it, the timers run by it, and `manage.py check` holds it against the
 steps that exist. `manage.py saga` prints this page; `docs/saga.md` is made from it.
 
@@ -35,10 +38,13 @@ from shop.contracts.events import (
     OrderCancelled,
     OrderCompleted,
     OrderCreated,
+    OrderRefundRequested,
     PaymentActionRequired,
     PaymentCompleted,
     PaymentFailed,
+    PaymentRefundCompleted,
     PaymentRefunded,
+    PaymentRefundRefused,
 )
 
 ORDER = Saga(
@@ -61,6 +67,10 @@ ORDER = Saga(
         DeliveryFailed: ("payments.refund_payment", "orders.mark_cancelling", "notifications.notify"),
         OrderCancellationRequested: ("delivery.cancel_delivery",),
         DeliveryCancellationRefused: ("orders.resume_order",),
+        # aside
+        OrderRefundRequested: ("payments.enter_refund",),
+        PaymentRefundCompleted: ("orders.note_refund",),
+        PaymentRefundRefused: ("orders.note_refund",),
         # backward
         DeliveryCancelled: ("payments.refund_payment",),
         PaymentRefunded: ("inventory.release_stock",),
@@ -85,6 +95,8 @@ ORDER = Saga(
         "orders.complete_order": record(),
         "orders.mark_cancelling": record(),
         "orders.resume_order": record(),
+        "orders.note_refund": record(),
+        "payments.enter_refund": record(),
         "orders.cancel_order": record(),
         "notifications.notify": record(deferrable=True),
     },

@@ -329,6 +329,40 @@ class Migration(migrations.Migration):
             model_name="orderline",
             index=models.Index(fields=["product_id", "-order"], name="orders_of_product"),
         ),
+        migrations.CreateModel(
+            name="Refund",
+            fields=[
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("key", models.CharField(help_text="The Idempotency-Key of who asked for it.", max_length=255)),
+                ("amount", models.BigIntegerField()),
+                ("reason", models.CharField(max_length=200)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("REQUESTED", "Requested"), ("COMPLETED", "Completed"), ("REFUSED", "Refused")],
+                        db_default="REQUESTED",
+                        max_length=16,
+                    ),
+                ),
+                ("refusal", models.CharField(blank=True, db_default="", max_length=200)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="refunds",
+                        to="orders.order",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("order", "key"), name="orders_refund_once"),
+                    models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="orders_refund_positive"),
+                ],
+            },
+        ),
         migrations.RunSQL(APPEND_ONLY.format(service="orders"), FORGET.format(service="orders")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(

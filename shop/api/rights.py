@@ -22,6 +22,7 @@ SCOPES: Mapping[str, str] = {
     "orders.add_order": "orders for others",
     "orders.change_order": "cancelling and resuming others' orders",
     "payments.view_payment": "everybody's payments; nobody sees their tokens",
+    "payments.change_payment": "giving a part of an order's money back",
     "delivery.view_delivery": "everybody's deliveries",
     "delivery.view_address": "where they go",
     "notifications.view_notification": "what others were told",
@@ -50,8 +51,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "notifications.view_notification",
     ),
     "payment clerks": (
-        *LOOK_AT_ORDERS, "accounts.view_user", "payments.view_payment", "payments.view_paymentattempt",
-        "payments.view_gatewayledger",
+        *LOOK_AT_ORDERS, "accounts.view_user", "payments.view_payment", "payments.change_payment",
+        "payments.view_paymentattempt", "payments.view_paymentoperation", "payments.view_gatewayledger",
     ),
     "support": (
         *LOOK_AT_ORDERS, "orders.change_order", "accounts.view_user", "accounts.view_phone", "payments.view_payment",

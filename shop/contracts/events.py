@@ -9,6 +9,7 @@ Amounts are integers in the currency's minor unit.
 from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
+from uuid import UUID
 
 import msgspec
 
@@ -102,6 +103,28 @@ class DeliveryFailed(OrderEvent, frozen=True):
 class OrderCancellationRequested(OrderEvent, frozen=True):
     """By the customer, or by the saga's deadline: both enter the backward chain at its head."""
 
+    reason: str
+
+
+class OrderRefundRequested(OrderEvent, frozen=True):
+    """Staff have a part of the money given back, whatever becomes of the order; `event_id` names this refund."""
+
+    amount: int
+    reason: str
+
+
+class PaymentRefundCompleted(OrderEvent, frozen=True):
+    """`amount` was given back to the customer, as staff wanted it."""
+
+    refund_id: UUID
+    amount: int
+
+
+class PaymentRefundRefused(OrderEvent, frozen=True):
+    """It was not: there is not so much left of what was taken, or the gateway refuses it."""
+
+    refund_id: UUID
+    amount: int
     reason: str
 
 

@@ -45,6 +45,7 @@ from tests.support.scenes import (
     retention_past,
     sent,
     staff_books_stock,
+    staff_refund,
     webhook_due,
 )
 
@@ -121,6 +122,7 @@ PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
         "deadqueue.kept",
         "deadqueue.acknowledged",
     ),
+    (web, staff_refund): ("refund_request.written", "refund_request.committed"),
     (web, customer_comes_back): ("return.written", "return.committed"),
     (web, provider_notifies): ("notification.written", "notification.committed"),
     (web, customer_orders): ("order.written", "order.committed"),

@@ -17,7 +17,8 @@ from msgspec import to_builtins
 from inventory.models import StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
-from orders.models import FINAL, Order
+from orders.models import FINAL, Order, Refund
+from orders.refunds import request_refund
 from orders.services import OVERDUE, request_cancellation
 from payments.gateways import pages
 from payments.models import GatewayLedger, Payment, SandboxPage
@@ -37,7 +38,7 @@ pytestmark = [
 
 STEPS = sorted({step for steps in ORDER.heard_by.values() for step in steps})
 LATE = timedelta(minutes=10)
-PRICE, PIECES = 1000, 10
+PRICE, PIECES, PART = 1000, 10, 100
 
 # An order of each kind, and what its customer is told in the end.
 WISHES: dict[str, dict[str, str]] = {
@@ -49,6 +50,7 @@ WISHES: dict[str, dict[str, str]] = {
     "nobody accepts it": {"address": "addr_refused_by_recipient"},
     "not enough in stock": {},
     "cancelled": {},
+    "refunded in part": {},  # unless payments hears of that before it has charged
 }
 GOOD_END = ["COMPLETED", "DELIVERED", "ORDER_RECEIVED", "SHIPPED"]
 REFUSED = ["CANCELLED", "ORDER_RECEIVED"]
@@ -61,6 +63,7 @@ TOLD = {
     "nobody accepts it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED", "SHIPPED"],
     "not enough in stock": REFUSED,
     "cancelled": REFUSED,
+    "refunded in part": GOOD_END,
 }
 
 
@@ -89,6 +92,7 @@ def orders() -> dict[str, int]:
         kind: place_order(user_id=1, lines=[Line(1, PIECES + 1 if "not enough" in kind else 1)], **wishes).pk
         for kind, wishes in WISHES.items()
     }
+    request_refund(placed["refunded in part"], key="k", amount=PART, reason="a scratch")
     request_cancellation(placed["cancelled"])
     return placed
 
@@ -115,7 +119,8 @@ def end(bus: Bus, orders: dict[str, int]) -> None:
     for kind, order_id in orders.items():
         completed = TOLD[kind] is GOOD_END
         assert (kind, Order.objects.get(pk=order_id).status) == (kind, "COMPLETED" if completed else "CANCELLED")
-        assert (kind, kept_of(order_id)) == (kind, PRICE if completed else 0)
+        given_back = PART * Refund.objects.filter(order_id=order_id, status="COMPLETED").count()
+        assert (kind, kept_of(order_id)) == (kind, PRICE - given_back if completed else 0)
         told = sorted(Notification.objects.filter(order_id=order_id).values_list("type", flat=True))
         if kind == "cancelled":  # perhaps only after it was shipped
             told = [news for news in told if news != "SHIPPED"]
@@ -130,7 +135,8 @@ def kept_of(order_id: int) -> int:
     """What the gateway has taken for an order and not given back; it has taken it once at most."""
     booked = Counter(GatewayLedger.objects.filter(payment=f"order-{order_id}").values_list("kind", flat=True))
     assert max(booked.values(), default=0) <= 1
-    return PRICE * (booked["CHARGE"] - booked["REFUND"])
+    taken = GatewayLedger.objects.filter(payment=f"order-{order_id}").values_list("kind", "amount")
+    return sum(amount * {"CHARGE": 1, "REFUND": -1}[kind] for kind, amount in taken)
 
 
 def violations() -> list[Violation]:

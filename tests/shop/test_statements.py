@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import CaptureQueriesContext
 
 from inventory.services import seed_stock
+from orders.refunds import request_refund
 from orders.services import request_cancellation
 from sagas.db import prepared
 from sagas.saga import service_of
@@ -88,6 +89,11 @@ def test_the_ways_take_every_step(bus: CountingBus):
 
     place_order(user_id=1, lines=[Line(1, 1)], payment_token="tok_action")
     bus.drain(timers=False)  # it waits for its customer
+    order_id = place_order(user_id=1, lines=[Line(1, 1)]).pk
+    bus.drain()
+    for key, amount in (("a part", 1), ("too much", 10**6)):
+        request_refund(order_id, key=key, amount=amount, reason="a scratch")
+    bus.drain()
     taken = {(step, event) for step, event, _ in bus.statements}
     table = {(step, event.__name__) for event, steps in ORDER.heard_by.items() for step in steps}
     assert table - taken == {

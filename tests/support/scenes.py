@@ -26,7 +26,7 @@ from inventory.models import DeadLetter
 from notifications.models import Inbox as NotificationsInbox
 from notifications.models import Notification, Webhook
 from notifications.webhooks.subscriptions import subscribe
-from orders.models import FINAL, Order
+from orders.models import FINAL, Order, Refund
 from orders.models import Unsent as OrdersUnsent
 from orders.services import request_cancellation
 from payments.gateways import pages
@@ -422,3 +422,28 @@ def waiting_for_customer(stage: Stage) -> int:
     eventually(Payment.objects.filter(order_id=order_id, status="WAITING").exists)
     pages.decide("TOSS_PAYMENTS", f"order-{order_id}", paid=True)
     return order_id
+
+
+def staff_refund(stage: Stage) -> Iterator[None]:
+    """A part, of an order that is paid."""
+    stage.with_worker()
+    order_id: int = stage.shop.place()
+    relay_everything()
+    until_it_is_paid(order_id)
+    wanted = {"amount": 100, "reason": "a scratch"}
+    headers = {"Authorization": stage.staff, "Idempotency-Key": uuid4().hex}
+    yield
+    breaks_off(stage, f"/orders/{order_id}/refunds", wanted, **headers)
+    yield
+    again = stage.post(f"/orders/{order_id}/refunds", wanted, **headers)
+    assert again.status_code == 202, again.text
+    refunds = Refund.objects.filter(order_id=order_id)
+    assert refunds.count() == 1
+
+    def given_back() -> bool:
+        relay_everything()
+        Payment.objects.filter(order_id=order_id, due_at__isnull=False).update(due_at=timezone.now())
+        stage.tick("payments.settle_payments")
+        return refunds.filter(status="COMPLETED").exists()
+
+    eventually(given_back)

@@ -1,0 +1,100 @@
+"""Refunds of a part, by staff: asked for here, decided and carried out by payments."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+
+from fastdb.bulk import insert_rows
+from fastdb.clock import database_time
+from orders.idempotency import KeyReused
+from orders.models import Order, Refund
+from orders.services import UnknownOrder
+from sagas import emit
+from sagas.crash_points import crash_point
+from sagas.db.prepared import query
+from shop import stafflog
+from shop.contracts.events import OrderRefundRequested, PaymentRefundCompleted, PaymentRefundRefused, origin
+from shop.money import money
+from shop.observability.tracing import current_trace
+
+NOTE = """
+    WITH noted AS (
+        SELECT id, status, event, service, detail
+        FROM unnest(%(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[])
+            AS news (order_id, event, service, detail)
+        JOIN orders_order ON id = order_id ORDER BY id FOR UPDATE OF orders_order
+    )
+    INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
+    SELECT id, service, event, status, detail FROM noted
+"""
+SETTLE = """
+    UPDATE orders_refund AS old SET status = news.status, refusal = news.refusal
+    FROM unnest(%(refunds)s::uuid[], %(statuses)s::text[], %(refusals)s::text[]) AS news (refund_id, status, refusal)
+    WHERE id = refund_id
+"""
+
+
+def request_refund(order_id: int, *, key: str, amount: int, reason: str) -> Refund:
+    """Have so much of an order's money given back. With the same key only once.
+
+    Raises `UnknownOrder`, and `KeyReused` for another refund with this key.
+    """
+    with transaction.atomic(using="orders", durable=True):
+        order = Order.objects.filter(pk=order_id).select_for_update().first()
+        if order is None:
+            raise UnknownOrder(f"There is no order {order_id}.")
+        known = Refund.objects.filter(order=order, key=key).first()
+        if known is not None:
+            if (known.amount, known.reason) != (amount, reason):
+                raise KeyReused
+            return known
+        asked = OrderRefundRequested(order_id=order_id, amount=amount, reason=reason, trace=current_trace())
+        row = {"id": asked.event_id, "order_id": order_id, "key": key, "amount": amount, "reason": reason}
+        insert_rows(Refund, [row])
+        _note([asked], {order_id: order})
+        # Also an order that is closed is looked after again, until payments has heard of it.
+        order.look_at = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER)
+        order.save(update_fields=["look_at"])
+        stafflog.record(
+            "orders", "refund", f"order {order_id}", after={"refund": str(asked.event_id), "amount": amount}
+        )
+        emit(asked, service="orders")
+        crash_point("refund_request.written")
+    crash_point("refund_request.committed")
+    return Refund.objects.get(pk=asked.event_id)
+
+
+def settle(answers: Sequence[PaymentRefundCompleted | PaymentRefundRefused]) -> None:
+    """Payments has given money back, or refused to."""
+    orders = Order.objects.in_bulk([event.order_id for event in answers])
+    _note(answers, orders)
+    refusals = [event.reason[:200] if isinstance(event, PaymentRefundRefused) else "" for event in answers]
+    statuses = [Refund.Status.REFUSED if refusal else Refund.Status.COMPLETED for refusal in refusals]
+    query(
+        "orders",
+        SETTLE,
+        {
+            "refunds": [str(event.refund_id) for event in answers],
+            "statuses": [str(status) for status in statuses],
+            "refusals": refusals,
+        },
+    )
+
+
+def _note(
+    events: Sequence[OrderRefundRequested | PaymentRefundCompleted | PaymentRefundRefused], orders: dict[int, Order]
+) -> None:
+    """Write events into their orders' timelines, with the amounts."""
+    known = [event for event in events if event.order_id in orders]
+    query(
+        "orders",
+        NOTE,
+        {
+            "orders": [event.order_id for event in known],
+            "events": [type(event).__name__ for event in known],
+            "services": [origin(type(event)) for event in known],
+            "details": [money(event.amount, orders[event.order_id].currency) for event in known],
+        },
+    )
