@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from lab.providers.kakao import Kakao
+from lab.providers.naver import Naver
 from lab.providers.postmark import Postmark
 from lab.providers.server import StandIn
 from lab.providers.solapi import Solapi
@@ -17,6 +18,7 @@ from lab.providers.toss import Toss
 
 STAND_INS: dict[str, type[StandIn]] = {
     "kakao": Kakao,
+    "naver": Naver,
     "postmark": Postmark,
     "solapi": Solapi,
     "stripe": Stripe,

@@ -21,6 +21,12 @@ ADAPTERS: dict[str, Adapter] = {
         wants=("secret_key", "cid"),
         test_mode={"secret_key": "DEV", "cid": "TC0ONETIME"},
     ),
+    "naver": Adapter(
+        "payments.gateways.naver.NaverGateway",
+        needs_token=False,
+        wants=("client_id", "client_secret", "chain_id"),
+        test_mode={"mode": "development"},
+    ),
     "stripe": Adapter(
         "payments.gateways.stripe.StripeGateway",
         needs_token=False,
@@ -37,6 +43,12 @@ ADAPTERS: dict[str, Adapter] = {
 # The options of the laboratory's stand-ins; none of them is secret.
 STAND_IN_OPTIONS: dict[str, dict[str, str]] = {
     "kakao": {"secret_key": "DEV_stand_in", "cid": "TC0ONETIME"},  # nosec B105
+    "naver": {
+        "client_id": "stand_in",
+        "client_secret": "stand_in_secret",  # nosec B105
+        "chain_id": "stand_in_chain",
+        "mode": "development",
+    },
     "stripe": {"secret_key": "sk_test_stand_in", "webhook_secret": "whsec_stand_in"},  # nosec B105
     "toss": {"secret_key": "test_sk_stand_in"},  # nosec B105
 }

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from lab.providers import kakao, stripe, toss
+from lab.providers import kakao, naver, stripe, toss
 from lab.providers.server import StandIn
 from payments.gateways import (
     ActionRequired,
@@ -20,6 +20,7 @@ from payments.gateways import (
     Return,
 )
 from payments.gateways.kakao import KakaoGateway
+from payments.gateways.naver import NaverGateway
 from payments.gateways.stripe import StripeGateway
 from payments.gateways.toss import TossGateway
 
@@ -32,8 +33,8 @@ AMOUNT, CURRENCY = 33_000, "KRW"
 class Account:
     """`token` pays at once, "" where only the provider's page does; `declined` never pays.
 
-    `looks_up`: whether the provider finds a payment by our name for it. `tells`: whether it sends notifications, and
-    lists the movements of a day.
+    `looks_up`: whether the provider finds a payment by our name for it. `tells`: whether it sends notifications.
+    `lists`: whether it lists the movements of a day.
     """
 
     gateway: Any
@@ -43,6 +44,7 @@ class Account:
     stranger: Callable[[], PaymentGateway]  # somebody whose key the provider does not know
     looks_up: bool = True
     tells: bool = True
+    lists: bool = True
 
     def authorization(self, number: int = 1, *, capture: bool = False, **changes: Any) -> Authorization:
         """The request for payment `number`."""
@@ -123,9 +125,22 @@ def kakao_account() -> Iterator[Account]:
         options = {"url": stand_in.url, "cid": kakao.CID, **FAST}
         gateway = KakaoGateway("KAKAO", options | {"secret_key": kakao.SECRET_KEY})
         stranger = lambda: KakaoGateway("STRANGER", options | {"secret_key": "DEV_other"})  # noqa: E731
+        yield Account(
+            gateway, stand_in, token="", declined="", stranger=stranger, looks_up=False, tells=False, lists=False
+        )
+        stand_in.faults.released.set()
+        gateway.provider.close()
+
+
+@contextmanager
+def naver_account() -> Iterator[Account]:
+    with naver.Naver() as stand_in:
+        options = {"url": stand_in.url, "client_id": naver.CLIENT_ID, "chain_id": naver.CHAIN_ID, **FAST}
+        gateway = NaverGateway("NAVER", options | {"client_secret": naver.CLIENT_SECRET})
+        stranger = lambda: NaverGateway("STRANGER", options | {"client_secret": "other"})  # noqa: E731
         yield Account(gateway, stand_in, token="", declined="", stranger=stranger, looks_up=False, tells=False)
         stand_in.faults.released.set()
         gateway.provider.close()
 
 
-ACCOUNTS = {"kakao": kakao_account, "stripe": stripe_account, "toss": toss_account}
+ACCOUNTS = {"kakao": kakao_account, "naver": naver_account, "stripe": stripe_account, "toss": toss_account}

@@ -259,7 +259,7 @@ def lower(headers: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_statement_says_what_the_books_say(account):
-    if not account.tells:
+    if not account.lists:
         with pytest.raises(NotImplementedError):
             account.gateway.statement(datetime.now(UTC).date())
         return

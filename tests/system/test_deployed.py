@@ -93,6 +93,7 @@ def test_so_does_a_key_that_is_none(name: str, key: str):
         {"PAYMENT_GATEWAYS": "TOSS=toss", "GATEWAY_TOSS_SECRET_KEY": "test_sk_0"},
         {"PAYMENT_GATEWAYS": "KAKAO=kakao", "GATEWAY_KAKAO_SECRET_KEY": "DEV0"},
         {"PAYMENT_GATEWAYS": "KAKAO=kakao", "GATEWAY_KAKAO_CID": "TC0ONETIME"},
+        {"PAYMENT_GATEWAYS": "NAVER=naver", "GATEWAY_NAVER_MODE": "development"},
     ],
     ids=lambda account: " ".join(account.values()),
 )
