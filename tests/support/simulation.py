@@ -22,6 +22,7 @@ from msgspec import to_builtins
 
 from inventory.services import seed_stock
 from orders.models import Order
+from orders.refunds import request_refund
 from orders.services import place_order, request_cancellation
 from payments.gateways import pages
 from payments.models import Payment, SandboxPage
@@ -166,6 +167,8 @@ class World:
             self._tick(timer)
         elif decision.choice % 5 == 1 and self._customers_decide(self.bus.orders, decision.choice // 5):
             pass
+        elif decision.choice == 13:
+            self._refund_part(decision.choice)
         elif messages or others:
             picked = decision.choice % (messages + len(others))
             if picked < messages:
@@ -211,6 +214,15 @@ class World:
             Payment.objects.filter(idempotency_key=page.payment, status="WAITING").update(due_at=timezone.now())
             self._due.add("payments.settle_payments")
         return len(waiting)
+
+    def _refund_part(self, choice: int) -> None:
+        """Staff have a part given back, or ask for that again."""
+        orders = sorted(self.bus.orders)
+        order_id = orders[choice % len(orders)]
+        self._now = f"staff have {choice} of {self._names[order_id]} given back"
+        self._due.add("orders")
+        request_refund(order_id, key=str(choice), amount=choice, reason="")
+        self._log(self._now)
 
     # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
     def _come_to_rest(self) -> None:
