@@ -19,7 +19,7 @@ ADAPTERS: dict[str, Adapter] = {
         "payments.gateways.kakao.KakaoGateway",
         needs_token=False,
         wants=("secret_key", "cid"),
-        test_mode={"secret_key": "DEV", "cid": "TC0ONETIME"},
+        test_mode={"secret_key": "DEV", "cid": "TC0ONETIME"},  # nosec B105
     ),
     "naver": Adapter(
         "payments.gateways.naver.NaverGateway",
@@ -31,13 +31,13 @@ ADAPTERS: dict[str, Adapter] = {
         "payments.gateways.stripe.StripeGateway",
         needs_token=False,
         wants=("secret_key", "webhook_secret"),
-        test_mode={"secret_key": "sk_test_"},
+        test_mode={"secret_key": "sk_test_"},  # nosec B105
     ),
     "toss": Adapter(
         "payments.gateways.toss.TossGateway",
         needs_token=False,
         wants=("secret_key",),
-        test_mode={"secret_key": "test_"},
+        test_mode={"secret_key": "test_"},  # nosec B105
     ),
 }
 # The options of the laboratory's stand-ins; none of them is secret.
