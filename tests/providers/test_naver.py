@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -11,9 +12,15 @@ import pytest
 from lab.providers import naver
 from lab.providers.books import CAPTURE, REFUND
 from lab.providers.server import FAIL_AFTER, LOSE_ANSWER, MALFORMED
+from payments import gateways
 from payments.gateways import ActionRequired, Captured, Declined, Done, Lookup, Refused, State, Unknown
 from payments.gateways import naver as adapter
 from payments.gateways.naver import NaverGateway
+from payments.models import Payment
+from payments.services import come_back
+from payments.tasks import charge_payment, refund_payment
+from payments.tests import saga
+from shop.contracts.payments import Configured
 from tests.providers.accounts import AMOUNT, Account, naver_account
 
 KEYS = {"client_id": "a", "client_secret": "b", "chain_id": "c"}
@@ -134,6 +141,24 @@ def test_a_refund_before_which_another_comes_is_refused_and_made_again(account):
     assert account.booked() == [(CAPTURE, AMOUNT), (REFUND, 3_000)]
 
 
+def test_a_cancellation_between_reading_and_cancelling_is_noticed(account, monkeypatch):
+    reference, find = account.paid(), account.gateway._find
+
+    def then_another(sought):
+        found = find(sought)
+        monkeypatch.undo()
+        assert account.gateway._refund(account.operation(reference, "another", amount=1_000)) == Done(reference)
+        return found
+
+    monkeypatch.setattr(account.gateway, "_find", then_another)
+    refund = [account.operation(reference, amount=3_000)]
+    (unknown,) = account.gateway.refund(refund)
+    assert isinstance(unknown, Unknown)
+    assert "RestAmountDiff" in unknown.reason
+    assert account.gateway.refund(refund) == [Done(reference)]
+    assert account.booked() == [(CAPTURE, AMOUNT), (REFUND, 1_000), (REFUND, 3_000)]
+
+
 def test_a_refusal_of_the_moment_is_not_kept(account):
     request = account.authorization()
     (action,) = account.gateway.authorize([request])
@@ -201,3 +226,22 @@ def test_the_customer_is_sent_to_the_page_of_the_reservation(account):
     (action,) = account.gateway.authorize([account.authorization()])
     assert isinstance(action, ActionRequired)
     assert action.url == f"{account.stand_in.url}/payments/{action.reference.partition('@')[0]}"
+
+
+@pytest.mark.django_db(databases=["payments"])
+def test_a_lost_approval_completes_the_order_and_its_cancellation_gives_all_back(account, settings, monkeypatch):
+    settings.PAYMENT_GATEWAYS = {"NAVER": Configured("naver", KEYS)}
+    monkeypatch.setitem(gateways._made, "NAVER", account.gateway)
+    (required,) = saga.run(charge_payment, saga.reserved(token="", gateway="NAVER", amount=AMOUNT))
+    returned = httpx.post(required.url, data={"action": "pay"}).headers["Location"]
+    account.stand_in.faults.plan("confirm", LOSE_ANSWER)
+    come_back(1, dict(parse_qsl(urlsplit(returned).query)))
+    assert saga.state()[0] == "WAITING"
+    saga.settle_all()
+    assert saga.told(saga.outbox()) == [("PaymentCompleted", 1, None)]
+    payment = Payment.objects.get()
+    assert (payment.status, f"paymentId={payment.reference}" in returned) == ("COMPLETED", True)
+    saga.run(refund_payment, saga.cancelled())
+    saga.settle_all()
+    moved = [(one.kind, one.amount) for one in account.stand_in.books.entries(payment.idempotency_key)]
+    assert moved == [(CAPTURE, AMOUNT), (REFUND, AMOUNT)]
