@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from lab.providers.books import CAPTURE, REFUND
 from lab.providers.server import Problem, Request, Response, Route, StandIn, go, page
 
-CLIENT_ID, CLIENT_SECRET, CHAIN_ID = "stand_in", "stand_in_secret", "stand_in_chain"  # nosec B105
+CLIENT_ID, CLIENT_SECRET, CHAIN_ID = "stand_in", "stand_in_secret", "stand_in_chain"
 PARTNER = "naverpay-partner"
 KOREA = ZoneInfo("Asia/Seoul")
 STAMP = "%Y%m%d%H%M%S"
