@@ -8,9 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import letters
+from accounts import guesses, letters, services
 from accounts.models import User
-from accounts.serializers import AddressSerializer, LinkSerializer, ResetSerializer
+from accounts.serializers import AddressSerializer, ConfirmSerializer, ResetSerializer
 from accounts.views import Public
 from shop.api.permissions import Own
 from shop.api.problems import InvalidInput
@@ -22,16 +22,17 @@ SENT = {202: OpenApiResponse(description="An e-mail is on its way, if there is a
 class ConfirmView(Public):
     """Confirm an e-mail address with the link that was sent there."""
 
-    serializer_class = LinkSerializer
+    serializer_class = ConfirmSerializer
     throttle_classes = [TokenThrottle]
-    problems = {"POST": [letters.InvalidLink]}
+    problems = {"POST": [letters.InvalidLink, services.WrongCredentials, guesses.TooManyGuesses]}
 
     @extend_schema(
         summary="Confirm an e-mail address", operation_id="email_confirm",
+        description="Takes the account's password: the address may be somebody else's, who has opened no account.",
         responses={204: OpenApiResponse(description="Confirmed")},
     )  # fmt: skip
     def post(self, request: Request) -> Response:
-        letters.verify(**self.validated(request))
+        services.confirm_address(**self.validated(request), request=request)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

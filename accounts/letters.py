@@ -76,8 +76,13 @@ def token_of(letter_id: UUID) -> str:
     return _signer().sign(letter_id.hex)
 
 
+def address_of(token: str) -> str:
+    """Return the address that a link confirms. Raises `InvalidLink`."""
+    return _good(token, VERIFY).email
+
+
 def verify(token: str) -> User:
-    """Confirm an address. Raises `InvalidLink`."""
+    """Confirm an address, for somebody who has proved that they know the password. Raises `InvalidLink`."""
     with transaction.atomic(using="accounts", durable=True):
         user, _letter = _use(token, VERIFY)
         user.verified_at = user.verified_at or timezone.now()
@@ -88,10 +93,12 @@ def verify(token: str) -> User:
 def reset(token: str, new: str) -> None:
     """Reset a password. That ends all sign-ins and sessions, and any lockout after wrong guesses.
 
+    A link that confirms an address resets the password, too: perhaps somebody else has opened the account.
+
     Raises `InvalidLink`; for a weak password `InvalidInput`, after which the link is still valid.
     """
     with transaction.atomic(using="accounts", durable=True):
-        user, letter = _use(token, RESET)
+        user, letter = _use(token, RESET, VERIFY)
         if not user.is_of(letter.generation):
             raise InvalidLink  # the password or the role has changed since
         check_password(new, user, field="new")
@@ -105,19 +112,26 @@ def reset(token: str, new: str) -> None:
             stafflog.record("accounts", "reset the password by e-mail", f"user {user.pk}")
 
 
-def _use(token: str, kind: Letter.Kind) -> tuple[User, Letter]:
-    """Return a link's account and letter. The letter is used up unless the transaction is rolled back.
-
-    The address's other sent letters are deleted and so no longer counted, because somebody reads its mail.
-    """
+def _good(token: str, *kinds: Letter.Kind, lock: bool = False) -> Letter:
     try:
         letter_id = UUID(_signer().unsign(token))
     except (BadSignature, ValueError):
         raise InvalidLink from None
-    good = Letter.objects.select_for_update().filter(kind=kind, used_at=None, expires_at__gt=timezone.now())
-    letter = good.filter(pk=letter_id).first()
-    user = letter and User.objects.select_for_update().filter(email=letter.email, is_active=True).first()
-    if not letter or not user:
+    letters = Letter.objects.select_for_update() if lock else Letter.objects.all()
+    letter = letters.filter(pk=letter_id, kind__in=kinds, used_at=None, expires_at__gt=timezone.now()).first()
+    if not letter:
+        raise InvalidLink
+    return letter
+
+
+def _use(token: str, *kinds: Letter.Kind) -> tuple[User, Letter]:
+    """Return a link's account and letter. The letter is used up unless the transaction is rolled back.
+
+    The address's other sent letters are deleted and so no longer counted, because somebody reads its mail.
+    """
+    letter = _good(token, *kinds, lock=True)
+    user = User.objects.select_for_update().filter(email=letter.email, is_active=True).first()
+    if not user:
         raise InvalidLink
     Letter.objects.filter(pk=letter.pk).update(used_at=timezone.now())
     Letter.objects.filter(email=letter.email, sent_at__isnull=False).exclude(pk=letter.pk).delete()

@@ -118,6 +118,13 @@ class LinkSerializer(Serializer):
     token = Text(max_length=200, write_only=True)
 
 
+@example(request={"token": LINK, "password": "correct horse 7"})
+class ConfirmSerializer(LinkSerializer):
+    """The token in an e-mailed link, and the account's password."""
+
+    password = Text(max_length=128, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+
+
 @example(request={"token": LINK, "new": "wrong donkey 8"})
 class ResetSerializer(LinkSerializer):
     """The token in an e-mailed link, and the new password."""

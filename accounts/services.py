@@ -84,6 +84,20 @@ def sign_in(*, email: str, password: str, otp: str = "", request: Any = None) ->
     return issue(user)
 
 
+def confirm_address(*, token: str, password: str, request: Any = None) -> None:
+    """Confirm an address by the link that was sent there and the account's password.
+
+    Without the password, somebody could open an account with another's address and have it confirmed by its owner, who
+    takes it for their own.
+
+    Raises `InvalidLink`, `WrongCredentials`, `TooManyGuesses`; the link stays valid after a wrong password.
+    """
+    email = letters.address_of(token)
+    if not isinstance(authenticate(request, username=email, password=password), User):
+        _refuse(email, request)
+    letters.verify(token)
+
+
 def _refuse(email: str, request: Any) -> NoReturn:
     if wait := guesses.wait(email, request):
         refusal = guesses.TooManyGuesses()

@@ -33,12 +33,23 @@ class _PasswordForm(forms.Form):
     )
 
 
+class _OwnPasswordForm(forms.Form):
+    password = forms.CharField(
+        max_length=128, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "current-password"})
+    )
+
+
 @never_cache
 @require_http_methods(METHODS)
 def confirm(request: HttpRequest) -> HttpResponse:
-    """Confirm an e-mail address."""
-    form = forms.Form(request.POST or None)
-    return _answer(request, "confirm", form, TokenThrottle, lambda: _letters().verify(_token(request)))
+    """Confirm an e-mail address, with the account's password."""
+    form = _OwnPasswordForm(request.POST or None)
+
+    def work() -> None:
+        given = form.cleaned_data["password"]
+        import_module("accounts.services").confirm_address(token=_token(request), password=given, request=request)
+
+    return _answer(request, "confirm", form, TokenThrottle, work)
 
 
 @never_cache
@@ -69,7 +80,9 @@ def _answer(request: HttpRequest, name: str, form: forms.Form, throttle: type[Th
                 work()
                 done = t[f"account_{name}_done"]
             except Problem as refused:
-                refusal = " ".join(one["reason"] for one in refused.errors) or t["account_bad_link"]
+                link = refused.code == "U003"
+                refusal = " ".join(one["reason"] for one in refused.errors)
+                refusal = refusal or (t["account_bad_link"] if link else t["account_wrong"])
                 status = HTTPStatus.BAD_REQUEST
         else:
             status = HTTPStatus.BAD_REQUEST
@@ -84,6 +97,7 @@ def _answer(request: HttpRequest, name: str, form: forms.Form, throttle: type[Th
         "refusal": refusal,
         "keep": f"{urlencode({'token': _token(request)})}&" if _token(request) else "",
         "again": reverse("account-forgot") if name == "reset" else "",
+        "otherwise": f"{reverse('account-reset')}?{urlencode({'token': _token(request)})}" if name == "confirm" else "",
     }
     return page(request, "console/account.html", context, status)
 

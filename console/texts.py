@@ -224,6 +224,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "확인하기 전에는 이 주소로 다른 메일을 보내지 않습니다.",
     ),
     "account_confirm_do": ("Confirm", "확인"),
+    "account_not_mine": (
+        "You do not know the password, or somebody else opened the account? Choose another one.",
+        "비밀번호를 모르거나 다른 사람이 만든 계정인가요? 새 비밀번호를 정하세요.",
+    ),
+    "account_wrong": ("That is not the account's password.", "계정의 비밀번호가 아닙니다."),
     "account_confirm_done": ("Thank you, your address is confirmed.", "주소가 확인되었습니다. 고맙습니다."),
     "account_forgot": ("Forgotten your password?", "비밀번호를 잊으셨나요?"),
     "account_forgot_what": (
@@ -303,6 +308,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "account_email": ("E-mail address", "이메일 주소"),
     "account_new": ("New password", "새 비밀번호"),
+    "account_password": ("Password", "비밀번호"),
     "too_many": (
         "There were too many requests. Please wait a minute.",
         "요청이 너무 많습니다. 잠시 후 다시 시도해 주세요.",

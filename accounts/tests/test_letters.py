@@ -64,20 +64,20 @@ def test_who_signs_up_is_asked_to_confirm_the_address_and_is_sent_nothing_else(h
     assert not connect(ContactsService).get_contacts([hana.pk])[hana.pk].verified
     ((kind, email, token),) = mail()
     assert (kind, email) == ("VERIFY", hana.email)
-    assert post(CONFIRM, token=token) == 204
+    assert post(CONFIRM, token=token, password=PASSWORD) == 204
     assert client.get("/api/v1/users/me").json()["verified"] is True
     assert connect(ContactsService).get_contacts([hana.pk])[hana.pk].verified
-    assert post(CONFIRM, token=token) == 404  # once
+    assert post(CONFIRM, token=token, password=PASSWORD) == 404  # once
     assert mail() == []
 
 
 @pytest.mark.parametrize("token", ["x", "x.y", "0b1c6f2e8d7a4f0f9a53c1f2a7b8d9e0.3mN5x", "김.김"])
 def test_a_link_cannot_be_made_up(hana: User, token: str):
-    assert post(CONFIRM, token=token) == post(RESET, token=token, new=OTHER) == 404
+    assert post(CONFIRM, token=token, password=PASSWORD) == post(RESET, token=token, new=OTHER) == 404
     ((_, _, real),) = mail()
-    assert post(CONFIRM, token=real[:-1]) == 404
+    assert post(CONFIRM, token=real[:-1], password=PASSWORD) == 404
     forged = letters._signer().sign("0" * 32)
-    assert post(CONFIRM, token=forged) == 404
+    assert post(CONFIRM, token=forged, password=PASSWORD) == 404
 
 
 def test_nothing_that_is_kept_is_a_link(hana: User):
@@ -90,13 +90,27 @@ def test_nothing_that_is_kept_is_a_link(hana: User):
 def test_a_link_expires(hana: User):
     ((_, _, token),) = mail()
     Letter.objects.update(expires_at=timezone.now())
-    assert post(CONFIRM, token=token) == 404
+    assert post(CONFIRM, token=token, password=PASSWORD) == 404
 
 
-def test_a_link_for_one_thing_does_no_other(hana: User):
+def test_a_link_for_a_password_confirms_nothing_by_itself(verified: User):
+    post(FORGOT, email=verified.email)
     ((_, _, token),) = mail()
-    assert post(RESET, token=token, new=OTHER) == 404
-    assert not User.objects.get().check_password(OTHER)
+    assert post(CONFIRM, token=token, password=PASSWORD) == 404
+
+
+def test_nobody_confirms_an_account_that_somebody_else_has_opened_with_their_address(hana: User, settings: Any):
+    """The stranger knows its password, and would be in the account when its owner has confirmed it."""
+    settings.GUESSES_PER_ACCOUNT = 2
+    stranger = services.issue(hana)
+    ((_, _, token),) = mail()
+    assert post(CONFIRM, token=token) == 400
+    assert [post(CONFIRM, token=token, password="guess") for _ in range(3)] == [401, 401, 429]
+    assert not User.objects.get().verified_at
+    assert post(RESET, token=token, new=OTHER) == 204  # by the same link
+    assert User.objects.get().verified_at
+    assert post("/api/v1/auth/token/refresh", refresh=stranger.refresh) == 401
+    assert services.sign_in(email=hana.email, password=OTHER)
 
 
 def test_it_is_sent_again_five_times_a_day_at_the_most(hana: User):
@@ -106,7 +120,7 @@ def test_it_is_sent_again_five_times_a_day_at_the_most(hana: User):
     Letter.objects.update(created_at=timezone.now() - 2 * letters.A_DAY)
     assert client.post("/api/v1/users/me/confirmation").status_code == 202
     (*_, (_, _, token)) = mail()
-    assert post(CONFIRM, token=token) == 204
+    assert post(CONFIRM, token=token, password=PASSWORD) == 204
     client.post("/api/v1/users/me/confirmation")
     assert mail() == []
     assert APIClient().post("/api/v1/users/me/confirmation").status_code == 401
@@ -135,7 +149,7 @@ def test_another_address_is_confirmed_anew(verified: User):
     ((kind, email, token),) = mail()
     assert (kind, email) == ("VERIFY", "other@example.com")
     User.objects.filter(pk=verified.pk).update(email="third@example.com")
-    assert post(CONFIRM, token=token) == 404  # it was for another address
+    assert post(CONFIRM, token=token, password=PASSWORD) == 401  # it was for another address
 
 
 def test_staff_see_it_and_can_verify_by_hand(hana: User):
@@ -249,14 +263,16 @@ def test_a_stranger_who_asks_for_all_letters_and_guesses_keeps_nobody_out(verifi
 # --- Pages ------------------------------------------------------------------------------------------------------------
 def test_the_page_confirms_when_its_button_is_pressed(hana: User):
     ((_, _, token),) = mail()
-    browser, path = Client(), f"/account/verify?token={token}&lang=ko"
+    browser, path = Client(headers={"Accept": "text/html"}), f"/account/verify?token={token}&lang=ko"
     page = browser.get(path)
     assert (page.status_code, "이메일 주소 확인" in page.content.decode()) == (200, True)
     assert not User.objects.get().verified_at  # a scanner that opens the link changes nothing
     assert "no-store" in page.headers["Cache-Control"]
-    assert "확인되었습니다" in browser.post(path).content.decode()
+    assert f"/account/reset?token={token}" in page.content.decode()
+    assert "계정의 비밀번호가 아닙니다" in browser.post(path, {"password": "guess"}).content.decode()
+    assert "확인되었습니다" in browser.post(path, {"password": PASSWORD}).content.decode()
     assert User.objects.get().verified_at
-    assert browser.post(path).status_code == 400
+    assert browser.post(path, {"password": PASSWORD}).status_code == 400
     assert Client(enforce_csrf_checks=True).post(path).status_code == 403
 
 

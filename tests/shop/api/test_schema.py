@@ -101,7 +101,7 @@ def test_every_operation_says_who_may_and_what_goes_wrong(schema: dict[str, Any]
     assert {"bearer", "cookieAuth", "carrierSignature"} <= schemes
     told = set()
     signing_in = {f"POST /api/v1/auth/{path}" for path in ("token", "token/refresh", "logout")}
-    signing_in |= {"POST /api/v1/oauth/token"}
+    signing_in |= {"POST /api/v1/oauth/token", "POST /api/v1/auth/email/confirm"}
     for name, operation in operations(schema).items():
         assert operation["summary"], name
         assert operation["description"], name
