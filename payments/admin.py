@@ -67,7 +67,7 @@ class PaymentAdmin(WithMoney):
     list_filter = ["status", "gateway", ("due_at", admin.EmptyFieldListFilter)]
     search_fields = ["=order_id", "=user_id"]
     by_customer = True
-    exclude = ["token", "checkout", "action_url", "action_details"]
+    exclude = ["token", "checkout", "action_url", "action_details", "returned_with"]
     inlines = [OperationInline, AttemptInline]
 
 

@@ -7,7 +7,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar
 
 from django.conf import settings
@@ -88,8 +87,8 @@ def charge(payments: Iterable[Payable]) -> Answers:
     return {**{one.order_id: one for one in asked}, **answers}
 
 
-def confirm(payments: Iterable[Payment], parameters: Mapping[str, str] = MappingProxyType({})) -> Answers:
-    """Go on with payments that wait for their customers; `parameters` is the query with which one came back."""
+def confirm(payments: Iterable[Payment]) -> Answers:
+    """Go on with payments that wait for their customers, some of whom have come back."""
     returns = [
         (
             payment,
@@ -100,7 +99,7 @@ def confirm(payments: Iterable[Payment], parameters: Mapping[str, str] = Mapping
                 amount=payment.amount,
                 currency=payment.currency,
                 capture=True,
-                parameters=parameters,
+                parameters=payment.returned_with or {},
             ),
         )
         for payment in payments

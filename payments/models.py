@@ -44,6 +44,7 @@ class Payment(models.Model):
     action_url = models.TextField(blank=True, db_default="", help_text="Where its customer pays.")
     action_until = models.DateTimeField(null=True)
     action_details = TextualJSONField(null=True, help_text="What the customer needs for a deposit.")
+    returned_with = TextualJSONField(null=True, help_text="The query with which its customer came back.")
     token = models.TextField(blank=True, help_text="Sealed, and empty when there is nothing more to charge.")
     checkout = TextualJSONField(null=True, help_text="What PaymentCompleted carries on.")
     status = models.CharField(max_length=16, choices=Status.choices)

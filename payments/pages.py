@@ -116,7 +116,7 @@ def _standing(payment: Payment, lang: str) -> dict[str, Any]:
     texts = TEXTS[lang]
     if payment.status in PAID:
         return {"title": "paid", "lines": [texts["back"]]}
-    if payment.status in OPEN:
+    if payment.status in OPEN or (payment.status == Status.WAITING and payment.attempts):  # the gateway is to answer
         return {"title": "open", "refresh": REFRESH}
     if payment.status in UNDONE:
         return {"title": "undone", "lines": [texts["given_back"]] if payment.captured else []}

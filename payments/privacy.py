@@ -1,6 +1,7 @@
 """What payments keeps of a customer. A token is forgotten once its payment is settled; amounts and dates are kept."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from payments.models import GatewayLedger, Payment, PaymentAttempt, PaymentOperation
 from shop.calls.personal import listed
@@ -9,7 +10,7 @@ from shop.contracts.personal import Rows
 from shop.contracts.reasons import CARRIER, ERASED
 from shop.redaction import redact_messages
 
-SECRET = ("token", "checkout", "action_url")  # which nobody is shown
+SECRET = ("token", "checkout", "action_url", "returned_with")  # which nobody is shown
 
 
 def of_orders(order_ids: Collection[int]) -> Rows:
@@ -28,7 +29,8 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     """Keep nothing that names these customers. Runs inside a transaction on payments."""
     order_ids = orders_of(erased)
     payments = Payment.objects.filter(order_id__in=order_ids).exclude(status=Payment.Status.PENDING)
-    payments.update(token="", checkout=None, action_url="", action_details=None)  # nosec B106: no token is what is wanted
+    nothing: dict[str, Any] = {"checkout": None, "action_details": None, "returned_with": None}
+    payments.update(token="", action_url="", **nothing)  # nosec B106: no token is what is wanted
     payments.filter(reason__startswith=CARRIER).update(reason=ERASED)
     PaymentOperation.objects.filter(payment__order_id__in=order_ids).update(reason="")  # also staff's words
     redact_messages("payments", order_ids)

@@ -349,8 +349,14 @@ def _intend(found: Answers, waiting: Answers) -> list[Payment]:
 
 # --- Customers who come back, providers that tell something -----------------------------------------------------------
 def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
-    """A customer came back from the provider's page, with this query. What it says is for the provider to confirm."""
-    answers = confirm(Payment.objects.filter(order_id=order_id, status=Status.WAITING), parameters)
+    """A customer came back from the provider's page, with this query. What it says is for the provider to confirm.
+
+    It is written down first, for some providers take money only with it: without an answer `settle_due` asks again.
+    """
+    waiting = Payment.objects.filter(order_id=order_id, status=Status.WAITING)
+    waiting.update(returned_with=dict(parameters))
+    crash_point("return.noted")
+    answers = confirm(waiting)
     if not answers:
         return  # came back before, or too late
     with transaction.atomic(using="payments", durable=True):
@@ -406,8 +412,9 @@ def _save(payments: Iterable[Payment], now: datetime) -> None:
     ledger.write(changed)
     update_rows(
         changed,
-        "status", "reason", "reference", "action_url", "action_until", "action_details", "authorized", "captured",
-        "refunded", "token", "checkout", "attempts", "due_at", "caused_by", "trace", "updated_at", "refunded_at",
+        "status", "reason", "reference", "action_url", "action_until", "action_details", "returned_with", "authorized",
+        "captured", "refunded", "token", "checkout", "attempts", "due_at", "caused_by", "trace", "updated_at",
+        "refunded_at",
     )  # fmt: skip
 
 

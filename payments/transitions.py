@@ -66,7 +66,7 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> Charged 
                 return PaymentFailed(
                     order_id=payment.order_id, reason=reason, caused_by=payment.caused_by, trace=payment.trace
                 )
-            case _ if payment.status == Status.WAITING:
+            case _ if payment.status == Status.WAITING and not payment.returned_with:
                 look_again(payment, now)
             case _:
                 put_off(payment, now)
@@ -80,12 +80,14 @@ def _wait(payment: Payment, outcome: ActionRequired | Waiting, now: datetime) ->
     else:
         url, details = outcome.url or payment.action_url, None
     until = deadline(payment, outcome)
-    known = (payment.status, payment.action_url, payment.action_until)
+    is_known = (payment.status, payment.action_url) == (Status.WAITING, url)
+    if is_known and payment.action_until:  # which stays as it was said, for gateways' times differ by a second or so
+        until = payment.action_until
     payment.status, payment.action_url, payment.action_until = Status.WAITING, url, until
     payment.action_details, payment.token = details, ""
     payment.reference = outcome.reference or payment.reference
     look_again(payment, now)
-    if known == (payment.status, url, until):
+    if is_known:
         return None
     return PaymentActionRequired(
         order_id=payment.order_id,
@@ -214,7 +216,8 @@ def without_token(checkout: Checkout) -> Checkout:
 
 def forget_token(payment: Payment) -> None:
     """Keep nothing that charges somebody: what is not PENDING is never charged again."""
-    payment.token, payment.checkout, payment.action_url, payment.action_details = "", None, "", None
+    payment.token, payment.checkout, payment.action_url = "", None, ""
+    payment.action_details = payment.returned_with = None
 
 
 def _close_voids(payment: Payment, now: datetime) -> None:

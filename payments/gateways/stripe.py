@@ -54,7 +54,7 @@ from payments.gateways.base import (
     Unknown,
     Waiting,
 )
-from payments.gateways.http import Limits, NoAnswer, Provider
+from payments.gateways.http import Limits, NoAnswer, Provider, with_query
 
 logger = logging.getLogger(__name__)
 
@@ -185,8 +185,8 @@ class StripeGateway:
                 "metadata": metadata,
             },
             "metadata": metadata,
-            "success_url": request.return_url,
-            "cancel_url": request.return_url,
+            "success_url": with_query(request.return_url, outcome="paid"),
+            "cancel_url": with_query(request.return_url, outcome="cancel"),
         }
         page: Intent = self._v1.checkout.sessions.create(params, {"idempotency_key": request.key}).to_dict()  # type: ignore[arg-type]
         if page["created"] < time.time() - JUST_NOW:  # a repeated request: it answers as it was then

@@ -63,6 +63,12 @@ class Migration(migrations.Migration):
                     sagas.db.fields.TextualJSONField(help_text="What the customer needs for a deposit.", null=True),
                 ),
                 (
+                    "returned_with",
+                    sagas.db.fields.TextualJSONField(
+                        help_text="The query with which its customer came back.", null=True
+                    ),
+                ),
+                (
                     "token",
                     models.TextField(blank=True, help_text="Sealed, and empty when there is nothing more to charge."),
                 ),

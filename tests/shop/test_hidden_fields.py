@@ -19,7 +19,7 @@ BY_RIGHT = {
 }
 NOBODYS = {
     "notifications.webhook": ["secret", "former_secret", "former_until"],
-    "payments.payment": ["token", "checkout", "action_url", "action_details"],
+    "payments.payment": ["token", "checkout", "action_url", "action_details", "returned_with"],
     **{f"{service}.deadletter": ["payload"] for service in SERVICES if service != "catalog"},
     **{f"{service}.outbox": ["payload"] for service in SERVICES if service not in ("catalog", "notifications")},
 }

@@ -1,0 +1,254 @@
+"""Orders that are paid at the providers' stand-ins: from the API by the provider's page to the provider's own books."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from django.test import Client
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from inventory.models import StockItem
+from inventory.services import seed_stock
+from lab.providers.books import AUTHORIZE, CAPTURE, REFUND
+from lab.providers.server import FAIL_BEFORE, LOSE_ANSWER, LOSE_REQUEST, OTHER_AMOUNT, StandIn
+from orders.models import Order
+from payments import gateways
+from payments.models import Payment
+from sagas.testing import Bus
+from shop.contracts.payments import STAND_IN_OPTIONS, Configured
+from shop.operations.audit import Violation, audit
+from tests.conftest import SERVICES
+from tests.providers.accounts import ACCOUNTS, FAST
+from tests.support.fakes import Caller
+from tests.support.ordering import ADDRESS
+
+pytestmark = pytest.mark.django_db(databases=SERVICES)
+
+PRICE = 2000  # two pieces of the fake catalogue's
+PIECES = 10
+CLOSED_WINDOW_COUNTS = {"stripe", "toss"}  # with the others, who closes the window too early has not paid
+CANCEL_IS_FINAL = {"kakao", "naver", "toss"}  # Stripe's page can be opened again
+
+
+@dataclass
+class Shop:
+    """A shop whose customers pay at one provider."""
+
+    provider: str
+    stand_in: StandIn
+    bus: Bus
+    due_now: Any
+    customer: APIClient
+    staff: APIClient
+
+    def place(self) -> int:
+        """Place an order without a token; its number, once it waits for its customer."""
+        wanted = {"productId": 1, "quantity": 2, "address": ADDRESS, "paymentGateway": self.provider.upper()}
+        placed = self.customer.post("/api/v1/orders", wanted, format="json")
+        assert placed.status_code == 202, placed.json()
+        self.bus.drain()
+        return placed.json()["id"]
+
+    def order(self, order_id: int) -> Any:
+        return self.customer.get(f"/api/v1/orders/{order_id}").json()
+
+    def page(self, order_id: int) -> str:
+        """Where the API sends the customer."""
+        action = self.order(order_id)["nextAction"]
+        assert action["url"].startswith(f"{self.stand_in.url}/")
+        assert timezone.now().isoformat() < action["until"]
+        return action["url"]
+
+    def click(self, order_id: int, button: str = "pay") -> str:
+        """Press a button on the provider's page; the address to which it sends the customer."""
+        url = self.page(order_id)
+        assert f'value="{button}"' in httpx.get(url).text
+        sent = httpx.post(url, data={"action": button})
+        assert sent.status_code == 303, sent.text
+        return sent.headers["Location"]
+
+    def come_back(self, address: str) -> str:
+        """Follow the provider's redirect; what the customer then reads."""
+        parts = urlsplit(address)
+        shown = Client().get(f"{parts.path}?{parts.query}" if parts.query else parts.path, follow=True)
+        assert shown.status_code == 200
+        return shown.content.decode()
+
+    def go_on(self, times: int = 1) -> None:
+        """Let everybody work until nothing is left, and pauses pass as many times."""
+        for _ in range(times):
+            self.due_now()
+            self.bus.drain()
+
+    def notify(self) -> None:
+        """Send what the provider tells by itself."""
+        for headers, body in self.stand_in.notifications:
+            url = f"/api/v1/payments/notifications/{self.provider.upper()}"
+            told = Client().post(url, body, content_type="application/json", headers=headers)
+            assert told.status_code == 202, told.content
+
+    def booked(self) -> list[tuple[str, int]]:
+        """What the provider's books say, without what Stripe notes of money that is held."""
+        return [(one.kind, one.amount) for one in self.stand_in.books.entries() if one.kind != AUTHORIZE]
+
+    def assert_unsold(self, order_id: int) -> None:
+        """The order is cancelled, and its pieces are on the shelf."""
+        assert self.order(order_id)["status"] == "CANCELLED"
+        assert self.order(order_id)["nextAction"] is None
+        stock = StockItem.objects.get(pk=1)
+        assert (stock.on_hand, stock.reserved) == (PIECES, 0)
+
+
+@pytest.fixture(params=sorted(ACCOUNTS))
+def shop(
+    request: Any, bus: Bus, no_waiting: None, due_now: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Shop]:
+    name = request.param
+    with ACCOUNTS[name]() as account:
+        settings.PAYMENT_GATEWAYS = {
+            name.upper(): Configured(name, {**STAND_IN_OPTIONS[name], "url": account.stand_in.url, **FAST})
+        }
+        monkeypatch.setattr(gateways, "_made", {name.upper(): account.gateway})
+        seed_stock({1: PIECES})
+        customer, staff = APIClient(), APIClient()
+        customer.force_authenticate(Caller(1))  # type: ignore[arg-type]
+        staff.force_authenticate(Caller(2, staff=True))  # type: ignore[arg-type]
+        yield Shop(name, account.stand_in, bus, due_now, customer, staff)
+        assert [found for found in audit() if isinstance(found, Violation)] == []
+
+
+def test_paid_on_the_providers_page(shop: Shop):
+    order_id = shop.place()
+    assert "is paid" in shop.come_back(shop.click(order_id))
+    shop.bus.drain()
+    assert shop.order(order_id)["status"] == "COMPLETED"
+    assert shop.order(order_id)["nextAction"] is None
+    assert shop.booked() == [(CAPTURE, PRICE)]
+
+
+def test_the_order_is_told_once_that_it_waits(shop: Shop):
+    order_id = shop.place()
+    until = shop.order(order_id)["nextAction"]["until"]
+    shop.go_on(3)
+    assert shop.order(order_id)["nextAction"]["until"] == until
+    told = [step for step, events in shop.bus.log if "PaymentActionRequired" in events]
+    assert len(told) == len(set(told)) > 0
+
+
+def test_cancelled_on_the_providers_page(shop: Shop):
+    order_id = shop.place()
+    shown = shop.come_back(shop.click(order_id, "cancel"))
+    shop.bus.drain()
+    if shop.provider not in CANCEL_IS_FINAL:
+        assert "waits for your payment" in shown
+        assert "is paid" in shop.come_back(shop.click(order_id))
+        return
+    assert "was not paid" in shown
+    shop.assert_unsold(order_id)
+    assert shop.booked() == []
+
+
+@pytest.mark.parametrize("found_by", ["notification", "timer"])
+def test_the_window_is_closed_after_paying(shop: Shop, found_by: str):
+    order_id = shop.place()
+    shop.click(order_id)
+    if found_by == "notification":
+        shop.notify()
+        shop.bus.drain()
+    else:
+        shop.go_on()
+    if shop.provider in CLOSED_WINDOW_COUNTS:
+        assert shop.order(order_id)["status"] == "COMPLETED"
+        assert shop.booked() == [(CAPTURE, PRICE)]
+    else:
+        assert shop.order(order_id)["nextAction"]
+        assert shop.booked() == []
+
+
+def test_who_comes_back_twice_has_paid_once(shop: Shop):
+    order_id = shop.place()
+    page, back = shop.page(order_id), shop.click(order_id)
+    for _ in range(2):
+        assert "is paid" in shop.come_back(back)
+        shop.bus.drain()
+    assert shop.order(order_id)["status"] == "COMPLETED"
+    again = httpx.post(page, data={"action": "pay"})  # the back button
+    assert "is paid" in shop.come_back(again.headers["Location"])
+    shop.go_on()
+    assert shop.booked() == [(CAPTURE, PRICE)]
+
+
+@pytest.mark.parametrize("fault", [LOSE_REQUEST, LOSE_ANSWER, FAIL_BEFORE])
+def test_what_is_lost_when_they_come_back_is_asked_again(shop: Shop, fault: str):
+    order_id = shop.place()
+    shop.stand_in.faults.plan("confirm", fault)
+    shown = shop.come_back(shop.click(order_id))
+    assert "is being looked after" in shown or "is paid" in shown
+    shop.go_on(3)
+    assert shop.order(order_id)["status"] == "COMPLETED"
+    assert shop.booked() == [(CAPTURE, PRICE)]
+
+
+def test_an_answer_about_another_amount_pays_for_nothing(shop: Shop):
+    order_id = shop.place()
+    back = shop.click(order_id)
+    for operation in ("confirm", "find"):
+        shop.stand_in.faults.plan(operation, OTHER_AMOUNT, OTHER_AMOUNT)
+    assert "is paid" not in shop.come_back(back)
+    assert shop.order(order_id)["status"] != "COMPLETED"
+    shop.stand_in.faults.planned.clear()
+    shop.go_on(3)
+    assert shop.order(order_id)["status"] == "COMPLETED"
+    assert shop.booked() == [(CAPTURE, PRICE)]
+
+
+def test_who_never_pays_is_waited_for_until_the_time_is_over(shop: Shop):
+    order_id = shop.place()
+    url = shop.page(order_id)
+    past = timezone.now() - timedelta(hours=1)
+    Payment.objects.update(created_at=past, action_until=past)
+    shop.go_on(2)
+    shop.assert_unsold(order_id)
+    late = httpx.post(url, data={"action": "pay"})
+    assert "was not paid" in shop.come_back(late.headers["Location"])
+    shop.go_on(2)
+    assert shop.booked() == []
+
+
+def test_cancelled_while_it_waits(shop: Shop):
+    order_id = shop.place()
+    back = shop.click(order_id)
+    assert shop.customer.post(f"/api/v1/orders/{order_id}/cancel").status_code == 202
+    shop.bus.drain()
+    shop.come_back(back)
+    shop.go_on(12)
+    shop.assert_unsold(order_id)
+    assert shop.booked() in ([], [(CAPTURE, PRICE), (REFUND, PRICE)])
+
+
+@pytest.mark.parametrize("fault", ["", LOSE_ANSWER, FAIL_BEFORE])
+def test_staff_give_a_part_back_and_the_rest_by_cancelling(shop: Shop, settings: Any, fault: str):
+    settings.HANDOVER_AFTER = 3600
+    order_id = shop.place()
+    shop.come_back(shop.click(order_id))
+    shop.bus.drain()
+    shop.stand_in.faults.plan("refund", *[fault] * bool(fault))
+    for _ in range(2):  # the request is repeated
+        asked = shop.staff.post(
+            f"/api/v1/orders/{order_id}/refunds", {"amount": 500, "reason": "scratched"}, format="json",
+            headers={"Idempotency-Key": "scratch"},
+        )  # fmt: skip
+        assert asked.status_code == 202, asked.json()
+    shop.go_on(3)
+    assert shop.booked() == [(CAPTURE, PRICE), (REFUND, 500)]
+    shop.stand_in.faults.plan("refund", *[fault] * bool(fault))
+    assert shop.customer.post(f"/api/v1/orders/{order_id}/cancel").status_code == 202
+    shop.go_on(3)
+    shop.assert_unsold(order_id)
+    assert shop.booked() == [(CAPTURE, PRICE), (REFUND, 500), (REFUND, PRICE - 500)]
+    assert Order.objects.get().refunds.get().status == "COMPLETED"
