@@ -12,9 +12,10 @@ from shop.contracts.events import Line
 from shop.contracts.inventory import InventoryService
 from shop.money import money
 
-CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused")  # also the names of their texts
+CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused", "on_a_page")  # also the names of their texts
 ADDRESS = "서울특별시 중구 세종대로 110"
 REFUSED = f"{ADDRESS}, addr_refused_by_recipient"
+TOKENS = {"declined": "tok_declined", "on_a_page": "tok_action"}  # nosec B105: of the sandbox
 CUSTOMERS = [user["email"] for user in USERS if not user.get("is_superuser")]
 
 
@@ -56,7 +57,7 @@ class OrderForm(forms.Form):
         order = import_string("orders.services.place_order")(
             user_id=int(self.cleaned_data["customer"]),
             lines=[Line(product_id, _more_than_there_is(product_id) if outcome == "out_of_stock" else 1)],
-            payment_token="tok_declined" if outcome == "declined" else "tok_ok",
+            payment_token=TOKENS.get(outcome, "tok_ok"),
             address=REFUSED if outcome == "delivery_refused" else ADDRESS,
         )
         return int(order.pk)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.apps import apps
+from django.utils.timezone import localtime
 
 from console.saga import Saga
 from console.state import state
@@ -18,10 +19,11 @@ PATIENCE = 3.0  # seconds that an event may wait before its queue is examined fo
 
 @dataclass
 class Pending:
-    """A reason, and the time of the next attempt if there is one."""
+    """A reason, the time of the next attempt if there is one, and the page where the customer pays."""
 
     why: str
     at: datetime | None = None
+    url: str = ""
 
 
 def pending(found: Saga, t: Mapping[str, str]) -> list[Pending]:
@@ -45,7 +47,11 @@ def pending(found: Saga, t: Mapping[str, str]) -> list[Pending]:
 
 def _payment(order_id: int, t: Mapping[str, str]) -> Iterator[Pending]:
     for row in _rows("payments.Payment", order_id):
-        if row.due_at:
+        if row.status == "WAITING" and not row.attempts:
+            until = f"{localtime(row.action_until):%Y-%m-%d %H:%M}"
+            why = t["pending_customer"] % {"gateway": row.gateway, "until": until}
+            yield Pending(why, url=row.action_url if _is_web(row.action_url) else "")
+        elif row.due_at:
             asked = row.asked.order_by("-pk").first()
             last = asked.detail or asked.outcome if asked else ""
             why = t["pending_payment"] % {"gateway": row.gateway, "attempts": row.attempts}
@@ -79,6 +85,11 @@ def _queues(found: Saga, t: Mapping[str, str]) -> Iterator[Pending]:
             yield Pending(f"{service.name}: {t['no_consumer']}")
     if now.faults:
         yield Pending(f"{t['faults_on']} {', '.join(f'{name} {value:g}' for name, value in now.faults.items())}")
+
+
+def _is_web(url: str) -> bool:
+    """Whether it is safe to link to it."""
+    return url.startswith(("https://", "http://"))
 
 
 def _rows(model: str, order_id: int) -> Any:

@@ -121,6 +121,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "out_of_stock": ("Out of stock: more than there is", "재고 부족: 있는 것보다 많이"),
     "declined": ("The payment is declined", "결제 거절"),
     "delivery_refused": ("The recipient refuses the parcel", "수령 거부"),
+    "on_a_page": ("The customer pays on a page", "고객이 결제 페이지에서 결제"),
     "order": ("Order", "주문하기"),
     "no_samples": (
         "There are no sample users or products yet: manage.py seed makes them.",
@@ -155,6 +156,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "%(gateway)s가 아직 답하지 않음 (%(attempts)d회)",
     ),
     "pending_charge": ("Waits for the answer of %(gateway)s", "%(gateway)s의 답을 기다림"),
+    "pending_customer": (
+        "Waits for the customer to pay with %(gateway)s, until %(until)s",
+        "%(until)s까지 고객의 %(gateway)s 결제를 기다림",
+    ),
+    "payment_page": ("payment page", "결제 페이지"),
     "pending_carrier": ("Waits for the carrier to take the parcel", "택배사 인수를 기다림"),
     "pending_door": ("Waits for the parcel to arrive", "배송 완료를 기다림"),
     "pending_message": (

@@ -181,6 +181,7 @@ def _told(request: HttpRequest, found: sagas.Saga) -> dict[str, Any]:
         "total": money(found.order.total_price, found.order.currency) if found.order else "",
         "said": f"{found.order.get_status_display()} – {where}" if found.order else where,
         "pending": pending(found, t),
+        "may_pay": may_look(request, CHANGE),  # the page's address is all that one needs to pay there, or to give up
         "reason": words.reason(found.order.cancellation_reason) if found.order else "",
         "trace_url": f"{settings.LINKS['traces'].rstrip('/')}/traces/{found.trace}" if settings.LINKS["traces"] else "",
     }

@@ -155,7 +155,7 @@ def test_every_text_is_there_in_both_languages_and_used():
     derived |= {f"{name}_what" for name in derived if name.startswith("link")}
     derived |= {f"{direction}_{service}" for direction in ("map", "undo") for service in MAP}
     derived |= {f"account_{page}{part}" for page in ACCOUNT for part in ("", "_what", "_do", "_done")}
-    derived |= {"account_email", "account_new"}  # fields
+    derived |= {"account_email", "account_new", "account_password"}  # fields
 
     assert named - set(TEXTS) == set()
     assert set(TEXTS) - named - quoted - derived == set()
@@ -398,6 +398,24 @@ def test_each_choice_ends_as_it_says(samples: Any, outcome: str, status: str, re
     assert ("backward" in re.findall(r'<li class="row[^"]*"', news["html"])[-1]) == (status == "CANCELLED")
     assert "data-live" not in Client().get(f"/console/orders/{order_id}").content.decode()
     assert apps.get_model("inventory", "StockItem").objects.get(pk=7).on_hand == left
+
+
+@DATABASES
+def test_an_order_that_waits_for_its_customer_is_shown_with_its_payment_page(samples: Any, settings: Any):
+    order_id = place("on_a_page")
+    samples.drain()
+    (url,) = apps.get_model("payments", "Payment").objects.values_list("action_url", flat=True)
+    reader = signed_in("", email="reader@example.com")
+    User.objects.get(email="reader@example.com").user_permissions.add(Permission.objects.get(codename="view_order"))
+    for client, debug, linked in (
+        (Client(), True, True),
+        (signed_in("order clerks"), False, True),
+        (reader, False, False),
+    ):
+        settings.DEBUG = debug
+        shown = client.get(f"/console/orders/{order_id}").content.decode()
+        assert "Waits for the customer to pay with TOSS_PAYMENTS, until" in shown
+        assert (f'href="{url}"' in shown) == linked
 
 
 @DATABASES
