@@ -348,7 +348,7 @@ def test_a_service_that_was_taken_over_sends_nothing_in_anothers_name(
     )
     monkeypatch.setattr(current_app.conf, "broker_write_url", stage.environment("orders")["BROKER_URL"])
     broker.disconnect()
-    publish([PaymentCompleted(order_id=refused, checkout=checkout)], lambda _: ["delivery.start_delivery"])
+    publish([PaymentCompleted(order_id=refused, checkout=checkout)], {PaymentCompleted: ["delivery.start_delivery"]})
     broker.disconnect()
 
     def is_seen() -> bool:

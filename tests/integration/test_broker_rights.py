@@ -40,7 +40,7 @@ def test_what_steps_emit_has_one_origin_which_the_rights_go_by():
 
 def test_the_rights_of_each():
     assert rights()["orders"].configure == "^(celeryev)$"
-    assert rights()["orders"].write == "^(celeryev|delivery|inventory|notifications)$"
+    assert rights()["orders"].write == "^(celeryev|delivery|inventory|notifications|payments)$"
     assert rights()["orders"].read == r"^(orders|orders\.dead)$"
     assert rights()["payments"].write == "^(celeryev|delivery|inventory|notifications|orders)$"
     assert rights()["notifications"].write == "^(celeryev)$"
@@ -122,7 +122,7 @@ def test_a_message_says_who_has_sent_it_and_the_broker_vouches_for_that(
     publishing_as: Any, users: Users, queues: Queues, shop: Shop
 ):
     paid = PaymentCompleted(order_id=1, checkout=shop.checkout(1))
-    publishing_as("orders", paid, to=lambda _: ["delivery.start_delivery"])  # it may write to that queue
+    publishing_as("orders", paid, to={PaymentCompleted: ["delivery.start_delivery"]})  # it may write to that queue
     with users.channel("delivery") as channel:
         forged = channel.basic_get("delivery", no_ack=True)
     sender = forged.properties["user_id"]
