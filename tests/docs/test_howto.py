@@ -24,8 +24,9 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "shop"
 
 
-def run(checkout: Path, *command: str) -> str:
-    own = {"DATABASE_PREFIX": f"{settings.PREFIX}h_", "SHOP_VAR": str(checkout / "var")}
+def run(checkout: Path, *command: str, databases: str = "h_") -> str:
+    """What a command prints; `databases` is what the names of its own begin with, besides the run's."""
+    own = {"DATABASE_PREFIX": f"{settings.PREFIX}{databases}", "SHOP_VAR": str(checkout / "var")}
     environment = os.environ | {"DEBUG": "1"} | own
     done = subprocess.run(
         [sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True, timeout=120

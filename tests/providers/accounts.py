@@ -1,7 +1,7 @@
 """An account at each provider's stand-in, with the adapter that asks it, and what a customer does there."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -34,7 +34,8 @@ class Account:
     """`token` pays at once, "" where only the provider's page does; `declined` never pays.
 
     `looks_up`: whether the provider finds a payment by our name for it. `tells`: whether it sends notifications.
-    `lists`: whether it lists the movements of a day.
+    `lists`: whether it lists the movements of a day. `needs_return`: whether who pays and closes the window before
+    coming back has not paid. `reopens`: whether who cancels on its page can still pay there.
     """
 
     gateway: Any
@@ -45,6 +46,8 @@ class Account:
     looks_up: bool = True
     tells: bool = True
     lists: bool = True
+    needs_return: bool = False
+    reopens: bool = False
 
     def authorization(self, number: int = 1, *, capture: bool = False, **changes: Any) -> Authorization:
         """The request for payment `number`."""
@@ -103,6 +106,7 @@ def stripe_account() -> Iterator[Account]:
             token="pm_card_visa",
             declined="pm_card_visa_chargeDeclined",
             stranger=lambda: StripeGateway("STRANGER", options | {"secret_key": "sk_test_other"}),
+            reopens=True,
         )
         stand_in.faults.released.set()
         gateway.provider.close()
@@ -126,8 +130,9 @@ def kakao_account() -> Iterator[Account]:
         gateway = KakaoGateway("KAKAO", options | {"secret_key": kakao.SECRET_KEY})
         stranger = lambda: KakaoGateway("STRANGER", options | {"secret_key": "DEV_other"})  # noqa: E731
         yield Account(
-            gateway, stand_in, token="", declined="", stranger=stranger, looks_up=False, tells=False, lists=False
-        )
+            gateway, stand_in, token="", declined="", stranger=stranger, looks_up=False, tells=False, lists=False,
+            needs_return=True,
+        )  # fmt: skip
         stand_in.faults.released.set()
         gateway.provider.close()
 
@@ -138,9 +143,16 @@ def naver_account() -> Iterator[Account]:
         options = {"url": stand_in.url, "client_id": naver.CLIENT_ID, "chain_id": naver.CHAIN_ID, **FAST}
         gateway = NaverGateway("NAVER", options | {"client_secret": naver.CLIENT_SECRET})
         stranger = lambda: NaverGateway("STRANGER", options | {"client_secret": "other"})  # noqa: E731
-        yield Account(gateway, stand_in, token="", declined="", stranger=stranger, looks_up=False, tells=False)
+        yield Account(
+            gateway, stand_in, token="", declined="", stranger=stranger, looks_up=False, tells=False, needs_return=True
+        )
         stand_in.faults.released.set()
         gateway.provider.close()
 
 
-ACCOUNTS = {"kakao": kakao_account, "naver": naver_account, "stripe": stripe_account, "toss": toss_account}
+ACCOUNTS: dict[str, Callable[[], AbstractContextManager[Account]]] = {
+    "kakao": kakao_account,
+    "naver": naver_account,
+    "stripe": stripe_account,
+    "toss": toss_account,
+}

@@ -23,7 +23,7 @@ from sagas.testing import Bus
 from shop.contracts.payments import STAND_IN_OPTIONS, Configured
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
-from tests.providers.accounts import ACCOUNTS, FAST
+from tests.providers.accounts import ACCOUNTS, FAST, Account
 from tests.support.fakes import Caller
 from tests.support.ordering import ADDRESS
 
@@ -31,8 +31,6 @@ pytestmark = pytest.mark.django_db(databases=SERVICES)
 
 PRICE = 2000  # two pieces of the fake catalogue's
 PIECES = 10
-CLOSED_WINDOW_COUNTS = {"stripe", "toss"}  # with the others, who closes the window too early has not paid
-CANCEL_IS_FINAL = {"kakao", "naver", "toss"}  # Stripe's page can be opened again
 
 
 @dataclass
@@ -40,11 +38,15 @@ class Shop:
     """A shop whose customers pay at one provider."""
 
     provider: str
-    stand_in: StandIn
+    account: Account
     bus: Bus
     due_now: Any
     customer: APIClient
     staff: APIClient
+
+    @property
+    def stand_in(self) -> StandIn:
+        return self.account.stand_in
 
     def place(self) -> int:
         """Place an order without a token; its number, once it waits for its customer."""
@@ -118,7 +120,7 @@ def shop(
         customer, staff = APIClient(), APIClient()
         customer.force_authenticate(Caller(1))  # type: ignore[arg-type]
         staff.force_authenticate(Caller(2, staff=True))  # type: ignore[arg-type]
-        yield Shop(name, account.stand_in, bus, due_now, customer, staff)
+        yield Shop(name, account, bus, due_now, customer, staff)
         assert [found for found in audit() if isinstance(found, Violation)] == []
 
 
@@ -144,7 +146,7 @@ def test_cancelled_on_the_providers_page(shop: Shop):
     order_id = shop.place()
     shown = shop.come_back(shop.click(order_id, "cancel"))
     shop.bus.drain()
-    if shop.provider not in CANCEL_IS_FINAL:
+    if shop.account.reopens:
         assert "waits for your payment" in shown
         assert "is paid" in shop.come_back(shop.click(order_id))
         return
@@ -162,12 +164,12 @@ def test_the_window_is_closed_after_paying(shop: Shop, found_by: str):
         shop.bus.drain()
     else:
         shop.go_on()
-    if shop.provider in CLOSED_WINDOW_COUNTS:
-        assert shop.order(order_id)["status"] == "COMPLETED"
-        assert shop.booked() == [(CAPTURE, PRICE)]
-    else:
+    if shop.account.needs_return:
         assert shop.order(order_id)["nextAction"]
         assert shop.booked() == []
+    else:
+        assert shop.order(order_id)["status"] == "COMPLETED"
+        assert shop.booked() == [(CAPTURE, PRICE)]
 
 
 def test_who_comes_back_twice_has_paid_once(shop: Shop):
