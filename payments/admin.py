@@ -15,6 +15,8 @@ from payments.models import (
     Payment,
     PaymentAttempt,
     PaymentOperation,
+    Reconciliation,
+    ReconciliationDifference,
     SandboxSwitch,
     StaffAction,
 )
@@ -90,6 +92,46 @@ class GatewayLedgerAdmin(WithMoney):
         if keys[0].isdecimal() and int(keys[0]) < 2**63:
             keys += Payment.objects.filter(order_id=int(keys[0])).values_list("idempotency_key", flat=True)
         return queryset.filter(Q(gateway__in=settings.PAYMENT_GATEWAYS, payment__in=keys)), False
+
+
+@admin.register(Reconciliation)
+class ReconciliationAdmin(ReadOnlyAdmin):
+    """What `manage.py reconcile` has compared, newest day first; one that has not ended is under way."""
+
+    list_display = [
+        "gateway", "day", "movements", "entries", "missing_here", "missing_there", "other_amount", "on_another_day",
+        "ended_at",
+    ]  # fmt: skip
+    list_filter = ["gateway", "day"]
+    ordering = ["-day", "gateway"]
+
+
+@admin.register(ReconciliationDifference)
+class ReconciliationDifferenceAdmin(ReadOnlyAdmin):
+    """About what the providers and our ledger disagree."""
+
+    list_display = ["reconciliation", "kind", "movement", "order_id", "reference", "our_money", "their_money", "at"]
+    list_filter = ["kind", "reconciliation__gateway", "reconciliation__day"]
+    list_select_related = ["reconciliation"]
+    search_fields = ["=order_id", "=reference"]
+    ordering = ["-pk"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "our_money", "their_money"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Amounts as one reads them."""
+        named = {"ours": "our_money", "theirs": "their_money"}
+        names = super().get_readonly_fields(request, obj)
+        return [named.get(name, name) for name in names if name != "currency"]
+
+    @admin.display(description=_("ours"), ordering="ours")
+    def our_money(self, row: ReconciliationDifference) -> str:
+        return "–" if row.ours is None else money(row.ours, row.currency)
+
+    @admin.display(description=_("theirs"), ordering="theirs")
+    def their_money(self, row: ReconciliationDifference) -> str:
+        return "–" if row.theirs is None else money(row.theirs, row.currency)
 
 
 class SwitchForm(UnlessStale):

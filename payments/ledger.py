@@ -15,7 +15,7 @@ from payments.models import Payment, PaymentOperation
 Kind, Outcome = PaymentOperation.Kind, PaymentOperation.Outcome
 
 HOLDS, TAKES = (Kind.AUTHORIZE, Kind.CHARGE), (Kind.CHARGE, Kind.CAPTURE)
-PART = "-refund-"
+PART, UNASKED = "-refund-", "-elsewhere"  # in keys: of a refund that staff want; of one that we did not ask for
 ELSEWHERE = "given back at the gateway, not by us"
 
 
@@ -133,7 +133,7 @@ def learn(payment: Payment, state: State, now: datetime) -> None:
         for row in open_rows(payment, Kind.REFUND):
             settle(row, Outcome.SUCCEEDED, now)
         if missing := refundable(payment):
-            row = add(payment, Kind.REFUND, f"{payment.idempotency_key}-elsewhere", missing, ELSEWHERE)
+            row = add(payment, Kind.REFUND, f"{payment.idempotency_key}{UNASKED}", missing, ELSEWHERE)
             settle(row, Outcome.SUCCEEDED, now)
     add_up(payment)
 

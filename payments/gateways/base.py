@@ -11,7 +11,7 @@ none was given. Amounts are integers in the currency's minor unit. Times are awa
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -191,7 +191,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class StatementLine:
-    """A movement of money in the provider's books. `payment` is "" where the provider names only its `reference`."""
+    """A movement of money in the provider's books.
+
+    `payment` is "" where the provider names only its `reference`, and `key` where it does not name the operation's.
+    """
 
     reference: str
     payment: str
@@ -199,6 +202,7 @@ class StatementLine:
     amount: int
     currency: str
     at: datetime
+    key: str = ""
 
 
 class PaymentGateway(Protocol):
@@ -209,6 +213,10 @@ class PaymentGateway(Protocol):
     """
 
     capabilities: Capabilities
+
+    @property
+    def zone(self) -> tzinfo:
+        """In which the provider's days begin and end."""
 
     def authorize(self, requests: Sequence[Authorization]) -> Sequence[Authorizing]:
         """Hold money, or take it. A key that was authorized before is answered as it was then, also after its refund;
@@ -234,4 +242,4 @@ class PaymentGateway(Protocol):
         """What the provider tells, checked as the provider says; header names are in lower case. Raises `Forged`."""
 
     def statement(self, day: date) -> Iterable[StatementLine]:
-        """The provider's books of a day, in its own time zone."""
+        """The provider's books of a day in `zone`. Raises NotImplementedError where its API has no list."""

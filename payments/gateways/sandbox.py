@@ -24,11 +24,12 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, timedelta, tzinfo
 from hashlib import blake2b
 
 from django.conf import settings
 from django.db import connections, transaction
+from django.utils.timezone import get_default_timezone
 
 from fastdb.bulk import insert_rows
 from payments.gateways import pages
@@ -101,6 +102,10 @@ class SandboxGateway:
     pause: Callable[[float], None] = time.sleep
 
     capabilities = Capabilities(separate_capture=True, partial_refund=True, customer_action=True, asynchronous=True)
+
+    @property
+    def zone(self) -> tzinfo:
+        return get_default_timezone()
 
     def authorize(self, requests: Sequence[Authorization]) -> list[Authorizing]:
         if not settings.SANDBOX:
@@ -182,10 +187,13 @@ class SandboxGateway:
 
     def statement(self, day: date) -> Iterator[StatementLine]:
         kinds = {Kinds.CHARGE: Kind.CAPTURE, Kinds.CAPTURE: Kind.CAPTURE, Kinds.REFUND: Kind.REFUND}
-        booked = GatewayLedger.objects.filter(gateway=self.name, at__date=day, kind__in=kinds).order_by("pk")
-        for entry in booked.iterator():
+        began, ended = (datetime.combine(one, datetime.min.time(), self.zone) for one in (day, day + timedelta(days=1)))
+        booked = GatewayLedger.objects.filter(gateway=self.name, at__gte=began, at__lt=ended, kind__in=kinds)
+        for entry in booked.order_by("pk").iterator():
             kind = kinds[Kinds(entry.kind)]
-            yield StatementLine(_reference(entry.payment), entry.payment, kind, entry.amount, entry.currency, entry.at)
+            yield StatementLine(
+                _reference(entry.payment), entry.payment, kind, entry.amount, entry.currency, entry.at, entry.key
+            )
 
     def _operate(
         self, kind: Kinds, operations: Sequence[Operation], available: Callable[[State], int]

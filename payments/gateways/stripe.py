@@ -122,22 +122,25 @@ class StripeGateway:
         raise Forged("the signature is not of this endpoint")
 
     def statement(self, day: date) -> Iterator[StatementLine]:
-        """What moved money on a day in UTC, as balance transactions say. Raises `Unavailable` without an answer."""
+        """What moved money on a day in UTC, as balance transactions say. Raises `NoAnswer`."""
         began = datetime(day.year, day.month, day.day, tzinfo=UTC)
         created = {"gte": int(began.timestamp()), "lt": int((began + timedelta(days=1)).timestamp())}
         query: dict[str, Any] = {"created": created, "limit": 100, "expand": ["data.source"]}
-        for moved in self._pages(self._v1.balance_transactions.list, query):
-            source = moved["source"]
-            kind = {"charge": Kind.CAPTURE, "refund": Kind.REFUND}.get(source["object"])
-            if kind:
-                yield StatementLine(
-                    reference=source["payment_intent"],
-                    payment=source["metadata"].get("payment", ""),
-                    kind=kind,
-                    amount=source["amount_captured"] if kind == Kind.CAPTURE else source["amount"],
-                    currency=source["currency"].upper(),
-                    at=datetime.fromtimestamp(moved["created"], UTC),
-                )
+        try:
+            for moved in self._pages(self._v1.balance_transactions.list, query):
+                source = moved["source"]
+                kind = {"charge": Kind.CAPTURE, "refund": Kind.REFUND}.get(source["object"])
+                if kind:
+                    yield StatementLine(
+                        reference=source["payment_intent"],
+                        payment=source["metadata"].get("payment", ""),
+                        kind=kind,
+                        amount=source["amount_captured"] if kind == Kind.CAPTURE else source["amount"],
+                        currency=source["currency"].upper(),
+                        at=datetime.fromtimestamp(moved["created"], UTC),
+                    )
+        except stripe.StripeError as error:
+            raise NoAnswer(f"{type(error).__name__}: {error.user_message}"[:200]) from error
 
     # --- One of a batch -----------------------------------------------------------------------------------------------
     def _authorize(self, request: Authorization) -> Answer:

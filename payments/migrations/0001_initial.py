@@ -533,6 +533,114 @@ class Migration(migrations.Migration):
                 name="payments_operation_settled",
             ),
         ),
+        migrations.CreateModel(
+            name="Reconciliation",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("gateway", models.CharField(max_length=32)),
+                ("day", models.DateField(help_text="In the provider's time zone.")),
+                (
+                    "source",
+                    models.CharField(
+                        blank=True, help_text="The settlement file; empty: the provider's API.", max_length=200
+                    ),
+                ),
+                ("movements", models.PositiveIntegerField(db_default=0, help_text="That the provider lists.")),
+                ("entries", models.PositiveIntegerField(db_default=0, help_text="Of our ledger on that day.")),
+                ("missing_here", models.PositiveIntegerField(db_default=0)),
+                ("missing_there", models.PositiveIntegerField(db_default=0)),
+                ("other_amount", models.PositiveIntegerField(db_default=0)),
+                (
+                    "on_another_day",
+                    models.PositiveIntegerField(db_default=0, help_text="Made near midnight: no difference."),
+                ),
+                ("started_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("ended_at", models.DateTimeField(null=True)),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at__isnull", False)),
+                        fields=("gateway", "day"),
+                        name="payments_reconciled_once",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="ReconciliationDifference",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("MISSING_HERE", "Missing Here"),
+                            ("MISSING_THERE", "Missing There"),
+                            ("OTHER_AMOUNT", "Other Amount"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("movement", models.CharField(choices=[("CAPTURE", "Capture"), ("REFUND", "Refund")], max_length=16)),
+                ("order_id", models.BigIntegerField(help_text="Empty if we know of no such payment.", null=True)),
+                (
+                    "reference",
+                    models.CharField(blank=True, help_text="The payment, as its gateway calls it.", max_length=128),
+                ),
+                ("ours", models.BigIntegerField(null=True)),
+                ("theirs", models.BigIntegerField(null=True)),
+                ("currency", models.CharField(max_length=3)),
+                ("at", models.DateTimeField()),
+                ("detail", models.CharField(blank=True, max_length=200)),
+                (
+                    "reconciliation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="differences",
+                        to="payments.reconciliation",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["pk"],
+            },
+        ),
+        migrations.CreateModel(
+            name="StatementEntry",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(blank=True, help_text="The payment's name at its gateway.", max_length=64)),
+                ("reference", models.CharField(max_length=128)),
+                ("key", models.CharField(blank=True, max_length=80)),
+                ("kind", models.CharField(max_length=16)),
+                ("amount", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                ("at", models.DateTimeField()),
+                (
+                    "payment",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="payments.payment",
+                    ),
+                ),
+                (
+                    "reconciliation",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="lines",
+                        to="payments.reconciliation",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [models.Index(fields=["reconciliation", "payment"], name="payments_statement_of")],
+            },
+        ),
         migrations.RunSQL(APPEND_ONLY.format(service="payments"), FORGET.format(service="payments")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(

@@ -53,6 +53,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "payment clerks": (
         *LOOK_AT_ORDERS, "accounts.view_user", "payments.view_payment", "payments.change_payment",
         "payments.view_paymentattempt", "payments.view_paymentoperation", "payments.view_gatewayledger",
+        "payments.view_reconciliation", "payments.view_reconciliationdifference",
     ),
     "support": (
         *LOOK_AT_ORDERS, "orders.change_order", "accounts.view_user", "accounts.view_phone", "payments.view_payment",

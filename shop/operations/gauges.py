@@ -40,6 +40,11 @@ WEBHOOKS = """
     )
 """
 
+RECONCILED = """
+    SELECT DISTINCT ON (gateway) gateway, extract(epoch FROM ended_at), missing_here, missing_there, other_amount
+    FROM payments_reconciliation WHERE ended_at IS NOT NULL ORDER BY gateway, ended_at DESC
+"""
+
 
 class Databases(Collector):
     """The gauges of the services in this process."""
@@ -73,6 +78,8 @@ def _families() -> dict[str, GaugeMetricFamily]:
             ("outbox_unsent", "Events that are not published yet.", ["service"]),
             ("dead_letters", "Dead letters that nobody has resolved.", ["service"]),
             ("orders_open", "Orders that have not ended, or of which messages are still on their way.", ["status"]),
+            ("reconciliation_differences", "What the newest reconciliation of a gateway found.", ["gateway", "kind"]),
+            ("reconciliation_timestamp_seconds", "When it ended, in Unix time.", ["gateway"]),
             ("webhooks_dead", "Webhooks that were disabled because their receiver accepted nothing.", []),
             ("webhook_messages_due", "Messages for webhooks that wait to be sent now.", []),
             ("orders_stalled", "Orders that have not moved for STALLED_AFTER, and have not ended.", []),
@@ -109,6 +116,11 @@ def _ask_database(service: str, found: dict[str, GaugeMetricFamily]) -> None:
         ((dead, due),) = query(service, WEBHOOKS, [MOST])
         found["webhooks_dead"].add_metric([], dead)
         found["webhook_messages_due"].add_metric([], due)
+    if service == "payments":
+        for gateway, at, *numbers in query(service, RECONCILED):
+            found["reconciliation_timestamp_seconds"].add_metric([gateway], float(at))
+            for kind, number in zip(("missing_here", "missing_there", "other_amount"), numbers, strict=True):
+                found["reconciliation_differences"].add_metric([gateway, kind], number)
     if service == "orders":
         orders = query(service, ORDERS, [settings.STALLED_AFTER, list(FINAL), MOST])
         for status, number, _ in orders:

@@ -1,7 +1,7 @@
 """The admin as shop staff use it: catalogue, stock, orders, dead letters; rights by role; a log of all changes."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from typing import Any
 from unicodedata import normalize
@@ -23,7 +23,7 @@ from delivery.models import Delivery
 from inventory.models import DeadLetter, StockItem, StockMovement
 from inventory.services import adjust_stock, seed_stock
 from orders.models import Order
-from payments.models import GatewayLedger, Payment, SandboxSwitch
+from payments.models import GatewayLedger, Payment, Reconciliation, SandboxSwitch
 from sagas import Unavailable, dead_letters
 from sagas.events import encode
 from sagas.registry import STEPS, local_services
@@ -238,12 +238,20 @@ def test_money_is_shown_by_its_currency(boss: Client, goods: None, currency: str
     paid = {"amount": 1999, "currency": currency, "gateway": "KAKAO_PAY"}
     payment = Payment.objects.create(order_id=order.pk, user_id=1, idempotency_key="k", status="COMPLETED", **paid)
     booked = GatewayLedger.objects.create(payment="k", key="k", kind="CHARGE", **paid)
+    run = Reconciliation.objects.create(gateway="KAKAO_PAY", day=date(2026, 3, 14), missing_there=1)
+    difference = run.differences.create(
+        kind="MISSING_THERE", movement="CAPTURE", reference="k", ours=1999, currency=currency, at=timezone.now()
+    )
     for path in (
         PRODUCTS, ORDERS, f"{ORDERS}{order.pk}/change/", f"/console/orders/{order.pk}",
         "/admin/payments/payment/", f"/admin/payments/payment/{payment.pk}/change/",
         "/admin/payments/gatewayledger/", f"/admin/payments/gatewayledger/{booked.pk}/change/",
+        "/admin/payments/reconciliationdifference/",
+        f"/admin/payments/reconciliationdifference/{difference.pk}/change/",
     ):  # fmt: skip
         assert shown in text(boss, path), path
+    assert "KAKAO_PAY" in text(boss, "/admin/payments/reconciliation/")
+    assert boss.post(f"/admin/payments/reconciliation/{run.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
 # --- Stock -----------------------------------------------------------------------------------------------------------
@@ -540,7 +548,8 @@ def test_clerks_see_nothing_of_groups_and_letters(staff: Client, orders: Any):
     assert [app["app_label"] for app in staff.get("/admin/").context["app_list"]] == [
         "accounts", "catalog", "delivery", "inventory", "notifications", "orders", "payments",
     ]  # fmt: skip
-    assert staff.get("/admin/payments/payment/").status_code == 200
+    for name in ("payment", "reconciliation", "reconciliationdifference"):
+        assert staff.get(f"/admin/payments/{name}/").status_code == 200
     for path in (
         "payments/sandboxswitch/",
         "auth/group/",
