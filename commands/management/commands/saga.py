@@ -2,6 +2,7 @@
 
 import time
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, cast
@@ -15,9 +16,11 @@ from commands.arguments import an_id
 from shop.contracts.events import ENDS
 from shop.operations.saga_map import as_markdown, as_table
 from shop.operations.timeline import Entry, timeline
+from shop.saga import ORDER
 
 MAP = Path("docs/saga.md")
 LAST_EVENTS = {event.__name__ for event in ENDS}
+HEARD_BY = {event.__name__: steps for event, steps in ORDER.heard_by.items()}
 POLL_SECONDS = 0.2
 
 
@@ -72,8 +75,16 @@ def line(entry: Entry, start: datetime) -> Text:
     return Text(text, style="red" if entry.backward else "")
 
 
+def _is_over(entries: Sequence[Entry]) -> bool:
+    """Whether the saga has ended: listeners, whose messages are deferred, may come after the last event."""
+    events = {name for entry in entries for name in (entry.event, *entry.emitted)}
+    handled = {(entry.event, entry.step) for entry in entries if entry.step}
+    expected = {(name, step) for name in events for step in HEARD_BY.get(name, ())}
+    return not events.isdisjoint(LAST_EVENTS) and expected <= handled
+
+
 def _follow(console: Console, order_id: int) -> None:
-    """Print entries as they appear, until the last event of the saga; Ctrl-C ends it before."""
+    """Print entries as they appear, until every step has handled its events; Ctrl-C ends it before."""
     shown: set[Any] = set()
     start: datetime | None = None
     console.print(f"Following order {order_id}; Ctrl-C to stop.")
@@ -85,7 +96,7 @@ def _follow(console: Console, order_id: int) -> None:
                 if entry.key not in shown:
                     shown.add(entry.key)
                     console.print(line(entry, start))
-            if any(entry.event in LAST_EVENTS for entry in entries):
+            if _is_over(entries):
                 return
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:

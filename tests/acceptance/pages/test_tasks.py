@@ -95,7 +95,7 @@ def test_stock_comes_in_by_a_file(shop: Any, admin: Page):
 
     upload("product_id,delta,reason\n7,5,delivery\n7,-900,theft\n")
     expect(admin.locator(".import-preview tbody tr")).to_have_count(1)
-    expect(admin.locator(".import-preview")).to_contain_text("0 of 15 pieces are reserved")
+    expect(admin.locator(".import-preview")).to_contain_text("0 of 15 units are reserved")
     upload("product_id,delta,reason\n7,5,delivery\n")
     expect(admin.locator(".import-preview")).to_contain_text("10 → 15")
     assert StockItem.objects.get(pk=7).on_hand == 10
