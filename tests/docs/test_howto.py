@@ -80,6 +80,6 @@ def test_a_step_is_added_as_the_page_says(checkout: Path):
     run(checkout, "-m", "ruff", "check", "--fix", "payments", "shop/saga.py")
     run(checkout, "-m", "ruff", "format", "payments", "shop/saga.py")
     assert "All checks passed" in run(checkout, "-m", "ruff", "check", "payments", "shop/saga.py")
-    tests = ("payments/tests/test_receipts.py", "tests/shop/test_statements.py", "tests/shop/test_commuting.py")
+    tests = ("payments/tests/test_receipts.py", "tests/shop/test_statements.py")
     passed = run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert "exit code 0" in passed, passed

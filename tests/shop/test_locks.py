@@ -4,12 +4,14 @@ import threading
 
 import pytest
 import redis
+from django.conf import settings
 from django_redis import get_redis_connection
 
 from shop import locks
 from shop.locks import WITHOUT_LOCK, distributed_lock, holding
 
 KEYS = ("test:lock:a", "test:lock:b")
+A = f"{settings.PREFIX}{KEYS[0]}"  # as it is in Redis
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +19,12 @@ def _no_locks_left():
     locks._ask_again_at = 0.0
     yield
     locks._ask_again_at = 0.0
-    assert get_redis_connection("locks").keys("test:lock:*") == []
+    assert held() == set()
 
 
 def held() -> set[str]:
-    return {key.decode() for key in get_redis_connection("locks").keys("test:lock:*")}
+    keys = get_redis_connection("locks").keys(f"{settings.PREFIX}test:lock:*")
+    return {key.decode().removeprefix(settings.PREFIX) for key in keys}
 
 
 def count(why: str) -> float:
@@ -32,7 +35,7 @@ def test_all_keys_are_held_within_the_block_and_for_a_lease_only():
     with holding(*KEYS, lease=3) as got:
         assert got
         assert held() == set(KEYS)
-        assert all(0 < get_redis_connection("locks").pttl(key) <= 3000 for key in KEYS)
+        assert all(0 < get_redis_connection("locks").pttl(settings.PREFIX + key) <= 3000 for key in KEYS)
     assert held() == set()
 
 
@@ -77,20 +80,20 @@ def test_who_waits_gets_the_lock_when_it_is_free():
 def test_a_lock_that_went_to_somebody_else_is_not_taken_from_them(caplog: pytest.LogCaptureFixture):
     client = get_redis_connection("locks")
     with holding(KEYS[0]):
-        client.set(KEYS[0], "another holder, after our lease had ended")
+        client.set(A, "another holder, after our lease had ended")
 
-    assert client.get(KEYS[0]) == b"another holder, after our lease had ended"
+    assert client.get(A) == b"another holder, after our lease had ended"
     assert "had ended before the work did" in caplog.text
-    client.delete(KEYS[0])
+    client.delete(A)
 
 
 def test_a_first_try_whose_answer_was_lost_is_no_obstacle(monkeypatch: pytest.MonkeyPatch):
     token = "ours"
-    get_redis_connection("locks").set(KEYS[0], token)  # the lost try did take the lock
+    get_redis_connection("locks").set(A, token)  # the lost try did take the lock
 
-    assert locks._acquire(KEYS, token, wait=0, lease=3)
+    assert locks._acquire((A,), token, wait=0, lease=3)
 
-    locks._release(KEYS, token)
+    locks._release((A,), token)
 
 
 def test_without_redis_the_work_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
