@@ -118,7 +118,7 @@ class LinkSerializer(Serializer):
     token = Text(max_length=200, write_only=True)
 
 
-@example(request={"token": LINK, "password": "correct horse 7"})
+@example(request={"token": LINK, "password": "correct horse 7"})  # nosec B105
 class ConfirmSerializer(LinkSerializer):
     """The token in an e-mailed link, and the account's password."""
 
