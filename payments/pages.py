@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from payments import services
+from payments import settling
 from payments.gateways import pages
 from payments.links import order_of
 from payments.models import Payment, SandboxPage
@@ -83,7 +83,7 @@ def come_back(request: HttpRequest, signed: str) -> HttpResponse:
         return _page(request, {"title": "unknown"}, status=404)
     brought = {name: str(value) for name, value in request.GET.items() if name != "lang"}
     if brought and request.method == "GET":
-        services.come_back(payment.order_id, brought)
+        settling.come_back(payment.order_id, brought)
         return HttpResponseRedirect(request.path)
     return _page(request, _standing(payment, language(request)), order=payment.order_id)
 

@@ -5,37 +5,29 @@ Three rules carry the rest:
 - A payment, and each operation on it, is written down before a gateway is asked, so no money ever moves that nobody
   remembers (`payments/ledger.py`).
 - An unknown outcome is neither compensated nor taken for a failure: the payment gets a `due_at`, and is asked about
-  again until the gateway knows (`settle_due`). Before that its message is responsible: if the process dies, the message
-  comes again.
+  again until the gateway knows (`payments/settling.py`). Before that its message is responsible: if the process dies,
+  the message is redelivered.
 - Whatever was learned at the gateway is applied to the payment as it is by then, under its row lock, by the rules of
   `payments/transitions.py`. Rows are locked in the order of their orders.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from django.conf import settings
 from django.db import transaction
 
-from fastdb.bulk import insert_if_absent, insert_rows, update_rows
+from fastdb.bulk import insert_if_absent, insert_rows
 from fastdb.clock import database_time
 from payments import ledger, transitions
-from payments.gateway_calls import Answers, Asked, Operated, charge, confirm, find, refund, void
+from payments.gateway_calls import Answers, Operated, charge, refund
 from payments.gateways import (
     Captured,
-    Declined,
-    Notification,
-    Refused,
-    State,
-    Unknown,
 )
-from payments.models import GatewayNotification, Payment, PaymentAttempt
+from payments.models import Payment, PaymentAttempt
 from payments.retries import check_now
-from sagas import emit
+from payments.rows import lock, log, save
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
-from sagas.retention import delete_portion
 from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryFailed,
@@ -49,12 +41,9 @@ from shop.contracts.events import (
 Operation, Status = PaymentAttempt.Operation, Payment.Status
 
 NOT_SO_MUCH = "there is not so much left to give back"
-LEASE = timedelta(seconds=30)  # how long one timer asks before another one takes over
-PORTION = 100  # payments that a timer takes at once
 
 
 # For every message: the ORM would take longer to write these than PostgreSQL to answer them.
-LOCK = "SELECT * FROM payments_payment WHERE order_id = ANY(%s::bigint[]) ORDER BY order_id FOR UPDATE"
 # Of those that are there already only what is still to be charged is charged again. That changes nothing about it: when
 # another worker with the same message has left the outcome open, the timer goes on asking, whatever becomes of us.
 TO_BE_CHARGED = """
@@ -131,7 +120,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
 
 
 def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> list[transitions.Charged]:
-    """Write down what the gateways said; returns what follows. What they left open is left to `settle_due`.
+    """Write down what the gateways said; returns what follows. What they left open is left to `settling`.
 
     Raises KeyError for an order that `ask_for_charges` was not told of.
     """
@@ -158,7 +147,7 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
 def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) -> list[transitions.Charged]:
     """Apply the answers to payments as they are by now: declined, left open, or undone in the meantime."""
     now = database_time("payments")
-    payments = {payment.order_id: payment for payment in _lock(event.order_id for event in reserved)}
+    payments = {payment.order_id: payment for payment in lock(event.order_id for event in reserved)}
     followers = []
     for event in reserved:
         payment, asked = payments[event.order_id], answers.get(event.order_id)
@@ -167,8 +156,8 @@ def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) ->
             payment.checkout = event.checkout
         elif payment.status == Status.WAITING:  # its token is of no more use
             payment.checkout = transitions.without_token(event.checkout)
-    _save(payments.values(), now)
-    _log(payments, answers)
+    save(payments.values(), now)
+    log(payments, answers)
     return [event for event in followers if event is not None]
 
 
@@ -179,7 +168,7 @@ def ask_for_refunds(order_ids: Sequence[int]) -> Operated:
     Outside any transaction.
     """
     with transaction.atomic(using="payments", durable=True):
-        charged = [payment for payment in _lock(order_ids) if payment.status == Status.COMPLETED]
+        charged = [payment for payment in lock(order_ids) if payment.status == Status.COMPLETED]
         for payment in charged:
             ledger.intend_refund_of_rest(payment)
         ledger.write(charged)
@@ -193,7 +182,7 @@ def undo(
 ) -> list[PaymentRefunded | transitions.PartRefund]:
     """Keep nothing of these orders' money; returns what follows for those that are settled by that.
 
-    An order not charged yet gets a tombstone. One whose charge or refund is open goes to `settle_due`. One that was
+    An order not charged yet gets a tombstone. One whose charge or refund is open goes to `settling`. One that was
     declined, or undone before, is passed over: its end was told already.
     """
     now = database_time("payments")
@@ -212,7 +201,7 @@ def undo(
         ],
         key="order_id",
     )
-    payments = {payment.order_id: payment for payment in _lock(event.order_id for event in undone)}
+    payments = {payment.order_id: payment for payment in lock(event.order_id for event in undone)}
     followers: list[PaymentRefunded | None] = []
     parts: list[transitions.PartRefund] = []
     for event in undone:
@@ -227,8 +216,8 @@ def undo(
             if any(row.key in answers for row in payment.rows):  # else it has become known only after we asked
                 parts += transitions.refunded_in_part(payment, answers, now)
                 followers.append(transitions.undone(payment, None, answers, now))
-    _save(payments.values(), now)
-    _log(payments, answers)
+    save(payments.values(), now)
+    log(payments, answers)
     return [*parts, *(event for event in followers if event is not None)]
 
 
@@ -239,7 +228,7 @@ def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefun
     A payment that is being undone, or was not charged, has nothing left for that.
     """
     now = database_time("payments")
-    payments = {payment.order_id: payment for payment in _lock(request.order_id for request in requests)}
+    payments = {payment.order_id: payment for payment in lock(request.order_id for request in requests)}
     refusals = []
     for request in requests:
         payment = payments.get(request.order_id)
@@ -252,185 +241,9 @@ def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefun
                     order_id=request.order_id, refund_id=request.event_id, amount=request.amount, reason=NOT_SO_MUCH
                 )
             )
-    _save(payments.values(), now)
+    save(payments.values(), now)
     return refusals
 
 
-# --- Asking again -----------------------------------------------------------------------------------------------------
-def settle_due() -> int:
-    """Ask the gateways about payments whose outcome is open and due; how many there were.
-
-    A charge is asked for again with the same key; one that waits for its customer is gone on with, or ended when its
-    time is over; what is to be undone is looked up and, if charged, refunded.
-    """
-    claimed = _claim_due()
-    charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
-    waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
-    found = find(payment for payment in claimed if payment.status in (Status.REFUNDING, Status.VOIDED))
-    intended = _intend(found, waiting)
-    operated = {**void(intended), **refund([*intended, *_with_rows(claimed)])}
-    crash_point("settle.answered")
-    if not claimed:
-        return 0
-    with transaction.atomic(using="payments", durable=True):
-        now = database_time("payments")
-        payments = {payment.order_id: payment for payment in _lock(payment.order_id for payment in claimed)}
-        asked = {**charges, **waiting, **found}
-        followers: list[transitions.News | None] = []
-        for order_id, payment in payments.items():
-            followers += transitions.refunded_in_part(payment, operated, now)
-            if order_id in asked:
-                followers.append(_settled(payment, asked[order_id], operated, now))
-        _save(payments.values(), now)
-        _log(payments, asked, operated)
-        if events := [event for event in followers if event is not None]:
-            emit(*events, service="payments")
-        crash_point("settle.written")
-    crash_point("settle.committed")
-    return len(claimed)
-
-
-def _with_rows(claimed: Sequence[Payment]) -> list[Payment]:
-    """Those of the payments that staff want to have refunded in part, with their operations."""
-    payments = [payment for payment in claimed if payment.status == Status.COMPLETED]
-    ledger.load(payments)
-    return payments
-
-
-def _settled(payment: Payment, asked: Asked, operated: Operated, now: datetime) -> transitions.News | None:
-    """Apply what was answered about a payment; the event that follows."""
-    if asked.operation == Operation.FIND:
-        return transitions.undone(payment, asked.outcome, operated, now)
-    if ledger.open_rows(payment, ledger.Kind.VOID) and not isinstance(asked.outcome, Captured):
-        return transitions.expired(payment, operated, now)
-    return transitions.charged(payment, asked.outcome, now)
-
-
-def _claim_due() -> list[Payment]:
-    """Payments to ask about, kept from other processes until the lease ends."""
-    now = database_time("payments")
-    with transaction.atomic(using="payments", durable=True):
-        due = Payment.objects.filter(due_at__lte=now).order_by("due_at").select_for_update(skip_locked=True)
-        claimed = list(due[:PORTION])
-        if claimed:
-            Payment.objects.filter(pk__in=[payment.pk for payment in claimed]).update(due_at=now + LEASE)
-        crash_point("settle.claim_written")
-    crash_point("settle.claim_committed")
-    return claimed
-
-
-def _intend(found: Answers, waiting: Answers) -> list[Payment]:
-    """Enter what the gateways are to do next: refund what they have of payments that are being undone, and let go of
-    what they hold, or of what waits for a customer whose time is over."""
-    states = {order_id: asked.outcome for order_id, asked in found.items() if isinstance(asked.outcome, State)}
-    waits = {order_id: asked.outcome for order_id, asked in waiting.items() if not isinstance(asked.outcome, Captured)}
-    if not states and not waits:
-        return []
-    with transaction.atomic(using="payments", durable=True):
-        now = database_time("payments")
-        payments = _lock([*states, *waits])
-        for payment in payments:
-            state, wait = states.get(payment.order_id), waits.get(payment.order_id)
-            if state is not None and payment.status in (Status.REFUNDING, Status.VOIDED):
-                ledger.learn(payment, state, now)
-                if state.captured > state.refunded:
-                    ledger.intend_refund_of_rest(payment, state)
-                elif not state.captured and not state.voided:
-                    ledger.intend_void(payment)
-                payment.updated_at = now
-            elif wait is not None and payment.status == Status.WAITING and transitions.is_over(payment, wait, now):
-                ledger.intend_void(payment)
-                payment.updated_at = now
-        _save(payments, now)
-        crash_point("settle.operation_written")
-    crash_point("settle.operation_committed")
-    return [one for one in payments if one.updated_at == now]
-
-
-# --- Customers who come back, providers that tell something -----------------------------------------------------------
-def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
-    """A customer came back from the provider's page, with this query. What it says is for the provider to confirm.
-
-    It is written down first, for some providers take money only with it: without an answer `settle_due` asks again.
-    """
-    waiting = Payment.objects.filter(order_id=order_id, status=Status.WAITING)
-    waiting.update(returned_with=dict(parameters))
-    crash_point("return.noted")
-    answers = confirm(waiting)
-    if not answers:
-        return  # came back before, or too late
-    with transaction.atomic(using="payments", durable=True):
-        now = database_time("payments")
-        payments = {payment.order_id: payment for payment in _lock(answers)}
-        for payment in payments.values():
-            if event := transitions.charged(payment, answers[order_id].outcome, now):
-                emit(event, service="payments")
-        _save(payments.values(), now)
-        _log(payments, answers)
-        crash_point("return.written")
-    crash_point("return.committed")
-
-
-def take_notification(gateway: str, told: Notification) -> None:
-    """A provider told that something has happened to a payment: it is asked what, at the timer's next tick."""
-    row = {
-        "gateway": gateway,
-        "event_id": told.event_id[:128],
-        "payment": told.payment[:64],
-        "reference": told.reference[:128],
-    }
-    with transaction.atomic(using="payments", durable=True):
-        if insert_rows(GatewayNotification, [row], then="ON CONFLICT (gateway, event_id) DO NOTHING RETURNING id"):
-            which = {"idempotency_key": told.payment} if told.payment else {"reference": told.reference}
-            own = Payment.objects.filter(gateway=gateway, due_at__isnull=False, **which)
-            own.update(due_at=database_time("payments"))
-        crash_point("notification.written")
-    crash_point("notification.committed")
-
-
-def purge() -> int:
-    """Delete a portion of the providers' notifications past their retention; how many that was."""
-    before = database_time("payments") - settings.SAGAS.retention
-    return delete_portion("payments", GatewayNotification._meta.db_table, "received_at < %s", [before])
-
-
-# --- Rows -------------------------------------------------------------------------------------------------------------
 def _key(order_id: int) -> str:
     return f"order-{order_id}"
-
-
-def _lock(order_ids: Iterable[int]) -> list[Payment]:
-    """Lock payments, and read their operations."""
-    payments = list(Payment.objects.raw(LOCK, [list(order_ids)]))
-    ledger.load(payments)
-    return payments
-
-
-def _save(payments: Iterable[Payment], now: datetime) -> None:
-    """Write back those locked rows that were changed `now`, with their operations."""
-    changed = [payment for payment in payments if payment.updated_at == now]
-    ledger.write(changed)
-    update_rows(
-        changed,
-        "status", "reason", "reference", "action_url", "action_until", "action_details", "returned_with", "authorized",
-        "captured", "refunded", "token", "checkout", "attempts", "due_at", "caused_by", "trace", "updated_at",
-        "refunded_at",
-    )  # fmt: skip
-
-
-def _log(payments: Mapping[int, Payment], *answers: Mapping[Any, Asked]) -> None:
-    """Keep what was asked about these payments, and answered."""
-    insert_rows(
-        PaymentAttempt,
-        (
-            {
-                "payment_id": payments[asked.order_id].pk,
-                "operation": asked.operation,
-                "outcome": type(asked.outcome).__name__.upper(),
-                "detail": asked.outcome.reason[:200] if isinstance(asked.outcome, Declined | Refused | Unknown) else "",
-            }
-            for part in answers
-            for asked in part.values()
-            if asked.order_id in payments
-        ),
-    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from payments import privacy, services
+from payments import privacy, services, settling
 from payments.gateway_calls import Answers, Operated
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
@@ -64,10 +64,10 @@ def erase_customer(erased: list[CustomerErased]) -> None:
 @timer
 def settle_payments() -> int:
     """Ask the gateways again about payments whose outcome is unknown."""
-    return services.settle_due()
+    return settling.settle_due()
 
 
 @timer
 def purge() -> int:
     """Delete inbox and outbox rows, and providers' notifications, past their retention."""
-    return purge_messages("payments") + services.purge()
+    return purge_messages("payments") + settling.purge()

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from payments import services
+from payments import settling
 from payments.models import Payment
 from payments.serializers import PaymentSerializer
 from payments.signatures import NoSuchGateway, ProviderSignature
@@ -54,5 +54,5 @@ class GatewayNotificationView(APIView):
 
         `gateway` is its name in PAYMENT_GATEWAYS.
         """
-        services.take_notification(gateway, request.auth)  # type: ignore[arg-type]  # by ProviderSignature
+        settling.take_notification(gateway, request.auth)  # type: ignore[arg-type]  # by ProviderSignature
         return Response(status=status.HTTP_202_ACCEPTED)

@@ -66,4 +66,4 @@ def due_now() -> Any:
 def gateways_answer_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that did not answer is asked again at once."""
     monkeypatch.setattr("payments.retries.FIRST_PAUSE", 0)
-    monkeypatch.setattr("payments.services.LEASE", timedelta(0))
+    monkeypatch.setattr("payments.settling.LEASE", timedelta(0))

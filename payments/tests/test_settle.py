@@ -9,7 +9,7 @@ from django.utils import timezone
 from payments import gateways
 from payments.gateways import PaymentGateway
 from payments.models import Payment, SandboxSwitch
-from payments.services import LEASE
+from payments.settling import LEASE
 from payments.tasks import charge_payment, refund_payment, settle_payments
 from payments.tests.saga import cancelled, held, outbox, reserved, run, settle, settle_all, state, told
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from payments.gateways import Notification, pages
 from payments.links import order_of, return_url
 from payments.models import GatewayLedger, GatewayNotification, Payment, SandboxPage
-from payments.services import come_back, take_notification
+from payments.settling import come_back, take_notification
 from payments.tasks import charge_payment, refund_payment
 from payments.tests.saga import (
     cancelled,

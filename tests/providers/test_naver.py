@@ -17,7 +17,7 @@ from payments.gateways import ActionRequired, Captured, Declined, Done, Lookup, 
 from payments.gateways import naver as adapter
 from payments.gateways.naver import NaverGateway
 from payments.models import Payment
-from payments.services import come_back
+from payments.settling import come_back
 from payments.tasks import charge_payment, refund_payment
 from payments.tests import saga
 from shop.contracts.payments import Configured

@@ -1,0 +1,161 @@
+"""Payments that are still open: asked about again until their gateway knows, when their time has come, their customer
+comes back, or their provider tells something."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+
+from fastdb.bulk import insert_rows
+from fastdb.clock import database_time
+from payments import ledger, transitions
+from payments.gateway_calls import Answers, Asked, Operated, charge, confirm, find, refund, void
+from payments.gateways import Captured, Notification, State
+from payments.models import GatewayNotification, Payment, PaymentAttempt
+from payments.rows import lock, log, save
+from sagas import emit
+from sagas.crash_points import crash_point
+from sagas.retention import delete_portion
+
+Operation, Status = PaymentAttempt.Operation, Payment.Status
+
+LEASE = timedelta(seconds=30)  # how long one timer asks before another one takes over
+PORTION = 100  # payments that a timer takes at once
+
+
+def settle_due() -> int:
+    """Ask the gateways about payments whose outcome is open and due; how many there were.
+
+    A charge is asked for again with the same key; one that waits for its customer is gone on with, or ended when its
+    time is over; what is to be undone is looked up and, if charged, refunded.
+    """
+    claimed = _claim_due()
+    charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
+    waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
+    found = find(payment for payment in claimed if payment.status in (Status.REFUNDING, Status.VOIDED))
+    intended = _intend(found, waiting)
+    operated = {**void(intended), **refund([*intended, *_with_rows(claimed)])}
+    crash_point("settle.answered")
+    if not claimed:
+        return 0
+    with transaction.atomic(using="payments", durable=True):
+        now = database_time("payments")
+        payments = {payment.order_id: payment for payment in lock(payment.order_id for payment in claimed)}
+        asked = {**charges, **waiting, **found}
+        followers: list[transitions.News | None] = []
+        for order_id, payment in payments.items():
+            followers += transitions.refunded_in_part(payment, operated, now)
+            if order_id in asked:
+                followers.append(_settled(payment, asked[order_id], operated, now))
+        save(payments.values(), now)
+        log(payments, asked, operated)
+        if events := [event for event in followers if event is not None]:
+            emit(*events, service="payments")
+        crash_point("settle.written")
+    crash_point("settle.committed")
+    return len(claimed)
+
+
+def _with_rows(claimed: Sequence[Payment]) -> list[Payment]:
+    """Those of the payments that staff want to have refunded in part, with their operations."""
+    payments = [payment for payment in claimed if payment.status == Status.COMPLETED]
+    ledger.load(payments)
+    return payments
+
+
+def _settled(payment: Payment, asked: Asked, operated: Operated, now: datetime) -> transitions.News | None:
+    """Apply what was answered about a payment; the event that follows."""
+    if asked.operation == Operation.FIND:
+        return transitions.undone(payment, asked.outcome, operated, now)
+    if ledger.open_rows(payment, ledger.Kind.VOID) and not isinstance(asked.outcome, Captured):
+        return transitions.expired(payment, operated, now)
+    return transitions.charged(payment, asked.outcome, now)
+
+
+def _claim_due() -> list[Payment]:
+    """Payments to ask about, kept from other processes until the lease ends."""
+    now = database_time("payments")
+    with transaction.atomic(using="payments", durable=True):
+        due = Payment.objects.filter(due_at__lte=now).order_by("due_at").select_for_update(skip_locked=True)
+        claimed = list(due[:PORTION])
+        if claimed:
+            Payment.objects.filter(pk__in=[payment.pk for payment in claimed]).update(due_at=now + LEASE)
+        crash_point("settle.claim_written")
+    crash_point("settle.claim_committed")
+    return claimed
+
+
+def _intend(found: Answers, waiting: Answers) -> list[Payment]:
+    """Enter what the gateways are to do next: refund what they have of payments that are being undone, and let go of
+    what they hold, or of what waits for a customer whose time is over."""
+    states = {order_id: asked.outcome for order_id, asked in found.items() if isinstance(asked.outcome, State)}
+    waits = {order_id: asked.outcome for order_id, asked in waiting.items() if not isinstance(asked.outcome, Captured)}
+    if not states and not waits:
+        return []
+    with transaction.atomic(using="payments", durable=True):
+        now = database_time("payments")
+        payments = lock([*states, *waits])
+        for payment in payments:
+            state, wait = states.get(payment.order_id), waits.get(payment.order_id)
+            if state is not None and payment.status in (Status.REFUNDING, Status.VOIDED):
+                ledger.learn(payment, state, now)
+                if state.captured > state.refunded:
+                    ledger.intend_refund_of_rest(payment, state)
+                elif not state.captured and not state.voided:
+                    ledger.intend_void(payment)
+                payment.updated_at = now
+            elif wait is not None and payment.status == Status.WAITING and transitions.is_over(payment, wait, now):
+                ledger.intend_void(payment)
+                payment.updated_at = now
+        save(payments, now)
+        crash_point("settle.operation_written")
+    crash_point("settle.operation_committed")
+    return [one for one in payments if one.updated_at == now]
+
+
+# --- Customers who come back, providers that tell something -----------------------------------------------------------
+def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
+    """A customer came back from the provider's page, with this query. What it says is for the provider to confirm.
+
+    It is written down first, for some providers take money only with it: without an answer `settle_due` asks again.
+    """
+    waiting = Payment.objects.filter(order_id=order_id, status=Status.WAITING)
+    waiting.update(returned_with=dict(parameters))
+    crash_point("return.noted")
+    answers = confirm(waiting)
+    if not answers:
+        return  # came back before, or too late
+    with transaction.atomic(using="payments", durable=True):
+        now = database_time("payments")
+        payments = {payment.order_id: payment for payment in lock(answers)}
+        for payment in payments.values():
+            if event := transitions.charged(payment, answers[order_id].outcome, now):
+                emit(event, service="payments")
+        save(payments.values(), now)
+        log(payments, answers)
+        crash_point("return.written")
+    crash_point("return.committed")
+
+
+def take_notification(gateway: str, told: Notification) -> None:
+    """A provider told that something has happened to a payment: it is asked what, at the timer's next tick."""
+    row = {
+        "gateway": gateway,
+        "event_id": told.event_id[:128],
+        "payment": told.payment[:64],
+        "reference": told.reference[:128],
+    }
+    with transaction.atomic(using="payments", durable=True):
+        if insert_rows(GatewayNotification, [row], then="ON CONFLICT (gateway, event_id) DO NOTHING RETURNING id"):
+            which = {"idempotency_key": told.payment} if told.payment else {"reference": told.reference}
+            own = Payment.objects.filter(gateway=gateway, due_at__isnull=False, **which)
+            own.update(due_at=database_time("payments"))
+        crash_point("notification.written")
+    crash_point("notification.committed")
+
+
+def purge() -> int:
+    """Delete a portion of the providers' notifications past their retention; how many that was."""
+    before = database_time("payments") - settings.SAGAS.retention
+    return delete_portion("payments", GatewayNotification._meta.db_table, "received_at < %s", [before])
