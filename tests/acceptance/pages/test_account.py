@@ -50,6 +50,7 @@ def test_an_address_is_confirmed_and_another_password_set(shop: Any, account: Pa
     sign_up(email="hana@example.com", password=PASSWORD, name="Hana", language="en")
     account.goto(link_in(mailoutbox))
     look(account, "verify")
+    account.get_by_label("Password").fill(PASSWORD)
     account.get_by_role("button", name="Confirm").click()
     expect(account.get_by_role("status")).to_contain_text("your address is confirmed")
     assert User.objects.get(email="hana@example.com").verified_at
