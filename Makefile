@@ -72,10 +72,8 @@ test-stages:
 	@exec $(STAGES) $(LINT) stage-migrations stage-checks stage-saga
 
 # The tests that start processes of their own mostly wait for them. So they run beside the others, each half with
-# databases and a vhost of its own; what they print comes when both are through.
-# Those that type the documentation's commands start processes, too, but go with the others: so both halves take about
-# as long.
-PROCESSES := integration or acceptance or chaos
+# databases and a vhost of its own; what they print comes when both are through. Both take about as long.
+PROCESSES := integration or acceptance or chaos or documented
 
 .PHONY: pytest
 pytest:
@@ -91,7 +89,7 @@ pytest:
 coverage: .venv/.dev ## Which lines the tests run that start no processes; shows them in var/coverage/html/
 	@mkdir -p var/coverage
 	@$(SERVICES) tools
-	@$(SERVICES) exec -- coverage run -m pytest -m 'not ($(PROCESSES) or documented)' $(ARGS)
+	@$(SERVICES) exec -- coverage run -m pytest -m 'not ($(PROCESSES))' $(ARGS)
 	@coverage html --quiet && coverage report
 
 .PHONY: image-test

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.docs.test_howto import BLOCK, IMPORT, checkout, run  # noqa: F401 (a fixture)
 from tests.support.processes import ROOT
 
@@ -25,6 +27,7 @@ def write(path: Path, code: str) -> None:
     path.write_text(text[:at] + imports + text[at:])
 
 
+@pytest.mark.documented
 def test_an_adapter_is_written_as_the_page_says(checkout: Path):  # noqa: F811
     said = PAGE.read_text()
     blocks = [(found["file"], found["code"]) for found in BLOCK.finditer(said)]

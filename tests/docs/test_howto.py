@@ -61,6 +61,7 @@ def write_rows(path: Path, code: str) -> None:
     path.write_text(text)
 
 
+@pytest.mark.documented
 def test_a_step_is_added_as_the_page_says(checkout: Path):
     said = PAGE.read_text()
     blocks = [(found["file"], found["code"]) for found in BLOCK.finditer(said)]
