@@ -1,10 +1,22 @@
 """Asking a payment provider over HTTP: `providers`, with the payment port's answer for what did not come."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
 import providers
-from payments.gateways.base import Unknown
+from payments.gateways.base import (
+    Authorization,
+    Authorizing,
+    Finding,
+    Lookup,
+    Operating,
+    Operation,
+    Return,
+    Unknown,
+)
 from providers import Limits, NoAnswer, TooMany, check, retry_after, with_query
 
-__all__ = ["Limits", "NoAnswer", "Provider", "TooMany", "check", "retry_after", "with_query"]
+__all__ = ["Limits", "NoAnswer", "OneByOne", "Provider", "TooMany", "check", "retry_after", "with_query"]
 
 
 class Provider(providers.Provider):
@@ -12,3 +24,45 @@ class Provider(providers.Provider):
 
     def __init__(self, name: str, limits: Limits = Limits()) -> None:  # noqa: B008 (a tuple)
         super().__init__(name, limits, Unknown)
+
+
+class OneByOne(ABC):
+    """The port's batches for a provider that has none: one request each, side by side within the provider's limits."""
+
+    provider: Provider
+
+    def authorize(self, requests: Sequence[Authorization]) -> Sequence[Authorizing]:
+        return self.provider.each(self._authorize, requests)
+
+    def confirm(self, returns: Sequence[Return]) -> Sequence[Authorizing]:
+        return self.provider.each(self._confirm, returns)
+
+    def capture(self, operations: Sequence[Operation]) -> Sequence[Operating]:
+        return self.provider.each(self._capture, operations)
+
+    def void(self, operations: Sequence[Operation]) -> Sequence[Operating]:
+        return self.provider.each(self._void, operations)
+
+    def refund(self, operations: Sequence[Operation]) -> Sequence[Operating]:
+        return self.provider.each(self._refund, operations)
+
+    def find(self, payments: Sequence[Lookup]) -> Sequence[Finding]:
+        return self.provider.each(self._find, payments)
+
+    @abstractmethod
+    def _authorize(self, request: Authorization) -> Authorizing: ...
+
+    @abstractmethod
+    def _confirm(self, came: Return) -> Authorizing: ...
+
+    @abstractmethod
+    def _capture(self, operation: Operation) -> Operating: ...
+
+    @abstractmethod
+    def _void(self, operation: Operation) -> Operating: ...
+
+    @abstractmethod
+    def _refund(self, operation: Operation) -> Operating: ...
+
+    @abstractmethod
+    def _find(self, sought: Lookup) -> Finding: ...

@@ -22,7 +22,7 @@ that reconciliation takes the settlement file.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,7 +48,7 @@ from payments.gateways.base import (
     StatementLine,
     Unknown,
 )
-from payments.gateways.http import Limits, NoAnswer, Provider, with_query
+from payments.gateways.http import Limits, NoAnswer, OneByOne, Provider, with_query
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ PAID = {"SUCCESS_PAYMENT", "PART_CANCEL_PAYMENT", "CANCEL_PAYMENT"}
 OVER = {"QUIT_PAYMENT", "FAIL_PAYMENT", "FAIL_AUTH_PASSWORD"}  # never to be paid
 
 
-class KakaoGateway:
+class KakaoGateway(OneByOne):
     """One shop (CID). Options: `secret_key`, `cid`; `url` of a stand-in; `Limits`."""
 
     url, zone = URL, KOREA
@@ -70,24 +70,6 @@ class KakaoGateway:
         self.provider = Provider(name, Limits.of(options, Limits()))
         self._url, self._cid = options.get("url", URL), options["cid"]
         self._headers = {"Authorization": f"SECRET_KEY {options['secret_key']}"}
-
-    def authorize(self, requests: Sequence[Authorization]) -> Sequence[Authorizing]:
-        return self.provider.each(self._authorize, requests)
-
-    def confirm(self, returns: Sequence[Return]) -> Sequence[Authorizing]:
-        return self.provider.each(self._confirm, returns)
-
-    def capture(self, operations: Sequence[Operation]) -> Sequence[Operating]:
-        return self.provider.each(self._capture, operations)
-
-    def void(self, operations: Sequence[Operation]) -> Sequence[Operating]:
-        return self.provider.each(self._void, operations)
-
-    def refund(self, operations: Sequence[Operation]) -> Sequence[Operating]:
-        return self.provider.each(self._refund, operations)
-
-    def find(self, payments: Sequence[Lookup]) -> Sequence[Finding]:
-        return self.provider.each(self._find, payments)
 
     def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
         """KakaoPay sends none. Raises `Forged`."""

@@ -30,7 +30,7 @@ listed as soon as it is answered. Several of these pages were read as others quo
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from hashlib import sha256
@@ -60,7 +60,7 @@ from payments.gateways.base import (
     StatementLine,
     Unknown,
 )
-from payments.gateways.http import Limits, NoAnswer, Provider
+from payments.gateways.http import Limits, NoAnswer, OneByOne, Provider
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ CANCELLED = {"Success", "CancelNotComplete"}  # NaverPay completes the latter by
 KINDS = {"01": Kind.CAPTURE, "03": Kind.REFUND, "04": Kind.REFUND}  # by admissionTypeCode
 
 
-class NaverGateway:
+class NaverGateway(OneByOne):
     """One shop (chain). Options: `client_id`, `client_secret`, `chain_id`; `mode`, "production" or "development";
     `partner_id`, where the contract names one; `url` of a stand-in; `Limits`."""
 
@@ -105,24 +105,6 @@ class NaverGateway:
             "X-Naver-Client-Secret": options["client_secret"],
             "X-NaverPay-Chain-Id": options["chain_id"],
         }
-
-    def authorize(self, requests: Sequence[Authorization]) -> Sequence[Authorizing]:
-        return self.provider.each(self._authorize, requests)
-
-    def confirm(self, returns: Sequence[Return]) -> Sequence[Authorizing]:
-        return self.provider.each(self._confirm, returns)
-
-    def capture(self, operations: Sequence[Operation]) -> Sequence[Operating]:
-        return self.provider.each(self._capture, operations)
-
-    def void(self, operations: Sequence[Operation]) -> Sequence[Operating]:
-        return self.provider.each(self._void, operations)
-
-    def refund(self, operations: Sequence[Operation]) -> Sequence[Operating]:
-        return self.provider.each(self._refund, operations)
-
-    def find(self, payments: Sequence[Lookup]) -> Sequence[Finding]:
-        return self.provider.each(self._find, payments)
 
     def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
         """NaverPay sends none. Raises `Forged`."""

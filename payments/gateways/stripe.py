@@ -26,7 +26,7 @@ Not verified against Stripe itself, for want of an account: everything runs agai
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
@@ -54,7 +54,7 @@ from payments.gateways.base import (
     Unknown,
     Waiting,
 )
-from payments.gateways.http import Limits, NoAnswer, Provider, with_query
+from payments.gateways.http import Limits, NoAnswer, OneByOne, Provider, with_query
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ Intent = Mapping[str, Any]
 R = TypeVar("R", Declined, Refused)
 
 
-class StripeGateway:
+class StripeGateway(OneByOne):
     """One account. Options: `secret_key`; `webhook_secret`, of the endpoint in Stripe's dashboard, several with commas
     while it is being replaced; `url` of a stand-in; `Limits`."""
 
@@ -89,24 +89,6 @@ class StripeGateway:
             max_network_retries=0,
             http_client=_Transport(self.provider),
         ).v1
-
-    def authorize(self, requests: Sequence[Authorization]) -> list[Answer]:
-        return self.provider.each(self._authorize, requests)
-
-    def confirm(self, returns: Sequence[Return]) -> list[Answer]:
-        return self.provider.each(self._confirm, returns)
-
-    def capture(self, operations: Sequence[Operation]) -> list[Settled]:
-        return self.provider.each(self._capture, operations)
-
-    def void(self, operations: Sequence[Operation]) -> list[Settled]:
-        return self.provider.each(self._void, operations)
-
-    def refund(self, operations: Sequence[Operation]) -> list[Settled]:
-        return self.provider.each(self._refund, operations)
-
-    def find(self, payments: Sequence[Lookup]) -> list[State | NotFound | Unknown]:
-        return self.provider.each(self._find, payments)
 
     def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
         """Raises `Forged` for what is not signed with this endpoint's secret, or five minutes old."""

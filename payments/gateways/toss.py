@@ -29,7 +29,7 @@ the transactions, which is ignored here. Only KRW.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -59,7 +59,7 @@ from payments.gateways.base import (
     Unknown,
     Waiting,
 )
-from payments.gateways.http import Limits, NoAnswer, Provider, with_query
+from payments.gateways.http import Limits, NoAnswer, OneByOne, Provider, with_query
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ OURS = {"UNAUTHORIZED_KEY", "INVALID_API_KEY", "FORBIDDEN_REQUEST", "INCORRECT_B
 R = TypeVar("R", Declined, Refused)
 
 
-class TossGateway:
+class TossGateway(OneByOne):
     """One account (MID). Options: `secret_key`; `url` of a stand-in; `Limits`."""
 
     url, zone = URL, KOREA
@@ -88,24 +88,6 @@ class TossGateway:
         self.provider = Provider(name, Limits.of(options, Limits(concurrency=64)))
         self._url = options.get("url", URL)
         self._auth = (options["secret_key"], "")
-
-    def authorize(self, requests: Sequence[Authorization]) -> Sequence[Authorizing]:
-        return self.provider.each(self._authorize, requests)
-
-    def confirm(self, returns: Sequence[Return]) -> Sequence[Authorizing]:
-        return self.provider.each(self._confirm, returns)
-
-    def capture(self, operations: Sequence[Operation]) -> Sequence[Operating]:
-        return self.provider.each(self._capture, operations)
-
-    def void(self, operations: Sequence[Operation]) -> Sequence[Operating]:
-        return self.provider.each(self._void, operations)
-
-    def refund(self, operations: Sequence[Operation]) -> Sequence[Operating]:
-        return self.provider.each(self._refund, operations)
-
-    def find(self, payments: Sequence[Lookup]) -> Sequence[Finding]:
-        return self.provider.each(self._find, payments)
 
     def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
         """`PAYMENT_STATUS_CHANGED` or `DEPOSIT_CALLBACK`. Raises `Forged` for what names no payment."""
