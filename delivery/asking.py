@@ -36,7 +36,7 @@ from delivery.carriers import (
     carrier,
 )
 from delivery.models import Delivery
-from delivery.services import key_of, parcel_of
+from delivery.services import parcel_of
 from delivery.transitions import LEASE, MOVES, move, next_look, words_of
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
@@ -165,7 +165,7 @@ def _book(asked: Carrier, deliveries: Sequence[Delivery]) -> Sequence[Answer]:
     return asked.book(
         [
             Booking(
-                key=key_of(one.order_id),
+                key=one.key,
                 order_id=one.order_id,
                 address=one.address,
                 reference=one.reference,

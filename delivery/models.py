@@ -30,6 +30,9 @@ class Delivery(models.Model):
         max_length=64, null=True, help_text="The carrier's. Empty while it is not booked, and for a tombstone."
     )
     account = models.CharField(max_length=32, blank=True, help_text="The carrier that is asked about it.")
+    key = models.CharField(
+        max_length=64, blank=True, help_text="Its booking, as we call it at whichever carrier. Empty for a tombstone."
+    )
     carrier = models.CharField(max_length=32, blank=True)
     address = models.TextField(blank=True)
     status = models.CharField(max_length=16, choices=Status.choices)

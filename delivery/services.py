@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any
 
 from django.conf import settings
@@ -67,8 +68,12 @@ def start(paid: Sequence[PaymentCompleted]) -> list[DeliveryStarted]:
     """
     now = database_time("delivery")
     addresses = {event.order_id: _address(event) for event in paid}
-    booked = _booked_at_once(addresses)
-    rows = [_parcel(event, addresses[event.order_id], booked.get(event.order_id), now) for event in paid]
+    keys = {order_id: _new_key(order_id) for order_id in addresses}
+    booked = _booked_at_once(addresses, keys)
+    rows = [
+        _parcel(event, keys[event.order_id], addresses[event.order_id], booked.get(event.order_id), now)
+        for event in paid
+    ]
     fresh = insert_if_absent(Delivery, rows, key="order_id")
     return [
         DeliveryStarted(
@@ -81,16 +86,17 @@ def start(paid: Sequence[PaymentCompleted]) -> list[DeliveryStarted]:
     ]
 
 
-def key_of(order_id: int) -> str:
-    """The name of an order's booking, at whichever carrier."""
-    return f"order-{order_id}"
+def _new_key(order_id: int) -> str:
+    """A name for a booking that has none yet. It has a random part, because other shops, or this one before its
+    database was set up anew, may have booked a parcel of an order with this number at the same carrier account."""
+    return f"order-{order_id}-{token_hex(5)}"
 
 
-def _booked_at_once(addresses: Mapping[int, str]) -> dict[int, Booked]:
+def _booked_at_once(addresses: Mapping[int, str], keys: Mapping[int, str]) -> dict[int, Booked]:
     """What carriers that answer by themselves have booked, by order."""
     groups: dict[str, list[Booking]] = defaultdict(list)
     for order_id, address in addresses.items():
-        groups[account_for(order_id)].append(Booking(key_of(order_id), order_id, address))
+        groups[account_for(order_id)].append(Booking(keys[order_id], order_id, address))
     return {
         booking.order_id: answer
         for account, bookings in groups.items()
@@ -100,12 +106,13 @@ def _booked_at_once(addresses: Mapping[int, str]) -> dict[int, Booked]:
     }
 
 
-def _parcel(event: PaymentCompleted, address: str, booked: Booked | None, now: datetime) -> dict[str, Any]:
+def _parcel(event: PaymentCompleted, key: str, address: str, booked: Booked | None, now: datetime) -> dict[str, Any]:
     account = account_for(event.order_id)
     return {
         "order_id": event.order_id,
         "user_id": event.checkout.user_id,
         "account": account,
+        "key": key,
         "tracking_number": booked.number if booked else None,
         "carrier": booked.carrier if booked else "",
         "address": address,
@@ -175,7 +182,7 @@ def _can_be_stopped_at_once(delivery: Delivery) -> bool:
 def parcel_of(delivery: Delivery) -> Parcel:
     """What a carrier has to know of a delivery."""
     return Parcel(
-        key=key_of(delivery.order_id),
+        key=delivery.key,
         order_id=delivery.order_id,
         number=delivery.tracking_number or "",
         reference=delivery.reference,

@@ -32,7 +32,9 @@ class Payment(models.Model):
         VOIDED = "VOIDED"  # undone before anything was charged, or before it was asked for (a tombstone)
 
     order_id = models.BigIntegerField(unique=True)
-    idempotency_key = models.CharField(max_length=64, help_text="The same however often a gateway is asked.")
+    idempotency_key = models.CharField(
+        max_length=64, help_text="Its name at its gateway, made once: the same however often the gateway is asked."
+    )
     user_id = models.BigIntegerField(null=True, help_text="Empty for a tombstone.")
     amount = models.BigIntegerField(default=0)
     currency = models.CharField(max_length=3, blank=True)

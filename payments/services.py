@@ -12,6 +12,7 @@ Three rules carry the rest:
 """
 
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import NamedTuple
 
 from django.db import transaction
@@ -102,7 +103,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
     intents = [
         {
             "order_id": event.order_id,
-            "idempotency_key": _key(event.order_id),
+            "idempotency_key": _new_name(event.order_id),
             "user_id": event.checkout.user_id,
             "amount": event.checkout.amount,
             "currency": event.checkout.currency,
@@ -191,7 +192,7 @@ def undo(
         [
             {
                 "order_id": event.order_id,
-                "idempotency_key": _key(event.order_id),
+                "idempotency_key": _new_name(event.order_id),
                 "status": Status.VOIDED,
                 "reason": event.reason[:200],
                 "caused_by": event.event_id,
@@ -245,5 +246,7 @@ def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefun
     return refusals
 
 
-def _key(order_id: int) -> str:
-    return f"order-{order_id}"
+def _new_name(order_id: int) -> str:
+    """A name for a payment that has none yet. It has a random part, because other shops, or this one before its
+    database was set up anew, may have had payments of an order with this number at the same provider account."""
+    return f"order-{order_id}-{token_hex(5)}"

@@ -133,6 +133,14 @@ class Migration(migrations.Migration):
                     "account",
                     models.CharField(blank=True, help_text="The carrier that is asked about it.", max_length=32),
                 ),
+                (
+                    "key",
+                    models.CharField(
+                        blank=True,
+                        help_text="Its booking, as we call it at whichever carrier. Empty for a tombstone.",
+                        max_length=64,
+                    ),
+                ),
                 ("carrier", models.CharField(blank=True, max_length=32)),
                 ("address", models.TextField(blank=True)),
                 (

@@ -38,7 +38,10 @@ class Migration(migrations.Migration):
                 ("order_id", models.BigIntegerField(unique=True)),
                 (
                     "idempotency_key",
-                    models.CharField(help_text="The same however often a gateway is asked.", max_length=64),
+                    models.CharField(
+                        help_text="Its name at its gateway, made once: the same however often the gateway is asked.",
+                        max_length=64,
+                    ),
                 ),
                 ("user_id", models.BigIntegerField(help_text="Empty for a tombstone.", null=True)),
                 ("amount", models.BigIntegerField(default=0)),

@@ -79,9 +79,14 @@ def state(order_id: int = 1) -> tuple[str, bool]:
     return payment.status, payment.due_at is not None
 
 
+def name(order_id: int = 1) -> str:
+    """What an order's payment is called at its gateway; "" if there is none."""
+    return "".join(Payment.objects.filter(order_id=order_id).values_list("idempotency_key", flat=True))
+
+
 def held(order_id: int = 1) -> int:
     """The customer's money at the gateways."""
-    sums = GatewayLedger.objects.filter(payment=f"order-{order_id}").values("kind").annotate(total=Sum("amount"))
+    sums = GatewayLedger.objects.filter(payment=name(order_id)).values("kind").annotate(total=Sum("amount"))
     totals = {row["kind"]: row["total"] for row in sums}
     return totals.get("CHARGE", 0) - totals.get("REFUND", 0)
 

@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from payments.models import DeadLetter, Payment
 from payments.tasks import charge_payment, refund_payment
-from payments.tests.saga import cancelled, held, reserved, run
+from payments.tests.saga import cancelled, held, name, reserved, run
 from sagas import dead_letters
 from sagas.events import encode
 from sagas.testing import Bus, publishing_to
@@ -96,7 +96,10 @@ def test_the_admin_shows_a_payment_with_what_was_asked_and_no_token(admin, payme
     assert "PAY002: declined" in page
     assert "tok_declined" not in page
     assert admin.get("/admin/payments/payment/?q=3").status_code == 200
-    assert admin.get("/admin/payments/gatewayledger/?q=order-1").status_code == 200
+    found = admin.get(f"/admin/payments/payment/?q={payment.idempotency_key}").content.decode()
+    assert f"/admin/payments/payment/{payment.pk}/change/" in found
+    assert "/change/" not in admin.get(f"/admin/payments/payment/?q={payment.idempotency_key}x").content.decode()
+    assert admin.get(f"/admin/payments/gatewayledger/?q={name()}").status_code == 200
     assert admin.get("/admin/payments/payment/add/").status_code == 403
     assert admin.post(f"/admin/payments/payment/{payment.pk}/delete/", {"post": "yes"}).status_code == 403
 

@@ -6,7 +6,7 @@ from django.db import IntegrityError, transaction
 from payments.models import GatewayLedger, Payment, PaymentOperation, SandboxSwitch
 from payments.services import ask_for_charges, ask_for_refunds
 from payments.tasks import charge_payment, refund_payment
-from payments.tests.saga import cancelled, entries, reserved, run, settle, settle_all, state, sums
+from payments.tests.saga import cancelled, entries, name, reserved, run, settle, settle_all, state, sums
 from sagas.testing import Crash, calling
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
@@ -15,9 +15,9 @@ PRICE = 3_500_000
 
 
 def die_at(boundary):
-    def on_pass(name):
-        if name == boundary:
-            raise Crash(name)
+    def on_pass(passed):
+        if passed == boundary:
+            raise Crash(passed)
 
     return calling(on_pass)
 
@@ -34,8 +34,8 @@ def test_a_charge_that_succeeds():
     assert entries() == [("CHARGE", PRICE, "SUCCEEDED")]
     assert sums() == (PRICE, PRICE, 0)
     entry, payment = PaymentOperation.objects.get(), Payment.objects.get()
-    assert (entry.key, entry.currency, entry.reference) == ("order-1", "KRW", "sandbox-order-1")
-    assert (payment.reference, entry.settled_at is not None) == ("sandbox-order-1", True)
+    assert (entry.key, entry.currency, entry.reference) == (name(), "KRW", f"sandbox-{name()}")
+    assert (payment.reference, entry.settled_at is not None) == (f"sandbox-{name()}", True)
 
 
 def test_a_charge_that_is_declined():
@@ -50,7 +50,7 @@ def test_a_charge_whose_outcome_is_unknown_stays_open_until_the_timer_knows():
     assert (entries(), sums()) == ([("CHARGE", PRICE, "OPEN")], (0, 0, 0))
     settle()
     assert (entries(), sums()) == ([("CHARGE", PRICE, "SUCCEEDED")], (PRICE, PRICE, 0))
-    assert Payment.objects.get().reference == "sandbox-order-1"
+    assert Payment.objects.get().reference == f"sandbox-{name()}"
 
 
 def test_a_refund_is_entered_before_the_gateway_is_asked():
@@ -93,7 +93,7 @@ def test_a_charge_that_never_reached_the_gateway():
 def test_what_was_given_back_by_hand_is_entered_and_not_given_back_again():
     run(charge_payment, reserved())
     GatewayLedger.objects.create(
-        gateway="TOSS_PAYMENTS", payment="order-1", key="by hand", kind="REFUND", amount=PRICE, currency="KRW"
+        gateway="TOSS_PAYMENTS", payment=name(), key="by hand", kind="REFUND", amount=PRICE, currency="KRW"
     )
     run(refund_payment, cancelled())
     settle()

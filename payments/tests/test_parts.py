@@ -5,7 +5,20 @@ import pytest
 from payments.models import GatewayLedger, SandboxSwitch
 from payments.services import ask_for_refunds
 from payments.tasks import charge_payment, enter_refund, refund_payment
-from payments.tests.saga import TRACE, cancelled, entries, held, outbox, reserved, run, settle, settle_all, state, sums
+from payments.tests.saga import (
+    TRACE,
+    cancelled,
+    entries,
+    held,
+    name,
+    outbox,
+    reserved,
+    run,
+    settle,
+    settle_all,
+    state,
+    sums,
+)
 from shop.contracts.events import OrderRefundRequested, PaymentRefundCompleted
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
@@ -84,7 +97,7 @@ def test_what_the_gateway_refuses_is_refused():
     run(charge_payment, reserved())
     run(enter_refund, wanted())
     GatewayLedger.objects.create(
-        gateway="TOSS_PAYMENTS", payment="order-1", key="by hand", kind="REFUND", amount=PRICE, currency="KRW"
+        gateway="TOSS_PAYMENTS", payment=name(), key="by hand", kind="REFUND", amount=PRICE, currency="KRW"
     )
     settle()
     assert names(outbox()) == ["PaymentRefundRefused"]

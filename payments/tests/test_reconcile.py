@@ -24,7 +24,7 @@ from payments.models import (
     StatementEntry,
 )
 from payments.tasks import charge_payment, refund_payment
-from payments.tests.saga import cancelled, reserved, run
+from payments.tests.saga import cancelled, name, reserved, run
 from shop.operations.gauges import _ask_database, _families
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
@@ -73,7 +73,7 @@ def moved(orders: tuple[int, ...], kind: str, at: datetime, settled: datetime | 
 
 def theirs(order_id: int, kind: str = "CHARGE") -> Any:
     """What the gateway has booked of an order."""
-    return GatewayLedger.objects.filter(payment=f"order-{order_id}", kind=kind)
+    return GatewayLedger.objects.filter(payment=name(order_id), kind=kind)
 
 
 def settlement(folder: Path, *lines: str, header: str = "reference,kind,amount,currency,at") -> str:
@@ -139,7 +139,7 @@ def test_two_refunds_of_the_same_amount_are_two():
     payment = Payment.objects.get()
     for number, at in ((1, NOON - timedelta(days=1)), (2, NOON), (3, NOON)):
         part = {"kind": "REFUND", "key": f"part-{number}", "amount": 5, "currency": "KRW", "at": at}
-        GatewayLedger.objects.create(gateway=NAME, payment="order-1", **part)
+        GatewayLedger.objects.create(gateway=NAME, payment=name(), **part)
         if number < 3:
             PaymentOperation.objects.create(payment=payment, outcome="SUCCEEDED", settled_at=at, **part)
     assert differences() == [("MISSING_HERE", "REFUND", 1, None, 5)]
@@ -188,10 +188,10 @@ def test_a_settlement_file(tmp_path: Path):
     refunded(4)
     path = settlement(
         tmp_path,
-        "sandbox-order-1,CAPTURE,3500000,KRW,2026-03-14T12:00:00+00:00",
-        "sandbox-order-2,capture,3499999,krw,2026-03-14T12:00:00",
-        "sandbox-order-4,CAPTURE,3500000,KRW,2026-03-14T12:00:00Z",
-        "sandbox-order-4,REFUND,3500000,KRW,2026-03-14T21:00:00+09:00",
+        f"sandbox-{name(1)},CAPTURE,3500000,KRW,2026-03-14T12:00:00+00:00",
+        f"sandbox-{name(2)},capture,3499999,krw,2026-03-14T12:00:00",
+        f"sandbox-{name(4)},CAPTURE,3500000,KRW,2026-03-14T12:00:00Z",
+        f"sandbox-{name(4)},REFUND,3500000,KRW,2026-03-14T21:00:00+09:00",
         "unknown,REFUND,7,KRW,2026-03-14T12:00:00Z",
         "of-another-day,CAPTURE,7,KRW,2026-03-15T00:00:00Z",
     )
@@ -213,9 +213,9 @@ def test_a_file_that_names_keys_pairs_by_them(tmp_path: Path):
         )  # fmt: skip
     path = settlement(
         tmp_path,
-        ",CAPTURE,3500000,KRW,2026-03-14T12:00:00Z,order-1,",
-        ",REFUND,6,KRW,2026-03-14T12:00:00Z,order-1,a",
-        ",REFUND,6,KRW,2026-03-14T12:00:00Z,order-1,b",
+        f",CAPTURE,3500000,KRW,2026-03-14T12:00:00Z,{name()},",
+        f",REFUND,6,KRW,2026-03-14T12:00:00Z,{name()},a",
+        f",REFUND,6,KRW,2026-03-14T12:00:00Z,{name()},b",
         header="reference,kind,amount,currency,at,payment,key",
     )
     assert differences("--file", path) == [("OTHER_AMOUNT", "REFUND", 1, 5, 6)]
@@ -258,7 +258,7 @@ def test_a_second_run_takes_the_place_of_the_first():
     assert len(differences()) == len(differences()) == 1
     assert Reconciliation.objects.count() == ReconciliationDifference.objects.count() == 1
     GatewayLedger.objects.create(
-        gateway=NAME, payment="order-1", key="order-1", kind="CHARGE", amount=PRICE, currency="KRW", at=NOON
+        gateway=NAME, payment=name(), key=name(), kind="CHARGE", amount=PRICE, currency="KRW", at=NOON
     )
     assert differences() == []
     assert (Reconciliation.objects.count(), ReconciliationDifference.objects.count()) == (1, 0)

@@ -9,6 +9,7 @@ from payments.tests.saga import (
     asked,
     cancelled,
     held,
+    name,
     outbox,
     reserved,
     run,
@@ -42,10 +43,10 @@ def test_the_gateway_that_charged_is_the_one_that_refunds():
     run(charge_payment, reserved(1, gateway="KAKAO_PAY"), reserved(2, gateway="NAVER_PAY"))
     run(refund_payment, cancelled(1), cancelled(2))
     assert set(GatewayLedger.objects.values_list("gateway", "payment", "kind")) == {
-        ("KAKAO_PAY", "order-1", "CHARGE"),
-        ("KAKAO_PAY", "order-1", "REFUND"),
-        ("NAVER_PAY", "order-2", "CHARGE"),
-        ("NAVER_PAY", "order-2", "REFUND"),
+        ("KAKAO_PAY", name(1), "CHARGE"),
+        ("KAKAO_PAY", name(1), "REFUND"),
+        ("NAVER_PAY", name(2), "CHARGE"),
+        ("NAVER_PAY", name(2), "REFUND"),
     }
 
 

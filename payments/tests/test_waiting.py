@@ -15,6 +15,7 @@ from payments.tests.saga import (
     cancelled,
     entries,
     held,
+    name,
     outbox,
     reserved,
     run,
@@ -40,7 +41,7 @@ def wait(token: str = "tok_action") -> PaymentActionRequired:
 
 
 def decide(*, paid: bool) -> None:
-    pages.decide("TOSS_PAYMENTS", "order-1", paid=paid)
+    pages.decide("TOSS_PAYMENTS", name(), paid=paid)
 
 
 def time_is_over() -> None:
@@ -263,15 +264,16 @@ def due_at() -> datetime:
 
 
 def notify(event: str = "1", gateway: str = "TOSS_PAYMENTS", **more: str):
-    told = {"event": event, "payment": "order-1"} | more
+    told = {"event": event, "payment": name()} | more
     return Client().post(f"/api/v1/payments/notifications/{gateway}", told, content_type="application/json")
 
 
-@pytest.mark.parametrize("told_of", [Notification("1", "order-1"), Notification("1", "", "sandbox-order-1")])
-def test_a_notification_is_a_hint_that_has_the_provider_asked_at_once(told_of):
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_notification_is_a_hint_that_has_the_provider_asked_at_once(by_name):
     wait()
     decide(paid=True)
     assert due_at() > timezone.now()
+    told_of = Notification("1", name()) if by_name else Notification("1", "", f"sandbox-{name()}")
     take_notification("TOSS_PAYMENTS", told_of)
     assert due_at() < timezone.now() + timedelta(seconds=1)  # of two clocks
     assert outbox() == []

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from django.apps import apps
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -19,6 +21,7 @@ from lab.providers.server import FAIL_BEFORE, LOSE_ANSWER, LOSE_REQUEST, OTHER_A
 from orders.models import Order
 from payments import gateways
 from payments.models import Payment
+from sagas.registry import local_services
 from sagas.testing import Bus
 from shop.contracts.payments import STAND_IN_OPTIONS, Configured
 from shop.operations.audit import Violation, audit
@@ -98,6 +101,15 @@ class Shop:
         """What the provider's books say, without what Stripe notes of money that is held."""
         return [(one.kind, one.amount) for one in self.stand_in.books.entries() if one.kind != AUTHORIZE]
 
+    def set_up_anew(self, *, next_order: int) -> None:
+        """Begin with empty databases and the same account at the provider; the next order has this number."""
+        for service in local_services():
+            for model in apps.get_app_config(service).get_models():
+                model.objects.all().delete()
+        with connections["orders"].cursor() as cursor:
+            cursor.execute("SELECT setval(pg_get_serial_sequence('orders_order', 'id'), %s, false)", [next_order])
+        seed_stock({1: PIECES})
+
     def assert_unsold(self, order_id: int) -> None:
         """The order is cancelled, and its pieces are on the shelf."""
         assert self.order(order_id)["status"] == "CANCELLED"
@@ -131,6 +143,20 @@ def test_paid_on_the_providers_page(shop: Shop):
     assert shop.order(order_id)["status"] == "COMPLETED"
     assert shop.order(order_id)["nextAction"] is None
     assert shop.booked() == [(CAPTURE, PRICE)]
+
+
+def test_another_shops_payment_for_an_order_with_the_same_number_is_not_taken_for_ours(shop: Shop):
+    order_id = shop.place()
+    shop.come_back(shop.click(order_id))
+    shop.bus.drain()
+    shop.set_up_anew(next_order=order_id)
+    assert shop.place() == order_id
+    shop.go_on()
+    assert shop.order(order_id)["status"] == "INVENTORY_RESERVED"
+    assert "is paid" in shop.come_back(shop.click(order_id))
+    shop.bus.drain()
+    assert shop.order(order_id)["status"] == "COMPLETED"
+    assert shop.booked() == [(CAPTURE, PRICE)] * 2
 
 
 def test_the_order_is_told_once_that_it_waits(shop: Shop):

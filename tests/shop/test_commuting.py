@@ -133,9 +133,9 @@ def end(bus: Bus, orders: dict[str, int]) -> None:
 
 def kept_of(order_id: int) -> int:
     """What the gateway has taken for an order and not given back; it has taken it once at most."""
-    booked = Counter(GatewayLedger.objects.filter(payment=f"order-{order_id}").values_list("kind", flat=True))
+    taken = GatewayLedger.objects.filter(payment__startswith=f"order-{order_id}-").values_list("kind", "amount")
+    booked = Counter(kind for kind, _ in taken)
     assert max(booked.values(), default=0) <= 1
-    taken = GatewayLedger.objects.filter(payment=f"order-{order_id}").values_list("kind", "amount")
     return sum(amount * {"CHARGE": 1, "REFUND": -1}[kind] for kind, amount in taken)
 
 

@@ -31,7 +31,7 @@ from orders.models import Unsent as OrdersUnsent
 from orders.services import request_cancellation
 from payments.gateways import pages
 from payments.links import return_url
-from payments.models import GatewayNotification, Payment, SandboxPage
+from payments.models import GatewayNotification, Payment
 from sagas import dead_letter_queue, dead_letters
 from sagas.publisher import broker
 from sagas.saga import service_of
@@ -405,7 +405,7 @@ def customer_comes_back(stage: Stage) -> Iterator[None]:
 def provider_notifies(stage: Stage) -> Iterator[None]:
     """A provider tells, twice, that a payment was made."""
     order_id = waiting_for_customer(stage)
-    told = {"event": uuid4().hex, "payment": f"order-{order_id}"}
+    told = {"event": uuid4().hex, "payment": name_of(order_id)}
     yield
     breaks_off(stage, "/payments/notifications/TOSS_PAYMENTS", told)
     yield
@@ -418,10 +418,14 @@ def waiting_for_customer(stage: Stage) -> int:
     stage.with_worker()
     order_id: int = stage.shop.place(payment_token="tok_action")
     relay_everything()
-    eventually(SandboxPage.objects.filter(payment=f"order-{order_id}").exists)
     eventually(Payment.objects.filter(order_id=order_id, status="WAITING").exists)
-    pages.decide("TOSS_PAYMENTS", f"order-{order_id}", paid=True)
+    pages.decide("TOSS_PAYMENTS", name_of(order_id), paid=True)
     return order_id
+
+
+def name_of(order_id: int) -> str:
+    """What the order's payment is called at its gateway."""
+    return Payment.objects.get(order_id=order_id).idempotency_key
 
 
 def staff_refund(stage: Stage) -> Iterator[None]:

@@ -201,12 +201,14 @@ class World:
     def _customers_decide(self, orders: Collection[int], choice: int | None = None) -> int:
         """Those who are on a payment page pay, give up or stay away until it is too late; how many there were. With a
         `choice` only one of them does something."""
-        names = [f"order-{order_id}" for order_id in orders]
-        waiting = SandboxPage.objects.filter(payment__in=names, decision="OPEN").order_by("pk")
+        named = Payment.objects.filter(order_id__in=orders).values_list("idempotency_key", "order_id")
+        of_order = dict(named)
+        waiting = SandboxPage.objects.filter(payment__in=of_order, decision="OPEN").order_by("pk")
         waiting = waiting[: 1 if choice is not None else None]
         for page in waiting:
             what = (page.pk if choice is None else choice) % 3
-            self._log(f"on the page of {page.payment} its customer {('pays', 'gives up', 'stays away')[what]}")
+            whose = self._names[of_order[page.payment]]
+            self._log(f"on the page of {whose} its customer {('pays', 'gives up', 'stays away')[what]}")
             if what == 2:
                 Payment.objects.filter(idempotency_key=page.payment).update(created_at=timezone.now() - DAY)
             else:
