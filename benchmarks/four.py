@@ -2,8 +2,8 @@
 
 The kernel, the steps, the databases and the queues are the same; only listeners are removed. `complete_order` hears
 `DeliveryStarted`, as if each parcel arrived at once, and no step records progress or notifies customers. Nothing is
-deferred, because the end of the last step is measured. `charge_payment` still calls its gateway, and records the
-attempt and the gateway's ledger.
+deferred, because the end of the last step is measured. `charge_payment` still calls its gateway, and writes our
+ledger and the gateway's.
 """
 
 from dataclasses import replace

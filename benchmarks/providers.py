@@ -66,7 +66,7 @@ def payments(first: int, number: int, token: str = "pm_card_visa") -> list[Autho
     return [
         Authorization(
             key=f"order-{one}-bench", payment=f"order-{one}-bench", order_id=one, amount=33_000, currency="KRW",
-            token=token, capture=True, return_url="http://127.0.0.1:9/return",
+            token=token, capture=True, return_url=lambda: "http://127.0.0.1:9/return",
         )
         for one in range(first, first + number)
     ]  # fmt: skip

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 
 import phonenumbers
 from django.conf import settings
@@ -122,6 +123,7 @@ def _obstacle(channel: str, contact: Contact) -> str:
     return ""
 
 
+@lru_cache(maxsize=1000)  # an order's customer is told several times
 def _region(phone: str) -> str | None:
     """The country that a phone number is of; None if it is of none."""
     try:

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from django.conf import settings
@@ -162,7 +163,7 @@ def _request(payment: Payable, until: datetime) -> Authorization:
         currency=payment.currency,
         token=token,
         capture=True,
-        return_url=return_url(payment.order_id),
+        return_url=partial(return_url, payment.order_id),
         until=until,
     )
 

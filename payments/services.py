@@ -24,7 +24,7 @@ from payments.gateway_calls import Answers, Operated, charge, refund
 from payments.gateways import (
     Captured,
 )
-from payments.models import Payment, PaymentAttempt
+from payments.models import Payment
 from payments.retries import check_now
 from payments.rows import lock, log, save
 from sagas.crash_points import crash_point
@@ -39,7 +39,7 @@ from shop.contracts.events import (
     PaymentRefundRefused,
 )
 
-Operation, Status = PaymentAttempt.Operation, Payment.Status
+Status = Payment.Status
 
 NOT_SO_MUCH = "there is not so much left to give back"
 
@@ -74,9 +74,6 @@ COMPLETE = """
         UPDATE payments_paymentoperation AS entry
         SET outcome = 'SUCCEEDED', reference = completed.reference, settled_at = clock_timestamp()
         FROM completed WHERE payment_id = completed.id AND key = idempotency_key
-    ), logged AS (
-        INSERT INTO payments_paymentattempt (payment_id, operation, outcome, detail)
-        SELECT id, %(operation)s, 'CAPTURED', '' FROM completed
     )
     SELECT order_id FROM completed
 """
@@ -133,7 +130,6 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
         "orders": orders,
         "charged": [one in taken for one in orders],
         "references": [taken.get(one, "") for one in orders],
-        "operation": Operation.CHARGE,
     }
     completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
     followers: list[transitions.Charged] = [

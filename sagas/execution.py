@@ -17,7 +17,7 @@ first event again replays the whole chain through what is done, up to where it b
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -79,13 +79,13 @@ def _decode(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> list[Event]:
 
 def _one_per_instance(events: Sequence[Event]) -> list[list[Event]]:
     """Batches with one event per saga instance, so that an emitted event's key tells which event caused it."""
-    seen: Counter[int] = Counter()
+    seen: dict[int, int] = {}
     batches: dict[int, list[Event]] = defaultdict(list)
     key_of = choreography().key_of
     for event in events:
         key = key_of(event)
+        seen[key] = seen.get(key, -1) + 1
         batches[seen[key]].append(event)
-        seen[key] += 1
     return list(batches.values())
 
 

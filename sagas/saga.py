@@ -64,6 +64,7 @@ class Choreography:
         self.timers = {name: seconds for saga in sagas for name, seconds in saga.timers.items()}
         self.services = tuple(sorted({service_of(name) for name in (*self.roles, *self.timers)}))
         self.saga_of = {event: saga for saga in sagas for event in saga.heard_by}
+        self._keys = {event: saga.key for event, saga in self.saga_of.items()}
         self.events = tuple(self.saga_of)
         self.by_name = {event.__name__: event for event in self.events}
         self.heard_by = {event: tuple(steps) for saga in sagas for event, steps in saga.heard_by.items()}
@@ -73,7 +74,7 @@ class Choreography:
 
     def key_of(self, event: Event) -> int:
         """The value of an event's correlation key."""
-        key: int = getattr(event, self.saga_of[type(event)].key)
+        key: int = getattr(event, self._keys[type(event)])
         return key
 
 

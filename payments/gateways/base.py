@@ -9,7 +9,7 @@ only asking again tells.
 none was given. Amounts are integers in the currency's minor unit. Times are aware.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from enum import StrEnum
@@ -39,7 +39,7 @@ class Authorization:
     token: str  # what the client gave; "" when the customer pays on the provider's page
     capture: bool
     method: str = ""  # one of the gateway's methods, or its own choice
-    return_url: str = ""  # where the customer comes back to; an adapter may append a query
+    return_url: Callable[[], str] = str  # makes the address to come back to, which an adapter may append a query to
     until: datetime | None = None  # the owner waits for the customer no longer than that: tell the provider if it can
 
 

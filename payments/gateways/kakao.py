@@ -90,9 +90,9 @@ class KakaoGateway(OneByOne):
             "quantity": 1,
             "total_amount": request.amount,
             "tax_free_amount": 0,
-            "approval_url": request.return_url,
-            "cancel_url": with_query(request.return_url, outcome="cancel"),
-            "fail_url": with_query(request.return_url, outcome="fail"),
+            "approval_url": request.return_url(),
+            "cancel_url": with_query(request.return_url(), outcome="cancel"),
+            "fail_url": with_query(request.return_url(), outcome="fail"),
         }
         status, said = self._ask("ready", order)
         if status != 200:

@@ -130,7 +130,7 @@ class NaverGateway(OneByOne):
             "totalPayAmount": request.amount,
             "taxScopeAmount": request.amount,
             "taxExScopeAmount": 0,
-            "returnUrl": request.return_url,
+            "returnUrl": request.return_url(),
             "productItems": [
                 {"categoryType": "ETC", "categoryId": "ETC", "uid": request.payment, "name": named, "count": 1}
             ],

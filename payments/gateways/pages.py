@@ -40,7 +40,7 @@ def open_pages(gateway: str, requests: Sequence[Authorization], *, deposits: Ite
                 "currency": request.currency,
                 "capture": request.capture,
                 "deposit": is_deposit,
-                "url": request.return_url.replace("/return/", "/sandbox/"),
+                "url": request.return_url().replace("/return/", "/sandbox/"),
                 "until": timezone.now() + (DEPOSIT_OPEN if is_deposit else PAGE_OPEN),
             }
         )

@@ -150,7 +150,7 @@ class StripeGateway(OneByOne):
             "capture_method": "automatic" if request.capture else "manual",
             "confirm": True,
             "metadata": {"payment": request.payment, "order": str(request.order_id)},
-        } | ({"return_url": request.return_url} if request.return_url else {})
+        } | ({"return_url": back} if (back := request.return_url()) else {})
         intent: Intent = self._v1.payment_intents.create(params, {"idempotency_key": request.key}).to_dict()  # type: ignore[arg-type]
         if intent["status"] == "requires_action" and intent["created"] < time.time() - JUST_NOW:
             intent = self._intent(intent["id"])
@@ -170,8 +170,8 @@ class StripeGateway(OneByOne):
                 "metadata": metadata,
             },
             "metadata": metadata,
-            "success_url": with_query(request.return_url, outcome="paid"),
-            "cancel_url": with_query(request.return_url, outcome="cancel"),
+            "success_url": with_query(request.return_url(), outcome="paid"),
+            "cancel_url": with_query(request.return_url(), outcome="cancel"),
         }
         page: Intent = self._v1.checkout.sessions.create(params, {"idempotency_key": request.key}).to_dict()  # type: ignore[arg-type]
         if page["created"] < time.time() - JUST_NOW:  # a repeated request: it answers as it was then

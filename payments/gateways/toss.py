@@ -137,8 +137,8 @@ class TossGateway(OneByOne):
             "amount": request.amount,
             "orderId": request.payment,
             "orderName": f"Order {request.order_id}",
-            "successUrl": request.return_url,
-            "failUrl": with_query(request.return_url, outcome="fail"),
+            "successUrl": request.return_url(),
+            "failUrl": with_query(request.return_url(), outcome="fail"),
         }
         status, said = self._ask("POST", "/v1/payments", request.key, order)
         if status != 200:

@@ -33,7 +33,7 @@ def test_a_charged_order_is_refunded(make):
     )
     assert state() == ("REFUNDED", False)
     assert held() == 0
-    assert asked() == [("CHARGE", "CAPTURED"), ("REFUND", "DONE")]
+    assert asked() == [("REFUND", "DONE")]
     payment = Payment.objects.get()
     assert payment.reason == event.reason
     assert payment.refunded_at is not None

@@ -51,7 +51,7 @@ class Account:
 
     def authorization(self, number: int = 1, *, capture: bool = False, **changes: Any) -> Authorization:
         """The request for payment `number`."""
-        given = {"token": self.token, "return_url": RETURN_URL} | changes
+        given = {"token": self.token, "return_url": lambda: RETURN_URL} | changes
         payment = f"order-{number}-a1b2c3"
         return Authorization(
             key=payment, payment=payment, order_id=number, amount=AMOUNT, currency=CURRENCY, capture=capture, **given

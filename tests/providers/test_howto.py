@@ -41,7 +41,14 @@ def test_what_the_page_configures_takes_money_at_the_stand_in(tmp_path):
     with Toss() as toss:
         gateway = TossGateway("TOSS", {"secret_key": secret.read_text().strip(), "url": toss.url})
         request = Authorization(
-            "order-1-k", "order-1-k", 1, 33_000, "KRW", "", capture=True, return_url="http://127.0.0.1:9/return/signed"
+            "order-1-k",
+            "order-1-k",
+            1,
+            33_000,
+            "KRW",
+            "",
+            capture=True,
+            return_url=lambda: "http://127.0.0.1:9/return/signed",
         )
         (action,) = gateway.authorize([request])
         back = clicked(action.url, "pay")
