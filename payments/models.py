@@ -151,7 +151,7 @@ class PaymentOperation(models.Model):
 
 
 class PaymentAttempt(models.Model):
-    """A question to a gateway, and its answer. Of a charge taken when it was first asked for, the ledger tells alone."""
+    """A question to a gateway, and its answer. The ledger alone tells of a charge taken when first asked for."""
 
     class Operation(models.TextChoices):
         CHARGE = "CHARGE"
