@@ -59,6 +59,8 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> Charged 
                 _enter(payment, ledger.Outcome.SUCCEEDED, now, reference=reference)
                 _settle(payment, Status.COMPLETED, now)
                 return completed
+            case Declined() if ledger.open_rows(payment, ledger.Kind.VOID):
+                put_off(payment, now)  # perhaps because we let go of it: the answer to that is to come first
             case Declined(reason):
                 _enter(payment, ledger.Outcome.REFUSED, now, reason=reason)
                 _settle(payment, Status.FAILED, now)
@@ -184,8 +186,12 @@ def undone(payment: Payment, found: Answer | None, operated: Operated, now: date
                 ledger.settle(row, ledger.Outcome.SUCCEEDED, now, reference=reference)
     over = isinstance(found, State) and found.voided and not found.captured
     nothing_taken = _voided(payment, operated, now) or isinstance(found, NotFound) or over
+    if isinstance(found, NotFound):
+        _close_voids(payment, now)
+    open_voids = ledger.open_rows(payment, ledger.Kind.VOID)
     ledger.add_up(payment)
     if payment.captured and payment.captured == payment.refunded:
+        _close_voids(payment, now)
         _settle(payment, Status.REFUNDED, now)
         payment.refunded_at = now
     elif nothing_taken and not payment.captured and open_until_now:
@@ -193,7 +199,7 @@ def undone(payment: Payment, found: Answer | None, operated: Operated, now: date
             _enter(payment, ledger.Outcome.REFUSED, now, reason=NEVER_THERE)
         _settle(payment, Status.VOIDED, now)
         put_off(payment, now)  # not yet the end: a charge on its way may still land
-    elif nothing_taken and not payment.captured and payment.attempts >= CHECKS_AFTER_VOIDING:
+    elif nothing_taken and not payment.captured and payment.attempts >= CHECKS_AFTER_VOIDING and not open_voids:
         _settle(payment, Status.VOIDED, now)
         return None
     else:
@@ -221,6 +227,7 @@ def forget_token(payment: Payment) -> None:
 
 
 def _close_voids(payment: Payment, now: datetime) -> None:
+    """Voids whose answers never came, of a payment that the gateway cannot have let go of."""
     for row in ledger.open_rows(payment, ledger.Kind.VOID):
         ledger.settle(row, ledger.Outcome.REFUSED, now, reason=row.reason)
 
@@ -229,7 +236,8 @@ def _enter(payment: Payment, outcome: str, now: datetime, *, reference: str = ""
     """Enter what became of the charge."""
     if row := ledger.first(payment):
         ledger.settle(row, outcome, now, reference=reference, reason=reason)
-    _close_voids(payment, now)
+    if outcome == ledger.Outcome.SUCCEEDED:
+        _close_voids(payment, now)
     payment.reference = reference or payment.reference
     ledger.add_up(payment)
 

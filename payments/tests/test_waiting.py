@@ -1,12 +1,14 @@
 """Payments that wait for their customers, on a page or for a transfer: paid, given up, too late, undone meanwhile."""
 
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from payments.gateways import Notification, pages
+from payments.gateways import Notification, Unknown, pages
+from payments.gateways.sandbox import SandboxGateway
 from payments.links import order_of, return_url
 from payments.models import GatewayLedger, GatewayNotification, Payment, SandboxPage
 from payments.settling import come_back, take_notification
@@ -174,6 +176,43 @@ def test_who_pays_while_the_wait_is_being_ended_is_charged(monkeypatch):
     settle()
     assert told(outbox()) == [("PaymentCompleted", 1, None)]
     assert entries() == [("CHARGE", PRICE, "SUCCEEDED"), ("VOID", PRICE, "REFUSED")]
+
+
+@pytest.fixture
+def void_unheard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Gateways void, but the answer is lost; calling it ends that."""
+    with monkeypatch.context() as lost:
+        void = SandboxGateway.void
+        lost.setattr(SandboxGateway, "void", lambda self, asked: [Unknown("lost") for _ in void(self, asked)])
+        yield lost.undo
+
+
+LET_GO_OF = [("CHARGE", PRICE, "REFUSED"), ("VOID", PRICE, "SUCCEEDED")]
+
+
+def test_a_wait_that_was_ended_unheard_is_ended_by_asking_again(void_unheard):
+    wait()
+    time_is_over()
+    settle()
+    come_back(1, {"outcome": "paid"})  # which the gateway refuses by now
+    assert (state(), outbox()) == (("WAITING", True), [])
+    void_unheard()
+    settle()
+    assert told(outbox()) == [NOT_PAID]
+    assert (state(), entries()) == (("FAILED", False), LET_GO_OF)
+
+
+def test_what_was_let_go_of_unheard_is_entered_when_the_gateway_says_so(void_unheard):
+    wait()
+    run(refund_payment, cancelled())
+    for _ in range(9):
+        settle()
+    assert told(outbox()) == [REFUND_TOLD]
+    assert (state(), entries()[1]) == (("VOIDED", True), ("VOID", PRICE, "OPEN"))
+    void_unheard()
+    settle_all()
+    assert (state(), entries()) == (("VOIDED", False), LET_GO_OF)
+    assert told(outbox()) == [REFUND_TOLD]
 
 
 # --- Undone -----------------------------------------------------------------------------------------------------------

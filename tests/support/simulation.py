@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from django.conf import settings
 from django.utils import timezone
@@ -22,10 +23,9 @@ from msgspec import to_builtins
 
 from inventory.services import seed_stock
 from orders.models import Order
-from orders.refunds import request_refund
 from orders.services import place_order, request_cancellation
-from payments.gateways import pages
-from payments.models import Payment, SandboxPage
+from payments import gateways
+from payments.models import PaymentAttempt
 from sagas.registry import STEPS, TIMERS, local_services
 from sagas.relay import publish_deferred, publish_outbox
 from sagas.saga import service_of
@@ -35,11 +35,11 @@ from shop.api.problems import Problem
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
+from tests.support import outsiders
 from tests.support.boundaries import all_points
 from tests.support.sagas import SAGA_TIMERS
 
-DAY = timedelta(days=1)
-PRODUCTS = range(101, 161)  # each schedule sells one of them
+PRODUCTS = range(101, 261)  # each schedule sells one of them
 PIECES = 6  # of it
 RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at one is about that timer
     "look_after": "orders.look_after",
@@ -49,7 +49,10 @@ RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at
     "asking": "delivery.advance_deliveries",
 }
 CHOICES, MERGING = 60, 30
+LOSING = (outsiders.REQUEST_LOST, outsiders.ANSWER_LOST)
+REFUNDING = (13, 28, 58)  # choices that are a refund of a part
 LOST, TWICE, OVERTAKEN, MERGED = "lost", "twice", "overtaken at ", "merged"
+MEANWHILE = "meanwhile at "
 
 
 def is_record(step: str) -> bool:
@@ -77,7 +80,8 @@ class Decision(NamedTuple):
 
     `trouble` is what goes wrong: a message is LOST, or comes TWICE; a boundary's name is where a process will die that
     passes it, now or later; OVERTAKEN and a boundary's name, outside of transactions, is where a worker is when another
-    one with the same message begins, and is through with it.
+    one with the same message begins, and is through with it; MEANWHILE and a boundary's name is where a process will be
+    when others go on for a while; one of the LOSSES is what will be lost on the way to a gateway or back.
     """
 
     choice: int
@@ -117,17 +121,22 @@ class World:
         self._names: dict[int, str] = {}  # of orders
         self._due: set[str] = set()  # services whose relay, and timers that, may find something to do
         self._now = ""  # what is being done
-        self._mined: set[str] = set()  # boundaries at which a process will die
+        self._choice = 0
+        self._cancelled: dict[int, int] = {}  # which orders will be cancelled, and when
+        self._mined: set[str] = set()  # boundaries at which a process will die, or be overtaken; and what will be lost
         self._overtaken: tuple[str, list[Message]] | None = None  # at which boundary a worker will be, and with what
 
     def play(self) -> None:
         """All schedules, then peace. Raises AssertionError when an order does not end."""
         seed_stock(dict.fromkeys(self.schedules, PIECES))
-        with publishing_to(self.bus):
+        lossy = {name: outsiders.LossyGateway(name, self._is_lost) for name in settings.PAYMENT_GATEWAYS}
+        with publishing_to(self.bus), patch.dict(gateways._made, lossy):
             for product, schedule in self.schedules.items():
                 self._play(product, schedule)
             self._log("—— the trouble is over ——")
             self._come_to_rest()
+        asked = PaymentAttempt.objects.filter(payment__order_id__in=self._names).values_list("operation", "outcome")
+        self.fired.update(f"{operation}: {outcome}" for operation, outcome in asked)
 
     def verdict(self) -> list[str]:
         """What the strict audit finds."""
@@ -138,20 +147,22 @@ class World:
     # —— A schedule ————————————————————————————————————————————————————————————————————————————————————————————————————
     def _play(self, product: int, schedule: Schedule) -> None:
         orders = {self._place(product, wish): wish for wish in schedule.wishes}
-        cancelled = {order_id: wish.cancelled_at for order_id, wish in orders.items() if wish.cancelled_at is not None}
+        self._cancelled = {pk: wish.cancelled_at for pk, wish in orders.items() if wish.cancelled_at is not None}
         self.bus.orders = orders
         for _ in range(schedule.calm):
             self._act(Decision(0, None))
         for number, decision in enumerate(schedule.decisions):
-            self._mined |= {decision.trouble} & all_points()
+            if decision.trouble in all_points() or (decision.trouble or "").startswith((MEANWHILE, *LOSING)):
+                self._mined.add(decision.trouble or "")
+            self._choice = decision.choice
             with self._mortal():
-                if due := [order_id for order_id, at in cancelled.items() if at <= number]:
+                if due := [order_id for order_id, at in self._cancelled.items() if at <= number]:
                     self._cancel(due[0])
-                    del cancelled[due[0]]  # who is not answered asks again
+                    del self._cancelled[due[0]]  # who is not answered asks again
                 else:
                     self._act(decision)
         self._mined.clear()
-        for order_id in cancelled:
+        for order_id in self._cancelled:
             self._cancel(order_id)
         while relays := self._due - TIMERS.keys():  # the next schedule's are to find their own events
             self._relay(min(relays))
@@ -161,14 +172,15 @@ class World:
     def _act(self, decision: Decision) -> None:
         """Do one of all that could be done now."""
         messages, others = len(self.bus.messages), sorted(self._due)
-        if timer := RUN_BY.get((decision.trouble or "").partition(".")[0]):
+        if timer := RUN_BY.get((decision.trouble or "").removeprefix(MEANWHILE).partition(".")[0]):
             if timer == "orders.cancel_overdue":
                 self._deadline_passes()
             self._tick(timer)
-        elif decision.choice % 5 == 1 and self._customers_decide(self.bus.orders, decision.choice // 5):
-            pass
-        elif decision.choice == 13:
-            self._refund_part(decision.choice)
+        elif decision.choice % 5 == 1 and outsiders.act_on_page(self.bus.orders, decision.choice // 5, self._tell):
+            self._due |= {"payments", "payments.settle_payments"}
+        elif decision.choice in REFUNDING:
+            self._due.add("orders")
+            outsiders.refund_part(self.bus.orders, decision.choice, self._tell)
         elif messages or others:
             picked = decision.choice % (messages + len(others))
             if picked < messages:
@@ -197,33 +209,33 @@ class World:
             self._log(f"✗ at {boundary} another worker is faster with the same message")
             self.bus.messages += batch
             self.bus.deliver(-1)
+        if MEANWHILE + boundary in self._mined:
+            self._mined.remove(MEANWHILE + boundary)
+            self.fired[MEANWHILE + boundary] += 1
+            self._log(f"✗ at {boundary} others go on: {self._now}")
+            self._others_go_on()
 
-    def _customers_decide(self, orders: Collection[int], choice: int | None = None) -> int:
-        """Those who are on a payment page pay, give up or stay away until it is too late; how many there were. With a
-        `choice` only one of them does something."""
-        named = Payment.objects.filter(order_id__in=orders).values_list("idempotency_key", "order_id")
-        of_order = dict(named)
-        waiting = SandboxPage.objects.filter(payment__in=of_order, decision="OPEN").order_by("pk")
-        waiting = waiting[: 1 if choice is not None else None]
-        for page in waiting:
-            what = (page.pk if choice is None else choice) % 3
-            whose = self._names[of_order[page.payment]]
-            self._log(f"on the page of {whose} its customer {('pays', 'gives up', 'stays away')[what]}")
-            if what == 2:
-                Payment.objects.filter(idempotency_key=page.payment).update(created_at=timezone.now() - DAY)
-            else:
-                pages.decide(page.gateway, page.payment, paid=not what)
-            Payment.objects.filter(idempotency_key=page.payment, status="WAITING").update(due_at=timezone.now())
-            self._due.add("payments.settle_payments")
-        return len(waiting)
+    def _others_go_on(self) -> None:
+        """Customers who will cancel do it now; then what is chosen happens, and perhaps some more, in order."""
+        now = self._now
+        for order_id in list(self._cancelled):
+            with self._mortal():
+                self._cancel(order_id)
+                del self._cancelled[order_id]
+        for choice in [self._choice, *[0] * (self._choice % 3 * 7)]:
+            with self._mortal():
+                self._act(Decision(choice, None))
+        self._now = now
 
-    def _refund_part(self, choice: int) -> None:
-        """Staff have a part given back, or ask for that again."""
-        orders = sorted(self.bus.orders)
-        order_id = orders[choice % len(orders)]
-        self._now = f"staff have {choice} of {self._names[order_id]} given back"
-        self._due.add("orders")
-        request_refund(order_id, key=str(choice), amount=choice, reason="")
+    def _is_lost(self, loss: str) -> bool:
+        if lost := loss in self._mined:
+            self._mined.remove(loss)
+            self.fired[loss] += 1
+            self._log(f"✗ {loss}: {self._now}")
+        return lost
+
+    def _tell(self, order_id: int, text: str) -> None:
+        self._now = f"{self._names[order_id]}: {text}"
         self._log(self._now)
 
     # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
@@ -233,7 +245,8 @@ class World:
         self.bus.messages += self.bus.aside
         self.bus.orders, self.bus.merging = self._names, False
         for _ in range(ROUNDS):
-            while self.bus.messages or self._due or self._customers_decide(self._names):
+            self._leave_pages()
+            while self.bus.messages or self._due or self._leave_pages():
                 step = min((step for step, _ in self.bus.messages), key=IN_ORDER.index, default="")
                 if step and (not is_record(step) or not self._due):
                     self._gather(step)
@@ -245,6 +258,10 @@ class World:
                 return
             self._tick("orders.look_after")
         raise AssertionError(f"{', '.join(names)} never ended")
+
+    def _leave_pages(self) -> bool:
+        self._due.add("payments.settle_payments")
+        return outsiders.leave_pages(self._names, self._tell)
 
     def _gather(self, step: str) -> None:
         """Make one message, the first, of all for a step: a message carries a batch."""
