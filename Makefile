@@ -54,8 +54,7 @@ env: .venv/.runtime ## Write .env for docker-compose.yml, with fresh secrets
 .PHONY: test
 test: .venv/.dev ## Everything that must hold, on real servers; ARGS="-k cancel" goes to pytest
 	@$(SERVICES) tools
-	@$(SERVICES) exec -- $(MAKE) --no-print-directory test-stages
-	@exec $(MAKE) --no-print-directory pytest ARGS='$(ARGS)'
+	@exec $(MAKE) --no-print-directory $(if $(ARGS),test-some,test-all)
 
 # Stages run two at a time: each prints when it is through. The slowest begins first.
 STAGES := $(MAKE) --no-print-directory SIDE_BY_SIDE=1 --jobs=2 --output-sync=target
@@ -71,19 +70,26 @@ endef
 test-stages:
 	@exec $(STAGES) $(LINT) stage-migrations stage-checks stage-saga
 
-# The tests that start processes of their own mostly wait for them. So they run beside the others, each half with
-# databases and a vhost of its own; what they print comes when both are through. Both take about as long.
+.PHONY: test-some
+test-some:
+	@$(SERVICES) exec -- $(MAKE) --no-print-directory test-stages
+	@printf '\n==> tests\n'
+	@exec $(SERVICES) exec -- $(PY) -m pytest $(ARGS)
+
+# The tests that start processes of their own mostly wait for them. So they run beside the others, and the stages beside
+# both, each with databases and a vhost of its own. What they print comes at the end. Both halves take about as long.
 PROCESSES := integration or acceptance or chaos or documented
 
-.PHONY: pytest
-pytest:
+.PHONY: test-all
+test-all:
 	@printf '\n==> tests\n'
-	@if [ -n '$(ARGS)' ]; then exec $(SERVICES) exec -- $(PY) -m pytest $(ARGS); fi; \
-	echo 'Those that start processes run in the background and are shown at the end.'; \
-	log=$$(mktemp) && trap 'kill $$other; wait; rm -f $$log; exit 130' INT TERM; \
-	$(SERVICES) exec -- $(PY) -m pytest -m '$(PROCESSES)' >$$log 2>&1 & other=$$!; \
-	$(SERVICES) exec -- $(PY) -m pytest -m 'not ($(PROCESSES))'; here=$$?; \
-	wait $$other; there=$$?; cat $$log; rm -f $$log; exit $$((here | there))
+	@echo 'Stages, and the tests that start processes, run in the background and are shown at the end.'; \
+	logs=$$(mktemp -d) && trap 'kill $$stages $$others; wait; rm -rf $$logs; exit 130' INT TERM; \
+	$(SERVICES) exec -- $(MAKE) --no-print-directory test-stages >$$logs/stages 2>&1 & stages=$$!; \
+	$(SERVICES) exec -- $(PY) -m pytest -m '$(PROCESSES)' >$$logs/others 2>&1 & others=$$!; \
+	$(SERVICES) exec -- $(PY) -m pytest -m 'not ($(PROCESSES))'; failed=$$?; \
+	wait $$stages || failed=1; wait $$others || failed=1; \
+	cat $$logs/stages $$logs/others; rm -rf $$logs; exit $$failed
 
 .PHONY: coverage
 coverage: .venv/.dev ## Which lines the tests run that start no processes; shows them in var/coverage/html/
@@ -200,8 +206,9 @@ bench-door: .venv/.dev ## The shop beside plain Celery and the floor over HTTP o
 	@exec $(SERVICES) exec -- $(PY) -m benchmarks.endtoend $(ARGS)
 
 .PHONY: bench-guard
-bench-guard: .venv/.dev ## Fail when the shop has fallen too far behind the floor
-	@exec $(SERVICES) exec -- $(PY) -m benchmarks.compare --guard 0.5 --rounds 3 --seconds 4 $(ARGS)
+bench-guard: .venv/.dev ## Fail when the floor is too far ahead, or plain Celery too close over HTTP
+	@$(SERVICES) exec -- $(PY) -m benchmarks.compare --guard 0.5 --rounds 3 --seconds 4
+	@exec $(SERVICES) exec -- $(PY) -m benchmarks.endtoend --guard 2 --rounds 2 --seconds 4
 
 .PHONY: clean
 clean: ## Remove caches; var/ (data) and .venv stay

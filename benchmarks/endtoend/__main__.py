@@ -4,6 +4,7 @@ floor.
     make bench-door                                     all of it, in twenty minutes or so
     make bench-door ARGS="--quick"                      in four: to see that it works
     make bench-door ARGS="--clients 32 --rates 10"
+    make bench-guard                                    fails when plain Celery has come too close, among others
 
 Each system runs with all its processes and a mail server. In each round they take turns at every load, so that other
 work on the machine affects all of them. With a number of *clients*, each sends its next request after the response (a
@@ -25,7 +26,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.endtoend.doors import DOORS, Door
-from benchmarks.endtoend.report import Closed, Outcome, Steady, closed_rows, keep, steady_rows, target_rows
+from benchmarks.endtoend.report import (
+    SUSTAINED,
+    Closed,
+    Outcome,
+    Steady,
+    closed_rows,
+    keep,
+    steady_rows,
+    target_rows,
+)
 from benchmarks.measure import STALLED, Show, audit, cpu_seconds, percentiles, since
 from benchmarks.results import FOLDER, as_table, machine
 from benchmarks.session import measuring
@@ -151,6 +161,13 @@ def warm_up(door: Door, show: Show) -> None:
         times_when_through(door, orders, "warming up", show)
 
 
+def guard(outcomes: Sequence[Outcome], at_least: float) -> bool:
+    """Say how many times plain Celery's orders the shop has paid; whether that is enough."""
+    shop, plain = (one.paid(SUSTAINED) for one in outcomes)
+    print(f"shop over HTTP at {shop / plain:.1f} times plain Celery; at least {at_least:g} is asked")
+    return shop >= at_least * plain
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     assert __doc__
     parser = argparse.ArgumentParser(prog="python -m benchmarks.endtoend", description=__doc__.partition("\n")[0])
@@ -163,9 +180,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rates", type=float, nargs="*", default=[1, 10, 50, 100, 200], help="orders per second")
     parser.add_argument("--quick", action="store_true", help="one round, 8 and 32 clients, 10/s and 50/s, of 4 seconds")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where JSON and plots go (benchmarks/results)")
+    parser.add_argument("--guard", type=float, metavar="TIMES", help="fail below so many times plain Celery's paid/s")
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.seconds, options.clients, options.rates = 1, 4.0, [8, 32], [10.0, 50.0]
+    if options.guard is not None:
+        options.systems, options.clients, options.rates = ["shop", "celery-threads"], [SUSTAINED], []
     return options
 
 
@@ -177,6 +197,8 @@ def main(arguments: Sequence[str]) -> int:
             "options": {name: value for name, value in vars(options).items() if name != "out"},
         }
         outcomes = measure(options, progress, cleanup)
+    if options.guard is not None:
+        return 0 if guard(outcomes, options.guard) else 1
     keep(outcomes, record, options.out)
     console = Console()
     if options.clients:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from benchmarks.endtoend.__main__ import guard
 from benchmarks.endtoend.clients import Customers
 from benchmarks.endtoend.doors import ShopDoor, http
 from benchmarks.endtoend.report import Closed, Outcome, Steady, closed_rows, target_rows
@@ -97,6 +98,16 @@ def outcome(
     times = {what: [milliseconds] * 3 for what in ("answered", "paid", "through")}
     steady = Steady(10, times, Counter(), {"web": cpu, "load": 99}, kept_up)
     return Outcome(door, {32: [loop], 256: [refusing]}, {10: [steady]})
+
+
+def test_the_guard_compares_with_plain_celery():
+    shop, plain = (
+        outcome("shop", paid=90, milliseconds=9, cpu=9),
+        outcome("celery-threads", paid=30, milliseconds=9, cpu=9),
+    )
+
+    assert guard([shop, plain], 3.0)
+    assert not guard([shop, plain], 3.1)
 
 
 def test_targets_say_what_was_measured_and_whether_it_is_enough():
