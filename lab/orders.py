@@ -1,7 +1,7 @@
 """The orders of the load test and of chaos: of all kinds, and the same for the same seed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 from typing import Any
@@ -24,6 +24,20 @@ KINDS: dict[str, int] = {
     "gateway fails three times": 3,
     "cancelled by the customer": 11,
 }
+KINDS_AT_PROVIDERS: dict[str, int] = {
+    "normal": 33,
+    "several lines": 14,
+    "hot product": 14,
+    "declined": 8,
+    "refused by the carrier": 3,
+    "refused by the recipient": 4,
+    "comes back twice": 5,
+    "closes the window": 5,
+    "goes away": 3,
+    "cancelled by the customer": 11,
+}
+ON_A_PAGE = {"comes back twice", "closes the window", "goes away"}
+CARDS = {"declined": "pm_card_visa_chargeDeclined"}  # at Stripe, half of the orders are paid by card
 TOKENS = {
     "declined": "tok_declined",
     "gateway times out, charged": "tok_timeout_charged",
@@ -54,6 +68,19 @@ def planned_orders(
     """Yield orders without end. `kinds` says how many in a hundred are of each; the first product is the hot one."""
     dice = Random(seed)
     return (_order(seed, number, dice, kinds, products) for number in count())
+
+
+def at_providers(orders: Iterator[PlannedOrder], seed: int, gateways: Sequence[str]) -> Iterator[PlannedOrder]:
+    """Yield the orders as customers place them who pay on a provider's page, or by card."""
+    dice = Random(f"gateways {seed}")
+    for one in orders:
+        gateway = dice.choice(gateways)
+        by_card = gateway == "STRIPE" and one.kind not in ON_A_PAGE and dice.random() < 0.5
+        body = one.body | {"paymentGateway": gateway}
+        del body["paymentToken"]
+        if by_card:
+            body["paymentToken"] = CARDS.get(one.kind, "pm_card_visa")
+        yield replace(one, body=body)
 
 
 def enough_for(orders: Sequence[PlannedOrder]) -> dict[int, int]:

@@ -426,7 +426,7 @@ if STAND_INS:
         url = f"http://127.0.0.1:{PORT + offset}"
         PAYMENT_GATEWAYS[f"{adapter.upper()}_STAND_IN"] = Configured(adapter, options | {"url": url})
 DEFAULT_PAYMENT_GATEWAY = next(iter(PAYMENT_GATEWAYS))
-PAY_WITHIN = timedelta(minutes=env.int("PAY_WITHIN", 30))  # on a payment page; the stock is held as long
+PAY_WITHIN = timedelta(minutes=env.float("PAY_WITHIN", 30))  # on a payment page; the stock is held as long
 DEPOSIT_WITHIN = timedelta(days=env.int("DEPOSIT_WITHIN", 3))  # to a virtual account; likewise
 GATEWAY_FAILURE_RATES = env.dict("GATEWAY_FAILURE_RATES", default={}, cast={"value": float})  # e.g. KAKAO_PAY=0.1
 

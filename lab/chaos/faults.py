@@ -220,6 +220,12 @@ def terminate_database_connections(world: World, _: Random) -> str:
     return f"{terminated} connections terminated"
 
 
+# --- Providers --------------------------------------------------------------------------------------------------------
+def kill_provider(world: World, dice: Random) -> str:
+    process = world.processes.one_of("provider", dice)
+    return _kill(process.name, process.pid)
+
+
 FAULTS: dict[str, Kind] = {
     "web killed": Kind(kill_web, 0),
     "worker child killed": Kind(kill_worker_child, 0),
@@ -236,4 +242,6 @@ FAULTS: dict[str, Kind] = {
     "Redis flushed": Kind(flush_redis, 0),
     "database restarted": Kind(restart_database, 2),
     "database connections terminated": Kind(terminate_database_connections, 0),
+    "provider killed": Kind(kill_provider, 1),
 }
+OF_PROVIDERS = {"provider killed"}  # only with providers

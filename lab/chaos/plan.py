@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
-from lab.orders import PlannedOrder, enough_for, planned_orders
+from lab.orders import KINDS, KINDS_AT_PROVIDERS, PlannedOrder, at_providers, enough_for, planned_orders
 
 KEPT_BACK = 0.05  # the share of orders placed after the last fault, to show recovery from it
 
@@ -27,9 +27,18 @@ class Plan:
     stock: dict[int, int]
 
 
-def make_plan(seed: int, *, orders: int, faults: int, kinds: Sequence[str], gaps: tuple[float, float]) -> Plan:
-    """`gaps` are the shortest and longest seconds between faults."""
-    load = list(islice(planned_orders(seed), orders))
+def make_plan(
+    seed: int,
+    *,
+    orders: int,
+    faults: int,
+    kinds: Sequence[str],
+    gaps: tuple[float, float],
+    gateways: Sequence[str] = (),
+) -> Plan:
+    """`gaps` are the shortest and longest seconds between faults; `gateways`, where customers pay on a page."""
+    planned = planned_orders(seed, kinds=KINDS_AT_PROVIDERS if gateways else KINDS)
+    load = list(islice(at_providers(planned, seed, gateways) if gateways else planned, orders))
     return Plan(seed, load, list(islice(_faults(Random(f"faults {seed}"), kinds, gaps), faults)), enough_for(load))
 
 

@@ -3,24 +3,28 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from secrets import token_urlsafe
 from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
 from amqp.exceptions import AMQPError
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from lab.chaos.books import Compared, compare
 from lab.chaos.client import Client
+from lab.chaos.customers import Customers
 from lab.chaos.faults import FAULTS, Fired, World, fire
 from lab.chaos.plan import KEPT_BACK, Plan
 from lab.chaos.verdict import Verdict, judge, recovery
 from lab.measures import unfinished
 from lab.orders import CUSTOMERS, PRICE
+from lab.providers.run import wanted
 from lab.rig.servers import until
 from lab.rig.system import STARTED_WITHIN, System
 from sagas.conf import choreography
@@ -126,7 +130,8 @@ class Run(Load[System]):
         system = self.system
         world = World(system.postgres, system.rabbitmq, system.redis, system.processes, client.one_more)
         fired: list[Fired] = []
-        with self._watching(client, fired):
+        at_providers = Customers(client, system.urls, self.tokens) if wanted() else nullcontext()
+        with self._watching(client, fired), at_providers:
             client.start(THREADS)
             for number, planned in enumerate(self.plan.faults, 1):
                 if number > least and client.placed >= len(orders) - kept_back:
@@ -144,12 +149,19 @@ class Run(Load[System]):
             self._await_rest(patience)
         seconds = time.time() - calm_since
         connections.close_all()  # connections from before the faults are broken
+        restarts = system.processes.restarts
         verdict = judge(
-            client, fired, seed=self.plan.seed, restarts=self.system.processes.restarts, seconds_to_rest=seconds,
-            one_by_one=one_by_one,
+            client, fired, seed=self.plan.seed, restarts=restarts, seconds_to_rest=seconds, one_by_one=one_by_one,
+            books=self._books(),
         )  # fmt: skip
         self.system.keep = self.system.keep or not verdict.good
         return verdict
+
+    def _books(self) -> list[Compared]:
+        """Compare the providers' books with our ledger, once their processes are gone."""
+        for process in self.system.processes.give_up("provider"):
+            self.system.say(f"{process.name} has ended; its books are compared with our ledger")
+        return compare(settings.VAR_DIR / "stand-ins")
 
     def _await_recovery(self, fault: Fired, patience: float) -> None:
         """Wait for recovery from a fault; if that takes too long, the verdict says so."""

@@ -10,28 +10,36 @@ from typing import Any, TextIO
 from django.core.management.base import CommandError
 from rich.console import Console
 
-from lab.chaos.faults import FAULTS
+from lab.chaos.faults import FAULTS, OF_PROVIDERS
 from lab.chaos.plan import make_plan
 from lab.chaos.report import write_report
 from lab.chaos.run import Run
 from lab.chaos.tables import show
 from lab.machines.session import play as machines
+from lab.providers.run import wanted
 from lab.rig.servers import CannotStart
 from lab.rig.system import System, start_again, started_again
 
 GAPS, FAST_GAPS = (2.0, 10.0), (0.5, 2.0)  # seconds between two faults
 CALM_RATE = 5.0  # orders per second that a small machine carries easily
 ORDERS_PER_FAULT = 350  # by default, but every kind of fault comes at least once
+GATEWAYS = ("toss", "kakao", "naver", "stripe")
 FAST = {"STALLED_AFTER": "3", "OUTBOX_LEASE": "5", "HANDOVER_AFTER": "0.2", "DELIVERED_AFTER": "0.2"}
+PATIENCE = {False: {"PAY_WITHIN": "2"}, True: {"PAY_WITHIN": "0.2"}}  # minutes for customers on a page
 
 
 def play(*, seed: int | None, stdout: TextIO, **options: Any) -> int:
     """Run; return the exit code. Raises CommandError if the run cannot begin."""
+    if options["machines"] and options["providers"]:
+        raise CommandError("Providers are not on the machines: take --machines or --providers.")
     if options.pop("machines"):
+        del options["providers"]
         return machines(seed=seed, stdout=stdout, **options)
     if not started_again():
         chosen = randbelow(10**6) if seed is None else seed
-        start_again("chaos", defaults=FAST if options["fast"] else {}, chosen={"CHAOS_SEED": str(chosen)})
+        defaults = (FAST if options["fast"] else {}) | (PATIENCE[options["fast"]] if options["providers"] else {})
+        gateways = GATEWAYS if options["providers"] else ()
+        start_again("chaos", defaults=defaults, chosen={"CHAOS_SEED": str(chosen)}, gateways=gateways)
     try:
         return _run(int(os.environ["CHAOS_SEED"]), stdout=stdout, **options)
     except CannotStart as error:
@@ -42,9 +50,10 @@ def play(*, seed: int | None, stdout: TextIO, **options: Any) -> int:
 
 
 def _run(seed: int, *, stdout: TextIO, orders: int, faults: int | None, kinds: str | None, **options: Any) -> int:
-    chosen = kinds.split(",") if kinds else list(FAULTS)
-    if unknown := set(chosen) - set(FAULTS):
-        raise CommandError(f"No such fault: {', '.join(sorted(unknown))}. There are: {', '.join(FAULTS)}.")
+    possible = [kind for kind in FAULTS if options["providers"] or kind not in OF_PROVIDERS]
+    chosen = kinds.split(",") if kinds else possible
+    if unknown := set(chosen) - set(possible):
+        raise CommandError(f"No such fault: {', '.join(sorted(unknown))}. There are: {', '.join(possible)}.")
     if options["report"] and not (folder := options["report"].absolute().parent).is_dir():
         raise CommandError(f"There is no directory {folder} to write {options['report'].name} to.", returncode=2)
     if options["one_by_one"]:
@@ -52,7 +61,7 @@ def _run(seed: int, *, stdout: TextIO, orders: int, faults: int | None, kinds: s
     least = max(len(chosen), orders // ORDERS_PER_FAULT) if faults is None else faults
     most = 100 * least if faults is None else faults
     gaps = FAST_GAPS if options["fast"] else GAPS
-    plan = make_plan(seed, orders=orders, faults=most, kinds=chosen, gaps=gaps)
+    plan = make_plan(seed, orders=orders, faults=most, kinds=chosen, gaps=gaps, gateways=[*wanted()])
     console = Console(stderr=options["json"], highlight=False)
     console.print(f"[bold]Chaos[/]: {orders} orders, {least} faults{'' if faults else ' or more'}, seed {seed}")
     signal.signal(signal.SIGTERM, _interrupt)

@@ -5,6 +5,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from lab.chaos.verdict import Verdict
+from shop.money import money
+
+CURRENCY = "KRW"  # of the products
 
 
 def show(console: Console, verdict: Verdict) -> None:
@@ -37,6 +40,19 @@ def show(console: Console, verdict: Verdict) -> None:
     dead = ", ".join(f"{count} {step}" for step, count in verdict.dead_letters.items())
     table.add_row("dead letters, resolved", escape(dead or "0"))
     console.print(table)
+    if verdict.books:
+        _show_books(console, verdict)
     for line in verdict.findings[:30]:
         console.print(line, style="red", markup=False, soft_wrap=True)
     console.print("[green]Nothing lost, nothing done twice.[/]" if verdict.good else "[bold red]Chaos won.[/]")
+
+
+def _show_books(console: Console, verdict: Verdict) -> None:
+    table = Table("", *(one.gateway for one in verdict.books), title="The providers' books")
+    table.add_row("movements", *(f"{one.movements}" for one in verdict.books))
+    for what in ("captured", "refunded", "kept", "our ledger", "held"):
+        sums = (one.kept_here if what == "our ledger" else getattr(one, what) for one in verdict.books)
+        table.add_row(what, *(money(amount, CURRENCY) for amount in sums))
+    counts = (len(one.differences) for one in verdict.books)
+    table.add_row("differences", *(f"[bold red]{count}[/]" if count else "[green]0[/]" for count in counts))
+    console.print(table)

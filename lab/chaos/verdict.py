@@ -10,6 +10,7 @@ from typing import Any
 from django.apps import apps
 from django.db import connections
 
+from lab.chaos.books import Compared
 from lab.chaos.client import Client, Operation, Outcome
 from lab.chaos.faults import Fired
 from lab.measures import locks_left, percentiles, unfinished
@@ -69,6 +70,7 @@ class Verdict:
     unknown_because: dict[str, int]  # the last status or error of operations with an unknown outcome
     kinds: dict[str, int]
     statuses: dict[str, int]
+    books: Sequence[Compared]  # of the providers, if there are any
     faults: list[Fired]
     restarts: int
     dead_letters: dict[str, int]  # events given up and handled later, by step; the audit reports the others
@@ -94,6 +96,7 @@ class Verdict:
             "unknownBecause": self.unknown_because,
             "kinds": self.kinds,
             "statuses": self.statuses,
+            "books": [one._asdict() for one in self.books],
             "faults": [vars(one) for one in self.faults],
             "recovery": self.recovery(),
             "restarts": self.restarts,
@@ -122,7 +125,14 @@ class Verdict:
 
 
 def judge(
-    client: Client, faults: list[Fired], *, seed: int, restarts: int, seconds_to_rest: float, one_by_one: bool
+    client: Client,
+    faults: list[Fired],
+    *,
+    seed: int,
+    restarts: int,
+    seconds_to_rest: float,
+    one_by_one: bool,
+    books: Sequence[Compared] = (),
 ) -> Verdict:
     """Compare the client's records with the databases, and audit these."""
     placed = [one for one in client.operations if one.what == "place"]
@@ -145,6 +155,7 @@ def judge(
         "audit": [
             f"{one.invariant}: {one.subject}: {one.detail}" for one in audit(strict=True) if isinstance(one, Violation)
         ],
+        "differences from providers' books": [f"{one.gateway}: {line}" for one in books for line in one.differences],
         "faults not fired": [f"{one.number} {one.kind}: {one.failure}" for one in faults if one.failure],
         "slow recoveries": [
             f"{one.number} {one.kind}: {one.recovered_after or 'never'}"
@@ -165,6 +176,7 @@ def judge(
         ),
         kinds=dict(Counter(one.planned.kind for one in placed).most_common()),
         statuses=dict(Counter(statuses.values()).most_common()),
+        books=books,
         faults=faults,
         restarts=restarts,
         dead_letters=_dead_letters(),

@@ -8,6 +8,8 @@ import json
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +41,16 @@ class Books:
         self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + TABLES)
         self._lock = threading.RLock()
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written within, or none of it if the process is killed."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("COMMIT")
+
     def get(self, kind: str, id: str) -> Any:
         """Return a stored object, or None."""
         with self._lock:
@@ -54,6 +66,11 @@ class Books:
         with self._lock:
             rows = self._connection.execute("SELECT body FROM object WHERE kind = ?", (kind,)).fetchall()
         return [json.loads(body) for (body,) in rows]
+
+    def count(self, kind: str) -> int:
+        with self._lock:
+            (count,) = self._connection.execute("SELECT count(*) FROM object WHERE kind = ?", (kind,)).fetchone()
+        return int(count)
 
     def enter(self, kind: str, reference: str, payment: str, amount: int, currency: str) -> None:
         """Record a movement of money."""

@@ -126,8 +126,8 @@ class Naver(StandIn):
         size, at = asked.get("rowsPerPage", 20), asked.get("pageNumber", 1)
         if not 1 <= size <= 100 or asked.get("approvalType", "ALL") not in LISTED:
             raise _refused("InvalidParameter", "rowsPerPage, approvalType", 400)
-        payments = self.books.all("payment")
-        rows = [row for payment in payments for row in payment["rows"] if number in ("", payment["paymentId"])]
+        payments = [self.books.get("payment", number)] if number else self.books.all("payment")
+        rows = [row for payment in payments if payment for row in payment["rows"]]
         if not number:
             start, end = (str(asked.get(name, "")) for name in ("startTime", "endTime"))
             if not start or not end or _time(end) - _time(start) > LONGEST_HISTORY:

@@ -11,7 +11,16 @@ from django.conf import settings
 from lab.providers.kakao import Kakao
 from lab.providers.naver import Naver
 from lab.providers.postmark import Postmark
-from lab.providers.server import StandIn
+from lab.providers.server import (
+    FAIL_AFTER,
+    FAIL_BEFORE,
+    LOSE_ANSWER,
+    LOSE_REQUEST,
+    MALFORMED,
+    SLOW,
+    TOO_MANY,
+    StandIn,
+)
 from lab.providers.solapi import Solapi
 from lab.providers.stripe import Stripe
 from lab.providers.toss import Toss
@@ -25,6 +34,7 @@ STAND_INS: dict[str, type[StandIn]] = {
     "toss": Toss,
 }
 HERE = ("127.0.0.1", "localhost")
+TROUBLES = (LOSE_REQUEST, LOSE_ANSWER, FAIL_BEFORE, FAIL_AFTER, TOO_MANY, MALFORMED, SLOW)
 
 
 class Wanted(NamedTuple):
@@ -54,13 +64,19 @@ def wanted() -> dict[str, Wanted]:
 
 
 @contextmanager
-def stand_ins(directory: Path, *, latency: float = 0.0) -> Iterator[dict[str, StandIn]]:
-    """Serve the stand-ins; yield them by name. Their books are in `directory`, and survive a restart; notifications go
-    to this shop's webhooks. Raises OSError if a port is taken."""
+def stand_ins(
+    directory: Path, *, latency: float = 0.0, only: str = "", trouble: float = 0.0
+) -> Iterator[dict[str, StandIn]]:
+    """Serve the stand-ins, or the one that `only` names; yield them by name. Their books are in `directory`, and
+    survive a restart; notifications go to this shop's webhooks. So many requests of one are in `trouble`, each in one
+    of TROUBLES. Raises OSError if a port is taken."""
     directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         serving = {}
         for name, (kind, port, notify) in wanted().items():
+            if only not in ("", name):
+                continue
             made = kind(port=port, path=directory / f"{name}.sqlite3", notify=notify, latency=latency)
+            made.faults.rates = dict.fromkeys(TROUBLES, trouble / len(TROUBLES)) if trouble else {}
             serving[name] = stack.enter_context(made)
         yield serving

@@ -33,6 +33,7 @@ TOO_MANY = "too many"  # 429, and nothing was done
 MALFORMED = "malformed"  # done, and the answer is cut off
 HANG = "hang"  # nothing comes until the stand-in is released
 OTHER_AMOUNT = "other amount"  # done; the answer says ten more
+SLOW = "slow"  # done, after `Faults.slowness`
 FAULTS = (LOSE_REQUEST, LOSE_ANSWER, FAIL_BEFORE, FAIL_AFTER, TOO_MANY, MALFORMED, HANG)
 AMOUNTS = ("amount", "totalAmount", "total", "totalPayAmount")
 
@@ -93,7 +94,7 @@ class Faults:
         self.planned: dict[str, deque[str]] = {}
         self.rates: dict[str, float] = {}  # of each fault, at random
         self.random = random.Random(1)  # nosec B311
-        self.pause = 0.0  # seconds that a 429 asks for
+        self.pause, self.slowness = 0.0, 3.0  # seconds: that a 429 asks for, and that a slow answer takes
         self.released = threading.Event()
         self._lock = threading.Lock()
 
@@ -107,7 +108,7 @@ class Faults:
         with self._lock:
             if planned := self.planned.get(operation):
                 return planned.popleft()
-            drawn = self.random.random()
+            drawn = 1.0 if operation == "page" else self.random.random()
             for fault, rate in self.rates.items():
                 if (drawn := drawn - rate) < 0:
                     return fault
@@ -160,8 +161,8 @@ class StandIn:
             return Response({"code": "NOT_FOUND", "message": parts.path}, 404)
         fault = self.faults.next(route.operation)
         self.requests.append((route.operation, fault))
-        if self.latency:
-            time.sleep(self.latency)
+        if seconds := self.latency + self.faults.slowness * (fault == SLOW):
+            time.sleep(seconds)
         if fault == HANG:
             self.faults.released.wait()
         if fault in (LOSE_REQUEST, HANG):
@@ -169,10 +170,10 @@ class StandIn:
         if fault == FAIL_BEFORE:
             return Response({"error": {"type": "api_error", "message": "internal error"}}, 500)
         if fault == TOO_MANY:
-            headers_ = (("Retry-After", f"{self.faults.pause:g}"),)
-            return Response({"error": {"type": "rate_limit_error", "message": "slow down"}}, 429, headers_)
+            pause = (("Retry-After", f"{self.faults.pause:g}"),)
+            return Response({"error": {"type": "rate_limit_error", "message": "slow down"}}, 429, pause)
         request = Request(method, parts.path, match.groups(), dict(parse_qsl(parts.query)), headers, body)
-        with self._lock:
+        with self._lock, self.books.transaction():
             try:
                 if route.operation != "page":
                     self.check(request)
@@ -207,8 +208,7 @@ class StandIn:
     def tell(self, body: Any, sign: Callable[[bytes], dict[str, str]]) -> None:
         """Send a notification in the background; it is retried a few times until it is accepted."""
         sent = json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **sign(sent)}
-        self.notifications.append((headers, sent))
+        self.notifications.append((headers := {"Content-Type": "application/json", **sign(sent)}, sent))
         if self.notify:
             thread = threading.Thread(target=self._deliver, args=(headers, sent), daemon=True)
             self._delivering.append(thread)

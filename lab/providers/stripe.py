@@ -16,7 +16,7 @@ from lab.providers.books import AUTHORIZE, CAPTURE, REFUND, VOID
 from lab.providers.server import Problem, Request, Response, Route, StandIn, go, page
 
 SECRET_KEY = "sk_test_stand_in"  # noqa: S105 # nosec B105
-WEBHOOK_SECRET = "whsec_stand_in"  # noqa: S105 # nosec B105
+WEBHOOK_SECRET = "whsec_of_the_stand_in_which_is_no_secret"  # noqa: S105 # nosec B105
 CARDS = {  # the outcome of a confirmation
     "pm_card_visa": "",
     "pm_card_mastercard": "",

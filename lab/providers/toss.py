@@ -157,7 +157,7 @@ class Toss(StandIn):
             "amount": amount,
         }
         payment["lastTransactionKey"] = moved["transactionKey"]
-        self.books.put("moved", f"{len(self.books.all('moved')):09d}", moved)
+        self.books.put("moved", f"{self.books.count('moved'):09d}", moved)
 
     def _transactions(self, request: Request) -> Response:
         first, last = (datetime.fromisoformat(request.query[name]) for name in ("startDate", "endDate"))

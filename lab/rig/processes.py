@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from threading import Event, Lock, Thread
@@ -16,6 +17,7 @@ from lab.rig.servers import HOST, kill_group, launch, until
 
 RESTART_AFTER = 1.0  # seconds from a death until the next start, as systemd or Kubernetes would wait
 LOOK_EVERY = 0.1
+TROUBLE = "0.1"  # the share of a provider's requests that fail
 QUEUE_SETS = ("accounts,inventory,orders", "payments,delivery,notifications")
 
 
@@ -65,13 +67,14 @@ class Process:
 class Processes:
     """All of the shop's processes, and their supervisor."""
 
-    def __init__(self, home: Path, web_ports: list[int]) -> None:
+    def __init__(self, home: Path, web_ports: list[int], *, providers: Sequence[str] = ()) -> None:
+        """`providers` are gateways whose stand-ins are processes, too."""
         logs = home / "logs"
         logs.mkdir(exist_ok=True)
         python, environment = sys.executable, dict(os.environ)
 
-        def process(name: str, role: str, *command: str) -> Process:
-            return Process(name, role, [python, *command], environment, logs / f"{name}.log")
+        def process(name: str, role: str, *command: str, **more: str) -> Process:
+            return Process(name, role, [python, *command], environment | more, logs / f"{name}.log")
 
         celery = ("-m", "celery", "-A", "shop")
         self.all = [
@@ -91,6 +94,13 @@ class Processes:
             ),
             *(process(f"relay-{number}", "relay", "manage.py", "relay") for number in (1, 2)),
             process("beat", "beat", *celery, "beat", "-s", str(home / "celerybeat"), "--pidfile=", "-l", "WARNING"),
+            *(
+                process(
+                    f"provider-{name}", "provider", "manage.py", "standins", "--only", name, "--trouble", TROUBLE,
+                    DEBUG="1",
+                )
+                for name in providers
+            ),
         ]  # fmt: skip
         self._stopping = Event()
         self._mutex = Lock()
@@ -103,6 +113,15 @@ class Processes:
         """Return one that is running: the id of a dead one may belong to another process by now."""
         until(lambda: all(process.alive for process in self.of(role)), f"every {role} to run")
         return dice.choice(self.of(role))
+
+    def give_up(self, role: str) -> list[Process]:
+        """End the processes of a role for good; return them."""
+        ended = self.of(role)
+        with self._mutex:
+            self.all = [process for process in self.all if process.role != role]
+        for process in ended:
+            process.end()
+        return ended
 
     def hearing(self, queue: str) -> Process:
         """Wait for the worker that consumes a queue to run, and return it."""

@@ -23,8 +23,10 @@ from django.db import connections
 from rich.console import Console
 
 from embedded.server import NotStarted
+from lab.providers.run import wanted
 from lab.rig.processes import Processes
 from lab.rig.servers import HOST, VHOST, CannotStart, Postgres, RabbitMQ, Redis, free_ports, listening, until
+from shop.contracts.payments import STAND_IN_OPTIONS
 
 HOME = "CHAOS_HOME"  # set in the run itself: the directory of its servers
 STARTED_WITHIN = 120.0  # seconds, for the shop's processes
@@ -33,7 +35,8 @@ SIGNED_IN = 600  # minutes: clients sign in only once
 # What a run inherits from its environment; all other settings have their defaults.
 PASSED_ON = {"PATH", "HOME", "USER", "LANG", "TERM", "COLUMNS", "NO_COLOR", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH",
              "LD_LIBRARY_PATH", "STALLED_AFTER", "ORDER_DEADLINE", "HANDOVER_AFTER", "DELIVERED_AFTER", "OUTBOX_LEASE",
-             "LOCK_WAIT", "LOCK_LEASE", "BATCH_LIMIT", "CONFIRM_TIMEOUT", "DJANGO_SETTINGS_MODULE"}  # fmt: skip
+             "PAY_WITHIN", "LOCK_WAIT", "LOCK_LEASE", "BATCH_LIMIT", "CONFIRM_TIMEOUT",
+             "DJANGO_SETTINGS_MODULE"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,22 @@ def started_again() -> bool:
 
 
 def start_again(
-    command: str, *, defaults: Mapping[str, str], chosen: Mapping[str, str], by: Sequence[str] = ()
+    command: str,
+    *,
+    defaults: Mapping[str, str],
+    chosen: Mapping[str, str],
+    by: Sequence[str] = (),
+    gateways: Sequence[str] = (),
 ) -> NoReturn:
     """Re-execute this command in the environment of the servers that it will start.
 
     Inherited variables override `defaults`, and `chosen` overrides everything. `by` is a program, with options, that
-    executes the command.
+    executes the command. `gateways` are adapters: customers pay at the stand-in of each, instead of in the sandboxes.
     """
     home = Path(tempfile.mkdtemp(prefix=f"shop-{command}-"))
     home.chmod(0o711)  # PostgreSQL may run as another account
-    postgres, redis, rabbitmq, dist, epmd, *web = map(str, free_ports(7))
+    postgres, redis, rabbitmq, dist, epmd, *others = map(str, free_ports(7 + len(gateways)))
+    web, providers = others[:2], dict(zip(gateways, others[2:], strict=True))
     passed_on = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("LC_")}
     environment = {**defaults, **passed_on} | {
         HOME: str(home),
@@ -78,11 +87,23 @@ def start_again(
         "ACCESS_TOKEN_MINUTES": str(SIGNED_IN),
         "EMAIL_URL": "dummymail:",
         "SHOP_VAR": str(home / "var"),
+        **(_paying_at(providers, web[0]) if providers else {}),
         **chosen,
     }  # fmt: skip
     manage = settings.BASE_DIR / "manage.py"
     again = [*by, sys.executable, str(manage), *sys.argv[1:]]
     os.execvpe(again[0], again, environment)  # noqa: S606 (our own)  # nosec B606
+
+
+def _paying_at(providers: Mapping[str, str], web: str) -> dict[str, str]:
+    """Return the settings of gateways whose stand-ins ({adapter: port}) tell a web server what has happened."""
+    options = {
+        f"GATEWAY_{adapter.upper()}_{option.upper()}": value
+        for adapter, port in providers.items()
+        for option, value in {**STAND_IN_OPTIONS[adapter], "url": f"http://{HOST}:{port}"}.items()
+    }
+    accounts = ",".join(f"{adapter.upper()}={adapter}" for adapter in providers)
+    return {"PAYMENT_GATEWAYS": accounts, "PORT": web, "PUBLIC_URL": f"http://{HOST}:{web}", **options}
 
 
 class System:
@@ -128,12 +149,13 @@ class System:
         self._exits.callback(connections.close_all)
         with (self.home / "migrate.log").open("w") as log:
             call_command("migrate_all", verbosity=0, stdout=log)
-        self.processes = Processes(self.home, list(self._ports.web))
+        self.processes = Processes(self.home, list(self._ports.web), providers=list(wanted()))
         self._exits.callback(self.processes.stop)
         self.processes.start()
         self.say(f"  {len(self.processes.all)} processes: {', '.join(one.name for one in self.processes.all)}")
         until(self.rabbitmq.all_consumed, "a worker for every queue", seconds=STARTED_WITHIN, pause=0.5)
-        until(lambda: all(map(listening, self._ports.web)), "an answer from the shop", seconds=STARTED_WITHIN)
+        ports = [*self._ports.web, *(one.port for one in wanted().values())]
+        until(lambda: all(map(listening, ports)), "an answer from the shop", seconds=STARTED_WITHIN)
 
     def _stop(self) -> None:
         """Stop everything; a second Ctrl-C must not interrupt this halfway."""

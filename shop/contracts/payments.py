@@ -49,7 +49,7 @@ STAND_IN_OPTIONS: dict[str, dict[str, str]] = {
         "chain_id": "stand_in_chain",
         "mode": "development",
     },
-    "stripe": {"secret_key": "sk_test_stand_in", "webhook_secret": "whsec_stand_in"},  # nosec B105
+    "stripe": {"secret_key": "sk_test_stand_in", "webhook_secret": "whsec_of_the_stand_in_which_is_no_secret"},  # nosec B105
     "toss": {"secret_key": "test_sk_stand_in"},  # nosec B105
 }
 GATEWAYS: tuple[str, ...] = ("TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY")  # the sandboxes, unless others are configured

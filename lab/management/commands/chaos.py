@@ -41,6 +41,12 @@ class Command(BaseCommand):
             action="store_true",
             help="three machines with all servers and processes on each; one at a time dies, is cut off, or fails",
         )
+        parser.add_argument(
+            "--providers",
+            action="store_true",
+            help="customers pay at stand-ins of Toss Payments, KakaoPay, NaverPay and Stripe, which fail, too; at the "
+            "end, the stand-ins' books must agree with our ledger",
+        )
         parser.add_argument("--fast", action="store_true", help="short timers and pauses, for a test")
         parser.add_argument("--patience", type=seconds, default=900.0, help="seconds to wait for rest (%(default)s)")
         parser.add_argument("--report", type=Path, metavar="FILE", help="draw the run as an HTML page")
