@@ -16,7 +16,7 @@ from django.apps import apps
 from django.core.management import call_command
 
 from lab.providers.books import AUTHORIZE, CAPTURE, REFUND, VOID, Entry
-from lab.providers.run import stand_ins
+from lab.providers.server import StandIn
 from payments.gateways import gateway
 
 MOVES = (CAPTURE, REFUND)
@@ -38,10 +38,9 @@ class Compared(NamedTuple):
         return self.captured - self.refunded
 
 
-def compare(directory: Path) -> list[Compared]:
-    """Compare the books in a directory with our ledger. The stand-ins are served meanwhile, and nothing fails."""
-    with stand_ins(directory) as serving:
-        return [_compare(name, one.books.entries(), directory) for name, one in serving.items()]
+def compare(serving: Mapping[str, StandIn], directory: Path) -> list[Compared]:
+    """Compare the books of these stand-ins with our ledger; settlement files are written into a directory."""
+    return [_compare(name, one.books.entries(), directory) for name, one in serving.items()]
 
 
 def _compare(name: str, entries: list[Entry], directory: Path) -> Compared:

@@ -24,7 +24,7 @@ from lab.chaos.plan import KEPT_BACK, Plan
 from lab.chaos.verdict import Verdict, judge, recovery
 from lab.measures import unfinished
 from lab.orders import CUSTOMERS, PRICE
-from lab.providers.run import wanted
+from lab.providers.run import stand_ins, wanted
 from lab.rig.servers import until
 from lab.rig.system import STARTED_WITHIN, System
 from sagas.conf import choreography
@@ -161,7 +161,9 @@ class Run(Load[System]):
         """Compare the providers' books with our ledger, once their processes are gone."""
         for process in self.system.processes.give_up("provider"):
             self.system.say(f"{process.name} has ended; its books are compared with our ledger")
-        return compare(settings.VAR_DIR / "stand-ins")
+        directory = settings.VAR_DIR / "stand-ins"
+        with stand_ins(directory) as serving:  # nothing fails any more
+            return compare(serving, directory)
 
     def _await_recovery(self, fault: Fired, patience: float) -> None:
         """Wait for recovery from a fault; if that takes too long, the verdict says so."""

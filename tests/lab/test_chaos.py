@@ -22,13 +22,14 @@ from lab.chaos.faults import FAULTS, Fired, World
 from lab.chaos.plan import PlannedFault, make_plan
 from lab.chaos.verdict import recovery
 from lab.charts import over_time, stretches
-from lab.orders import HOT_PRODUCT, KINDS
+from lab.orders import HOT_PRODUCT, KINDS, KINDS_AT_PROVIDERS
 from lab.rig.servers import until
 from orders.models import Order
 
 # One of every part that can fail; a whole run has all kinds.
 SHORT = (
     "worker child killed",
+    "provider killed",
     "queue purged",
     "database restarted",
     "web killed",
@@ -36,6 +37,7 @@ SHORT = (
     "broker restarted",
     "broker wiped",
 )
+PROVIDERS = ("KAKAO", "NAVER", "STRIPE", "TOSS")
 COMMAND = [sys.executable, str(settings.BASE_DIR / "manage.py"), "chaos"]
 
 
@@ -54,6 +56,14 @@ def test_every_kind_of_fault_comes_before_one_comes_again():
     kinds = [one.kind for one in plan(7).faults]
     assert set(kinds[: len(FAULTS)]) == set(kinds[len(FAULTS) : 2 * len(FAULTS)]) == set(FAULTS)
     assert all(2 <= one.gap <= 10 for one in plan(7).faults)
+
+
+def test_orders_are_spread_over_the_providers_whose_customers_pay_on_pages():
+    made = plan(7, gateways=PROVIDERS)
+    assert {one.kind for one in made.orders} == set(KINDS_AT_PROVIDERS)
+    assert {one.body["paymentGateway"] for one in made.orders} == set(PROVIDERS)
+    assert {one.body["paymentGateway"] for one in made.orders if "paymentToken" in one.body} == {"STRIPE"}
+    assert plan(7, gateways=PROVIDERS) == made
 
 
 def test_the_hot_product_sells_out_and_the_others_do_not():
@@ -145,7 +155,15 @@ def test_recovery_is_when_the_last_order_is_at_rest_and_the_next_is_served(kind,
 @pytest.mark.integration
 def test_nothing_is_lost_or_done_twice(tmp_path):
     report = tmp_path / "report.html"
-    options = ["--orders=150", "--seed=11", "--fast", f"--kinds={','.join(SHORT)}", "--json", f"--report={report}"]
+    options = [
+        "--providers",
+        "--orders=150",
+        "--seed=11",
+        "--fast",
+        f"--kinds={','.join(SHORT)}",
+        "--json",
+        f"--report={report}",
+    ]
     done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, cwd=settings.BASE_DIR, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     figures = json.loads(done.stdout)
@@ -154,6 +172,7 @@ def test_nothing_is_lost_or_done_twice(tmp_path):
     assert figures["wrong"]
     assert not any(figures["wrong"].values())
     assert sum(figures["kinds"].values()) == 150
+    assert {one["gateway"] for one in figures["books"] if one["movements"] and one["refunded"]} == set(PROVIDERS)
     assert set(figures["statuses"]) == {"COMPLETED", "CANCELLED"}
     assert figures["restarts"] >= 1
     page = report.read_text()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -23,6 +24,7 @@ from payments.gateways.kakao import KakaoGateway
 from payments.gateways.naver import NaverGateway
 from payments.gateways.stripe import StripeGateway
 from payments.gateways.toss import TossGateway
+from payments.models import Payment, PaymentOperation
 
 RETURN_URL = "http://127.0.0.1:9/return/signed?order=7"
 FAST = {"stall": "1", "patience": "5", "timeout": "5", "concurrency": "16"}  # what hangs is given up soon
@@ -93,6 +95,25 @@ def clicked(url: str, button: str) -> dict[str, str]:
     assert sent.status_code == 303, sent.text
     assert sent.headers["Location"].startswith(RETURN_URL.partition("?")[0])
     return dict(parse_qsl(urlsplit(sent.headers["Location"]).query))
+
+
+def entered(account: Account, number: int, reference: str = "", amount: int = AMOUNT) -> Payment:
+    """A payment in our ledger that was charged just now."""
+    payment = Payment.objects.create(
+        order_id=number, idempotency_key=f"order-{number}-a1b2c3", gateway=account.gateway.name, reference=reference,
+        amount=amount, currency=CURRENCY, authorized=amount, captured=amount, status="COMPLETED",
+    )  # fmt: skip
+    operation(payment, "CHARGE", amount)
+    return payment
+
+
+def operation(payment: Payment, kind: str, amount: int) -> None:
+    """An entry of our ledger that has succeeded just now."""
+    now = datetime.now().astimezone()
+    PaymentOperation.objects.create(
+        payment=payment, kind=kind, key=f"{kind}-{payment.order_id}", amount=amount, currency=CURRENCY,
+        outcome="SUCCEEDED", at=now, settled_at=now,
+    )  # fmt: skip
 
 
 @contextmanager

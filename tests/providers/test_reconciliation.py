@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from payments import gateways
-from payments.models import Payment, PaymentOperation, Reconciliation
-from tests.providers.accounts import ACCOUNTS, AMOUNT, CURRENCY, Account
+from payments.models import Reconciliation
+from tests.providers.accounts import ACCOUNTS, AMOUNT, Account, entered, operation
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
 
@@ -29,24 +29,6 @@ def account(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, set
 
 def today(account: Account) -> date:
     return datetime.now(account.gateway.zone).date()
-
-
-def entered(account: Account, number: int, reference: str = "", amount: int = AMOUNT) -> Payment:
-    """A payment in our ledger that was charged just now."""
-    payment = Payment.objects.create(
-        order_id=number, idempotency_key=f"order-{number}-a1b2c3", gateway=account.gateway.name, reference=reference,
-        amount=amount, currency=CURRENCY, authorized=amount, captured=amount, status="COMPLETED",
-    )  # fmt: skip
-    operation(payment, "CHARGE", amount)
-    return payment
-
-
-def operation(payment: Payment, kind: str, amount: int) -> None:
-    now = datetime.now().astimezone()
-    PaymentOperation.objects.create(
-        payment=payment, kind=kind, key=f"{kind}-{payment.order_id}", amount=amount, currency=CURRENCY,
-        outcome="SUCCEEDED", at=now, settled_at=now,
-    )  # fmt: skip
 
 
 def reconciled(account: Account, day: date) -> dict[str, Any]:
