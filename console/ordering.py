@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.apps import apps
+from django.conf import settings
 from django.utils.module_loading import import_string
 
 from commands.samples import USERS
@@ -38,6 +39,9 @@ class OrderForm(forms.Form):
                 label=texts["product"],
                 choices=[(pk, f"{name} – {money(price, currency)}") for pk, name, price, currency in self.products],
             ),
+            "gateway": forms.ChoiceField(
+                label=texts["pay_with"], choices=[(name, name) for name in settings.PAYMENT_GATEWAYS], required=False
+            ),
             "outcome": forms.ChoiceField(
                 label=texts["what_happens"],
                 choices=[(name, texts[name]) for name in CHOICES],
@@ -51,13 +55,21 @@ class OrderForm(forms.Form):
         """Whether there are customers and products to choose from."""
         return bool(self.customers and self.products)
 
+    @property
+    def has_pages(self) -> bool:
+        """Whether there are providers with payment pages, where the customer decides instead of the outcome."""
+        return any(not gateway.needs_token for gateway in settings.PAYMENT_GATEWAYS.values())
+
     def place(self) -> int:
         """Place the order and return its id. Raises `Problem` for a refusal, and one of `OUTAGES`."""
         outcome, product_id = self.cleaned_data["outcome"], int(self.cleaned_data["product"])
+        gateway = self.cleaned_data["gateway"] or settings.DEFAULT_PAYMENT_GATEWAY
+        token = TOKENS.get(outcome, "tok_ok") if settings.PAYMENT_GATEWAYS[gateway].needs_token else ""
         order = import_string("orders.services.place_order")(
             user_id=int(self.cleaned_data["customer"]),
             lines=[Line(product_id, _more_than_there_is(product_id) if outcome == "out_of_stock" else 1)],
-            payment_token=TOKENS.get(outcome, "tok_ok"),
+            payment_gateway=gateway,
+            payment_token=token,
             address=REFUSED if outcome == "delivery_refused" else ADDRESS,
         )
         return int(order.pk)

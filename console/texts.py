@@ -116,6 +116,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "place_what": ("As one of the sample customers; then watch its saga.", "샘플 고객으로 주문하고 사가를 지켜보세요."),
     "customer": ("Customer", "고객"),
     "product": ("Product", "상품"),
+    "pay_with": ("Pay with", "결제 수단"),
+    "pay_with_what": (
+        "A provider has a payment page: the order's page links to it, and whether it is paid is decided there.",
+        "결제사에는 결제 페이지가 있습니다. 주문 페이지의 링크로 들어가 직접 결제하거나 취소합니다.",
+    ),
     "what_happens": ("What should happen", "어떻게 될까요"),
     "normal": ("All goes well", "정상 처리"),
     "out_of_stock": ("Out of stock: more than there is", "재고 부족: 있는 것보다 많이"),
