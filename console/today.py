@@ -22,12 +22,13 @@ from shop.api.permissions import may
 
 MOST = 100_000  # orders of today that are counted
 MINUTES = 60
-PAID = ("PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED", "COMPLETED")
+PAID = ("PAYMENT_AUTHORIZED", "PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED", "COMPLETED")  # or held
 
 BY_MINUTE = """
     SELECT floor(extract(epoch FROM clock_timestamp() - created_at) / 60)::int, count(*) FROM orders_order
     WHERE created_at > clock_timestamp() - make_interval(mins => %s) GROUP BY 1
 """
+UNPAID = "SELECT count(*) FROM orders_order WHERE capture = 'FAILED' AND status <> 'CANCELLED'"
 BY_END = """
     SELECT status, cancellation_reason, count(*) FROM (
         SELECT status, cancellation_reason FROM orders_order WHERE created_at >= %s ORDER BY created_at DESC LIMIT %s
@@ -69,6 +70,7 @@ def _orders() -> Iterator[Tile]:
     try:
         by_minute = dict(query("orders", BY_MINUTE, [MINUTES]))
         ends = query("orders", BY_END, [midnight, MOST])
+        ((unpaid,),) = query("orders", UNPAID)
     except OUTAGES:
         yield from map(Tile, (_("Orders a minute"), _("Orders today"), _("Paid today"), _("Cancelled today")))
         return
@@ -83,6 +85,8 @@ def _orders() -> Iterator[Tile]:
     yield Tile(_("Orders today"), str(sum(count for *_names, count in ends)), orders)
     paid = sum(count for status, _reason, count in ends if status in PAID)
     yield Tile(_("Paid today"), str(paid), orders)
+    if unpaid:  # which is for staff to see to
+        yield Tile(_("Unpaid"), str(unpaid), f"{orders}?progress=unpaid", bad=True)
     why = Counter[str]()
     for status, reason, count in ends:
         if status in ("CANCELLING", "CANCELLED"):

@@ -1,6 +1,7 @@
 """Asking carriers about the parcels whose time has come, and applying what they say.
 
-What is to be asked is a parcel's status: BOOKING is booked, CANCELLING is cancelled, the others are followed. A claim
+What is to be asked is a parcel's status: BOOKING is booked, CANCELLING and RECALLING are cancelled, the others are
+followed. A claim
 keeps a parcel from other processes until its lease ends; then the carriers are asked, several at once, outside of any
 transaction; each one's answers are applied to its parcels as they are by then, under their locks. An answer that did
 not come leaves the parcel due again, after growing pauses.
@@ -157,7 +158,8 @@ def _ask(key: tuple[str, str], deliveries: Sequence[Delivery]) -> Answers:
         asked = carrier(account)
     except UnknownCarrier as error:
         return {delivery.order_id: Unknown(str(error)) for delivery in deliveries}
-    answers = {str(Status.BOOKING): _book, str(Status.CANCELLING): _cancel}.get(question, _track)(asked, deliveries)
+    ask = {str(Status.BOOKING): _book, str(Status.CANCELLING): _cancel, str(Status.RECALLING): _cancel}
+    answers = ask.get(question, _track)(asked, deliveries)
     return {delivery.order_id: answer for delivery, answer in zip(deliveries, answers, strict=True)}
 
 
@@ -192,6 +194,7 @@ def _apply(question: str, asked: Iterable[Delivery], answers: Answers) -> list[E
     apply: Callable[..., list[Event]] = {
         str(Status.BOOKING): _booked,
         str(Status.CANCELLING): _cancelled,
+        str(Status.RECALLING): _recalled,
     }.get(question, _tracked)
     locked = list(rows.select_for_update().order_by("order_id"))
     moves: dict[Move, list[Delivery]] = defaultdict(list)
@@ -267,6 +270,20 @@ def _cancelled(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]
     if isinstance(answer, Cancelled):
         return _stopped(delivery)
     _ask_again(delivery, now)
+    return []
+
+
+def _recalled(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
+    if delivery.status != Status.RECALLING:
+        return []
+    if isinstance(answer, Cancelled):
+        return list(move([delivery], to=Status.FAILED, reason=delivery.reason, now=now))
+    delivery.updated_at = now
+    if isinstance(answer, TooLate):
+        delivery.status, delivery.attempts, delivery.reason = Status.IN_TRANSIT, 0, ""
+        delivery.due_at = next_look(delivery.account, Status.IN_TRANSIT, now)
+    else:
+        _ask_again(delivery, now)
     return []
 
 

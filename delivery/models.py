@@ -11,14 +11,16 @@ class Delivery(models.Model):
     """An order's parcel: one row per order.
 
     `due_at` is when to ask the carrier next, null if not scheduled. `caused_by` is the id of the event that the
-    parcel's own events follow from (PaymentCompleted or OrderCancellationRequested); if that event is redelivered, they
-    are published again. `account` is the carrier account that we ask, `carrier` its name as customers know it.
+    parcel's own events follow from: that which had its delivery begin, or that which is to cancel it. If that event is
+    redelivered, they are published again. `account` is the carrier account that we ask, `carrier` its name as customers
+    know it.
     """
 
     class Status(models.TextChoices):
         BOOKING = "BOOKING"  # a carrier is to be asked to fetch it, or was, and has not answered
         PREPARING = "PREPARING"  # booked: it has a number, and waits for the carrier
         IN_TRANSIT = "IN_TRANSIT"  # with the carrier: it cannot be cancelled any more
+        RECALLING = "RECALLING"  # likewise; it is not paid, and the carrier is to be asked whether it can still stop it
         DELIVERED = "DELIVERED"
         FAILED = "FAILED"  # the carrier or the recipient refused it
         CANCELLING = "CANCELLING"  # it is not to leave; the carrier is to be asked, or was, and has not answered
@@ -29,6 +31,7 @@ class Delivery(models.Model):
     tracking_number = models.CharField(  # noqa: DJ001
         max_length=64, null=True, help_text="The carrier's. Empty while it is not booked, and for a tombstone."
     )
+    unpaid = models.BooleanField(db_default=False, help_text="Its money is only held, until it is handed over.")
     account = models.CharField(max_length=32, blank=True, help_text="The carrier that is asked about it.")
     key = models.CharField(
         max_length=64, blank=True, help_text="Its booking, as we call it at whichever carrier. Empty for a tombstone."
@@ -62,7 +65,7 @@ class Delivery(models.Model):
             # Rather than `unique=True`, which makes a second index, for LIKE.
             models.UniqueConstraint(fields=["tracking_number"], name="delivery_tracked_once"),
             models.CheckConstraint(
-                condition=models.Q(due_at__isnull=False, status__in=["BOOKING", "CANCELLING"])
+                condition=models.Q(due_at__isnull=False, status__in=["BOOKING", "CANCELLING", "RECALLING"])
                 | models.Q(status__in=["PREPARING", "IN_TRANSIT"])  # the carrier is asked, or tells
                 | models.Q(due_at=None, status__in=["DELIVERED", "FAILED", "CANCELLED"]),
                 name="delivery_moves_until_its_end",
@@ -74,7 +77,8 @@ class Delivery(models.Model):
                 name="delivery_can_be_tracked",
             ),
             models.CheckConstraint(
-                condition=models.Q(handed_over_at__isnull=False) | ~models.Q(status__in=["IN_TRANSIT", "DELIVERED"]),
+                condition=models.Q(handed_over_at__isnull=False)
+                | ~models.Q(status__in=["IN_TRANSIT", "RECALLING", "DELIVERED"]),
                 name="delivery_handed_over_before_it_moves",
             ),
         ]

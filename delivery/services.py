@@ -32,12 +32,15 @@ from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryStarted,
     OrderCancellationRequested,
+    PaymentAuthorized,
+    PaymentCaptureFailed,
     PaymentCompleted,
 )
 from shop.seal import What, unseal
 
 logger = logging.getLogger(__name__)
 
+Paid = PaymentCompleted | PaymentAuthorized
 Status = Delivery.Status
 
 
@@ -61,8 +64,9 @@ class EventIdReused(Problem):
 
 
 # --- Forward ----------------------------------------------------------------------------------------------------------
-def start(paid: Sequence[PaymentCompleted]) -> list[DeliveryStarted]:
-    """Have the parcels of paid orders fetched; returns an event for each that is booked by that already.
+def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
+    """Have the parcels of orders fetched that are paid, or whose money is held; returns an event for each that is
+    booked by that already.
 
     Orders cancelled before they came here are passed over. Raises ValueError for an address that cannot be unsealed.
     """
@@ -106,11 +110,12 @@ def _booked_at_once(addresses: Mapping[int, str], keys: Mapping[int, str]) -> di
     }
 
 
-def _parcel(event: PaymentCompleted, key: str, address: str, booked: Booked | None, now: datetime) -> dict[str, Any]:
+def _parcel(event: Paid, key: str, address: str, booked: Booked | None, now: datetime) -> dict[str, Any]:
     account = account_for(event.order_id)
     return {
         "order_id": event.order_id,
         "user_id": event.checkout.user_id,
+        "unpaid": isinstance(event, PaymentAuthorized),
         "account": account,
         "key": key,
         "tracking_number": booked.number if booked else None,
@@ -123,15 +128,18 @@ def _parcel(event: PaymentCompleted, key: str, address: str, booked: Booked | No
     }
 
 
-def _address(event: PaymentCompleted) -> str:
+def _address(event: Paid) -> str:
     sealed = event.checkout.address
     return unseal(sealed, What.ADDRESS, order_id=event.order_id) if sealed else ""
 
 
 # --- Backward ---------------------------------------------------------------------------------------------------------
-def cancel(requests: Sequence[OrderCancellationRequested]) -> list[DeliveryCancelled | DeliveryCancellationRefused]:
+def cancel(
+    requests: Sequence[OrderCancellationRequested | PaymentCaptureFailed],
+) -> list[DeliveryCancelled | DeliveryCancellationRefused]:
     """Keep parcels from leaving, and say which are too late for that; of those whose carrier has to be asked, the
-    answer comes later.
+    answer comes later. What has left without being paid is called back where the carrier still can, and goes on
+    without a word otherwise.
 
     An order without a delivery gets a tombstone. A delivery that has failed or was cancelled before is passed over:
     its end was told already.
@@ -162,8 +170,14 @@ def cancel(requests: Sequence[OrderCancellationRequested]) -> list[DeliveryCance
                 delivery.due_at = min(asked_until, now + LEASE) if asked_until else now
                 delivery.status, delivery.attempts = Status.CANCELLING, 0
             stopped.append(delivery)
-        elif delivery.status in (Status.IN_TRANSIT, Status.DELIVERED):
-            answers.append(DeliveryCancellationRefused(order_id=request.order_id))
+        elif delivery.status in (Status.IN_TRANSIT, Status.RECALLING, Status.DELIVERED):
+            if isinstance(request, OrderCancellationRequested):
+                answers.append(DeliveryCancellationRefused(order_id=request.order_id))
+            elif delivery.status == Status.IN_TRANSIT and not _is_local(delivery):  # one that is knows no way back
+                delivery.status, delivery.reason, delivery.updated_at = Status.RECALLING, request.reason[:200], now
+                delivery.caused_by, delivery.trace = request.event_id, request.trace
+                delivery.due_at, delivery.attempts = now, 0
+                stopped.append(delivery)
     update_rows(stopped, "status", "reason", "due_at", "attempts", "caused_by", "trace", "updated_at")
     return answers
 
@@ -172,11 +186,15 @@ def _can_be_stopped_at_once(delivery: Delivery) -> bool:
     """Whether no carrier has heard of a parcel, or the carrier answers by itself."""
     if delivery.status == Status.BOOKING:
         return delivery.attempts == 0
+    asked = carrier(delivery.account).cancel if _is_local(delivery) else None
+    return asked is not None and isinstance(asked([parcel_of(delivery)])[0], Cancelled)
+
+
+def _is_local(delivery: Delivery) -> bool:
     try:
-        of = carrier(delivery.account)
+        return carrier(delivery.account).local
     except UnknownCarrier:
         return False
-    return of.local and isinstance(of.cancel([parcel_of(delivery)])[0], Cancelled)
 
 
 def parcel_of(delivery: Delivery) -> Parcel:
@@ -186,7 +204,7 @@ def parcel_of(delivery: Delivery) -> Parcel:
         order_id=delivery.order_id,
         number=delivery.tracking_number or "",
         reference=delivery.reference,
-        status=delivery.status,
+        status=Status.IN_TRANSIT if delivery.status == Status.RECALLING else delivery.status,
         address=delivery.address,
     )
 

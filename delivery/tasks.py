@@ -8,19 +8,22 @@ from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryStarted,
     OrderCancellationRequested,
+    PaymentAuthorized,
+    PaymentCaptureFailed,
     PaymentCompleted,
 )
 
 
 @step
-def start_delivery(paid: list[PaymentCompleted]) -> list[DeliveryStarted]:
-    """Have the parcels of paid orders fetched; of those whose carrier is to be asked, the timer tells."""
+def start_delivery(paid: list[PaymentCompleted | PaymentAuthorized]) -> list[DeliveryStarted]:
+    """Have the parcels of orders fetched that are paid, or whose money is held; of those whose carrier is to be asked,
+    the timer tells."""
     return services.start(paid)
 
 
 @step
 def cancel_delivery(
-    requests: list[OrderCancellationRequested],
+    requests: list[OrderCancellationRequested | PaymentCaptureFailed],
 ) -> list[DeliveryCancelled | DeliveryCancellationRefused]:
     """Keep a parcel from leaving, unless the carrier has it; leave a tombstone if there is none yet.
 

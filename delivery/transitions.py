@@ -18,6 +18,7 @@ from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryFailed,
     DeliveryHandedOver,
+    DeliveryPaymentDue,
 )
 from shop.contracts.reasons import FAILED_WITH_CARRIER, said_by_carrier
 
@@ -25,15 +26,15 @@ Status = Delivery.Status
 
 LEASE = timedelta(seconds=30)  # how long one timer asks a carrier before another one takes over
 
-News = DeliveryHandedOver | DeliveryCompleted | DeliveryFailed | DeliveryCancellationRefused
+News = DeliveryHandedOver | DeliveryPaymentDue | DeliveryCompleted | DeliveryFailed | DeliveryCancellationRefused
 
 # Where a parcel may go from where it is. A carrier may skip a message, and its messages may come out of order. One that
 # was asked to be cancelled may have left all the same.
 WITH_US = (Status.PREPARING, Status.CANCELLING)
 MOVES = {
     Status.IN_TRANSIT: WITH_US,
-    Status.DELIVERED: (*WITH_US, Status.IN_TRANSIT),
-    Status.FAILED: (*WITH_US, Status.IN_TRANSIT),
+    Status.DELIVERED: (*WITH_US, Status.IN_TRANSIT, Status.RECALLING),
+    Status.FAILED: (*WITH_US, Status.IN_TRANSIT, Status.RECALLING),
 }
 
 # What contradicts the end of a parcel: goods and money are both gone, or both here. Not what merely comes late.
@@ -95,7 +96,9 @@ def _news(delivery: Delivery, to: str, reason: str) -> Iterator[News]:
     number = delivery.tracking_number or ""
     if delivery.status in WITH_US:
         yield DeliveryHandedOver(**about, tracking_number=number)
+        if delivery.unpaid:
+            yield DeliveryPaymentDue(**origin)
     if delivery.status == Status.CANCELLING:
         yield DeliveryCancellationRefused(**origin)
     if to == Status.DELIVERED:
-        yield DeliveryCompleted(**about, tracking_number=number)
+        yield DeliveryCompleted(**about, tracking_number=number, unpaid=delivery.unpaid)

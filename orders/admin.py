@@ -26,7 +26,8 @@ admin.site.register(StaffAction, StaffActionAdmin)
 
 SHOWN_LINES = 2  # of an order, in the list
 SHOWN: Any = [
-    "badge", "reason", "total", "payment_gateway", "tracking_number", "created_at", "progress_at", "look_at", "looks"
+    "badge", "capture", "reason", "total", "payment_gateway", "tracking_number", "created_at", "progress_at", "look_at",
+    "looks",
 ]  # fmt: skip
 SHOWN_OF_LINE: Any = ["product_id", "product_name", "quantity", "price", "sum"]
 
@@ -48,7 +49,7 @@ class ProgressFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         stalled = _("stalled for %g s") % settings.STALLED_AFTER
-        return [("open", _("under way")), ("stalled", stalled), ("ended", _("ended"))]
+        return [("open", _("under way")), ("stalled", stalled), ("unpaid", _("unpaid")), ("ended", _("ended"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         match self.value():
@@ -56,6 +57,8 @@ class ProgressFilter(admin.SimpleListFilter):
                 return queryset.exclude(status__in=FINAL)
             case "stalled":
                 return _stalled(queryset)
+            case "unpaid":
+                return queryset.filter(capture=Order.Capture.FAILED).exclude(status=Order.Status.CANCELLED)
             case "ended":
                 return queryset.filter(status__in=FINAL)
         return queryset

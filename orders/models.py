@@ -22,15 +22,31 @@ class Order(models.Model):
     class Status(models.TextChoices):
         PENDING = "PENDING"
         INVENTORY_RESERVED = "INVENTORY_RESERVED"
+        PAYMENT_AUTHORIZED = "PAYMENT_AUTHORIZED"  # the money is held until the carrier has the parcel
         PAYMENT_COMPLETED = "PAYMENT_COMPLETED"
         DELIVERY_STARTED = "DELIVERY_STARTED"  # the parcel is packed, and the carrier is to fetch it
         SHIPPED = "SHIPPED"  # the carrier has it
+        UNPAID = "UNPAID"  # it has arrived, and what was held of its money is not taken
         COMPLETED = "COMPLETED"
         CANCELLING = "CANCELLING"
         CANCELLED = "CANCELLED"
 
+    class Capture(models.TextChoices):
+        DUE = "DUE"
+        CAPTURED = "CAPTURED"
+        FAILED = "FAILED"  # for staff to see to
+        WRITTEN_OFF = "WRITTEN_OFF"
+
     user_id = models.BigIntegerField()
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.PENDING)
+    capture = models.CharField(
+        max_length=16,
+        blank=True,
+        choices=Capture.choices,
+        default="",
+        db_default="",
+        help_text="Of money that is held until hand-over. Empty where it is taken at once.",
+    )
     cancellation_reason = models.CharField(max_length=200, blank=True)
     currency = models.CharField(max_length=3)
     total_price = models.BigIntegerField(validators=[MinValueValidator(1)])
@@ -52,6 +68,7 @@ class Order(models.Model):
             # Not on the status: it changes with every step, each of which would then write into every index.
             models.Index(fields=["tracking_number"], name="orders_shipped_as", condition=~models.Q(tracking_number="")),
             models.Index(fields=["look_at"], name="orders_open", condition=models.Q(look_at__isnull=False)),
+            models.Index(fields=["id"], name="orders_unpaid", condition=models.Q(capture="FAILED")),
         ]
 
     def __str__(self) -> str:

@@ -196,6 +196,7 @@ class ListedOrderSerializer(OrderSerializer):
     response=PLACED
     | {
         "paymentGateway": "TOSS_PAYMENTS",
+        "capture": "",
         "trackingNumber": "",
         "timeline": [{"at": "2026-11-23T09:00:00Z", "service": "orders", "event": "OrderCreated", "detail": ""}],
     }
@@ -206,4 +207,4 @@ class OrderDetailSerializer(OrderSerializer):
     timeline = TimelineSerializer(many=True, read_only=True, source="entries")
 
     class Meta(OrderSerializer.Meta):
-        fields = [*OrderSerializer.Meta.fields, "payment_gateway", "tracking_number", "timeline"]
+        fields = [*OrderSerializer.Meta.fields, "payment_gateway", "capture", "tracking_number", "timeline"]

@@ -26,20 +26,32 @@ from shop.contracts.accounts import AccountsService, UnknownUser
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import (
     Checkout,
+    DeliveryCompleted,
     Line,
     OrderCancellationRequested,
     OrderCreated,
     OrderEvent,
     PaymentActionRequired,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureFailed,
+    PaymentWrittenOff,
 )
 from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, INSUFFICIENT_STOCK, OVERDUE, PAYMENT_DECLINED, UNKNOWN_GATEWAY
 from shop.money import LARGEST
 from shop.observability.tracing import current_trace
 from shop.seal import What, seal
 
-Status = Order.Status
+Status, Capture = Order.Status, Order.Capture
 
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
+SETTLED = (Capture.CAPTURED, Capture.WRITTEN_OFF)
+NOT_SETTLED = ("", Capture.DUE, Capture.FAILED)
+CAPTURES: Mapping[type[OrderEvent], tuple[str, Sequence[str]]] = {  # what each event leads to, and from where
+    PaymentCaptured: (Capture.CAPTURED, (*NOT_SETTLED, Capture.WRITTEN_OFF)),
+    PaymentCaptureFailed: (Capture.FAILED, ("", Capture.DUE)),
+    PaymentWrittenOff: (Capture.WRITTEN_OFF, NOT_SETTLED),
+}
 CANCELLABLE = FORWARD[: FORWARD.index(Status.SHIPPED)]
 
 
@@ -296,12 +308,62 @@ def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
     )
 
 
-def complete(events: Sequence[OrderEvent], numbers: Mapping[int, str]) -> dict[int, int]:
+def complete(events: Sequence[DeliveryCompleted], numbers: Mapping[int, str]) -> dict[int, int]:
     """The parcels with these tracking numbers have arrived; {order: user} of the orders that this call has completed.
 
-    An order being cancelled is completed too: the carrier was faster.
+    An order being cancelled is completed too: the carrier was faster. One whose money was only held is completed when
+    it has been taken, and UNPAID until then.
     """
-    return move(events, since=UNFINISHED, to=Status.COMPLETED, numbers=numbers)
+    paid, unpaid = [one for one in events if not one.unpaid], [one for one in events if one.unpaid]
+    completed = move(paid, since=UNFINISHED, to=Status.COMPLETED, numbers=numbers) if paid else {}
+    if unpaid:
+        completed |= move(unpaid, since=UNFINISHED, to=Status.COMPLETED, numbers=numbers, captures=SETTLED)
+        if left := [one for one in unpaid if one.order_id not in completed]:
+            since = [status for status in UNFINISHED if status != Status.UNPAID]
+            move(left, since=since, to=Status.UNPAID, numbers=numbers, captures=NOT_SETTLED)
+    return completed
+
+
+def authorize(events: Sequence[PaymentAuthorized]) -> None:
+    """The orders' money is held, and is to be taken at hand-over."""
+    advance(events, to=Status.PAYMENT_AUTHORIZED)
+    _note_captures(events, Capture.DUE, since=[""])
+
+
+def settle_captures(events: Sequence[PaymentCaptured | PaymentCaptureFailed | PaymentWrittenOff]) -> dict[int, int]:
+    """What was held has been taken, cannot be taken, or was given up; {order: user} of the orders that were delivered
+    and only waited for that."""
+    for kind, (to, since) in CAPTURES.items():
+        if told := [event for event in events if isinstance(event, kind)]:
+            _note_captures(told, to, since=since)
+    return move(events, since=[Status.UNPAID], to=Status.COMPLETED, captures=SETTLED)
+
+
+def _note_captures(events: Sequence[OrderEvent], to: str, *, since: Sequence[str]) -> None:
+    """Write down how it stands with the money that is held, and the events into the orders' timelines."""
+    query(
+        "orders",
+        """
+        WITH due AS (
+            SELECT id, status, event FROM unnest(%(orders)s::bigint[], %(events)s::text[]) AS news (order_id, event)
+            JOIN orders_order ON id = order_id ORDER BY id FOR UPDATE OF orders_order
+        ), noted AS (
+            UPDATE orders_order AS old SET capture = %(to)s FROM due
+            WHERE old.id = due.id AND capture = ANY(%(since)s::text[])
+            RETURNING old.id, due.status, event
+        )
+        INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
+        SELECT id, 'payments', event, status, '' FROM noted
+        WHERE event <> 'PaymentAuthorized' AND NOT (status = 'UNPAID' AND %(settled)s) ORDER BY id
+        """,
+        {
+            "orders": [event.order_id for event in events],
+            "events": [type(event).__name__ for event in events],
+            "to": str(to),
+            "since": [str(one) for one in since],
+            "settled": to in SETTLED,  # which completes the order, and is written down with that
+        },
+    )
 
 
 def begin_undoing(events: Sequence[OrderEvent], reasons: Mapping[int, str]) -> None:

@@ -21,10 +21,14 @@ from shop.contracts.events import (
     OrderCancelled,
     OrderCompleted,
     PaymentActionRequired,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureFailed,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefundCompleted,
     PaymentRefundRefused,
+    PaymentWrittenOff,
 )
 
 Status = Order.Status
@@ -40,6 +44,12 @@ def mark_reserved(reserved: list[InventoryReserved]) -> None:
 def mark_waiting(waiting: list[PaymentActionRequired]) -> None:
     """The customer has to pay on a page, or by a transfer; the order waits that long."""
     services.wait_for_customer(waiting)
+
+
+@step
+def mark_authorized(authorized: list[PaymentAuthorized]) -> None:
+    """The money is held until the carrier has the parcel."""
+    services.authorize(authorized)
 
 
 @step
@@ -76,6 +86,13 @@ def complete_order(delivered: list[DeliveryCompleted]) -> list[OrderCompleted]:
         OrderCompleted(order_id=order_id, user_id=user_id, tracking_number=numbers[order_id])
         for order_id, user_id in completed.items()
     ]
+
+
+@step
+def note_capture(news: list[PaymentCaptured | PaymentCaptureFailed | PaymentWrittenOff]) -> list[OrderCompleted]:
+    """What was held is taken, or cannot be; an order that has been delivered already ends well with that."""
+    completed = services.settle_captures(news)
+    return [OrderCompleted(order_id=order_id, user_id=user_id) for order_id, user_id in completed.items()]
 
 
 @step

@@ -15,7 +15,7 @@ from shop.observability import metrics
 # All rows are locked, in the order of their ids; those in another status are left as they are.
 MOVE = """
     WITH locked AS (
-        SELECT id, status, cancellation_reason AS reason, event, service, detail, number
+        SELECT id, status, cancellation_reason AS reason, capture, event, service, detail, number
         FROM unnest(
             %(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[], %(numbers)s::text[]
         ) AS news (order_id, event, service, detail, number)
@@ -29,6 +29,7 @@ MOVE = """
         FROM locked
         WHERE old.id = locked.id AND locked.status = ANY(%(since)s::text[])
             AND (%(reasons)s::text[] IS NULL OR locked.reason = ANY(%(reasons)s))
+            AND (%(captures)s::text[] IS NULL OR locked.capture = ANY(%(captures)s))
         RETURNING old.id, user_id, created_at, event, service, detail
     ), noted AS (
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
@@ -45,13 +46,15 @@ def move(
     to: str,
     reasons: Mapping[int, str] | None = None,
     cancelled_for: Sequence[str] | None = None,
+    captures: Sequence[str] | None = None,
     numbers: Mapping[int, str] | None = None,
 ) -> dict[int, int]:
     """Give those of the events' orders that are in one of the statuses `since` the status `to`, and write it into
     their timelines; {order: user} of those that were moved.
 
     `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
-    orders with one of these reasons move. `numbers` are the orders' tracking numbers, where one is known.
+    orders with one of these reasons move; likewise with `captures`. `numbers` are the orders' tracking numbers, where
+    one is known.
     """
     now = database_time("orders")
     details = reasons or {event.order_id: getattr(event, "reason", "") for event in events}
@@ -67,6 +70,7 @@ def move(
             "since": [str(status) for status in since],
             "to": str(to),
             "reasons": cancelled_for and list(cancelled_for),
+            "captures": captures and [str(one) for one in captures],
             "reasoned": reasons is not None,
             "now": now,
             "look_at": now + timedelta(seconds=settings.STALLED_AFTER),

@@ -47,7 +47,10 @@ from shop.contracts.accounts import AccountsService, UnknownUser, UserView
 
 LONGEST_WAIT = 10  # seconds, of `Prefer: wait`
 POLL_SECONDS = 0.02
-PAID = {Order.Status.PAYMENT_COMPLETED, *WITH_CARRIER, Order.Status.COMPLETED}
+PAID = {  # or the money is held: there is no more to wait for
+    Order.Status.PAYMENT_AUTHORIZED, Order.Status.PAYMENT_COMPLETED, *WITH_CARRIER, Order.Status.UNPAID,
+    Order.Status.COMPLETED,
+}  # fmt: skip
 TO_PAY = {"address": "서울특별시 중구 세종대로 110", "paymentToken": "tok_ok", "expectedTotal": 66000}
 REFUSED = {Order.Status.CANCELLING, Order.Status.CANCELLED}
 

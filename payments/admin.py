@@ -2,13 +2,16 @@ import re
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.db.models import Q, QuerySet
+from django.forms import CharField
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from desk.stale import UnlessStale
+from payments import captures
 from payments.models import (
     DeadLetter,
     GatewayLedger,
@@ -62,9 +65,15 @@ class WithMoney(ReadOnlyAdmin):
         return [*super().get_readonly_fields(request, obj), "money"]
 
 
+class WriteOffForm(ActionForm):
+    """Beside the choice of the action: why."""
+
+    reason = CharField(required=False, max_length=200, label=_("Why, to write off:"))
+
+
 @admin.register(Payment)
 class PaymentAdmin(WithMoney):
-    """Payments are moved by their sagas and by what the gateways answer."""
+    """Payments are moved by their sagas and by what the gateways answer; staff settle what could not be captured."""
 
     list_display = ["order_id", "customer", "badge", "money", "gateway", "reason", "due_at", "created_at"]
     list_filter = ["status", "gateway", ("due_at", admin.EmptyFieldListFilter)]
@@ -73,6 +82,25 @@ class PaymentAdmin(WithMoney):
     by_customer = True
     exclude = ["token", "checkout", "action_url", "action_details", "returned_with"]
     inlines = [OperationInline, AttemptInline]
+    action_form = WriteOffForm
+    actions = ["capture_again", "write_off"]
+    logged_by_services = True
+
+    @admin.action(description=_("Capture again: ask the gateway once more for unpaid money"), permissions=["change"])
+    def capture_again(self, request: HttpRequest, chosen: QuerySet[Payment]) -> None:
+        """What was held, and could not be taken. The timer asks, and the order's timeline says what became of it."""
+        asked = captures.capture_again(chosen.values_list("pk", flat=True))
+        messages.success(request, _("To be captured again: %d.") % asked)
+
+    @admin.action(description=_("Write off: complete the orders without their money"), permissions=["change"])
+    def write_off(self, request: HttpRequest, chosen: QuerySet[Payment]) -> None:
+        """Give up what could not be taken; the staff log keeps why."""
+        reason = request.POST.get("reason", "").strip()
+        if not reason:
+            messages.error(request, _("Nothing was written off: say why, in the field beside the action."))
+            return
+        given_up = captures.write_off(chosen.values_list("pk", flat=True), reason)
+        messages.success(request, _("Written off: %d.") % given_up)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Payment], search_term: str

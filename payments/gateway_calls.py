@@ -31,6 +31,7 @@ from payments.links import return_url
 from payments.models import Payment, PaymentAttempt, PaymentOperation
 from sagas import Unavailable
 from sagas.crash_points import crash_point
+from shop.contracts.payments import AT_ONCE
 from shop.contracts.reasons import UNKNOWN_GATEWAY
 from shop.seal import What, is_sealed, unseal
 
@@ -57,6 +58,8 @@ class Payable(Protocol):
     def reference(self) -> str: ...
     @property
     def token(self) -> str: ...
+    @property
+    def capture_later(self) -> bool: ...
 
 
 class Asked(NamedTuple):
@@ -71,8 +74,18 @@ Answers = Mapping[int, Asked]  # by order
 Operated = Mapping[str, Asked]  # by the operation's key
 
 
+def captures_later(name: str) -> bool:
+    """Whether a gateway is to hold money first (PAYMENT_CAPTURE). One that cannot is charged at once."""
+    if settings.PAYMENT_CAPTURE == AT_ONCE:
+        return False
+    try:
+        return gateway(name).capabilities.separate_capture
+    except UnknownGateway:
+        return False
+
+
 def charge(payments: Iterable[Payable]) -> Answers:
-    """Have payments charged, each by its gateway and with its key.
+    """Have payments charged, or their money held, each by its gateway and with its key.
 
     Whose token cannot be opened is left open: its order is cancelled at its deadline, unless the secret comes back.
     """
@@ -99,7 +112,7 @@ def confirm(payments: Iterable[Payment]) -> Answers:
                 reference=payment.reference,
                 amount=payment.amount,
                 currency=payment.currency,
-                capture=True,
+                capture=not payment.capture_later,
                 parameters=payment.returned_with or {},
             ),
         )
@@ -107,6 +120,11 @@ def confirm(payments: Iterable[Payment]) -> Answers:
     ]
     asked = _ask(Question.CONFIRM, returns, lambda to, batch: to.confirm(batch))
     return {one.order_id: one for one in asked}
+
+
+def capture(payments: Iterable[Payment]) -> Operated:
+    """Have the gateways take what is entered for these payments to be taken, and open."""
+    return _operate(Question.CAPTURE, payments, PaymentOperation.Kind.CAPTURE, lambda to, batch: to.capture(batch))
 
 
 def void(payments: Iterable[Payment]) -> Operated:
@@ -162,7 +180,7 @@ def _request(payment: Payable, until: datetime) -> Authorization:
         amount=payment.amount,
         currency=payment.currency,
         token=token,
-        capture=True,
+        capture=not payment.capture_later,
         return_url=partial(return_url, payment.order_id),
         until=until,
     )

@@ -17,6 +17,7 @@ Kind, Outcome = PaymentOperation.Kind, PaymentOperation.Outcome
 HOLDS, TAKES = (Kind.AUTHORIZE, Kind.CHARGE), (Kind.CHARGE, Kind.CAPTURE)
 PART, UNASKED = "-refund-", "-elsewhere"  # in keys: of a refund that staff want; of one that we did not ask for
 ELSEWHERE = "given back at the gateway, not by us"
+TAKEN, TAKEN_ELSEWHERE = "-taken-elsewhere", "taken at the gateway, not by us"
 
 
 def load(payments: Iterable[Payment]) -> None:
@@ -72,8 +73,14 @@ def total(payment: Payment, *kinds: str, outcomes: Iterable[str] = (Outcome.SUCC
 
 
 def refundable(payment: Payment) -> int:
-    """What was taken, and is neither given back nor about to be."""
-    return payment.captured - total(payment, Kind.REFUND, outcomes=(Outcome.OPEN, Outcome.SUCCEEDED))
+    """What was taken, or is being taken, and is neither given back nor about to be."""
+    taken = payment.captured + total(payment, Kind.CAPTURE, outcomes=(Outcome.OPEN,))
+    return taken - total(payment, Kind.REFUND, outcomes=(Outcome.OPEN, Outcome.SUCCEEDED))
+
+
+def to_capture(payment: Payment) -> int:
+    """How much of what is held is to be taken."""
+    return payment.authorized - total(payment, Kind.RELEASE)
 
 
 def open_rows(payment: Payment, *kinds: str) -> list[PaymentOperation]:
@@ -108,10 +115,28 @@ def intend_part(payment: Payment, refund_id: UUID, amount: int, reason: str) -> 
     return True
 
 
+def release_part(payment: Payment, refund_id: UUID, amount: int, reason: str, now: datetime) -> bool:
+    """Enter that so much less of what is held is to be taken; whether more than that is left."""
+    key = f"{payment.idempotency_key}{PART}{refund_id}"
+    if any(row.key == key for row in payment.rows):
+        return True
+    if amount >= to_capture(payment):
+        return False
+    settle(add(payment, Kind.RELEASE, key, amount, reason), Outcome.SUCCEEDED, now)
+    return True
+
+
 def part_of(row: PaymentOperation) -> UUID | None:
     """Which of the refunds that staff want an entry is; None for another."""
     _, found, refund_id = row.key.partition(PART)
     return UUID(refund_id) if found else None
+
+
+def intend_capture(payment: Payment) -> None:
+    """Enter that what is held, without what was released of it, is to be taken."""
+    if not open_rows(payment, Kind.CAPTURE):
+        key, made = f"{payment.idempotency_key}-capture", sum(row.kind == Kind.CAPTURE for row in payment.rows)
+        add(payment, Kind.CAPTURE, key + (f"-{made + 1}" if made else ""), to_capture(payment))
 
 
 def intend_void(payment: Payment) -> None:
@@ -123,18 +148,33 @@ def intend_void(payment: Payment) -> None:
 
 
 def learn(payment: Payment, state: State, now: datetime) -> None:
-    """Enter what the gateway says has happened to a payment that is being undone."""
+    """Enter what the gateway says has happened to a payment that is held, or being undone."""
     payment.reference = state.reference or payment.reference
     taken = first(payment)
     if taken and taken.outcome != Outcome.SUCCEEDED and state.authorized:
         settle(taken, Outcome.SUCCEEDED, now, reference=state.reference)
         add_up(payment)
+    if taken and taken.kind == Kind.AUTHORIZE:
+        _learn_capture(payment, state, now)
     if state.captured and state.captured == state.refunded:
         for row in open_rows(payment, Kind.REFUND):
             settle(row, Outcome.SUCCEEDED, now)
         if missing := refundable(payment):
             row = add(payment, Kind.REFUND, f"{payment.idempotency_key}{UNASKED}", missing, ELSEWHERE)
             settle(row, Outcome.SUCCEEDED, now)
+    add_up(payment)
+
+
+def _learn_capture(payment: Payment, state: State, now: datetime) -> None:
+    """Enter what the gateway says was taken of what it held."""
+    for row in open_rows(payment, Kind.CAPTURE):
+        if state.captured - total(payment, *TAKES) >= row.amount:
+            settle(row, Outcome.SUCCEEDED, now)
+        elif state.captured or state.voided:
+            settle(row, Outcome.REFUSED, now)
+    if (more := state.captured - total(payment, *TAKES)) > 0:
+        row = add(payment, Kind.CAPTURE, f"{payment.idempotency_key}{TAKEN}", more, TAKEN_ELSEWHERE)
+        settle(row, Outcome.SUCCEEDED, now)
     add_up(payment)
 
 

@@ -18,6 +18,8 @@ class Payment(models.Model):
     outcome, known or not, for until then the message comes again that has the payment charged. `checkout` is kept only
     for what the timer may have to say. `caused_by` is the event whose handling is being answered, so that what a timer
     emits is emitted again when that event comes again.
+    With `capture_later` money is held first, and taken when the carrier has the parcel (PAYMENT_CAPTURE). It is written
+    down when the payment is made: the setting may change while money is held.
     `authorized`, `captured` and `refunded` are the sums of its operations that have succeeded.
     Amounts are integers in the currency's minor unit.
     """
@@ -25,7 +27,11 @@ class Payment(models.Model):
     class Status(models.TextChoices):
         PENDING = "PENDING"  # to be charged; a gateway may have been asked
         WAITING = "WAITING"  # its customer has to do something, until `action_until`
-        COMPLETED = "COMPLETED"  # charged
+        AUTHORIZED = "AUTHORIZED"  # held: it is taken when the carrier has the parcel
+        CAPTURING = "CAPTURING"  # being taken
+        UNPAID = "UNPAID"  # it cannot be taken any more: for staff to see to
+        WRITTEN_OFF = "WRITTEN_OFF"  # staff have given it up
+        COMPLETED = "COMPLETED"  # taken
         FAILED = "FAILED"  # declined: nothing was taken
         REFUNDING = "REFUNDING"  # to be undone; the gateway holds money, or may
         REFUNDED = "REFUNDED"  # charged and given back
@@ -39,6 +45,7 @@ class Payment(models.Model):
     amount = models.BigIntegerField(default=0)
     currency = models.CharField(max_length=3, blank=True)
     gateway = models.CharField(max_length=32, blank=True, help_text="Empty for a tombstone: no gateway was ever asked.")
+    capture_later = models.BooleanField(db_default=False, help_text="Held first, and taken at hand-over.")
     reference = models.CharField(max_length=128, blank=True, help_text="The payment, as its gateway calls it.")
     authorized = models.BigIntegerField(db_default=0)
     captured = models.BigIntegerField(db_default=0)
@@ -48,7 +55,7 @@ class Payment(models.Model):
     action_details = TextualJSONField(null=True, help_text="What the customer needs for a deposit.")
     returned_with = TextualJSONField(null=True, help_text="The query with which its customer came back.")
     token = models.TextField(blank=True, help_text="Sealed, and empty when there is nothing more to charge.")
-    checkout = TextualJSONField(null=True, help_text="What PaymentCompleted carries on.")
+    checkout = TextualJSONField(null=True, help_text="What PaymentCompleted or PaymentAuthorized carries on.")
     status = models.CharField(max_length=16, choices=Status.choices)
     reason = models.CharField(max_length=200, blank=True)
     attempts = models.PositiveIntegerField(default=0, help_text="Unanswered questions since the status last changed.")
@@ -80,11 +87,12 @@ class Payment(models.Model):
                 name="payments_refunded_within_captured",
             ),
             models.CheckConstraint(
-                condition=models.Q(due_at=None) | ~models.Q(status__in=["FAILED", "REFUNDED"]),
+                condition=models.Q(due_at=None) | ~models.Q(status__in=["FAILED", "REFUNDED", "UNPAID", "WRITTEN_OFF"]),
                 name="payments_settled_asks_nothing",
             ),
             models.CheckConstraint(
-                condition=models.Q(due_at__isnull=False) | ~models.Q(status__in=["REFUNDING", "WAITING"]),
+                condition=models.Q(due_at__isnull=False)
+                | ~models.Q(status__in=["REFUNDING", "WAITING", "AUTHORIZED", "CAPTURING"]),
                 name="payments_refunding_is_asked_again",
             ),
             models.CheckConstraint(
@@ -92,6 +100,11 @@ class Payment(models.Model):
                 | ~models.Q(status__in=["PENDING", "WAITING"])
                 | models.Q(checkout__isnull=False),
                 name="payments_asked_again_can_go_on",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(capture_later=True, authorized__gt=0, captured=0)
+                | ~models.Q(status__in=["AUTHORIZED", "CAPTURING", "UNPAID", "WRITTEN_OFF"]),
+                name="payments_held_is_not_taken",
             ),
         ]
         indexes = [
@@ -106,13 +119,15 @@ class Payment(models.Model):
 class PaymentOperation(models.Model):
     """An entry in our ledger: what a gateway is to do with a payment's money. Written before the gateway is asked.
 
-    A CHARGE is an AUTHORIZE and its CAPTURE in one. The same key is only ever sent with the same amount.
+    A CHARGE is an AUTHORIZE and its CAPTURE in one. A RELEASE is a part of what is held that will not be taken: no
+    gateway is asked, so much less is captured. The same key is only ever sent with the same amount.
     """
 
     class Kind(models.TextChoices):
         AUTHORIZE = "AUTHORIZE"
         CHARGE = "CHARGE"
         CAPTURE = "CAPTURE"
+        RELEASE = "RELEASE"
         VOID = "VOID"
         REFUND = "REFUND"
 
@@ -156,6 +171,7 @@ class PaymentAttempt(models.Model):
     class Operation(models.TextChoices):
         CHARGE = "CHARGE"
         CONFIRM = "CONFIRM"
+        CAPTURE = "CAPTURE"
         VOID = "VOID"
         REFUND = "REFUND"
         FIND = "FIND"

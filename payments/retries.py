@@ -6,6 +6,7 @@ from payments.models import Payment
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again, doubled each time
 SHORTEST_LOOK, LONGEST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
+LOOK_AT_HOLD = timedelta(hours=6)  # banks hold money for some days
 CHECKS_AFTER_VOIDING = 6  # with those pauses, half a minute
 
 
@@ -21,6 +22,11 @@ def look_again(payment: Payment, now: datetime) -> None:
     pause = min(max((until - now) / 20, SHORTEST_LOOK), LONGEST_LOOK)
     payment.due_at = min(now + pause, until) if until > now else now + SHORTEST_LOOK
     payment.attempts, payment.updated_at = 0, now
+
+
+def look_at_hold(payment: Payment, now: datetime) -> None:
+    """Have the timer look, from time to time, whether money that is held still is."""
+    payment.due_at, payment.attempts, payment.updated_at = now + LOOK_AT_HOLD, 0, now
 
 
 def put_off(payment: Payment, now: datetime) -> None:

@@ -13,14 +13,14 @@ Three rules carry the rest:
 
 from collections.abc import Sequence
 from secrets import token_hex
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import transaction
 
 from fastdb.bulk import insert_if_absent, insert_rows
 from fastdb.clock import database_time
 from payments import ledger, transitions
-from payments.gateway_calls import Answers, Operated, charge, refund
+from payments.gateway_calls import Answers, Operated, captures_later, charge, refund
 from payments.gateways import (
     Captured,
 )
@@ -35,12 +35,18 @@ from shop.contracts.events import (
     InventoryReserved,
     OrderRefundRequested,
     PaymentCompleted,
+    PaymentRefundCompleted,
     PaymentRefunded,
     PaymentRefundRefused,
 )
 
 Status = Payment.Status
 
+# What may be held or taken at a gateway, or is about to be.
+UNDONE_BY_ASKING = (
+    Status.PENDING, Status.WAITING, Status.AUTHORIZED, Status.CAPTURING, Status.UNPAID, Status.WRITTEN_OFF,
+    Status.COMPLETED,
+)  # fmt: skip
 NOT_SO_MUCH = "there is not so much left to give back"
 
 
@@ -49,15 +55,16 @@ NOT_SO_MUCH = "there is not so much left to give back"
 # another worker with the same message has left the outcome open, the timer goes on asking, whatever becomes of us.
 TO_BE_CHARGED = """
     ON CONFLICT (order_id) DO UPDATE SET due_at = payments_payment.due_at WHERE payments_payment.status = 'PENDING'
-    RETURNING id, order_id, gateway, idempotency_key, amount, currency, token
+    RETURNING id, order_id, gateway, idempotency_key, amount, currency, token, capture_later
 """
 INTENDED = """
     WITH intended AS ({}), entered AS (
         INSERT INTO payments_paymentoperation (payment_id, kind, key, amount, currency)
-        SELECT id, 'CHARGE', idempotency_key, amount, currency FROM intended ORDER BY id
+        SELECT id, CASE WHEN capture_later THEN 'AUTHORIZE' ELSE 'CHARGE' END, idempotency_key, amount, currency
+        FROM intended ORDER BY id
         ON CONFLICT (payment_id, key) DO NOTHING
     )
-    SELECT order_id, gateway, idempotency_key, amount, currency, token FROM intended
+    SELECT order_id, gateway, idempotency_key, amount, currency, token, capture_later FROM intended
 """
 # Locks all of a batch, in order, and completes those of it that were charged.
 COMPLETE = """
@@ -69,6 +76,7 @@ COMPLETE = """
         UPDATE payments_payment AS payment SET status = 'COMPLETED', reference = said, authorized = amount,
             captured = amount, token = '', checkout = NULL, due_at = NULL, attempts = 0, updated_at = clock_timestamp()
         FROM locked WHERE payment.id = locked.id AND locked.status = 'PENDING' AND charged
+            AND NOT payment.capture_later
         RETURNING payment.id, order_id, idempotency_key, reference
     ), entered AS (
         UPDATE payments_paymentoperation AS entry
@@ -89,6 +97,7 @@ class ToCharge(NamedTuple):
     amount: int
     currency: str
     token: str
+    capture_later: bool
     reference: str = ""  # the gateway has given none yet
 
 
@@ -106,6 +115,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
             "currency": event.checkout.currency,
             "gateway": event.checkout.payment_gateway,
             "token": event.checkout.payment_token,
+            "capture_later": captures_later(event.checkout.payment_gateway),
             "status": Status.PENDING,
             "caused_by": event.event_id,
             "trace": event.trace,
@@ -148,10 +158,10 @@ def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) ->
     followers = []
     for event in reserved:
         payment, asked = payments[event.order_id], answers.get(event.order_id)
-        followers.append(transitions.charged(payment, asked.outcome if asked else None, now))
         if payment.status == Status.PENDING:
             payment.checkout = event.checkout
-        elif payment.status == Status.WAITING:  # its token is of no more use
+        followers.append(transitions.charged(payment, asked.outcome if asked else None, now))
+        if payment.status == Status.WAITING:  # its token is of no more use
             payment.checkout = transitions.without_token(event.checkout)
     save(payments.values(), now)
     log(payments, answers)
@@ -205,7 +215,7 @@ def undo(
         payment = payments[event.order_id]
         if event.order_id in tombstones:
             followers.append(transitions.refunded(payment))
-        elif payment.status in (Status.PENDING, Status.WAITING, Status.COMPLETED):
+        elif payment.status in UNDONE_BY_ASKING:
             payment.status, payment.reason = Status.REFUNDING, event.reason[:200]
             payment.caused_by, payment.trace = event.event_id, event.trace
             transitions.forget_token(payment)
@@ -219,27 +229,31 @@ def undo(
 
 
 # --- Refunds of a part ------------------------------------------------------------------------------------------------
-def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefundRefused]:
+def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[transitions.PartRefund]:
     """Enter what staff want to be given back, for the timer to have it done; refuse what is more than is left.
 
-    A payment that is being undone, or was not charged, has nothing left for that.
+    Of money that is held, so much less will be taken, and that is all. A payment that is being undone, or was not
+    charged, has nothing left to give back.
     """
     now = database_time("payments")
     payments = {payment.order_id: payment for payment in lock(request.order_id for request in requests)}
-    refusals = []
+    answers: list[transitions.PartRefund] = []
     for request in requests:
         payment = payments.get(request.order_id)
-        possible = payment is not None and payment.status == Status.COMPLETED
-        if payment and possible and ledger.intend_part(payment, request.event_id, request.amount, request.reason):
+        part = request.event_id, request.amount, request.reason
+        about: dict[str, Any] = {
+            "order_id": request.order_id, "refund_id": request.event_id, "amount": request.amount
+        }  # fmt: skip
+        is_taken = payment and payment.status in (Status.COMPLETED, Status.CAPTURING)
+        if payment and is_taken and ledger.intend_part(payment, *part):
             check_now(payment, now)
+        elif payment and payment.status == Status.AUTHORIZED and ledger.release_part(payment, *part, now):
+            payment.updated_at = now
+            answers.append(PaymentRefundCompleted(**about))
         else:
-            refusals.append(
-                PaymentRefundRefused(
-                    order_id=request.order_id, refund_id=request.event_id, amount=request.amount, reason=NOT_SO_MUCH
-                )
-            )
+            answers.append(PaymentRefundRefused(**about, reason=NOT_SO_MUCH))
     save(payments.values(), now)
-    return refusals
+    return answers
 
 
 def _new_name(order_id: int) -> str:

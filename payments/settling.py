@@ -9,9 +9,9 @@ from django.db import transaction
 
 from fastdb.bulk import insert_rows
 from fastdb.clock import database_time
-from payments import ledger, transitions
-from payments.gateway_calls import Answers, Asked, Operated, charge, confirm, find, refund, void
-from payments.gateways import Captured, Notification, State
+from payments import captures, ledger, transitions
+from payments.gateway_calls import Answers, Asked, Operated, capture, charge, confirm, find, refund, void
+from payments.gateways import Authorized, Captured, Notification, State
 from payments.models import GatewayNotification, Payment, PaymentAttempt
 from payments.rows import lock, log, save
 from sagas import emit
@@ -20,6 +20,7 @@ from sagas.retention import delete_portion
 
 Operation, Status = PaymentAttempt.Operation, Payment.Status
 
+LOOKED_UP = (Status.REFUNDING, Status.VOIDED, Status.AUTHORIZED)
 LEASE = timedelta(seconds=30)  # how long one timer asks before another one takes over
 PORTION = 100  # payments that a timer takes at once
 
@@ -27,15 +28,17 @@ PORTION = 100  # payments that a timer takes at once
 def settle_due() -> int:
     """Ask the gateways about payments whose outcome is open and due; how many there were.
 
-    A charge is asked for again with the same key; one that waits for its customer is gone on with, or ended when its
-    time is over; what is to be undone is looked up and, if charged, refunded.
+    A charge is asked for again with the same key, and so is a capture; one that waits for its customer is gone on with,
+    or ended when its time is over; what is to be undone is looked up and, if charged, refunded. Also what is held is
+    looked up.
     """
     claimed = _claim_due()
     charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
     waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
-    found = find(payment for payment in claimed if payment.status in (Status.REFUNDING, Status.VOIDED))
+    taken, capturing = _with_rows(claimed, Status.COMPLETED), _with_rows(claimed, Status.CAPTURING)
+    found = find(payment for payment in claimed if payment.status in LOOKED_UP or captures.is_refused(payment))
     intended = _intend(found, waiting)
-    operated = {**void(intended), **refund([*intended, *_with_rows(claimed)])}
+    operated = {**void(intended), **refund([*intended, *taken]), **capture(capturing)}
     crash_point("settle.answered")
     if not claimed:
         return 0
@@ -45,9 +48,10 @@ def settle_due() -> int:
         asked = {**charges, **waiting, **found}
         followers: list[transitions.News | None] = []
         for order_id, payment in payments.items():
+            followers += captures.captured(payment, operated, now)
             followers += transitions.refunded_in_part(payment, operated, now)
             if order_id in asked:
-                followers.append(_settled(payment, asked[order_id], operated, now))
+                followers += _settled(payment, asked[order_id], operated, now)
         save(payments.values(), now)
         log(payments, asked, operated)
         if events := [event for event in followers if event is not None]:
@@ -57,20 +61,22 @@ def settle_due() -> int:
     return len(claimed)
 
 
-def _with_rows(claimed: Sequence[Payment]) -> list[Payment]:
-    """Those of the payments that staff want to have refunded in part, with their operations."""
-    payments = [payment for payment in claimed if payment.status == Status.COMPLETED]
+def _with_rows(claimed: Sequence[Payment], status: str) -> list[Payment]:
+    """Those of the payments that have a status, with their operations."""
+    payments = [payment for payment in claimed if payment.status == status]
     ledger.load(payments)
     return payments
 
 
-def _settled(payment: Payment, asked: Asked, operated: Operated, now: datetime) -> transitions.News | None:
-    """Apply what was answered about a payment; the event that follows."""
+def _settled(payment: Payment, asked: Asked, operated: Operated, now: datetime) -> Sequence[transitions.News | None]:
+    """Apply what was answered about a payment; the events that follow."""
+    if asked.operation == Operation.FIND and payment.status in captures.HELD:
+        return captures.looked_up(payment, asked.outcome, now)
     if asked.operation == Operation.FIND:
-        return transitions.undone(payment, asked.outcome, operated, now)
-    if ledger.open_rows(payment, ledger.Kind.VOID) and not isinstance(asked.outcome, Captured):
-        return transitions.expired(payment, operated, now)
-    return transitions.charged(payment, asked.outcome, now)
+        return [transitions.undone(payment, asked.outcome, operated, now)]
+    if ledger.open_rows(payment, ledger.Kind.VOID) and not isinstance(asked.outcome, Captured | Authorized):
+        return [transitions.expired(payment, operated, now)]
+    return [transitions.charged(payment, asked.outcome, now)]
 
 
 def _claim_due() -> list[Payment]:
@@ -90,7 +96,8 @@ def _intend(found: Answers, waiting: Answers) -> list[Payment]:
     """Enter what the gateways are to do next: refund what they have of payments that are being undone, and let go of
     what they hold, or of what waits for a customer whose time is over."""
     states = {order_id: asked.outcome for order_id, asked in found.items() if isinstance(asked.outcome, State)}
-    waits = {order_id: asked.outcome for order_id, asked in waiting.items() if not isinstance(asked.outcome, Captured)}
+    paid = Captured | Authorized
+    waits = {order_id: asked.outcome for order_id, asked in waiting.items() if not isinstance(asked.outcome, paid)}
     if not states and not waits:
         return []
     with transaction.atomic(using="payments", durable=True):

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 
-from payments import privacy, services, settling
+from payments import captures, privacy, services, settling
 from payments.gateway_calls import Answers, Operated
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
     DeliveryCancelled,
     DeliveryFailed,
+    DeliveryPaymentDue,
     InventoryReserved,
     OrderRefundRequested,
     PaymentActionRequired,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureFailed,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefundCompleted,
@@ -28,12 +32,25 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
 @step(outside=ask_for_charges)
 def charge_payment(
     reserved: list[InventoryReserved], answers: Answers
-) -> list[PaymentCompleted | PaymentFailed | PaymentActionRequired]:
+) -> list[PaymentCompleted | PaymentAuthorized | PaymentFailed | PaymentActionRequired]:
     """Write down what the gateways said. Some customers are sent to a page, and their orders wait.
 
     While an outcome is unknown nothing is emitted: `settle_payments` asks on.
     """
     return services.keep_charges(reserved, answers)
+
+
+def ask_for_captures(due: Sequence[DeliveryPaymentDue]) -> Operated:
+    """Have the gateways take what they hold of these orders."""
+    return captures.ask_for_captures([event.order_id for event in due])
+
+
+@step(outside=ask_for_captures)
+def capture_payment(
+    due: list[DeliveryPaymentDue], answers: Operated
+) -> list[PaymentCaptured | PaymentCaptureFailed | PaymentRefundRefused]:
+    """Write down what the gateways said. While an outcome is unknown nothing is emitted: `settle_payments` asks on."""
+    return captures.keep_captures(due, answers)
 
 
 def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Operated:
@@ -50,7 +67,7 @@ def refund_payment(
 
 
 @step
-def enter_refund(requests: list[OrderRefundRequested]) -> list[PaymentRefundRefused]:
+def enter_refund(requests: list[OrderRefundRequested]) -> list[PaymentRefundCompleted | PaymentRefundRefused]:
     """Enter what staff want to be given back, unless it is more than is left; `settle_payments` has it done."""
     return services.enter_refunds(requests)
 

@@ -12,13 +12,27 @@ from django.conf import settings
 
 from payments import ledger
 from payments.gateway_calls import Operated
-from payments.gateways import ActionRequired, Answer, Captured, Declined, Done, NotFound, Refused, State, Waiting
+from payments.gateways import (
+    ActionRequired,
+    Answer,
+    Authorized,
+    Captured,
+    Declined,
+    Done,
+    NotFound,
+    Refused,
+    State,
+    Waiting,
+)
 from payments.links import return_url
 from payments.models import Payment
-from payments.retries import CHECKS_AFTER_VOIDING, check_now, look_again, put_off
+from payments.retries import CHECKS_AFTER_VOIDING, check_now, look_again, look_at_hold, put_off
 from shop.contracts.events import (
     Checkout,
     PaymentActionRequired,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureFailed,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefundCompleted,
@@ -32,9 +46,10 @@ NEVER_THERE = "nothing was paid"
 NOT_PAID = f"{PAYMENT_DECLINED}: not paid in time"
 
 
-Charged = PaymentCompleted | PaymentFailed | PaymentActionRequired
+Charged = PaymentCompleted | PaymentAuthorized | PaymentFailed | PaymentActionRequired
 PartRefund = PaymentRefundCompleted | PaymentRefundRefused
-News = Charged | PaymentRefunded | PartRefund
+Capture = PaymentCaptured | PaymentCaptureFailed
+News = Charged | PaymentRefunded | PartRefund | Capture
 
 
 def charged(payment: Payment, outcome: Answer | None, now: datetime) -> Charged | None:
@@ -42,21 +57,24 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> Charged 
     if payment.status == Status.VOIDED and payment.gateway:
         # A late charge: the payment was undone while the gateway was asked, by us or by a worker that died meanwhile.
         check_now(payment, now)
-    elif payment.status == Status.FAILED and isinstance(outcome, Captured):
+    elif payment.status == Status.FAILED and isinstance(outcome, Captured | Authorized):
         payment.status = Status.VOIDED  # paid after its time was over: to be given back
         check_now(payment, now)
     elif payment.status in (Status.PENDING, Status.WAITING):
         match outcome:
             case ActionRequired() | Waiting():
                 return _wait(payment, outcome, now)
-            case Captured(reference):
-                completed = PaymentCompleted(
-                    order_id=payment.order_id,
-                    checkout=without_token(msgspec.convert(payment.checkout, Checkout)),
-                    caused_by=payment.caused_by,
-                    trace=payment.trace,
-                )
+            case Authorized(reference) if payment.capture_later:
+                authorized = PaymentAuthorized(**_going_on(payment))
                 _enter(payment, ledger.Outcome.SUCCEEDED, now, reference=reference)
+                _settle(payment, Status.AUTHORIZED, now)
+                look_at_hold(payment, now)
+                return authorized
+            case Captured(reference):
+                completed = PaymentCompleted(**_going_on(payment))
+                _enter(payment, ledger.Outcome.SUCCEEDED, now, reference=reference)
+                if payment.capture_later:  # it was to be held, and was taken all the same
+                    ledger.learn(payment, State(reference, payment.amount, payment.amount, 0), now)
                 _settle(payment, Status.COMPLETED, now)
                 return completed
             case Declined() if ledger.open_rows(payment, ledger.Kind.VOID):
@@ -73,6 +91,16 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> Charged 
             case _:
                 put_off(payment, now)
     return None
+
+
+def _going_on(payment: Payment) -> dict[str, Any]:
+    """What goes on with an order whose money is taken, or held."""
+    return {
+        "order_id": payment.order_id,
+        "checkout": without_token(msgspec.convert(payment.checkout, Checkout)),
+        "caused_by": payment.caused_by,
+        "trace": payment.trace,
+    }
 
 
 def _wait(payment: Payment, outcome: ActionRequired | Waiting, now: datetime) -> PaymentActionRequired | None:
@@ -197,6 +225,8 @@ def undone(payment: Payment, found: Answer | None, operated: Operated, now: date
     elif nothing_taken and not payment.captured and open_until_now:
         if not payment.authorized:
             _enter(payment, ledger.Outcome.REFUSED, now, reason=NEVER_THERE)
+        for row in ledger.open_rows(payment, ledger.Kind.CAPTURE):
+            ledger.settle(row, ledger.Outcome.REFUSED, now)
         _settle(payment, Status.VOIDED, now)
         put_off(payment, now)  # not yet the end: a charge on its way may still land
     elif nothing_taken and not payment.captured and payment.attempts >= CHECKS_AFTER_VOIDING and not open_voids:

@@ -16,7 +16,7 @@ from shop.calls.wire import errors_of, functions_of
 from shop.contracts.carriers import ADAPTERS as CARRIER_ADAPTERS
 from shop.contracts.messengers import EMAIL_SERVICES, SMS_SERVICES
 from shop.contracts.offers import OFFERS
-from shop.contracts.payments import ADAPTERS
+from shop.contracts.payments import ADAPTERS, AT_HAND_OVER
 
 HINT = "The caller may be another process: it sends and reads what the contract says."
 
@@ -73,9 +73,13 @@ def check_gateways(**_kwargs: Any) -> list[CheckMessage]:
             found.append(Error(said, hint="Or name a file that has it: …_FILE.", id="shop.E003"))
             continue
         try:
-            import_string(adapter.path)(name, configured.options)
+            made = import_string(adapter.path)(name, configured.options)
         except ValueError as error:
             found.append(Error(f"The payment gateway {name} cannot use its options: {error}.", id="shop.E004"))
+            continue
+        if settings.PAYMENT_CAPTURE == AT_HAND_OVER and not made.capabilities.separate_capture:
+            said = f"The payment gateway {name} cannot hold money: it is taken at once (PAYMENT_CAPTURE)."
+            found.append(Info(said, id="shop.I004"))
     return found
 
 

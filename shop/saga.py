@@ -13,6 +13,11 @@ backward OrderCancelled ◄─ InventoryReleased ◄─ PaymentRefunded ◄─ D
 A customer who has to pay on a page of the gateway, or by a transfer, is waited for between InventoryReserved and
 PaymentCompleted: PaymentActionRequired says where and until when, and is heard by orders alone.
 
+With PAYMENT_CAPTURE=at_hand_over money is only held at first: PaymentAuthorized takes the place of PaymentCompleted.
+When the carrier has the parcel, DeliveryPaymentDue has it taken by capture_payment. PaymentCaptured and
+DeliveryCompleted, in either order, complete the order. PaymentCaptureFailed calls the parcel back if that is still
+possible; otherwise the order is UNPAID until staff have it captured after all, or write it off (PaymentWrittenOff).
+
 Staff may have a part of the money given back at any time: OrderRefundRequested, which payments answers with
 PaymentRefundCompleted or PaymentRefundRefused.
 
@@ -30,6 +35,7 @@ from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryFailed,
     DeliveryHandedOver,
+    DeliveryPaymentDue,
     DeliveryStarted,
     InventoryReleased,
     InventoryReservationFailed,
@@ -40,11 +46,15 @@ from shop.contracts.events import (
     OrderCreated,
     OrderRefundRequested,
     PaymentActionRequired,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureFailed,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefundCompleted,
     PaymentRefunded,
     PaymentRefundRefused,
+    PaymentWrittenOff,
 )
 
 ORDER = Saga(
@@ -56,18 +66,23 @@ ORDER = Saga(
         OrderCreated: ("inventory.reserve_stock", "notifications.notify"),
         InventoryReserved: ("payments.charge_payment", "orders.mark_reserved"),
         PaymentActionRequired: ("orders.mark_waiting",),
+        PaymentAuthorized: ("delivery.start_delivery", "orders.mark_authorized"),
         PaymentCompleted: ("delivery.start_delivery", "orders.mark_paid", "notifications.notify"),
         DeliveryStarted: ("orders.mark_started",),
         DeliveryHandedOver: ("inventory.ship_stock", "orders.mark_shipped", "notifications.notify"),
+        DeliveryPaymentDue: ("payments.capture_payment",),
+        PaymentCaptured: ("orders.note_capture",),
         DeliveryCompleted: ("orders.complete_order", "notifications.notify"),
         OrderCompleted: ("notifications.notify",),
         # where it turns
         InventoryReservationFailed: ("orders.cancel_order",),
         PaymentFailed: ("inventory.release_stock", "orders.mark_cancelling"),
+        PaymentCaptureFailed: ("delivery.cancel_delivery", "orders.note_capture"),
         DeliveryFailed: ("payments.refund_payment", "orders.mark_cancelling", "notifications.notify"),
         OrderCancellationRequested: ("delivery.cancel_delivery",),
         DeliveryCancellationRefused: ("orders.resume_order",),
         # aside
+        PaymentWrittenOff: ("orders.note_capture",),
         OrderRefundRequested: ("payments.enter_refund",),
         PaymentRefundCompleted: ("orders.note_refund",),
         PaymentRefundRefused: ("orders.note_refund",),
@@ -82,6 +97,7 @@ ORDER = Saga(
     steps={
         "inventory.reserve_stock": effect(undone_by="inventory.release_stock"),
         "payments.charge_payment": effect(undone_by="payments.refund_payment"),
+        "payments.capture_payment": effect(undone_by="payments.refund_payment"),
         "delivery.start_delivery": effect(undone_by="delivery.cancel_delivery", deferrable=True),
         "inventory.ship_stock": effect(undone_by="inventory.release_stock", deferrable=True),
         "delivery.cancel_delivery": undo(),
@@ -89,6 +105,7 @@ ORDER = Saga(
         "inventory.release_stock": undo(),
         "orders.mark_reserved": record(),
         "orders.mark_waiting": record(),
+        "orders.mark_authorized": record(),
         "orders.mark_paid": record(),
         "orders.mark_started": record(deferrable=True),
         "orders.mark_shipped": record(deferrable=True),
@@ -96,6 +113,7 @@ ORDER = Saga(
         "orders.mark_cancelling": record(),
         "orders.resume_order": record(),
         "orders.note_refund": record(),
+        "orders.note_capture": record(),
         "payments.enter_refund": record(),
         "orders.cancel_order": record(),
         "notifications.notify": record(deferrable=True),

@@ -25,7 +25,7 @@ from shop.contracts.carriers import ADAPTERS as CARRIER_ADAPTERS
 from shop.contracts.carriers import SANDBOXES, ConfiguredCarrier
 from shop.contracts.messengers import EMAIL_SERVICES, SMS_SERVICES
 from shop.contracts.offers import CALLERS
-from shop.contracts.payments import ADAPTERS, GATEWAYS, STAND_IN_OPTIONS, Configured
+from shop.contracts.payments import ADAPTERS, AT_ONCE, CAPTURES, GATEWAYS, STAND_IN_OPTIONS, Configured
 from shop.saga import CUSTOMER, ORDER
 
 
@@ -428,6 +428,10 @@ if STAND_INS:
 DEFAULT_PAYMENT_GATEWAY = next(iter(PAYMENT_GATEWAYS))
 PAY_WITHIN = timedelta(minutes=env.float("PAY_WITHIN", 30))  # on a payment page; the stock is held as long
 DEPOSIT_WITHIN = timedelta(days=env.int("DEPOSIT_WITHIN", 3))  # to a virtual account; likewise
+# Where a gateway can hold money first, it may be taken only when the carrier has the parcel.
+PAYMENT_CAPTURE = env.str("PAYMENT_CAPTURE", AT_ONCE)
+if PAYMENT_CAPTURE not in CAPTURES:
+    raise ImproperlyConfigured(f"PAYMENT_CAPTURE is {PAYMENT_CAPTURE!r}. It can be {' or '.join(CAPTURES)}.")
 GATEWAY_FAILURE_RATES = env.dict("GATEWAY_FAILURE_RATES", default={}, cast={"value": float})  # e.g. KAKAO_PAY=0.1
 
 # --- Notifications ---------------------------------------------------------------------------------------------------

@@ -63,6 +63,12 @@ def due_now() -> Any:
 
 
 @pytest.fixture
+def one_gateway_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Money that is paid with KAKAO_PAY is held until hand-over; the others take it at once."""
+    monkeypatch.setattr("payments.services.captures_later", lambda name: name == "KAKAO_PAY")
+
+
+@pytest.fixture
 def gateways_answer_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that did not answer is asked again at once."""
     monkeypatch.setattr("payments.retries.FIRST_PAUSE", 0)

@@ -61,6 +61,7 @@ class Migration(migrations.Migration):
                             ("BOOKING", "Booking"),
                             ("PREPARING", "Preparing"),
                             ("IN_TRANSIT", "In Transit"),
+                            ("RECALLING", "Recalling"),
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
                             ("CANCELLING", "Cancelling"),
@@ -130,6 +131,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "unpaid",
+                    models.BooleanField(db_default=False, help_text="Its money is only held, until it is handed over."),
+                ),
+                (
                     "account",
                     models.CharField(blank=True, help_text="The carrier that is asked about it.", max_length=32),
                 ),
@@ -150,6 +155,7 @@ class Migration(migrations.Migration):
                             ("BOOKING", "Booking"),
                             ("PREPARING", "Preparing"),
                             ("IN_TRANSIT", "In Transit"),
+                            ("RECALLING", "Recalling"),
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
                             ("CANCELLING", "Cancelling"),
@@ -183,6 +189,7 @@ class Migration(migrations.Migration):
                             ("BOOKING", "Booking"),
                             ("PREPARING", "Preparing"),
                             ("IN_TRANSIT", "In Transit"),
+                            ("RECALLING", "Recalling"),
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
                             ("CANCELLING", "Cancelling"),
@@ -213,7 +220,7 @@ class Migration(migrations.Migration):
                     models.UniqueConstraint(fields=("tracking_number",), name="delivery_tracked_once"),
                     models.CheckConstraint(
                         condition=models.Q(
-                            models.Q(("due_at__isnull", False), ("status__in", ["BOOKING", "CANCELLING"])),
+                            models.Q(("due_at__isnull", False), ("status__in", ["BOOKING", "CANCELLING", "RECALLING"])),
                             ("status__in", ["PREPARING", "IN_TRANSIT"]),
                             models.Q(("due_at", None), ("status__in", ["DELIVERED", "FAILED", "CANCELLED"])),
                             _connector="OR",
@@ -235,7 +242,7 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             ("handed_over_at__isnull", False),
-                            models.Q(("status__in", ["IN_TRANSIT", "DELIVERED"]), _negated=True),
+                            models.Q(("status__in", ["IN_TRANSIT", "RECALLING", "DELIVERED"]), _negated=True),
                             _connector="OR",
                         ),
                         name="delivery_handed_over_before_it_moves",

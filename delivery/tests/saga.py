@@ -11,7 +11,16 @@ from sagas.conf import choreography
 from sagas.events import decode
 from sagas.execution import handle
 from sagas.registry import AnyStep
-from shop.contracts.events import Checkout, Line, OrderCancellationRequested, OrderEvent, PaymentCompleted
+from shop.contracts.events import (
+    Checkout,
+    Line,
+    OrderCancellationRequested,
+    OrderEvent,
+    PaymentAuthorized,
+    PaymentCaptureFailed,
+    PaymentCompleted,
+)
+from shop.contracts.reasons import NOT_CAPTURED
 from shop.seal import What, seal
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -29,6 +38,14 @@ def paid(order_id: int = 1, address: str = ADDRESS, user_id: int = 7) -> Payment
         address=seal(address, What.ADDRESS, order_id=order_id) if address else "",
     )
     return PaymentCompleted(order_id=order_id, checkout=checkout, trace=TRACE)
+
+
+def authorized(order_id: int = 1) -> PaymentAuthorized:
+    return PaymentAuthorized(order_id=order_id, checkout=paid(order_id).checkout, trace=TRACE)
+
+
+def not_captured(order_id: int = 1) -> PaymentCaptureFailed:
+    return PaymentCaptureFailed(order_id=order_id, reason=NOT_CAPTURED, trace=TRACE)
 
 
 def cancelling(order_id: int = 1, reason: str = "cancelled by the customer") -> OrderCancellationRequested:

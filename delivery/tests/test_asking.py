@@ -12,9 +12,10 @@ from rest_framework.test import APIClient
 from delivery import asking
 from delivery.models import CarrierEvent, Delivery
 from delivery.tasks import advance_deliveries, cancel_delivery, start_delivery
-from delivery.tests.saga import TRACE, advance, cancelling, outbox, paid, run, status, told
+from delivery.tests.saga import TRACE, advance, authorized, cancelling, not_captured, outbox, paid, run, status, told
 from fastdb.clock import database_time
 from shop.contracts.events import DeliveryStarted
+from shop.contracts.reasons import NOT_CAPTURED
 from tests.support.carriers import ACCOUNT, LOST_ANSWER, NO_ANSWER, AskedCarrier, asked_carrier
 
 pytestmark = pytest.mark.django_db(databases=["accounts", "default", "delivery"])
@@ -241,6 +242,41 @@ def test_a_batch_takes_as_many_statements_as_one(carrier: AskedCarrier):
 
 
 # --- A webhook of the carrier's own -----------------------------------------------------------------------------------
+@pytest.mark.parametrize("trouble", ["", NO_ANSWER, LOST_ANSWER])
+@pytest.mark.parametrize("recalls", [True, False])
+def test_a_parcel_that_is_not_paid_is_called_back_if_its_carrier_can(
+    carrier: AskedCarrier, recalls: bool, trouble: str
+):
+    carrier.recalls = recalls
+    assert run(start_delivery, authorized()) == []
+    advance()
+    advance()
+    assert told(outbox()) == [STARTED, HANDED_OVER, ("DeliveryPaymentDue", 1, None)]
+    assert run(cancel_delivery, not_captured()) == []
+    assert (status(), run(cancel_delivery, cancelling())[0].order_id) == ("RECALLING", 1)
+    carrier.troubles.append(trouble)
+    advance()
+    if trouble:
+        assert status() == "RECALLING"
+        advance()
+    if recalls:
+        assert (status(), told(outbox())[3:]) == ("FAILED", [("DeliveryFailed", 1, NOT_CAPTURED)])
+    else:
+        assert (status(), outbox()[3:]) == ("IN_TRANSIT", [])
+        advance()
+        assert (told(outbox())[3:], outbox()[-1].unpaid) == ([COMPLETED], True)
+        assert run(cancel_delivery, not_captured()) == []
+
+
+def test_a_parcel_may_arrive_while_it_is_called_back(carrier: AskedCarrier):
+    run(start_delivery, authorized())
+    advance()
+    advance()
+    run(cancel_delivery, not_captured())
+    assert tell(f"e1 {key()} DELIVERED") == 202
+    assert (status(), told(outbox())[-1], advance()) == ("DELIVERED", COMPLETED, 0)
+
+
 def tell(body: str, secret: str = "known", account: str = ACCOUNT) -> int:
     url = f"/api/v1/deliveries/reports/{account}"
     client = APIClient()

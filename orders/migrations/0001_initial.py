@@ -61,9 +61,11 @@ class Migration(migrations.Migration):
                         choices=[
                             ("PENDING", "Pending"),
                             ("INVENTORY_RESERVED", "Inventory Reserved"),
+                            ("PAYMENT_AUTHORIZED", "Payment Authorized"),
                             ("PAYMENT_COMPLETED", "Payment Completed"),
                             ("DELIVERY_STARTED", "Delivery Started"),
                             ("SHIPPED", "Shipped"),
+                            ("UNPAID", "Unpaid"),
                             ("COMPLETED", "Completed"),
                             ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
@@ -157,15 +159,33 @@ class Migration(migrations.Migration):
                         choices=[
                             ("PENDING", "Pending"),
                             ("INVENTORY_RESERVED", "Inventory Reserved"),
+                            ("PAYMENT_AUTHORIZED", "Payment Authorized"),
                             ("PAYMENT_COMPLETED", "Payment Completed"),
                             ("DELIVERY_STARTED", "Delivery Started"),
                             ("SHIPPED", "Shipped"),
+                            ("UNPAID", "Unpaid"),
                             ("COMPLETED", "Completed"),
                             ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
                         default="PENDING",
                         max_length=20,
+                    ),
+                ),
+                (
+                    "capture",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("DUE", "Due"),
+                            ("CAPTURED", "Captured"),
+                            ("FAILED", "Failed"),
+                            ("WRITTEN_OFF", "Written Off"),
+                        ],
+                        db_default="",
+                        default="",
+                        help_text="Of money that is held until hand-over. Empty where it is taken at once.",
+                        max_length=16,
                     ),
                 ),
                 ("cancellation_reason", models.CharField(blank=True, max_length=200)),
@@ -199,6 +219,7 @@ class Migration(migrations.Migration):
                     models.Index(
                         condition=models.Q(("look_at__isnull", False)), fields=["look_at"], name="orders_open"
                     ),
+                    models.Index(condition=models.Q(("capture", "FAILED")), fields=["id"], name="orders_unpaid"),
                 ],
                 "constraints": [
                     models.CheckConstraint(condition=models.Q(("total_price__gt", 0)), name="orders_total_positive")

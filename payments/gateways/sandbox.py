@@ -10,6 +10,7 @@ tok_timeout_not_charged  the first request is lost, the next one charges
 tok_flaky_3              the first three requests are lost
 tok_action               sends the customer to a page of the sandbox, with "pay" and "cancel"
 tok_deposit              waits for a transfer to an account, which the same page can make
+tok_hold_lost            charges; money that is only held is let go of by the bank, and cannot be taken
 tok_slow_2s              charges; on a development machine after two seconds, in which the worker waits
 anything else            declines
 
@@ -70,8 +71,8 @@ NOT_RECOGNISED = f"{PAYMENT_DECLINED}: unknown token"
 LOST_REQUESTS = {"tok_timeout_not_charged": 1, "tok_flaky_3": 3}
 LOST_ANSWERS = {"tok_timeout_charged": 1}
 SLOW_TOKEN, SLOWNESS = "tok_slow_2s", 2.0
-ACTION_TOKEN, DEPOSIT_TOKEN = "tok_action", "tok_deposit"  # nosec B105
-CHARGING = {"tok_ok", SLOW_TOKEN, *LOST_REQUESTS, *LOST_ANSWERS}
+ACTION_TOKEN, DEPOSIT_TOKEN, LOSING_TOKEN = "tok_action", "tok_deposit", "tok_hold_lost"  # nosec B105
+CHARGING = {"tok_ok", SLOW_TOKEN, LOSING_TOKEN, *LOST_REQUESTS, *LOST_ANSWERS}
 TIMED_OUT = Unknown("timed out")
 WAITS = Unknown("the page is about to be opened")  # in the place of how a payment waits, until that is known
 
@@ -139,6 +140,8 @@ class SandboxGateway:
             (one.payment, one.key, Kinds.CHARGE if one.capture else Kinds.AUTHORIZE, one.amount, one.currency)
             for one in granted
         )
+        if lost := [one for one in granted if one.token == LOSING_TOKEN and not one.capture]:
+            self._book((one.payment, f"{one.key}-lost", Kinds.VOID, one.amount, one.currency) for one in lost)
         if not sent_on:
             return answers
         deposits = [one.payment for one in sent_on if one.token == DEPOSIT_TOKEN]

@@ -53,6 +53,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "capture_later",
+                    models.BooleanField(db_default=False, help_text="Held first, and taken at hand-over."),
+                ),
+                (
                     "reference",
                     models.CharField(blank=True, help_text="The payment, as its gateway calls it.", max_length=128),
                 ),
@@ -77,7 +81,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "checkout",
-                    sagas.db.fields.TextualJSONField(help_text="What PaymentCompleted carries on.", null=True),
+                    sagas.db.fields.TextualJSONField(
+                        help_text="What PaymentCompleted or PaymentAuthorized carries on.", null=True
+                    ),
                 ),
                 (
                     "status",
@@ -85,6 +91,10 @@ class Migration(migrations.Migration):
                         choices=[
                             ("PENDING", "Pending"),
                             ("WAITING", "Waiting"),
+                            ("AUTHORIZED", "Authorized"),
+                            ("CAPTURING", "Capturing"),
+                            ("UNPAID", "Unpaid"),
+                            ("WRITTEN_OFF", "Written Off"),
                             ("COMPLETED", "Completed"),
                             ("FAILED", "Failed"),
                             ("REFUNDING", "Refunding"),
@@ -119,6 +129,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("CHARGE", "Charge"),
                             ("CONFIRM", "Confirm"),
+                            ("CAPTURE", "Capture"),
                             ("VOID", "Void"),
                             ("REFUND", "Refund"),
                             ("FIND", "Find"),
@@ -145,6 +156,7 @@ class Migration(migrations.Migration):
                             ("AUTHORIZE", "Authorize"),
                             ("CHARGE", "Charge"),
                             ("CAPTURE", "Capture"),
+                            ("RELEASE", "Release"),
                             ("VOID", "Void"),
                             ("REFUND", "Refund"),
                         ],
@@ -307,6 +319,7 @@ class Migration(migrations.Migration):
                             ("AUTHORIZE", "Authorize"),
                             ("CHARGE", "Charge"),
                             ("CAPTURE", "Capture"),
+                            ("RELEASE", "Release"),
                             ("VOID", "Void"),
                             ("REFUND", "Refund"),
                         ],
@@ -454,7 +467,9 @@ class Migration(migrations.Migration):
             model_name="payment",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("due_at", None), models.Q(("status__in", ["FAILED", "REFUNDED"]), _negated=True), _connector="OR"
+                    ("due_at", None),
+                    models.Q(("status__in", ["FAILED", "REFUNDED", "UNPAID", "WRITTEN_OFF"]), _negated=True),
+                    _connector="OR",
                 ),
                 name="payments_settled_asks_nothing",
             ),
@@ -464,7 +479,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     ("due_at__isnull", False),
-                    models.Q(("status__in", ["REFUNDING", "WAITING"]), _negated=True),
+                    models.Q(("status__in", ["REFUNDING", "WAITING", "AUTHORIZED", "CAPTURING"]), _negated=True),
                     _connector="OR",
                 ),
                 name="payments_refunding_is_asked_again",
@@ -480,6 +495,17 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="payments_asked_again_can_go_on",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="payment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("authorized__gt", 0), ("capture_later", True), ("captured", 0)),
+                    models.Q(("status__in", ["AUTHORIZED", "CAPTURING", "UNPAID", "WRITTEN_OFF"]), _negated=True),
+                    _connector="OR",
+                ),
+                name="payments_held_is_not_taken",
             ),
         ),
         migrations.AddField(

@@ -22,7 +22,7 @@ SCOPES: Mapping[str, str] = {
     "orders.add_order": "orders for others",
     "orders.change_order": "cancelling and resuming others' orders",
     "payments.view_payment": "everybody's payments; nobody sees their tokens",
-    "payments.change_payment": "giving a part of an order's money back",
+    "payments.change_payment": "giving a part of an order's money back; settling orders that are unpaid",
     "delivery.view_delivery": "everybody's deliveries",
     "delivery.view_address": "where they go",
     "notifications.view_notification": "what others were told",

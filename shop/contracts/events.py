@@ -58,6 +58,12 @@ class PaymentActionRequired(OrderEvent, frozen=True):
     until: datetime
 
 
+class PaymentAuthorized(OrderEvent, frozen=True):
+    """The money is held, and is taken when the carrier has the parcel: in the place of PaymentCompleted."""
+
+    checkout: Checkout
+
+
 class PaymentCompleted(OrderEvent, frozen=True):
     checkout: Checkout
 
@@ -76,9 +82,22 @@ class DeliveryHandedOver(OrderEvent, frozen=True):
     tracking_number: str
 
 
+class DeliveryPaymentDue(OrderEvent, frozen=True):
+    """The carrier has the parcel of an order whose money is only held: now it is to be taken."""
+
+
+class PaymentCaptured(OrderEvent, frozen=True):
+    """`amount` of what was held has been taken."""
+
+    amount: int
+
+
 class DeliveryCompleted(OrderEvent, frozen=True):
+    """`unpaid`: of an order whose money was only held when its delivery began."""
+
     user_id: int
     tracking_number: str
+    unpaid: bool = False
 
 
 class OrderCompleted(OrderEvent, frozen=True):
@@ -93,6 +112,16 @@ class InventoryReservationFailed(OrderEvent, frozen=True):
 
 class PaymentFailed(OrderEvent, frozen=True):
     reason: str
+
+
+class PaymentCaptureFailed(OrderEvent, frozen=True):
+    """What was held cannot be taken any more. The parcel is called back if that is still possible."""
+
+    reason: str
+
+
+class PaymentWrittenOff(OrderEvent, frozen=True):
+    """Staff have given up the money of an order whose capture has failed."""
 
 
 class DeliveryFailed(OrderEvent, frozen=True):

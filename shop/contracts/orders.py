@@ -5,7 +5,10 @@ from typing import Protocol
 import msgspec
 
 # In saga order: a late event never moves an order back.
-FORWARD: tuple[str, ...] = ("PENDING", "INVENTORY_RESERVED", "PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED")
+FORWARD: tuple[str, ...] = (
+    "PENDING", "INVENTORY_RESERVED", "PAYMENT_AUTHORIZED", "PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED",
+)  # fmt: skip
+UNPAID = "UNPAID"  # delivered, but what was held of its money is not taken: staff see to it
 # Of these, the statuses in which an order may be for days: the saga's deadline does not apply to them.
 WITH_CARRIER: tuple[str, ...] = ("DELIVERY_STARTED", "SHIPPED")
 # An order leaves neither of these.

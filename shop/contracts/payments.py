@@ -52,6 +52,7 @@ STAND_IN_OPTIONS: dict[str, dict[str, str]] = {
     "stripe": {"secret_key": "sk_test_stand_in", "webhook_secret": "whsec_of_the_stand_in_which_is_no_secret"},  # nosec B105
     "toss": {"secret_key": "test_sk_stand_in"},  # nosec B105
 }
+AT_ONCE, AT_HAND_OVER = CAPTURES = ("at_once", "at_hand_over")  # when money is taken: `settings.PAYMENT_CAPTURE`
 GATEWAYS: tuple[str, ...] = ("TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY")  # the sandboxes, unless others are configured
 
 

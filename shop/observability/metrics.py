@@ -64,7 +64,7 @@ LAST_TICK = Gauge(
     "When the broker last confirmed a tick of beat, in Unix time.",
     multiprocess_mode="max",
 )
-OBSERVED = ("PAYMENT_COMPLETED", *FINAL)  # statuses whose times are observed
+OBSERVED = ("PAYMENT_AUTHORIZED", "PAYMENT_COMPLETED", *FINAL)  # statuses whose times are observed
 
 
 # --- Counting -------------------------------------------------------------------------------------------------------

@@ -31,6 +31,11 @@ ORDERS = """
     )
     FROM (SELECT status, progress_at FROM orders_order WHERE look_at IS NOT NULL LIMIT %s) AS open GROUP BY status
 """
+UNPAID = """
+    SELECT count(*) FROM (
+        SELECT FROM orders_order WHERE capture = 'FAILED' AND status <> 'CANCELLED' LIMIT %s
+    ) AS unpaid
+"""
 WEBHOOKS = """
     SELECT (SELECT count(*) FROM notifications_webhook WHERE NOT enabled AND disabled_reason <> ''), (
         SELECT count(*) FROM notifications_webhook AS hook, LATERAL (
@@ -82,6 +87,7 @@ def _families() -> dict[str, GaugeMetricFamily]:
             ("reconciliation_timestamp_seconds", "When it ended, in Unix time.", ["gateway"]),
             ("webhooks_dead", "Webhooks that were disabled because their receiver accepted nothing.", []),
             ("webhook_messages_due", "Messages for webhooks that wait to be sent now.", []),
+            ("orders_unpaid", "Orders whose money was held, and could not be taken: for staff to see to.", []),
             ("orders_stalled", "Orders that have not moved for STALLED_AFTER, and have not ended.", []),
         )
     }
@@ -122,6 +128,8 @@ def _ask_database(service: str, found: dict[str, GaugeMetricFamily]) -> None:
             for kind, number in zip(("missing_here", "missing_there", "other_amount"), numbers, strict=True):
                 found["reconciliation_differences"].add_metric([gateway, kind], number)
     if service == "orders":
+        ((unpaid,),) = query(service, UNPAID, [MOST])
+        found["orders_unpaid"].add_metric([], unpaid)
         orders = query(service, ORDERS, [settings.STALLED_AFTER, list(FINAL), MOST])
         for status, number, _ in orders:
             found["orders_open"].add_metric([status], number)

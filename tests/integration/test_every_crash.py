@@ -32,6 +32,7 @@ from tests.support.scenes import (
     customer_orders,
     deadline_past,
     event_unreadable,
+    held_and_handed_over,
     message_lost,
     message_set_aside,
     message_unreadable,
@@ -78,6 +79,7 @@ PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
         "settle.written",
         "settle.committed",
     ),
+    (worker, held_and_handed_over): ("capture.written", "capture.committed"),
     (worker, order_undone): ("refund.written", "refund.committed"),
     (worker, payment_unknown_and_undone): ("settle.operation_written", "settle.operation_committed"),
     (worker, parcel_due): ("advance.written", "advance.committed"),
@@ -134,7 +136,8 @@ PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
 # Transactions that no order depends on: who is cut off there asks again.
 UNWATCHED = {
     "notifications/webhooks/subscriptions.py",
-    "accounts/services.py", "accounts/letters.py", "accounts/clients.py", "catalog/services.py", "close", "seed_stock"
+    "accounts/services.py", "accounts/letters.py", "accounts/clients.py", "catalog/services.py", "close", "seed_stock",
+    "capture_again", "write_off",
 }  # fmt: skip
 
 

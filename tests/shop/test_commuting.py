@@ -33,7 +33,7 @@ from tests.support.sagas import SAGA_TIMERS
 
 pytestmark = [
     pytest.mark.django_db(databases=SERVICES),
-    pytest.mark.usefixtures("bus", "no_waiting", "gateways_answer_soon"),
+    pytest.mark.usefixtures("bus", "no_waiting", "gateways_answer_soon", "one_gateway_holds"),
 ]
 
 STEPS = sorted({step for steps in ORDER.heard_by.values() for step in steps})
@@ -45,6 +45,8 @@ WISHES: dict[str, dict[str, str]] = {
     "plain": {},
     "charged, and nobody knows": {"payment_token": "tok_timeout_charged"},
     "paid on a page": {"payment_token": "tok_action"},
+    "held until hand-over": {"payment_gateway": "KAKAO_PAY"},
+    "held, and nobody knows": {"payment_gateway": "KAKAO_PAY", "payment_token": "tok_timeout_charged"},
     "declined": {"payment_token": "tok_declined"},
     "no carrier takes it": {"address": "addr_refused_by_carrier"},
     "nobody accepts it": {"address": "addr_refused_by_recipient"},
@@ -58,6 +60,8 @@ TOLD = {
     "plain": GOOD_END,
     "charged, and nobody knows": GOOD_END,
     "paid on a page": GOOD_END,
+    "held until hand-over": GOOD_END,
+    "held, and nobody knows": GOOD_END,
     "declined": REFUSED,
     "no carrier takes it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED"],
     "nobody accepts it": ["CANCELLED", "DELIVERY_FAILED", "ORDER_RECEIVED", "SHIPPED"],
@@ -136,7 +140,7 @@ def kept_of(order_id: int) -> int:
     taken = GatewayLedger.objects.filter(payment__startswith=f"order-{order_id}-").values_list("kind", "amount")
     booked = Counter(kind for kind, _ in taken)
     assert max(booked.values(), default=0) <= 1
-    return sum(amount * {"CHARGE": 1, "REFUND": -1}[kind] for kind, amount in taken)
+    return sum(amount * {"CHARGE": 1, "CAPTURE": 1, "REFUND": -1}.get(kind, 0) for kind, amount in taken)
 
 
 def violations() -> list[Violation]:

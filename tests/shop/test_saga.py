@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from django.db.models import F
@@ -13,6 +14,7 @@ from notifications.models import Notification
 from orders import services
 from orders.models import Order, Outbox, Unsent
 from orders.services import request_cancellation
+from payments.captures import capture_again, write_off
 from payments.models import GatewayLedger, Payment
 from sagas import Event
 from sagas.conf import choreography
@@ -21,16 +23,19 @@ from sagas.testing import Bus, given, rolled_back
 from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryHandedOver,
+    DeliveryPaymentDue,
     DeliveryStarted,
     InventoryReleased,
     InventoryReserved,
     Line,
     OrderCancelled,
     OrderCompleted,
+    PaymentAuthorized,
+    PaymentCaptured,
     PaymentCompleted,
     PaymentFailed,
 )
-from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF
+from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, NOT_CAPTURED
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
@@ -169,6 +174,111 @@ def test_a_payment_whose_outcome_is_unknown_is_asked_for_until_it_is_known(bus: 
     bus.drain(timers=False)  # what can wait
 
     assert (state(order_id)[0], ledger()) == ("COMPLETED", [("CHARGE", 4000)])
+    assert violations() == []
+
+
+# --- Money that is held until hand-over -------------------------------------------------------------------------------
+@pytest.fixture
+def at_hand_over(settings: Any) -> None:
+    settings.PAYMENT_CAPTURE = "at_hand_over"
+
+
+@pytest.mark.usefixtures("at_hand_over")
+def test_held_money_is_taken_when_the_carrier_has_the_parcel(bus: Bus):
+    saga = given(first_event(place()))
+    saga.expect("inventory.reserve_stock").emits(InventoryReserved)
+    saga.expect("payments.charge_payment").emits(PaymentAuthorized)
+    saga.expect("delivery.start_delivery").emits(DeliveryStarted)
+    saga.ticks("delivery.advance_deliveries").emits(DeliveryHandedOver, DeliveryPaymentDue)
+    saga.expect("payments.capture_payment").emits(PaymentCaptured)
+    saga.expect("orders.note_capture").emits()
+    saga.ticks("delivery.advance_deliveries").emits(DeliveryCompleted)
+    saga.expect("orders.complete_order").emits(OrderCompleted)
+
+
+@pytest.mark.usefixtures("at_hand_over")
+@pytest.mark.parametrize("delivered_first", [False, True])
+def test_an_order_is_complete_when_it_is_both_delivered_and_paid(bus: Bus, delivered_first: bool):
+    order_id = place()
+    bus.drain(timers=False)
+    bus.tick("delivery.advance_deliveries")
+    bus.relay()
+    late = [message for message in bus.messages if message[0] == "payments.capture_payment"]
+    if delivered_first:
+        bus.messages = [message for message in bus.messages if message not in late]
+        bus.tick("delivery.advance_deliveries")
+        bus.drain(timers=False)
+        assert state(order_id) == ("UNPAID", "")
+        bus.messages += late
+    bus.drain()
+    assert state(order_id) == ("COMPLETED", "")
+    assert history(order_id)[2] == ("PaymentAuthorized", "PAYMENT_AUTHORIZED")
+    completed_by = "PaymentCaptured" if delivered_first else "DeliveryCompleted"
+    assert history(order_id)[-1] == (completed_by, "COMPLETED")
+    assert ledger() == [("AUTHORIZE", 4000), ("CAPTURE", 4000)]
+    assert told() == {"ORDER_RECEIVED", "SHIPPED", "DELIVERED", "COMPLETED"}
+    assert violations() == []
+
+
+@pytest.mark.usefixtures("at_hand_over")
+@pytest.mark.parametrize("settled", ["captured", "written off"])
+def test_an_order_whose_money_cannot_be_taken_is_for_staff_to_settle(bus: Bus, due_now: Any, settled: str):
+    order_id = place(payment_token="tok_hold_lost")
+    bus.drain()
+    assert state(order_id) == ("UNPAID", "")
+    assert Order.objects.get().capture == "FAILED"
+    assert [(one.invariant, one.detail) for one in violations() if one.invariant != "orders_end"] == [
+        ("unpaid_is_seen_to", "UNPAID, and its money could not be taken")
+    ]
+    payment_id = Payment.objects.get().pk
+    if settled == "captured":
+        GatewayLedger.objects.filter(kind="VOID").delete()
+        assert capture_again([payment_id]) == 1
+    else:
+        assert write_off([payment_id], "a friend") == 1
+    bus.drain()
+    assert state(order_id) == ("COMPLETED", "")
+    assert ("CAPTURE", 4000) in ledger() or settled == "written off"
+    assert violations() == []
+
+
+@pytest.mark.usefixtures("at_hand_over")
+def test_a_parcel_that_has_not_left_stays_when_the_hold_is_lost(bus: Bus, due_now: Any, settings: Any):
+    settings.HANDOVER_AFTER = 3600
+    order_id = place(payment_token="tok_hold_lost")
+    bus.drain()
+    assert state(order_id)[0] == "DELIVERY_STARTED"
+    due_now()
+    bus.drain(until=lambda: not bus.messages and state(order_id)[0] == "CANCELLED")
+    bus.drain(timers=False)
+    assert state(order_id) == ("CANCELLED", NOT_CAPTURED)
+    assert (Delivery.objects.get().status, Payment.objects.get().status, stock_of(1)) == (
+        "CANCELLED", "VOIDED", (10, 0),
+    )  # fmt: skip
+    assert violations() == []
+
+
+@pytest.mark.usefixtures("at_hand_over")
+@pytest.mark.parametrize("stage", [3, 4])
+def test_what_is_held_is_let_go_of_when_the_customer_cancels(bus: Bus, stage: int):
+    order_id = place()
+    bus.relay()
+    for step in STAGES["noted"][:stage]:
+        deliver(bus, step)
+    request_cancellation(order_id)
+    bus.drain()
+    assert state(order_id) == ("CANCELLED", BY_CUSTOMER)
+    assert ledger() == [("AUTHORIZE", 4000), ("VOID", 4000)]
+    assert (stock_of(1), stock_of(2)) == ((10, 0), (5, 0))
+    assert violations() == []
+
+
+@pytest.mark.usefixtures("at_hand_over")
+def test_held_money_that_was_taken_is_given_back_when_the_recipient_refuses(bus: Bus):
+    order_id = place(address="addr_refused_by_recipient")
+    bus.drain()
+    assert state(order_id)[0] == "CANCELLED"
+    assert ledger() == [("AUTHORIZE", 4000), ("CAPTURE", 4000), ("REFUND", 4000)]
     assert violations() == []
 
 

@@ -13,6 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from inventory.services import seed_stock
 from orders.refunds import request_refund
 from orders.services import request_cancellation
+from payments.captures import write_off
+from payments.models import Payment
 from sagas.db import prepared
 from sagas.saga import service_of
 from sagas.testing import Bus
@@ -23,11 +25,13 @@ from tests.support.flushing import tables
 from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS
 
-pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
+pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting", "one_gateway_holds")]
 
 # Ways through the saga that together take every step: wishes, and whether the customer cancels before the carrier.
 WAYS = {
     "completed": ({}, False),
+    "held": ({"payment_gateway": "KAKAO_PAY"}, False),
+    "held, and not taken": ({"payment_gateway": "KAKAO_PAY", "payment_token": "tok_hold_lost"}, False),
     "declined": ({"payment_token": "tok_declined"}, False),
     "refused at the door": ({"address": "addr_refused_by_recipient"}, False),
     "cancelled": ({}, True),
@@ -69,6 +73,8 @@ def test_a_batch_costs_what_one_event_costs(bus: CountingBus, way: str):
             for order_id in placed:
                 request_cancellation(order_id)
         bus.drain()
+        write_off(Payment.objects.filter(status="UNPAID").values_list("pk", flat=True), "for this test")
+        bus.drain()
 
     steps = {(step, event) for step, event, _ in bus.statements}
     one = {key: bus.statements[*key, 1] for key in steps}
@@ -87,6 +93,7 @@ def test_the_ways_take_every_step(bus: CountingBus):
             request_cancellation(order_id)
         bus.drain()
 
+    write_off(Payment.objects.filter(status="UNPAID").values_list("pk", flat=True), "for this test")
     place_order(user_id=1, lines=[Line(1, 1)], payment_token="tok_action")
     bus.drain(timers=False)  # it waits for its customer
     order_id = place_order(user_id=1, lines=[Line(1, 1)]).pk

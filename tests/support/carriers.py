@@ -46,6 +46,7 @@ class AskedCarrier:
         self.books: dict[str, Known] = {}
         self.troubles: deque[str] = deque()
         self.bookings = 0  # that were ever made
+        self.recalls = False  # whether what is in transit can be cancelled
 
     def book(self, bookings: Sequence[Booking]) -> list[Any]:
         return [self._answer(lambda one=one: self._book(one)) for one in bookings]
@@ -86,7 +87,7 @@ class AskedCarrier:
         known = self.books.get(parcel.key)
         if known is None:
             return Cancelled()
-        if known.status in ("BOOKED", "CANCELLED"):
+        if known.status in ("BOOKED", "CANCELLED") or (known.status == "IN_TRANSIT" and self.recalls):
             self.books[parcel.key] = known._replace(status="CANCELLED")
             return Cancelled()
         return TooLate(known.number)

@@ -45,6 +45,7 @@ class World:
     cancelled_before_charge: int
     cancelled_after_charge: int
     other: int  # completed, too
+    held: int  # likewise; its money was taken at hand-over
 
     @property
     def all(self) -> list[int]:
@@ -257,12 +258,46 @@ def an_operation_was_not_entered(world: World) -> None:
     entered(world.returned, "REFUND").delete()
 
 
+@breaks("operations_add_up")
+def what_was_let_go_of_was_taken_all_the_same(world: World) -> None:
+    of = payment(world.held).get()
+    of.operations.create(
+        kind="RELEASE", key=str(uuid7()), amount=1, currency="KRW", outcome="SUCCEEDED", settled_at=timezone.now()
+    )
+    Order.objects.filter(pk=world.held).update(total_price=4001)
+    OrderLine.objects.filter(order_id=world.held, product_id=2).update(unit_price=F("unit_price") + 1)
+
+
+@breaks("operations_add_up", "completed_is_whole")
+def what_is_only_held_is_called_taken(world: World) -> None:
+    payment(world.held).update(captured=0)
+    entered(world.held, "CAPTURE").delete()
+    booked(world.held, "CAPTURE").delete()
+
+
+@breaks("money_matches_ledger")
+def it_is_taken_twice_of_what_is_held(world: World) -> None:
+    book(world.held, "CAPTURE")
+
+
 # —— What COMPLETED means —————————————————————————————————————————————————————————————————————————————————————————————
 @breaks("completed_is_whole")
 def less_is_paid_than_was_ordered_for(world: World) -> None:
     payment(world.completed).update(amount=3999, authorized=3999, captured=3999)
     entered(world.completed).update(amount=3999)
     booked(world.completed).update(amount=3999)
+
+
+@breaks("completed_is_whole")
+def what_was_held_is_not_taken(world: World) -> None:
+    payment(world.held).update(status="UNPAID", captured=0)
+    entered(world.held, "CAPTURE").delete()
+    booked(world.held, "CAPTURE").delete()
+
+
+@breaks("unpaid_is_seen_to", "completed_is_whole")
+def nobody_sees_that_a_capture_failed(world: World) -> None:
+    Order.objects.filter(pk=world.held).update(capture="FAILED")
 
 
 @breaks("completed_is_whole")

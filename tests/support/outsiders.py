@@ -10,6 +10,7 @@ from typing import Any
 from django.utils import timezone
 
 from orders.refunds import request_refund
+from payments.captures import capture_again, write_off
 from payments.gateways import Notification, Unknown, gateway, pages
 from payments.models import Payment, SandboxPage
 from payments.settling import come_back, take_notification
@@ -25,7 +26,7 @@ DEEDS = (
     "its customer comes back",
     "its provider reports on it",
 )
-OPERATIONS = ("authorize", "confirm", "void", "refund", "find")
+OPERATIONS = ("authorize", "confirm", "capture", "void", "refund", "find")
 REQUEST_LOST, ANSWER_LOST = "request lost", "answer lost"
 LOSSES = [f"{what} of {operation}" for operation in OPERATIONS for what in (REQUEST_LOST, ANSWER_LOST)]
 
@@ -107,3 +108,11 @@ def refund_part(orders: Collection[int], number: int, log: Log) -> None:
     order_id, amount = sorted(orders)[number % len(orders)], 1_000 * number
     log(order_id, f"staff have {amount} given back")
     request_refund(order_id, key=str(number), amount=amount, reason="")
+
+
+def settle_unpaid(orders: Collection[int], *, again: bool, log: Log) -> bool:
+    """Staff have captured again what could not be captured, or write it off; False if there is nothing."""
+    unpaid = dict(Payment.objects.filter(order_id__in=orders, status="UNPAID").values_list("pk", "order_id"))
+    for order_id in unpaid.values():
+        log(order_id, "staff have it captured again" if again else "staff write it off")
+    return bool(capture_again(unpaid) if again else write_off(unpaid, "for peace"))

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from celery import current_app
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
@@ -31,7 +32,7 @@ from orders.models import Unsent as OrdersUnsent
 from orders.services import request_cancellation
 from payments.gateways import pages
 from payments.links import return_url
-from payments.models import GatewayNotification, Payment
+from payments.models import GatewayLedger, GatewayNotification, Payment
 from sagas import dead_letter_queue, dead_letters
 from sagas.publisher import broker
 from sagas.saga import service_of
@@ -201,6 +202,26 @@ def parcel_due(stage: Stage) -> Iterator[None]:
     until_it_is_paid(order_id)
     eventually(lambda: Delivery.objects.filter(status="PREPARING").update(due_at=timezone.now()))
     stage.tick("delivery.advance_deliveries")
+
+
+def held_and_handed_over(stage: Stage) -> Iterator[None]:
+    """A parcel whose order's money is only held."""
+    order_id = stage.shop.place()
+    relay_everything()
+    yield
+    until_it_is_paid(order_id)
+    eventually(Delivery.objects.filter(order_id=order_id, status="PREPARING").exists)
+    payment = Payment.objects.get(order_id=order_id)
+    with transaction.atomic("payments"):  # as if it had been so from the beginning
+        for model in (payment.operations, GatewayLedger.objects.filter(payment=payment.idempotency_key)):
+            model.update(kind="AUTHORIZE")
+        due = timezone.now() + timedelta(hours=1)
+        Payment.objects.filter(pk=payment.pk).update(status="AUTHORIZED", captured=0, capture_later=True, due_at=due)
+    Order.objects.filter(pk=order_id).update(capture="DUE")
+    Delivery.objects.filter(order_id=order_id).update(unpaid=True, due_at=timezone.now())
+    stage.tick("delivery.advance_deliveries")
+    eventually(Delivery.objects.filter(order_id=order_id).exclude(status="PREPARING").exists)
+    relay_everything()
 
 
 def booking_due(stage: Stage) -> Iterator[None]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from django.conf import settings
+from django.test import override_settings
 from django.utils import timezone
 from msgspec import to_builtins
 
@@ -33,6 +34,7 @@ from sagas.testing import Bus, Crash, calling, publishing_to
 from sagas.testing.bus import Message
 from shop.api.problems import Problem
 from shop.contracts.events import Line
+from shop.contracts.payments import AT_ONCE
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.support import outsiders
@@ -51,6 +53,7 @@ RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at
 CHOICES, MERGING = 60, 30
 LOSING = (outsiders.REQUEST_LOST, outsiders.ANSWER_LOST)
 REFUNDING = (13, 28, 58)  # choices that are a refund of a part
+SETTLING = (14, 15)  # those with which staff have captured again what could not be captured, or write it off
 LOST, TWICE, OVERTAKEN, MERGED = "lost", "twice", "overtaken at ", "merged"
 MEANWHILE = "meanwhile at "
 
@@ -94,6 +97,7 @@ class Schedule(NamedTuple):
     wishes: Sequence[Wish]
     calm: int
     decisions: Sequence[Decision]
+    capture: str = AT_ONCE  # PAYMENT_CAPTURE, as long as it is played
 
 
 class Post(Bus):
@@ -132,7 +136,8 @@ class World:
         lossy = {name: outsiders.LossyGateway(name, self._is_lost) for name in settings.PAYMENT_GATEWAYS}
         with publishing_to(self.bus), patch.dict(gateways._made, lossy):
             for product, schedule in self.schedules.items():
-                self._play(product, schedule)
+                with override_settings(PAYMENT_CAPTURE=schedule.capture):
+                    self._play(product, schedule)
             self._log("—— the trouble is over ——")
             self._come_to_rest()
         asked = PaymentAttempt.objects.filter(payment__order_id__in=self._names).values_list("operation", "outcome")
@@ -181,6 +186,10 @@ class World:
         elif decision.choice in REFUNDING:
             self._due.add("orders")
             outsiders.refund_part(self.bus.orders, decision.choice, self._tell)
+        elif decision.choice in SETTLING and outsiders.settle_unpaid(
+            self.bus.orders, again=decision.choice == SETTLING[0], log=self._tell
+        ):
+            self._due |= {"payments", "payments.settle_payments"}
         elif messages or others:
             picked = decision.choice % (messages + len(others))
             if picked < messages:
@@ -238,6 +247,12 @@ class World:
         self._now = f"{self._names[order_id]}: {text}"
         self._log(self._now)
 
+    def _settle_unpaid(self) -> bool:
+        """Staff write off what could not be captured; whether there was any."""
+        settled = outsiders.settle_unpaid(self._names, again=False, log=self._tell)
+        self._due |= {"payments"} if settled else set()
+        return settled
+
     # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
     def _come_to_rest(self) -> None:
         """The timers alone must bring every order to its end, and close it. What is alike is done together."""
@@ -246,7 +261,7 @@ class World:
         self.bus.orders, self.bus.merging = self._names, False
         for _ in range(ROUNDS):
             self._leave_pages()
-            while self.bus.messages or self._due or self._leave_pages():
+            while self.bus.messages or self._due or self._leave_pages() or self._settle_unpaid():
                 step = min((step for step, _ in self.bus.messages), key=IN_ORDER.index, default="")
                 if step and (not is_record(step) or not self._due):
                     self._gather(step)

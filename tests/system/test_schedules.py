@@ -20,6 +20,7 @@ from sagas.testing import rolled_back
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import OrderEvent
+from shop.contracts.payments import AT_HAND_OVER, CAPTURES
 from tests.conftest import SERVICES
 from tests.support.boundaries import all_points
 from tests.support.fakes import FakeCatalog
@@ -53,6 +54,7 @@ WHO = [
     "relay",
     "charge",
     "gateway",
+    "capture",
     "refund",
     "settle",
     "advance",
@@ -78,8 +80,9 @@ MEANWHILES = [
 ]
 # What gateways are asked and answer, and how payments then go on.
 ANSWERS = {
-    "CHARGE": "ACTIONREQUIRED CAPTURED DECLINED UNKNOWN WAITING",
-    "CONFIRM": "ACTIONREQUIRED CAPTURED DECLINED UNKNOWN WAITING",
+    "CHARGE": "ACTIONREQUIRED AUTHORIZED CAPTURED DECLINED UNKNOWN WAITING",
+    "CONFIRM": "ACTIONREQUIRED AUTHORIZED CAPTURED DECLINED UNKNOWN WAITING",
+    "CAPTURE": "DONE REFUSED UNKNOWN",
     "FIND": "NOTFOUND STATE UNKNOWN",
     "REFUND": "DONE UNKNOWN",
     "VOID": "DONE REFUSED UNKNOWN",
@@ -95,7 +98,16 @@ wishes = st.builds(
     Wish,
     quantity=st.integers(1, 4),  # of 6 in stock: some orders must be refused
     payment_token=st.sampled_from(
-        ["tok_ok", "tok_declined", "tok_timeout_charged", "tok_flaky_3", "tok_action", "tok_action", "tok_deposit"]
+        [
+            "tok_ok",
+            "tok_declined",
+            "tok_timeout_charged",
+            "tok_flaky_3",
+            "tok_action",
+            "tok_action",
+            "tok_deposit",
+            "tok_hold_lost",
+        ]
     ),
     address=st.sampled_from(["", "addr_refused_by_carrier", "addr_refused_by_recipient"]),
     cancelled_at=st.none() | st.integers(0, DECISIONS),
@@ -111,6 +123,7 @@ def schedules_with(*troubles: str) -> st.SearchStrategy[Schedule]:
         wishes=st.lists(wishes, min_size=1, max_size=2),
         calm=st.integers(0, 8),
         decisions=st.lists(decisions, min_size=DECISIONS, max_size=DECISIONS),
+        capture=st.sampled_from(CAPTURES),
     )
 
 
@@ -122,6 +135,8 @@ worlds = st.tuples(*[some_schedules] * 10).map(lambda parts: [*chain(*parts)])
 
 def dying_at(boundary: str) -> Schedule:
     """A schedule in which some process certainly comes by there: in its first decision, in its last, or between."""
+    if boundary.startswith("capture"):
+        return Schedule([Wish(1, "tok_ok", "", cancelled_at=None)], 8, [Decision(0, boundary)] * 20, AT_HAND_OVER)
     if boundary.startswith("refund"):
         return Schedule([Wish(1, "tok_ok", "", cancelled_at=0)], 4, [Decision(0, boundary)] * 20)
     if boundary.startswith("settle.operation"):  # charged, which nobody knows when its order is undone
@@ -154,6 +169,8 @@ def meanwhile(trouble: str) -> Schedule:
 def losing(loss: str) -> Schedule:
     """A schedule in which a gateway certainly has to do that."""
     operation = loss.rpartition(" ")[2]
+    if operation == "capture":
+        return dying_at("capture")._replace(decisions=[Decision(0, loss)] * 20)
     if operation == "refund":
         return Schedule([Wish(1, "tok_ok", "", 0)], 4, [Decision(0, loss)] * 20)
     if operation in ("find", "void"):
@@ -174,6 +191,8 @@ NARROW = [
     narrow("tok_action", STAYS_AWAY, Decision(0, "answer lost of void")),
     narrow("tok_action", Decision(PAYS, "answer lost of confirm")),
     narrow("tok_ok", PART, *[Decision(0, "answer lost of refund")] * DECISIONS),
+    narrow("tok_hold_lost")._replace(capture=AT_HAND_OVER),
+    narrow("tok_action", Decision(PAYS, None))._replace(capture=AT_HAND_OVER),
     narrow("tok_ok", cancelled_at=9)._replace(calm=0, decisions=[Decision(MUCH, f"{MEANWHILE}gateway.asking")] * 20),
 ]
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from sagas.reconciliation import missing
 from sagas.registry import local_services
 from shop.contracts.events import OrderCreated
-from shop.contracts.orders import FINAL, FORWARD, WITH_CARRIER
+from shop.contracts.orders import FINAL, FORWARD, UNPAID, WITH_CARRIER
 from shop.operations.audit.facts import Facts
 
 
@@ -32,14 +32,19 @@ class Violation(NamedTuple):
 # An order may skip a status that it learns of late, but never goes back. Only a refused cancellation leads from
 # CANCELLING to anything but CANCELLED.
 LEGAL_MOVES = {
-    **{status: {*FORWARD[place + 1 :], "COMPLETED", "CANCELLING", "CANCELLED"} for place, status in enumerate(FORWARD)},
-    "CANCELLING": {"CANCELLED", "COMPLETED", "SHIPPED"},
+    **{
+        status: {*FORWARD[place + 1 :], UNPAID, "COMPLETED", "CANCELLING", "CANCELLED"}
+        for place, status in enumerate(FORWARD)
+    },
+    UNPAID: {"COMPLETED", "CANCELLING", "CANCELLED"},
+    "CANCELLING": {"CANCELLED", "COMPLETED", "SHIPPED", UNPAID},
     **{status: set() for status in FINAL},
 }
 
 SANDBOX = "sandbox"  # the adapter whose books are in our database
 BOOKED = ("kind", "amount", "currency")  # what the books and our ledger agree on
 HOLDS, TAKES = {"AUTHORIZE", "CHARGE"}, {"CHARGE", "CAPTURE"}
+ONLY_HELD = ("AUTHORIZED", "CAPTURING", "UNPAID", "WRITTEN_OFF")
 NOTHING_HELD = {"REFUSED", "RELEASED", "RETURNED"}
 SHIPPED = {"SHIPPED", "RETURNED"}
 NOTHING_KEPT = {"FAILED", "REFUNDED", "VOIDED"}
@@ -117,6 +122,13 @@ def carriers_agree(_before: datetime) -> Iterator[Violation]:
         yield Violation("carriers_agree", f"order {order_id}", f"delivery is {status}, the carrier says {said}")
 
 
+def unpaid_is_seen_to(_before: datetime) -> Iterator[Violation]:
+    """Money that was held is taken, or its order cancelled, unless staff have written it off."""
+    failed = apps.get_model("orders", "Order").objects.filter(capture="FAILED").exclude(status="CANCELLED")
+    for pk, status in failed.values_list("pk", "status").iterator():
+        yield Violation("unpaid_is_seen_to", f"order {pk}", f"{status}, and its money could not be taken")
+
+
 def no_dead_letters(_before: datetime) -> Iterator[Violation]:
     """Every dead letter is resolved."""
     for service in local_services():
@@ -133,30 +145,34 @@ def orders_end(facts: Facts) -> Iterator[Violation]:
     overdue, ancient = now - timedelta(seconds=2 * settings.ORDER_DEADLINE), now - settings.SAGAS.retention / 2
     for pk, order in facts.settled:
         since = max(order["created_at"], order["action_until"] or order["created_at"])
-        late = since < (ancient if order["status"] in WITH_CARRIER else overdue)
+        late = since < (ancient if order["status"] in (*WITH_CARRIER, UNPAID) else overdue)
         if order["status"] not in FINAL and (facts.strict or late):
             yield Violation("orders_end", f"order {pk}", f"still {order['status']}")
 
 
 def completed_is_whole(facts: Facts) -> Iterator[Violation]:
-    """COMPLETED means: paid in full, shipped once as ordered, delivered, its payment not undone."""
+    """COMPLETED means: paid in full, or written off by staff; shipped once as ordered; delivered; nothing undone."""
     for pk, order in facts.settled:
         if order["status"] != "COMPLETED":
             continue
         payment, reservation = facts.payments.get(pk, {}), facts.reservations.get(pk, {})
         actual = {
             "payment": (payment.get("status"), payment.get("captured"), payment.get("currency")),
+            "capture": order["capture"] if order["capture"] in ("DUE", "FAILED") else "",
             "reservation": (reservation.get("status"), facts.reserved_lines.get(pk, {})),
             "movements": _moved(facts, pk),
             "delivery": facts.deliveries.get(pk, {}).get("status"),
         }
         lines = facts.order_lines.get(pk, {})
         expected = {
-            "payment": ("COMPLETED", order["total_price"], order["currency"]),
+            "payment": ("COMPLETED", order["total_price"] - _done(facts, pk)["released"], order["currency"]),
+            "capture": "",
             "reservation": ("SHIPPED", lines),
             "movements": Counter({("SHIPMENT", product): -quantity for product, quantity in lines.items()}),
             "delivery": "DELIVERED",
         }
+        if order["capture"] == "WRITTEN_OFF":
+            expected["payment"] = "WRITTEN_OFF", 0, order["currency"]
         for what, found in actual.items():
             if found != expected[what]:
                 yield Violation("completed_is_whole", f"order {pk}", f"{what} is {found}, not {expected[what]}")
@@ -216,7 +232,8 @@ def operations_add_up(facts: Facts) -> Iterator[Violation]:
         follows = {
             "PENDING": not done["authorized"],
             "WAITING": not done["authorized"],
-            "COMPLETED": captured == amount,
+            **dict.fromkeys(ONLY_HELD, done["authorized"] == amount and not captured),
+            "COMPLETED": captured + done["released"] == amount,
             "FAILED": not done["authorized"],
             "REFUNDED": captured > 0 and not kept,
             "VOIDED": not kept,
@@ -236,10 +253,14 @@ def money_matches_ledger(facts: Facts) -> Iterator[Violation]:
         if configured and configured.adapter != SANDBOX:
             continue
         for key, operation in entered.items():
+            if operation["kind"] == "RELEASE":
+                continue  # of which a gateway hears nothing
             if operation["outcome"] == "SUCCEEDED" and key not in booked:
                 yield Violation("money_matches_ledger", f"order {pk}", f"{operation['kind']} {key} is not booked")
         for key, entry in booked.items():
             ours = entered.get(key)
+            if ours is None and entry["kind"] == "VOID":
+                continue  # a bank holds money for some days, and lets go of it by itself
             if ours is None or ours["outcome"] == "REFUSED":
                 yield Violation("money_matches_ledger", f"order {pk}", f"{entry['kind']} {key} is booked")
                 continue
@@ -299,6 +320,7 @@ WHOLE: tuple[Callable[[datetime], Iterator[Violation]], ...] = (
     outbox_drained,
     no_dead_letters,
     carriers_agree,
+    unpaid_is_seen_to,
 )
 PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     orders_end,
@@ -315,12 +337,13 @@ PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
 
 
 def _done(facts: Facts, order_id: int) -> Counter[str]:
-    """Return the amounts authorized, captured and refunded according to our ledger."""
-    sums: Counter[str] = Counter(authorized=0, captured=0, refunded=0)
+    """Return the amounts authorized, released, captured and refunded according to our ledger."""
+    sums: Counter[str] = Counter(authorized=0, released=0, captured=0, refunded=0)
     for operation in facts.operations.get(order_id, []):
         if operation["outcome"] == "SUCCEEDED":
             kind, amount = operation["kind"], operation["amount"]
             sums["authorized"] += amount * (kind in HOLDS)
+            sums["released"] += amount * (kind == "RELEASE")
             sums["captured"] += amount * (kind in TAKES)
             sums["refunded"] += amount * (kind == "REFUND")
     return sums

@@ -113,7 +113,8 @@ def test_databases_tell_what_waits(settings: Any):
     order: dict[str, Any] = {"user_id": 1, "currency": "KRW", "total_price": 1, "look_at": timezone.now()}
     Order.objects.create(**order)
     Order.objects.create(**order, status="COMPLETED", progress_at=long_ago)
-    Order.objects.create(**order, status="CANCELLING", progress_at=long_ago)
+    Order.objects.create(**order, status="CANCELLING", progress_at=long_ago, capture="FAILED")
+    Order.objects.create(**order | {"look_at": None}, status="CANCELLED", capture="FAILED")
     Order.objects.create(**order | {"look_at": None}, status="COMPLETED")
     event = Outbox.objects.create(event_id=uuid7(), event_type="X", correlation_id=1, payload={}, created_at=long_ago)
     Unsent.objects.create(outbox=event)
@@ -127,6 +128,7 @@ def test_databases_tell_what_waits(settings: Any):
         'shop_orders_open{status="COMPLETED"}': 1,
         'shop_orders_open{status="CANCELLING"}': 1,
         "shop_orders_stalled": 1,
+        "shop_orders_unpaid": 1,
     }
     assert found['shop_outbox_lag_seconds{service="orders"}'] == pytest.approx(500, abs=60)
     assert found['shop_outbox_lag_seconds{service="delivery"}'] == 0
@@ -142,12 +144,12 @@ def test_databases_are_asked_once_in_a_while(monkeypatch: pytest.MonkeyPatch, dj
     now = [100.0]
     monkeypatch.setattr(gauges.time, "monotonic", lambda: now[0])
     databases = Databases()
-    with django_assert_num_queries(2, using="orders"):  # messages, orders
+    with django_assert_num_queries(3, using="orders"):  # messages, unpaid orders, open orders
         scraped(databases)
         now[0] += gauges.FRESH_FOR - 0.1
         scraped(databases)
     now[0] += 0.2
-    with django_assert_num_queries(2, using="orders"):
+    with django_assert_num_queries(3, using="orders"):
         scraped(databases)
 
 
