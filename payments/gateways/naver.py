@@ -31,6 +31,7 @@ listed as soon as it is answered. Several of these pages were read as others quo
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from hashlib import sha256
@@ -38,6 +39,7 @@ from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from payments.gateways.approvals import Approvals
 from payments.gateways.base import (
     ActionRequired,
     Authorization,
@@ -72,8 +74,10 @@ HOSTS = {  # of the API, and of the page
 KOREA = ZoneInfo("Asia/Seoul")
 STAMP = "%Y%m%d%H%M%S"
 PAGE_OPEN, APPROVAL_OPEN = timedelta(minutes=15), timedelta(minutes=10)
+LONGEST = PAGE_OPEN + APPROVAL_OPEN  # from the reservation to the approval
 SKEW = timedelta(minutes=1)  # between NaverPay's clock and ours
 ROWS = 50  # of the history, in one answer
+AGAIN = 2  # times that a further page of the history is asked for
 KEYS = 50  # of one operation, at most
 RESERVED = re.compile(r"(?P<reservation>[^@]+)@(?P<made>\d{14})")
 NUMBER = re.compile(r"[0-9A-Za-z]{1,50}")
@@ -100,6 +104,7 @@ class NaverGateway(OneByOne):
         api, page = (options.get("url", host) for host in HOSTS[mode])
         self._api = f"{api}/{options.get('partner_id', 'naverpay-partner')}/naverpay/payments"
         self._page = f"{page}/payments"
+        self._approvals = Approvals(self._approved, keep=LONGEST + 3 * SKEW, overlap=2 * SKEW)
         self._headers = {
             "X-Naver-Client-Id": options["client_id"],
             "X-Naver-Client-Secret": options["client_secret"],
@@ -222,16 +227,23 @@ class NaverGateway(OneByOne):
     # --- Questions to NaverPay ----------------------------------------------------------------------------------------
     def _number(self, payment: str, made: datetime) -> str:
         """NaverPay's number of a payment that was reserved then, "" if it was not approved."""
-        start, end = made - SKEW, made + PAGE_OPEN + APPROVAL_OPEN + SKEW
-        times = {"startTime": f"{start:{STAMP}}", "endTime": f"{end:{STAMP}}"}
-        rows = self._history("", **times, approvalType="APPROVAL")
-        own = (row["paymentId"] for row in rows if row["merchantPayKey"] == payment and _happened(row) == Kind.CAPTURE)
-        return next(own, "")
+        start, end = made - SKEW, made + LONGEST + SKEW
+        if end > datetime.now(KOREA):
+            return self._approvals.number(payment, start)
+        return next((number for name, number, _ in self._approved(start, end) if name == payment), "")
+
+    def _approved(self, start: datetime, end: datetime | None = None) -> Iterator[tuple[str, str, datetime]]:
+        """List the approvals of a time: our name, NaverPay's number, when."""
+        end = end or datetime.now(KOREA) + SKEW
+        times = {"startTime": f"{start.astimezone(KOREA):{STAMP}}", "endTime": f"{end:{STAMP}}"}
+        for row in self._history("", **times, approvalType="APPROVAL"):
+            if _happened(row) == Kind.CAPTURE:
+                yield row["merchantPayKey"], row["paymentId"], _time(row["admissionYmdt"])
 
     def _history(self, path: str, **asked: str) -> Iterator[dict[str, Any]]:
         for page in count(1):
             portion = {**asked, "pageNumber": page, "rowsPerPage": ROWS}
-            status, said = self._ask(f"v2.2/list/history{path}", json=portion)
+            status, said = self._again(f"v2.2/list/history{path}", portion, AGAIN if page > 1 else 0)
             if status == 404 or said["code"] == "InvalidPaymentId":
                 return
             if said["code"] != "Success":
@@ -239,6 +251,13 @@ class NaverGateway(OneByOne):
             yield from said["body"]["list"]
             if page >= said["body"]["totalPageCount"]:
                 return
+
+    def _again(self, path: str, portion: Mapping[str, Any], times: int) -> tuple[int, dict[str, Any]]:
+        """A page of a list, asked for again so many times: if one of many pages failed, all would be in vain."""
+        for _ in range(times):
+            with suppress(NoAnswer):
+                return self._ask(path, json=portion)
+        return self._ask(path, json=portion)
 
     def _ask(self, path: str, headers: Mapping[str, str] | None = None, **given: Any) -> tuple[int, dict[str, Any]]:
         """The status, and what NaverPay says. Raises `NoAnswer`, also where it does not refuse the payment, but us."""

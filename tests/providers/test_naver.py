@@ -245,3 +245,26 @@ def test_a_lost_approval_completes_the_order_and_its_cancellation_gives_all_back
     saga.settle_all()
     moved = [(one.kind, one.amount) for one in account.stand_in.books.entries(payment.idempotency_key)]
     assert moved == [(CAPTURE, AMOUNT), (REFUND, AMOUNT)]
+
+
+def test_a_long_list_is_read_to_its_end_though_some_of_its_pages_fail(account, monkeypatch):
+    monkeypatch.setattr(adapter, "ROWS", 1)
+    for number in (1, 2, 3):
+        account.paid(number)
+    account.stand_in.faults.plan("find", "", LOSE_ANSWER, FAIL_AFTER, "", MALFORMED)
+    assert len(list(account.gateway.statement(datetime.now(naver.KOREA).date()))) == 3
+
+
+def test_who_wait_are_looked_up_in_a_list_that_is_read_on_from_where_it_ended(account):
+    for number in range(101, 101 + adapter.ROWS):  # a page of the list, and one more approval later
+        account.paid(number)
+    requests = [account.authorization(number) for number in (1, 2, 3)]
+    actions = account.gateway.authorize(requests)
+    waiting = [Lookup(request.payment, action.reference) for request, action in zip(requests, actions, strict=True)]
+    assert all(state.action and not state.captured for state in account.gateway.find(waiting))
+    came = account.came_back(requests[1], actions[1])
+    account.stand_in.faults.plan("confirm", LOSE_ANSWER)
+    account.gateway.confirm([came])
+    first, found, last = account.gateway.find(waiting)
+    assert (first.captured, last.captured) == (0, 0)
+    assert found == State(came.parameters["paymentId"], AMOUNT, AMOUNT, 0)
