@@ -37,7 +37,7 @@ def settle_due() -> int:
     waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
     taken, capturing = _with_rows(claimed, Status.COMPLETED), _with_rows(claimed, Status.CAPTURING)
     found = find(payment for payment in claimed if payment.status in LOOKED_UP or captures.is_refused(payment))
-    intended = _intend(found, waiting)
+    intended = _intend(found, waiting, claimed)
     operated = {**void(intended), **refund([*intended, *taken]), **capture(capturing)}
     crash_point("settle.answered")
     if not claimed:
@@ -92,9 +92,14 @@ def _claim_due() -> list[Payment]:
     return claimed
 
 
-def _intend(found: Answers, waiting: Answers) -> list[Payment]:
+def _intend(found: Answers, waiting: Answers, claimed: Sequence[Payment]) -> list[Payment]:
     """Enter what the gateways are to do next: refund what they have of payments that are being undone, and let go of
-    what they hold, or of what waits for a customer whose time is over."""
+    what they hold, or of what waits for a customer whose time is over.
+
+    Some gateways take money only when we approve it, and let go of nothing: it is enough for them that we do not. So a
+    customer who has come back after we asked is gone on with first; and see `come_back`.
+    """
+    brought = {payment.order_id: payment.returned_with for payment in claimed}
     states = {order_id: asked.outcome for order_id, asked in found.items() if isinstance(asked.outcome, State)}
     paid = Captured | Authorized
     waits = {order_id: asked.outcome for order_id, asked in waiting.items() if not isinstance(asked.outcome, paid)}
@@ -112,7 +117,12 @@ def _intend(found: Answers, waiting: Answers) -> list[Payment]:
                 elif not state.captured and not state.voided:
                     ledger.intend_void(payment)
                 payment.updated_at = now
-            elif wait is not None and payment.status == Status.WAITING and transitions.is_over(payment, wait, now):
+            elif (
+                wait is not None
+                and payment.status == Status.WAITING
+                and payment.returned_with == brought[payment.order_id]
+                and transitions.is_over(payment, wait, now)
+            ):
                 ledger.intend_void(payment)
                 payment.updated_at = now
         save(payments, now)
@@ -126,10 +136,19 @@ def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
     """A customer came back from the provider's page, with this query. What it says is for the provider to confirm.
 
     It is written down first, for some providers take money only with it: without an answer `settle_due` asks again.
+    A payment that is being let go of is not gone on with: the provider might take money after it was.
     """
-    waiting = Payment.objects.filter(order_id=order_id, status=Status.WAITING)
-    waiting.update(returned_with=dict(parameters))
+    with transaction.atomic(using="payments", durable=True):
+        waiting = [
+            payment
+            for payment in lock([order_id])
+            if payment.status == Status.WAITING and not ledger.open_rows(payment, ledger.Kind.VOID)
+        ]
+        Payment.objects.filter(pk__in=[one.pk for one in waiting]).update(returned_with=dict(parameters))
+        crash_point("return.note_written")
     crash_point("return.noted")
+    for payment in waiting:
+        payment.returned_with = dict(parameters)
     answers = confirm(waiting)
     if not answers:
         return  # came back before, or too late

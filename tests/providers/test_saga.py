@@ -1,10 +1,11 @@
 """Orders that are paid at the providers' stand-ins: from the API by the provider's page to the provider's own books."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -20,15 +21,18 @@ from lab.providers.books import AUTHORIZE, CAPTURE, REFUND
 from lab.providers.server import FAIL_BEFORE, LOSE_ANSWER, LOSE_REQUEST, OTHER_AMOUNT, StandIn
 from orders.models import Order
 from payments import gateways
+from payments.gateways import Return
 from payments.models import Payment
+from payments.settling import come_back, settle_due
 from sagas.registry import local_services
-from sagas.testing import Bus
+from sagas.testing import Bus, Crash, calling
 from shop.contracts.payments import STAND_IN_OPTIONS, Configured
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.providers.accounts import ACCOUNTS, FAST, Account
 from tests.support.fakes import Caller
 from tests.support.ordering import ADDRESS
+from tests.support.sagas import crash_at
 
 pytestmark = pytest.mark.django_db(databases=SERVICES)
 
@@ -257,6 +261,48 @@ def test_cancelled_while_it_waits(shop: Shop):
     shop.go_on(12)
     shop.assert_unsold(order_id)
     assert shop.booked() in ([], [(CAPTURE, PRICE), (REFUND, PRICE)])
+
+
+def test_who_comes_back_while_the_wait_is_being_ended_does_not_pay_for_nothing(shop: Shop):
+    """The timer has begun to end it when the customer comes back, and their approval arrives when it has ended it."""
+    order_id = shop.place()
+    brought = dict(parse_qsl(urlsplit(shop.click(order_id)).query)) or {"came": "back"}
+    past = timezone.now() - timedelta(hours=1)
+    Payment.objects.update(created_at=past, action_until=past, due_at=past)
+
+    def meanwhile(boundary: str) -> None:
+        if boundary == "settle.claim_committed":
+            with suppress(Crash), calling(crash_at("gateway.asking")):
+                come_back(order_id, brought)
+
+    with calling(meanwhile):
+        settle_due()
+    payment = Payment.objects.get()
+    shop.account.gateway.confirm(
+        [
+            Return(
+                payment.idempotency_key, payment.idempotency_key, payment.reference, PRICE, "KRW", capture=True,
+                parameters=brought,
+            )
+        ]
+    )  # fmt: skip
+    shop.go_on(8)
+    assert shop.order(order_id)["status"] == "COMPLETED"
+    assert shop.booked() == [(CAPTURE, PRICE)]
+
+
+def test_who_comes_back_when_the_wait_has_been_ended_is_not_charged(shop: Shop):
+    order_id = shop.place()
+    back = shop.click(order_id)
+    if not shop.account.needs_return:
+        return  # it was paid on the page, and is kept
+    past = timezone.now() - timedelta(hours=1)
+    Payment.objects.update(created_at=past, action_until=past, due_at=past)
+    with calling(lambda boundary: boundary == "settle.operation_committed" and shop.come_back(back)):
+        settle_due()
+    shop.go_on(3)
+    shop.assert_unsold(order_id)
+    assert shop.booked() == []
 
 
 @pytest.mark.parametrize("fault", ["", LOSE_ANSWER, FAIL_BEFORE])
