@@ -11,20 +11,33 @@ from shop.contracts.events import (
     OrderCompleted,
     OrderCreated,
     OrderEvent,
+    PaymentActionRequired,
+    PaymentRefundCompleted,
 )
 
 Type = Notification.Type
 
-News = OrderCreated | DeliveryHandedOver | DeliveryCompleted | OrderCompleted | DeliveryFailed | OrderCancelled
+News = (
+    OrderCreated
+    | PaymentActionRequired
+    | DeliveryHandedOver
+    | DeliveryCompleted
+    | OrderCompleted
+    | DeliveryFailed
+    | OrderCancelled
+    | PaymentRefundCompleted
+)
 
 # In the order of the saga.
 TYPES: Mapping[type[OrderEvent], Notification.Type] = {
     OrderCreated: Type.ORDER_RECEIVED,
+    PaymentActionRequired: Type.PAYMENT_DUE,
     DeliveryHandedOver: Type.SHIPPED,
     DeliveryCompleted: Type.DELIVERED,
     OrderCompleted: Type.COMPLETED,
     OrderCancelled: Type.CANCELLED,
     DeliveryFailed: Type.DELIVERY_FAILED,
+    PaymentRefundCompleted: Type.REFUNDED,
 }
 
 

@@ -24,11 +24,13 @@ class Notification(models.Model):
 
     class Type(models.TextChoices):
         ORDER_RECEIVED = "ORDER_RECEIVED"
+        PAYMENT_DUE = "PAYMENT_DUE"
         SHIPPED = "SHIPPED"
         DELIVERED = "DELIVERED"
         COMPLETED = "COMPLETED"
         CANCELLED = "CANCELLED"
         DELIVERY_FAILED = "DELIVERY_FAILED"
+        REFUNDED = "REFUNDED"
 
     class Channel(models.TextChoices):
         EMAIL = "EMAIL"
@@ -82,11 +84,13 @@ class MessageTemplate(models.Model):
 
     class Kind(models.TextChoices):
         ORDER_RECEIVED = "ORDER_RECEIVED"
+        PAYMENT_DUE = "PAYMENT_DUE"
         SHIPPED = "SHIPPED"
         DELIVERED = "DELIVERED"
         COMPLETED = "COMPLETED"
         CANCELLED = "CANCELLED"
         DELIVERY_FAILED = "DELIVERY_FAILED"
+        REFUNDED = "REFUNDED"
         VERIFY = "VERIFY", "Confirm the e-mail address"
         RESET = "RESET", "Set another password"
 

@@ -22,7 +22,9 @@ from shop.contracts.accounts import ContactsService
 
 Channel, Type = Notification.Channel, Notification.Type
 
-ALWAYS = {(kind, Channel.EMAIL) for kind in (Type.ORDER_RECEIVED, Type.CANCELLED, Type.DELIVERY_FAILED)}
+ALWAYS = {
+    (kind, Channel.EMAIL) for kind in (Type.ORDER_RECEIVED, Type.PAYMENT_DUE, Type.CANCELLED, Type.DELIVERY_FAILED)
+}
 HAS_TO = "This has to be sent: it says what becomes of an order and its money."
 
 

@@ -20,17 +20,26 @@ from django.db.models import Count, F
 from fastdb.bulk import Row, insert_rows
 from fastdb.clock import database_time
 from notifications.kinds import TYPES, News, customer_of
-from notifications.models import Notification, WebhookMessage
+from notifications.models import Inbox, Notification, WebhookMessage
 from notifications.preferences import unwanted
 from notifications.senders import Mailer, Sms, send_portion, sms_sender
 from notifications.suppressions import WHY, WITHHELD, suppressed
-from notifications.templates import Drafts, compose, drafts_in_use
+from notifications.templates import Drafts, Due, compose, drafts_in_use
 from sagas import Unavailable, purge_messages
 from sagas.crash_points import crash_point
 from sagas.retention import delete_portion
 from shop import mailfiles, stafflog
 from shop.contracts.accounts import Contact
-from shop.contracts.events import DeliveryCompleted, OrderCompleted
+from shop.contracts.events import (
+    DeliveryCompleted,
+    OrderCancelled,
+    OrderCompleted,
+    PaymentActionRequired,
+    PaymentAuthorized,
+    PaymentCompleted,
+    PaymentRefundCompleted,
+)
+from shop.money import money
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +49,10 @@ STAGES = {event: stage for stage, event in enumerate(TYPES)}
 PORTION = 100  # notifications sent between claiming and marking
 LEASE = timedelta(minutes=5)  # until what a sender that died had claimed is sent by another
 MAX_ATTEMPTS = 10
-TOO_MANY = "TOO_MANY"
+TOO_MANY, SETTLED = "TOO_MANY", "SETTLED"
+PAID_SINCE = "It was paid, or the order had ended, before this was sent."
+SETTLES = [one.__name__ for one in (PaymentCompleted, PaymentAuthorized, OrderCancelled)]
+PRICED = PaymentActionRequired | PaymentRefundCompleted
 HOUR = timedelta(hours=1)  # of `settings.MESSAGES_PER_HOUR`
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)  # between attempts, doubling: 85 minutes in all
 
@@ -92,6 +104,10 @@ def _notifications(event: News, contact: Contact, drafts: Drafts, off: Collectio
         order=event.order_id,
         tracking=getattr(event, "tracking_number", ""),
         reason=getattr(event, "reason", ""),
+        amount=money(event.amount, event.currency) if isinstance(event, PRICED) and event.currency else "",
+        due=Due(event.url, event.until, event.bank, event.account, event.holder)
+        if isinstance(event, PaymentActionRequired)
+        else None,
         drafts=drafts,
     )
     ways = [(Channel.EMAIL, contact.email, text.subject, text.body), (Channel.SMS, contact.phone, "", text.sms)]
@@ -142,7 +158,7 @@ def send_due() -> int:
     portion = _claim()
     if not portion:
         return 0
-    withheld = _stopped(portion) | _too_many(portion)
+    withheld = _stopped(portion) | _too_many(portion) | _settled_since(portion)
     wanted = [notification for notification in portion if notification.pk not in withheld]
     with Mailer() as mailer:
         errors = _send_emails([one for one in wanted if one.channel == Channel.EMAIL], mailer)
@@ -201,6 +217,16 @@ def _stopped(portion: Sequence[Notification]) -> dict[int, str]:
     return {one.pk: found[one.recipient] for one in portion if one.channel == Channel.EMAIL and one.recipient in found}
 
 
+def _settled_since(portion: Sequence[Notification]) -> dict[int, str]:
+    """SETTLED, by key, for what asks for a payment that was made in the meantime, or whose order has ended."""
+    asking = {one.pk: one.order_id for one in portion if one.type == Type.PAYMENT_DUE}
+    if not asking:
+        return {}
+    heard = Inbox.objects.filter(correlation_id__in=asking.values(), event_type__in=SETTLES)
+    orders = set(heard.values_list("correlation_id", flat=True))
+    return {pk: SETTLED for pk, order_id in asking.items() if order_id in orders}
+
+
 def _too_many(portion: Sequence[Notification]) -> dict[int, str]:
     """TOO_MANY, by key, for those with which their recipient would be sent more than MESSAGES_PER_HOUR.
 
@@ -226,7 +252,10 @@ def _too_many(portion: Sequence[Notification]) -> dict[int, str]:
 def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception], withheld: Mapping[int, str]) -> None:
     """Write down what became of a portion. Another sender may have been quicker when our lease had ended."""
     now = database_time("notifications")
-    why = WHY | {TOO_MANY: f"{settings.MESSAGES_PER_HOUR} messages had been sent to this recipient within an hour."}
+    why = WHY | {
+        SETTLED: PAID_SINCE,
+        TOO_MANY: f"{settings.MESSAGES_PER_HOUR} messages had been sent to this recipient within an hour.",
+    }
     changed = [notification for notification in portion if notification.pk in errors or notification.pk in withheld]
     for notification in changed:
         notification.updated_at = now

@@ -10,12 +10,12 @@ from notifications.webhooks import owners, sending
 from sagas import step, timer
 from shop.calls import connect
 from shop.contracts.accounts import Contact, ContactsService
-from shop.contracts.events import CustomerErased, PaymentCompleted
+from shop.contracts.events import CustomerErased, PaymentAuthorized, PaymentCompleted
 
 NEWS = get_args(News)
 
 
-def look_up_contacts(events: Sequence[News | PaymentCompleted]) -> Mapping[int, Contact]:
+def look_up_contacts(events: Sequence[News | PaymentCompleted | PaymentAuthorized]) -> Mapping[int, Contact]:
     """Name, addresses and language of the customers concerned, by user id; who is unknown is missing."""
     customers = {customer_of(event) for event in events if isinstance(event, NEWS)}
     return connect(ContactsService).get_contacts(sorted(customers)) if customers else {}
@@ -23,7 +23,7 @@ def look_up_contacts(events: Sequence[News | PaymentCompleted]) -> Mapping[int, 
 
 @step(outside=look_up_contacts)
 def notify(
-    events: list[News | PaymentCompleted],
+    events: list[News | PaymentCompleted | PaymentAuthorized],
     contacts: Mapping[int, Contact],
 ) -> None:
     """Write down what each customer is to be told, by e-mail and, where there is a phone, by SMS; and what each program

@@ -6,15 +6,30 @@ but what is handed to it, and what is filled in is never read for placeholders a
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import NamedTuple
 
 from django.core.exceptions import ValidationError
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from notifications.models import MessageTemplate, Notification
-from notifications.texts import DEFAULT_LANGUAGE, LETTERS, LETTERS_ABOUT_ACCOUNTS, REASONS, TEXTS, Text
+from notifications.texts import (
+    DEFAULT_LANGUAGE,
+    LETTERS,
+    LETTERS_ABOUT_ACCOUNTS,
+    PAGE,
+    REASONS,
+    TEXTS,
+    TRANSFER,
+    TRANSFER_BY_SMS,
+    Text,
+)
 from shop.contracts import reasons
+from shop.money import SYMBOLS, money
 
 Channel, Type = Notification.Channel, Notification.Type
 
@@ -25,6 +40,7 @@ LEADS_ELSEWHERE = re.compile(r"\S\{link\}|://|\bwww\.", re.IGNORECASE)
 LONGEST_SUBJECT = 200  # characters, with everything filled in
 LONGEST_SMS = 2000  # bytes as the networks count them; above 90 an SMS is sent, and paid for, as LMS
 NUMBERED = {Type.SHIPPED, Type.DELIVERED}  # what says a tracking number
+PRICED = {Type.PAYMENT_DUE, Type.REFUNDED}
 REASONED = {Type.CANCELLED, Type.DELIVERY_FAILED}
 
 
@@ -61,8 +77,27 @@ def fill(text: str, facts: Mapping[str, object]) -> str:
     return PLACEHOLDER.sub(lambda found: str(facts.get(found[1], found[0])), text)
 
 
+class Due(NamedTuple):
+    """A payment that is to be made until then: at `url`, or by a transfer to an account."""
+
+    url: str
+    until: datetime
+    bank: str = ""
+    account: str = ""
+    holder: str = ""
+
+
 def compose(
-    kind: str, *, language: str, name: str, order: int, tracking: str = "", reason: str = "", drafts: Drafts = NONE
+    kind: str,
+    *,
+    language: str,
+    name: str,
+    order: int,
+    tracking: str = "",
+    reason: str = "",
+    amount: str = "",
+    due: Due | None = None,
+    drafts: Drafts = NONE,
 ) -> Text:
     """What a customer is told in their language, or in English when there is nothing in it."""
     language = language if language in LETTERS else DEFAULT_LANGUAGE
@@ -73,9 +108,25 @@ def compose(
         drafts.get((kind, channel, language)) or default(kind, channel, language)
         for channel in (Channel.EMAIL, Channel.SMS)
     )
-    facts = {"order": order, "tracking": tracking}
-    body = fill(email.body, facts | {"name": name, "reason": theirs or because})
-    return Text(fill(email.subject, facts)[:LONGEST_SUBJECT], body, fill(sms.body, facts | {"reason": because}))
+    facts = {"order": order, "tracking": tracking, "amount": _in_words(amount, language)}
+    where = where_sms = ""
+    if due is not None:
+        with override(language):
+            facts["until"] = date_format(localtime(due.until), "DATETIME_FORMAT")
+        where = fill((TRANSFER if due.account else PAGE)[language], due._asdict())
+        where_sms = fill((TRANSFER_BY_SMS if due.account else PAGE)[language], due._asdict())
+    body = fill(email.body, facts | {"name": name, "reason": theirs or because, "where": where})
+    plain = facts | {"amount": _in_words(amount, language, plain=True)}
+    short = fill(sms.body, plain | {"reason": because, "where": where_sms})
+    return Text(fill(email.subject, facts)[:LONGEST_SUBJECT], body, short)
+
+
+def _in_words(amount: str, language: str, *, plain: bool = False) -> str:
+    """As it is said in Korean; `plain` without the sign that an SMS cannot have."""
+    if not amount.startswith(SYMBOLS["KRW"]):
+        return amount
+    figure = amount.removeprefix(SYMBOLS["KRW"])
+    return f"{figure}원" if language == "ko" else f"KRW {figure}" if plain else amount
 
 
 def compose_letter(kind: str, *, language: str, link: str, drafts: Drafts = NONE) -> Draft:
@@ -94,13 +145,15 @@ def placeholders(kind: str, channel: str) -> list[str]:
         *(["name"] if channel == Channel.EMAIL else []),
         *(["tracking"] if kind in NUMBERED else []),
         *(["reason"] if kind in REASONED else []),
+        *(["amount"] if kind in PRICED else []),
+        *(["until", "where"] if kind == Type.PAYMENT_DUE else []),
     ]
 
 
 def check(kind: str, channel: str, draft: Draft) -> None:
     """Raises `ValidationError` for a text that could not be sent as it is meant."""
     known = placeholders(kind, channel)
-    of_subject = [name for name in known if name in ("order", "tracking")]  # one line, which names nobody
+    of_subject = [name for name in known if name in ("order", "tracking", "amount")]  # one line, which names nobody
     wrong = {"subject": _wrong(draft.subject, of_subject), "body": _wrong(draft.body, known)}
     if channel == Channel.EMAIL and not draft.subject:
         wrong["subject"].append(_("An e-mail has a subject."))
@@ -139,5 +192,15 @@ def example(kind: str, channel: str, language: str, draft: Draft) -> Draft:
         return compose_letter(kind, language=language, link="https://shop.example/account?token=…", drafts=drafts)
     name = "김하나" if language == "ko" else "Hana Kim"
     why = reasons.INSUFFICIENT_STOCK
-    text = compose(kind, language=language, name=name, order=1042, tracking="CJ123456789", reason=why, drafts=drafts)
+    text = compose(
+        kind,
+        language=language,
+        name=name,
+        order=1042,
+        tracking="CJ123456789",
+        reason=why,
+        amount=money(35_000, "KRW"),
+        due=Due("https://shop.example/pay", datetime(2026, 12, 24, 9, tzinfo=UTC), "국민은행", "110-123-456789", name),
+        drafts=drafts,
+    )
     return Draft("", text.sms) if channel == Channel.SMS else Draft(text.subject, text.body)

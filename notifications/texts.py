@@ -2,8 +2,8 @@
 
 For each type of notification and each language there are a subject, an e-mail and an SMS.
 
-`{order}`, `{name}`, `{tracking}` and `{reason}` are filled in. An SMS names nobody, and a carrier may write anything:
-it is read on locked screens, and by whoever has the number now.
+`{order}`, `{name}`, `{tracking}`, `{reason}`, `{amount}`, `{until}` and `{where}` are filled in. An SMS names nobody,
+and a carrier may write anything: it is read on locked screens, and by whoever has the number now.
 """
 
 from typing import NamedTuple
@@ -40,6 +40,31 @@ TEXTS = {
             subject="[Shop] We have received order {order}",
             body="We have received your order {order} and will write again when it is on its way.",
             sms="[Shop] We have received your order {order}.",
+        ),
+    },
+    Type.PAYMENT_DUE: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 결제를 기다리고 있습니다",
+            body="주문 {order}번의 금액 {amount}을 {until}까지 결제해 주세요. 그때까지 상품을 준비해 두겠습니다.\n\n"
+            "{where}",
+            sms="[Shop] 주문 {order}번 {amount}, {until}까지 결제해 주세요.\n{where}",
+        ),
+        "en": Text(
+            subject="[Shop] Order {order} waits for your payment",
+            body="Please pay {amount} for your order {order} by {until}. We keep it for you until then.\n\n{where}",
+            sms="[Shop] Please pay {amount} for order {order} by {until}.\n{where}",
+        ),
+    },
+    Type.REFUNDED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 {amount}이 환불되었습니다",
+            body="주문 {order}번의 결제 금액 중 {amount}을 환불해 드렸습니다.",
+            sms="[Shop] 주문 {order}번의 {amount}이 환불되었습니다.",
+        ),
+        "en": Text(
+            subject="[Shop] {amount} of order {order} has been refunded",
+            body="We have refunded {amount} of what you paid for order {order}.",
+            sms="[Shop] We have refunded {amount} of order {order}.",
         ),
     },
     Type.SHIPPED: {
@@ -143,6 +168,14 @@ LETTERS_ABOUT_ACCOUNTS = {
     },
 }
 
+
+# Where a payment is made: on a page, or by a transfer to an account. An SMS does not name its holder.
+PAGE = {"ko": "결제하기: {url}", "en": "Pay here: {url}"}
+TRANSFER = {
+    "ko": "은행: {bank}\n계좌번호: {account}\n예금주: {holder}\n{url}",
+    "en": "Bank: {bank}\nAccount: {account}\nAccount holder: {holder}\n{url}",
+}
+TRANSFER_BY_SMS = {"ko": "{bank} {account}", "en": "{bank}, account {account}"}
 
 # Why an order was cancelled, by what a reason of ours begins with; any other reason is given as it came.
 REASONS = {

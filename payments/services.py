@@ -249,7 +249,7 @@ def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[transitions.
             check_now(payment, now)
         elif payment and payment.status == Status.AUTHORIZED and ledger.release_part(payment, *part, now):
             payment.updated_at = now
-            answers.append(PaymentRefundCompleted(**about))
+            answers.append(PaymentRefundCompleted(**about, **transitions.whose(payment)))
         else:
             answers.append(PaymentRefundRefused(**about, reason=NOT_SO_MUCH))
     save(payments.values(), now)

@@ -119,11 +119,17 @@ def _wait(payment: Payment, outcome: ActionRequired | Waiting, now: datetime) ->
     look_again(payment, now)
     if is_known:
         return None
+    account = details or {}
     return PaymentActionRequired(
         order_id=payment.order_id,
         user_id=payment.user_id or 0,
         url=url,
         until=until,
+        amount=payment.amount,
+        currency=payment.currency,
+        bank=account.get("bank", ""),
+        account=account.get("account", ""),
+        holder=account.get("holder", ""),
         caused_by=payment.caused_by,
         trace=payment.trace,
     )
@@ -182,7 +188,7 @@ def refunded_in_part(payment: Payment, refunds: Operated, now: datetime) -> list
         match refunds[row.key].outcome:
             case Done(reference):
                 ledger.settle(row, ledger.Outcome.SUCCEEDED, now, reference=reference)
-                followers.append(PaymentRefundCompleted(**common))
+                followers.append(PaymentRefundCompleted(**common, **whose(payment)))
             case Refused(reason):
                 ledger.settle(row, ledger.Outcome.REFUSED, now, reason=reason)
                 followers.append(PaymentRefundRefused(**common, reason=reason))
@@ -195,6 +201,11 @@ def refunded_in_part(payment: Payment, refunds: Operated, now: datetime) -> list
         else:
             payment.due_at, payment.attempts, payment.updated_at = None, 0, now
     return followers
+
+
+def whose(payment: Payment) -> dict[str, Any]:
+    """Who is told of a refund, and in which currency it is."""
+    return {"user_id": payment.user_id or 0, "currency": payment.currency}
 
 
 def undone(payment: Payment, found: Answer | None, operated: Operated, now: datetime) -> PaymentRefunded | None:

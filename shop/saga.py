@@ -11,7 +11,7 @@ backward OrderCancelled ◄─ InventoryReleased ◄─ PaymentRefunded ◄─ D
           cancel_order       release_stock       refund_payment     cancel_delivery       customer, or deadline
 
 A customer who has to pay on a page of the gateway, or by a transfer, is waited for between InventoryReserved and
-PaymentCompleted: PaymentActionRequired says where and until when, and is heard by orders alone.
+PaymentCompleted: PaymentActionRequired says where and until when; orders notes it, and the customer is told.
 
 With PAYMENT_CAPTURE=at_hand_over money is only held at first: PaymentAuthorized takes the place of PaymentCompleted.
 When the carrier has the parcel, DeliveryPaymentDue has it taken by capture_payment. PaymentCaptured and
@@ -65,8 +65,8 @@ ORDER = Saga(
         # forward
         OrderCreated: ("inventory.reserve_stock", "notifications.notify"),
         InventoryReserved: ("payments.charge_payment", "orders.mark_reserved"),
-        PaymentActionRequired: ("orders.mark_waiting",),
-        PaymentAuthorized: ("delivery.start_delivery", "orders.mark_authorized"),
+        PaymentActionRequired: ("orders.mark_waiting", "notifications.notify"),
+        PaymentAuthorized: ("delivery.start_delivery", "orders.mark_authorized", "notifications.notify"),
         PaymentCompleted: ("delivery.start_delivery", "orders.mark_paid", "notifications.notify"),
         DeliveryStarted: ("orders.mark_started",),
         DeliveryHandedOver: ("inventory.ship_stock", "orders.mark_shipped", "notifications.notify"),
@@ -84,7 +84,7 @@ ORDER = Saga(
         # aside
         PaymentWrittenOff: ("orders.note_capture",),
         OrderRefundRequested: ("payments.enter_refund",),
-        PaymentRefundCompleted: ("orders.note_refund",),
+        PaymentRefundCompleted: ("orders.note_refund", "notifications.notify"),
         PaymentRefundRefused: ("orders.note_refund",),
         # backward
         DeliveryCancelled: ("payments.refund_payment",),

@@ -622,6 +622,7 @@ SPECTACULAR_SETTINGS = {
         f"notifications.webhooks.schema.{name}"
         for name in (
             *("ORDER_CREATED", "ORDER_PAID", "ORDER_SHIPPED", "ORDER_DELIVERED", "ORDER_COMPLETED", "ORDER_CANCELLED"),
+            "ORDER_REFUNDED",
             "PINGED",
         )
     ],

@@ -132,11 +132,13 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("ORDER_RECEIVED", "Order Received"),
+                            ("PAYMENT_DUE", "Payment Due"),
                             ("SHIPPED", "Shipped"),
                             ("DELIVERED", "Delivered"),
                             ("COMPLETED", "Completed"),
                             ("CANCELLED", "Cancelled"),
                             ("DELIVERY_FAILED", "Delivery Failed"),
+                            ("REFUNDED", "Refunded"),
                         ],
                         max_length=16,
                     ),
@@ -194,11 +196,13 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("ORDER_RECEIVED", "Order Received"),
+                            ("PAYMENT_DUE", "Payment Due"),
                             ("SHIPPED", "Shipped"),
                             ("DELIVERED", "Delivered"),
                             ("COMPLETED", "Completed"),
                             ("CANCELLED", "Cancelled"),
                             ("DELIVERY_FAILED", "Delivery Failed"),
+                            ("REFUNDED", "Refunded"),
                             ("VERIFY", "Confirm the e-mail address"),
                             ("RESET", "Set another password"),
                         ],
@@ -229,11 +233,13 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("ORDER_RECEIVED", "Order Received"),
+                            ("PAYMENT_DUE", "Payment Due"),
                             ("SHIPPED", "Shipped"),
                             ("DELIVERED", "Delivered"),
                             ("COMPLETED", "Completed"),
                             ("CANCELLED", "Cancelled"),
                             ("DELIVERY_FAILED", "Delivery Failed"),
+                            ("REFUNDED", "Refunded"),
                         ],
                         max_length=16,
                     ),

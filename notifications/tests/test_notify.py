@@ -1,6 +1,8 @@
 """From events to notifications: who is told what, in which language, by which channel."""
 
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -8,11 +10,20 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from notifications.kinds import News
-from notifications.models import Notification
+from notifications.models import Inbox, Notification
+from notifications.services import send_due
 from notifications.tasks import look_up_contacts, notify
 from notifications.tests.dialogue import KIM, LEE, order_created
 from notifications.texts import LETTERS, REASONS, TEXTS
-from shop.contracts.events import DeliveryCompleted, DeliveryFailed, DeliveryHandedOver, OrderCancelled, OrderCompleted
+from shop.contracts.events import (
+    DeliveryCompleted,
+    DeliveryFailed,
+    DeliveryHandedOver,
+    OrderCancelled,
+    OrderCompleted,
+    PaymentActionRequired,
+    PaymentRefundCompleted,
+)
 from shop.contracts.reasons import said_by_carrier
 
 pytestmark = pytest.mark.django_db(databases=["accounts", "notifications"])
@@ -74,9 +85,58 @@ def test_without_a_phone_there_is_an_email_only_here_in_english():
     )
 
 
+UNTIL = datetime(2026, 12, 24, 0, 30, tzinfo=UTC)
+
+
+def payment_due(user: int = KIM.user_id, **account: Any) -> PaymentActionRequired:
+    return PaymentActionRequired(
+        order_id=9, user_id=user, url="https://pay.example/9", until=UNTIL, amount=35_000, currency="KRW", **account
+    )
+
+
+def test_a_customer_is_told_where_to_pay_and_by_when(settings):
+    settings.TIME_ZONE = "Asia/Seoul"
+    notify([payment_due(LEE.user_id)], CONTACTS)
+    (email,) = written()
+    assert (email.type, email.subject) == ("PAYMENT_DUE", "[Shop] Order 9 waits for your payment")
+    assert "pay ₩35,000 for your order 9 by 2026-12-24 09:30:00 KST" in email.body
+    assert "Pay here: https://pay.example/9" in email.body
+
+
+def test_a_customer_is_told_of_the_account_for_a_transfer_and_an_sms_does_not_name_its_holder():
+    notify([payment_due(bank="국민은행", account="110-123-456789", holder="김하나")], CONTACTS)
+    email, sms = written()
+    for said in ("35,000원을", "은행: 국민은행", "계좌번호: 110-123-456789", "예금주: 김하나", "https://pay.example/9"):
+        assert said in email.body
+    assert "국민은행 110-123-456789" in sms.body
+    assert "35,000원" in sms.body
+    assert "김하나" not in sms.body
+
+
+@pytest.mark.parametrize("event_type", ["PaymentCompleted", "PaymentAuthorized", "OrderCancelled", "OrderCreated"])
+def test_nobody_is_asked_for_a_payment_that_was_made_in_the_meantime(event_type: str, mailoutbox):
+    notify([payment_due(LEE.user_id)], CONTACTS)
+    Inbox.objects.create(event_id=uuid4(), step="notifications.notify", event_type=event_type, correlation_id=9)
+    send_due()
+    (email,) = written()
+    if event_type == "OrderCreated":
+        assert (email.status, len(mailoutbox)) == ("SENT", 1)
+    else:
+        assert (email.status, len(mailoutbox)) == ("SUPPRESSED", 0)
+        assert email.error == "It was paid, or the order had ended, before this was sent."
+
+
 @pytest.mark.parametrize(
     ("event", "type_", "korean", "english"),
     [
+        (
+            lambda user: PaymentRefundCompleted(
+                order_id=9, user_id=user, refund_id=uuid4(), amount=10_000, currency="KRW"
+            ),
+            "REFUNDED",
+            "[Shop] 주문 9번의 10,000원이 환불되었습니다",
+            "[Shop] ₩10,000 of order 9 has been refunded",
+        ),
         (
             lambda user: DeliveryCompleted(order_id=9, user_id=user, tracking_number="6012345"),
             "DELIVERED",

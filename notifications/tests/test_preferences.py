@@ -61,6 +61,7 @@ def test_everything_is_wanted_at_first_and_what_is_always_sent_says_so():
     assert len(found) == len(Notification.Type) * len(Notification.Channel)
     assert {(one["type"], one["channel"]) for one in found if one["always"]} == {
         ("ORDER_RECEIVED", "EMAIL"),
+        ("PAYMENT_DUE", "EMAIL"),
         ("CANCELLED", "EMAIL"),
         ("DELIVERY_FAILED", "EMAIL"),
     }

@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -36,6 +37,7 @@ from shop.contracts.events import (
     OrderCancelled,
     OrderCompleted,
     PaymentCompleted,
+    PaymentRefundCompleted,
 )
 from shop.contracts.reasons import said_by_carrier
 from tests.support.processes import eventually
@@ -179,6 +181,7 @@ def _one_of_each(reason: str) -> list[Any]:
         DeliveryCompleted(**number),
         OrderCompleted(order_id=7, user_id=1),
         OrderCancelled(order_id=7, user_id=1, reason=reason),
+        PaymentRefundCompleted(order_id=7, user_id=1, refund_id=uuid4(), amount=1_000, currency="KRW"),
     ]
 
 

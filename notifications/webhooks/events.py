@@ -23,6 +23,7 @@ from shop.contracts.events import (
     OrderCreated,
     OrderEvent,
     PaymentCompleted,
+    PaymentRefundCompleted,
 )
 
 VERSION = 1
@@ -30,12 +31,28 @@ PING = "ping"
 
 # Event types, each with the permission that a subscriber needs.
 TYPES: Mapping[str, str] = dict.fromkeys(
-    ("order.created", "order.paid", "order.shipped", "order.delivered", "order.completed", "order.cancelled"),
+    (
+        "order.created",
+        "order.paid",
+        "order.shipped",
+        "order.delivered",
+        "order.completed",
+        "order.cancelled",
+        "order.refunded",
+    ),
     "orders.view_order",
 )
 PUBLIC: Mapping[type[OrderEvent], str] = dict(
     zip(
-        (OrderCreated, PaymentCompleted, DeliveryHandedOver, DeliveryCompleted, OrderCompleted, OrderCancelled),
+        (
+            OrderCreated,
+            PaymentCompleted,
+            DeliveryHandedOver,
+            DeliveryCompleted,
+            OrderCompleted,
+            OrderCancelled,
+            PaymentRefundCompleted,
+        ),
         TYPES,
         strict=True,
     )
@@ -100,6 +117,8 @@ def data_of(event: OrderEvent) -> dict[str, Any]:
         case OrderCancelled():
             why = next((code for start, code in WHY.items() if event.reason.startswith(start)), OTHER)
             more = {"customerId": event.user_id, "reason": why}
+        case PaymentRefundCompleted():
+            more = {"customerId": event.user_id, "amount": event.amount, "currency": event.currency}
         case _:
             raise TypeError(f"{type(event).__name__} is no public event")
     return {"orderId": event.order_id} | more

@@ -48,6 +48,7 @@ _SUMMARIES = {
     "order.delivered": "A parcel has arrived",
     "order.completed": "An order is complete",
     "order.cancelled": "An order was cancelled",
+    "order.refunded": "A part of an order's money was given back",
     PING: "A test message",
 }
 _HEADERS = {
@@ -61,7 +62,10 @@ def _example(event_type: type[OrderEvent]) -> OrderEvent:
     facts: dict[str, Any] = {"event_id": EVENT_ID, "order_id": 42}
     if event_type in (OrderCreated, PaymentCompleted):
         return event_type(**facts | {"checkout": _CHECKOUT})
-    known: dict[str, Any] = {"user_id": 7, "tracking_number": "CJ0000000042", "reason": "cancelled by the customer"}
+    known: dict[str, Any] = {
+        "user_id": 7, "tracking_number": "CJ0000000042", "reason": "cancelled by the customer", "refund_id": EVENT_ID,
+        "amount": 10000, "currency": "KRW",
+    }  # fmt: skip
     return event_type(**facts | {name: known[name] for name in event_type.__struct_fields__ if name in known})
 
 
@@ -96,5 +100,5 @@ def _described(kind: str, data: dict[str, Any]) -> OpenApiWebhook:
 
 
 _ALL = [_described(kind, data_of(_example(event_type))) for event_type, kind in PUBLIC.items()]
-ORDER_CREATED, ORDER_PAID, ORDER_SHIPPED, ORDER_DELIVERED, ORDER_COMPLETED, ORDER_CANCELLED = _ALL
+ORDER_CREATED, ORDER_PAID, ORDER_SHIPPED, ORDER_DELIVERED, ORDER_COMPLETED, ORDER_CANCELLED, ORDER_REFUNDED = _ALL
 PINGED = _described(PING, {"webhookId": 3})

@@ -45,6 +45,8 @@ def test_a_part_is_given_back():
         order_id=1,
         refund_id=asked.event_id,
         amount=500_000,
+        user_id=7,
+        currency="KRW",
         event_id=completed.event_id,
         caused_by=asked.event_id,
         trace=TRACE,

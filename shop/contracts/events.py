@@ -51,11 +51,17 @@ class InventoryReserved(OrderEvent, frozen=True):
 
 
 class PaymentActionRequired(OrderEvent, frozen=True):
-    """The order waits for its customer, who pays at `url` until then: on the provider's page, or by a transfer."""
+    """The order waits for its customer, who pays at `url` until then: on the provider's page, or by a transfer to
+    `account`."""
 
     user_id: int
     url: str
     until: datetime
+    amount: int = 0
+    currency: str = ""
+    bank: str = ""
+    account: str = ""
+    holder: str = ""
 
 
 class PaymentAuthorized(OrderEvent, frozen=True):
@@ -147,6 +153,8 @@ class PaymentRefundCompleted(OrderEvent, frozen=True):
 
     refund_id: UUID
     amount: int
+    user_id: int = 0  # 0 in events of a release that did not say it
+    currency: str = ""
 
 
 class PaymentRefundRefused(OrderEvent, frozen=True):
@@ -202,8 +210,9 @@ def orders_of(erased: Iterable[CustomerErased]) -> list[int]:
     return [order_id for event in erased for order_id in event.order_ids]
 
 
-# Fields of an order's messages that may identify a customer: sealed values, carriers' own words, payment pages' URLs.
-PERSONAL = ("address", "payment_token", "reason", "url")
+# Fields of an order's messages that may identify a customer: sealed values, carriers' own words, payment pages' URLs,
+# accounts for transfers.
+PERSONAL = ("address", "payment_token", "reason", "url", "account", "holder")
 
 # Events that turn a saga round, or belong to the way back.
 BACKWARD: tuple[type[OrderEvent], ...] = (
