@@ -19,13 +19,14 @@ from lab.machines.session import play as machines
 from lab.providers.run import wanted
 from lab.rig.servers import CannotStart
 from lab.rig.system import System, start_again, started_again
+from shop.contracts.payments import AT_HAND_OVER
 
 GAPS, FAST_GAPS = (2.0, 10.0), (0.5, 2.0)  # seconds between two faults
 CALM_RATE = 5.0  # orders per second that a small machine carries easily
 ORDERS_PER_FAULT = 350  # by default, but every kind of fault comes at least once
 GATEWAYS = ("toss", "kakao", "naver", "stripe")
 FAST = {"STALLED_AFTER": "3", "OUTBOX_LEASE": "5", "HANDOVER_AFTER": "0.2", "DELIVERED_AFTER": "0.2"}
-PATIENCE = {False: {"PAY_WITHIN": "2"}, True: {"PAY_WITHIN": "0.2"}}  # minutes for customers on a page
+PATIENCE = {False: "2", True: "0.2"}  # minutes for customers on a page
 
 
 def play(*, seed: int | None, stdout: TextIO, **options: Any) -> int:
@@ -37,7 +38,8 @@ def play(*, seed: int | None, stdout: TextIO, **options: Any) -> int:
         return machines(seed=seed, stdout=stdout, **options)
     if not started_again():
         chosen = randbelow(10**6) if seed is None else seed
-        defaults = (FAST if options["fast"] else {}) | (PATIENCE[options["fast"]] if options["providers"] else {})
+        at_providers = {"PAY_WITHIN": PATIENCE[options["fast"]], "PAYMENT_CAPTURE": AT_HAND_OVER}  # where it can be
+        defaults = (FAST if options["fast"] else {}) | (at_providers if options["providers"] else {})
         gateways = GATEWAYS if options["providers"] else ()
         start_again("chaos", defaults=defaults, chosen={"CHAOS_SEED": str(chosen)}, gateways=gateways)
     try:

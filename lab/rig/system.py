@@ -35,7 +35,7 @@ SIGNED_IN = 600  # minutes: clients sign in only once
 # What a run inherits from its environment; all other settings have their defaults.
 PASSED_ON = {"PATH", "HOME", "USER", "LANG", "TERM", "COLUMNS", "NO_COLOR", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH",
              "LD_LIBRARY_PATH", "STALLED_AFTER", "ORDER_DEADLINE", "HANDOVER_AFTER", "DELIVERED_AFTER", "OUTBOX_LEASE",
-             "PAY_WITHIN", "LOCK_WAIT", "LOCK_LEASE", "BATCH_LIMIT", "CONFIRM_TIMEOUT",
+             "PAY_WITHIN", "PAYMENT_CAPTURE", "LOCK_WAIT", "LOCK_LEASE", "BATCH_LIMIT", "CONFIRM_TIMEOUT",
              "DJANGO_SETTINGS_MODULE"}  # fmt: skip
 
 
