@@ -225,6 +225,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "resumed": ("Its events are emitted again.", "이벤트를 다시 발행합니다."),
     "not_open": ("This order is closed: there is nothing to resume.", "닫힌 주문이라 재개할 것이 없습니다."),
     "cancelling": ("Cancellation asked for; delivery decides.", "취소를 요청했습니다. 배송 서비스가 결정합니다."),
+    "changing": ("Change asked for; delivery decides.", "변경을 요청했습니다. 배송 서비스가 결정합니다."),
+    "change_say_why": (
+        "Nothing was changed: say how many pieces are to be left, and why.",
+        "변경하지 않았습니다. 남길 수량과 사유를 적으세요.",
+    ),
     "sign_in_to_act": ("Staff who sign in can resume and cancel.", "로그인한 직원은 재개하거나 취소할 수 있습니다."),
     "legend_forward": ("forward", "정방향"),
     "legend_backward": ("compensation", "보상"),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from console import account, second_factor, views
+from console import account, changing, second_factor, views
 
 urlpatterns = [
     path("favicon.ico", views.favicon),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("console/orders/<id:order_id>", views.saga, name="saga"),
     path("console/orders/<id:order_id>/now", views.saga_now, name="saga-now"),
     path("console/orders/<id:order_id>/events/<uuid:event_id>", views.event, name="event"),
+    path("console/orders/<id:order_id>/change", changing.change, name="order-change"),
     path("console/orders/<id:order_id>/<str:action>", views.act, name="saga-act"),
     path("console/dead-letters", views.dead_letters, name="dead-letters"),
     path("console/faults", views.fault_switches, name="faults"),

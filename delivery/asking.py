@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
+from msgspec import convert
 
+from delivery.bookings import parcel_of
 from delivery.carriers import (
     Answer,
     Booked,
@@ -37,13 +39,12 @@ from delivery.carriers import (
     carrier,
 )
 from delivery.models import Delivery
-from delivery.services import parcel_of
 from delivery.transitions import LEASE, MOVES, move, next_look, words_of
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
 from sagas import Event, emit
 from sagas.crash_points import crash_point
-from shop.contracts.events import DeliveryCancelled, DeliveryFailed, DeliveryStarted
+from shop.contracts.events import Change, DeliveryCancelled, DeliveryFailed, DeliveryHeld, DeliveryStarted
 from shop.contracts.reasons import REFUSED_BY_CARRIER, said_by_carrier
 
 logger = logging.getLogger(__name__)
@@ -190,7 +191,8 @@ def _track(asked: Carrier, deliveries: Sequence[Delivery]) -> Sequence[Answer]:
 def _apply(question: str, asked: Iterable[Delivery], answers: Answers) -> list[Event]:
     """Apply answers to parcels as they are by now; returns the events that follow."""
     now = database_time("delivery")
-    rows = Delivery.objects.filter(pk__in=[delivery.pk for delivery in asked])
+    keys = {delivery.order_id: delivery.key for delivery in asked}
+    rows = Delivery.objects.filter(order_id__in=keys)
     apply: Callable[..., list[Event]] = {
         str(Status.BOOKING): _booked,
         str(Status.CANCELLING): _cancelled,
@@ -201,7 +203,9 @@ def _apply(question: str, asked: Iterable[Delivery], answers: Answers) -> list[E
     events: list[Event] = []
     for delivery in locked:
         answer = answers[delivery.order_id]
-        if isinstance(answer, Report) and delivery.status in MOVES[Status(answer.status)]:
+        if delivery.key != keys[delivery.order_id]:
+            _late(delivery, answer, now)
+        elif isinstance(answer, Report) and delivery.status in MOVES[Status(answer.status)]:
             moves[_move_to(delivery, answer.status, words_of(answer.status, answer.reason), now)].append(delivery)
         else:
             events += apply(delivery, answer, now)
@@ -213,6 +217,13 @@ def _apply(question: str, asked: Iterable[Delivery], answers: Answers) -> list[E
         "disputed_by", "updated_at",
     )  # fmt: skip
     return events
+
+
+def _late(delivery: Delivery, answer: Answer, now: datetime) -> None:
+    """An answer about a booking that was cancelled since. One that has come true after all is for staff to see to."""
+    if isinstance(answer, Booked | Report):
+        delivery.disputed_by = answer.status if isinstance(answer, Report) else Status.PREPARING
+        delivery.updated_at = now
 
 
 def _move_to(delivery: Delivery, status: str, reason: str, now: datetime) -> Move:
@@ -228,7 +239,7 @@ def _move_all(moves: Mapping[Move, Sequence[Delivery]], now: datetime) -> list[E
 
 
 def _booked(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
-    if delivery.status not in (Status.BOOKING, Status.CANCELLING, Status.CANCELLED):
+    if delivery.status not in (Status.BOOKING, Status.CANCELLING, Status.HELD, Status.CANCELLED):
         return []  # another process was faster
     delivery.updated_at = now
     if isinstance(answer, Booked):
@@ -288,8 +299,12 @@ def _recalled(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
 
 
 def _stopped(delivery: Delivery) -> list[Event]:
-    delivery.status, delivery.due_at = Status.CANCELLED, None
     origin: dict[str, Any] = {"caused_by": delivery.caused_by, "trace": delivery.trace}
+    delivery.due_at = None
+    if delivery.held_for:
+        delivery.status = Status.HELD
+        return [DeliveryHeld(order_id=delivery.order_id, change=convert(delivery.held_for, Change), **origin)]
+    delivery.status = Status.CANCELLED
     return [DeliveryCancelled(order_id=delivery.order_id, reason=delivery.reason, **origin)]
 
 

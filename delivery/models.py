@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from sagas import models as messages
+from sagas.db.fields import TextualJSONField
 from shop import stafflog
 
 
@@ -14,6 +15,7 @@ class Delivery(models.Model):
     parcel's own events follow from: that which had its delivery begin, or that which is to cancel it. If that event is
     redelivered, they are published again. `account` is the carrier account that we ask, `carrier` its name as customers
     know it.
+    `held_for` is the change of the order during which the parcel stays here, `let_go` the last one that has ended.
     """
 
     class Status(models.TextChoices):
@@ -23,6 +25,7 @@ class Delivery(models.Model):
         RECALLING = "RECALLING"  # likewise; it is not paid, and the carrier is to be asked whether it can still stop it
         DELIVERED = "DELIVERED"
         FAILED = "FAILED"  # the carrier or the recipient refused it
+        HELD = "HELD"  # no carrier is to get it now; also before it was started, and then perhaps let go again
         CANCELLING = "CANCELLING"  # it is not to leave; the carrier is to be asked, or was, and has not answered
         CANCELLED = "CANCELLED"  # also before it was ever started: a tombstone
 
@@ -44,6 +47,8 @@ class Delivery(models.Model):
     label_url = models.CharField(max_length=500, blank=True, help_text="What to print and stick on it.")
     attempts = models.PositiveSmallIntegerField(db_default=0, help_text="Questions in a row without an answer.")
     due_at = models.DateTimeField(null=True)
+    held_for = TextualJSONField(null=True, help_text="The change during which no carrier gets it.")
+    let_go = models.UUIDField(null=True, help_text="The last change that has ended.")
     caused_by = models.UUIDField(null=True)
     trace = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -67,19 +72,27 @@ class Delivery(models.Model):
             models.CheckConstraint(
                 condition=models.Q(due_at__isnull=False, status__in=["BOOKING", "CANCELLING", "RECALLING"])
                 | models.Q(status__in=["PREPARING", "IN_TRANSIT"])  # the carrier is asked, or tells
-                | models.Q(due_at=None, status__in=["DELIVERED", "FAILED", "CANCELLED"]),
+                | models.Q(due_at=None, status__in=["HELD", "DELIVERED", "FAILED", "CANCELLED"]),
                 name="delivery_moves_until_its_end",
             ),
             models.CheckConstraint(
                 condition=models.Q(tracking_number__isnull=False, user_id__isnull=False)
-                | models.Q(user_id__isnull=False, status__in=["BOOKING", "CANCELLING", "CANCELLED", "FAILED"])
-                | models.Q(user_id=None, tracking_number=None, status="CANCELLED"),
+                | models.Q(user_id__isnull=False, status__in=["BOOKING", "HELD", "CANCELLING", "CANCELLED", "FAILED"])
+                | models.Q(user_id=None, tracking_number=None, status__in=["HELD", "CANCELLED"]),
                 name="delivery_can_be_tracked",
             ),
             models.CheckConstraint(
                 condition=models.Q(handed_over_at__isnull=False)
                 | ~models.Q(status__in=["IN_TRANSIT", "RECALLING", "DELIVERED"]),
                 name="delivery_handed_over_before_it_moves",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(held_for__isnull=True) | models.Q(status__in=["HELD", "CANCELLING"]),
+                name="delivery_held_stays_here",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(held_for__isnull=False) | models.Q(user_id=None) | ~models.Q(status="HELD"),
+                name="delivery_held_for_a_change",
             ),
         ]
         indexes = [

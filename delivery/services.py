@@ -4,23 +4,23 @@ A parcel can be cancelled until the carrier has it. Whoever holds the row's lock
 cancellation holds, a cancellation waits for the timer and finds the parcel handed over.
 
 A carrier is asked outside of transactions, by `asking`, after what it is to be asked has been written down here. Only
-one that answers by itself (`local`) is asked at once.
+one that answers by itself (`local`) is asked at once. `holding` keeps parcels here while their orders are changed.
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from secrets import token_hex
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
-from delivery.carriers import Booked, Booking, Cancelled, Parcel, Report, UnknownCarrier, account_for, carrier
+from delivery.bookings import booked_at_once, can_be_stopped_at_once, is_local, new_key, stop_with_carrier
+from delivery.carriers import Booked, Report, account_for
+from delivery.holding import start_late
 from delivery.models import CarrierEvent, Delivery
-from delivery.transitions import DISPUTES, LEASE, MOVES, News, move, next_look, words_of
+from delivery.transitions import DISPUTES, MOVES, News, move, next_look, refused_hold, words_of
 from fastdb.bulk import insert_if_absent, insert_rows, update_rows
 from fastdb.clock import database_time
 from sagas import emit
@@ -30,12 +30,14 @@ from shop.api.problems import Problem
 from shop.contracts.events import (
     DeliveryCancellationRefused,
     DeliveryCancelled,
+    DeliveryHoldRefused,
     DeliveryStarted,
     OrderCancellationRequested,
     PaymentAuthorized,
     PaymentCaptureFailed,
     PaymentCompleted,
 )
+from shop.contracts.reasons import NOT_TO_LEAVE
 from shop.seal import What, unseal
 
 logger = logging.getLogger(__name__)
@@ -72,13 +74,15 @@ def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
     """
     now = database_time("delivery")
     addresses = {event.order_id: _address(event) for event in paid}
-    keys = {order_id: _new_key(order_id) for order_id in addresses}
-    booked = _booked_at_once(addresses, keys)
+    keys = {order_id: new_key(order_id) for order_id in addresses}
+    booked = booked_at_once((order_id, keys[order_id], address) for order_id, address in addresses.items())
     rows = [
         _parcel(event, keys[event.order_id], addresses[event.order_id], booked.get(event.order_id), now)
         for event in paid
     ]
-    fresh = insert_if_absent(Delivery, rows, key="order_id")
+    started = {*insert_if_absent(Delivery, rows, key="order_id")}
+    if len(started) < len(rows):
+        started |= start_late((row for row in rows if row["order_id"] not in started), now)
     return [
         DeliveryStarted(
             order_id=event.order_id,
@@ -86,28 +90,8 @@ def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
             tracking_number=booked[event.order_id].number,
         )
         for event in paid
-        if event.order_id in fresh and event.order_id in booked
+        if event.order_id in started and event.order_id in booked
     ]
-
-
-def _new_key(order_id: int) -> str:
-    """A name for a booking that has none yet. It has a random part, because other shops, or this one before its
-    database was set up anew, may have booked a parcel of an order with this number at the same carrier account."""
-    return f"order-{order_id}-{token_hex(5)}"
-
-
-def _booked_at_once(addresses: Mapping[int, str], keys: Mapping[int, str]) -> dict[int, Booked]:
-    """What carriers that answer by themselves have booked, by order."""
-    groups: dict[str, list[Booking]] = defaultdict(list)
-    for order_id, address in addresses.items():
-        groups[account_for(order_id)].append(Booking(keys[order_id], order_id, address))
-    return {
-        booking.order_id: answer
-        for account, bookings in groups.items()
-        if account and carrier(account).local
-        for booking, answer in zip(bookings, carrier(account).book(bookings), strict=True)
-        if isinstance(answer, Booked)
-    }
 
 
 def _parcel(event: Paid, key: str, address: str, booked: Booked | None, now: datetime) -> dict[str, Any]:
@@ -136,10 +120,10 @@ def _address(event: Paid) -> str:
 # --- Backward ---------------------------------------------------------------------------------------------------------
 def cancel(
     requests: Sequence[OrderCancellationRequested | PaymentCaptureFailed],
-) -> list[DeliveryCancelled | DeliveryCancellationRefused]:
+) -> list[DeliveryCancelled | DeliveryCancellationRefused | DeliveryHoldRefused]:
     """Keep parcels from leaving, and say which are too late for that; of those whose carrier has to be asked, the
     answer comes later. What has left without being paid is called back where the carrier still can, and goes on
-    without a word otherwise.
+    without a word otherwise. A change that waits for such an answer is refused.
 
     An order without a delivery gets a tombstone. A delivery that has failed or was cancelled before is passed over:
     its end was told already.
@@ -153,60 +137,34 @@ def cancel(
     deliveries = {one.order_id: one for one in rows.select_for_update().order_by("order_id")}
     now = database_time("delivery")
     stopped: list[Delivery] = []
-    answers: list[DeliveryCancelled | DeliveryCancellationRefused] = []
+    answers: list[DeliveryCancelled | DeliveryCancellationRefused | DeliveryHoldRefused] = []
     for request in requests:
         delivery = deliveries[request.order_id]
         if request.order_id in tombstones:
             answers.append(DeliveryCancelled(order_id=request.order_id, reason=request.reason))
-        elif delivery.status in (Status.BOOKING, Status.PREPARING):
-            delivery.reason, delivery.updated_at = request.reason[:200], now
-            if _can_be_stopped_at_once(delivery):
+        elif delivery.status in (Status.BOOKING, Status.PREPARING, Status.HELD):
+            delivery.reason, delivery.held_for, delivery.updated_at = request.reason[:200], None, now
+            if can_be_stopped_at_once(delivery):
                 delivery.status, delivery.due_at = Status.CANCELLED, None
                 answers.append(DeliveryCancelled(order_id=request.order_id, reason=request.reason))
             else:
-                delivery.caused_by, delivery.trace = request.event_id, request.trace
-                # A booking that is being asked for just now is waited for: it may be on its way to the carrier.
-                asked_until = delivery.due_at if delivery.status == Status.BOOKING else None
-                delivery.due_at = min(asked_until, now + LEASE) if asked_until else now
-                delivery.status, delivery.attempts = Status.CANCELLING, 0
+                stop_with_carrier(delivery, request.event_id, request.trace, now)
+            stopped.append(delivery)
+        elif delivery.held_for:  # its carrier is being asked already
+            answers.append(refused_hold(delivery, NOT_TO_LEAVE))
+            delivery.reason, delivery.held_for, delivery.updated_at = request.reason[:200], None, now
+            delivery.caused_by, delivery.trace = request.event_id, request.trace
             stopped.append(delivery)
         elif delivery.status in (Status.IN_TRANSIT, Status.RECALLING, Status.DELIVERED):
             if isinstance(request, OrderCancellationRequested):
                 answers.append(DeliveryCancellationRefused(order_id=request.order_id))
-            elif delivery.status == Status.IN_TRANSIT and not _is_local(delivery):  # one that is knows no way back
+            elif delivery.status == Status.IN_TRANSIT and not is_local(delivery):  # one that is knows no way back
                 delivery.status, delivery.reason, delivery.updated_at = Status.RECALLING, request.reason[:200], now
                 delivery.caused_by, delivery.trace = request.event_id, request.trace
                 delivery.due_at, delivery.attempts = now, 0
                 stopped.append(delivery)
-    update_rows(stopped, "status", "reason", "due_at", "attempts", "caused_by", "trace", "updated_at")
+    update_rows(stopped, "status", "reason", "due_at", "attempts", "held_for", "caused_by", "trace", "updated_at")
     return answers
-
-
-def _can_be_stopped_at_once(delivery: Delivery) -> bool:
-    """Whether no carrier has heard of a parcel, or the carrier answers by itself."""
-    if delivery.status == Status.BOOKING:
-        return delivery.attempts == 0
-    asked = carrier(delivery.account).cancel if _is_local(delivery) else None
-    return asked is not None and isinstance(asked([parcel_of(delivery)])[0], Cancelled)
-
-
-def _is_local(delivery: Delivery) -> bool:
-    try:
-        return carrier(delivery.account).local
-    except UnknownCarrier:
-        return False
-
-
-def parcel_of(delivery: Delivery) -> Parcel:
-    """What a carrier has to know of a delivery."""
-    return Parcel(
-        key=delivery.key,
-        order_id=delivery.order_id,
-        number=delivery.tracking_number or "",
-        reference=delivery.reference,
-        status=Status.IN_TRANSIT if delivery.status == Status.RECALLING else delivery.status,
-        address=delivery.address,
-    )
 
 
 # --- What carriers tell -----------------------------------------------------------------------------------------------

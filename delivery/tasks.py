@@ -1,13 +1,17 @@
 """Delivery's part in the saga."""
 
-from delivery import asking, privacy, services
+from delivery import asking, holding, privacy, services
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
     DeliveryCancellationRefused,
     DeliveryCancelled,
+    DeliveryHeld,
+    DeliveryHoldRefused,
     DeliveryStarted,
+    InventoryChanged,
     OrderCancellationRequested,
+    OrderChangeRequested,
     PaymentAuthorized,
     PaymentCaptureFailed,
     PaymentCompleted,
@@ -24,12 +28,27 @@ def start_delivery(paid: list[PaymentCompleted | PaymentAuthorized]) -> list[Del
 @step
 def cancel_delivery(
     requests: list[OrderCancellationRequested | PaymentCaptureFailed],
-) -> list[DeliveryCancelled | DeliveryCancellationRefused]:
+) -> list[DeliveryCancelled | DeliveryCancellationRefused | DeliveryHoldRefused]:
     """Keep a parcel from leaving, unless the carrier has it; leave a tombstone if there is none yet.
 
     Where the carrier is to be asked, the timer tells.
     """
     return services.cancel(requests)
+
+
+@step
+def hold_parcel(requests: list[OrderChangeRequested]) -> list[DeliveryHeld | DeliveryHoldRefused]:
+    """Keep a parcel here while its order is changed, unless the carrier has it.
+
+    Where the carrier is to be asked, the timer tells.
+    """
+    return holding.hold(requests)
+
+
+@step
+def let_go(ended: list[InventoryChanged]) -> list[DeliveryStarted]:
+    """Have the parcel of an order fetched whose change has ended."""
+    return holding.let_go(ended)
 
 
 @step

@@ -8,25 +8,35 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 from django.db.models import Value
 from django.db.models.functions import Coalesce
 
 from delivery.carriers import UnknownCarrier, carrier
 from delivery.models import Delivery
 from shop.contracts.events import (
+    Change,
     DeliveryCancellationRefused,
     DeliveryCompleted,
     DeliveryFailed,
     DeliveryHandedOver,
+    DeliveryHoldRefused,
     DeliveryPaymentDue,
 )
-from shop.contracts.reasons import FAILED_WITH_CARRIER, said_by_carrier
+from shop.contracts.reasons import FAILED_WITH_CARRIER, NOT_TO_LEAVE, WITH_CARRIER, said_by_carrier
 
 Status = Delivery.Status
 
 LEASE = timedelta(seconds=30)  # how long one timer asks a carrier before another one takes over
 
-News = DeliveryHandedOver | DeliveryPaymentDue | DeliveryCompleted | DeliveryFailed | DeliveryCancellationRefused
+News = (
+    DeliveryHandedOver
+    | DeliveryPaymentDue
+    | DeliveryCompleted
+    | DeliveryFailed
+    | DeliveryCancellationRefused
+    | DeliveryHoldRefused
+)
 
 # Where a parcel may go from where it is. A carrier may skip a message, and its messages may come out of order. One that
 # was asked to be cancelled may have left all the same.
@@ -40,6 +50,7 @@ MOVES = {
 # What contradicts the end of a parcel: goods and money are both gone, or both here. Not what merely comes late.
 DISPUTES = {
     Status.CANCELLED: (Status.IN_TRANSIT, Status.DELIVERED),
+    Status.HELD: (Status.IN_TRANSIT, Status.DELIVERED),
     Status.FAILED: (Status.DELIVERED,),
     Status.DELIVERED: (Status.FAILED,),
 }
@@ -71,7 +82,14 @@ def move(
     `due_at` is when their carrier is asked again, if it is. Of a parcel that has arrived without having been handed
     over, both are told.
     """
-    changes: dict[str, Any] = {"status": to, "reason": reason, "due_at": due_at, "attempts": 0, "updated_at": now}
+    changes: dict[str, Any] = {
+        "status": to,
+        "reason": reason,
+        "due_at": due_at,
+        "attempts": 0,
+        "held_for": None,
+        "updated_at": now,
+    }
     if to == Status.IN_TRANSIT:
         changes["handed_over_at"] = now
     elif to == Status.DELIVERED:
@@ -92,13 +110,29 @@ def _news(delivery: Delivery, to: str, reason: str) -> Iterator[News]:
     about = {**origin, "user_id": delivery.user_id}
     if to == Status.FAILED:
         yield DeliveryFailed(**about, reason=reason)
+        if delivery.held_for:
+            yield refused_hold(delivery, NOT_TO_LEAVE)
         return
     number = delivery.tracking_number or ""
     if delivery.status in WITH_US:
         yield DeliveryHandedOver(**about, tracking_number=number)
         if delivery.unpaid:
             yield DeliveryPaymentDue(**origin)
-    if delivery.status == Status.CANCELLING:
+    if delivery.held_for:
+        yield refused_hold(delivery, WITH_CARRIER)
+    elif delivery.status == Status.CANCELLING:
         yield DeliveryCancellationRefused(**origin)
     if to == Status.DELIVERED:
         yield DeliveryCompleted(**about, tracking_number=number, unpaid=delivery.unpaid)
+
+
+def refused_hold(delivery: Delivery, reason: str) -> DeliveryHoldRefused:
+    """The answer to a change for which a parcel cannot be held after all."""
+    change = msgspec.convert(delivery.held_for, Change)
+    return DeliveryHoldRefused(
+        order_id=delivery.order_id,
+        change_id=change.change_id,
+        reason=reason,
+        caused_by=delivery.caused_by,
+        trace=delivery.trace,
+    )

@@ -1,4 +1,5 @@
-"""Why an order was cancelled, in the reader's language. Events carry the reason in English, some after a code."""
+"""Why an order was cancelled, or not changed, in the reader's language. Events carry the reason in English, some after
+a code."""
 
 import re
 
@@ -17,6 +18,10 @@ REASONS = (
     (re.compile(f"{reasons.REFUSED_BY_CARRIER}.*"), _("refused by the carrier")),
     (re.compile(f"{reasons.REFUSED_BY_RECIPIENT}.*"), _("refused by the recipient")),
     (re.compile(reasons.FAILED_WITH_CARRIER), _("failed with the carrier")),
+    (re.compile(reasons.WITH_CARRIER), _("the carrier has the parcel already")),
+    (re.compile(reasons.NOT_TO_LEAVE), _("the order is cancelled, or about to be")),
+    (re.compile(reasons.NOT_SO_MUCH), _("there is not so much left to give back")),
+    (re.compile(reasons.NOT_GIVEN_BACK), _("the payment provider has refused the refund")),
 )
 
 ERRORS = (

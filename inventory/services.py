@@ -1,8 +1,8 @@
 """The rules of stock, and the only code that writes it.
 
 Locks are taken in the same order everywhere, so that batches cannot deadlock: reservations by order, then stock items
-by product. `reserve`, `release` and `ship` handle a whole batch in a constant number of statements, and must run inside
-a transaction on `inventory`; the others open their own.
+by product. `reserve`, `change`, `release` and `ship` handle a whole batch in a constant number of statements, and must
+run inside a transaction on `inventory`; the others open their own.
 """
 
 from collections import Counter
@@ -127,6 +127,29 @@ def release(orders: Mapping[int, str]) -> set[int]:
     ends = {line.order_id: Status.RETURNED if line.status == Status.SHIPPED else Status.RELEASED for line in held}
     _set_status([(order_id, status, orders[order_id]) for order_id, status in ends.items()])
     return tombstones.keys() | ends.keys()
+
+
+def change(orders: Mapping[int, Sequence[Line]]) -> None:
+    """Change what is reserved for each order, by so many pieces of each product. An order that holds nothing any more
+    is passed over."""
+    held = {(line.order_id, line.product_id): line for line in _lock_held(orders, Status.RESERVED)}
+    changes = [
+        (held[order_id, line.product_id], line.quantity)
+        for order_id, lines in orders.items()
+        for line in lines
+        if (order_id, line.product_id) in held
+    ]
+    if changes:
+        query(
+            "inventory",
+            CHANGE_LINES,
+            {
+                "orders": [line.order_id for line, _ in changes],
+                "products": [line.product_id for line, _ in changes],
+                "quantities": [line.quantity + more for line, more in changes],
+            },
+        )
+    _change_stock((line.product_id, 0, more) for line, more in changes)
 
 
 def ship(order_ids: Iterable[int]) -> None:
@@ -288,6 +311,19 @@ CHANGE_STOCK = """
     FROM item JOIN unnest(%(products)s::bigint[], %(on_hand)s::int[], %(reserved)s::int[])
         AS change (product_id, on_hand, reserved) USING (product_id)
     WHERE stock.product_id = item.product_id
+"""
+CHANGE_LINES = """
+    WITH news AS (
+        SELECT r.id, product_id, quantity
+        FROM unnest(%(orders)s::bigint[], %(products)s::bigint[], %(quantities)s::int[])
+            AS wanted (ordered, product_id, quantity)
+        JOIN inventory_reservation r ON r.order_id = ordered
+    ), gone AS (
+        DELETE FROM inventory_reservationline AS old USING news
+        WHERE old.reservation_id = news.id AND old.product_id = news.product_id AND news.quantity = 0
+    )
+    UPDATE inventory_reservationline AS old SET quantity = news.quantity FROM news
+    WHERE old.reservation_id = news.id AND old.product_id = news.product_id AND news.quantity > 0
 """
 SET_STATUS = """
     UPDATE inventory_reservation AS old SET status = new.status, reason = new.reason, updated_at = clock_timestamp()

@@ -7,9 +7,12 @@ from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
     DeliveryHandedOver,
+    InventoryChanged,
     InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
+    OrderChanged,
+    OrderChangeRefused,
     OrderCreated,
     PaymentFailed,
     PaymentRefunded,
@@ -43,6 +46,13 @@ def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[Invento
         for event in undone
         if event.order_id in released
     ]
+
+
+@step
+def change_stock(ended: list[OrderChanged | OrderChangeRefused]) -> list[InventoryChanged]:
+    """Have what is reserved follow the order. There is nothing to refuse: what was to be reserved was before."""
+    services.change({event.order_id: event.lines for event in ended if isinstance(event, OrderChanged)})
+    return [InventoryChanged(order_id=event.order_id, change_id=event.change_id) for event in ended]
 
 
 @step

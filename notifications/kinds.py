@@ -8,6 +8,8 @@ from shop.contracts.events import (
     DeliveryFailed,
     DeliveryHandedOver,
     OrderCancelled,
+    OrderChanged,
+    OrderChangeRefused,
     OrderCompleted,
     OrderCreated,
     OrderEvent,
@@ -20,6 +22,8 @@ Type = Notification.Type
 News = (
     OrderCreated
     | PaymentActionRequired
+    | OrderChanged
+    | OrderChangeRefused
     | DeliveryHandedOver
     | DeliveryCompleted
     | OrderCompleted
@@ -32,6 +36,8 @@ News = (
 TYPES: Mapping[type[OrderEvent], Notification.Type] = {
     OrderCreated: Type.ORDER_RECEIVED,
     PaymentActionRequired: Type.PAYMENT_DUE,
+    OrderChanged: Type.ORDER_CHANGED,
+    OrderChangeRefused: Type.CHANGE_REFUSED,
     DeliveryHandedOver: Type.SHIPPED,
     DeliveryCompleted: Type.DELIVERED,
     OrderCompleted: Type.COMPLETED,

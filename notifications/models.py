@@ -25,6 +25,8 @@ class Notification(models.Model):
     class Type(models.TextChoices):
         ORDER_RECEIVED = "ORDER_RECEIVED"
         PAYMENT_DUE = "PAYMENT_DUE"
+        ORDER_CHANGED = "ORDER_CHANGED"
+        CHANGE_REFUSED = "CHANGE_REFUSED"
         SHIPPED = "SHIPPED"
         DELIVERED = "DELIVERED"
         COMPLETED = "COMPLETED"
@@ -85,6 +87,8 @@ class MessageTemplate(models.Model):
     class Kind(models.TextChoices):
         ORDER_RECEIVED = "ORDER_RECEIVED"
         PAYMENT_DUE = "PAYMENT_DUE"
+        ORDER_CHANGED = "ORDER_CHANGED"
+        CHANGE_REFUSED = "CHANGE_REFUSED"
         SHIPPED = "SHIPPED"
         DELIVERED = "DELIVERED"
         COMPLETED = "COMPLETED"

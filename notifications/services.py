@@ -33,6 +33,7 @@ from shop.contracts.accounts import Contact
 from shop.contracts.events import (
     DeliveryCompleted,
     OrderCancelled,
+    OrderChanged,
     OrderCompleted,
     PaymentActionRequired,
     PaymentAuthorized,
@@ -104,7 +105,7 @@ def _notifications(event: News, contact: Contact, drafts: Drafts, off: Collectio
         order=event.order_id,
         tracking=getattr(event, "tracking_number", ""),
         reason=getattr(event, "reason", ""),
-        amount=money(event.amount, event.currency) if isinstance(event, PRICED) and event.currency else "",
+        amount=_amount(event),
         due=Due(event.url, event.until, event.bank, event.account, event.holder)
         if isinstance(event, PaymentActionRequired)
         else None,
@@ -128,6 +129,13 @@ def _notifications(event: News, contact: Contact, drafts: Drafts, off: Collectio
         if recipient
         for error in [UNWANTED if (contact.user_id, kind, channel) in off else _obstacle(channel, contact)]
     ]
+
+
+def _amount(event: News) -> str:
+    """The amount that an event tells of: of an order that was changed, what it comes to now."""
+    if isinstance(event, OrderChanged):
+        return money(event.total, event.currency)
+    return money(event.amount, event.currency) if isinstance(event, PRICED) and event.currency else ""
 
 
 def _obstacle(channel: str, contact: Contact) -> str:

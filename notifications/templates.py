@@ -40,8 +40,8 @@ LEADS_ELSEWHERE = re.compile(r"\S\{link\}|://|\bwww\.", re.IGNORECASE)
 LONGEST_SUBJECT = 200  # characters, with everything filled in
 LONGEST_SMS = 2000  # bytes as the networks count them; above 90 an SMS is sent, and paid for, as LMS
 NUMBERED = {Type.SHIPPED, Type.DELIVERED}  # what says a tracking number
-PRICED = {Type.PAYMENT_DUE, Type.REFUNDED}
-REASONED = {Type.CANCELLED, Type.DELIVERY_FAILED}
+PRICED = {Type.PAYMENT_DUE, Type.REFUNDED, Type.ORDER_CHANGED}
+REASONED = {Type.CANCELLED, Type.DELIVERY_FAILED, Type.CHANGE_REFUSED}
 
 
 class Draft(NamedTuple):

@@ -67,6 +67,32 @@ TEXTS = {
             sms="[Shop] We have refunded {amount} of order {order}.",
         ),
     },
+    Type.ORDER_CHANGED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번이 변경되었습니다",
+            body="주문 {order}번이 요청하신 대로 변경되었습니다. 변경 후 주문 금액은 {amount}이며, "
+            "차액은 결제하신 수단으로 정산되었습니다.",
+            sms="[Shop] 주문 {order}번이 변경되었습니다.",
+        ),
+        "en": Text(
+            subject="[Shop] Order {order} has been changed",
+            body="Your order {order} has been changed as requested. It now comes to {amount}; the difference has been "
+            "settled by your means of payment.",
+            sms="[Shop] Your order {order} has been changed.",
+        ),
+    },
+    Type.CHANGE_REFUSED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번을 변경하지 못했습니다",
+            body="주문 {order}번의 변경 요청을 처리하지 못했습니다. 주문은 그대로 유지됩니다.\n사유: {reason}",
+            sms="[Shop] 주문 {order}번을 변경하지 못했습니다. 사유: {reason}",
+        ),
+        "en": Text(
+            subject="[Shop] Order {order} could not be changed",
+            body="Your order {order} could not be changed as requested and stays as it was.\nReason: {reason}",
+            sms="[Shop] Your order {order} could not be changed. Reason: {reason}",
+        ),
+    },
     Type.SHIPPED: {
         "ko": Text(
             subject="[Shop] 주문 {order}번의 배송이 시작되었습니다",
@@ -177,7 +203,7 @@ TRANSFER = {
 }
 TRANSFER_BY_SMS = {"ko": "{bank} {account}", "en": "{bank}, account {account}"}
 
-# Why an order was cancelled, by what a reason of ours begins with; any other reason is given as it came.
+# Why an order was cancelled, or not changed, by what a reason of ours begins with; any other is given as it came.
 REASONS = {
     reasons.INSUFFICIENT_STOCK: {"ko": "재고가 부족합니다.", "en": "there is not enough in stock."},
     reasons.PAYMENT_DECLINED: {"ko": "결제가 거절되었습니다.", "en": "your payment was declined."},
@@ -187,6 +213,16 @@ REASONS = {
     reasons.FAILED_WITH_CARRIER: {"ko": "배송 중 문제가 발생했습니다.", "en": "something went wrong on the way."},
     reasons.BY_CUSTOMER: {"ko": "고객님의 요청으로 취소되었습니다.", "en": "you asked us to."},
     reasons.BY_STAFF: {"ko": "판매자가 주문을 취소하였습니다.", "en": "we had to cancel it."},
+    reasons.WITH_CARRIER: {"ko": "상품이 이미 택배사에 전달되었습니다.", "en": "the carrier already has the parcel."},
+    reasons.NOT_TO_LEAVE: {"ko": "주문이 취소되었거나 취소 중입니다.", "en": "the order is cancelled, or about to be."},
+    reasons.NOT_SO_MUCH: {
+        "ko": "환불할 수 있는 금액이 부족합니다.",
+        "en": "less is left of your payment than there would be to refund.",
+    },
+    reasons.NOT_GIVEN_BACK: {
+        "ko": "결제사에서 환불을 거절했습니다.",
+        "en": "the payment provider has refused the refund.",
+    },
     reasons.OVERDUE: {
         "ko": "기한 내에 택배사에 전달하지 못했습니다.",
         "en": "we could not hand it to the carrier in time.",

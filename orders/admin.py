@@ -1,5 +1,6 @@
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -16,8 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from desk import people, words
 from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from desk.around import around
-from orders import exports, open_orders, services
-from orders.models import FINAL, DeadLetter, Order, OrderLine, Outbox, StaffAction, TimelineEntry
+from orders import changes, exports, open_orders, services
+from orders.models import FINAL, DeadLetter, Order, OrderChange, OrderLine, Outbox, StaffAction, TimelineEntry
 from shop.api.problems import Problem
 from shop.contracts.reasons import BY_STAFF
 from shop.money import money
@@ -29,6 +30,7 @@ SHOWN: Any = [
     "badge", "capture", "reason", "total", "payment_gateway", "tracking_number", "created_at", "progress_at", "look_at",
     "looks",
 ]  # fmt: skip
+SHOWN_OF_CHANGE: Any = ["created_at", "pieces", "difference", "reason", "status", "why"]
 SHOWN_OF_LINE: Any = ["product_id", "product_name", "quantity", "price", "sum"]
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
@@ -103,6 +105,26 @@ class LineInline(ReadOnlyInline):
         return money(line.line_total, line.order.currency) if line.pk else ""
 
 
+class ChangeInline(ReadOnlyInline):
+    model = OrderChange
+    fields = SHOWN_OF_CHANGE
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return SHOWN_OF_CHANGE
+
+    @admin.display(description=_("pieces"))
+    def pieces(self, change: OrderChange) -> str:
+        return ", ".join(map(str, change.pieces)) if change.key else ""
+
+    @admin.display(description=_("difference"))
+    def difference(self, change: OrderChange) -> str:
+        return money(change.amount, change.order.currency) if change.key else ""
+
+    @admin.display(description=_("refusal"))
+    def why(self, change: OrderChange) -> str:
+        return words.reason(change.refusal) if change.key else ""
+
+
 class TimelineInline(ReadOnlyInline):
     model = TimelineEntry
     fields = ["at", "service", "event", "status", "detail"]
@@ -121,7 +143,7 @@ class OrderAdmin(ReadOnlyAdmin):
     by_customer = True
     fields = SHOWN
     show_full_result_count = False
-    inlines = [LineInline, TimelineInline]
+    inlines = [LineInline, ChangeInline, TimelineInline]
     actions = ["cancel", "resume", "export"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
@@ -150,6 +172,8 @@ class OrderAdmin(ReadOnlyAdmin):
             {
                 "parts": list(around(order, request.user)),
                 "can_cancel": services.can_be_cancelled(order),
+                "can_change": changes.can_be_changed(order),
+                "change_key": uuid4().hex,
                 "can_resume": services.can_be_resumed(order),
             }
             if order

@@ -59,6 +59,7 @@ class Order(models.Model):
     progress_at = models.DateTimeField(db_default=Now())
     look_at = models.DateTimeField(null=True, help_text="Empty once the order has ended and nothing of it is missing.")
     looks = models.PositiveIntegerField(default=0, help_text="How often it was looked at since it last moved.")
+    change_id = models.UUIDField(null=True, help_text="The change that is being made, if there is one.")
 
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(total_price__gt=0), name="orders_total_positive")]
@@ -167,6 +168,81 @@ class Refund(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount} of order {self.order_id}: {self.status}"
+
+
+class OrderChange(models.Model):
+    """A change of an order before its parcel is handed over, asked for by its customer or by staff.
+
+    `amount` is what there is to pay for it; less than nothing is given back. The order's lines, which are snapshots of
+    prices, change with it.
+    """
+
+    class Status(models.TextChoices):
+        WAITING = "WAITING"  # for the order to be paid
+        REQUESTED = "REQUESTED"
+        MADE = "MADE"
+        REFUSED = "REFUSED"
+        CANCELLED_ORDER = "CANCELLED_ORDER"  # nothing would be left of the order: its cancellation was asked for
+
+    id = models.UUIDField(primary_key=True)
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="changes", db_index=False)
+    key = models.CharField(max_length=255, help_text="The Idempotency-Key of who asked for it.")
+    request_hash = models.CharField(max_length=64)
+    amount = models.BigIntegerField()
+    reason = models.CharField(max_length=200, blank=True)
+    status = models.CharField(max_length=16, choices=Status.choices, db_default=Status.REQUESTED)
+    refusal = models.CharField(max_length=200, blank=True, db_default="")
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["order", "key"], name="orders_change_once"),
+            models.UniqueConstraint(
+                fields=["order"],
+                condition=models.Q(status__in=["WAITING", "REQUESTED"]),
+                name="orders_one_change_at_a_time",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status="REFUSED") & ~models.Q(refusal="")
+                | ~models.Q(status="REFUSED") & models.Q(refusal=""),
+                name="orders_change_refused_for_a_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"change of order {self.order_id}: {self.status}"
+
+    @cached_property
+    def pieces(self) -> list["OrderChangeLine"]:
+        """Its lines, loaded once."""
+        return list(self.lines.all())
+
+
+class OrderChangeLine(models.Model):
+    """So many pieces of a product more, or fewer, at the price of the order's line."""
+
+    # Found by what must be unique, which begins with it.
+    change = models.ForeignKey(OrderChange, on_delete=models.CASCADE, related_name="lines", db_index=False)
+    product_id = models.BigIntegerField()
+    product_name = models.CharField(max_length=200)
+    unit_price = models.BigIntegerField()
+    quantity = models.IntegerField(help_text="Of the change: less than nothing is taken away.")
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["change", "product_id"], name="orders_change_line_once"),
+            models.CheckConstraint(condition=~models.Q(quantity=0), name="orders_change_line_changes"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity:+d} × {self.product_name}"
+
+    @property
+    def line_total(self) -> int:
+        """In the currency's minor unit."""
+        return self.unit_price * self.quantity
 
 
 class IdempotencyKey(models.Model):

@@ -5,7 +5,17 @@ Lines, amounts and dates stay when a customer is erased: books and contracts hav
 
 from collections.abc import Collection, Iterator, Sequence
 
-from orders.models import FINAL, IdempotencyKey, Order, OrderLine, Outbox, Refund, TimelineEntry
+from orders.models import (
+    FINAL,
+    IdempotencyKey,
+    Order,
+    OrderChange,
+    OrderChangeLine,
+    OrderLine,
+    Outbox,
+    Refund,
+    TimelineEntry,
+)
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, OrderCreated, orders_of
 from shop.contracts.orders import OrdersOf
@@ -36,6 +46,8 @@ def of_orders(order_ids: Collection[int]) -> Rows:
     return {
         "orders": listed(Order.objects.filter(pk__in=order_ids).order_by("pk")),
         "order_lines": listed(OrderLine.objects.filter(order_id__in=order_ids).order_by("pk")),
+        "changes": listed(OrderChange.objects.filter(order_id__in=order_ids).order_by("pk")),
+        "change_lines": listed(OrderChangeLine.objects.filter(change__order_id__in=order_ids).order_by("pk")),
         "refunds": listed(Refund.objects.filter(order_id__in=order_ids).order_by("pk")),
         "timelines": listed(TimelineEntry.objects.filter(order_id__in=order_ids).order_by("pk")),
         "addresses": list(_addresses(order_ids)),
@@ -55,6 +67,7 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     order_ids = orders_of(erased)
     Order.objects.filter(pk__in=order_ids).update(action_url="")
     Refund.objects.filter(order_id__in=order_ids).update(reason="", refusal="")  # staff's and the gateway's words
+    OrderChange.objects.filter(order_id__in=order_ids).update(reason="")
     for_others_words = Order.objects.filter(pk__in=order_ids, cancellation_reason__startswith=CARRIER)
     for_others_words.update(cancellation_reason=ERASED)
     TimelineEntry.objects.filter(order_id__in=order_ids, detail__startswith=CARRIER).update(detail=ERASED)

@@ -11,24 +11,15 @@ from fastdb.clock import database_time
 from orders.idempotency import KeyReused
 from orders.models import Order, Refund
 from orders.services import UnknownOrder
+from orders.transitions import note
 from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
 from shop import stafflog
-from shop.contracts.events import OrderRefundRequested, PaymentRefundCompleted, PaymentRefundRefused, origin
+from shop.contracts.events import OrderRefundRequested, PaymentRefundCompleted, PaymentRefundRefused
 from shop.money import money
 from shop.observability.tracing import current_trace
 
-NOTE = """
-    WITH noted AS (
-        SELECT id, status, event, service, detail
-        FROM unnest(%(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[])
-            AS news (order_id, event, service, detail)
-        JOIN orders_order ON id = order_id ORDER BY id FOR UPDATE OF orders_order
-    )
-    INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
-    SELECT id, service, event, status, detail FROM noted
-"""
 SETTLE = """
     UPDATE orders_refund AS old SET status = news.status, refusal = news.refusal
     FROM unnest(%(refunds)s::uuid[], %(statuses)s::text[], %(refusals)s::text[]) AS news (refund_id, status, refusal)
@@ -88,13 +79,4 @@ def _note(
 ) -> None:
     """Write events into their orders' timelines, with the amounts."""
     known = [event for event in events if event.order_id in orders]
-    query(
-        "orders",
-        NOTE,
-        {
-            "orders": [event.order_id for event in known],
-            "events": [type(event).__name__ for event in known],
-            "services": [origin(type(event)) for event in known],
-            "details": [money(event.amount, orders[event.order_id].currency) for event in known],
-        },
-    )
+    note(known, [money(event.amount, orders[event.order_id].currency) for event in known])

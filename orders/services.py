@@ -15,7 +15,7 @@ from fastdb.clock import database_time
 from orders import placing
 from orders.idempotency import Claim
 from orders.models import FINAL, FORWARD, WAITING, Order
-from orders.transitions import move
+from orders.transitions import Moved, move
 from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
@@ -267,9 +267,9 @@ def begin_cancellation(orders: Sequence[Order], reason: str) -> None:
     emit(*requests, service="orders")
 
 
-def advance(events: Sequence[OrderEvent], *, to: str, numbers: Mapping[int, str] | None = None) -> dict[int, int]:
-    """Move orders forward to a status, those that are not there yet or beyond, nor on their way back; {order: user} of
-    those that this call has moved. `numbers` are the tracking numbers that are known since."""
+def advance(events: Sequence[OrderEvent], *, to: str, numbers: Mapping[int, str] | None = None) -> dict[int, Moved]:
+    """Move orders forward to a status, those that are not there yet or beyond, nor on their way back; those that this
+    call has moved. `numbers` are the tracking numbers that are known since."""
     return move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to, numbers=numbers)
 
 
@@ -294,8 +294,9 @@ def wait_for_customer(events: Sequence[PaymentActionRequired]) -> None:
     )
 
 
-def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
-    """Keep the carrier's numbers with their orders, whatever the status."""
+def note_tracking_numbers(numbers: Mapping[int, str], *, handed_over: bool) -> None:
+    """Keep the carrier's numbers with their orders, whatever the status. A parcel may be booked more than once: the
+    number that it is `handed_over` with counts."""
     query(
         "orders",
         """
@@ -303,13 +304,19 @@ def note_tracking_numbers(numbers: Mapping[int, str]) -> None:
         UPDATE orders_order SET tracking_number = noted.number
         FROM unnest(%(orders)s, %(numbers)s::text[]) AS noted (order_id, number)
         WHERE id IN (SELECT id FROM due) AND order_id = id
+            AND (%(handed_over)s OR tracking_number = '' OR status = %(started)s)
         """,
-        {"orders": list(numbers), "numbers": list(numbers.values())},
+        {
+            "orders": list(numbers),
+            "numbers": list(numbers.values()),
+            "handed_over": handed_over,
+            "started": Status.DELIVERY_STARTED.value,
+        },
     )
 
 
-def complete(events: Sequence[DeliveryCompleted], numbers: Mapping[int, str]) -> dict[int, int]:
-    """The parcels with these tracking numbers have arrived; {order: user} of the orders that this call has completed.
+def complete(events: Sequence[DeliveryCompleted], numbers: Mapping[int, str]) -> dict[int, Moved]:
+    """The parcels with these tracking numbers have arrived; the orders that this call has completed.
 
     An order being cancelled is completed too: the carrier was faster. One whose money was only held is completed when
     it has been taken, and UNPAID until then.
@@ -324,15 +331,16 @@ def complete(events: Sequence[DeliveryCompleted], numbers: Mapping[int, str]) ->
     return completed
 
 
-def authorize(events: Sequence[PaymentAuthorized]) -> None:
-    """The orders' money is held, and is to be taken at hand-over."""
-    advance(events, to=Status.PAYMENT_AUTHORIZED)
+def authorize(events: Sequence[PaymentAuthorized]) -> dict[int, Moved]:
+    """The orders' money is held, and is to be taken at hand-over; the orders that this call has moved."""
+    moved = advance(events, to=Status.PAYMENT_AUTHORIZED)
     _note_captures(events, Capture.DUE, since=[""])
+    return moved
 
 
-def settle_captures(events: Sequence[PaymentCaptured | PaymentCaptureFailed | PaymentWrittenOff]) -> dict[int, int]:
-    """What was held has been taken, cannot be taken, or was given up; {order: user} of the orders that were delivered
-    and only waited for that."""
+def settle_captures(events: Sequence[PaymentCaptured | PaymentCaptureFailed | PaymentWrittenOff]) -> dict[int, Moved]:
+    """What was held has been taken, cannot be taken, or was given up; the orders that were delivered and only waited
+    for that."""
     for kind, (to, since) in CAPTURES.items():
         if told := [event for event in events if isinstance(event, kind)]:
             _note_captures(told, to, since=since)
@@ -383,8 +391,8 @@ def resume(events: Sequence[OrderEvent]) -> None:
     )
 
 
-def cancel(events: Sequence[OrderEvent], reasons: Mapping[int, str]) -> dict[int, int]:
-    """Everything is undone; {order: user} of the orders that this call has cancelled."""
+def cancel(events: Sequence[OrderEvent], reasons: Mapping[int, str]) -> dict[int, Moved]:
+    """Everything is undone; the orders that this call has cancelled."""
     return move(events, since=UNFINISHED, to=Status.CANCELLED, reasons=reasons)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from fastdb.clock import database_time
-from orders import idempotency, open_orders, privacy, refunds, services
+from orders import changes, idempotency, open_orders, privacy, refunds, services
 from orders.models import Order
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
@@ -14,16 +14,22 @@ from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryFailed,
     DeliveryHandedOver,
+    DeliveryHoldRefused,
     DeliveryStarted,
     InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
     OrderCancelled,
+    OrderChanged,
+    OrderChangeRefused,
+    OrderChangeRequested,
     OrderCompleted,
     PaymentActionRequired,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentCaptureFailed,
+    PaymentChanged,
+    PaymentChangeRefused,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefundCompleted,
@@ -47,15 +53,15 @@ def mark_waiting(waiting: list[PaymentActionRequired]) -> None:
 
 
 @step
-def mark_authorized(authorized: list[PaymentAuthorized]) -> None:
-    """The money is held until the carrier has the parcel."""
-    services.authorize(authorized)
+def mark_authorized(authorized: list[PaymentAuthorized]) -> list[OrderChangeRequested]:
+    """The money is held until the carrier has the parcel. A change that has waited for it is asked for."""
+    return changes.request_waiting(authorized, services.authorize(authorized))
 
 
 @step
-def mark_paid(paid: list[PaymentCompleted]) -> None:
-    """The money is there."""
-    services.advance(paid, to=Status.PAYMENT_COMPLETED)
+def mark_paid(paid: list[PaymentCompleted]) -> list[OrderChangeRequested]:
+    """The money is there. A change that has waited for it is asked for."""
+    return changes.request_waiting(paid, services.advance(paid, to=Status.PAYMENT_COMPLETED))
 
 
 @step
@@ -74,7 +80,7 @@ def _advance_parcels(events: Sequence[DeliveryStarted | DeliveryHandedOver], *, 
     numbers = {event.order_id: event.tracking_number for event in events}
     moved = services.advance(events, to=to, numbers=numbers)
     if late := {order_id: number for order_id, number in numbers.items() if order_id not in moved}:
-        services.note_tracking_numbers(late)
+        services.note_tracking_numbers(late, handed_over=to == Status.SHIPPED)
 
 
 @step
@@ -83,8 +89,8 @@ def complete_order(delivered: list[DeliveryCompleted]) -> list[OrderCompleted]:
     numbers = {event.order_id: event.tracking_number for event in delivered}
     completed = services.complete(delivered, numbers)
     return [
-        OrderCompleted(order_id=order_id, user_id=user_id, tracking_number=numbers[order_id])
-        for order_id, user_id in completed.items()
+        OrderCompleted(order_id=order_id, user_id=order.user_id, tracking_number=numbers[order_id])
+        for order_id, order in completed.items()
     ]
 
 
@@ -92,7 +98,7 @@ def complete_order(delivered: list[DeliveryCompleted]) -> list[OrderCompleted]:
 def note_capture(news: list[PaymentCaptured | PaymentCaptureFailed | PaymentWrittenOff]) -> list[OrderCompleted]:
     """What was held is taken, or cannot be; an order that has been delivered already ends well with that."""
     completed = services.settle_captures(news)
-    return [OrderCompleted(order_id=order_id, user_id=user_id) for order_id, user_id in completed.items()]
+    return [OrderCompleted(order_id=order_id, user_id=order.user_id) for order_id, order in completed.items()]
 
 
 @step
@@ -108,6 +114,18 @@ def resume_order(refusals: list[DeliveryCancellationRefused]) -> None:
 
 
 @step
+def apply_change(settled: list[PaymentChanged]) -> list[OrderChanged]:
+    """The difference is settled: the order is another now."""
+    return changes.apply(settled)
+
+
+@step
+def refuse_change(refusals: list[DeliveryHoldRefused | PaymentChangeRefused]) -> list[OrderChangeRefused]:
+    """The order stays as it was."""
+    return changes.refuse(refusals)
+
+
+@step
 def note_refund(answers: list[PaymentRefundCompleted | PaymentRefundRefused]) -> None:
     """What became of a refund that staff asked for."""
     refunds.settle(answers)
@@ -117,8 +135,9 @@ def note_refund(answers: list[PaymentRefundCompleted | PaymentRefundRefused]) ->
 def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -> list[OrderCancelled]:
     """Nothing is held for the order any more: the saga ends here."""
     cancelled = services.cancel(undone, {event.order_id: event.reason for event in undone})
+    changes.refuse_waiting(cancelled)
     return [
-        OrderCancelled(order_id=event.order_id, user_id=cancelled[event.order_id], reason=event.reason)
+        OrderCancelled(order_id=event.order_id, user_id=cancelled[event.order_id].user_id, reason=event.reason)
         for event in undone
         if event.order_id in cancelled
     ]

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -30,13 +32,30 @@ MOVE = """
         WHERE old.id = locked.id AND locked.status = ANY(%(since)s::text[])
             AND (%(reasons)s::text[] IS NULL OR locked.reason = ANY(%(reasons)s))
             AND (%(captures)s::text[] IS NULL OR locked.capture = ANY(%(captures)s))
-        RETURNING old.id, user_id, created_at, event, service, detail
+        RETURNING old.id, user_id, created_at, change_id, event, service, detail
     ), noted AS (
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
         SELECT id, service, event, %(to)s, detail FROM moved ORDER BY id
     )
-    SELECT id, user_id, EXTRACT(EPOCH FROM %(now)s - created_at) FROM moved
+    SELECT id, user_id, EXTRACT(EPOCH FROM %(now)s - created_at), change_id FROM moved
 """
+NOTE = """
+    WITH noted AS (
+        SELECT id, status, event, service, detail
+        FROM unnest(%(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[])
+            AS news (order_id, event, service, detail)
+        JOIN orders_order ON id = order_id ORDER BY id FOR UPDATE OF orders_order
+    )
+    INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
+    SELECT id, service, event, status, detail FROM noted
+"""
+
+
+class Moved(NamedTuple):
+    """An order that has a new status: its customer, and the change that is being made of it."""
+
+    user_id: int
+    change_id: UUID | None
 
 
 def move(
@@ -48,9 +67,9 @@ def move(
     cancelled_for: Sequence[str] | None = None,
     captures: Sequence[str] | None = None,
     numbers: Mapping[int, str] | None = None,
-) -> dict[int, int]:
+) -> dict[int, Moved]:
     """Give those of the events' orders that are in one of the statuses `since` the status `to`, and write it into
-    their timelines; {order: user} of those that were moved.
+    their timelines; those that were moved.
 
     `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
     orders with one of these reasons move; likewise with `captures`. `numbers` are the orders' tracking numbers, where
@@ -76,6 +95,20 @@ def move(
             "look_at": now + timedelta(seconds=settings.STALLED_AFTER),
         },
     )
-    ages = [float(age) for _, _, age in moved]
+    ages = [float(age) for _, _, age, _ in moved]
     transaction.on_commit(partial(metrics.moved, str(to), ages), using="orders")
-    return {order_id: user_id for order_id, user_id, _ in moved}
+    return {order_id: Moved(user_id, change_id) for order_id, user_id, _, change_id in moved}
+
+
+def note(events: Sequence[OrderEvent], details: Sequence[str]) -> None:
+    """Write events into their orders' timelines, each with its detail; no order gets another status by that."""
+    query(
+        "orders",
+        NOTE,
+        {
+            "orders": [event.order_id for event in events],
+            "events": [type(event).__name__ for event in events],
+            "services": [origin(type(event)) for event in events],
+            "details": [detail[:200] for detail in details],
+        },
+    )

@@ -17,12 +17,10 @@ from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from orders import exports, idempotency, services
 from orders.filters import OrderFilter
 from orders.models import WITH_CARRIER, Order, OrderLine, TimelineEntry
-from orders.refunds import request_refund
 from orders.serializers import (
     ListedOrderSerializer,
     OrderDetailSerializer,
@@ -30,12 +28,11 @@ from orders.serializers import (
     OrderOfOneProduct,
     OrderOfSeveralProducts,
     OrderSerializer,
-    RefundSerializer,
     answer_of,
 )
 from orders.waiters import room_for
 from sagas import Unavailable
-from shop.api.permissions import Own, insist, is_program, may, visible_to
+from shop.api.permissions import Own, is_program, may, visible_to
 from shop.api.preferences import preference
 from shop.api.prepared import Prepared
 from shop.api.problems import InvalidInput
@@ -55,8 +52,7 @@ TO_PAY = {"address": "서울특별시 중구 세종대로 110", "paymentToken": 
 REFUSED = {Order.Status.CANCELLING, Order.Status.CANCELLED}
 
 
-EVERYBODYS, FOR_OTHERS, CANCEL = "orders.view_order", "orders.add_order", "orders.change_order"
-REFUND = "payments.change_payment"
+EVERYBODYS, FOR_OTHERS = "orders.view_order", "orders.add_order"
 
 
 @extend_schema_view(
@@ -209,64 +205,7 @@ class OrderView(GenericAPIView[Order]):
     @extend_schema(operation_id="order_read", summary="An order")
     def get(self, request: Request, order_id: int) -> Response:
         """The order, with what has happened to it so far."""
-        return Response(OrderDetailSerializer(_own(request, order_id)).data)
-
-
-class CancelView(APIView):
-    """Cancelling an order: one's own, for staff with the right anybody's."""
-
-    rights = {"POST": Own(CANCEL)}
-    serializer_class = OrderDetailSerializer
-    problems = {"POST": [services.UnknownOrder, services.AlreadyCancelled, services.NotCancellable]}
-
-    @extend_schema(
-        operation_id="order_cancel", summary="Cancel an order", request=None, responses={202: OrderDetailSerializer}
-    )
-    def post(self, request: Request, order_id: int) -> Response:
-        """Ask for the order to be cancelled. Until the carrier has the parcel, everything is then undone.
-
-        When the carrier was faster the order goes on, and its timeline says so.
-        """
-        order = _own(request, order_id)
-        if order.user_id != request.user.pk:
-            insist(request.user, CANCEL)
-        services.request_cancellation(order.pk)
-        return Response(OrderDetailSerializer(_own(request, order_id)).data, status=status.HTTP_202_ACCEPTED)
-
-
-class RefundsView(APIView):
-    """Giving a part of an order's money back."""
-
-    rights = {"POST": REFUND}
-    serializer_class = RefundSerializer
-    problems = {"POST": [services.UnknownOrder, idempotency.KeyReused]}
-
-    @extend_schema(
-        operation_id="order_refund",
-        summary="Refund a part of an order",
-        responses={202: RefundSerializer},
-        parameters=[
-            OpenApiParameter(
-                idempotency.HEADER,
-                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-                OpenApiParameter.HEADER,
-                required=True,
-                description="Your name for this refund: sent again, it is not made twice.",
-            )
-        ],
-    )
-    def post(self, request: Request, order_id: int) -> Response:
-        """Have an amount given back, with a reason. Whether so much is left of what was taken is for payments to say:
-        the order's timeline tells.
-        """
-        form = RefundSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        key = request.headers.get(idempotency.HEADER, "")
-        if not idempotency.KEY.fullmatch(key):
-            reason = "1 to 255 printable ASCII characters."
-            raise InvalidInput(errors=[{"field": idempotency.HEADER, "value": None, "reason": reason}])
-        refund = request_refund(order_id, key=key, **form.validated_data)
-        return Response(RefundSerializer(refund).data, status=status.HTTP_202_ACCEPTED)
+        return Response(OrderDetailSerializer(own_order(request, order_id)).data)
 
 
 _order_of = Prepared(lambda order_id, user_id: Order.objects.filter(pk=order_id, user_id=user_id))
@@ -275,7 +214,7 @@ _lines_of = Prepared(lambda order_id: OrderLine.objects.filter(order_id=order_id
 _timeline_of = Prepared(lambda order_id: TimelineEntry.objects.filter(order_id=order_id))
 
 
-def _own(request: Request, order_id: int) -> Order:
+def own_order(request: Request, order_id: int) -> Order:
     """An order that the user may see, with its lines and timeline. Raises `UnknownOrder`."""
     user: Any = request.user
     found = _any_order(order_id=order_id) if may(user, EVERYBODYS) else _order_of(order_id=order_id, user_id=user.id)

@@ -11,6 +11,7 @@ from uuid import UUID
 from fastdb.bulk import insert_rows, update_rows
 from payments.gateways import State
 from payments.models import Payment, PaymentOperation
+from shop.contracts.payments import CHANGE as CHANGE
 
 Kind, Outcome = PaymentOperation.Kind, PaymentOperation.Outcome
 
@@ -33,7 +34,9 @@ def write(payments: Iterable[Payment]) -> None:
     """Write the entries back that are new or changed."""
     rows = [row for payment in payments for row in payment.rows]
     update_rows([row for row in rows if row.pk and row.changed], "outcome", "reference", "reason", "settled_at")
-    names = ("payment_id", "kind", "key", "amount", "currency", "outcome", "reference", "reason", "settled_at")
+    names = (
+        "payment_id", "kind", "key", "amount", "currency", "outcome", "reference", "reason", "caused_by", "settled_at"
+    )  # fmt: skip
     insert_rows(PaymentOperation, [{name: getattr(row, name) for name in names} for row in rows if not row.pk])
 
 
@@ -104,20 +107,24 @@ def intend_refund_of_rest(payment: Payment, state: State | None = None) -> None:
         add(payment, Kind.REFUND, key, rest, payment.reason)
 
 
-def intend_part(payment: Payment, refund_id: UUID, amount: int, reason: str) -> bool:
-    """Enter a refund that staff want, once; whether there is so much left."""
-    key = f"{payment.idempotency_key}{PART}{refund_id}"
+def intend_part(
+    payment: Payment, refund_id: UUID, amount: int, reason: str, *, caused_by: UUID, kind: str = PART
+) -> bool:
+    """Enter a refund of a part, once, that an event wants; whether there is so much left."""
+    key = f"{payment.idempotency_key}{kind}{refund_id}"
     if any(row.key == key for row in payment.rows):
         return True
     if amount > refundable(payment):
         return False
-    add(payment, Kind.REFUND, key, amount, reason)
+    add(payment, Kind.REFUND, key, amount, reason).caused_by = caused_by
     return True
 
 
-def release_part(payment: Payment, refund_id: UUID, amount: int, reason: str, now: datetime) -> bool:
+def release_part(
+    payment: Payment, refund_id: UUID, amount: int, reason: str, now: datetime, *, kind: str = PART
+) -> bool:
     """Enter that so much less of what is held is to be taken; whether more than that is left."""
-    key = f"{payment.idempotency_key}{PART}{refund_id}"
+    key = f"{payment.idempotency_key}{kind}{refund_id}"
     if any(row.key == key for row in payment.rows):
         return True
     if amount >= to_capture(payment):
@@ -126,9 +133,9 @@ def release_part(payment: Payment, refund_id: UUID, amount: int, reason: str, no
     return True
 
 
-def part_of(row: PaymentOperation) -> UUID | None:
-    """Which of the refunds that staff want an entry is; None for another."""
-    _, found, refund_id = row.key.partition(PART)
+def part_of(row: PaymentOperation, kind: str = PART) -> UUID | None:
+    """Which of the refunds that staff want, or of those that follow from changes, an entry is; None for another."""
+    _, found, refund_id = row.key.partition(kind)
     return UUID(refund_id) if found else None
 
 
@@ -158,7 +165,8 @@ def learn(payment: Payment, state: State, now: datetime) -> None:
         _learn_capture(payment, state, now)
     if state.captured and state.captured == state.refunded:
         for row in open_rows(payment, Kind.REFUND):
-            settle(row, Outcome.SUCCEEDED, now)
+            if not (part_of(row) or part_of(row, CHANGE)):  # of which somebody waits to be told: it is asked for
+                settle(row, Outcome.SUCCEEDED, now)
         if missing := refundable(payment):
             row = add(payment, Kind.REFUND, f"{payment.idempotency_key}{UNASKED}", missing, ELSEWHERE)
             settle(row, Outcome.SUCCEEDED, now)

@@ -144,6 +144,9 @@ class PaymentOperation(models.Model):
     outcome = models.CharField(max_length=16, choices=Outcome.choices, db_default=Outcome.OPEN)
     reference = models.CharField(max_length=128, blank=True, db_default="", help_text="The gateway's.")
     reason = models.CharField(max_length=200, blank=True, db_default="", help_text="Why we ask, or why it was refused.")
+    caused_by = models.UUIDField(
+        null=True, help_text="The event that wants it: what became of it is said again to that."
+    )
     at = models.DateTimeField(db_default=Now())
     settled_at = models.DateTimeField(null=True)
 

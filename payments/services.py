@@ -32,13 +32,17 @@ from sagas.db.prepared import query
 from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryFailed,
+    DeliveryHeld,
     InventoryReserved,
     OrderRefundRequested,
+    PaymentChanged,
+    PaymentChangeRefused,
     PaymentCompleted,
     PaymentRefundCompleted,
     PaymentRefunded,
     PaymentRefundRefused,
 )
+from shop.contracts.reasons import NOT_SO_MUCH, NOT_TO_LEAVE
 
 Status = Payment.Status
 
@@ -47,7 +51,7 @@ UNDONE_BY_ASKING = (
     Status.PENDING, Status.WAITING, Status.AUTHORIZED, Status.CAPTURING, Status.UNPAID, Status.WRITTEN_OFF,
     Status.COMPLETED,
 )  # fmt: skip
-NOT_SO_MUCH = "there is not so much left to give back"
+CHANGED = "the order was changed"  # why a part is given back, in the books
 
 
 # For every message: the ORM would take longer to write these than PostgreSQL to answer them.
@@ -229,7 +233,7 @@ def undo(
 
 
 # --- Refunds of a part ------------------------------------------------------------------------------------------------
-def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[transitions.PartRefund]:
+def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefundCompleted | PaymentRefundRefused]:
     """Enter what staff want to be given back, for the timer to have it done; refuse what is more than is left.
 
     Of money that is held, so much less will be taken, and that is all. A payment that is being undone, or was not
@@ -237,7 +241,7 @@ def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[transitions.
     """
     now = database_time("payments")
     payments = {payment.order_id: payment for payment in lock(request.order_id for request in requests)}
-    answers: list[transitions.PartRefund] = []
+    answers: list[PaymentRefundCompleted | PaymentRefundRefused] = []
     for request in requests:
         payment = payments.get(request.order_id)
         part = request.event_id, request.amount, request.reason
@@ -245,13 +249,40 @@ def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[transitions.
             "order_id": request.order_id, "refund_id": request.event_id, "amount": request.amount
         }  # fmt: skip
         is_taken = payment and payment.status in (Status.COMPLETED, Status.CAPTURING)
-        if payment and is_taken and ledger.intend_part(payment, *part):
+        if payment and is_taken and ledger.intend_part(payment, *part, caused_by=request.event_id):
             check_now(payment, now)
         elif payment and payment.status == Status.AUTHORIZED and ledger.release_part(payment, *part, now):
             payment.updated_at = now
             answers.append(PaymentRefundCompleted(**about, **transitions.whose(payment)))
         else:
             answers.append(PaymentRefundRefused(**about, reason=NOT_SO_MUCH))
+    save(payments.values(), now)
+    return answers
+
+
+# --- Changes of an order before its hand-over ------------------------------------------------------------------------
+def change(held: Sequence[DeliveryHeld]) -> list[PaymentChanged | PaymentChangeRefused]:
+    """Enter the differences to be given back, for the timer to have it done. Answer at once where there is none, where
+    the money is only held, of which less is taken then, and where not so much is left, as of an order that is being
+    undone."""
+    now = database_time("payments")
+    payments = {payment.order_id: payment for payment in lock(event.order_id for event in held)}
+    answers: list[PaymentChanged | PaymentChangeRefused] = []
+    for event in held:
+        payment, wanted = payments.get(event.order_id), event.change
+        part, refusal = (wanted.change_id, -wanted.amount, CHANGED), ""
+        if payment is None or payment.status not in (Status.COMPLETED, Status.AUTHORIZED):
+            refusal = NOT_TO_LEAVE
+        elif wanted.amount < 0 and payment.status == Status.AUTHORIZED:
+            refusal = "" if ledger.release_part(payment, *part, now, kind=ledger.CHANGE) else NOT_SO_MUCH
+            payment.updated_at = now
+        elif wanted.amount < 0:
+            if ledger.intend_part(payment, *part, caused_by=event.event_id, kind=ledger.CHANGE):
+                check_now(payment, now)
+                continue
+            refusal = NOT_SO_MUCH
+        answer: dict[str, Any] = {"order_id": event.order_id, "change_id": wanted.change_id}
+        answers.append(PaymentChangeRefused(**answer, reason=refusal) if refusal else PaymentChanged(**answer))
     save(payments.values(), now)
     return answers
 

@@ -9,6 +9,7 @@ from shop.contracts.events import (
     CustomerErased,
     DeliveryCancelled,
     DeliveryFailed,
+    DeliveryHeld,
     DeliveryPaymentDue,
     InventoryReserved,
     OrderRefundRequested,
@@ -16,6 +17,8 @@ from shop.contracts.events import (
     PaymentAuthorized,
     PaymentCaptured,
     PaymentCaptureFailed,
+    PaymentChanged,
+    PaymentChangeRefused,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefundCompleted,
@@ -61,7 +64,7 @@ def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Ope
 @step(outside=ask_for_refunds)
 def refund_payment(
     undone: list[DeliveryFailed | DeliveryCancelled], answers: Operated
-) -> list[PaymentRefunded | PaymentRefundCompleted | PaymentRefundRefused]:
+) -> list[PaymentRefunded | PaymentRefundCompleted | PaymentRefundRefused | PaymentChanged | PaymentChangeRefused]:
     """Keep nothing of an order's money; leave a tombstone if it was not charged yet."""
     return services.undo(undone, answers)
 
@@ -70,6 +73,12 @@ def refund_payment(
 def enter_refund(requests: list[OrderRefundRequested]) -> list[PaymentRefundCompleted | PaymentRefundRefused]:
     """Enter what staff want to be given back, unless it is more than is left; `settle_payments` has it done."""
     return services.enter_refunds(requests)
+
+
+@step
+def change_payment(held: list[DeliveryHeld]) -> list[PaymentChanged | PaymentChangeRefused]:
+    """Enter the difference that a change makes, unless it is more than is left; `settle_payments` has it given back."""
+    return services.change(held)
 
 
 @step

@@ -25,7 +25,7 @@ from payments.gateways import (
     Waiting,
 )
 from payments.links import return_url
-from payments.models import Payment
+from payments.models import Payment, PaymentOperation
 from payments.retries import CHECKS_AFTER_VOIDING, check_now, look_again, look_at_hold, put_off
 from shop.contracts.events import (
     Checkout,
@@ -33,13 +33,15 @@ from shop.contracts.events import (
     PaymentAuthorized,
     PaymentCaptured,
     PaymentCaptureFailed,
+    PaymentChanged,
+    PaymentChangeRefused,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefundCompleted,
     PaymentRefunded,
     PaymentRefundRefused,
 )
-from shop.contracts.reasons import PAYMENT_DECLINED
+from shop.contracts.reasons import NOT_GIVEN_BACK, PAYMENT_DECLINED
 
 Status = Payment.Status
 NEVER_THERE = "nothing was paid"
@@ -47,7 +49,7 @@ NOT_PAID = f"{PAYMENT_DECLINED}: not paid in time"
 
 
 Charged = PaymentCompleted | PaymentAuthorized | PaymentFailed | PaymentActionRequired
-PartRefund = PaymentRefundCompleted | PaymentRefundRefused
+PartRefund = PaymentRefundCompleted | PaymentRefundRefused | PaymentChanged | PaymentChangeRefused
 Capture = PaymentCaptured | PaymentCaptureFailed
 News = Charged | PaymentRefunded | PartRefund | Capture
 
@@ -172,26 +174,17 @@ def _voided(payment: Payment, voids: Operated, now: datetime) -> bool:
 
 
 def refunded_in_part(payment: Payment, refunds: Operated, now: datetime) -> list[PartRefund]:
-    """Apply the gateway's answers to refunds that staff want; the events that follow."""
+    """Apply the gateway's answers to refunds of a part; the events that follow."""
     followers: list[PartRefund] = []
     for row in ledger.open_rows(payment, ledger.Kind.REFUND):
-        refund_id = ledger.part_of(row)
-        if refund_id is None or row.key not in refunds:
-            continue
-        common: dict[str, Any] = {
-            "order_id": payment.order_id,
-            "refund_id": refund_id,
-            "amount": row.amount,
-            "caused_by": refund_id,
-            "trace": payment.trace,
-        }
-        match refunds[row.key].outcome:
+        is_part = ledger.part_of(row) or ledger.part_of(row, ledger.CHANGE)
+        match refunds[row.key].outcome if is_part and row.key in refunds else None:
             case Done(reference):
                 ledger.settle(row, ledger.Outcome.SUCCEEDED, now, reference=reference)
-                followers.append(PaymentRefundCompleted(**common, **whose(payment)))
+                followers.append(_given_back(payment, row))
             case Refused(reason):
                 ledger.settle(row, ledger.Outcome.REFUSED, now, reason=reason)
-                followers.append(PaymentRefundRefused(**common, reason=reason))
+                followers.append(_not_given_back(payment, row, reason))
     ledger.add_up(payment)
     if followers:
         payment.updated_at = now
@@ -206,6 +199,36 @@ def refunded_in_part(payment: Payment, refunds: Operated, now: datetime) -> list
 def whose(payment: Payment) -> dict[str, Any]:
     """Who is told of a refund, and in which currency it is."""
     return {"user_id": payment.user_id or 0, "currency": payment.currency}
+
+
+def _given_back(payment: Payment, row: PaymentOperation) -> PartRefund:
+    if change_id := ledger.part_of(row, ledger.CHANGE):
+        return PaymentChanged(
+            order_id=payment.order_id, change_id=change_id, caused_by=row.caused_by, trace=payment.trace
+        )
+    return PaymentRefundCompleted(**_about_part(payment, row), **whose(payment))
+
+
+def _not_given_back(payment: Payment, row: PaymentOperation, reason: str) -> PartRefund:
+    if change_id := ledger.part_of(row, ledger.CHANGE):
+        return PaymentChangeRefused(
+            order_id=payment.order_id,
+            change_id=change_id,
+            reason=NOT_GIVEN_BACK,
+            caused_by=row.caused_by,
+            trace=payment.trace,
+        )
+    return PaymentRefundRefused(**_about_part(payment, row), reason=reason)
+
+
+def _about_part(payment: Payment, row: PaymentOperation) -> dict[str, Any]:
+    return {
+        "order_id": payment.order_id,
+        "refund_id": ledger.part_of(row),
+        "amount": row.amount,
+        "caused_by": row.caused_by,
+        "trace": payment.trace,
+    }
 
 
 def undone(payment: Payment, found: Answer | None, operated: Operated, now: datetime) -> PaymentRefunded | None:

@@ -18,6 +18,15 @@ When the carrier has the parcel, DeliveryPaymentDue has it taken by capture_paym
 DeliveryCompleted, in either order, complete the order. PaymentCaptureFailed calls the parcel back if that is still
 possible; otherwise the order is UNPAID until staff have it captured after all, or write it off (PaymentWrittenOff).
 
+Until the carrier has the parcel an order can be changed. Its parcel is held, by delivery, which decides the race with
+the carrier; the money comes next, as it can be refused; stock follows, and lets the parcel go:
+
+OrderChangeRequested ─► DeliveryHeld ─► PaymentChanged ─► OrderChanged ──┬─► InventoryChanged
+      │                      │               │             │         │          │
+ hold_parcel          change_payment    apply_change  change_stock   │       let_go
+      ▼                      ▼                                       │
+DeliveryHoldRefused, PaymentChangeRefused ─► OrderChangeRefused ─────┘
+
 Staff may have a part of the money given back at any time: OrderRefundRequested, which payments answers with
 PaymentRefundCompleted or PaymentRefundRefused.
 
@@ -35,13 +44,19 @@ from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryFailed,
     DeliveryHandedOver,
+    DeliveryHeld,
+    DeliveryHoldRefused,
     DeliveryPaymentDue,
     DeliveryStarted,
+    InventoryChanged,
     InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
     OrderCancellationRequested,
     OrderCancelled,
+    OrderChanged,
+    OrderChangeRefused,
+    OrderChangeRequested,
     OrderCompleted,
     OrderCreated,
     OrderRefundRequested,
@@ -49,6 +64,8 @@ from shop.contracts.events import (
     PaymentAuthorized,
     PaymentCaptured,
     PaymentCaptureFailed,
+    PaymentChanged,
+    PaymentChangeRefused,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefundCompleted,
@@ -81,6 +98,15 @@ ORDER = Saga(
         DeliveryFailed: ("payments.refund_payment", "orders.mark_cancelling", "notifications.notify"),
         OrderCancellationRequested: ("delivery.cancel_delivery",),
         DeliveryCancellationRefused: ("orders.resume_order",),
+        # changed before the hand-over
+        OrderChangeRequested: ("delivery.hold_parcel",),
+        DeliveryHeld: ("payments.change_payment",),
+        DeliveryHoldRefused: ("orders.refuse_change",),
+        PaymentChanged: ("orders.apply_change",),
+        PaymentChangeRefused: ("orders.refuse_change",),
+        OrderChanged: ("inventory.change_stock", "notifications.notify"),
+        OrderChangeRefused: ("inventory.change_stock", "notifications.notify"),
+        InventoryChanged: ("delivery.let_go",),
         # aside
         PaymentWrittenOff: ("orders.note_capture",),
         OrderRefundRequested: ("payments.enter_refund",),
@@ -100,6 +126,9 @@ ORDER = Saga(
         "payments.capture_payment": effect(undone_by="payments.refund_payment"),
         "delivery.start_delivery": effect(undone_by="delivery.cancel_delivery", deferrable=True),
         "inventory.ship_stock": effect(undone_by="inventory.release_stock", deferrable=True),
+        "delivery.hold_parcel": effect(undone_by="delivery.let_go"),
+        "payments.change_payment": effect(undone_by="payments.refund_payment"),
+        "delivery.let_go": undo(),
         "delivery.cancel_delivery": undo(),
         "payments.refund_payment": undo(),
         "inventory.release_stock": undo(),
@@ -112,6 +141,9 @@ ORDER = Saga(
         "orders.complete_order": record(),
         "orders.mark_cancelling": record(),
         "orders.resume_order": record(),
+        "orders.apply_change": record(),
+        "orders.refuse_change": record(),
+        "inventory.change_stock": record(),
         "orders.note_refund": record(),
         "orders.note_capture": record(),
         "payments.enter_refund": record(),

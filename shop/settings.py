@@ -621,9 +621,8 @@ SPECTACULAR_SETTINGS = {
     "WEBHOOKS": [
         f"notifications.webhooks.schema.{name}"
         for name in (
-            *("ORDER_CREATED", "ORDER_PAID", "ORDER_SHIPPED", "ORDER_DELIVERED", "ORDER_COMPLETED", "ORDER_CANCELLED"),
-            "ORDER_REFUNDED",
-            "PINGED",
+            *("ORDER_CREATED", "ORDER_PAID", "ORDER_CHANGED", "ORDER_SHIPPED", "ORDER_DELIVERED", "ORDER_COMPLETED"),
+            *("ORDER_CANCELLED", "ORDER_REFUNDED", "PINGED"),
         )
     ],
     "SERVE_INCLUDE_SCHEMA": False,

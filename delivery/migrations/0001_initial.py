@@ -64,6 +64,7 @@ class Migration(migrations.Migration):
                             ("RECALLING", "Recalling"),
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
+                            ("HELD", "Held"),
                             ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
@@ -158,6 +159,7 @@ class Migration(migrations.Migration):
                             ("RECALLING", "Recalling"),
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
+                            ("HELD", "Held"),
                             ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
@@ -175,6 +177,13 @@ class Migration(migrations.Migration):
                     models.PositiveSmallIntegerField(db_default=0, help_text="Questions in a row without an answer."),
                 ),
                 ("due_at", models.DateTimeField(null=True)),
+                (
+                    "held_for",
+                    sagas.db.fields.TextualJSONField(
+                        help_text="The change during which no carrier gets it.", null=True
+                    ),
+                ),
+                ("let_go", models.UUIDField(help_text="The last change that has ended.", null=True)),
                 ("caused_by", models.UUIDField(null=True)),
                 ("trace", models.CharField(blank=True, max_length=64)),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -192,6 +201,7 @@ class Migration(migrations.Migration):
                             ("RECALLING", "Recalling"),
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
+                            ("HELD", "Held"),
                             ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
@@ -222,7 +232,7 @@ class Migration(migrations.Migration):
                         condition=models.Q(
                             models.Q(("due_at__isnull", False), ("status__in", ["BOOKING", "CANCELLING", "RECALLING"])),
                             ("status__in", ["PREPARING", "IN_TRANSIT"]),
-                            models.Q(("due_at", None), ("status__in", ["DELIVERED", "FAILED", "CANCELLED"])),
+                            models.Q(("due_at", None), ("status__in", ["HELD", "DELIVERED", "FAILED", "CANCELLED"])),
                             _connector="OR",
                         ),
                         name="delivery_moves_until_its_end",
@@ -231,10 +241,12 @@ class Migration(migrations.Migration):
                         condition=models.Q(
                             models.Q(("tracking_number__isnull", False), ("user_id__isnull", False)),
                             models.Q(
-                                ("status__in", ["BOOKING", "CANCELLING", "CANCELLED", "FAILED"]),
+                                ("status__in", ["BOOKING", "HELD", "CANCELLING", "CANCELLED", "FAILED"]),
                                 ("user_id__isnull", False),
                             ),
-                            models.Q(("status", "CANCELLED"), ("tracking_number", None), ("user_id", None)),
+                            models.Q(
+                                ("status__in", ["HELD", "CANCELLED"]), ("tracking_number", None), ("user_id", None)
+                            ),
                             _connector="OR",
                         ),
                         name="delivery_can_be_tracked",
@@ -246,6 +258,21 @@ class Migration(migrations.Migration):
                             _connector="OR",
                         ),
                         name="delivery_handed_over_before_it_moves",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("held_for__isnull", True), ("status__in", ["HELD", "CANCELLING"]), _connector="OR"
+                        ),
+                        name="delivery_held_stays_here",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("held_for__isnull", False),
+                            ("user_id", None),
+                            models.Q(("status", "HELD"), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="delivery_held_for_a_change",
                     ),
                 ],
             },

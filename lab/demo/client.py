@@ -34,9 +34,10 @@ class Person:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """The answer's JSON. Raises NotAsExpected for any error."""
-        answer = self._http.request(method, path, json=body, params=params or None)
+    def call(self, method: str, path: str, body: Any = None, *, key: str = "", **params: Any) -> Any:
+        """The answer's JSON; `key` names the request. Raises NotAsExpected for any error."""
+        headers = {"Idempotency-Key": key} if key else None
+        answer = self._http.request(method, path, json=body, params=params or None, headers=headers)
         if answer.is_error:
             raise NotAsExpected(f"{method} {path} answered {answer.status_code}: {answer.text[:300]}")
         return answer.json()
@@ -44,8 +45,8 @@ class Person:
     def get(self, path: str, **params: Any) -> Any:
         return self.call("GET", path, **params)
 
-    def post(self, path: str, body: Any) -> Any:
-        return self.call("POST", path, body)
+    def post(self, path: str, body: Any, *, key: str = "") -> Any:
+        return self.call("POST", path, body, key=key)
 
     def order(self, product_id: int, quantity: int, **more: Any) -> int:
         """Place an order; return its id. Unless `more` says otherwise, it is paid and delivered."""

@@ -137,7 +137,34 @@ def refused_at_the_door(stage: Stage, cast: Cast) -> None:
     _check_told(stage, customer, order_id, {"ORDER_RECEIVED", "SHIPPED", "DELIVERY_FAILED", "CANCELLED"})
 
 
-FLOWS: tuple[Callable[[Stage, Cast], None], ...] = (happy_path, last_piece, too_many, declined, refused_at_the_door)
+def some_pieces_less(stage: Stage, cast: Cast) -> None:
+    """6 · Two of three pieces are cancelled"""
+    customer = cast.customers[1]
+    cast.set_stock(CLEAN_CODE, 10, at_least=True)
+    before = customer.stock(CLEAN_CODE)
+    order_id = customer.order(CLEAN_CODE, 3)
+    paid = customer.get(f"/orders/{order_id}")["totalPrice"]
+    stage.say("Three pieces are ordered, and at once two are cancelled: the parcel waits for that.")
+    wanted = {"items": [{"productId": CLEAN_CODE, "quantity": 1}], "reason": "one is enough"}
+    customer.post(f"/orders/{order_id}/changes", wanted, key="one is enough")
+    stage.saga(order_id)
+    order = customer.get(f"/orders/{order_id}")
+    (change,) = customer.get(f"/orders/{order_id}/changes")["results"]
+    stage.check("the change is MADE", change["status"], "MADE")
+    stage.check("the order is COMPLETED", order["status"], "COMPLETED")
+    left = money(order["totalPrice"], order["currency"])
+    stage.check(f"for one piece, {left}; the difference is refunded", 3 * order["totalPrice"], paid)
+    stage.check("one piece has left the stock", customer.stock(CLEAN_CODE), before - 1)
+
+
+FLOWS: tuple[Callable[[Stage, Cast], None], ...] = (
+    happy_path,
+    last_piece,
+    too_many,
+    declined,
+    refused_at_the_door,
+    some_pieces_less,
+)
 
 
 def _decided(admin: Person, placed: set[int]) -> list[dict[str, Any]]:

@@ -133,6 +133,8 @@ class Migration(migrations.Migration):
                         choices=[
                             ("ORDER_RECEIVED", "Order Received"),
                             ("PAYMENT_DUE", "Payment Due"),
+                            ("ORDER_CHANGED", "Order Changed"),
+                            ("CHANGE_REFUSED", "Change Refused"),
                             ("SHIPPED", "Shipped"),
                             ("DELIVERED", "Delivered"),
                             ("COMPLETED", "Completed"),
@@ -197,6 +199,8 @@ class Migration(migrations.Migration):
                         choices=[
                             ("ORDER_RECEIVED", "Order Received"),
                             ("PAYMENT_DUE", "Payment Due"),
+                            ("ORDER_CHANGED", "Order Changed"),
+                            ("CHANGE_REFUSED", "Change Refused"),
                             ("SHIPPED", "Shipped"),
                             ("DELIVERED", "Delivered"),
                             ("COMPLETED", "Completed"),
@@ -234,6 +238,8 @@ class Migration(migrations.Migration):
                         choices=[
                             ("ORDER_RECEIVED", "Order Received"),
                             ("PAYMENT_DUE", "Payment Due"),
+                            ("ORDER_CHANGED", "Order Changed"),
+                            ("CHANGE_REFUSED", "Change Refused"),
                             ("SHIPPED", "Shipped"),
                             ("DELIVERED", "Delivered"),
                             ("COMPLETED", "Completed"),

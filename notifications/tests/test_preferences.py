@@ -62,6 +62,8 @@ def test_everything_is_wanted_at_first_and_what_is_always_sent_says_so():
     assert {(one["type"], one["channel"]) for one in found if one["always"]} == {
         ("ORDER_RECEIVED", "EMAIL"),
         ("PAYMENT_DUE", "EMAIL"),
+        ("ORDER_CHANGED", "EMAIL"),
+        ("CHANGE_REFUSED", "EMAIL"),
         ("CANCELLED", "EMAIL"),
         ("DELIVERY_FAILED", "EMAIL"),
     }

@@ -34,7 +34,9 @@ from shop.contracts.accounts import ContactsService
 from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryHandedOver,
+    Line,
     OrderCancelled,
+    OrderChanged,
     OrderCompleted,
     PaymentCompleted,
     PaymentRefundCompleted,
@@ -177,6 +179,9 @@ def _one_of_each(reason: str) -> list[Any]:
     return [
         order_created(7, user=KIM),
         paid(7),
+        OrderChanged(
+            order_id=7, user_id=1, change_id=uuid4(), lines=(Line(1, -1),), amount=-1_000, total=1_000, currency="KRW"
+        ),
         DeliveryHandedOver(**number),
         DeliveryCompleted(**number),
         OrderCompleted(order_id=7, user_id=1),

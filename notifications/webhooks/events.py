@@ -19,6 +19,7 @@ from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryHandedOver,
     OrderCancelled,
+    OrderChanged,
     OrderCompleted,
     OrderCreated,
     OrderEvent,
@@ -34,6 +35,7 @@ TYPES: Mapping[str, str] = dict.fromkeys(
     (
         "order.created",
         "order.paid",
+        "order.changed",
         "order.shipped",
         "order.delivered",
         "order.completed",
@@ -47,6 +49,7 @@ PUBLIC: Mapping[type[OrderEvent], str] = dict(
         (
             OrderCreated,
             PaymentCompleted,
+            OrderChanged,
             DeliveryHandedOver,
             DeliveryCompleted,
             OrderCompleted,
@@ -110,6 +113,10 @@ def data_of(event: OrderEvent) -> dict[str, Any]:
             more = _paid(checkout) | {"paymentGateway": checkout.payment_gateway, "items": items}
         case PaymentCompleted(checkout=checkout):
             more = _paid(checkout)
+        case OrderChanged():
+            changes = [{"productId": line.product_id, "quantity": line.quantity} for line in event.lines]
+            more = {"customerId": event.user_id, "amount": event.total, "currency": event.currency}
+            more |= {"difference": event.amount, "itemChanges": changes}
         case DeliveryHandedOver() | DeliveryCompleted():
             more = {"customerId": event.user_id, "trackingNumber": event.tracking_number}
         case OrderCompleted():

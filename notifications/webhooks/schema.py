@@ -10,7 +10,7 @@ from uuid import UUID
 from drf_spectacular.utils import OpenApiWebhook
 
 from notifications.webhooks.events import OTHER, PING, PUBLIC, VERSION, WHY, body_of, data_of
-from shop.contracts.events import Checkout, Line, OrderCreated, OrderEvent, PaymentCompleted
+from shop.contracts.events import Checkout, Line, OrderChanged, OrderCreated, OrderEvent, PaymentCompleted
 
 EVENT_ID = UUID("019ac1b0-5d2e-7c61-8d0f-3b9a51c0c7ab")
 _CHECKOUT = Checkout(
@@ -41,9 +41,22 @@ _FIELDS: dict[str, dict[str, Any]] = {
         },
     },
 }
+_FIELDS |= {
+    "difference": _FIELDS["amount"] | {"description": "To the amount before; less than nothing was given back."},
+    "itemChanges": {
+        "type": "array",
+        "description": "So many pieces more, or fewer.",
+        "items": {
+            "type": "object",
+            "required": ["productId", "quantity"],
+            "properties": {"productId": _ID, "quantity": {"type": "integer"}},
+        },
+    },
+}
 _SUMMARIES = {
     "order.created": "An order was placed",
     "order.paid": "An order was paid",
+    "order.changed": "An order was changed",
     "order.shipped": "A carrier has the parcel",
     "order.delivered": "A parcel has arrived",
     "order.completed": "An order is complete",
@@ -62,6 +75,9 @@ def _example(event_type: type[OrderEvent]) -> OrderEvent:
     facts: dict[str, Any] = {"event_id": EVENT_ID, "order_id": 42}
     if event_type in (OrderCreated, PaymentCompleted):
         return event_type(**facts | {"checkout": _CHECKOUT})
+    if event_type is OrderChanged:
+        facts |= {"change_id": EVENT_ID, "lines": (Line(product_id=7, quantity=-1),)}
+        return OrderChanged(**facts, user_id=7, amount=-33000, total=33000, currency="KRW")
     known: dict[str, Any] = {
         "user_id": 7, "tracking_number": "CJ0000000042", "reason": "cancelled by the customer", "refund_id": EVENT_ID,
         "amount": 10000, "currency": "KRW",
@@ -100,5 +116,6 @@ def _described(kind: str, data: dict[str, Any]) -> OpenApiWebhook:
 
 
 _ALL = [_described(kind, data_of(_example(event_type))) for event_type, kind in PUBLIC.items()]
-ORDER_CREATED, ORDER_PAID, ORDER_SHIPPED, ORDER_DELIVERED, ORDER_COMPLETED, ORDER_CANCELLED, ORDER_REFUNDED = _ALL
+ORDER_CREATED, ORDER_PAID, ORDER_CHANGED, ORDER_SHIPPED, ORDER_DELIVERED, *_REST = _ALL
+ORDER_COMPLETED, ORDER_CANCELLED, ORDER_REFUNDED = _REST
 PINGED = _described(PING, {"webhookId": 3})

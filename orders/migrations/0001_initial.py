@@ -211,6 +211,7 @@ class Migration(migrations.Migration):
                     "looks",
                     models.PositiveIntegerField(default=0, help_text="How often it was looked at since it last moved."),
                 ),
+                ("change_id", models.UUIDField(help_text="The change that is being made, if there is one.", null=True)),
             ],
             options={
                 "indexes": [
@@ -381,6 +382,91 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(fields=("order", "key"), name="orders_refund_once"),
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="orders_refund_positive"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="OrderChange",
+            fields=[
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("key", models.CharField(help_text="The Idempotency-Key of who asked for it.", max_length=255)),
+                ("request_hash", models.CharField(max_length=64)),
+                ("amount", models.BigIntegerField()),
+                ("reason", models.CharField(blank=True, max_length=200)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("WAITING", "Waiting"),
+                            ("REQUESTED", "Requested"),
+                            ("MADE", "Made"),
+                            ("REFUSED", "Refused"),
+                            ("CANCELLED_ORDER", "Cancelled Order"),
+                        ],
+                        db_default="REQUESTED",
+                        max_length=16,
+                    ),
+                ),
+                ("refusal", models.CharField(blank=True, db_default="", max_length=200)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("updated_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="changes",
+                        to="orders.order",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("order", "key"), name="orders_change_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("status__in", ["WAITING", "REQUESTED"])),
+                        fields=("order",),
+                        name="orders_one_change_at_a_time",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "REFUSED"), models.Q(("refusal", ""), _negated=True)),
+                            models.Q(models.Q(("status", "REFUSED"), _negated=True), ("refusal", "")),
+                            _connector="OR",
+                        ),
+                        name="orders_change_refused_for_a_reason",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="OrderChangeLine",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("product_id", models.BigIntegerField()),
+                ("product_name", models.CharField(max_length=200)),
+                ("unit_price", models.BigIntegerField()),
+                (
+                    "quantity",
+                    models.IntegerField(help_text="Of the change: less than nothing is taken away."),
+                ),
+                (
+                    "change",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="lines",
+                        to="orders.orderchange",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["pk"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("change", "product_id"), name="orders_change_line_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(("quantity", 0), _negated=True), name="orders_change_line_changes"
+                    ),
                 ],
             },
         ),

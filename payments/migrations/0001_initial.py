@@ -184,6 +184,12 @@ class Migration(migrations.Migration):
                         blank=True, db_default="", help_text="Why we ask, or why it was refused.", max_length=200
                     ),
                 ),
+                (
+                    "caused_by",
+                    models.UUIDField(
+                        help_text="The event that wants it: what became of it is said again to that.", null=True
+                    ),
+                ),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("settled_at", models.DateTimeField(null=True)),
             ],

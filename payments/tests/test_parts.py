@@ -1,10 +1,12 @@
-"""Refunds of a part, by staff: never more than was taken, racing with the refund of the rest."""
+"""Refunds of a part, by staff or by a change: never more than was taken, racing with the refund of the rest."""
 
 import pytest
 
-from payments.models import GatewayLedger, SandboxSwitch
+from payments import ledger
+from payments.gateway_calls import refund
+from payments.models import GatewayLedger, Payment, SandboxSwitch
 from payments.services import ask_for_refunds
-from payments.tasks import charge_payment, enter_refund, refund_payment
+from payments.tasks import change_payment, charge_payment, enter_refund, refund_payment
 from payments.tests.saga import (
     TRACE,
     cancelled,
@@ -19,7 +21,8 @@ from payments.tests.saga import (
     state,
     sums,
 )
-from shop.contracts.events import OrderRefundRequested, PaymentRefundCompleted
+from sagas.events import uuid7
+from shop.contracts.events import Change, DeliveryHeld, OrderRefundRequested, PaymentChanged, PaymentRefundCompleted
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
 
@@ -141,3 +144,61 @@ def test_all_of_it_in_parts_and_then_undone():
     settle()
     assert (state(), held()) == (("REFUNDED", False), 0)
     assert names(outbox()) == ["PaymentRefundCompleted", "PaymentRefunded"]
+
+
+# --- What follows from a change of the order --------------------------------------------------------------------------
+def changed(amount: int = -500_000) -> DeliveryHeld:
+    return DeliveryHeld(order_id=1, change=Change(change_id=uuid7(), amount=amount), trace=TRACE)
+
+
+def test_the_difference_that_a_change_makes_is_given_back_once():
+    run(charge_payment, reserved())
+    held_for = changed()
+    for _ in range(2):
+        assert run(change_payment, held_for) == []
+    settle()
+    (done,) = outbox()
+    assert (type(done), done.change_id, done.caused_by) == (
+        PaymentChanged,
+        held_for.change.change_id,
+        held_for.event_id,
+    )
+    assert (held(), state()) == (PRICE - 500_000, ("COMPLETED", False))
+
+
+@pytest.mark.parametrize(("amount", "answer"), [(0, "PaymentChanged"), (-PRICE - 1, "PaymentChangeRefused")])
+def test_where_there_is_nothing_to_ask_the_gateway_the_answer_comes_at_once(amount: int, answer: str):
+    run(charge_payment, reserved())
+    assert names(run(change_payment, changed(amount))) == [answer]
+
+
+def test_of_an_order_that_is_undone_nothing_is_left_for_a_change():
+    run(charge_payment, reserved())
+    run(refund_payment, cancelled())
+    assert names(run(change_payment, changed())) == ["PaymentChangeRefused"]
+
+
+def test_a_change_is_told_what_became_of_it_when_the_order_is_undone_meanwhile():
+    run(charge_payment, reserved())
+    run(change_payment, changed())
+    assert names(run(refund_payment, cancelled())) == ["PaymentChanged", "PaymentRefunded"]
+    settle_all()
+    assert (state(), held()) == (("REFUNDED", False), 0)
+
+
+def test_also_when_its_refund_was_made_and_only_the_gateway_knows():
+    """…as of a refund that staff want: whoever waits for an answer gets one."""
+    run(charge_payment, reserved())
+    for step, event in ((change_payment, changed()), (enter_refund, wanted(PRICE - 500_000))):
+        run(step, event)
+    refund(_rows())  # its answers are lost
+    Payment.objects.update(status="REFUNDING", reason="x")
+    settle_all()
+    assert sorted(names(outbox())) == ["PaymentChanged", "PaymentRefundCompleted", "PaymentRefunded"]
+    assert (state(), held()) == (("REFUNDED", False), 0)
+
+
+def _rows() -> list[Payment]:
+    payments = list(Payment.objects.all())
+    ledger.load(payments)
+    return payments

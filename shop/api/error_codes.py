@@ -32,6 +32,8 @@ CODES: Mapping[str, Code] = {
     "O002": Code(HTTPStatus.CONFLICT, "Order already cancelled"),
     "O003": Code(HTTPStatus.CONFLICT, "Order cannot be cancelled now"),
     "O004": Code(HTTPStatus.CONFLICT, "Total changed"),
+    "O005": Code(HTTPStatus.CONFLICT, "Order cannot be changed"),
+    "O006": Code(HTTPStatus.CONFLICT, "Another change under way"),
     "PAY001": Code(HTTPStatus.NOT_FOUND, "No such payment"),
     "PAY002": Code(HTTPStatus.CONFLICT, "Payment declined"),
     "PAY003": Code(HTTPStatus.CONFLICT, "Payment already refunded"),

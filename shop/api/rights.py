@@ -20,7 +20,7 @@ SCOPES: Mapping[str, str] = {
     "inventory.change_stockitem": "booking stock in and out",
     "orders.view_order": "everybody's orders",
     "orders.add_order": "orders for others",
-    "orders.change_order": "cancelling and resuming others' orders",
+    "orders.change_order": "cancelling, changing and resuming others' orders",
     "payments.view_payment": "everybody's payments; nobody sees their tokens",
     "payments.change_payment": "giving a part of an order's money back; settling orders that are unpaid",
     "delivery.view_delivery": "everybody's deliveries",
@@ -32,7 +32,9 @@ SCOPES: Mapping[str, str] = {
     "shop.operate": "what goes on inside: health, queues, circuit breakers",
 }
 
-LOOK_AT_ORDERS = ("orders.view_order", "orders.view_orderline", "orders.view_timelineentry")
+LOOK_AT_ORDERS = (
+    "orders.view_order", "orders.view_orderline", "orders.view_orderchange", "orders.view_timelineentry",
+)  # fmt: skip
 SAGA_SERVICES = ("accounts", "orders", "inventory", "payments", "delivery", "notifications")
 
 # Created by `manage.py migrate_all` unless they exist, so an owner's changes to a group are kept.

@@ -41,6 +41,13 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     address: str = ""  # sealed
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is to become of an order whose parcel is still here. It travels as far as somebody has to know it."""
+
+    change_id: UUID
+    amount: int = 0  # what there is to pay for it; less than nothing is given back
+
+
 # --- Forward --------------------------------------------------------------------------------------------------------
 class OrderCreated(OrderEvent, frozen=True):
     checkout: Checkout
@@ -167,6 +174,62 @@ class PaymentRefundRefused(OrderEvent, frozen=True):
 
 class DeliveryCancellationRefused(OrderEvent, frozen=True):
     """The carrier already has the parcel."""
+
+
+# --- A change before the hand-over ----------------------------------------------------------------------------------
+class OrderChangeRequested(OrderEvent, frozen=True):
+    """Of a paid order; one at a time."""
+
+    change: Change
+
+
+class DeliveryHeld(OrderEvent, frozen=True):
+    """No carrier gets the parcel before the change has ended."""
+
+    change: Change
+
+
+class DeliveryHoldRefused(OrderEvent, frozen=True):
+    """It is too late: the parcel has gone, or will never go."""
+
+    change_id: UUID
+    reason: str
+
+
+class PaymentChanged(OrderEvent, frozen=True):
+    """The difference was given back."""
+
+    change_id: UUID
+
+
+class PaymentChangeRefused(OrderEvent, frozen=True):
+    change_id: UUID
+    reason: str
+
+
+class OrderChanged(OrderEvent, frozen=True):
+    """The order is another now: so many pieces of its products more, or fewer, and a difference to the amount."""
+
+    user_id: int
+    change_id: UUID
+    lines: tuple[Line, ...]
+    amount: int
+    total: int
+    currency: str
+
+
+class OrderChangeRefused(OrderEvent, frozen=True):
+    """The order stays as it was."""
+
+    user_id: int
+    change_id: UUID
+    reason: str
+
+
+class InventoryChanged(OrderEvent, frozen=True):
+    """What is reserved is what the order says: the parcel may go."""
+
+    change_id: UUID
 
 
 # --- Backward: the mirror image -------------------------------------------------------------------------------------

@@ -66,3 +66,6 @@ class Configured(NamedTuple):
     def needs_token(self) -> bool:
         """Whether an order needs a token to be paid with it."""
         return ADAPTERS[self.adapter].needs_token
+
+
+CHANGE = "-change-"  # in the key of an operation that follows from a change of its order; the change's id comes next

@@ -26,6 +26,12 @@ REFUSED_BY_CARRIER = "refused by the carrier"
 REFUSED_BY_RECIPIENT = "refused by the recipient"
 FAILED_WITH_CARRIER = "failed with the carrier"
 
+# Why an order stays as it was.
+WITH_CARRIER = "the carrier has the parcel already"
+NOT_TO_LEAVE = "the order is cancelled, or about to be"
+NOT_SO_MUCH = "there is not so much left to give back"
+NOT_GIVEN_BACK = "the payment provider has refused the refund"
+
 LONGEST = 200  # characters, as databases have them
 CARRIER = "carrier: "
 ERASED = f"{CARRIER}…"  # replaces a carrier's words that were erased

@@ -398,6 +398,26 @@ def test_cancelling_and_resuming_are_logged(staff: Client, orders: Any):
     assert [message for _, message in log()] == ["Cancellation asked for: ordered twice", "Emitted again."]
 
 
+def test_pieces_are_cancelled_on_the_orders_page_and_why_is_logged(staff: Client, bus: Any, no_waiting: None):
+    seed_stock({7: 10})
+    order_id = place_order(user_id=1, lines=[Line(7, 3)]).pk
+    path = f"{ORDERS}{order_id}/change/"
+    page = staff.get(path).content.decode()
+    (form,) = re.findall(rf'<form method="post" action="/console/orders/{order_id}/change">.*?</form>', page, re.DOTALL)
+    (key,) = re.findall(r'name="key" value="(\w+)"', form)
+    sent = {"key": key, "pieces-7": "1", "why": ""}
+    url = f"/console/orders/{order_id}/change"
+    assert "Nothing was changed" in staff.post(url, sent, follow=True).content.decode()
+    for _ in range(2):  # sent twice
+        page = staff.post(url, sent | {"why": "typo"}, follow=True).content.decode()
+        assert "Change asked for; delivery decides." in page
+    assert url not in staff.get(path).content.decode()  # one is under way
+    bus.drain()
+    assert Order.objects.get(pk=order_id).lines[0].quantity == 1
+    assert "-2 × Product 7" in text(staff, path)
+    assert log()[0][1] == "Change asked for: typo"
+
+
 @pytest.fixture
 def customers() -> None:
     User.objects.create(pk=1, email="hana@example.com", name="김하나", phone="010-1234-5678")

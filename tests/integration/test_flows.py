@@ -14,6 +14,8 @@ from django_redis import get_redis_connection
 from delivery.models import Delivery
 from inventory.models import Reservation, StockMovement
 from notifications.models import Notification
+from orders.changes import request_change
+from orders.models import OrderChange
 from orders.services import NotCancellable, request_cancellation
 from payments.models import Payment
 from shop.contracts.events import (
@@ -111,6 +113,19 @@ def test_a_customer_cancels_after_everything_was_done(running_shop: Shop):
     assert booked() == [("CHARGE", 3 * PRICE), ("REFUND", 3 * PRICE)]
     assert stock_of(running_shop.products[0]) == (10, 0)
     assert Delivery.objects.get(order_id=order_id).status == "CANCELLED"
+
+
+def test_a_customer_cancels_some_of_the_pieces(running_shop: Shop):
+    order_id = running_shop.place(3)
+    running_shop.comes_to(order_id, "DELIVERY_STARTED")
+
+    request_change(order_id, key="k", quantities={running_shop.products[0]: 1})
+    assert running_shop.ends(order_id) == [("COMPLETED", "")]
+
+    assert OrderChange.objects.get(order=order_id).status == "MADE"
+    assert booked() == [("CHARGE", 3 * PRICE), ("REFUND", 2 * PRICE)]
+    assert stock_of(running_shop.products[0]) == (9, 0)
+    assert "ORDER_CHANGED" in told()
 
 
 def test_a_customer_cancels_when_the_carrier_has_the_parcel(running_shop: Shop):

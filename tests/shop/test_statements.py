@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import CaptureQueriesContext
 
 from inventory.services import seed_stock
+from orders.changes import request_change
 from orders.refunds import request_refund
 from orders.services import request_cancellation
 from payments.captures import write_off
@@ -35,6 +36,7 @@ WAYS = {
     "declined": ({"payment_token": "tok_declined"}, False),
     "refused at the door": ({"address": "addr_refused_by_recipient"}, False),
     "cancelled": ({}, True),
+    "changed": ({}, False),
 }
 
 
@@ -72,6 +74,10 @@ def test_a_batch_costs_what_one_event_costs(bus: CountingBus, way: str):
             bus.drain(timers=False)
             for order_id in placed:
                 request_cancellation(order_id)
+        if way == "changed":
+            bus.drain(timers=False)
+            for order_id in placed:
+                request_change(order_id, key="k", quantities={2: 0})
         bus.drain()
         write_off(Payment.objects.filter(status="UNPAID").values_list("pk", flat=True), "for this test")
         bus.drain()
@@ -84,7 +90,7 @@ def test_a_batch_costs_what_one_event_costs(bus: CountingBus, way: str):
 
 
 def test_the_ways_take_every_step(bus: CountingBus):
-    """…but for the two turns that need a race: a refusal for lack of stock, a parcel already with the carrier."""
+    """…but for the turns that need a race: a refusal for lack of stock, a parcel already with the carrier."""
     seed_stock({1: 1000, 2: 1000})
     for wishes, cancelled in WAYS.values():
         order_id = place_order(user_id=1, lines=[Line(1, 1)], **wishes).pk
@@ -101,11 +107,19 @@ def test_the_ways_take_every_step(bus: CountingBus):
     for key, amount in (("a part", 1), ("too much", 10**6)):
         request_refund(order_id, key=key, amount=amount, reason="a scratch")
     bus.drain()
+    for spent in (1, 2000):  # what is left is enough for the change, and is not
+        order_id = place_order(user_id=1, lines=[Line(1, 2)]).pk
+        bus.drain(timers=False)
+        request_refund(order_id, key="k", amount=spent, reason="a scratch")
+        bus.drain(timers=False)
+        request_change(order_id, key="k", quantities={1: 1})
+        bus.drain()
     taken = {(step, event) for step, event, _ in bus.statements}
     table = {(step, event.__name__) for event, steps in ORDER.heard_by.items() for step in steps}
     assert table - taken == {
         ("orders.cancel_order", "InventoryReservationFailed"),
         ("orders.resume_order", "DeliveryCancellationRefused"),
+        ("orders.refuse_change", "DeliveryHoldRefused"),
     }
 
 

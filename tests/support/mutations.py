@@ -22,7 +22,15 @@ from inventory.models import DeadLetter, Reservation, StockItem, StockMovement
 from inventory.models import Inbox as InventoryInbox
 from notifications.models import Inbox as NotificationsInbox
 from notifications.models import Notification
-from orders.models import IdempotencyKey, Order, OrderLine, Outbox, TimelineEntry, Unsent
+from orders.models import (
+    IdempotencyKey,
+    Order,
+    OrderChange,
+    OrderLine,
+    Outbox,
+    TimelineEntry,
+    Unsent,
+)
 from orders.models import Inbox as OrdersInbox
 from payments.models import GatewayLedger, Payment, PaymentOperation
 from sagas import emit
@@ -46,6 +54,7 @@ class World:
     cancelled_after_charge: int
     other: int  # completed, too
     held: int  # likewise; its money was taken at hand-over
+    changed: int  # likewise, when one of the two of product 1 had been cancelled
 
     @property
     def all(self) -> list[int]:
@@ -258,7 +267,7 @@ def an_operation_was_not_entered(world: World) -> None:
     entered(world.returned, "REFUND").delete()
 
 
-@breaks("operations_add_up")
+@breaks("operations_add_up", "changes_add_up")
 def what_was_let_go_of_was_taken_all_the_same(world: World) -> None:
     of = payment(world.held).get()
     of.operations.create(
@@ -280,8 +289,49 @@ def it_is_taken_twice_of_what_is_held(world: World) -> None:
     book(world.held, "CAPTURE")
 
 
+# —— Changes before the hand-over —————————————————————————————————————————————————————————————————————————————————————
+def change_of(order_id: int, status: str) -> OrderChange:
+    return OrderChange.objects.create(id=uuid7(), order_id=order_id, key="x", amount=0, status=status)
+
+
+@breaks("changes_add_up", "completed_is_whole")
+def what_was_changed_is_not_refunded(world: World) -> None:
+    entered(world.changed, "REFUND").delete()
+    booked(world.changed, "REFUND").delete()
+    payment(world.changed).update(refunded=0)
+
+
+@breaks("changes_add_up")
+def a_change_is_not_what_its_lines_add_up_to(world: World) -> None:
+    OrderChange.objects.get(order=world.changed).lines.update(quantity=-2)
+
+
+@breaks("changes_add_up", "completed_is_whole")
+def a_change_that_was_refused_is_refunded(world: World) -> None:
+    OrderChange.objects.filter(order=world.changed).update(status="REFUSED", refusal="x")
+    OrderLine.objects.filter(order=world.changed, product_id=1).update(quantity=2)
+    Order.objects.filter(pk=world.changed).update(total_price=4000)
+
+
+@breaks("changes_end")
+def a_change_is_never_ended(world: World) -> None:
+    change = change_of(world.changed, "REQUESTED")
+    Order.objects.filter(pk=world.changed).update(change_id=change.pk)
+
+
+@breaks("changes_end")
+def an_order_does_not_know_its_change(world: World) -> None:
+    Order.objects.filter(pk=world.completed).update(change_id=uuid7())
+
+
+@breaks("changes_end", "completed_is_whole")
+def a_parcel_is_held_for_ever(world: World) -> None:
+    held = {"status": "HELD", "held_for": {"change_id": str(uuid7())}}
+    Delivery.objects.filter(order_id=world.other).update(**held)
+
+
 # —— What COMPLETED means —————————————————————————————————————————————————————————————————————————————————————————————
-@breaks("completed_is_whole")
+@breaks("completed_is_whole", "changes_add_up")
 def less_is_paid_than_was_ordered_for(world: World) -> None:
     payment(world.completed).update(amount=3999, authorized=3999, captured=3999)
     entered(world.completed).update(amount=3999)

@@ -4,16 +4,20 @@ All take part in a simulation: what they do follows from a number.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 
+from orders.changes import request_change
+from orders.models import OrderLine
 from orders.refunds import request_refund
 from payments.captures import capture_again, write_off
 from payments.gateways import Notification, Unknown, gateway, pages
 from payments.models import Payment, SandboxPage
 from payments.settling import come_back, take_notification
+from shop.api.problems import Problem
 
 Log = Callable[[int, str], None]  # of which order, and what
 DAY = timedelta(days=1)
@@ -116,3 +120,13 @@ def settle_unpaid(orders: Collection[int], *, again: bool, log: Log) -> bool:
     for order_id in unpaid.values():
         log(order_id, "staff have it captured again" if again else "staff write it off")
     return bool(capture_again(unpaid) if again else write_off(unpaid, "for peace"))
+
+
+def change(orders: Collection[int], number: int, log: Log) -> None:
+    """A customer cancels a piece, or all but one, or asks for the same again; in vain where that is not possible."""
+    order_id = sorted(orders)[number % len(orders)]
+    line = OrderLine.objects.get(order=order_id)
+    left = max(1, line.quantity - 1 - number // 30)
+    log(order_id, f"its customer wants {left} of {line.quantity} pieces")
+    with suppress(Problem):
+        request_change(order_id, key=str(number), quantities={line.product_id: left})

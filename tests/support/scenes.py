@@ -27,7 +27,7 @@ from inventory.models import DeadLetter
 from notifications.models import Inbox as NotificationsInbox
 from notifications.models import Notification, Webhook
 from notifications.webhooks.subscriptions import subscribe
-from orders.models import FINAL, Order, Refund
+from orders.models import FINAL, Order, OrderChange, Refund
 from orders.models import Unsent as OrdersUnsent
 from orders.services import request_cancellation
 from payments.gateways import pages
@@ -447,6 +447,31 @@ def waiting_for_customer(stage: Stage) -> int:
 def name_of(order_id: int) -> str:
     """What the order's payment is called at its gateway."""
     return Payment.objects.get(order_id=order_id).idempotency_key
+
+
+def customer_changes(stage: Stage) -> Iterator[None]:
+    """One piece of two is cancelled."""
+    stage.with_worker()
+    order_id: int = stage.shop.place(2)
+    relay_everything()
+    until_it_is_paid(order_id)
+    wanted = {"items": [{"productId": stage.shop.products[0], "quantity": 1}]}
+    headers = {"Authorization": stage.customer, "Idempotency-Key": uuid4().hex}
+    yield
+    breaks_off(stage, f"/orders/{order_id}/changes", wanted, **headers)
+    yield
+    again = stage.post(f"/orders/{order_id}/changes", wanted, **headers)
+    assert again.status_code == 202, again.text
+    changes = OrderChange.objects.filter(order=order_id)
+    assert changes.count() == 1
+
+    def made() -> bool:
+        relay_everything()
+        Payment.objects.filter(order_id=order_id, due_at__isnull=False).update(due_at=timezone.now())
+        stage.tick("payments.settle_payments")
+        return changes.filter(status="MADE").exists()
+
+    eventually(made)
 
 
 def staff_refund(stage: Stage) -> Iterator[None]:

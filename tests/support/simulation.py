@@ -190,6 +190,9 @@ class World:
             self.bus.orders, again=decision.choice == SETTLING[0], log=self._tell
         ):
             self._due |= {"payments", "payments.settle_payments"}
+        elif decision.choice % 15 == 8:
+            self._due.add("orders")
+            outsiders.change(self.bus.orders, decision.choice, self._tell)
         elif messages or others:
             picked = decision.choice % (messages + len(others))
             if picked < messages:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from delivery.models import Delivery
 from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
+from orders.changes import request_change
 from orders.models import Order
 from orders.services import request_cancellation
 from payments.gateways import pages
@@ -42,6 +43,13 @@ def cancelled() -> int:
     return order_id
 
 
+def changed() -> int:
+    """One piece is cancelled."""
+    order_id = place()
+    request_change(order_id, key="k", quantities={1: QUANTITY - 1})
+    return order_id
+
+
 @pytest.mark.django_db(databases=SERVICES)
 @pytest.mark.usefixtures("bus", "no_waiting", "gateways_answer_soon")
 class TestOrder(Conformance):
@@ -55,9 +63,10 @@ class TestOrder(Conformance):
         "given up on a page": lambda: place_with_page("gives up"),
         "not paid in time": lambda: place_with_page("stays away"),
         "cancelled": cancelled,
+        "changed": changed,
     }
     customer = ""  # what they do when they are on a payment page
-    races = {"cancelled"}  # with a charge that is refunded, or before it
+    races = {"cancelled", "changed"}  # with a charge, and with the carrier
     timers = SAGA_TIMERS
     orders, crashes = 3, 1  # test_schedules plays hundreds of random ones, and test_every_crash kills real processes
 
@@ -82,10 +91,11 @@ class TestOrder(Conformance):
     def assert_sound(self, key: int) -> None:
         state = self.state(key)
         assert state["order"] in ("COMPLETED", "CANCELLED"), state
-        completed = Order.objects.filter(status="COMPLETED").count()
-        assert state["stock"] == (PIECES - QUANTITY * completed, 0), state
+        completed = Order.objects.filter(status="COMPLETED")
+        sold = sum(line.quantity for order in completed for line in order.lines)
+        assert state["stock"] == (PIECES - sold, 0), state
         balance = sum(amount * {"CHARGE": 1, "REFUND": -1}.get(kind, 0) for kind, amount in state["ledger"])
-        assert balance == 1000 * QUANTITY * completed, state
+        assert balance == sum(order.total_price for order in completed), state
         assert [found for found in audit(strict=True) if isinstance(found, Violation)] == []
 
     def let_time_pass(self) -> None:
@@ -103,7 +113,7 @@ class TestOrdersTogether(TestOrder):
     """Two at once, whose messages are merged."""
 
     together = 2
-    scenarios = {name: TestOrder.scenarios[name] for name in ("paid", "cancelled")}
+    scenarios = {name: TestOrder.scenarios[name] for name in ("changed", "cancelled")}
     orders = 2
     test_a_lost_message = None  # it is lost before it could be merged
 
@@ -111,7 +121,7 @@ class TestOrdersTogether(TestOrder):
 class TestOrderWithACarrierThatIsAsked(TestOrder):
     """Its parcels are booked, cancelled and followed by timers, after the steps that would have them."""
 
-    scenarios = {name: TestOrder.scenarios[name] for name in ("paid", "refused by the carrier", "cancelled")}
+    scenarios = {name: TestOrder.scenarios[name] for name in ("paid", "refused by the carrier", "cancelled", "changed")}
     orders = 2
 
     @pytest.fixture(autouse=True)

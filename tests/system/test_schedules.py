@@ -59,6 +59,7 @@ WHO = [
     "settle",
     "advance",
     "cancellation",
+    "change",
     "look_after",
     "overdue",
     "return",
@@ -139,6 +140,8 @@ def dying_at(boundary: str) -> Schedule:
         return Schedule([Wish(1, "tok_ok", "", cancelled_at=None)], 8, [Decision(0, boundary)] * 20, AT_HAND_OVER)
     if boundary.startswith("refund"):
         return Schedule([Wish(1, "tok_ok", "", cancelled_at=0)], 4, [Decision(0, boundary)] * 20)
+    if boundary.startswith("change."):  # of an order with two pieces, before it has gone
+        return Schedule([Wish(2, "tok_ok", "", cancelled_at=None)], 4, [Decision(8, boundary)] * 3)
     if boundary.startswith("settle.operation"):  # charged, which nobody knows when its order is undone
         unknown = Wish(1, "tok_timeout_charged", "", cancelled_at=0)
         return Schedule([unknown], 3, [*[Decision(0, None)] * 8, *[Decision(0, boundary)] * 3])

@@ -279,13 +279,17 @@ def test_without_accounts_orders_are_listed_and_placed_and_names_come_back(
 def test_without_the_catalogue_there_is_no_price_and_it_says_when_to_come_back(
     away: Callable[[str], Callable[[], None]], api: APIClient, product: Product
 ):
+    placed = order(api, product).json()["id"]
     start_again = away("catalog")
+    fewer = {"items": [{"productId": product.pk, "quantity": 1}]}  # at the price that it was ordered for
+    changed = api.post(f"/api/v1/orders/{placed}/changes", fewer, headers={"Idempotency-Key": "k"})
+    assert (changed.status_code, changed.json()["status"], changed.json()["amount"]) == (202, "WAITING", -33000)
     for _ in range(6):  # the last ones are not even sent
         refused = order(api, product)
         assert (refused.status_code, refused.json()["code"]) == (503, "C008")
         assert int(refused.headers["Retry-After"]) > 0
         assert refused.headers["Content-Type"] == "application/problem+json"
-    assert (circuit("catalog"), Order.objects.count()) == ("open", 0)
+    assert (circuit("catalog"), Order.objects.count()) == ("open", 1)
 
     start_again()
     eventually(lambda: order(api, product).status_code == 202)

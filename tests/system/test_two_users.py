@@ -56,6 +56,7 @@ class Belongings:
 NAMED: dict[str, Any] = {
     "user": lambda alice: ({"user_id": alice.user}, {"user_id": NOBODYS}),
     "order": lambda alice: ({"order_id": alice.order}, {"order_id": NOBODYS}),
+    "order-changes": lambda alice: ({"order_id": alice.order}, {"order_id": NOBODYS}),
     "order-refunds": lambda alice: ({"order_id": alice.order}, {"order_id": NOBODYS}),
     "order-cancel": lambda alice: ({"order_id": alice.order}, {"order_id": NOBODYS}),
     **dict.fromkeys(

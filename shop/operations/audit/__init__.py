@@ -1,7 +1,7 @@
 """Checks the invariants that span services, over the seven databases and the gateways' ledgers.
 
-`facts.py` reads the rows, in windows of orders so that memory stays constant. `invariants.py` checks them, and
-`privacy.py` checks that what must be erased is.
+`facts.py` reads the rows, in windows of orders so that memory stays constant. `invariants.py` and `changes.py` check
+them, and `privacy.py` checks that what must be erased is.
 """
 
 from collections.abc import Iterator
@@ -9,11 +9,14 @@ from datetime import timedelta
 
 from django.utils import timezone
 
+from shop.operations.audit.changes import changes_add_up, changes_end
 from shop.operations.audit.facts import count_orders, windows
-from shop.operations.audit.invariants import PER_WINDOW, Violation
+from shop.operations.audit.invariants import PER_WINDOW as OF_WINDOW
 from shop.operations.audit.invariants import WHOLE as OF_ORDERS
+from shop.operations.audit.invariants import Violation
 from shop.operations.audit.privacy import erased_is_gone, forgotten_in_time
 
+PER_WINDOW = (*OF_WINDOW, changes_add_up, changes_end)
 WHOLE = (*OF_ORDERS, forgotten_in_time, erased_is_gone)
 
 __all__ = ["Violation", "audit", "count_orders", "invariant_names"]

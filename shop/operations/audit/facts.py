@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
 from django.conf import settings
@@ -29,6 +30,8 @@ class Facts:
     orders: dict[int, dict[str, Any]]
     order_lines: dict[int, dict[int, int]]  # order -> product -> quantity
     line_totals: dict[int, int]
+    changes: dict[int, list[dict[str, Any]]]
+    change_totals: dict[UUID, int]  # change -> what its lines add up to
     histories: dict[int, list[str]]  # statuses in the order in which they were reached
     reservations: dict[int, dict[str, Any]]
     reserved_lines: dict[int, dict[int, int]]
@@ -75,6 +78,8 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         orders={},
         order_lines=defaultdict(dict),
         line_totals=defaultdict(int),
+        changes=_grouped(within("orders.OrderChange")),
+        change_totals=defaultdict(int),
         histories=defaultdict(list),
         reservations={},
         reserved_lines=defaultdict(dict),
@@ -93,6 +98,9 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
     for order_id, product_id, quantity, price in ordered:
         facts.order_lines[order_id][product_id] = quantity
         facts.line_totals[order_id] += price * quantity
+    changed = within("orders.OrderChangeLine", "change__order_id")
+    for change_id, quantity, price in changed.values_list("change_id", "quantity", "unit_price"):
+        facts.change_totals[change_id] += price * quantity
     reserved = within("inventory.ReservationLine", "reservation__order_id")
     for order_id, product_id, quantity in reserved.values_list("reservation__order_id", "product_id", "quantity"):
         facts.reserved_lines[order_id][product_id] = quantity

@@ -18,6 +18,7 @@ from sagas.reconciliation import missing
 from sagas.registry import local_services
 from shop.contracts.events import OrderCreated
 from shop.contracts.orders import FINAL, FORWARD, UNPAID, WITH_CARRIER
+from shop.contracts.payments import CHANGE
 from shop.operations.audit.facts import Facts
 
 
@@ -45,6 +46,7 @@ SANDBOX = "sandbox"  # the adapter whose books are in our database
 BOOKED = ("kind", "amount", "currency")  # what the books and our ledger agree on
 HOLDS, TAKES = {"AUTHORIZE", "CHARGE"}, {"CHARGE", "CAPTURE"}
 ONLY_HELD = ("AUTHORIZED", "CAPTURING", "UNPAID", "WRITTEN_OFF")
+GIVES = {"REFUND", "RELEASE"}
 NOTHING_HELD = {"REFUSED", "RELEASED", "RETURNED"}
 SHIPPED = {"SHIPPED", "RETURNED"}
 NOTHING_KEPT = {"FAILED", "REFUNDED", "VOIDED"}
@@ -151,13 +153,14 @@ def orders_end(facts: Facts) -> Iterator[Violation]:
 
 
 def completed_is_whole(facts: Facts) -> Iterator[Violation]:
-    """COMPLETED means: paid in full, or written off by staff; shipped once as ordered; delivered; nothing undone."""
+    """COMPLETED means: paid in full as it was changed, or written off by staff; shipped once as ordered; delivered;
+    nothing undone."""
     for pk, order in facts.settled:
         if order["status"] != "COMPLETED":
             continue
         payment, reservation = facts.payments.get(pk, {}), facts.reservations.get(pk, {})
         actual = {
-            "payment": (payment.get("status"), payment.get("captured"), payment.get("currency")),
+            "payment": (payment.get("status"), _paid(facts, pk), payment.get("currency")),
             "capture": order["capture"] if order["capture"] in ("DUE", "FAILED") else "",
             "reservation": (reservation.get("status"), facts.reserved_lines.get(pk, {})),
             "movements": _moved(facts, pk),
@@ -347,6 +350,14 @@ def _done(facts: Facts, order_id: int) -> Counter[str]:
             sums["captured"] += amount * (kind in TAKES)
             sums["refunded"] += amount * (kind == "REFUND")
     return sums
+
+
+def _paid(facts: Facts, order_id: int) -> int:
+    """What was taken for an order, less what its changes gave back, or let go of before it was taken."""
+    operations = [one for one in facts.operations.get(order_id, []) if one["outcome"] == "SUCCEEDED"]
+    given_back: int = sum(one["amount"] for one in operations if one["kind"] in GIVES and CHANGE in one["key"])
+    captured: int = facts.payments.get(order_id, {}).get("captured", 0)
+    return captured - given_back
 
 
 def _moved(facts: Facts, order_id: int) -> Counter[tuple[str, int]]:

@@ -57,6 +57,7 @@ PAGES = {
     "/console/orders/<id:order_id>": "orders.view_order",
     "/console/orders/<id:order_id>/now": "orders.view_order",
     "/console/orders/<id:order_id>/events/<uuid:event_id>": "orders.view_order",
+    "/console/orders/<id:order_id>/change": "orders.change_order",
     "/console/orders/<id:order_id>/<str:action>": "orders.change_order",
     "/console/dead-letters": "shop.operate",
     "/console/faults": "development machines only",
@@ -227,8 +228,9 @@ def expected(route: Route, role: str, rights: frozenset[str]) -> str:
     one = "<" in route.path
     if not one or needs.others in rights:
         return "passed"
-    # Who may look at an order and not cancel it is told so; for the others it does not exist.
-    return "403" if route.path.endswith("/cancel") and "orders.view_order" in rights else "404"
+    # Who may look at an order and not cancel or change it is told so; for the others it does not exist.
+    acting = route.path.endswith("/cancel") or (route.verb, route.path.endswith("/changes")) == ("POST", True)
+    return "403" if acting and "orders.view_order" in rights else "404"
 
 
 @pytest.mark.parametrize("role", ROLES[1:])

@@ -1,0 +1,50 @@
+"""The invariants of changes before the hand-over, over orders, payments and delivery."""
+
+from collections.abc import Iterator
+
+from shop.contracts.orders import FINAL
+from shop.contracts.payments import CHANGE
+from shop.operations.audit.facts import Facts
+from shop.operations.audit.invariants import Violation
+
+UNDER_WAY = {"WAITING", "REQUESTED"}
+
+
+def changes_add_up(facts: Facts) -> Iterator[Violation]:
+    """An order costs what was charged for it first and its changes; what each gives back was refunded, once, and no
+    change that was not made was refunded."""
+    for pk, order in facts.settled:
+        changes = facts.changes.get(pk, [])
+        made = {str(change["id"]): change["amount"] for change in changes if change["status"] == "MADE"}
+        payment = facts.payments.get(pk)
+        if payment and payment["amount"] and payment["amount"] + sum(made.values()) != order["total_price"]:
+            detail = f"charged {payment['amount']}, changed by {sum(made.values())}, total {order['total_price']}"
+            yield Violation("changes_add_up", f"order {pk}", detail)
+        for change in changes:
+            if facts.change_totals.get(change["id"], 0) != change["amount"]:
+                detail = (
+                    f"lines of {change['id']} {facts.change_totals.get(change['id'], 0)}, amount {change['amount']}"
+                )
+                yield Violation("changes_add_up", f"order {pk}", detail)
+        if any(change["status"] in UNDER_WAY for change in changes):
+            continue  # its refund may be ahead of it
+        settled = {
+            operation["key"].partition(CHANGE)[2]: -operation["amount"]
+            for operation in facts.operations.get(pk, [])
+            if CHANGE in operation["key"] and operation["outcome"] == "SUCCEEDED"
+        }
+        due = {change_id: amount for change_id, amount in made.items() if amount}
+        if settled != due:
+            yield Violation("changes_add_up", f"order {pk}", f"made {due}, settled {settled}")
+
+
+def changes_end(facts: Facts) -> Iterator[Violation]:
+    """An order knows the change that is being made of it, and no other; strictly: none is, and no parcel is held."""
+    for pk, order in facts.settled:
+        open_ones = [change["id"] for change in facts.changes.get(pk, []) if change["status"] in UNDER_WAY]
+        if open_ones != [one for one in [order["change_id"]] if one]:
+            yield Violation("changes_end", f"order {pk}", f"under way {open_ones}, known {order['change_id']}")
+        if facts.strict and open_ones and order["status"] in FINAL:
+            yield Violation("changes_end", f"order {pk}", f"{order['status']}, and {open_ones} under way")
+        if facts.strict and facts.deliveries.get(pk, {}).get("status") == "HELD":
+            yield Violation("changes_end", f"order {pk}", "its parcel is held")

@@ -1,0 +1,265 @@
+"""POST /orders/{id}/changes: pieces are cancelled before the carrier has the parcel, and their money is given back."""
+
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from accounts.services import issue
+from delivery.models import Delivery
+from inventory.models import Reservation, StockItem
+from inventory.services import seed_stock
+from notifications.models import Notification
+from orders.models import Order, OrderChange, StaffAction
+from orders.services import request_cancellation
+from payments.models import Payment
+from sagas.testing import Bus
+from shop.contracts.events import Line
+from shop.operations.audit import Violation, audit
+from tests.conftest import SERVICES
+from tests.support.ordering import place_order
+
+pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
+
+PRICE, PIECES = 1000, 10  # of product 1; the other one costs twice as much
+
+
+def client(**fields: Any) -> APIClient:
+    number = User.objects.count() + 1
+    user = User.objects.create(**{"pk": number, "email": f"{number}@example.com", "name": "x"} | fields)
+    signed_in = APIClient()
+    signed_in.credentials(HTTP_AUTHORIZATION=f"Bearer {issue(user).access}")
+    return signed_in
+
+
+@pytest.fixture
+def customer(bus: Bus) -> APIClient:
+    seed_stock({1: PIECES, 2: PIECES})
+    return client(pk=1)
+
+
+@pytest.fixture
+def order_id(customer: APIClient) -> int:
+    """Three pieces of one product, and two of another."""
+    return place_order(user_id=1, lines=[Line(1, 3), Line(2, 2)]).pk
+
+
+def wanted(**quantities: int) -> dict[str, Any]:
+    return {"items": [{"productId": int(name[1:]), "quantity": count} for name, count in quantities.items()]}
+
+
+def ask(customer: APIClient, order_id: int, key: str = "k", **body: Any) -> Any:
+    return customer.post(
+        f"/api/v1/orders/{order_id}/changes", body or wanted(p1=1, p2=0), headers={"Idempotency-Key": key}
+    )
+
+
+def before_the_hand_over(bus: Bus) -> None:
+    """The parcel waits for its carrier."""
+    bus.drain(timers=False)
+
+
+def lines(order_id: int) -> dict[int, int]:
+    return dict(Order.objects.get(pk=order_id).items.values_list("product_id", "quantity"))
+
+
+def held_in_stock() -> dict[int, tuple[int, int]]:
+    return {item.pk: (item.on_hand, item.reserved) for item in StockItem.objects.all()}
+
+
+def status_of(order_id: int) -> str:
+    return OrderChange.objects.get(order=order_id).status
+
+
+def sound() -> None:
+    assert [found for found in audit(strict=True) if isinstance(found, Violation)] == []
+
+
+def test_pieces_are_cancelled_and_everybody_knows(bus: Bus, customer: APIClient, order_id: int):
+    before_the_hand_over(bus)
+    answer = ask(customer, order_id, **wanted(p1=1, p2=0), reason="one is enough", expectedTotal=PRICE)
+    assert answer.status_code == 202, answer.json()
+    shown = answer.json()
+    assert (shown["status"], shown["amount"], [one["quantity"] for one in shown["items"]]) == (
+        "REQUESTED",
+        -6 * PRICE,
+        [-2, -2],
+    )
+    bus.drain()
+    order = Order.objects.get()
+    assert (order.status, order.total_price, lines(order_id)) == ("COMPLETED", PRICE, {1: 1})
+    payment = Payment.objects.get()
+    assert (payment.status, payment.captured, payment.refunded) == ("COMPLETED", 7 * PRICE, 6 * PRICE)
+    assert held_in_stock() == {1: (PIECES - 1, 0), 2: (PIECES, 0)}
+    (listed,) = customer.get(f"/api/v1/orders/{order_id}/changes").json()["results"]
+    assert (listed["status"], listed["refusal"]) == ("MADE", "")
+    entries = list(order.timeline.filter(event__contains="Change").values_list("event", "detail"))
+    assert entries == [("OrderChangeRequested", "-₩6,000"), ("PaymentChanged", "-₩6,000")]
+    assert Notification.objects.filter(type="ORDER_CHANGED").exists()
+    sound()
+
+
+def test_the_parcel_stays_until_the_change_has_ended(bus: Bus, customer: APIClient, order_id: int):
+    before_the_hand_over(bus)
+    ask(customer, order_id)
+    bus.drain(timers=False)
+    bus.tick("delivery.advance_deliveries")
+    assert (Delivery.objects.get().status, Order.objects.get().status) == ("HELD", "DELIVERY_STARTED")
+    bus.drain()
+    assert Delivery.objects.get().status == "DELIVERED"
+    assert Reservation.objects.get().lines.get().quantity == 1
+
+
+@pytest.mark.parametrize("seen", range(12))
+def test_whenever_it_is_asked_for_it_is_made_or_refused(bus: Bus, customer: APIClient, order_id: int, seen: int):
+    """After so many messages: waiting, at once, and too late."""
+    for _ in range(seen):
+        if not bus.messages:
+            bus.relay()
+            bus.tick("delivery.advance_deliveries")
+        if bus.messages:
+            bus.deliver()
+    answer = ask(customer, order_id)
+    bus.drain()
+    made = answer.status_code == 202 and status_of(order_id) == "MADE"
+    assert Order.objects.get().status == "COMPLETED"
+    assert lines(order_id) == ({1: 1} if made else {1: 3, 2: 2})
+    sound()
+
+
+def test_what_waits_for_a_payment_that_is_declined_ends_with_the_order(bus: Bus, customer: APIClient):
+    order_id = place_order(user_id=1, lines=[Line(1, 3)], payment_token="tok_declined").pk
+    assert ask(customer, order_id, **wanted(p1=1)).json()["status"] == "WAITING"
+    bus.drain()
+    change = OrderChange.objects.get()
+    assert (Order.objects.get().status, change.status) == ("CANCELLED", "REFUSED")
+    assert Order.objects.get().change_id is None
+    sound()
+
+
+@pytest.mark.parametrize("after", range(9))
+def test_a_cancellation_of_the_order_wins_over_its_change(bus: Bus, customer: APIClient, order_id: int, after: int):
+    """…whenever it comes: nothing is kept, and the change ends."""
+    before_the_hand_over(bus)
+    ask(customer, order_id)
+    for _ in range(after):
+        bus.messages and bus.deliver()
+        bus.relay()
+        if not bus.messages:
+            bus.tick("payments.settle_payments")
+    request_cancellation(order_id)
+    bus.drain()
+    assert Order.objects.get().status == "CANCELLED"
+    assert status_of(order_id) in ("MADE", "REFUSED")
+    assert held_in_stock() == {1: (PIECES, 0), 2: (PIECES, 0)}
+    payment = Payment.objects.get()
+    assert payment.captured == payment.refunded == 7 * PRICE
+    sound()
+
+
+def test_of_money_that_is_only_held_so_much_less_is_taken(bus: Bus, customer: APIClient, settings: Any):
+    settings.PAYMENT_CAPTURE = "at_hand_over"
+    order_id = place_order(user_id=1, lines=[Line(1, 3), Line(2, 2)]).pk
+    before_the_hand_over(bus)
+    assert ask(customer, order_id).status_code == 202
+    bus.drain()
+    assert (Order.objects.get().status, status_of(order_id), lines(order_id)) == ("COMPLETED", "MADE", {1: 1})
+    payment = Payment.objects.get()
+    assert (payment.authorized, payment.captured, payment.refunded) == (7 * PRICE, PRICE, 0)
+    sound()
+
+
+def test_all_pieces_cancelled_cancel_the_order(bus: Bus, customer: APIClient, order_id: int):
+    before_the_hand_over(bus)
+    assert ask(customer, order_id, **wanted(p1=0, p2=0)).json()["status"] == "CANCELLED_ORDER"
+    bus.drain()
+    order = Order.objects.get()
+    assert (order.status, order.cancellation_reason) == ("CANCELLED", "cancelled by the customer")
+    sound()
+
+
+def test_one_change_at_a_time(bus: Bus, customer: APIClient, order_id: int):
+    before_the_hand_over(bus)
+    ask(customer, order_id, "a", **wanted(p1=2))
+    assert ask(customer, order_id, "b", **wanted(p1=1)).json()["code"] == "O006"
+    bus.drain(timers=False)
+    bus.tick("payments.settle_payments")
+    bus.drain(timers=False)
+    assert ask(customer, order_id, "b", **wanted(p1=1)).status_code == 202
+    bus.drain()
+    assert lines(order_id) == {1: 1, 2: 2}
+    sound()
+
+
+def test_sent_again_it_is_made_once(bus: Bus, customer: APIClient, order_id: int):
+    before_the_hand_over(bus)
+    first = ask(customer, order_id).json()
+    assert ask(customer, order_id).json() == first
+    assert ask(customer, order_id, **wanted(p1=2)).status_code == 422
+    bus.drain()
+    assert OrderChange.objects.count() == 1
+
+
+def test_when_the_carrier_has_the_parcel_the_order_stays_as_it_is(bus: Bus, customer: APIClient, order_id: int):
+    before_the_hand_over(bus)
+    bus.tick("delivery.advance_deliveries")  # of which orders has not heard
+    assert ask(customer, order_id).status_code == 202
+    bus.drain()
+    change = OrderChange.objects.get()
+    assert (change.status, change.refusal) == ("REFUSED", "the carrier has the parcel already")
+    assert ask(customer, order_id, "later").json()["code"] == "O005"
+    assert Notification.objects.filter(type="CHANGE_REFUSED").exists()
+    assert Payment.objects.get().refunded == 0
+    sound()
+
+
+def test_less_is_left_of_the_payment_than_the_pieces_cost(bus: Bus, customer: APIClient, order_id: int):
+    from orders.refunds import request_refund
+
+    before_the_hand_over(bus)
+    request_refund(order_id, key="k", amount=2 * PRICE, reason="a scratch")
+    bus.drain(timers=False)
+    ask(customer, order_id)
+    bus.drain()
+    change = OrderChange.objects.get()
+    assert (change.status, change.refusal) == ("REFUSED", "there is not so much left to give back")
+    assert (Order.objects.get().status, lines(order_id)) == ("COMPLETED", {1: 3, 2: 2})
+    sound()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"items": []},
+        wanted(p1=-1),
+        {"items": [*wanted(p1=1)["items"]] * 2},
+        wanted(p1=1) | {"address": "elsewhere"},
+    ],
+)
+def test_what_cannot_be_meant_is_refused(customer: APIClient, order_id: int, body: dict[str, Any]):
+    answer = customer.post(f"/api/v1/orders/{order_id}/changes", body, headers={"Idempotency-Key": "k"})
+    assert answer.status_code == 400, answer.json()
+    assert not OrderChange.objects.exists()
+
+
+@pytest.mark.parametrize("body", [wanted(p1=3), wanted(p1=4), wanted(p9=0)])
+def test_what_the_order_has_already_or_has_not_is_refused(customer: APIClient, order_id: int, body: dict[str, Any]):
+    assert ask(customer, order_id, **body).json()["code"] == "O005"
+    assert not OrderChange.objects.exists()
+
+
+def test_another_total_is_refused(customer: APIClient, order_id: int):
+    answer = ask(customer, order_id, **wanted(p1=1), expectedTotal=7 * PRICE)
+    assert (answer.status_code, answer.json()["totalPrice"]) == (409, 5 * PRICE)
+
+
+def test_who_may(bus: Bus, customer: APIClient, order_id: int):
+    assert ask(client(), order_id).status_code == 404
+    assert client().get(f"/api/v1/orders/{order_id}/changes").status_code == 404
+    assert ask(client(is_staff=True), order_id).status_code == 404
+    clerk = client(is_staff=True, is_superuser=True)
+    assert ask(clerk, order_id).status_code == 202
+    action = StaffAction.objects.get()
+    assert (action.action, action.target) == ("change", f"order {order_id}")
