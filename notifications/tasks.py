@@ -10,22 +10,20 @@ from notifications.webhooks import owners, sending
 from sagas import step, timer
 from shop.calls import connect
 from shop.contracts.accounts import Contact, ContactsService
-from shop.contracts.events import CustomerErased, PaymentAuthorized, PaymentCompleted
+from shop.contracts.events import CustomerErased, PaymentAuthorized, PaymentCaptured, PaymentCompleted
 
 NEWS = get_args(News)
+Heard = News | PaymentCompleted | PaymentAuthorized | PaymentCaptured
 
 
-def look_up_contacts(events: Sequence[News | PaymentCompleted | PaymentAuthorized]) -> Mapping[int, Contact]:
+def look_up_contacts(events: Sequence[Heard]) -> Mapping[int, Contact]:
     """Name, addresses and language of the customers concerned, by user id; who is unknown is missing."""
     customers = {customer_of(event) for event in events if isinstance(event, NEWS)}
     return connect(ContactsService).get_contacts(sorted(customers)) if customers else {}
 
 
 @step(outside=look_up_contacts)
-def notify(
-    events: list[News | PaymentCompleted | PaymentAuthorized],
-    contacts: Mapping[int, Contact],
-) -> None:
+def notify(events: list[Heard], contacts: Mapping[int, Contact]) -> None:
     """Write down what each customer is to be told, by e-mail and, where there is a phone, by SMS; and what each program
     that has subscribed, by webhook."""
     services.write_down((event for event in events if isinstance(event, NEWS)), contacts)

@@ -116,7 +116,9 @@ def _taken(payment: Payment, now: datetime) -> PaymentCaptured:
     payment.status, payment.reason = Status.COMPLETED, ""
     if not ledger.open_rows(payment, ledger.Kind.REFUND):  # that staff wanted while it was being taken
         payment.due_at = None
-    return PaymentCaptured(**_about(payment), amount=payment.captured)
+    return PaymentCaptured(
+        **_about(payment), user_id=payment.user_id or 0, amount=payment.captured, currency=payment.currency
+    )
 
 
 def _lost(payment: Payment, now: datetime) -> list[Followed]:

@@ -7,7 +7,7 @@ from payments.models import Payment
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds until a gateway is asked again, doubled each time
 SHORTEST_LOOK, LONGEST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 LOOK_AT_HOLD = timedelta(hours=6)  # banks hold money for some days
-CHECKS_AFTER_VOIDING = 6  # with those pauses, half a minute
+CHECKS_AFTER_VOIDING = 8  # with those pauses 91 seconds: longer than a request to any provider may be under way
 
 
 def check_now(payment: Payment, now: datetime) -> None:

@@ -88,7 +88,7 @@ ORDER = Saga(
         DeliveryStarted: ("orders.mark_started",),
         DeliveryHandedOver: ("inventory.ship_stock", "orders.mark_shipped", "notifications.notify"),
         DeliveryPaymentDue: ("payments.capture_payment",),
-        PaymentCaptured: ("orders.note_capture",),
+        PaymentCaptured: ("orders.note_capture", "notifications.notify"),
         DeliveryCompleted: ("orders.complete_order", "notifications.notify"),
         OrderCompleted: ("notifications.notify",),
         # where it turns

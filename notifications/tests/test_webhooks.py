@@ -38,6 +38,7 @@ from shop.contracts.events import (
     OrderCancelled,
     OrderChanged,
     OrderCompleted,
+    PaymentCaptured,
     PaymentCompleted,
     PaymentRefundCompleted,
 )
@@ -188,6 +189,15 @@ def _one_of_each(reason: str) -> list[Any]:
         OrderCancelled(order_id=7, user_id=1, reason=reason),
         PaymentRefundCompleted(order_id=7, user_id=1, refund_id=uuid4(), amount=1_000, currency="KRW"),
     ]
+
+
+def test_money_that_was_held_first_is_paid_when_it_is_taken():
+    subscribed("https://erp.example.com/shop", "order.paid")
+    write_down([PaymentCaptured(order_id=7, user_id=1, amount=900, currency="KRW")])
+    message = WebhookMessage.objects.get()
+    assert (message.type, json.loads(message.body)["data"]) == (
+        "order.paid", {"orderId": 7, "customerId": 1, "amount": 900, "currency": "KRW"},
+    )  # fmt: skip
 
 
 def test_a_hundred_events_take_as_many_statements_as_one_and_none_more_for_subscribers():

@@ -23,6 +23,7 @@ from shop.contracts.events import (
     OrderCompleted,
     OrderCreated,
     OrderEvent,
+    PaymentCaptured,
     PaymentCompleted,
     PaymentRefundCompleted,
 )
@@ -44,7 +45,7 @@ TYPES: Mapping[str, str] = dict.fromkeys(
     ),
     "orders.view_order",
 )
-PUBLIC: Mapping[type[OrderEvent], str] = dict(
+_BY_EVENT: Mapping[type[OrderEvent], str] = dict(
     zip(
         (
             OrderCreated,
@@ -60,6 +61,7 @@ PUBLIC: Mapping[type[OrderEvent], str] = dict(
         strict=True,
     )
 )
+PUBLIC: Mapping[type[OrderEvent], str] = {**_BY_EVENT, PaymentCaptured: "order.paid"}  # of money that was held first
 
 # Why an order was cancelled, by what our own reasons begin with. The words of others stay here.
 WHY = {
@@ -124,7 +126,7 @@ def data_of(event: OrderEvent) -> dict[str, Any]:
         case OrderCancelled():
             why = next((code for start, code in WHY.items() if event.reason.startswith(start)), OTHER)
             more = {"customerId": event.user_id, "reason": why}
-        case PaymentRefundCompleted():
+        case PaymentCaptured() | PaymentRefundCompleted():
             more = {"customerId": event.user_id, "amount": event.amount, "currency": event.currency}
         case _:
             raise TypeError(f"{type(event).__name__} is no public event")

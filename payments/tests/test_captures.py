@@ -67,7 +67,13 @@ def test_money_is_held_and_taken_when_the_carrier_has_the_parcel():
     event = due()
     (captured,) = run(capture_payment, event)
     assert captured == PaymentCaptured(
-        order_id=1, amount=PRICE, event_id=captured.event_id, caused_by=event.event_id, trace=TRACE
+        order_id=1,
+        user_id=7,
+        amount=PRICE,
+        currency="KRW",
+        event_id=captured.event_id,
+        caused_by=event.event_id,
+        trace=TRACE,
     )
     assert (state(), sums()) == (("COMPLETED", False), (PRICE, PRICE, 0))
     assert entries() == [HELD, ("CAPTURE", PRICE, "SUCCEEDED")]

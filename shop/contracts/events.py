@@ -102,7 +102,9 @@ class DeliveryPaymentDue(OrderEvent, frozen=True):
 class PaymentCaptured(OrderEvent, frozen=True):
     """`amount` of what was held has been taken."""
 
+    user_id: int
     amount: int
+    currency: str
 
 
 class DeliveryCompleted(OrderEvent, frozen=True):
