@@ -146,7 +146,7 @@ def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
         ]
         Payment.objects.filter(pk__in=[one.pk for one in waiting]).update(returned_with=dict(parameters))
         crash_point("return.note_written")
-    crash_point("return.noted")
+    crash_point("return.note_committed")
     for payment in waiting:
         payment.returned_with = dict(parameters)
     answers = confirm(waiting)

@@ -127,7 +127,7 @@ PASSES: dict[tuple[Callable[[], None], Scene], tuple[str, ...]] = {
     ),
     (web, staff_refund): ("refund_request.written", "refund_request.committed"),
     (web, customer_changes): ("change.written", "change.committed"),
-    (web, customer_comes_back): ("return.note_written", "return.noted", "return.written", "return.committed"),
+    (web, customer_comes_back): ("return.note_written", "return.note_committed", "return.written", "return.committed"),
     (web, provider_notifies): ("notification.written", "notification.committed"),
     (web, customer_orders): ("order.written", "order.committed"),
     (web, customer_cancels): ("cancellation.written", "cancellation.committed"),

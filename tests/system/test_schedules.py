@@ -76,7 +76,7 @@ OVERTAKINGS = [
 MEANWHILES = [
     MEANWHILE + one
     for one in BOUNDARIES
-    if one.startswith(("charge.", "gateway.", "refund.committed", "return.noted"))
+    if one.startswith(("charge.", "gateway.", "refund.committed", "return.note_committed"))
     or (one.startswith("settle.") and not one.endswith("written"))
 ]
 # What gateways are asked and answer, and how payments then go on.
