@@ -22,6 +22,7 @@ from django.db import transaction
 from django.db.models import F
 from msgspec import convert
 
+from delivery import returns
 from delivery.bookings import parcel_of
 from delivery.carriers import (
     Answer,
@@ -70,7 +71,7 @@ Answers = Mapping[int, Answer]  # by order
 
 def advance_due() -> int:
     """Book, cancel or track one batch of due parcels with their carriers; return how many were processed."""
-    return _advance_local() + _ask_others()
+    return _advance_local() + _ask_others() + returns.advance_due()
 
 
 # --- Carriers that answer by themselves -------------------------------------------------------------------------------

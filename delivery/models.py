@@ -106,6 +106,47 @@ class Delivery(models.Model):
         return f"delivery of order {self.order_id}: {self.status}"
 
 
+class ReturnParcel(models.Model):
+    """A parcel that a customer sends back: one row per return.
+
+    `due_at` is when a carrier that answers by itself is asked where it is. `caused_by` is the event that the parcel's
+    own events follow from.
+    """
+
+    class Status(models.TextChoices):
+        EXPECTED = "EXPECTED"
+        RECEIVED = "RECEIVED"  # also before it was ever booked, when staff were faster (a tombstone)
+        LOST = "LOST"  # its carrier says that it will not come
+        CANCELLED = "CANCELLED"  # nobody expects it; also before it was ever booked (a tombstone)
+
+    return_id = models.BigIntegerField(unique=True)
+    order_id = models.BigIntegerField(db_index=True)
+    tracking_number = models.CharField(max_length=64, null=True)  # noqa: DJ001
+    account = models.CharField(max_length=32, blank=True, help_text="The carrier; empty: the customer sends it.")
+    status = models.CharField(max_length=16, choices=Status.choices)
+    reason = models.CharField(max_length=200, blank=True, db_default="", help_text="The carrier's words.")
+    due_at = models.DateTimeField(null=True)
+    caused_by = models.UUIDField(null=True)
+    trace = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tracking_number"], name="delivery_return_tracked_once"),
+            models.CheckConstraint(
+                condition=models.Q(due_at=None) | models.Q(status="EXPECTED"),
+                name="delivery_return_asked_while_expected",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], name="delivery_returns_due", condition=models.Q(due_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"parcel of return {self.return_id}: {self.status}"
+
+
 class CarrierEvent(models.Model):
     """A carrier's message that was taken in: it is not taken in again. Each carrier counts its own."""
 

@@ -1,10 +1,12 @@
 """What delivery keeps that names a customer, and for how long: where their parcels went, and what carriers said."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
-from delivery.models import CarrierEvent, Delivery
+from delivery.models import CarrierEvent, Delivery, ReturnParcel
 from fastdb.clock import database_time
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, orders_of
@@ -19,18 +21,26 @@ OLD = "created_at < %s AND address <> '' AND updated_at < %s AND due_at IS NULL"
 def of_orders(order_ids: Collection[int]) -> Rows:
     """What is kept of these orders."""
     deliveries = Delivery.objects.filter(order_id__in=order_ids)
-    numbers = deliveries.values("tracking_number")
+    parcels = ReturnParcel.objects.filter(order_id__in=order_ids)
     return {
         "deliveries": listed(deliveries.order_by("order_id")),
-        "carrier_events": listed(CarrierEvent.objects.filter(tracking_number__in=numbers).order_by("pk")),
+        "return_parcels": listed(parcels.order_by("return_id")),
+        "carrier_events": listed(_told_of(deliveries).union(_told_of(parcels)).order_by("pk")),
     }
+
+
+def _told_of(parcels: QuerySet[Any]) -> QuerySet[Any]:
+    """What carriers have told of these."""
+    return CarrierEvent.objects.filter(tracking_number__in=parcels.values("tracking_number"))
 
 
 def erase(erased: Sequence[CustomerErased]) -> None:
     """Keep nothing that names these customers. Runs inside a transaction on delivery."""
     order_ids = orders_of(erased)
     deliveries = Delivery.objects.filter(order_id__in=order_ids)
-    CarrierEvent.objects.filter(tracking_number__in=deliveries.values("tracking_number")).update(reason="")
+    parcels = ReturnParcel.objects.filter(order_id__in=order_ids)
+    for rows in (_told_of(deliveries), _told_of(parcels), parcels):
+        rows.update(reason="")
     deliveries.update(address="", label_url="")
     deliveries.filter(reason__startswith=CARRIER).update(reason=ERASED)
     redact_messages("delivery", order_ids)

@@ -16,10 +16,11 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from delivery import returns
 from delivery.bookings import booked_at_once, can_be_stopped_at_once, is_local, new_key, stop_with_carrier
 from delivery.carriers import Booked, Report, account_for
 from delivery.holding import start_late
-from delivery.models import CarrierEvent, Delivery
+from delivery.models import CarrierEvent, Delivery, ReturnParcel
 from delivery.transitions import DISPUTES, MOVES, News, move, next_look, refused_hold, words_of
 from fastdb.bulk import insert_if_absent, insert_rows, update_rows
 from fastdb.clock import database_time
@@ -176,9 +177,10 @@ def take_carrier_event(*, carrier: str, event_id: str, tracking_number: str, sta
     Raises `UnknownDelivery`, `EventIdReused`.
     """
     with transaction.atomic(using="delivery", durable=True):
-        own = Delivery.objects.filter(tracking_number=tracking_number, account=carrier)
-        delivery = own.select_for_update().first()
-        if delivery is None:
+        named = {"tracking_number": tracking_number, "account": carrier}
+        delivery = Delivery.objects.filter(**named).select_for_update().first()
+        parcel = None if delivery else ReturnParcel.objects.filter(**named).select_for_update().first()
+        if delivery is None and parcel is None:
             raise UnknownDelivery(f"There is no delivery {tracking_number}.")
         fresh = _take_in(
             carrier=carrier,
@@ -187,8 +189,10 @@ def take_carrier_event(*, carrier: str, event_id: str, tracking_number: str, sta
             status=status,
             reason=reason,
         )
-        if fresh and (events := _take_report(delivery, status, reason)):
+        if fresh and delivery and (events := _take_report(delivery, status, reason)):
             emit(*events, service="delivery")
+        if fresh and parcel:
+            returns.take_report([parcel], status, words_of(status, reason))
         crash_point("carrier_event.written")
     crash_point("carrier_event.committed")
 

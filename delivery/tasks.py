@@ -1,6 +1,6 @@
-"""Delivery's part in the saga."""
+"""Delivery's part in the sagas of orders and returns."""
 
-from delivery import asking, holding, privacy, services
+from delivery import asking, holding, privacy, returns, services
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
@@ -15,6 +15,14 @@ from shop.contracts.events import (
     PaymentAuthorized,
     PaymentCaptureFailed,
     PaymentCompleted,
+)
+from shop.contracts.return_events import (
+    DeliveryReturnBooked,
+    DeliveryReturnCancelled,
+    ReturnApproved,
+    ReturnExpired,
+    ReturnReceived,
+    ReturnWithdrawn,
 )
 
 
@@ -49,6 +57,24 @@ def hold_parcel(requests: list[OrderChangeRequested]) -> list[DeliveryHeld | Del
 def let_go(ended: list[InventoryChanged]) -> list[DeliveryStarted]:
     """Have the parcel of an order fetched whose change has ended."""
     return holding.let_go(ended)
+
+
+@step
+def book_return(approved: list[ReturnApproved]) -> list[DeliveryReturnBooked]:
+    """Have a carrier bring back what a customer returns."""
+    return returns.book(approved)
+
+
+@step
+def cancel_return(closed: list[ReturnWithdrawn | ReturnExpired]) -> list[DeliveryReturnCancelled]:
+    """Expect no parcel any more, unless it is here; leave a tombstone if there is none yet."""
+    return returns.cancel(closed)
+
+
+@step
+def close_return(received: list[ReturnReceived]) -> None:
+    """The parcel is here: expect it no more."""
+    returns.close(received)
 
 
 @step

@@ -95,11 +95,13 @@ class StockMovement(models.Model):
         ADJUSTMENT = "ADJUSTMENT"  # receipts, stock-taking, loss: by staff
         SHIPMENT = "SHIPMENT"
         RETURN = "RETURN"
+        WRITE_OFF = "WRITE_OFF"  # of what came back, and cannot be sold again
 
     product_id = models.BigIntegerField(db_index=True)
     delta = models.IntegerField(help_text="Pieces: positive came, negative went.")
     kind = models.CharField(max_length=16, choices=Kind.choices)
     order_id = models.BigIntegerField(null=True)  # indexed by the unique constraint, which begins with it
+    return_id = models.BigIntegerField(null=True, help_text="What a customer sent back; empty: the parcel came back.")
     reason = models.CharField(max_length=200, blank=True)
     booking = models.UUIDField(null=True, help_text="Of the form it was booked with: one sent twice books once.")
     created_at = models.DateTimeField(db_default=Now())
@@ -111,8 +113,9 @@ class StockMovement(models.Model):
                 fields=["booking"], condition=models.Q(booking__isnull=False), name="inventory_movement_booked_once"
             ),
             models.UniqueConstraint(
-                fields=["order_id", "product_id", "kind"],
+                fields=["order_id", "product_id", "kind", "return_id"],
                 condition=models.Q(order_id__isnull=False),
+                nulls_distinct=False,
                 name="inventory_movement_once_per_order",
             ),
         ]

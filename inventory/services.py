@@ -91,7 +91,7 @@ def reserve(orders: Mapping[int, Sequence[Line]]) -> dict[int, str]:
                 free[line.product_id] -= line.quantity
             lines += [{"reservation_id": fresh[order_id], **msgspec.structs.asdict(line)} for line in wanted]
     insert_rows(ReservationLine, lines)
-    _change_stock((line["product_id"], 0, line["quantity"]) for line in lines)
+    change_stock((line["product_id"], 0, line["quantity"]) for line in lines)
     _set_status([(order_id, Status.REFUSED, reason) for order_id, reason in decisions.items() if reason])
     return decisions
 
@@ -120,7 +120,7 @@ def release(orders: Mapping[int, str]) -> set[int]:
     held = _lock_held(orders.keys() - tombstones.keys(), Status.RESERVED, Status.SHIPPED)
     shipped = [line for line in held if line.status == Status.SHIPPED]
     insert_rows(StockMovement, [line.movement(Kind.RETURN, line.quantity, orders[line.order_id]) for line in shipped])
-    _change_stock(
+    change_stock(
         (line.product_id, line.quantity, 0) if line.status == Status.SHIPPED else (line.product_id, 0, -line.quantity)
         for line in held
     )
@@ -149,14 +149,14 @@ def change(orders: Mapping[int, Sequence[Line]]) -> None:
                 "quantities": [line.quantity + more for line, more in changes],
             },
         )
-    _change_stock((line.product_id, 0, more) for line, more in changes)
+    change_stock((line.product_id, 0, more) for line, more in changes)
 
 
 def ship(order_ids: Iterable[int]) -> None:
     """Take the reserved units of these orders off the shelf, as carriers have them. Skips orders that hold nothing."""
     held = _lock_held(order_ids, Status.RESERVED)
     insert_rows(StockMovement, [line.movement(Kind.SHIPMENT, -line.quantity) for line in held])
-    _change_stock((line.product_id, -line.quantity, -line.quantity) for line in held)
+    change_stock((line.product_id, -line.quantity, -line.quantity) for line in held)
     _set_status([(order_id, Status.SHIPPED, "") for order_id in dict.fromkeys(line.order_id for line in held)])
 
 
@@ -344,7 +344,7 @@ def lock_stock(product_ids: Iterable[int]) -> dict[int, int]:
     return dict(query("inventory", LOCK_FREE_STOCK, [list(product_ids)]))
 
 
-def _change_stock(changes: Iterable[tuple[int, int, int]]) -> None:
+def change_stock(changes: Iterable[tuple[int, int, int]]) -> None:
     """Add to products' stock: (product, units on hand, units reserved)."""
     on_hand, reserved = Counter[int](), Counter[int]()
     for product_id, pieces, promised in changes:

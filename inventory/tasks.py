@@ -1,8 +1,8 @@
-"""Inventory's part in the saga."""
+"""Inventory's part in the sagas of orders and returns."""
 
 from collections.abc import Sequence
 
-from inventory import privacy, services
+from inventory import privacy, returns, services
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
@@ -17,6 +17,7 @@ from shop.contracts.events import (
     PaymentFailed,
     PaymentRefunded,
 )
+from shop.contracts.return_events import InventoryRestocked, ReturnInspected
 
 
 def product_locks(orders: Sequence[OrderCreated]) -> list[str]:
@@ -59,6 +60,12 @@ def change_stock(ended: list[OrderChanged | OrderChangeRefused]) -> list[Invento
 def ship_stock(deliveries: list[DeliveryHandedOver]) -> None:
     """Take reserved units off the shelf."""
     services.ship(delivery.order_id for delivery in deliveries)
+
+
+@step
+def restock_return(inspected: list[ReturnInspected]) -> list[InventoryRestocked]:
+    """Put on the shelf what staff accepted of what came back, and write off what they did not."""
+    return returns.restock(inspected)
 
 
 @step

@@ -16,10 +16,17 @@ from shop.contracts.events import (
     PaymentActionRequired,
     PaymentRefundCompleted,
 )
+from shop.contracts.return_events import (
+    DeliveryReturnBooked,
+    ReturnClosed,
+    ReturnCompleted,
+    ReturnReceived,
+    ReturnRefused,
+)
 
 Type = Notification.Type
 
-News = (
+OrderNews = (
     OrderCreated
     | PaymentActionRequired
     | OrderChanged
@@ -31,8 +38,10 @@ News = (
     | OrderCancelled
     | PaymentRefundCompleted
 )
+ReturnNews = DeliveryReturnBooked | ReturnReceived | ReturnCompleted | ReturnRefused | ReturnClosed
+News = OrderNews | ReturnNews
 
-# In the order of the saga.
+# In the order of the sagas.
 TYPES: Mapping[type[OrderEvent], Notification.Type] = {
     OrderCreated: Type.ORDER_RECEIVED,
     PaymentActionRequired: Type.PAYMENT_DUE,
@@ -44,6 +53,11 @@ TYPES: Mapping[type[OrderEvent], Notification.Type] = {
     OrderCancelled: Type.CANCELLED,
     DeliveryFailed: Type.DELIVERY_FAILED,
     PaymentRefundCompleted: Type.REFUNDED,
+    DeliveryReturnBooked: Type.RETURN_APPROVED,
+    ReturnReceived: Type.RETURN_RECEIVED,
+    ReturnCompleted: Type.RETURN_REFUNDED,
+    ReturnRefused: Type.RETURN_REFUSED,
+    ReturnClosed: Type.RETURN_CLOSED,
 }
 
 

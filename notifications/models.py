@@ -33,6 +33,11 @@ class Notification(models.Model):
         CANCELLED = "CANCELLED"
         DELIVERY_FAILED = "DELIVERY_FAILED"
         REFUNDED = "REFUNDED"
+        RETURN_APPROVED = "RETURN_APPROVED"
+        RETURN_RECEIVED = "RETURN_RECEIVED"
+        RETURN_REFUNDED = "RETURN_REFUNDED"
+        RETURN_REFUSED = "RETURN_REFUSED"
+        RETURN_CLOSED = "RETURN_CLOSED"
 
     class Channel(models.TextChoices):
         EMAIL = "EMAIL"
@@ -95,6 +100,11 @@ class MessageTemplate(models.Model):
         CANCELLED = "CANCELLED"
         DELIVERY_FAILED = "DELIVERY_FAILED"
         REFUNDED = "REFUNDED"
+        RETURN_APPROVED = "RETURN_APPROVED"
+        RETURN_RECEIVED = "RETURN_RECEIVED"
+        RETURN_REFUNDED = "RETURN_REFUNDED"
+        RETURN_REFUSED = "RETURN_REFUSED"
+        RETURN_CLOSED = "RETURN_CLOSED"
         VERIFY = "VERIFY", "Confirm the e-mail address"
         RESET = "RESET", "Set another password"
 

@@ -40,6 +40,7 @@ from shop.contracts.events import (
     PaymentCompleted,
     PaymentRefundCompleted,
 )
+from shop.contracts.return_events import ReturnCompleted
 from shop.money import money
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ MAX_ATTEMPTS = 10
 TOO_MANY, SETTLED = "TOO_MANY", "SETTLED"
 PAID_SINCE = "It was paid, or the order had ended, before this was sent."
 SETTLES = [one.__name__ for one in (PaymentCompleted, PaymentAuthorized, OrderCancelled)]
-PRICED = PaymentActionRequired | PaymentRefundCompleted
+PRICED = PaymentActionRequired | PaymentRefundCompleted | ReturnCompleted
 HOUR = timedelta(hours=1)  # of `settings.MESSAGES_PER_HOUR`
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)  # between attempts, doubling: 85 minutes in all
 
@@ -109,6 +110,7 @@ def _notifications(event: News, contact: Contact, drafts: Drafts, off: Collectio
         due=Due(event.url, event.until, event.bank, event.account, event.holder)
         if isinstance(event, PaymentActionRequired)
         else None,
+        returned=getattr(event, "return_id", 0),
         drafts=drafts,
     )
     ways = [(Channel.EMAIL, contact.email, text.subject, text.body), (Channel.SMS, contact.phone, "", text.sms)]

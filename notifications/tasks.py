@@ -1,22 +1,23 @@
-"""What notifications hears of the saga: everything a customer wants to be told."""
+"""What notifications hears of the sagas: everything a customer wants to be told."""
 
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from notifications import letters, privacy, services
-from notifications.kinds import News, customer_of
+from notifications.kinds import News, OrderNews, ReturnNews, customer_of
 from notifications.webhooks import events as public_events
 from notifications.webhooks import owners, sending
 from sagas import step, timer
 from shop.calls import connect
 from shop.contracts.accounts import Contact, ContactsService
-from shop.contracts.events import CustomerErased, PaymentAuthorized, PaymentCaptured, PaymentCompleted
+from shop.contracts.events import CustomerErased, OrderEvent, PaymentAuthorized, PaymentCaptured, PaymentCompleted
+from shop.contracts.return_events import ReturnApproved, ReturnRequested
 
 NEWS = get_args(News)
-Heard = News | PaymentCompleted | PaymentAuthorized | PaymentCaptured
+Heard = OrderNews | PaymentCompleted | PaymentAuthorized | PaymentCaptured
 
 
-def look_up_contacts(events: Sequence[Heard]) -> Mapping[int, Contact]:
+def look_up_contacts(events: Sequence[OrderEvent]) -> Mapping[int, Contact]:
     """Name, addresses and language of the customers concerned, by user id; who is unknown is missing."""
     customers = {customer_of(event) for event in events if isinstance(event, NEWS)}
     return connect(ContactsService).get_contacts(sorted(customers)) if customers else {}
@@ -26,6 +27,19 @@ def look_up_contacts(events: Sequence[Heard]) -> Mapping[int, Contact]:
 def notify(events: list[Heard], contacts: Mapping[int, Contact]) -> None:
     """Write down what each customer is to be told, by e-mail and, where there is a phone, by SMS; and what each program
     that has subscribed, by webhook."""
+    _write_down(events, contacts)
+
+
+@step(outside=look_up_contacts)
+def notify_return(
+    events: list[ReturnNews | ReturnRequested | ReturnApproved],
+    contacts: Mapping[int, Contact],
+) -> None:
+    """Likewise about returns."""
+    _write_down(events, contacts)
+
+
+def _write_down(events: Sequence[OrderEvent], contacts: Mapping[int, Contact]) -> None:
     services.write_down((event for event in events if isinstance(event, NEWS)), contacts)
     public_events.write_down(events)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.utils.formats import date_format
@@ -39,9 +39,12 @@ PLACEHOLDER = re.compile(r"\{(\w*)\}")
 LEADS_ELSEWHERE = re.compile(r"\S\{link\}|://|\bwww\.", re.IGNORECASE)
 LONGEST_SUBJECT = 200  # characters, with everything filled in
 LONGEST_SMS = 2000  # bytes as the networks count them; above 90 an SMS is sent, and paid for, as LMS
-NUMBERED = {Type.SHIPPED, Type.DELIVERED}  # what says a tracking number
-PRICED = {Type.PAYMENT_DUE, Type.REFUNDED, Type.ORDER_CHANGED}
+NUMBERED = {Type.SHIPPED, Type.DELIVERED, Type.RETURN_APPROVED}  # what says a tracking number
+NO_NUMBER = "–"
+PRICED = {Type.PAYMENT_DUE, Type.REFUNDED, Type.ORDER_CHANGED, Type.RETURN_REFUNDED}
 REASONED = {Type.CANCELLED, Type.DELIVERY_FAILED, Type.CHANGE_REFUSED}
+OF_RETURNS = {kind for kind in Type if kind.startswith("RETURN_")}
+IN_SUBJECT = ("order", "tracking", "return", "amount")  # one line, which names nobody
 
 
 class Draft(NamedTuple):
@@ -95,6 +98,7 @@ def compose(
     order: int,
     tracking: str = "",
     reason: str = "",
+    returned: int = 0,
     amount: str = "",
     due: Due | None = None,
     drafts: Drafts = NONE,
@@ -108,7 +112,8 @@ def compose(
         drafts.get((kind, channel, language)) or default(kind, channel, language)
         for channel in (Channel.EMAIL, Channel.SMS)
     )
-    facts = {"order": order, "tracking": tracking, "amount": _in_words(amount, language)}
+    facts: dict[str, Any] = {"order": order, "tracking": tracking or NO_NUMBER, "return": returned}
+    facts["amount"] = _in_words(amount, language)
     where = where_sms = ""
     if due is not None:
         with override(language):
@@ -147,13 +152,14 @@ def placeholders(kind: str, channel: str) -> list[str]:
         *(["reason"] if kind in REASONED else []),
         *(["amount"] if kind in PRICED else []),
         *(["until", "where"] if kind == Type.PAYMENT_DUE else []),
+        *(["return"] if kind in OF_RETURNS else []),
     ]
 
 
 def check(kind: str, channel: str, draft: Draft) -> None:
     """Raises `ValidationError` for a text that could not be sent as it is meant."""
     known = placeholders(kind, channel)
-    of_subject = [name for name in known if name in ("order", "tracking", "amount")]  # one line, which names nobody
+    of_subject = [name for name in known if name in IN_SUBJECT]
     wrong = {"subject": _wrong(draft.subject, of_subject), "body": _wrong(draft.body, known)}
     if channel == Channel.EMAIL and not draft.subject:
         wrong["subject"].append(_("An e-mail has a subject."))
@@ -197,6 +203,7 @@ def example(kind: str, channel: str, language: str, draft: Draft) -> Draft:
         language=language,
         name=name,
         order=1042,
+        returned=1057,
         tracking="CJ123456789",
         reason=why,
         amount=money(35_000, "KRW"),

@@ -2,8 +2,8 @@
 
 For each type of notification and each language there are a subject, an e-mail and an SMS.
 
-`{order}`, `{name}`, `{tracking}`, `{reason}`, `{amount}`, `{until}` and `{where}` are filled in. An SMS names nobody,
-and a carrier may write anything: it is read on locked screens, and by whoever has the number now.
+`{order}`, `{name}`, `{tracking}`, `{reason}`, `{return}`, `{amount}`, `{until}` and `{where}` are filled in. An SMS
+names nobody, and a carrier may write anything: it is read on locked screens, and by whoever has the number now.
 """
 
 from typing import NamedTuple
@@ -152,6 +152,70 @@ TEXTS = {
             subject="[Shop] Order {order} could not be delivered",
             body="Your order {order} could not be delivered. It will be refunded and cancelled.\nReason: {reason}",
             sms="[Shop] Your order {order} could not be delivered. You will be refunded.",
+        ),
+    },
+    Type.RETURN_APPROVED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 반품 신청이 승인되었습니다",
+            body="주문 {order}번의 반품({return}번)이 승인되었습니다. 상품을 포장해 보내 주세요. "
+            "반품 운송장 번호는 {tracking}입니다.",
+            sms="[Shop] 주문 {order}번 반품({return}번) 승인. 반품 운송장 번호 {tracking}",
+        ),
+        "en": Text(
+            subject="[Shop] Your return of order {order} is approved",
+            body="Your return {return} of order {order} is approved. Please pack the goods and send them back. "
+            "The parcel's tracking number is {tracking}.",
+            sms="[Shop] Your return {return} of order {order} is approved, tracking number {tracking}.",
+        ),
+    },
+    Type.RETURN_RECEIVED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 반품 상품이 도착했습니다",
+            body="주문 {order}번의 반품({return}번) 상품이 도착했습니다. 상품을 확인한 뒤 다시 알려 드리겠습니다.",
+            sms="[Shop] 주문 {order}번 반품({return}번) 상품이 도착했습니다.",
+        ),
+        "en": Text(
+            subject="[Shop] Your return of order {order} has arrived",
+            body="What you sent back of order {order} (return {return}) has arrived. We will look at it and "
+            "write again.",
+            sms="[Shop] Your return {return} of order {order} has arrived.",
+        ),
+    },
+    Type.RETURN_REFUNDED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 반품이 완료되었습니다",
+            body="주문 {order}번의 반품({return}번)이 완료되었습니다. 환불 금액은 {amount}입니다.",
+            sms="[Shop] 주문 {order}번 반품({return}번) 완료. 환불 금액 {amount}",
+        ),
+        "en": Text(
+            subject="[Shop] Your return of order {order} is complete",
+            body="Your return {return} of order {order} is complete. You have been refunded {amount}.",
+            sms="[Shop] Your return {return} of order {order} is complete, refunded: {amount}.",
+        ),
+    },
+    Type.RETURN_REFUSED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 반품 신청이 거절되었습니다",
+            body="주문 {order}번의 반품({return}번) 신청을 받아들일 수 없습니다. "
+            "사유는 반품 내역에서 확인하실 수 있습니다.",
+            sms="[Shop] 주문 {order}번 반품({return}번) 신청이 거절되었습니다.",
+        ),
+        "en": Text(
+            subject="[Shop] Your return of order {order} was not accepted",
+            body="We cannot accept your return {return} of order {order}. The reason is shown with the return.",
+            sms="[Shop] We cannot accept your return {return} of order {order}.",
+        ),
+    },
+    Type.RETURN_CLOSED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 반품이 종료되었습니다",
+            body="주문 {order}번의 반품({return}번)이 상품을 받지 않은 상태로 종료되었습니다.",
+            sms="[Shop] 주문 {order}번 반품({return}번)이 종료되었습니다.",
+        ),
+        "en": Text(
+            subject="[Shop] Your return of order {order} is closed",
+            body="Your return {return} of order {order} is closed: nothing was sent back.",
+            sms="[Shop] Your return {return} of order {order} is closed.",
         ),
     },
 }

@@ -18,7 +18,8 @@ from desk import people, words
 from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from desk.around import around
 from orders import changes, exports, open_orders, services
-from orders.models import FINAL, DeadLetter, Order, OrderChange, OrderLine, Outbox, StaffAction, TimelineEntry
+from orders.models import FINAL, DeadLetter, Order, OrderChange, OrderLine, Outbox, Return, StaffAction, TimelineEntry
+from orders.returns.admin import ReturnAdmin
 from shop.api.problems import Problem
 from shop.contracts.reasons import BY_STAFF
 from shop.money import money
@@ -35,6 +36,7 @@ SHOWN_OF_LINE: Any = ["product_id", "product_name", "quantity", "price", "sum"]
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
+admin.site.register(Return, ReturnAdmin)
 
 
 def _stalled(orders: QuerySet[Order]) -> QuerySet[Order]:

@@ -7,9 +7,15 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
+from orders.returns.models import Return, ReturnLine
 from sagas import models as messages
 from shop import stafflog
 from shop.contracts import orders as contract
+
+__all__ = [
+    "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderLine", "Outbox", "Refund", "Return", "ReturnLine",
+    "StaffAction", "TimelineEntry", "Unsent",
+]  # fmt: skip
 
 
 class Order(models.Model):
@@ -144,7 +150,8 @@ class TimelineEntry(models.Model):
 
 
 class Refund(models.Model):
-    """A part of an order's money that staff have given back. Its id is that of the event that asks for it."""
+    """A part of an order's money that staff, or a return, have given back. Its id is that of the event that asks for
+    it."""
 
     class Status(models.TextChoices):
         REQUESTED = "REQUESTED"
@@ -153,6 +160,9 @@ class Refund(models.Model):
 
     id = models.UUIDField(primary_key=True)
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="refunds", db_index=False)
+    for_return = models.ForeignKey(
+        Return, on_delete=models.CASCADE, null=True, related_name="refunds", help_text="That it pays back."
+    )
     key = models.CharField(max_length=255, help_text="The Idempotency-Key of who asked for it.")
     amount = models.BigIntegerField()
     reason = models.CharField(max_length=200)

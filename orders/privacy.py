@@ -14,8 +14,11 @@ from orders.models import (
     OrderLine,
     Outbox,
     Refund,
+    Return,
+    ReturnLine,
     TimelineEntry,
 )
+from orders.returns.models import OPEN
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, OrderCreated, orders_of
 from shop.contracts.orders import OrdersOf
@@ -30,10 +33,9 @@ class LocalOrders:
 
     def get_orders_of(self, user_id: int) -> OrdersOf:
         found = list(Order.objects.filter(user_id=user_id).order_by("pk").values_list("pk", "status"))
-        return OrdersOf(
-            running=[pk for pk, status in found if status not in FINAL],
-            ended=[pk for pk, status in found if status in FINAL],
-        )
+        returning = set(Return.objects.filter(user_id=user_id, status__in=OPEN).values_list("order_id", flat=True))
+        ended = [pk for pk, status in found if status in FINAL and pk not in returning]
+        return OrdersOf(running=[pk for pk, _ in found if pk not in set(ended)], ended=ended)
 
 
 def of_user(user_id: int) -> Rows:
@@ -48,6 +50,8 @@ def of_orders(order_ids: Collection[int]) -> Rows:
         "order_lines": listed(OrderLine.objects.filter(order_id__in=order_ids).order_by("pk")),
         "changes": listed(OrderChange.objects.filter(order_id__in=order_ids).order_by("pk")),
         "change_lines": listed(OrderChangeLine.objects.filter(change__order_id__in=order_ids).order_by("pk")),
+        "returns": listed(Return.objects.filter(order_id__in=order_ids).order_by("pk")),
+        "return_lines": listed(ReturnLine.objects.filter(of_return__order_id__in=order_ids).order_by("pk")),
         "refunds": listed(Refund.objects.filter(order_id__in=order_ids).order_by("pk")),
         "timelines": listed(TimelineEntry.objects.filter(order_id__in=order_ids).order_by("pk")),
         "addresses": list(_addresses(order_ids)),
@@ -68,6 +72,7 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     Order.objects.filter(pk__in=order_ids).update(action_url="")
     Refund.objects.filter(order_id__in=order_ids).update(reason="", refusal="")  # staff's and the gateway's words
     OrderChange.objects.filter(order_id__in=order_ids).update(reason="")
+    Return.objects.filter(order_id__in=order_ids).update(reason="", refusal="", key="")  # the customer's and staff's
     for_others_words = Order.objects.filter(pk__in=order_ids, cancellation_reason__startswith=CARRIER)
     for_others_words.update(cancellation_reason=ERASED)
     TimelineEntry.objects.filter(order_id__in=order_ids, detail__startswith=CARRIER).update(detail=ERASED)

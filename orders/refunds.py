@@ -10,6 +10,7 @@ from fastdb.bulk import insert_rows
 from fastdb.clock import database_time
 from orders.idempotency import KeyReused
 from orders.models import Order, Refund
+from orders.returns import settling
 from orders.services import UnknownOrder
 from orders.transitions import note
 from sagas import emit
@@ -23,7 +24,7 @@ from shop.observability.tracing import current_trace
 SETTLE = """
     UPDATE orders_refund AS old SET status = news.status, refusal = news.refusal
     FROM unnest(%(refunds)s::uuid[], %(statuses)s::text[], %(refusals)s::text[]) AS news (refund_id, status, refusal)
-    WHERE id = refund_id
+    WHERE id = refund_id RETURNING id, for_return_id
 """
 
 
@@ -44,7 +45,7 @@ def request_refund(order_id: int, *, key: str, amount: int, reason: str) -> Refu
         asked = OrderRefundRequested(order_id=order_id, amount=amount, reason=reason, trace=current_trace())
         row = {"id": asked.event_id, "order_id": order_id, "key": key, "amount": amount, "reason": reason}
         insert_rows(Refund, [row])
-        _note([asked], {order_id: order})
+        note([asked], [money(amount, order.currency)])
         # Also an order that is closed is looked after again, until payments has heard of it.
         order.look_at = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER)
         order.save(update_fields=["look_at"])
@@ -58,12 +59,13 @@ def request_refund(order_id: int, *, key: str, amount: int, reason: str) -> Refu
 
 
 def settle(answers: Sequence[PaymentRefundCompleted | PaymentRefundRefused]) -> None:
-    """Payments has given money back, or refused to."""
-    orders = Order.objects.in_bulk([event.order_id for event in answers])
-    _note(answers, orders)
+    """Payments has given money back, or refused to. A return that it was for goes on."""
+    currencies = dict(Order.objects.filter(pk__in=[event.order_id for event in answers]).values_list("pk", "currency"))
+    known = [event for event in answers if event.order_id in currencies]
+    note(known, [money(event.amount, currencies[event.order_id]) for event in known])
     refusals = [event.reason[:200] if isinstance(event, PaymentRefundRefused) else "" for event in answers]
     statuses = [Refund.Status.REFUSED if refusal else Refund.Status.COMPLETED for refusal in refusals]
-    query(
+    settled = query(
         "orders",
         SETTLE,
         {
@@ -72,11 +74,4 @@ def settle(answers: Sequence[PaymentRefundCompleted | PaymentRefundRefused]) -> 
             "refusals": refusals,
         },
     )
-
-
-def _note(
-    events: Sequence[OrderRefundRequested | PaymentRefundCompleted | PaymentRefundRefused], orders: dict[int, Order]
-) -> None:
-    """Write events into their orders' timelines, with the amounts."""
-    known = [event for event in events if event.order_id in orders]
-    note(known, [money(event.amount, orders[event.order_id].currency) for event in known])
+    settling.take_answers(answers, {refund_id: return_id for refund_id, return_id in settled if return_id})

@@ -1,4 +1,5 @@
-"""Orders' part in the saga: writing down how far each order has come, and resuming those that came to a halt."""
+"""Orders' part in the sagas of orders and returns: writing down how far each order has come, and resuming those
+that came to a halt."""
 
 from collections.abc import Sequence
 
@@ -7,6 +8,8 @@ from django.conf import settings
 from fastdb.clock import database_time
 from orders import changes, idempotency, open_orders, privacy, refunds, services
 from orders.models import Order
+from orders.returns import settling
+from orders.returns import steps as returns
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
@@ -35,6 +38,16 @@ from shop.contracts.events import (
     PaymentRefundCompleted,
     PaymentRefundRefused,
     PaymentWrittenOff,
+)
+from shop.contracts.return_events import (
+    DeliveryReturnBooked,
+    DeliveryReturnCancelled,
+    DeliveryReturnLost,
+    DeliveryReturnReceived,
+    InventoryRestocked,
+    ReturnClosed,
+    ReturnCompleted,
+    ReturnReceived,
 )
 
 Status = Order.Status
@@ -143,6 +156,44 @@ def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -
     ]
 
 
+# --- Of a return ------------------------------------------------------------------------------------------------------
+@step
+def mark_return_booked(booked: list[DeliveryReturnBooked]) -> None:
+    """A carrier brings the parcel under this number."""
+    returns.mark_booked(booked)
+
+
+@step
+def mark_return_received(received: list[DeliveryReturnReceived]) -> list[ReturnReceived]:
+    """The carrier has brought the parcel."""
+    return returns.mark_received(received)
+
+
+@step
+def mark_return_lost(lost: list[DeliveryReturnLost]) -> None:
+    """The carrier will not bring the parcel: staff decide."""
+    returns.mark_lost(lost)
+
+
+@step
+def settle_return(restocked: list[InventoryRestocked]) -> list[ReturnCompleted]:
+    """Have the money given back by the order's saga; a return that gives nothing back ends here."""
+    return settling.settle(restocked)
+
+
+@step
+def end_return(cancelled: list[DeliveryReturnCancelled]) -> list[ReturnClosed]:
+    """No parcel is expected any more: the saga ends here."""
+    return returns.end(cancelled)
+
+
+@timer
+def look_after_returns() -> int:
+    """Wake returns of which a message is missing; send those back whose parcel has not come in time."""
+    return returns.look_after()
+
+
+# --- Both -------------------------------------------------------------------------------------------------------------
 @step
 def erase_customer(erased: list[CustomerErased]) -> None:
     """Forget what names customers who have left."""

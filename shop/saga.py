@@ -33,7 +33,8 @@ PaymentRefundCompleted or PaymentRefundRefused.
 `ORDER` is all of it: the kernel routes by it, the timers run by it, and `manage.py check` holds it against the
 steps that exist. `manage.py saga` prints this page; `docs/saga.md` is made from it.
 
-`CUSTOMER` is a second saga with a single event, which tells every service that stores a customer's data to erase it.
+What comes after, an order's return, is a saga of its own: `shop/return_saga.py`. `CUSTOMER` is a third one with a
+single event, which tells every service that stores a customer's data to erase it.
 """
 
 from sagas.saga import Saga, effect, record, undo
@@ -73,6 +74,7 @@ from shop.contracts.events import (
     PaymentRefundRefused,
     PaymentWrittenOff,
 )
+from shop.return_saga import RETURN
 
 ORDER = Saga(
     name="order",
@@ -178,4 +180,8 @@ CUSTOMER = Saga(
     timers={"accounts.erase_closed": 60.0, "accounts.purge": 3600.0},
 )
 
-CUSTOMERS_EVENTS = [event.__name__ for event in CUSTOMER.heard_by]  # as messages and rows name them
+SAGAS = (ORDER, RETURN, CUSTOMER)
+
+# As messages and rows name them.
+CUSTOMERS_EVENTS = [event.__name__ for event in CUSTOMER.heard_by]
+RETURNS_EVENTS = [event.__name__ for event in RETURN.heard_by]

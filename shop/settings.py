@@ -26,7 +26,7 @@ from shop.contracts.carriers import SANDBOXES, ConfiguredCarrier
 from shop.contracts.messengers import EMAIL_SERVICES, SMS_SERVICES
 from shop.contracts.offers import CALLERS
 from shop.contracts.payments import ADAPTERS, AT_ONCE, CAPTURES, GATEWAYS, STAND_IN_OPTIONS, Configured
-from shop.saga import CUSTOMER, ORDER
+from shop.saga import SAGAS as ALL_SAGAS
 
 
 class _Environment(FileAwareMapping):
@@ -375,7 +375,7 @@ if ALONE and SHOP_SERVICE in CALLERS and not known_by(INTERNAL_CALLERS, SHOP_SER
 
 # --- Messaging -------------------------------------------------------------------------------------------------------
 SAGAS = Sagas(
-    sagas=[ORDER, CUSTOMER],
+    sagas=ALL_SAGAS,
     hooks="shop.hooks.ShopHooks",
     batch_limit=env.int("BATCH_LIMIT", 800),  # events in one message, at most
     prefetch=env.int("PREFETCH", 32),  # messages that a worker holds for each of its processes, and merges
@@ -396,6 +396,13 @@ STALLED_AFTER = env.float("STALLED_AFTER", 30.0)  # without progress for this lo
 ORDER_DEADLINE = env.float("ORDER_DEADLINE", 900.0)  # an order not with the carrier by then is cancelled
 HANDOVER_AFTER = env.float("HANDOVER_AFTER", 3.0)  # from the delivery's start until the carrier has the parcel
 DELIVERED_AFTER = env.float("DELIVERED_AFTER", 5.0)  # from there to the door
+
+# --- Returns ---------------------------------------------------------------------------------------------------------
+RETURN_WITHIN = timedelta(days=env.int("RETURN_WITHIN", 7))  # of the delivery, for customers
+RETURN_ARRIVES_WITHIN = timedelta(days=env.int("RETURN_ARRIVES_WITHIN", 14))  # of the approval
+RETURN_APPROVAL = env.str("RETURN_APPROVAL", "orders.returns.rules.staff_decide")  # the owner's rules: functions
+RETURN_KEEPS = env.str("RETURN_KEEPS", "orders.returns.rules.keep_nothing")
+RETURN_ADDRESS = env.str("RETURN_ADDRESS", "")  # where carriers bring parcels back to
 
 # --- Carriers --------------------------------------------------------------------------------------------------------
 # NAME=adapter, where NAME is that of the account. CARRIER_<NAME>_<OPTION> are the adapter's options.
@@ -600,6 +607,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "OrderStatus": "orders.models.Order.Status",
+        "ReturnStatus": "orders.returns.models.Return.Status",
         "DeliveryStatus": "delivery.models.Delivery.Status",
         "PaymentStatus": "payments.models.Payment.Status",
         "NotificationStatus": "notifications.models.Notification.Status",
@@ -622,7 +630,8 @@ SPECTACULAR_SETTINGS = {
         f"notifications.webhooks.schema.{name}"
         for name in (
             *("ORDER_CREATED", "ORDER_PAID", "ORDER_CHANGED", "ORDER_SHIPPED", "ORDER_DELIVERED", "ORDER_COMPLETED"),
-            *("ORDER_CANCELLED", "ORDER_REFUNDED", "PINGED"),
+            *("ORDER_CANCELLED", "ORDER_REFUNDED", "RETURN_REQUESTED", "RETURN_APPROVED", "RETURN_RECEIVED"),
+            *("RETURN_COMPLETED", "RETURN_REFUSED", "RETURN_CLOSED", "PINGED"),
         )
     ],
     "SERVE_INCLUDE_SCHEMA": False,

@@ -48,6 +48,54 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="ReturnParcel",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("return_id", models.BigIntegerField(unique=True)),
+                ("order_id", models.BigIntegerField(db_index=True)),
+                ("tracking_number", models.CharField(max_length=64, null=True)),
+                (
+                    "account",
+                    models.CharField(blank=True, help_text="The carrier; empty: the customer sends it.", max_length=32),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("EXPECTED", "Expected"),
+                            ("RECEIVED", "Received"),
+                            ("LOST", "Lost"),
+                            ("CANCELLED", "Cancelled"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "reason",
+                    models.CharField(blank=True, db_default="", help_text="The carrier's words.", max_length=200),
+                ),
+                ("due_at", models.DateTimeField(null=True)),
+                ("caused_by", models.UUIDField(null=True)),
+                ("trace", models.CharField(blank=True, max_length=64)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+            ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="delivery_returns_due"
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("tracking_number",), name="delivery_return_tracked_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(("due_at", None), ("status", "EXPECTED"), _connector="OR"),
+                        name="delivery_return_asked_while_expected",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="CarrierEvent",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),

@@ -114,11 +114,22 @@ class Migration(migrations.Migration):
                 (
                     "kind",
                     models.CharField(
-                        choices=[("ADJUSTMENT", "Adjustment"), ("SHIPMENT", "Shipment"), ("RETURN", "Return")],
+                        choices=[
+                            ("ADJUSTMENT", "Adjustment"),
+                            ("SHIPMENT", "Shipment"),
+                            ("RETURN", "Return"),
+                            ("WRITE_OFF", "Write Off"),
+                        ],
                         max_length=16,
                     ),
                 ),
                 ("order_id", models.BigIntegerField(null=True)),
+                (
+                    "return_id",
+                    models.BigIntegerField(
+                        help_text="What a customer sent back; empty: the parcel came back.", null=True
+                    ),
+                ),
                 ("reason", models.CharField(blank=True, max_length=200)),
                 (
                     "booking",
@@ -269,8 +280,9 @@ class Migration(migrations.Migration):
             model_name="stockmovement",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("order_id__isnull", False)),
-                fields=("order_id", "product_id", "kind"),
+                fields=("order_id", "product_id", "kind", "return_id"),
                 name="inventory_movement_once_per_order",
+                nulls_distinct=False,
             ),
         ),
         migrations.AddIndex(

@@ -43,6 +43,14 @@ from shop.contracts.events import (
     PaymentRefundCompleted,
 )
 from shop.contracts.reasons import said_by_carrier
+from shop.contracts.return_events import (
+    ReturnApproved,
+    ReturnClosed,
+    ReturnCompleted,
+    ReturnReceived,
+    ReturnRefused,
+    ReturnRequested,
+)
 from tests.support.processes import eventually
 from tests.support.receiver import Receiver
 
@@ -152,7 +160,7 @@ def test_a_program_subscribes_and_the_example_of_the_documentation_takes_what_it
 
 
 def test_the_documentation_lists_all_events_and_their_fields():
-    rows = re.findall(r"^\| `(order\.\w+)` \|[^|]*\| (.*) \|$", EXAMPLE, re.MULTILINE)
+    rows = re.findall(r"^\| `((?:order|return)\.\w+)` \|[^|]*\| (.*) \|$", EXAMPLE, re.MULTILINE)
     webhook, _ = subscribed("https://erp.example.com/")
     write_down(_one_of_each("cancelled by the customer"))
     sent = {one.type: json.loads(one.body) for one in webhook.messages.order_by("pk")}
@@ -177,6 +185,7 @@ def test_nobody_is_named(reason: str):
 
 def _one_of_each(reason: str) -> list[Any]:
     number: dict[str, Any] = {"tracking_number": "CJ7", "user_id": 1, "order_id": 7}
+    returned: dict[str, Any] = {"user_id": 1, "order_id": 7, "return_id": 8}
     return [
         order_created(7, user=KIM),
         paid(7),
@@ -188,6 +197,12 @@ def _one_of_each(reason: str) -> list[Any]:
         OrderCompleted(order_id=7, user_id=1),
         OrderCancelled(order_id=7, user_id=1, reason=reason),
         PaymentRefundCompleted(order_id=7, user_id=1, refund_id=uuid4(), amount=1_000, currency="KRW"),
+        ReturnRequested(**returned, lines=(Line(1, 1),)),
+        ReturnApproved(**returned),
+        ReturnReceived(**returned),
+        ReturnCompleted(**returned, amount=1000, currency="KRW"),
+        ReturnRefused(**returned),
+        ReturnClosed(**returned, expired=True),
     ]
 
 
@@ -431,7 +446,7 @@ def test_of_many_who_subscribe_at_once_none_is_one_too_many():
 
 def test_who_loses_the_right_is_told_no_more():
     class Accounts:
-        rights = {1: ["orders.view_order", "shop.operate"], 2: ["orders.view_order"]}
+        rights = {1: ["orders.view_order", "orders.view_return"], 2: ["orders.view_order", "orders.view_return"]}
 
         def get_rights(self, user_ids: Collection[int]) -> dict[int, list[str]]:
             return {user_id: self.rights[user_id] for user_id in user_ids}
@@ -440,11 +455,11 @@ def test_who_loses_the_right_is_told_no_more():
         subscribed("https://a.example.com/", owner_id=owner_id)
     with substituting(ContactsService, Accounts()):
         assert review_webhooks() == 0
-        Accounts.rights[2] = ["shop.operate"]
+        Accounts.rights[2] = ["orders.view_order"]
         assert (review_webhooks(), review_webhooks()) == (1, 0)
     assert dict(Webhook.objects.values_list("owner_id", "disabled_reason")) == {
         1: "",
-        2: "Its owner has not the right orders.view_order any more.",
+        2: "Its owner has not the right orders.view_return any more.",
     }
 
 

@@ -18,6 +18,7 @@ from shop.contracts import reasons
 from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryHandedOver,
+    Line,
     OrderCancelled,
     OrderChanged,
     OrderCompleted,
@@ -27,41 +28,37 @@ from shop.contracts.events import (
     PaymentCompleted,
     PaymentRefundCompleted,
 )
+from shop.contracts.return_events import (
+    ReturnApproved,
+    ReturnClosed,
+    ReturnCompleted,
+    ReturnReceived,
+    ReturnRefused,
+    ReturnRequested,
+)
 
 VERSION = 1
 PING = "ping"
 
+PUBLIC: Mapping[type[OrderEvent], str] = {
+    OrderCreated: "order.created",
+    PaymentCompleted: "order.paid",
+    OrderChanged: "order.changed",
+    DeliveryHandedOver: "order.shipped",
+    DeliveryCompleted: "order.delivered",
+    OrderCompleted: "order.completed",
+    OrderCancelled: "order.cancelled",
+    PaymentRefundCompleted: "order.refunded",
+    ReturnRequested: "return.requested",
+    ReturnApproved: "return.approved",
+    ReturnReceived: "return.received",
+    ReturnCompleted: "return.completed",
+    ReturnRefused: "return.refused",
+    ReturnClosed: "return.closed",
+    PaymentCaptured: "order.paid",  # of money that was held first
+}
 # Event types, each with the permission that a subscriber needs.
-TYPES: Mapping[str, str] = dict.fromkeys(
-    (
-        "order.created",
-        "order.paid",
-        "order.changed",
-        "order.shipped",
-        "order.delivered",
-        "order.completed",
-        "order.cancelled",
-        "order.refunded",
-    ),
-    "orders.view_order",
-)
-_BY_EVENT: Mapping[type[OrderEvent], str] = dict(
-    zip(
-        (
-            OrderCreated,
-            PaymentCompleted,
-            OrderChanged,
-            DeliveryHandedOver,
-            DeliveryCompleted,
-            OrderCompleted,
-            OrderCancelled,
-            PaymentRefundCompleted,
-        ),
-        TYPES,
-        strict=True,
-    )
-)
-PUBLIC: Mapping[type[OrderEvent], str] = {**_BY_EVENT, PaymentCaptured: "order.paid"}  # of money that was held first
+TYPES: Mapping[str, str] = {kind: f"orders.view_{kind.partition('.')[0]}" for kind in PUBLIC.values()}
 
 # Why an order was cancelled, by what our own reasons begin with. The words of others stay here.
 WHY = {
@@ -76,6 +73,7 @@ WHY = {
     reasons.OVERDUE: "OVERDUE",
 }
 OTHER = "OTHER"
+NOT_RETURNED = {True: "EXPIRED", False: "WITHDRAWN"}  # why a return was closed, by whether its time was over
 
 SUBSCRIBED = "SELECT id, events FROM notifications_webhook WHERE events && %s::varchar[]"
 _json = msgspec.json.Encoder()
@@ -111,14 +109,12 @@ def data_of(event: OrderEvent) -> dict[str, Any]:
     """What a public event says: fields of its type only, whatever else the saga's event carries."""
     match event:
         case OrderCreated(checkout=checkout):
-            items = [{"productId": line.product_id, "quantity": line.quantity} for line in checkout.lines]
-            more = _paid(checkout) | {"paymentGateway": checkout.payment_gateway, "items": items}
+            more = _paid(checkout) | {"paymentGateway": checkout.payment_gateway, "items": _items(checkout.lines)}
         case PaymentCompleted(checkout=checkout):
             more = _paid(checkout)
         case OrderChanged():
-            changes = [{"productId": line.product_id, "quantity": line.quantity} for line in event.lines]
             more = {"customerId": event.user_id, "amount": event.total, "currency": event.currency}
-            more |= {"difference": event.amount, "itemChanges": changes}
+            more |= {"difference": event.amount, "itemChanges": _items(event.lines)}
         case DeliveryHandedOver() | DeliveryCompleted():
             more = {"customerId": event.user_id, "trackingNumber": event.tracking_number}
         case OrderCompleted():
@@ -128,6 +124,14 @@ def data_of(event: OrderEvent) -> dict[str, Any]:
             more = {"customerId": event.user_id, "reason": why}
         case PaymentCaptured() | PaymentRefundCompleted():
             more = {"customerId": event.user_id, "amount": event.amount, "currency": event.currency}
+        case ReturnRequested():
+            more = _returned(event) | {"items": _items(event.lines)}
+        case ReturnCompleted():
+            more = _returned(event) | {"amount": event.amount, "currency": event.currency}
+        case ReturnClosed():
+            more = _returned(event) | {"reason": NOT_RETURNED[event.expired]}
+        case ReturnApproved() | ReturnReceived() | ReturnRefused():
+            more = _returned(event)
         case _:
             raise TypeError(f"{type(event).__name__} is no public event")
     return {"orderId": event.order_id} | more
@@ -135,3 +139,11 @@ def data_of(event: OrderEvent) -> dict[str, Any]:
 
 def _paid(checkout: Any) -> dict[str, Any]:
     return {"customerId": checkout.user_id, "amount": checkout.amount, "currency": checkout.currency}
+
+
+def _returned(event: Any) -> dict[str, Any]:
+    return {"returnId": event.return_id, "customerId": event.user_id}
+
+
+def _items(lines: Sequence[Line]) -> list[dict[str, int]]:
+    return [{"productId": line.product_id, "quantity": line.quantity} for line in lines]

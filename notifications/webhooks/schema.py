@@ -9,7 +9,7 @@ from uuid import UUID
 
 from drf_spectacular.utils import OpenApiWebhook
 
-from notifications.webhooks.events import OTHER, PING, PUBLIC, TYPES, VERSION, WHY, body_of, data_of
+from notifications.webhooks.events import NOT_RETURNED, OTHER, PING, PUBLIC, TYPES, VERSION, WHY, body_of, data_of
 from shop.contracts.events import Checkout, Line, OrderChanged, OrderCreated, OrderEvent, PaymentCompleted
 
 EVENT_ID = UUID("019ac1b0-5d2e-7c61-8d0f-3b9a51c0c7ab")
@@ -25,13 +25,14 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _ID = {"type": "integer", "format": "int64", "minimum": 1}
 _FIELDS: dict[str, dict[str, Any]] = {
     "orderId": _ID,
+    "returnId": _ID,
     "customerId": _ID,
     "webhookId": _ID,
     "amount": {"type": "integer", "format": "int64", "description": "In the currency's minor unit."},
     "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
     "paymentGateway": _TEXT,
     "trackingNumber": _TEXT,
-    "reason": {"type": "string", "enum": [*dict.fromkeys(WHY.values()), OTHER]},
+    "reason": {"type": "string", "enum": [*dict.fromkeys(WHY.values()), OTHER, *NOT_RETURNED.values()]},
     "items": {
         "type": "array",
         "items": {
@@ -62,6 +63,12 @@ _SUMMARIES = {
     "order.completed": "An order is complete",
     "order.cancelled": "An order was cancelled",
     "order.refunded": "A part of an order's money was given back",
+    "return.requested": "A customer wants to return something",
+    "return.approved": "A return was approved",
+    "return.received": "What was returned is here",
+    "return.completed": "A return is complete",
+    "return.refused": "A return was refused",
+    "return.closed": "Nothing is returned after all",
     PING: "A test message",
 }
 _HEADERS = {
@@ -79,9 +86,16 @@ def _example(event_type: type[OrderEvent]) -> OrderEvent:
         facts |= {"change_id": EVENT_ID, "lines": (Line(product_id=7, quantity=-1),)}
         return OrderChanged(**facts, user_id=7, amount=-33000, total=33000, currency="KRW")
     known: dict[str, Any] = {
-        "user_id": 7, "tracking_number": "CJ0000000042", "reason": "cancelled by the customer", "refund_id": EVENT_ID,
-        "amount": 10000, "currency": "KRW",
-    }  # fmt: skip
+        "user_id": 7,
+        "tracking_number": "CJ0000000042",
+        "reason": "cancelled by the customer",
+        "return_id": 43,
+        "refund_id": EVENT_ID,
+        "lines": (Line(product_id=7, quantity=1),),
+        "amount": 10000,
+        "currency": "KRW",
+        "expired": True,
+    }
     return event_type(**facts | {name: known[name] for name in event_type.__struct_fields__ if name in known})
 
 
@@ -117,5 +131,6 @@ def _described(kind: str, data: dict[str, Any]) -> OpenApiWebhook:
 
 _ALL = [_described(kind, data_of(_example(event_type))) for kind, event_type in zip(TYPES, PUBLIC, strict=False)]
 ORDER_CREATED, ORDER_PAID, ORDER_CHANGED, ORDER_SHIPPED, ORDER_DELIVERED, *_REST = _ALL
-ORDER_COMPLETED, ORDER_CANCELLED, ORDER_REFUNDED = _REST
+ORDER_COMPLETED, ORDER_CANCELLED, ORDER_REFUNDED, *_REST = _REST
+RETURN_REQUESTED, RETURN_APPROVED, RETURN_RECEIVED, RETURN_COMPLETED, RETURN_REFUSED, RETURN_CLOSED = _REST
 PINGED = _described(PING, {"webhookId": 3})

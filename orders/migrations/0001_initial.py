@@ -2,6 +2,7 @@ import django.contrib.postgres.indexes
 import django.core.serializers.json
 import django.core.validators
 import django.db.models.deletion
+import django.db.models.expressions
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
@@ -352,6 +353,163 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["product_id", "-order"], name="orders_of_product"),
         ),
         migrations.CreateModel(
+            name="Return",
+            fields=[
+                ("id", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("user_id", models.BigIntegerField()),
+                ("kind", models.CharField(choices=[("REFUND", "Refund")], max_length=16)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("REQUESTED", "Requested"),
+                            ("APPROVED", "Approved"),
+                            ("LOST", "Lost"),
+                            ("RECEIVED", "Received"),
+                            ("SETTLING", "Settling"),
+                            ("REFUND_REFUSED", "Refund Refused"),
+                            ("COMPLETED", "Completed"),
+                            ("REFUSED", "Refused"),
+                            ("WITHDRAWING", "Withdrawing"),
+                            ("WITHDRAWN", "Withdrawn"),
+                            ("EXPIRING", "Expiring"),
+                            ("EXPIRED", "Expired"),
+                        ],
+                        default="REQUESTED",
+                        max_length=16,
+                    ),
+                ),
+                ("reason", models.CharField(blank=True, help_text="The customer's words.", max_length=200)),
+                (
+                    "refusal",
+                    models.CharField(blank=True, db_default="", help_text="Why staff refuse it.", max_length=200),
+                ),
+                ("tracking_number", models.CharField(blank=True, db_default="", max_length=64)),
+                ("currency", models.CharField(max_length=3)),
+                ("refund_due", models.BigIntegerField(help_text="Empty until it is inspected.", null=True)),
+                (
+                    "kept",
+                    models.BigIntegerField(db_default=0, help_text="Of what the pieces cost, by the owner's rule."),
+                ),
+                ("refunded", models.BigIntegerField(db_default=0)),
+                (
+                    "key",
+                    models.CharField(
+                        blank=True, db_default="", help_text="The Idempotency-Key; empty: none.", max_length=255
+                    ),
+                ),
+                ("request_hash", models.CharField(blank=True, db_default="", max_length=64)),
+                ("approved_at", models.DateTimeField(null=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("progress_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("look_at", models.DateTimeField(null=True)),
+                (
+                    "looks",
+                    models.PositiveIntegerField(
+                        db_default=0, help_text="How often it was looked at since it last moved."
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="returns",
+                        to="orders.order",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="ReturnLine",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("product_id", models.BigIntegerField()),
+                ("quantity", models.PositiveIntegerField()),
+                ("accepted", models.PositiveIntegerField(db_default=0, help_text="Paid back, and back on the shelf.")),
+                (
+                    "written_off",
+                    models.PositiveIntegerField(db_default=0, help_text="Paid back, and not to be sold again."),
+                ),
+                ("rejected", models.PositiveIntegerField(db_default=0, help_text="Not paid back.")),
+                (
+                    "of_return",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="items",
+                        to="orders.return",
+                    ),
+                ),
+            ],
+        ),
+        migrations.AddIndex(
+            model_name="return",
+            index=models.Index(fields=["order"], name="orders_returns_of_order"),
+        ),
+        migrations.AddIndex(
+            model_name="return",
+            index=models.Index(fields=["user_id", "-id"], name="orders_returns_of_user"),
+        ),
+        migrations.AddIndex(
+            model_name="return",
+            index=models.Index(fields=["status", "-id"], name="orders_returns_in_status"),
+        ),
+        migrations.AddIndex(
+            model_name="return",
+            index=models.Index(
+                condition=models.Q(("look_at__isnull", False)), fields=["look_at"], name="orders_returns_due"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="return",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("key", ""), _negated=True),
+                fields=("order", "key"),
+                name="orders_return_requested_once",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="return",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("refund_due", None), ("refunded", 0)),
+                    models.Q(
+                        ("kept__gte", 0),
+                        ("refund_due__gte", 0),
+                        ("refunded__gte", 0),
+                        ("refunded__lte", models.F("refund_due")),
+                    ),
+                    _connector="OR",
+                ),
+                name="orders_return_refunded_within_due",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="returnline",
+            constraint=models.UniqueConstraint(fields=("of_return", "product_id"), name="orders_returnline_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="returnline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("quantity__gt", 0),
+                    (
+                        "quantity__gte",
+                        django.db.models.expressions.CombinedExpression(
+                            django.db.models.expressions.CombinedExpression(
+                                models.F("accepted"), "+", models.F("written_off")
+                            ),
+                            "+",
+                            models.F("rejected"),
+                        ),
+                    ),
+                ),
+                name="orders_returnline_within_quantity",
+            ),
+        ),
+        migrations.CreateModel(
             name="Refund",
             fields=[
                 ("id", models.UUIDField(primary_key=True, serialize=False)),
@@ -375,6 +533,16 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="refunds",
                         to="orders.order",
+                    ),
+                ),
+                (
+                    "for_return",
+                    models.ForeignKey(
+                        help_text="That it pays back.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="refunds",
+                        to="orders.return",
                     ),
                 ),
             ],

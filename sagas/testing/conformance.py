@@ -30,6 +30,7 @@ from sagas.conf import choreography
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
 from sagas.registry import local_services
+from sagas.saga import Saga
 from sagas.testing.bus import Bus, Message, publishing_to
 from sagas.testing.crashes import Crash, calling
 from sagas.testing.worlds import rolled_back
@@ -83,9 +84,11 @@ class Conformance:
     """How instances of each kind begin, and what must be true of them in the end.
 
     `scenarios` start one instance each and return its key. Those named in `races` may end in more than one state, by
-    what comes first; they must be sound all the same. `timers` are those that move the saga.
+    what comes first; they must be sound all the same. `timers` are those that move the saga. `saga` is the one whose
+    effects and undos are tried, where a project has several.
     """
 
+    saga: Saga | None = None
     scenarios: Mapping[str, Callable[[], int]] = {}
     races: Collection[str] = ()
     timers: Sequence[str] = ()
@@ -255,7 +258,8 @@ class Conformance:
         return True
 
     def _steps(self, kind: str) -> set[str]:
-        return {step for step, role in choreography().roles.items() if role.kind == kind}
+        roles = self.saga.steps if self.saga else choreography().roles
+        return {step for step, role in roles.items() if role.kind == kind}
 
     # --- What is asserted -------------------------------------------------------------------------------------------
     def _assert_same_end(self, keys: Sequence[int], name: str, expected: Any, what: str) -> None:

@@ -21,6 +21,9 @@ SCOPES: Mapping[str, str] = {
     "orders.view_order": "everybody's orders",
     "orders.add_order": "orders for others",
     "orders.change_order": "cancelling, changing and resuming others' orders",
+    "orders.view_return": "everybody's returns",
+    "orders.add_return": "returns for others, also after the days in which customers may return",
+    "orders.change_return": "approving, refusing, receiving and inspecting returns",
     "payments.view_payment": "everybody's payments; nobody sees their tokens",
     "payments.change_payment": "giving a part of an order's money back; settling orders that are unpaid",
     "delivery.view_delivery": "everybody's deliveries",
@@ -34,6 +37,7 @@ SCOPES: Mapping[str, str] = {
 
 LOOK_AT_ORDERS = (
     "orders.view_order", "orders.view_orderline", "orders.view_orderchange", "orders.view_timelineentry",
+    "orders.view_return", "orders.view_returnline",
 )  # fmt: skip
 SAGA_SERVICES = ("accounts", "orders", "inventory", "payments", "delivery", "notifications")
 
@@ -47,7 +51,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "inventory.view_stockmovement", "inventory.view_reservation", "inventory.view_reservationline",
     ),
     "order clerks": (
-        *LOOK_AT_ORDERS, "orders.add_order", "orders.change_order", "accounts.view_user", "catalog.view_product",
+        *LOOK_AT_ORDERS, "orders.add_order", "orders.change_order", "orders.add_return", "orders.change_return",
+        "accounts.view_user", "catalog.view_product",
         "inventory.view_stockitem", "inventory.view_reservation", "inventory.view_reservationline",
         "delivery.view_delivery", "delivery.change_delivery", "delivery.view_address", "delivery.view_carrierevent",
         "notifications.view_notification",
@@ -58,7 +63,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "payments.view_reconciliation", "payments.view_reconciliationdifference",
     ),
     "support": (
-        *LOOK_AT_ORDERS, "orders.change_order", "accounts.view_user", "accounts.view_phone", "payments.view_payment",
+        *LOOK_AT_ORDERS, "orders.change_order", "orders.add_return", "accounts.view_user", "accounts.view_phone",
+        "payments.view_payment",
         "delivery.view_delivery", "delivery.view_address", "delivery.view_carrierevent",
         "notifications.view_notification", "notifications.view_recipient", "notifications.change_notification",
         "notifications.view_suppression", "notifications.change_suppression",

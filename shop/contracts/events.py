@@ -1,4 +1,5 @@
-"""Every event that crosses a service boundary: those of an order in saga order, then those of a customer.
+"""Every event that crosses a service boundary: those of an order in saga order, then those of a customer. Those of a
+return are in `return_events.py`.
 
 An event is a fact in the past tense, with ids and values only; an address travels sealed (`shop/seal.py`). A field may
 be added at any time with a default; renaming or removing one needs a new event.
@@ -300,6 +301,7 @@ def origin(event_type: type[Event]) -> str:
     name = event_type.__name__
     for prefix, service in (
         ("Order", "orders"),
+        ("Return", "orders"),
         ("Inventory", "inventory"),
         ("Payment", "payments"),
         ("Delivery", "delivery"),

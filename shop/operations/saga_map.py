@@ -1,39 +1,49 @@
-"""Renders `shop/saga.py`: as a table for the terminal, as a diagram for docs/saga.md."""
+"""Renders `shop/saga.py` and `shop/return_saga.py`: as tables for the terminal, as diagrams for docs/saga.md."""
 
 from collections.abc import Mapping
 
 from rich.table import Table
 from rich.text import Text
 
-from sagas.events import EventTypes
+from sagas.events import Event, EventTypes
 from sagas.registry import STEPS
 from sagas.saga import Saga
-from shop.contracts.events import BACKWARD
+from shop.contracts import events, return_events
+from shop.return_saga import RETURN
 from shop.saga import CUSTOMER, ORDER
 
+BACKWARD: set[type[Event]] = {*events.BACKWARD, *return_events.BACKWARD}
+DRAWN = {  # besides effects and undos
+    *("orders.complete_order", "orders.cancel_order", "orders.resume_order"),
+    *("inventory.restock_return", "orders.settle_return", "orders.mark_return_received", "orders.end_return"),
+}
 
-def as_table() -> Table:
+
+def as_table(saga: Saga) -> Table:
     """Which step hears which event; the way back is red."""
-    table = Table("event", "heard by", title="The saga", title_justify="left", caption="… deferrable")
-    for event, steps in ORDER.heard_by.items():
+    title = f"The saga of {'an order' if saga is ORDER else 'a return'}"
+    table = Table("event", "heard by", title=title, title_justify="left", caption="… deferrable")
+    for event, steps in saga.heard_by.items():
         style = "red" if event in BACKWARD else ""
-        heard_by = "\n".join(f"{step} …" if ORDER.steps[step].deferrable else step for step in steps)
+        heard_by = "\n".join(f"{step} …" if saga.steps[step].deferrable else step for step in steps)
         table.add_row(Text(event.__name__, style=style), Text(heard_by, style=style))
     return table
 
 
 def as_markdown() -> str:
     """The page docs/saga.md."""
-    return f"""# The saga
+    return f"""# The sagas
 
-Made from `shop/saga.py` by `manage.py saga --mermaid`; do not edit.
+Made from `shop/saga.py` and `shop/return_saga.py` by `manage.py saga --mermaid`; do not edit.
 
 Solid arrows lead to the step that hears an event, dotted ones to the event that may follow. Steps that only write
-down what happened (`orders.mark_*`, `notifications.notify`) are in the table, not in the picture. Deferrable steps
+down what happened (`orders.mark_*`, `notifications.notify`) are in the tables, not in the pictures. Deferrable steps
 ({_deferrable()}) hear small batches a moment later, merged.
 
+## Of an order
+
 ```mermaid
-{_mermaid()}
+{_mermaid(ORDER)}
 ```
 
 | event | heard by |
@@ -42,11 +52,34 @@ down what happened (`orders.mark_*`, `notifications.notify`) are in the table, n
 
 | effect | undone by |
 |---|---|
-{_pairs({name: role.undone_by for name, role in ORDER.steps.items() if role.undone_by})}
+{_undone(ORDER)}
 
 | timer | every |
 |---|---|
 {_timers(ORDER)}
+
+## Of a return
+
+Its key is the return. The money goes back by the saga of the order: `orders.settle_return` asks for
+OrderRefundRequested, and `orders.note_refund` ends the return, or leaves it to staff.
+
+```mermaid
+{_mermaid(RETURN)}
+```
+
+| event | heard by |
+|---|---|
+{_rows(RETURN)}
+
+| effect | undone by |
+|---|---|
+{_undone(RETURN)}
+
+| timer | every |
+|---|---|
+{_timers(RETURN)}
+
+## Of a customer
 
 A customer who leaves is erased by a saga of its own, whose key is the user:
 
@@ -60,18 +93,21 @@ A customer who leaves is erased by a saga of its own, whose key is the user:
 """
 
 
-def _mermaid() -> str:
-    drawn = {name for name, role in ORDER.steps.items() if role.kind != "record"} | {
-        "orders.complete_order", "orders.cancel_order", "orders.resume_order"
-    }  # fmt: skip
+def _mermaid(saga: Saga) -> str:
+    drawn = {name for name, role in saga.steps.items() if role.kind != "record" or name in DRAWN}
     hears = [
         f'    {event.__name__}(["{event.__name__}"]) --> {_id(step)}["{step}"]'
-        for event, steps in ORDER.heard_by.items()
+        for event, steps in saga.heard_by.items()
         for step in steps
         if step in drawn
     ]
-    emits = [f"    {_id(step)} -.-> {event.__name__}" for step, events in _emissions().items() for event in events]
-    backward = ",".join(event.__name__ for event in ORDER.heard_by if event in BACKWARD)
+    emits = [
+        f"    {_id(step)} -.-> {event.__name__}"
+        for step, events in _emissions().items()
+        if step in saga.steps
+        for event in events
+    ]
+    backward = ",".join(event.__name__ for event in saga.heard_by if event in BACKWARD)
     styles = ["    classDef backward stroke:#c00,color:#c00", f"    class {backward} backward"]
     return "\n".join(["flowchart LR", *hears, *emits, *styles])
 
@@ -81,7 +117,11 @@ def _emissions() -> dict[str, EventTypes]:
 
 
 def _deferrable() -> str:
-    return ", ".join(f"`{step}`" for step, role in ORDER.steps.items() if role.deferrable)
+    return ", ".join(f"`{step}`" for saga in (ORDER, RETURN) for step, role in saga.steps.items() if role.deferrable)
+
+
+def _undone(saga: Saga) -> str:
+    return _pairs({name: role.undone_by for name, role in saga.steps.items() if role.undone_by})
 
 
 def _rows(saga: Saga) -> str:

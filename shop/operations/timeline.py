@@ -1,9 +1,11 @@
-"""Everything that happened to one order, joined from the outboxes, inboxes and dead letters of all services.
+"""Everything that happened to one order and its returns, joined from the outboxes, inboxes and dead letters of all
+services. Orders and returns are numbered in one sequence, so a return's number tells of that return alone.
 
 For operators (`manage.py saga ORDER_ID`, the console). Customers see `orders.TimelineEntry`, which needs one database.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,15 +19,18 @@ from sagas.outages import OUTAGES
 from sagas.reconciliation import local_messages
 from sagas.registry import local_services
 from sagas.saga import service_of
-from shop.contracts.events import BACKWARD, origin
+from shop.contracts import events, return_events
+from shop.contracts.events import origin
 from shop.contracts.orders import FINAL
+from shop.return_saga import RETURN
 from shop.saga import CUSTOMERS_EVENTS, ORDER
 
-# The services of the saga, in the order in which it reaches them; those that only listen come last.
+# The services of the sagas, in the order in which that of an order reaches them; those that only listen come last.
 LANES = tuple(dict.fromkeys([*map(origin, ORDER.heard_by), *map(service_of, ORDER.steps)]))
-BACKWARD_NAMES = {event.__name__ for event in BACKWARD}
-UNDOS = {name for name, role in ORDER.steps.items() if role.kind == "undo"}
-SAMPLE = 50  # orders examined for the oldest waiting event
+BACKWARD_NAMES = {event.__name__ for event in (*events.BACKWARD, *return_events.BACKWARD)}
+UNDOS = {name for saga in (ORDER, RETURN) for name, role in saga.steps.items() if role.kind == "undo"}
+TOLD = {*ORDER.heard_by, *RETURN.heard_by}
+SAMPLE = 50  # orders, and returns, examined for the oldest waiting event
 
 
 @dataclass(frozen=True)
@@ -86,24 +91,27 @@ class Story:
 
 def timeline(order_id: int) -> list[Entry]:
     """All entries of an order, oldest first; empty for an order that does not exist."""
-    entries = [entry for service in local_services() for entry in _entries(service, order_id)]
+    keys = _keys(order_id)
+    entries = [entry for service in local_services() for entry in _entries(service, keys)]
     return sorted(entries, key=lambda entry: (entry.at, entry.step))
 
 
 def story(order_id: int) -> Story:
     """The entries with dead letters and waiting events. A database that is down only removes its part."""
-    told = Story()
+    told, keys = Story(), [order_id]
+    with suppress(*OUTAGES):  # orders is away, as is said below
+        keys = _keys(order_id)
     for service in local_services():
         try:
-            told.entries += _entries(service, order_id)
-            told.dead += _dead_letters(service, order_id)
+            told.entries += _entries(service, keys)
+            told.dead += _dead_letters(service, keys)
         except OUTAGES:
             told.away.append(service)
     told.entries.sort(key=lambda entry: (entry.at, entry.step))
     told.dead.sort(key=lambda letter: letter.at)
     try:
         dead = {(letter.step, letter.event) for letter in told.dead if not letter.resolution}
-        waiting = _waiting([order_id], [service for service in local_services() if service not in told.away])
+        waiting = _waiting(keys, [service for service in local_services() if service not in told.away])
         told.waiting = sorted(
             (one for one in waiting if one.service not in told.away and (one.step, one.event) not in dead),
             key=lambda one: (one.at, one.step),
@@ -116,20 +124,29 @@ def story(order_id: int) -> Story:
 def oldest_waiting() -> dict[str, datetime]:
     """{service: emission time of the oldest event that waits for it in its queue or in an outbox}.
 
-    Examines the orders without progress for the longest time, as an order makes none while its event waits.
+    Examines the orders and returns without progress for the longest time, as none is made while an event waits.
     """
-    orders = apps.get_model("orders", "Order").objects.filter(look_at__isnull=False)
-    unmoved = orders.exclude(status__in=FINAL).order_by("progress_at")
+    orders = apps.get_model("orders", "Order").objects.filter(look_at__isnull=False).exclude(status__in=FINAL)
+    returns = apps.get_model("orders", "Return").objects.filter(look_at__isnull=False)
+    keys = [
+        pk for rows in (orders, returns) for pk in rows.order_by("progress_at").values_list("pk", flat=True)[:SAMPLE]
+    ]
     oldest: dict[str, datetime] = {}
-    if order_ids := list(unmoved.values_list("pk", flat=True)[:SAMPLE]):
-        for one in _waiting(order_ids, local_services()):
+    if keys:
+        for one in _waiting(keys, local_services()):
             oldest[one.service] = min(one.at, oldest.get(one.service, one.at))
     return oldest
 
 
-def _entries(service: str, order_id: int) -> Iterator[Entry]:
+def _keys(order_id: int) -> list[int]:
+    """The keys of an order's messages, and of its returns'."""
+    returns = apps.get_model("orders", "Return").objects.filter(order_id=order_id)
+    return [order_id, *returns.order_by("pk").values_list("pk", flat=True)]
+
+
+def _entries(service: str, keys: Sequence[int]) -> Iterator[Entry]:
     inbox, outbox = apps.get_model(service, "Inbox"), apps.get_model(service, "Outbox")
-    for row in _of_order(inbox, order_id):
+    for row in _of(inbox, keys):
         emitted = tuple(event["type"] for event in row.emitted)
         yield Entry(
             at=row.handled_at,
@@ -142,7 +159,7 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
             repeats=row.repeats,
             led_to=tuple(UUID(event["event_id"]) for event in row.emitted),
         )
-    for row in _of_order(outbox, order_id):
+    for row in _of(outbox, keys):
         yield Entry(
             at=row.created_at,
             service=service,
@@ -155,8 +172,8 @@ def _entries(service: str, order_id: int) -> Iterator[Entry]:
         )
 
 
-def _dead_letters(service: str, order_id: int) -> Iterator[Dead]:
-    for letter in _of_order(apps.get_model(service, "DeadLetter"), order_id):
+def _dead_letters(service: str, keys: Sequence[int]) -> Iterator[Dead]:
+    for letter in _of(apps.get_model(service, "DeadLetter"), keys):
         yield Dead(
             at=letter.created_at,
             service=service,
@@ -170,24 +187,23 @@ def _dead_letters(service: str, order_id: int) -> Iterator[Dead]:
         )
 
 
-def _of_order(model: Any, order_id: int) -> Any:
-    """The messages of an order; a customer's, whose key is a user, may have the same key."""
-    return model.objects.filter(correlation_id=order_id).exclude(event_type__in=CUSTOMERS_EVENTS)
+def _of(model: Any, keys: Sequence[int]) -> Any:
+    """The messages with these keys; a customer's, whose key is a user, may have the same key."""
+    return model.objects.filter(correlation_id__in=keys).exclude(event_type__in=CUSTOMERS_EVENTS)
 
 
-def _waiting(order_ids: Iterable[int], services: Iterable[str]) -> list[Waiting]:
-    """Events of these orders that were emitted but not handled, as these services know them."""
-    ids = list(order_ids)
+def _waiting(keys: Sequence[int], services: Iterable[str]) -> list[Waiting]:
+    """Events with these keys that were emitted but not handled, as these services know them."""
     emitted: dict[UUID, str] = {}
     handled: set[tuple[str, UUID]] = set()
     for service in services:
-        messages = local_messages(service, ids)
+        messages = local_messages(service, keys)
         emitted.update((one.event_id, one.event_type) for one in messages.emitted)
         handled.update(messages.handled)
     return [
         Waiting(at=_emitted_at(event_id), service=service_of(step), step=step, event=event_type, event_id=event_id)
         for event_id, event_type in emitted.items()
-        if (known := choreography().by_name.get(event_type)) and known in ORDER.heard_by
+        if (known := choreography().by_name.get(event_type)) and known in TOLD
         for step in choreography().heard_by[known]
         if (step, event_id) not in handled
     ]

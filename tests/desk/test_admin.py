@@ -22,7 +22,8 @@ from catalog.services import change_product, create_product
 from delivery.models import Delivery
 from inventory.models import DeadLetter, StockItem, StockMovement
 from inventory.services import adjust_stock, seed_stock
-from orders.models import Order
+from orders.models import Order, Return
+from orders.returns.requests import Wanted, request_return
 from payments.models import GatewayLedger, Payment, Reconciliation, SandboxSwitch
 from sagas import Unavailable, dead_letters
 from sagas.events import encode
@@ -613,3 +614,34 @@ def test_nobody_learns_by_a_link_to_a_row_whether_there_is_one(boss: Client):
     assert {boss.get(f"/admin/r/{kind}/1/").status_code for kind in kinds} == {404}
     shown = {boss.get(f"/admin/r/{kind}/{row}/").content for kind in kinds[:5] for row in (1, 1000)}
     assert not any(b"Content type" in page or b"get_absolute_url" in page for page in shown)
+
+
+# --- Returns --------------------------------------------------------------------------------------------------------
+RETURNS = "/admin/orders/return/"
+
+
+def test_staff_decide_about_returns_each_time_after_a_question(staff: Client, orders: Any):
+    (done, other, _new), bus = orders
+    bus.drain()
+    first, second = (request_return(one.pk, Wanted(lines=[Line(7, 1)])) for one in (done, other))
+    assert "Refuse these returns?" in act(staff, RETURNS, "refuse", first.pk, confirmed="1")  # not without a reason
+    assert "Decided: 1." in act(staff, RETURNS, "refuse", first.pk, confirmed="1", why="worn")
+    assert "Approve these returns?" in act(staff, RETURNS, "approve", second.pk)
+    assert Return.objects.get(pk=second.pk).status == "REQUESTED"
+    assert "Decided: 1." in act(staff, RETURNS, "approve", second.pk, confirmed="1")
+    assert f"Return {second.pk} is approved." in act(staff, RETURNS, "approve", second.pk, confirmed="1")
+    bus.drain(timers=False)
+    assert "Decided: 1." in act(staff, RETURNS, "receive", second.pk, confirmed="1")
+    assert "Select one return" in act(staff, RETURNS, "inspect", first.pk, second.pk)
+    assert "1 × product 7" in act(staff, RETURNS, "inspect", second.pk)
+    found = {"product-7-accepted": "1", "product-7-written_off": "0", "product-7-rejected": "0"}
+    too_many = found | {"product-7-rejected": "1"}
+    assert "Say of all pieces" in act(staff, RETURNS, "inspect", second.pk, confirmed="1", **too_many)
+    assert "stock and money follow" in act(staff, RETURNS, "inspect", second.pk, confirmed="1", **found)
+    bus.drain()
+    page = staff.get(f"{RETURNS}{second.pk}/change/").content.decode()
+    assert "Completed" in page
+    assert list(Return.objects.order_by("pk").values_list("status", "refusal")) == [
+        ("REFUSED", "worn"),
+        ("COMPLETED", ""),
+    ]

@@ -9,19 +9,23 @@ import pytest
 from celery import current_app
 from django.conf import settings
 from django.db import connections
+from django.utils import timezone
 from django_redis import get_redis_connection
 
-from delivery.models import Delivery
+from delivery.models import Delivery, ReturnParcel
 from inventory.models import Reservation, StockMovement
 from notifications.models import Notification
 from orders.changes import request_change
-from orders.models import OrderChange
+from orders.models import OrderChange, Return
+from orders.returns import decisions
+from orders.returns.requests import Wanted, request_return, withdraw
 from orders.services import NotCancellable, request_cancellation
 from payments.models import Payment
 from shop.contracts.events import (
     DeliveryCancelled,
     DeliveryHandedOver,
     InventoryReserved,
+    Line,
     OrderCancellationRequested,
     OrderCreated,
     PaymentCompleted,
@@ -265,6 +269,34 @@ def _charge_is_under_way() -> bool:
             "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'payments_gatewayledger'::regclass"
         )
         return cursor.fetchone()[0] > 0
+
+
+# —— Returns ——————————————————————————————————————————————————————————————————————————————————————————————————————————
+def test_a_return_runs_through_all_processes(running_shop: Shop):
+    """One is inspected and refunded, another one withdrawn before its parcel comes."""
+    order_id = running_shop.place(3)
+    running_shop.ends(order_id)
+    lines = [Line(running_shop.products[0], 1)]
+    returned, withdrawn = (request_return(order_id, Wanted(lines=lines)).pk for _ in range(2))
+
+    def comes_to(pk: int, status: str) -> None:
+        def there() -> bool:
+            ReturnParcel.objects.filter(return_id=returned, due_at__isnull=False).update(due_at=timezone.now())
+            return Return.objects.filter(pk=pk, status=status).exists()
+
+        eventually(there)
+
+    decisions.approve(returned)
+    comes_to(returned, "RECEIVED")
+    decisions.inspect(returned, {running_shop.products[0]: decisions.Found(1, 0, 0)})
+    withdraw(withdrawn)
+    comes_to(returned, "COMPLETED")
+    comes_to(withdrawn, "WITHDRAWN")
+
+    assert running_shop.ends(order_id) == [("COMPLETED", "")]  # and the audit is clean
+    assert booked() == [("CHARGE", 3 * PRICE), ("REFUND", PRICE)]
+    assert stock_of(running_shop.products[0]) == (8, 0)
+    assert {"RETURN_APPROVED", "RETURN_RECEIVED", "RETURN_REFUNDED", "RETURN_CLOSED"} <= set(told())
 
 
 # —— Looking on ——————————————————————————————————————————————————————————————————————————————————————————————————————

@@ -1,7 +1,7 @@
 """A batch of a hundred costs as many statements as a batch of one, in every step, forward and back; none reads a whole
 table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,9 +10,13 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import CaptureQueriesContext
 
+from delivery.models import ReturnParcel
+from delivery.services import take_carrier_event
 from inventory.services import seed_stock
 from orders.changes import request_change
 from orders.refunds import request_refund
+from orders.returns import decisions
+from orders.returns.requests import Wanted, request_return, withdraw
 from orders.services import request_cancellation
 from payments.captures import write_off
 from payments.models import Payment
@@ -20,6 +24,7 @@ from sagas.db import prepared
 from sagas.saga import service_of
 from sagas.testing import Bus
 from shop.contracts.events import Line
+from shop.return_saga import RETURN
 from shop.saga import ORDER
 from tests.conftest import SERVICES
 from tests.support.flushing import tables
@@ -87,6 +92,52 @@ def test_a_batch_costs_what_one_event_costs(bus: CountingBus, way: str):
     hundred = {key: bus.statements[*key, 100] for key in steps}
     assert hundred == one
     assert max(one.values()) <= 16
+
+
+def refunded(bus: CountingBus, returns: list[int]) -> None:
+    bus.drain()
+    for pk in returns:
+        decisions.inspect(pk, {1: decisions.Found(1, 0, 0), 2: decisions.Found(0, 1, 0)})
+
+
+def rejected(bus: CountingBus, returns: list[int]) -> None:
+    bus.drain()
+    for pk in returns:
+        decisions.inspect(pk, {1: decisions.Found(0, 0, 1), 2: decisions.Found(0, 0, 1)})
+
+
+def withdrawn(bus: CountingBus, returns: list[int]) -> None:
+    bus.drain(timers=False)
+    for pk in returns:
+        withdraw(pk)
+
+
+def lost(bus: CountingBus, returns: list[int]) -> None:
+    bus.drain(timers=False)
+    for parcel in ReturnParcel.objects.filter(return_id__in=returns):
+        number = parcel.tracking_number or ""
+        take_carrier_event(carrier=parcel.account, event_id=number, tracking_number=number, status="FAILED", reason="")
+
+
+@pytest.mark.parametrize("way", [refunded, rejected, withdrawn, lost])
+def test_a_batch_of_returns_costs_what_one_costs(bus: CountingBus, way: Callable[[CountingBus, list[int]], None]):
+    seed_stock({1: 1000, 2: 1000})
+    for size in (1, 100):
+        lines = [Line(1, 1), Line(2, 1)]
+        placed = [place_order(user_id=1, lines=lines).pk for _ in range(size)]
+        bus.drain()
+        returns = [request_return(order_id, Wanted(lines=lines)).pk for order_id in placed]
+        for pk in returns:
+            decisions.approve(pk)
+        way(bus, returns)
+        bus.drain()
+    steps = {(step, event) for step, event, _ in bus.statements}
+    one = {key: bus.statements[*key, 1] for key in steps}
+    hundred = {key: bus.statements[*key, 100] for key in steps}
+    assert hundred == one
+    assert max(one.values()) <= 16
+    hears = {(step, event.__name__) for event, steps in RETURN.heard_by.items() for step in steps}
+    assert len(steps & hears) >= {refunded: 11, rejected: 11, withdrawn: 8, lost: 5}[way]
 
 
 def test_the_ways_take_every_step(bus: CountingBus):

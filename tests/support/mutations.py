@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import Unsent as AccountsUnsent
 from accounts.models import User
-from delivery.models import Delivery
+from delivery.models import Delivery, ReturnParcel
 from inventory.models import DeadLetter, Reservation, StockItem, StockMovement
 from inventory.models import Inbox as InventoryInbox
 from notifications.models import Inbox as NotificationsInbox
@@ -28,6 +28,7 @@ from orders.models import (
     OrderChange,
     OrderLine,
     Outbox,
+    Return,
     TimelineEntry,
     Unsent,
 )
@@ -55,6 +56,7 @@ class World:
     other: int  # completed, too
     held: int  # likewise; its money was taken at hand-over
     changed: int  # likewise, when one of the two of product 1 had been cancelled
+    sent_back: int  # completed, and all of it returned: of product 1 one piece accepted, one written off; 2 is rejected
 
     @property
     def all(self) -> list[int]:
@@ -657,3 +659,46 @@ def nobody_has_heard_of_an_erasure(world: World) -> None:
     with transaction.atomic(using="accounts"):
         emit(CustomerErased(user_id=erased().pk, order_ids=()), service="accounts")
     AccountsUnsent.objects.all().delete()
+
+
+# —— Returns ——————————————————————————————————————————————————————————————————————————————————————————————————————————
+@breaks("returns_were_delivered")
+def more_is_returned_than_was_delivered(world: World) -> None:
+    another = Return.objects.create(id=NOBODYS, order_id=world.sent_back, user_id=1, kind="REFUND", refunded=0, kept=0)
+    another.items.create(product_id=1, quantity=1)
+
+
+@breaks("returns_were_delivered", "accepted_is_restocked")
+def something_came_back_that_nobody_returned(world: World) -> None:
+    StockMovement.objects.filter(return_id__isnull=False, kind="RETURN").update(return_id=NOBODYS)
+
+
+@breaks("returns_add_up")
+def more_is_due_than_the_pieces_cost(world: World) -> None:
+    Return.objects.update(refund_due=F("refund_due") + 1)
+
+
+@breaks("returns_add_up")
+def less_is_refunded_than_the_refunds_say(world: World) -> None:
+    Return.objects.update(refunded=F("refunded") - 1)
+
+
+@breaks("accepted_is_restocked")
+def what_was_accepted_is_not_on_the_shelf(world: World) -> None:
+    StockMovement.objects.filter(return_id__isnull=False, kind="RETURN").update(delta=F("delta") - 1)
+    on_shelf(1, -1)
+
+
+@breaks("returns_are_looked_after")
+def nobody_looks_after_a_return(world: World) -> None:
+    Return.objects.update(status="SETTLING", look_at=None)
+
+
+@breaks("returns_are_looked_after")
+def a_parcel_is_still_expected(world: World) -> None:
+    ReturnParcel.objects.update(status="EXPECTED")
+
+
+@breaks("returns_events_are_handled")
+def nobody_heard_of_an_inspection(world: World) -> None:
+    InventoryInbox.objects.filter(step="inventory.restock_return").delete()

@@ -21,14 +21,16 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from delivery.models import CarrierEvent, Delivery
+from delivery.models import CarrierEvent, Delivery, ReturnParcel
 from delivery.signatures import signature
 from inventory.models import DeadLetter
 from notifications.models import Inbox as NotificationsInbox
 from notifications.models import Notification, Webhook
 from notifications.webhooks.subscriptions import subscribe
-from orders.models import FINAL, Order, OrderChange, Refund
+from orders.models import FINAL, Order, OrderChange, Refund, Return
 from orders.models import Unsent as OrdersUnsent
+from orders.returns import decisions
+from orders.returns.requests import Wanted, request_return
 from orders.services import request_cancellation
 from payments.gateways import pages
 from payments.links import return_url
@@ -36,6 +38,7 @@ from payments.models import GatewayLedger, GatewayNotification, Payment
 from sagas import dead_letter_queue, dead_letters
 from sagas.publisher import broker
 from sagas.saga import service_of
+from shop.contracts.events import Line
 from tests.support.forks import Fork, relay, worker
 from tests.support.ordering import PAID_AND_SENT
 from tests.support.processes import eventually
@@ -497,3 +500,82 @@ def staff_refund(stage: Stage) -> Iterator[None]:
         return refunds.filter(status="COMPLETED").exists()
 
     eventually(given_back)
+
+
+# —— Returns ——————————————————————————————————————————————————————————————————————————————————————————————————————————
+def delivered(stage: Stage) -> int:
+    """An order that has come to its end."""
+    order_id: int = stage.shop.place()
+
+    def there() -> bool:
+        relay_everything()
+        stage.shop.time_passes()
+        stage.tick("delivery.advance_deliveries")
+        return Order.objects.filter(pk=order_id, status="COMPLETED").exists()
+
+    eventually(there)
+    return order_id
+
+
+def returned(stage: Stage) -> int:
+    """A return that waits for staff."""
+    lines = [Line(stage.shop.products[0], 1)]
+    return request_return(delivered(stage), Wanted(lines=lines)).pk
+
+
+def customer_returns(stage: Stage) -> Iterator[None]:
+    order_id = delivered(stage)
+    body = {"items": [{"productId": stage.shop.products[0], "quantity": 1}]}
+    headers = {"Authorization": stage.customer, "Idempotency-Key": uuid4().hex}
+    yield
+    breaks_off(stage, f"/orders/{order_id}/returns", body, **headers)
+    yield
+    again = stage.post(f"/orders/{order_id}/returns", body, **headers)
+    assert again.status_code == 201, again.text
+    assert Return.objects.filter(order_id=order_id).count() == 1
+
+
+def customer_withdraws(stage: Stage) -> Iterator[None]:
+    pk = returned(stage)
+    yield
+    breaks_off(stage, f"/returns/{pk}/withdraw", None, Authorization=stage.customer)
+    yield
+    again = stage.post(f"/returns/{pk}/withdraw", Authorization=stage.customer)
+    assert again.status_code == (202 if stage.point == "return_withdrawal.written" else 409), again.text
+    _comes_to(pk, "WITHDRAWN")
+
+
+def staff_approves(stage: Stage) -> Iterator[None]:
+    pk = returned(stage)
+    yield
+    breaks_off(stage, f"/returns/{pk}/approve", None, Authorization=stage.staff)
+    yield
+    again = stage.post(f"/returns/{pk}/approve", Authorization=stage.staff)
+    assert again.status_code == (202 if stage.point == "return_decision.written" else 409), again.text
+    _comes_to(pk, "RECEIVED", stage)
+
+
+def return_lost(stage: Stage) -> Iterator[None]:
+    """A return that does not move: its approval was published, and the broker lost it."""
+    yield
+    pk = returned(stage)
+    decisions.approve(pk)
+    OrdersUnsent.objects.all().delete()
+    Return.objects.filter(pk=pk).update(look_at=timezone.now())
+    stage.tick("orders.look_after_returns")
+    yield
+    Return.objects.filter(pk=pk).update(look_at=timezone.now())
+    stage.tick("orders.look_after_returns")
+    _comes_to(pk, "RECEIVED", stage)
+
+
+def _comes_to(return_id: int, status: str, stage: Stage | None = None) -> None:
+    def there() -> bool:
+        relay_everything()
+        if stage:
+            ReturnParcel.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
+            stage.tick("delivery.advance_deliveries")
+        return Return.objects.filter(pk=return_id, status=status).exists()
+
+    eventually(there)
+    relay_everything()

@@ -18,15 +18,18 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from django.conf import settings
+from django.db.models import Q
 from django.test import override_settings
 from django.utils import timezone
 from msgspec import to_builtins
 
 from inventory.services import seed_stock
-from orders.models import Order
+from orders.models import Order, Return
+from orders.returns.models import FINAL as ENDED
 from orders.services import place_order, request_cancellation
 from payments import gateways
 from payments.models import PaymentAttempt
+from sagas.conf import choreography
 from sagas.registry import STEPS, TIMERS, local_services
 from sagas.relay import publish_deferred, publish_outbox
 from sagas.saga import service_of
@@ -36,8 +39,9 @@ from shop.api.problems import Problem
 from shop.contracts.events import Line
 from shop.contracts.payments import AT_ONCE
 from shop.operations.audit import Violation, audit
+from shop.return_saga import RETURN
 from shop.saga import ORDER
-from tests.support import outsiders
+from tests.support import outsiders, returning
 from tests.support.boundaries import all_points
 from tests.support.sagas import SAGA_TIMERS
 
@@ -49,9 +53,12 @@ RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at
     "settle": "payments.settle_payments",
     "advance": "delivery.advance_deliveries",
     "asking": "delivery.advance_deliveries",
+    "return_parcels": "delivery.advance_deliveries",
+    "return_look": "orders.look_after_returns",
 }
 CHOICES, MERGING = 60, 30
 LOSING = (outsiders.REQUEST_LOST, outsiders.ANSWER_LOST)
+RETURNING = (17, 18, 19)  # choices that are somebody's act about a return
 REFUNDING = (13, 28, 58)  # choices that are a refund of a part
 SETTLING = (14, 15)  # those with which staff have captured again what could not be captured, or write it off
 LOST, TWICE, OVERTAKEN, MERGED = "lost", "twice", "overtaken at ", "merged"
@@ -59,11 +66,12 @@ MEANWHILE = "meanwhile at "
 
 
 def is_record(step: str) -> bool:
-    return ORDER.steps[step].kind == "record"
+    return choreography().roles[step].kind == "record"
 
 
 IN_ORDER = sorted(
-    dict.fromkeys(step for heard in ORDER.heard_by.values() for step in heard), key=lambda step: is_record(step)
+    dict.fromkeys(step for saga in (ORDER, RETURN) for heard in saga.heard_by.values() for step in heard),
+    key=lambda step: is_record(step),
 )
 ROUNDS = 4  # looks after all orders, at most, until they have ended and are closed
 
@@ -92,12 +100,14 @@ class Decision(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """Orders of one product; so many things happen in order and in peace, then what is decided."""
+    """Orders of one product; so many things happen in order and in peace, then what is decided. With `returned`, the
+    orders come to their ends in peace, and a piece of each is to come back."""
 
     wishes: Sequence[Wish]
     calm: int
     decisions: Sequence[Decision]
     capture: str = AT_ONCE  # PAYMENT_CAPTURE, as long as it is played
+    returned: bool = False
 
 
 class Post(Bus):
@@ -156,6 +166,10 @@ class World:
         self.bus.orders = orders
         for _ in range(schedule.calm):
             self._act(Decision(0, None))
+        while schedule.returned and (self.bus.messages or self._due):
+            self._act(Decision(0, None))
+        if schedule.returned:
+            self._return("return_request")
         for number, decision in enumerate(schedule.decisions):
             if decision.trouble in all_points() or (decision.trouble or "").startswith((MEANWHILE, *LOSING)):
                 self._mined.add(decision.trouble or "")
@@ -171,13 +185,17 @@ class World:
             self._cancel(order_id)
         while relays := self._due - TIMERS.keys():  # the next schedule's are to find their own events
             self._relay(min(relays))
+        self._due.clear()  # nor are this one's timers to take up its decisions
         self.bus.aside += self.bus.messages
         self.bus.messages.clear()
 
     def _act(self, decision: Decision) -> None:
         """Do one of all that could be done now."""
         messages, others = len(self.bus.messages), sorted(self._due)
-        if timer := RUN_BY.get((decision.trouble or "").removeprefix(MEANWHILE).partition(".")[0]):
+        where = (decision.trouble or "").removeprefix(MEANWHILE).partition(".")[0]
+        if where in returning.ACTS or decision.choice in RETURNING:
+            self._return(where if where in returning.ACTS else returning.ACTS[decision.choice % 3])
+        elif timer := RUN_BY.get(where):
             if timer == "orders.cancel_overdue":
                 self._deadline_passes()
             self._tick(timer)
@@ -256,6 +274,11 @@ class World:
         self._due |= {"payments"} if settled else set()
         return settled
 
+    def _return(self, what: str) -> int:
+        acts = returning.act(what, self.bus.orders, self._tell)
+        self._due |= {"orders"} if acts else set()
+        return acts
+
     # —— Peace —————————————————————————————————————————————————————————————————————————————————————————————————————————
     def _come_to_rest(self) -> None:
         """The timers alone must bring every order to its end, and close it. What is alike is done together."""
@@ -264,7 +287,13 @@ class World:
         self.bus.orders, self.bus.merging = self._names, False
         for _ in range(ROUNDS):
             self._leave_pages()
-            while self.bus.messages or self._due or self._leave_pages() or self._settle_unpaid():
+            while (
+                self.bus.messages
+                or self._due
+                or self._leave_pages()
+                or self._settle_unpaid()
+                or self._return(returning.DECIDE)
+            ):
                 step = min((step for step, _ in self.bus.messages), key=IN_ORDER.index, default="")
                 if step and (not is_record(step) or not self._due):
                     self._gather(step)
@@ -272,9 +301,11 @@ class World:
                 else:
                     self._do(min(self._due, key=lambda name: (name not in TIMERS, name)))
             still_open = Order.objects.filter(look_at__isnull=False).values_list("pk", flat=True)
-            if not (names := [self._names[pk] for pk in still_open]):
+            returns = Return.objects.filter(Q(look_at__isnull=False) | ~Q(status__in=ENDED))
+            if not (names := [*(self._names[pk] for pk in still_open), *map(str, returns)]):
                 return
             self._tick("orders.look_after")
+            self._tick("orders.look_after_returns")
         raise AssertionError(f"{', '.join(names)} never ended")
 
     def _leave_pages(self) -> bool:

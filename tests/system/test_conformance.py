@@ -19,6 +19,7 @@ from payments.models import GatewayLedger, Payment, SandboxPage
 from sagas.testing import Conformance
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
+from shop.saga import ORDER
 from tests.conftest import SERVICES
 from tests.support.carriers import asked_carrier
 from tests.support.ordering import place_order
@@ -53,6 +54,7 @@ def changed() -> int:
 @pytest.mark.django_db(databases=SERVICES)
 @pytest.mark.usefixtures("bus", "no_waiting", "gateways_answer_soon")
 class TestOrder(Conformance):
+    saga = ORDER
     scenarios = {
         "paid": place,
         "out of stock": lambda: place(quantity=PIECES + 1),

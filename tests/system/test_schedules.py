@@ -64,6 +64,7 @@ WHO = [
     "overdue",
     "return",
     "notification",
+    *("return_request", "return_decision", "return_withdrawal", "return_look", "return_parcels"),
 ]
 BOUNDARIES = sorted(point for point in all_points() if point.partition(".")[0] in WHO)
 # A step's worker may be overtaken by another with the same message, but not where it has a transaction open or may hold
@@ -125,6 +126,7 @@ def schedules_with(*troubles: str) -> st.SearchStrategy[Schedule]:
         calm=st.integers(0, 8),
         decisions=st.lists(decisions, min_size=DECISIONS, max_size=DECISIONS),
         capture=st.sampled_from(CAPTURES),
+        returned=st.sampled_from([False, False, True]),
     )
 
 
@@ -145,11 +147,23 @@ def dying_at(boundary: str) -> Schedule:
     if boundary.startswith("settle.operation"):  # charged, which nobody knows when its order is undone
         unknown = Wish(1, "tok_timeout_charged", "", cancelled_at=0)
         return Schedule([unknown], 3, [*[Decision(0, None)] * 8, *[Decision(0, boundary)] * 3])
+    if boundary.startswith("return_"):
+        return Schedule(
+            [Wish(2, "tok_ok", "", cancelled_at=None)], 0, [Decision(0, boundary)] * DECISIONS, returned=True
+        )
     if boundary.startswith(("return", "notification")):
         choice = 1 if boundary.startswith("return") else 26
         return Schedule([Wish(1, "tok_action", "", cancelled_at=None)], 8, [Decision(choice, boundary)] * DECISIONS)
     wish = Wish(1, "tok_timeout_charged", "", cancelled_at=2 if boundary.startswith("cancellation") else None)
     return Schedule([wish], 0, [Decision(0, boundary), *[Decision(0, None)] * (DECISIONS - 2), Decision(0, boundary)])
+
+
+def merged() -> Schedule:
+    """A schedule in which two messages for one step are certainly handled as one: what follows from one comes twice."""
+    twice = [Decision(0, None), Decision(0, TWICE), Decision(0, None)]
+    return Schedule(
+        [Wish(1, "tok_ok", "", None)] * 2, 0, [*twice, *(Decision(choice, None) for choice in range(30, 36))]
+    )
 
 
 def overtaken(trouble: str) -> Schedule:
@@ -218,6 +232,7 @@ def test_any_schedule_ends_well():
     @settings(UNHURRIED, max_examples=SCHEDULES // 10 + 1, derandomize=not MORE)
     @given(worlds)
     @example([dying_at(boundary) for boundary in BOUNDARIES])
+    @example([merged()])
     @example([overtaken(trouble) for trouble in OVERTAKINGS])
     @example([meanwhile(trouble) for trouble in MEANWHILES])
     @example([losing(loss) for loss in LOSSES] + NARROW)

@@ -114,8 +114,8 @@ def test_a_service_knows_its_own_only():
     assert set(orders["databases"].values()) == {connections.settings["orders"]["NAME"]}
     assert orders["payments"] == "ConnectionDoesNotExist"
     assert set(orders["apps"]) & {*project.SERVICES, "admin", "sessions"} == {"orders"}
-    assert orders["addresses"] == ["api/operations", "api/orders", "internal/<slug:contract>", "livez/", "metrics/",
-                                   "readyz/"]  # fmt: skip
+    assert orders["addresses"] == ["api/operations", "api/orders", "api/returns", "internal/<slug:contract>", "livez/",
+                                   "metrics/", "readyz/"]  # fmt: skip
     assert orders["steps"] == orders["outboxes"] == orders["queues"] == ["orders"]
     assert not orders["signs"]
 

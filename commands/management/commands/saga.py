@@ -1,4 +1,4 @@
-"""`manage.py saga`: the map of the choreography, or the story of one order."""
+"""`manage.py saga`: the map of the choreography, or the story of one order and its returns."""
 
 import time
 from argparse import ArgumentParser
@@ -13,25 +13,26 @@ from rich.console import Console
 from rich.text import Text
 
 from commands.arguments import an_id
-from shop.contracts.events import ENDS
+from shop.contracts import events, return_events
 from shop.operations.saga_map import as_markdown, as_table
 from shop.operations.timeline import Entry, timeline
+from shop.return_saga import RETURN
 from shop.saga import ORDER
 
 MAP = Path("docs/saga.md")
-LAST_EVENTS = {event.__name__ for event in ENDS}
-HEARD_BY = {event.__name__: steps for event, steps in ORDER.heard_by.items()}
+LAST_EVENTS = {event.__name__ for event in (*events.ENDS, *return_events.ENDS)}
+HEARD_BY = {event.__name__: steps for saga in (ORDER, RETURN) for event, steps in saga.heard_by.items()}
 POLL_SECONDS = 0.2
 
 
 class Command(BaseCommand):
     help = (
-        "Without arguments, print which event is heard by which step. With an order's id, print what happened to it, "
-        "joined across the services' databases."
+        "Without arguments, print which event is heard by which step. With the id of an order or a return, print what "
+        "happened to it, joined across the services' databases."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("order_id", nargs="?", type=an_id, help="the order whose timeline to show")
+        parser.add_argument("order_id", nargs="?", type=an_id, help="the order, or the return, whose timeline to show")
         parser.add_argument("--follow", action="store_true", help="keep printing what happens until the saga has ended")
         parser.add_argument("--mermaid", action="store_true", help=f"write the map as a diagram to {MAP}")
         parser.add_argument("--check", action="store_true", help=f"exit with 1 when {MAP} is not what --mermaid writes")
@@ -51,7 +52,8 @@ class Command(BaseCommand):
         if order_id is None:
             if follow:
                 raise CommandError("--follow needs an order's id: manage.py saga ORDER_ID --follow")
-            console.print(as_table())
+            for saga in (ORDER, RETURN):
+                console.print(as_table(saga))
             return
         entries = timeline(order_id)
         if not entries:
@@ -77,10 +79,10 @@ def line(entry: Entry, start: datetime) -> Text:
 
 def _is_over(entries: Sequence[Entry]) -> bool:
     """Whether the saga has ended: listeners, whose messages are deferred, may come after the last event."""
-    events = {name for entry in entries for name in (entry.event, *entry.emitted)}
+    names = {name for entry in entries for name in (entry.event, *entry.emitted)}
     handled = {(entry.event, entry.step) for entry in entries if entry.step}
-    expected = {(name, step) for name in events for step in HEARD_BY.get(name, ())}
-    return not events.isdisjoint(LAST_EVENTS) and expected <= handled
+    expected = {(name, step) for name in names for step in HEARD_BY.get(name, ())}
+    return not names.isdisjoint(LAST_EVENTS) and expected <= handled
 
 
 def _follow(console: Console, order_id: int) -> None:

@@ -1,7 +1,7 @@
 """Checks the invariants that span services, over the seven databases and the gateways' ledgers.
 
 `facts.py` reads the rows, in windows of orders so that memory stays constant. `invariants.py` and `changes.py` check
-them, and `privacy.py` checks that what must be erased is.
+them. `returns.py` does both for returns, and `privacy.py` checks that what must be erased is.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ from shop.operations.audit.invariants import PER_WINDOW as OF_WINDOW
 from shop.operations.audit.invariants import WHOLE as OF_ORDERS
 from shop.operations.audit.invariants import Violation
 from shop.operations.audit.privacy import erased_is_gone, forgotten_in_time
+from shop.operations.audit.returns import OF_RETURNS
+from shop.operations.audit.returns import violations as of_returns
 
 PER_WINDOW = (*OF_WINDOW, changes_add_up, changes_end)
 WHOLE = (*OF_ORDERS, forgotten_in_time, erased_is_gone)
@@ -33,6 +35,7 @@ def audit(
     before = timezone.now() if strict else timezone.now() - age
     for check in WHOLE:
         yield from check(before)
+    yield from of_returns(before, strict, window)
     for facts in windows(before, strict, window):
         for check_window in PER_WINDOW:
             yield from check_window(facts)
@@ -41,4 +44,4 @@ def audit(
 
 def invariant_names() -> list[str]:
     """The names of all invariants, as used in violations."""
-    return sorted(check.__name__ for check in (*WHOLE, *PER_WINDOW))
+    return sorted(check.__name__ for check in (*WHOLE, *OF_RETURNS, *PER_WINDOW))

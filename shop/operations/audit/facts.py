@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db.models import F, QuerySet
 
 from sagas.registry import local_services
-from shop.saga import CUSTOMERS_EVENTS
+from shop.saga import CUSTOMERS_EVENTS, RETURNS_EVENTS
 
 KEY = "correlation_id"
 
@@ -83,7 +83,7 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         histories=defaultdict(list),
         reservations={},
         reserved_lines=defaultdict(dict),
-        movements=_grouped(within("inventory.StockMovement").filter(order_id__isnull=False)),
+        movements=_grouped(within("inventory.StockMovement").filter(order_id__isnull=False, return_id=None)),
         payments=_by_order(within("payments.Payment")),
         operations=defaultdict(list),
         ledger=defaultdict(list),
@@ -128,8 +128,8 @@ def _messages() -> Iterator[tuple[str, str]]:
 
 
 def _of_orders(messages: QuerySet[Any]) -> QuerySet[Any]:
-    """Leave out the customer saga's messages, whose keys are user ids."""
-    return messages.exclude(event_type__in=CUSTOMERS_EVENTS)
+    """Leave out the messages of customers and returns, whose keys are users and returns."""
+    return messages.exclude(event_type__in=[*CUSTOMERS_EVENTS, *RETURNS_EVENTS])
 
 
 def _rows(label: str) -> QuerySet[Any]:

@@ -14,6 +14,7 @@ from accounts.services import issue
 from catalog.services import create_product
 from delivery.signatures import signature
 from notifications.webhooks.models import Webhook
+from orders.models import Order
 from sagas.testing import Bus
 from shop.api.schema import MEDIA_TYPE
 from shop.text import pattern
@@ -80,14 +81,15 @@ def send(bus: Bus, settings: Any) -> Any:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # these are not about passwords
     staff = User.objects.create(email="boss@example.com", name="Boss", password="!", is_staff=True, is_superuser=True)
     product = create_product(name="Product", price=1)
+    Order.objects.create(pk=1, user_id=staff.pk, total_price=1, currency="KRW", payment_gateway="TOSS_PAYMENTS")
     webhook = str(Webhook.objects.create(owner_id=staff.pk, url="https://example.com/", events=[], secret="!").pk)
     client, token = APIClient(raise_request_exception=False), f"Bearer {issue(staff).access}"
 
     def send(method: str, path: str, body: bytes, content_type: str = "application/json", query: str = "") -> Any:
-        address = (
-            path.replace("{product_id}", str(product.pk)).replace("{order_id}", "1").replace("{webhook_id}", webhook)
-            + query
-        )
+        names = {"product_id": str(product.pk), "order_id": "1", "return_id": "1", "webhook_id": webhook}
+        for name, number in names.items():
+            path = path.replace(f"{{{name}}}", number)
+        address = path + query
         now = str(int(time.time()))
         headers = {
             "If-Match": "*",

@@ -23,7 +23,7 @@ from commands.management.commands.rights import Route, addresses, routes
 from delivery.models import Delivery
 from inventory.services import seed_stock
 from notifications.models import Notification, Webhook, WebhookMessage
-from orders.models import Order
+from orders.models import Order, Return
 from payments.models import Payment
 from shop.api.permissions import ANYBODY, SIGNED, Own, is_right
 from shop.api.rights import GROUPS, SCOPES
@@ -109,12 +109,14 @@ def rows(bus: Any) -> dict[str, Any]:
         event_id=EVENT, order_id=order.pk, user_id=hana.pk, type="ORDER_RECEIVED",
         channel="SMS", recipient=PHONE, body="x", status="SENT", due_at=timezone.now(),
     )  # fmt: skip
+    Return.objects.create(pk=order.pk + 1, order=order, user_id=hana.pk, kind="REFUND", refunded=0, kept=0)
     Webhook.objects.create(pk=1, owner_id=1, url="https://erp.example.com/", events=["order.paid"], secret="x")
     WebhookMessage.objects.create(pk=1, webhook_id=1, event_id=EVENT, type="order.paid", body="{}")
     return {
         "event_id": EVENT,
         "user_id": hana.pk,
         "order_id": order.pk,
+        "return_id": order.pk + 1,
         "product_id": 1,
         "tracking_number": "CJ1",
         "service": "orders",
@@ -245,6 +247,7 @@ def test_lists_show_others_rows_to_those_with_the_right(
     for path, right in {
         "users": "accounts.view_user",
         "orders": "orders.view_order",
+        "returns": "orders.view_return",
         "payments": "payments.view_payment",
         "deliveries": "delivery.view_delivery",
         "notifications": "notifications.view_notification",

@@ -1,0 +1,189 @@
+"""What customers do about a return: they request it, and may withdraw it until the parcel is here."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+
+from fastdb.bulk import insert_rows
+from fastdb.clock import database_time
+from orders import placing
+from orders.idempotency import KeyReused
+from orders.models import Order, OrderLine
+from orders.returns import rules
+from orders.returns.models import VOID, Return, ReturnLine, Status
+from orders.returns.transitions import move
+from orders.services import UnknownOrder
+from orders.transitions import note
+from sagas import emit
+from sagas.crash_points import crash_point
+from shop import stafflog
+from shop.api.problems import Problem
+from shop.contracts.events import Line
+from shop.contracts.return_events import ReturnApproved, ReturnRequested, ReturnWithdrawn
+from shop.observability.tracing import current_trace
+
+
+class NotDelivered(Problem):
+    """Only what was delivered can be returned. Cancel the order while it is on its way."""
+
+    code = "R002"
+
+
+class TooLate(Problem):
+    """The days in which the order could be returned are over."""
+
+    code = "R003"
+
+
+class NotSoMany(Problem):
+    """More pieces than were delivered and are not in another return."""
+
+    code = "R004"
+
+
+class UnknownReturn(Problem):
+    """There is no such return, or it is somebody else's."""
+
+    code = "R001"
+
+
+class NotNow(Problem):
+    """The return's status does not allow that (any more)."""
+
+    code = "R005"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a customer wants to return. With a key, the same request makes one return, however often it comes."""
+
+    lines: Sequence[Line]
+    reason: str = ""
+    kind: str = Return.Kind.REFUND
+    key: str = ""
+    request_hash: str = ""
+
+
+def request_return(order_id: int, wanted: Wanted) -> Return:
+    """Write down what is to come back; where the owner's rule approves it, a carrier is asked for the parcel at once.
+
+    Staff who act for a customer may do so after RETURN_WITHIN, too.
+
+    Raises `UnknownOrder`, `NotDelivered`, `TooLate`, `NotSoMany`, and `KeyReused` for another return with this key.
+    """
+    with transaction.atomic(using="orders", durable=True):
+        order = Order.objects.select_for_update().filter(pk=order_id).first()
+        if order is None:
+            raise UnknownOrder(f"There is no order {order_id}.")
+        if wanted.key and (known := Return.objects.filter(order=order, key=wanted.key).first()):
+            if known.request_hash != wanted.request_hash:
+                raise KeyReused
+            return known
+        _check(order, wanted.lines)
+        requested = _write(order, wanted)
+        events: list[ReturnRequested | ReturnApproved] = [
+            ReturnRequested(
+                order_id=order_id,
+                return_id=requested.pk,
+                user_id=order.user_id,
+                lines=tuple(wanted.lines),
+                trace=current_trace(),
+            )
+        ]
+        note(events, [f"return {requested.pk}"])
+        if rules.approves(requested):
+            events.append(
+                ReturnApproved(order_id=order_id, return_id=requested.pk, user_id=order.user_id, trace=current_trace())
+            )
+            move(events[1:], since=[Status.REQUESTED], to=Status.APPROVED)
+        if stafflog.acts_for(order.user_id):
+            stafflog.record("orders", "return for", f"order {order_id}", after={"return": requested.pk})
+        emit(*events, service="orders")
+        crash_point("return_request.written")
+    crash_point("return_request.committed")
+    requested.refresh_from_db()
+    return requested
+
+
+def _check(order: Order, lines: Sequence[Line]) -> None:
+    if order.status != Order.Status.COMPLETED:
+        raise NotDelivered(f"Order {order.pk} is {order.status.lower()}, not delivered.")
+    days = settings.RETURN_WITHIN
+    if order.progress_at + days < database_time("orders") and not stafflog.acts_for(order.user_id):
+        raise TooLate(f"Order {order.pk} could be returned within {days.days} days of its delivery.")
+    check_pieces(order.pk, {line.product_id: line.quantity for line in lines})
+
+
+def check_pieces(order_id: int, wanted: Mapping[int, int]) -> None:
+    """Of a locked order, that so many pieces were delivered, and are in no return. Raises `NotSoMany`."""
+    delivered = dict(OrderLine.objects.filter(order_id=order_id).values_list("product_id", "quantity"))
+    taken: Counter[int] = Counter()
+    others = ReturnLine.objects.filter(of_return__order_id=order_id).exclude(of_return__status__in=VOID)
+    for product_id, quantity in others.values_list("product_id", "quantity"):
+        taken[product_id] += quantity
+    for product_id, quantity in wanted.items():
+        left = delivered.get(product_id, 0) - taken[product_id]
+        if quantity > left:
+            raise NotSoMany(f"Of product {product_id}, {left} pieces of order {order_id} can be returned.")
+
+
+def _write(order: Order, wanted: Wanted) -> Return:
+    now = database_time("orders")
+    requested = Return.objects.create(
+        id=placing.next_id(),
+        order=order,
+        user_id=order.user_id,
+        kind=wanted.kind,
+        reason=wanted.reason,
+        currency=order.currency,
+        key=wanted.key,
+        request_hash=wanted.request_hash,
+        look_at=now + timedelta(seconds=settings.STALLED_AFTER),
+        refunded=0,
+        kept=0,
+    )
+    insert_rows(
+        ReturnLine,
+        [
+            {"of_return_id": requested.pk, "product_id": line.product_id, "quantity": line.quantity}
+            for line in wanted.lines
+        ],
+    )
+    return requested
+
+
+def withdraw(return_id: int) -> Return:
+    """Send nothing back after all. Delivery decides: a parcel that has come all the same goes on.
+
+    Raises `UnknownReturn`, and `NotNow` once the parcel is here.
+    """
+    with transaction.atomic(using="orders", durable=True):
+        of = locked(return_id)
+        allow(of, (Status.REQUESTED, Status.APPROVED, Status.LOST))
+        withdrawn = ReturnWithdrawn(order_id=of.order_id, return_id=of.pk, trace=current_trace())
+        move([withdrawn], since=[of.status], to=Status.WITHDRAWING)
+        if stafflog.acts_for(of.user_id):
+            stafflog.record("orders", "withdraw", f"return {return_id}", before={"status": of.status})
+        emit(withdrawn, service="orders")
+        crash_point("return_withdrawal.written")
+    crash_point("return_withdrawal.committed")
+    return Return.objects.get(pk=return_id)
+
+
+def locked(return_id: int) -> Return:
+    """A return, locked with its order, the order first. Raises `UnknownReturn`."""
+    order_id = Return.objects.filter(pk=return_id).values_list("order_id", flat=True).first()
+    if order_id is None:
+        raise UnknownReturn(f"There is no return {return_id}.")
+    Order.objects.select_for_update().get(pk=order_id)
+    return Return.objects.select_for_update(of=["self"]).select_related("order").get(pk=return_id)
+
+
+def allow(of: Return, statuses: Iterable[str]) -> None:
+    """Raises `NotNow` unless a return is in one of these statuses."""
+    if of.status not in statuses:
+        raise NotNow(f"Return {of.pk} is {of.status.lower().replace('_', ' ')}.")

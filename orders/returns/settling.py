@@ -1,0 +1,122 @@
+"""What a return gives back: asked for in the saga of its order, whose answer ends the return or leaves it to staff."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+
+from fastdb.bulk import insert_rows
+from fastdb.clock import database_time
+from orders.models import Refund
+from orders.returns.models import Return, Status
+from orders.returns.transitions import move
+from orders.transitions import note
+from sagas import emit
+from sagas.db.prepared import query
+from shop.contracts.events import OrderRefundRequested, PaymentRefundCompleted, PaymentRefundRefused
+from shop.contracts.return_events import InventoryRestocked, ReturnCompleted
+from shop.money import money
+from shop.observability.tracing import current_trace, trace_after
+
+LOCK = """
+    WITH of_orders AS (SELECT id FROM orders_order WHERE id = ANY(%(orders)s::bigint[]) ORDER BY id FOR UPDATE)
+    SELECT orders_return.* FROM orders_return JOIN of_orders ON of_orders.id = order_id
+    WHERE orders_return.id = ANY(%(returns)s::bigint[]) AND status = 'SETTLING'
+    ORDER BY orders_return.id FOR UPDATE OF orders_return
+"""
+WATCH = "UPDATE orders_order SET look_at = %(look_at)s WHERE id = ANY(%(orders)s::bigint[])"
+REFUNDED = """
+    UPDATE orders_return SET refunded = amount
+    FROM unnest(%(returns)s::bigint[], %(amounts)s::bigint[]) AS news (return_id, amount)
+    WHERE id = return_id AND status = 'SETTLING'
+"""
+
+
+def settle(restocked: Sequence[InventoryRestocked]) -> list[ReturnCompleted]:
+    """The pieces are where they belong: have their money refunded. A return that gives nothing back ends here."""
+    parameters = {
+        "orders": sorted({event.order_id for event in restocked}),
+        "returns": [event.return_id for event in restocked],
+    }
+    returns = {of.pk: of for of in Return.objects.raw(LOCK, parameters)}
+    here = [event for event in restocked if event.return_id in returns]
+    ask_for_refunds([(of, due, event) for event in here if (due := (of := returns[event.return_id]).refund_due)])
+    free = [_completed(of, 0) for event in here if not (of := returns[event.return_id]).refund_due]
+    if free:
+        move(free, since=[Status.SETTLING], to=Status.COMPLETED)
+    return free
+
+
+def ask_for_refunds(wanted: Sequence[tuple[Return, int, InventoryRestocked | None]]) -> None:
+    """Have amounts refunded for these locked returns, whose orders are locked, too, in the sagas of their orders. The
+    event is what it follows from; None if staff have asked."""
+    if not wanted:
+        return
+    asked = [
+        OrderRefundRequested(
+            order_id=of.order_id,
+            amount=amount,
+            reason=f"return {of.pk}",
+            caused_by=cause.event_id if cause else None,
+            trace=trace_after(cause) if cause else current_trace(),
+        )
+        for of, amount, cause in wanted
+    ]
+    rows = [
+        {
+            "id": event.event_id,
+            "order_id": event.order_id,
+            "for_return_id": of.pk,
+            "key": str(event.event_id),
+            "amount": event.amount,
+            "reason": event.reason,
+        }
+        for event, (of, _, _) in zip(asked, wanted, strict=True)
+    ]
+    insert_rows(Refund, rows)
+    note(asked, [money(amount, of.currency) for of, amount, _ in wanted])
+    # An order that is closed is looked after again, until payments has heard of it.
+    look_at = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER)
+    query("orders", WATCH, {"look_at": look_at, "orders": [event.order_id for event in asked]})
+    emit(*asked, service="orders")
+
+
+def take_answers(
+    answers: Sequence[PaymentRefundCompleted | PaymentRefundRefused], return_of: Mapping[UUID, int]
+) -> None:
+    """Payments has answered; `return_of` names the returns that refunds were for. Their sagas go on from here."""
+    concerned = [event for event in answers if event.refund_id in return_of]
+    if not concerned:
+        return
+    returns = Return.objects.in_bulk([return_of[event.refund_id] for event in concerned])
+    completed = [
+        msgspec.structs.replace(
+            _completed(returns[return_of[event.refund_id]], event.amount),
+            caused_by=event.event_id,
+            trace=trace_after(event),
+        )
+        for event in concerned
+        if isinstance(event, PaymentRefundCompleted)
+    ]
+    refused = [return_of[event.refund_id] for event in concerned if isinstance(event, PaymentRefundRefused)]
+    if completed:
+        amounts = {
+            "returns": [event.return_id for event in completed],
+            "amounts": [event.amount for event in completed],
+        }
+        query("orders", REFUNDED, amounts)
+        move(completed, since=[Status.SETTLING], to=Status.COMPLETED)
+        emit(*completed, service="orders")
+    if refused:
+        now = database_time("orders")
+        Return.objects.filter(pk__in=refused, status=Status.SETTLING).update(
+            status=Status.REFUND_REFUSED, progress_at=now, updated_at=now, look_at=None
+        )
+
+
+def _completed(of: Return, amount: int) -> ReturnCompleted:
+    return ReturnCompleted(
+        order_id=of.order_id, return_id=of.pk, user_id=of.user_id, amount=amount, currency=of.currency
+    )

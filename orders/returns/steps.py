@@ -1,0 +1,128 @@
+"""What the saga of a return does in orders, and the timer that looks after open returns."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from fastdb.bulk import update_rows
+from fastdb.clock import database_time
+from orders.open_orders import BUSY, LONGEST_PAUSE, PORTION
+from orders.returns.models import Return, Status
+from orders.returns.transitions import move
+from sagas import backlog, emit
+from sagas.crash_points import crash_point
+from sagas.outbox import rearm
+from sagas.reconciliation import missing
+from shop.contracts.return_events import (
+    DeliveryReturnBooked,
+    DeliveryReturnCancelled,
+    DeliveryReturnLost,
+    DeliveryReturnReceived,
+    ReturnClosed,
+    ReturnExpired,
+    ReturnReceived,
+    ReturnRequested,
+)
+from shop.observability.tracing import current_trace
+
+BACK = {Status.WITHDRAWING: Status.WITHDRAWN, Status.EXPIRING: Status.EXPIRED}
+MOVING = (Status.SETTLING, *BACK)  # in which a return waits for nobody but us
+
+
+def mark_booked(booked: Sequence[DeliveryReturnBooked]) -> None:
+    """The parcels have numbers."""
+    move(
+        booked,
+        since=[Status.APPROVED],
+        to=Status.APPROVED,
+        numbers=[event.tracking_number for event in booked],
+    )
+
+
+def mark_received(received: Sequence[DeliveryReturnReceived]) -> list[ReturnReceived]:
+    """Carriers have brought the parcels. A withdrawal that came too late for that is over."""
+    moved = move(received, since=[Status.APPROVED, Status.LOST, *BACK], to=Status.RECEIVED)
+    return [
+        ReturnReceived(order_id=event.order_id, return_id=event.return_id, user_id=moved[event.return_id])
+        for event in received
+        if event.return_id in moved
+    ]
+
+
+def mark_lost(lost: Sequence[DeliveryReturnLost]) -> None:
+    """Carriers will not bring the parcels: staff decide."""
+    move(lost, since=[Status.APPROVED], to=Status.LOST)
+
+
+def end(cancelled: Sequence[DeliveryReturnCancelled]) -> list[ReturnClosed]:
+    """No parcel is expected any more."""
+    ended: list[ReturnClosed] = []
+    for since, to in BACK.items():
+        moved = move(cancelled, since=[since], to=to)
+        ended += [
+            ReturnClosed(
+                order_id=event.order_id,
+                return_id=event.return_id,
+                user_id=moved[event.return_id],
+                expired=to == Status.EXPIRED,
+            )
+            for event in cancelled
+            if event.return_id in moved
+        ]
+    return ended
+
+
+# --- The timer --------------------------------------------------------------------------------------------------------
+def look_after() -> int:
+    """Examine one portion of the returns that are due (`look_at`); return how many were due.
+
+    One whose parcel did not come in time expires. One of which a message is missing, or that we alone could move and
+    that stands still, is emitted again, with growing pauses; another one waits for somebody, and is left alone.
+    """
+    if backlog() > BUSY:
+        return 0
+    expired, due = _claim_due()
+    waiting = {of.pk: of for of in due}
+    lost = {one.key for one in missing(list(waiting), of=ReturnRequested)} if waiting else set()
+    stalled = lost | {pk for pk, of in waiting.items() if of.status in MOVING}
+    rearm("orders", stalled)
+    crash_point("return_look.rearmed")
+    parcels = [of.pk for pk, of in waiting.items() if pk not in stalled and of.status == Status.APPROVED]
+    quiet = Return.objects.filter(pk__in=waiting.keys() - stalled, looks__gt=0)
+    quiet.filter(pk__in=parcels, status=Status.APPROVED).update(look_at=F("approved_at") + _patience())
+    quiet.exclude(pk__in=parcels).exclude(status__in=MOVING).update(look_at=None)
+    return expired + len(due)
+
+
+def _patience() -> timedelta:
+    within: timedelta = settings.RETURN_ARRIVES_WITHIN
+    return within
+
+
+def _claim_due() -> tuple[int, list[Return]]:
+    """How many parcels have not come in time, whose returns begin their way back; and the returns that are due, each
+    with its next due time."""
+    now = database_time("orders")
+    with transaction.atomic(using="orders", durable=True):
+        rows = Return.objects.filter(look_at__lte=now).order_by("look_at")
+        expired = _expire(rows.filter(status=Status.APPROVED, approved_at__lte=now - _patience())[:PORTION])
+        due = list(rows.select_for_update(skip_locked=True)[:PORTION])
+        for of in due:
+            pause = min(settings.STALLED_AFTER * 2 ** min(of.looks + 1, 20), LONGEST_PAUSE)
+            of.look_at, of.looks = now + timedelta(seconds=pause), of.looks + 1
+        update_rows(due, "look_at", "looks")
+        crash_point("return_look.written")
+    crash_point("return_look.committed")
+    return expired, due
+
+
+def _expire(late: Iterable[Return]) -> int:
+    events = [ReturnExpired(order_id=of.order_id, return_id=of.pk, trace=current_trace()) for of in late]
+    if not events:
+        return 0
+    moved = move(events, since=[Status.APPROVED], to=Status.EXPIRING)
+    emit(*(event for event in events if event.return_id in moved), service="orders")
+    return len(moved)

@@ -1,0 +1,192 @@
+"""The invariants of returns, with the rows that they check: a window of returns at a time, as `facts.py` does it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from sagas.reconciliation import missing
+from sagas.registry import local_services
+from shop.contracts.return_events import ReturnRequested
+from shop.operations.audit.invariants import Violation
+from shop.saga import RETURNS_EVENTS
+
+VOID = {"REFUSED", "WITHDRAWN", "EXPIRED"}
+INSPECTED = {"SETTLING", "REFUND_REFUSED", "COMPLETED"}
+MOVING = {"SETTLING", "WITHDRAWING", "EXPIRING"}
+HERE = {"RECEIVED", *INSPECTED}
+PARCELS = {  # where a return's parcel is; in between, delivery or orders may know more than the other
+    "EXPECTED": {"APPROVED", "LOST", "WITHDRAWING", "EXPIRING"},
+    "RECEIVED": HERE,
+    "LOST": {"LOST", "RECEIVED", *INSPECTED},
+    "CANCELLED": {"WITHDRAWN", "EXPIRED"},
+}
+LATE = timedelta(days=1)  # by then the timers have certainly run
+
+Pieces = dict[int, Counter[int]]  # by order, or by return: of each product
+
+
+@dataclass
+class Facts:
+    """Rows by return id. Only returns unchanged since `before` are checked."""
+
+    before: datetime
+    strict: bool
+    returns: dict[int, dict[str, Any]] = field(default_factory=dict)
+    lines: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    refunds: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    movements: dict[int, Counter[tuple[str, int]]] = field(default_factory=lambda: defaultdict(Counter))
+    parcels: dict[int, dict[str, Any]] = field(default_factory=dict)
+    mentioned: set[int] = field(default_factory=set)  # by messages
+    delivered: Pieces = field(default_factory=lambda: defaultdict(Counter))
+    returned: Pieces = field(default_factory=lambda: defaultdict(Counter))  # all returns of these orders together
+    prices: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The returns to check, with their ids."""
+        return ((pk, row) for pk, row in self.returns.items() if row["progress_at"] <= self.before)
+
+
+def violations(before: datetime, strict: bool, window: int) -> Iterator[Violation]:
+    """What breaks the invariants of returns."""
+    low: int | None = None
+    while True:
+        ids = _rows("orders.Return").order_by("pk")
+        ids = ids.filter(pk__gt=low) if low is not None else ids
+        high = next(iter(ids.values_list("pk", flat=True)[window - 1 : window]), None)
+        facts = _read(Facts(before, strict), low, high)
+        for check in OF_RETURNS:
+            yield from check(facts)
+        if high is None:
+            return
+        low = high
+
+
+def _read(facts: Facts, low: int | None, high: int | None) -> Facts:
+    def within(model: str, name: str = "return_id") -> QuerySet[Any]:
+        bounds = {f"{name}__gt": low, f"{name}__lte": high, f"{name}__isnull": False}
+        return _rows(model).filter(**{key: value for key, value in bounds.items() if value is not None})
+
+    for product_id, kind, delta, pk in within("inventory.StockMovement").values_list(
+        "product_id", "kind", "delta", "return_id"
+    ):
+        facts.movements[pk][kind, product_id] += delta
+    facts.parcels = {row["return_id"]: row for row in within("delivery.ReturnParcel").values()}
+    for service in local_services():
+        for table in ("Inbox", "Outbox"):
+            rows = within(f"{service}.{table}", "correlation_id").filter(event_type__in=RETURNS_EVENTS)
+            facts.mentioned |= set(rows.order_by().values_list("correlation_id", flat=True).distinct())
+    for row in within("orders.Refund", "for_return_id").values():
+        facts.refunds[row["for_return_id"]].append(row)
+    for row in within("orders.ReturnLine", "of_return_id").values():
+        facts.lines[row["of_return_id"]].append(row)
+    facts.returns = {row["id"]: row for row in within("orders.Return", "id").values()}
+    orders = {row["order_id"] for row in facts.returns.values()}
+    for row in _rows("orders.OrderLine").filter(order_id__in=orders).values():
+        facts.delivered[row["order_id"]][row["product_id"]] = row["quantity"]
+        facts.prices[row["order_id"], row["product_id"]] = row["unit_price"]
+    together = _rows("orders.ReturnLine").filter(of_return__order_id__in=orders).exclude(of_return__status__in=VOID)
+    for order_id, product_id, quantity in together.values_list("of_return__order_id", "product_id", "quantity"):
+        facts.returned[order_id][product_id] += quantity
+    return facts
+
+
+def returns_were_delivered(facts: Facts) -> Iterator[Violation]:
+    """No more pieces of an order are returned than were delivered; all that has a return's number belongs to one."""
+    for order_id, pieces in facts.returned.items():
+        for product_id, quantity in pieces.items():
+            if quantity > facts.delivered[order_id][product_id]:
+                detail = f"{quantity} of product {product_id} returned, {facts.delivered[order_id][product_id]} ordered"
+                yield Violation("returns_were_delivered", f"order {order_id}", detail)
+    for what, known in (("movement", facts.movements), ("parcel", facts.parcels), ("event", facts.mentioned)):
+        for pk in sorted(set(known) - facts.returns.keys()):
+            yield Violation("returns_were_delivered", f"return {pk}", f"{what} without a return")
+
+
+def returns_add_up(facts: Facts) -> Iterator[Violation]:
+    """What is due for a return is what its accepted and written-off pieces cost, less what is kept; what was refunded
+    is what the refunds for it add up to, and no more than is due."""
+    for pk, row in facts.settled:
+        lines, found = facts.lines[pk], row["status"] in INSPECTED
+        due = sum(
+            facts.prices.get((row["order_id"], line["product_id"]), 0) * (line["accepted"] + line["written_off"])
+            for line in lines
+        )
+        if found and row["refund_due"] != due - row["kept"]:
+            detail = f"{row['refund_due']} due, lines {due}, kept {row['kept']}"
+            yield Violation("returns_add_up", f"return {pk}", detail)
+        for line in lines:
+            said = line["accepted"] + line["written_off"] + line["rejected"]
+            if said != (line["quantity"] if found else 0):
+                detail = f"{said} of {line['quantity']} pieces of product {line['product_id']} inspected"
+                yield Violation("returns_add_up", f"return {pk}", detail)
+        given = sum(refund["amount"] for refund in facts.refunds[pk] if refund["status"] == "COMPLETED")
+        if row["refunded"] != given or given > (row["refund_due"] or 0):
+            detail = f"{row['refunded']} refunded of {row['refund_due']}, refunds {given}"
+            yield Violation("returns_add_up", f"return {pk}", detail)
+
+
+def accepted_is_restocked(facts: Facts) -> Iterator[Violation]:
+    """What was accepted and written off came in, and what was written off went: nothing else, and nothing before."""
+    for pk, row in facts.settled:
+        expected: Counter[tuple[str, int]] = Counter()
+        for line in facts.lines[pk] if row["status"] in {"REFUND_REFUSED", "COMPLETED"} else ():
+            expected["RETURN", line["product_id"]] += line["accepted"] + line["written_off"]
+            expected["WRITE_OFF", line["product_id"]] -= line["written_off"]
+        if row["status"] != "SETTLING" and facts.movements[pk] != expected:
+            detail = f"moved {_shown(facts.movements[pk])}, inspected {_shown(expected)}"
+            yield Violation("accepted_is_restocked", f"return {pk}", detail)
+
+
+def returns_are_looked_after(facts: Facts) -> Iterator[Violation]:
+    """A return that we are to move, or whose parcel is awaited, is looked at; none stands still, or expects a parcel
+    that it does not. Strictly: nothing but people is waited for."""
+    now = timezone.now()
+    for pk, row in facts.settled:
+        status, since = row["status"], row["progress_at"]
+        if status in {"APPROVED", *MOVING} and row["look_at"] is None:
+            yield Violation("returns_are_looked_after", f"return {pk}", f"{status}, and nobody looks")
+        too_long = since < now - timedelta(seconds=2 * settings.ORDER_DEADLINE)
+        if status in MOVING and (facts.strict or too_long):
+            yield Violation("returns_are_looked_after", f"return {pk}", f"still {status}")
+        if status == "APPROVED" and row["approved_at"] < now - settings.RETURN_ARRIVES_WITHIN - LATE:
+            yield Violation(
+                "returns_are_looked_after", f"return {pk}", "its parcel did not come, and it did not expire"
+            )
+        parcel = facts.parcels.get(pk)
+        if parcel and parcel["updated_at"] <= facts.before and status not in PARCELS[parcel["status"]]:
+            yield Violation("returns_are_looked_after", f"return {pk}", f"{status}, its parcel is {parcel['status']}")
+
+
+def returns_events_are_handled(facts: Facts) -> Iterator[Violation]:
+    """Every event of a return is in the inbox of each step that hears it, as long as both are kept."""
+    kept_since = timezone.now() - settings.SAGAS.retention + LATE
+    judged = [pk for pk, row in facts.settled if row["created_at"] > kept_since]
+    for lost in missing(judged, before=facts.before, of=ReturnRequested):
+        detail = f"{lost.event_type} of {lost.emitted_by} not at {lost.step}"
+        yield Violation("returns_events_are_handled", f"return {lost.key}", detail)
+
+
+OF_RETURNS: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
+    returns_were_delivered,
+    returns_add_up,
+    accepted_is_restocked,
+    returns_are_looked_after,
+    returns_events_are_handled,
+)
+
+
+def _rows(label: str) -> QuerySet[Any]:
+    rows: QuerySet[Any] = apps.get_model(label)._default_manager.all()
+    return rows
+
+
+def _shown(moved: Counter[tuple[str, int]]) -> dict[str, int]:
+    return {f"{kind} {product_id}": delta for (kind, product_id), delta in sorted(moved.items()) if delta}
