@@ -95,7 +95,7 @@ def _value(field: Field, once: set[str]) -> str:
     column = f"old.{field.column}"
     if _counts(field):
         return f"{column} - copy.number * {STRIDE}"
-    if isinstance(field, UUIDField):
+    if isinstance(field.target_field if isinstance(field, ForeignKey) else field, UUIDField):
         return (
             f"(lpad(to_hex({LONG_AGO} - copy.number), 12, '0') || substr(md5({column}::text || copy.number), 13))::uuid"
         )
@@ -110,8 +110,9 @@ def _value(field: Field, once: set[str]) -> str:
 
 
 def _counts(field: Field) -> bool:
-    """Whether a column holds the id of a row or of an order."""
-    return isinstance(field, AutoField | BigAutoField | ForeignKey) or field.column in ("order_id", "correlation_id")
+    """Whether a column holds the number of a row, of an order or of a return."""
+    kind = field.target_field if isinstance(field, ForeignKey) else field
+    return isinstance(kind, AutoField | BigAutoField) or field.column in ("order_id", "return_id", "correlation_id")
 
 
 def answer(what: str, *arguments: str) -> object:

@@ -19,6 +19,7 @@ from django_redis import get_redis_connection
 
 from inventory.models import DeadLetter, Reservation
 from inventory.services import lock_key
+from orders.changes import request_change
 from orders.models import Order
 from orders.refunds import request_refund
 from orders.services import request_cancellation
@@ -32,6 +33,7 @@ from sagas.testing import Bus, calling, publishing_to
 from sagas.testing.crashes import EXIT_CODE
 from sagas.topology import DELIVERY_LIMIT
 from shop.contracts.events import OrderCreated, OrderEvent
+from shop.contracts.payments import AT_HAND_OVER
 from shop.saga import ORDER
 from tests.integration.conftest import LOGS
 from tests.support.forks import Fork, inventory_worker, worker
@@ -203,16 +205,23 @@ def test_a_database_that_restarts_in_the_middle_of_each_step(shop: Shop, setting
         orders = [shop.place(), shop.place(payment_token="tok_declined"), shop.place(), shop.place()]
         request_cancellation(orders[2])
         orders.append(shop.place(payment_token="tok_action"))  # nobody comes to the page
+        orders += [shop.place(2), shop.place(2)]
+        bus.drain(timers=False)
+        settings.PAYMENT_CAPTURE = AT_HAND_OVER
+        orders.append(shop.place())
+        request_change(orders[5], key="in time", quantities={shop.products[0]: 1})
         bus.drain(timers=False)
         request_cancellation(orders[4])
         request_refund(orders[0], key="a part", amount=1, reason="a scratch")
         bus.tick("delivery.advance_deliveries")
         request_cancellation(orders[3])  # too late
+        request_change(orders[6], key="too late", quantities={shop.products[0]: 1})
         bus.drain()
 
     assert lost.keys() == ORDER.steps.keys()
     assert all(lost.values()), lost
-    assert [outcome(pk)[0] for pk in orders] == ["COMPLETED", "CANCELLED", "CANCELLED", "COMPLETED", "CANCELLED"]
+    ends = ["COMPLETED", "CANCELLED", "CANCELLED", "COMPLETED", "CANCELLED", *["COMPLETED"] * 3]
+    assert [outcome(pk)[0] for pk in orders] == ends
     assert [service for service in local_services() if apps.get_model(service, "DeadLetter").objects.exists()] == []
     assert violations() == []
 

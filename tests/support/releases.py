@@ -34,6 +34,7 @@ ORDER = replace(
     heard_by={**ORDER.heard_by, OrderWeighed: ("notifications.note_weight",)},
     steps={**ORDER.steps, "notifications.note_weight": record()},
 )
+SAGAS = (ORDER, RETURN, CUSTOMER)
 """,
     "notifications/models.py": """
 class Weight(models.Model):
