@@ -98,8 +98,11 @@ def _arrives(account: str, now: datetime) -> datetime | None:
 
 
 def cancel(closed: Sequence[ReturnWithdrawn | ReturnExpired]) -> list[DeliveryReturnCancelled]:
-    """Expect no parcel for these returns any more. One that is here already has been told, and goes on."""
-    moved = _decide(closed, since=(Status.EXPECTED, Status.LOST), to=Status.CANCELLED)
+    """Expect no parcel for these returns any more. One that is here already has been told, and goes on.
+
+    Of one that was cancelled before it is told again: then its return may not have been closed yet.
+    """
+    moved = _decide(closed, since=(Status.EXPECTED, Status.LOST, Status.CANCELLED), to=Status.CANCELLED)
     return [
         DeliveryReturnCancelled(order_id=event.order_id, return_id=event.return_id)
         for event in closed

@@ -67,6 +67,7 @@ class TestOrder(Conformance):
         "cancelled": cancelled,
         "changed": changed,
     }
+    troubled = {"paid", "refused by the recipient", "paid on a page", "not paid in time", "cancelled", "changed"}
     customer = ""  # what they do when they are on a payment page
     races = {"cancelled", "changed"}  # with a charge, and with the carrier
     timers = SAGA_TIMERS
@@ -116,6 +117,7 @@ class TestOrdersTogether(TestOrder):
 
     together = 2
     scenarios = {name: TestOrder.scenarios[name] for name in ("changed", "cancelled")}
+    troubled = {"cancelled"}
     orders = 2
     test_a_lost_message = None  # it is lost before it could be merged
 
@@ -124,6 +126,7 @@ class TestOrderWithACarrierThatIsAsked(TestOrder):
     """Its parcels are booked, cancelled and followed by timers, after the steps that would have them."""
 
     scenarios = {name: TestOrder.scenarios[name] for name in ("paid", "refused by the carrier", "cancelled", "changed")}
+    troubled = {"cancelled", "changed"}
     orders = 2
 
     @pytest.fixture(autouse=True)

@@ -58,7 +58,7 @@ def decide() -> int:
             return 0
         case "REQUESTED", _:
             decisions.refuse(of.pk, reason="worn") if story == "refused" else decisions.approve(of.pk)
-        case "APPROVED", "EXPECTED" if story == "withdrawn":
+        case "APPROVED", "EXPECTED" | "CANCELLED" if story == "withdrawn":
             withdraw(of.pk)
         case "APPROVED", "EXPECTED" if story == "lost":
             number = parcel.tracking_number or ""
@@ -88,7 +88,8 @@ class TestReturn(Conformance):
             "refund refused",
         )
     }
-    races = {"withdrawn while it arrives"}
+    troubled = {"refunded", "withdrawn while it arrives"}
+    races = {"withdrawn while it arrives", "refund refused"}  # with the parcel, and with another refund
     story = ""
     timers = (*SAGA_TIMERS, PEOPLE)
     orders, crashes = 1, 1

@@ -27,7 +27,7 @@ from delivery.models import Delivery
 from inventory.services import seed_stock
 from notifications.models import Notification
 from notifications.webhooks.models import Webhook, WebhookMessage
-from orders.models import Order
+from orders.models import Order, Return
 from payments.models import Payment
 from sagas.events import uuid7
 from sagas.testing import Bus
@@ -50,6 +50,7 @@ class Belongings:
     hidden_product: int
     webhook: int
     webhook_message: int
+    sent_back: int
 
 
 # What an address names by its path: Alice's, and something that does not exist.
@@ -66,6 +67,19 @@ NAMED: dict[str, Any] = {
     "delivery": lambda alice: ({"tracking_number": alice.tracking_number}, {"tracking_number": "XX987654321"}),
     "product": lambda alice: ({"product_id": alice.hidden_product}, {"product_id": NOBODYS}),
     "stock-adjustments": lambda alice: ({"product_id": alice.hidden_product}, {"product_id": NOBODYS}),
+    "order-returns": lambda alice: ({"order_id": alice.order}, {"order_id": NOBODYS}),
+    **dict.fromkeys(
+        (
+            "return",
+            "return-withdraw",
+            "return-approve",
+            "return-refuse",
+            "return-receive",
+            "return-inspect",
+            "return-refund",
+        ),
+        lambda alice: ({"return_id": alice.sent_back}, {"return_id": NOBODYS}),
+    ),
     "breakers": lambda alice: ({"service": "orders"}, {"service": "nothing"}),
     **dict.fromkeys(
         ("webhook", "webhook-secret", "webhook-ping", "webhook-replay", "webhook-messages"),
@@ -79,6 +93,7 @@ NAMED: dict[str, Any] = {
 # Addresses that name nothing of anybody's by their path: with the parameters by which Alice could be asked for.
 UNNAMED: dict[str, list[str]] = {
     "orders": ["userId={user}", "limit=100"],
+    "returns": ["userId={user}", "limit=100"],
     "order-export": ["userId={user}", ""],
     "webhooks": ["limit=100"],
     "payments": ["orderId={order}", "limit=100"],
@@ -124,6 +139,8 @@ def alice(bus: Bus) -> Belongings:
     number = Delivery.objects.get(order_id=order).tracking_number
     webhook = Webhook.objects.create(owner_id=user.pk, url="https://alice.example.com/Secret", events=[], secret="!")
     told = WebhookMessage.objects.create(webhook=webhook, event_id=uuid7(), type="ping", body="Secret")
+    sent_back = Return.objects.create(pk=order + 1, order_id=order, user_id=user.pk, kind="REFUND", currency="KRW")
+    sent_back.items.create(product_id=1, quantity=1)
     assert Payment.objects.filter(user_id=user.pk).exists()
     assert Notification.objects.filter(user_id=user.pk).exists()
     return Belongings(
@@ -133,6 +150,7 @@ def alice(bus: Bus) -> Belongings:
         hidden_product=hidden.pk,
         webhook=webhook.pk,
         webhook_message=told.pk,
+        sent_back=sent_back.pk,
     )
 
 
