@@ -11,7 +11,7 @@ from dataclasses import replace
 from django.apps import AppConfig
 
 from shop.contracts import events
-from shop.saga import ORDER
+from shop.saga import CUSTOMER, ORDER, RETURN
 from shop.settings import *  # noqa: F403
 from shop.settings import INSTALLED_APPS, SAGAS, SILENCED_SYSTEM_CHECKS
 
@@ -27,7 +27,7 @@ FOUR = replace(
     },
     steps={name: role._replace(deferrable=False) for name, role in ORDER.steps.items()},
 )
-SAGAS = replace(SAGAS, sagas=[FOUR])
+SAGAS = replace(SAGAS, sagas=[FOUR, RETURN, CUSTOMER])
 
 
 class Four(AppConfig):
@@ -40,6 +40,7 @@ class Four(AppConfig):
         from sagas.registry import STEPS
 
         STEPS["orders.complete_order"].hears = (events.DeliveryStarted,)
+        events.DeliveryStarted.unpaid = False  # type: ignore[attr-defined] # as DeliveryCompleted says of it
 
 
 # The four steps leave events unheard on purpose.
