@@ -18,7 +18,7 @@ from payments.gateways import Answer, Done, NotFound, Refused, State
 from payments.models import Payment
 from payments.retries import check_now, look_at_hold, put_off
 from payments.rows import lock, log, save
-from payments.transitions import Capture
+from payments.transitions import Capture, PartRefund, not_given_back
 from sagas import emit
 from sagas.crash_points import crash_point
 from shop import stafflog
@@ -71,7 +71,7 @@ def keep_captures(due: Sequence[DeliveryPaymentDue], answers: Operated) -> list[
 
 
 # --- What the gateways say --------------------------------------------------------------------------------------------
-def captured(payment: Payment, operated: Operated, now: datetime) -> list[Followed]:
+def captured(payment: Payment, operated: Operated, now: datetime) -> list[PaymentCaptured]:
     """Apply the gateway's answers to captures; the events that follow."""
     rows = [row for row in ledger.open_rows(payment, ledger.Kind.CAPTURE) if row.key in operated]
     for row in rows:
@@ -97,15 +97,18 @@ def is_refused(payment: Payment) -> bool:
     return payment.status == Status.CAPTURING and not ledger.open_rows(payment, ledger.Kind.CAPTURE)
 
 
-def looked_up(payment: Payment, found: Answer, now: datetime) -> list[Followed]:
-    """Apply what the gateway has found of a payment that is held, or whose capture was refused."""
+def looked_up(payment: Payment, found: Answer, now: datetime, *, since_refusal: bool) -> list[Capture | PartRefund]:
+    """Apply what the gateway has found of a payment that is held, or whose capture was refused.
+
+    That nothing was taken counts only if it was asked after the refusal.
+    """
     if isinstance(found, State):
         ledger.learn(payment, found, now)
     if payment.captured:
         return [_taken(payment, now)]
     if isinstance(found, State) and found.voided:
         return _lost(payment, now)
-    if is_refused(payment) and isinstance(found, State | NotFound):
+    if since_refusal and is_refused(payment) and isinstance(found, State | NotFound):
         return _lost(payment, now)
     (look_at_hold if payment.status == Status.AUTHORIZED else put_off)(payment, now)
     return []
@@ -121,14 +124,13 @@ def _taken(payment: Payment, now: datetime) -> PaymentCaptured:
     )
 
 
-def _lost(payment: Payment, now: datetime) -> list[Followed]:
+def _lost(payment: Payment, now: datetime) -> list[Capture | PartRefund]:
     """Nothing was taken, nor can be: also what staff wanted to have given back of it is not."""
-    refused: list[Followed] = []
+    refused: list[Capture | PartRefund] = []
     for row in ledger.open_rows(payment, ledger.Kind.REFUND):
-        if refund_id := ledger.part_of(row):
+        if ledger.part_of(row):
             ledger.settle(row, ledger.Outcome.REFUSED, now, reason=NOT_CAPTURED)
-            part: dict[str, Any] = {"refund_id": refund_id, "amount": row.amount}
-            refused.append(PaymentRefundRefused(**_about(payment), **part, reason=NOT_CAPTURED))
+            refused.append(not_given_back(payment, row, NOT_CAPTURED))
     payment.status, payment.reason = Status.UNPAID, NOT_CAPTURED
     payment.due_at, payment.attempts, payment.updated_at = None, 0, now
     return [*refused, PaymentCaptureFailed(**_about(payment), reason=NOT_CAPTURED)]

@@ -248,10 +248,12 @@ def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefun
         about: dict[str, Any] = {
             "order_id": request.order_id, "refund_id": request.event_id, "amount": request.amount
         }  # fmt: skip
-        is_taken = payment and payment.status in (Status.COMPLETED, Status.CAPTURING)
-        if payment and is_taken and ledger.intend_part(payment, *part, caused_by=request.event_id):
+        is_held = payment is not None and payment.status == Status.AUTHORIZED
+        is_asked_for = is_held and payment and bool(ledger.open_rows(payment, ledger.Kind.CAPTURE))  # and all of it
+        is_taken = payment is not None and payment.status in (Status.COMPLETED, Status.CAPTURING)
+        if payment and (is_taken or is_asked_for) and ledger.intend_part(payment, *part, caused_by=request.event_id):
             check_now(payment, now)
-        elif payment and payment.status == Status.AUTHORIZED and ledger.release_part(payment, *part, now):
+        elif payment and is_held and not is_asked_for and ledger.release_part(payment, *part, now):
             payment.updated_at = now
             answers.append(PaymentRefundCompleted(**about, **transitions.whose(payment)))
         else:

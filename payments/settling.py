@@ -36,7 +36,8 @@ def settle_due() -> int:
     charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
     waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
     taken, capturing = _with_rows(claimed, Status.COMPLETED), _with_rows(claimed, Status.CAPTURING)
-    found = find(payment for payment in claimed if payment.status in LOOKED_UP or captures.is_refused(payment))
+    refused = {payment.order_id for payment in capturing if captures.is_refused(payment)}
+    found = find(one for one in claimed if one.status in LOOKED_UP or one.order_id in refused)
     intended = _intend(found, waiting, claimed)
     operated = {**void(intended), **refund([*intended, *taken]), **capture(capturing)}
     crash_point("settle.answered")
@@ -51,7 +52,7 @@ def settle_due() -> int:
             followers += captures.captured(payment, operated, now)
             followers += transitions.refunded_in_part(payment, operated, now)
             if order_id in asked:
-                followers += _settled(payment, asked[order_id], operated, now)
+                followers += _settled(payment, asked[order_id], operated, now, since_refusal=order_id in refused)
         save(payments.values(), now)
         log(payments, asked, operated)
         if events := [event for event in followers if event is not None]:
@@ -68,10 +69,12 @@ def _with_rows(claimed: Sequence[Payment], status: str) -> list[Payment]:
     return payments
 
 
-def _settled(payment: Payment, asked: Asked, operated: Operated, now: datetime) -> Sequence[transitions.News | None]:
+def _settled(
+    payment: Payment, asked: Asked, operated: Operated, now: datetime, *, since_refusal: bool
+) -> Sequence[transitions.News | None]:
     """Apply what was answered about a payment; the events that follow."""
     if asked.operation == Operation.FIND and payment.status in captures.HELD:
-        return captures.looked_up(payment, asked.outcome, now)
+        return captures.looked_up(payment, asked.outcome, now, since_refusal=since_refusal)
     if asked.operation == Operation.FIND:
         return [transitions.undone(payment, asked.outcome, operated, now)]
     if ledger.open_rows(payment, ledger.Kind.VOID) and not isinstance(asked.outcome, Captured | Authorized):

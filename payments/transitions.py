@@ -1,7 +1,7 @@
 """How a payment changes with what its gateway answers. The caller holds the row's lock, and writes it afterwards.
 
-A payment that was voided while a request may still have been on its way is checked for another half minute. A charge
-that lands in that time is refunded.
+A payment that was voided while a request may still have been on its way is checked for another minute and a half. A
+charge that lands in that time is refunded.
 """
 
 from datetime import datetime, timedelta
@@ -184,7 +184,7 @@ def refunded_in_part(payment: Payment, refunds: Operated, now: datetime) -> list
                 followers.append(_given_back(payment, row))
             case Refused(reason):
                 ledger.settle(row, ledger.Outcome.REFUSED, now, reason=reason)
-                followers.append(_not_given_back(payment, row, reason))
+                followers.append(not_given_back(payment, row, reason))
     ledger.add_up(payment)
     if followers:
         payment.updated_at = now
@@ -209,7 +209,8 @@ def _given_back(payment: Payment, row: PaymentOperation) -> PartRefund:
     return PaymentRefundCompleted(**_about_part(payment, row), **whose(payment))
 
 
-def _not_given_back(payment: Payment, row: PaymentOperation, reason: str) -> PartRefund:
+def not_given_back(payment: Payment, row: PaymentOperation, reason: str) -> PartRefund:
+    """The event that tells whoever wanted a part that it is not given back."""
     if change_id := ledger.part_of(row, ledger.CHANGE):
         return PaymentChangeRefused(
             order_id=payment.order_id,

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from payments.captures import ask_for_captures, capture_again, write_off
-from payments.gateways import pages
+from payments.gateways import Refused, pages
+from payments.gateways.sandbox import SandboxGateway
 from payments.models import GatewayLedger, Payment, PaymentOperation, SandboxSwitch
+from payments.retries import LOOK_AT_HOLD
 from payments.tasks import capture_payment, charge_payment, enter_refund, refund_payment
 from payments.tests.saga import (
     TRACE,
@@ -24,6 +26,7 @@ from payments.tests.saga import (
     told,
     undeliverable,
 )
+from sagas.testing import calling
 from shop.contracts.events import DeliveryPaymentDue, OrderRefundRequested, PaymentCaptured
 from shop.contracts.reasons import NOT_CAPTURED
 
@@ -82,8 +85,6 @@ def test_money_is_held_and_taken_when_the_carrier_has_the_parcel():
 
 
 def test_a_gateway_that_cannot_hold_money_takes_it_at_once(monkeypatch: pytest.MonkeyPatch):
-    from payments.gateways.sandbox import SandboxGateway
-
     cannot = SandboxGateway.capabilities._replace(separate_capture=False)
     monkeypatch.setattr(SandboxGateway, "capabilities", cannot)
     assert told(run(charge_payment, reserved())) == [("PaymentCompleted", 1, None)]
@@ -160,7 +161,39 @@ def test_a_hold_that_ends_before_the_hand_over_is_found_by_the_timer():
 def test_a_hold_that_lasts_is_looked_at_from_time_to_time():
     hold()
     settle()
+    looked_at = Payment.objects.get()
+    assert looked_at.due_at is not None
+    assert looked_at.due_at - looked_at.updated_at == LOOK_AT_HOLD
     assert (outbox(), state(), settle()) == ([], ("AUTHORIZED", True), 1)
+
+
+def test_what_was_found_before_a_capture_was_refused_does_not_count(monkeypatch: pytest.MonkeyPatch):
+    hold()
+    monkeypatch.setattr(SandboxGateway, "capture", lambda self, asked: [Refused("no") for _ in asked])
+    refused: list[Any] = []
+
+    def refuse_once(point: str) -> None:
+        if point == "settle.answered" and not refused:  # the timer has looked up what is held
+            refused.append(True)
+            run(capture_payment, due())
+
+    with calling(refuse_once):
+        settle()
+    assert (refused, outbox(), state()) == ([True], [], ("CAPTURING", True))
+    settle()
+    assert (told(outbox()), state()) == ([FAILED], ("UNPAID", False))
+
+
+def test_a_part_that_is_wanted_back_while_a_capture_is_under_way_is_given_back():
+    hold()
+    ask_for_captures([1])
+    request = OrderRefundRequested(order_id=1, amount=1_000, reason="a scratch")
+    assert run(enter_refund, request) == []
+    run(capture_payment, due())
+    settle_all()
+    assert ("PaymentRefundCompleted", 1, None) in told(outbox())
+    assert sums() == (PRICE, PRICE, 1_000)
+    assert booked()[1:] == [("CAPTURE", PRICE), ("REFUND", 1_000)]
 
 
 # --- Undone -----------------------------------------------------------------------------------------------------------
@@ -224,7 +257,8 @@ def test_a_part_that_is_wanted_back_while_the_money_is_being_taken_waits_for_tha
     hold(token)
     gateway_away(away=True)
     run(capture_payment, due())
-    assert run(enter_refund, part(500_000)) == []
+    wanted = part(500_000)
+    assert run(enter_refund, wanted) == []
     gateway_away(away=False)
     settle_all()
     if news:
@@ -232,6 +266,7 @@ def test_a_part_that_is_wanted_back_while_the_money_is_being_taken_waits_for_tha
         assert (booked("REFUND"), state()) == ([("REFUND", 500_000)], ("COMPLETED", False))
     else:
         assert told(outbox()) == [("PaymentRefundRefused", 1, NOT_CAPTURED), FAILED]
+        assert outbox()[0].caused_by == wanted.event_id
         assert (booked("REFUND"), state()) == ([], ("UNPAID", False))
 
 
