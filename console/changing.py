@@ -33,15 +33,17 @@ def change(request: HttpRequest, order_id: int) -> HttpResponse:
         for product, quantity in given.items()
         if product.isdecimal() and quantity.isdecimal() and len(product) < 19 and len(quantity) < 5
     }
-    if not (why and key and quantities):
+    if not (why and key and quantities) or len(quantities) < len(given):
         messages.error(request, t["change_say_why"])
     else:
+        is_known = apps.get_model("orders", "OrderChange").objects.filter(order=order_id, key=key).exists()
         try:
             changes.request_change(order_id, key=key, quantities=quantities, reason=why)
         except Problem as refused:
             messages.error(request, str(refused.detail))
         else:
-            order = model.objects.get(pk=order_id)
-            admin.site.get_model_admin(model).log_change(request, order, f"Change asked for: {why}")
+            if not is_known:
+                order = model.objects.get(pk=order_id)
+                admin.site.get_model_admin(model).log_change(request, order, f"Change asked for: {why}")
             messages.success(request, t["changing"])
     return redirect("admin:orders_order_change", order_id)

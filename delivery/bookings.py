@@ -57,8 +57,7 @@ def can_be_stopped_at_once(delivery: Delivery) -> bool:
         return True
     if delivery.status == Status.BOOKING:
         return delivery.attempts == 0
-    asked = carrier(delivery.account).cancel if is_local(delivery) else None
-    return asked is not None and isinstance(asked([parcel_of(delivery)])[0], Cancelled)
+    return is_local(delivery) and isinstance(carrier(delivery.account).cancel([parcel_of(delivery)])[0], Cancelled)
 
 
 def is_local(delivery: Delivery) -> bool:

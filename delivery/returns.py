@@ -8,20 +8,21 @@ customer then sends the parcel in their own way, and staff say that it has come.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
-from delivery.carriers import Booked, Booking, Parcel, Report, account_for, carrier
+from delivery.bookings import booked_at_once
+from delivery.carriers import Booked, Parcel, Report, account_for, carrier
 from delivery.models import ReturnParcel
+from delivery.transitions import words_of
 from fastdb.bulk import insert_if_absent
 from fastdb.clock import database_time
 from sagas import emit
 from sagas.crash_points import crash_point
-from shop.contracts.reasons import FAILED_WITH_CARRIER
 from shop.contracts.return_events import (
     DeliveryReturnBooked,
     DeliveryReturnCancelled,
@@ -36,14 +37,14 @@ from shop.contracts.return_events import (
 
 Status = ReturnParcel.Status
 
-ENDS = {"DELIVERED": "", "FAILED": FAILED_WITH_CARRIER}  # what carriers report of a parcel that goes no further
 PORTION = 800  # parcels that a timer takes at once
 
 
 def book(approved: Sequence[ReturnApproved]) -> list[DeliveryReturnBooked]:
     """Have the parcels of these returns brought; those of returns that were closed or received before are not."""
     now = database_time("delivery")
-    booked = _booked([event.return_id for event in approved])
+    # Numbers are unique among returns and orders together, so a carrier may be given either.
+    booked = booked_at_once((one.return_id, _key(one.return_id), settings.RETURN_ADDRESS) for one in approved)
     rows = [_row(event, now, booked.get(event.return_id)) for event in approved]
     fresh = insert_if_absent(ReturnParcel, rows, key="return_id")
     return [
@@ -56,20 +57,6 @@ def book(approved: Sequence[ReturnApproved]) -> list[DeliveryReturnBooked]:
         for event in approved
         if event.return_id in fresh
     ]
-
-
-def _booked(return_ids: Iterable[int]) -> dict[int, Booked]:
-    """What carriers that answer by themselves have booked. Their numbers are unique, as returns and orders are."""
-    groups: dict[str, list[Booking]] = defaultdict(list)
-    for return_id in return_ids:
-        groups[account_for(return_id)].append(Booking(_key(return_id), return_id, settings.RETURN_ADDRESS))
-    return {
-        booking.order_id: answer
-        for account, bookings in groups.items()
-        if account and carrier(account).local
-        for booking, answer in zip(bookings, carrier(account).book(bookings), strict=True)
-        if isinstance(answer, Booked)
-    }
 
 
 def _key(return_id: int) -> str:
@@ -134,22 +121,25 @@ def advance_due() -> int:
     with transaction.atomic(using="delivery", durable=True):
         rows = ReturnParcel.objects.filter(due_at__lte=now).order_by("due_at")
         due = list(rows.select_for_update(skip_locked=True)[:PORTION])
-        for status, reason in ENDS.items():
-            if ended := [parcel for parcel in due if _asked(parcel) == status]:
-                take_report(ended, status, reason)
+        reports: dict[tuple[str, str], list[ReturnParcel]] = defaultdict(list)
+        for parcel in due:
+            if report := _asked(parcel):
+                reports[report.status, words_of(report.status, report.reason)].append(parcel)
+        for (status, reason), parcels in reports.items():
+            take_report(parcels, status, reason)
         ReturnParcel.objects.filter(pk__in=[parcel.pk for parcel in due]).update(due_at=None)
         crash_point("return_parcels.written")
     crash_point("return_parcels.committed")
     return len(due)
 
 
-def _asked(parcel: ReturnParcel) -> str:
+def _asked(parcel: ReturnParcel) -> Report | None:
     """Where a carrier says that a parcel is."""
     if parcel.account not in settings.CARRIERS:
-        return ""  # taken out of the settings: staff say when it has come
+        return None  # taken out of the settings: staff say when it has come
     asked = Parcel(_key(parcel.return_id), parcel.return_id, parcel.tracking_number or "", "", "IN_TRANSIT")
     (answer,) = carrier(parcel.account).track([asked])
-    return answer.status if isinstance(answer, Report) else ""
+    return answer if isinstance(answer, Report) else None
 
 
 def take_report(parcels: Sequence[ReturnParcel], status: str, reason: str) -> None:

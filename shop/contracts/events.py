@@ -284,6 +284,7 @@ PERSONAL = ("address", "payment_token", "reason", "url", "account", "holder")
 BACKWARD: tuple[type[OrderEvent], ...] = (
     InventoryReservationFailed,
     PaymentFailed,
+    PaymentCaptureFailed,
     DeliveryFailed,
     OrderCancellationRequested,
     DeliveryCancelled,

@@ -13,10 +13,7 @@ from shop.return_saga import RETURN
 from shop.saga import CUSTOMER, ORDER
 
 BACKWARD: set[type[Event]] = {*events.BACKWARD, *return_events.BACKWARD}
-DRAWN = {  # besides effects and undos
-    *("orders.complete_order", "orders.cancel_order", "orders.resume_order"),
-    *("inventory.restock_return", "orders.settle_return", "orders.mark_return_received", "orders.end_return"),
-}
+TURN = "orders.resume_order"  # emits nothing, and is drawn all the same: the way back is taken no further
 
 
 def as_table(saga: Saga) -> Table:
@@ -37,7 +34,7 @@ def as_markdown() -> str:
 Made from `shop/saga.py` and `shop/return_saga.py` by `manage.py saga --mermaid`; do not edit.
 
 Solid arrows lead to the step that hears an event, dotted ones to the event that may follow. Steps that only write
-down what happened (`orders.mark_*`, `notifications.notify`) are in the tables, not in the pictures. Deferrable steps
+down what happened, and emit nothing, are in the tables, not in the pictures. Deferrable steps
 ({_deferrable()}) hear small batches a moment later, merged.
 
 ## Of an order
@@ -94,7 +91,7 @@ A customer who leaves is erased by a saga of its own, whose key is the user:
 
 
 def _mermaid(saga: Saga) -> str:
-    drawn = {name for name, role in saga.steps.items() if role.kind != "record" or name in DRAWN}
+    drawn = {name for name, role in saga.steps.items() if role.kind != "record" or STEPS[name].emits or name == TURN}
     hears = [
         f'    {event.__name__}(["{event.__name__}"]) --> {_id(step)}["{step}"]'
         for event, steps in saga.heard_by.items()

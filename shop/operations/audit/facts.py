@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.apps import apps
@@ -50,27 +50,44 @@ class Facts:
 
 def count_orders() -> int:
     """How many orders there are to audit."""
-    return _rows("orders.Order").count()
+    return rows("orders.Order").count()
 
 
 def windows(before: datetime, strict: bool, size: int) -> Iterator[Facts]:
     """All facts, a window of `size` orders at a time, in the order of their ids."""
-    low: int | None = None  # exclusive; None is minus infinity
+    for bounds in ranges("orders.Order", size):
+        yield _read(before, strict, bounds)
+
+
+class Range(NamedTuple):
+    """Of ids: exclusive and inclusive; None is minus and plus infinity."""
+
+    low: int | None
+    high: int | None
+
+
+def ranges(label: str, size: int) -> Iterator[Range]:
+    """Ranges of ids, with `size` rows of a model in each, that cover all that there can be."""
+    low: int | None = None
     while True:
-        ids = _rows("orders.Order").order_by("pk")
+        ids = rows(label).order_by("pk")
         ids = ids.filter(pk__gt=low) if low is not None else ids
-        upto = list(ids.values_list("pk", flat=True)[size - 1 : size])
-        high = upto[0] if upto else None  # inclusive; None is infinity
-        yield _read(before, strict, low, high)
+        high = next(iter(ids.values_list("pk", flat=True)[size - 1 : size]), None)
+        yield Range(low, high)
         if high is None:
             return
         low = high
 
 
-def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> Facts:
+def rows_within(bounds: Range, label: str, field: str) -> QuerySet[Any]:
+    """The rows of a model whose field is in a range."""
+    limits = {f"{field}__gt": bounds.low, f"{field}__lte": bounds.high}
+    return rows(label).filter(**{name: value for name, value in limits.items() if value is not None})
+
+
+def _read(before: datetime, strict: bool, bounds: Range) -> Facts:
     def within(model: str, field: str = "order_id") -> QuerySet[Any]:
-        bounds = {f"{field}__gt": low, f"{field}__lte": high}
-        return _rows(model).filter(**{name: value for name, value in bounds.items() if value is not None})
+        return rows_within(bounds, model, field)
 
     facts = Facts(
         before=before,
@@ -111,7 +128,7 @@ def _read(before: datetime, strict: bool, low: int | None, high: int | None) -> 
         facts.operations[operation["order_id"]].append(operation)
     by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
     # By gateway and payment, like the table's index.
-    booked = _rows("payments.GatewayLedger").filter(gateway__in=settings.PAYMENT_GATEWAYS, payment__in=by_key)
+    booked = rows("payments.GatewayLedger").filter(gateway__in=settings.PAYMENT_GATEWAYS, payment__in=by_key)
     for entry in booked.filter(at__lte=before).values():
         facts.ledger[by_key[entry["payment"]]].append(entry)
     # Last, as the shop may be running: an order precedes its other rows, and its `progress_at` shows whether it has
@@ -132,9 +149,10 @@ def _of_orders(messages: QuerySet[Any]) -> QuerySet[Any]:
     return messages.exclude(event_type__in=[*CUSTOMERS_EVENTS, *RETURNS_EVENTS])
 
 
-def _rows(label: str) -> QuerySet[Any]:
-    rows: QuerySet[Any] = apps.get_model(label)._default_manager.all()
-    return rows
+def rows(label: str) -> QuerySet[Any]:
+    """All rows of a model."""
+    found: QuerySet[Any] = apps.get_model(label)._default_manager.all()
+    return found
 
 
 def _order_ids(rows: QuerySet[Any], key: str) -> set[int]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -14,6 +13,7 @@ from django.utils import timezone
 from sagas.reconciliation import missing
 from sagas.registry import local_services
 from shop.contracts.return_events import ReturnRequested
+from shop.operations.audit.facts import Range, ranges, rows, rows_within
 from shop.operations.audit.invariants import Violation
 from shop.saga import RETURNS_EVENTS
 
@@ -56,23 +56,15 @@ class Facts:
 
 def violations(before: datetime, strict: bool, window: int) -> Iterator[Violation]:
     """What breaks the invariants of returns."""
-    low: int | None = None
-    while True:
-        ids = _rows("orders.Return").order_by("pk")
-        ids = ids.filter(pk__gt=low) if low is not None else ids
-        high = next(iter(ids.values_list("pk", flat=True)[window - 1 : window]), None)
-        facts = _read(Facts(before, strict), low, high)
+    for bounds in ranges("orders.Return", window):
+        facts = _read(Facts(before, strict), bounds)
         for check in OF_RETURNS:
             yield from check(facts)
-        if high is None:
-            return
-        low = high
 
 
-def _read(facts: Facts, low: int | None, high: int | None) -> Facts:
+def _read(facts: Facts, bounds: Range) -> Facts:
     def within(model: str, name: str = "return_id") -> QuerySet[Any]:
-        bounds = {f"{name}__gt": low, f"{name}__lte": high, f"{name}__isnull": False}
-        return _rows(model).filter(**{key: value for key, value in bounds.items() if value is not None})
+        return rows_within(bounds, model, name).filter(**{f"{name}__isnull": False})
 
     for product_id, kind, delta, pk in within("inventory.StockMovement").values_list(
         "product_id", "kind", "delta", "return_id"
@@ -81,18 +73,18 @@ def _read(facts: Facts, low: int | None, high: int | None) -> Facts:
     facts.parcels = {row["return_id"]: row for row in within("delivery.ReturnParcel").values()}
     for service in local_services():
         for table in ("Inbox", "Outbox"):
-            rows = within(f"{service}.{table}", "correlation_id").filter(event_type__in=RETURNS_EVENTS)
-            facts.mentioned |= set(rows.order_by().values_list("correlation_id", flat=True).distinct())
+            told = within(f"{service}.{table}", "correlation_id").filter(event_type__in=RETURNS_EVENTS)
+            facts.mentioned |= set(told.order_by().values_list("correlation_id", flat=True).distinct())
     for row in within("orders.Refund", "for_return_id").values():
         facts.refunds[row["for_return_id"]].append(row)
     for row in within("orders.ReturnLine", "of_return_id").values():
         facts.lines[row["of_return_id"]].append(row)
     facts.returns = {row["id"]: row for row in within("orders.Return", "id").values()}
     orders = {row["order_id"] for row in facts.returns.values()}
-    for row in _rows("orders.OrderLine").filter(order_id__in=orders).values():
+    for row in rows("orders.OrderLine").filter(order_id__in=orders).values():
         facts.delivered[row["order_id"]][row["product_id"]] = row["quantity"]
         facts.prices[row["order_id"], row["product_id"]] = row["unit_price"]
-    together = _rows("orders.ReturnLine").filter(of_return__order_id__in=orders).exclude(of_return__status__in=VOID)
+    together = rows("orders.ReturnLine").filter(of_return__order_id__in=orders).exclude(of_return__status__in=VOID)
     for order_id, product_id, quantity in together.values_list("of_return__order_id", "product_id", "quantity"):
         facts.returned[order_id][product_id] += quantity
     return facts
@@ -181,11 +173,6 @@ OF_RETURNS: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     returns_are_looked_after,
     returns_events_are_handled,
 )
-
-
-def _rows(label: str) -> QuerySet[Any]:
-    rows: QuerySet[Any] = apps.get_model(label)._default_manager.all()
-    return rows
 
 
 def _shown(moved: Counter[tuple[str, int]]) -> dict[str, int]:
