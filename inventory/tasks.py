@@ -64,7 +64,7 @@ def ship_stock(deliveries: list[DeliveryHandedOver]) -> None:
 
 @step
 def restock_return(inspected: list[ReturnInspected]) -> list[InventoryRestocked]:
-    """Put on the shelf what staff accepted of what came back, and write off what they did not."""
+    """Put on the shelf what staff accepted of what came back; what they wrote off comes, and goes."""
     return returns.restock(inspected)
 
 

@@ -1,9 +1,9 @@
 """By which channel customers want to be told what, and the only code that writes it.
 
 Everything is wanted until a customer says otherwise. What makes or ends a contract has to reach them, so it is always
-sent by e-mail: that an order was received, changed, not changed, or cancelled, and what becomes of the goods and the
-money (in Korea 전자상거래 등에서의 소비자보호에 관한 법률, articles 14, 15, 17 and 18). Letters about the account
-itself are no preference: they were asked for, or keep it safe.
+sent by e-mail: that an order was received, is to be paid, was changed, not changed, or cancelled, that its parcel
+failed, and how a return was decided and paid back (in Korea 전자상거래 등에서의 소비자보호에 관한 법률, articles 14,
+15, 17 and 18). Letters about the account itself are no preference: they were asked for, or keep it safe.
 """
 
 from collections.abc import Collection, Sequence

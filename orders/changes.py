@@ -5,19 +5,16 @@ What is being paid has one amount. So a change of an order that is not paid yet 
 order if it never is.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-import msgspec
 from django.db import transaction
 
 from fastdb.bulk import insert_rows, update_rows
 from fastdb.clock import database_time
-from orders.amounts import paid_for
-from orders.idempotency import KeyReused
+from orders.idempotency import KeyReused, hash_of
 from orders.models import WAITING, Order, OrderChange, OrderChangeLine
-from orders.services import TotalChanged, UnknownOrder, begin_cancellation, can_be_cancelled
+from orders.services import TotalChanged, UnknownOrder, begin_cancellation, can_be_cancelled, lock
 from orders.transitions import Moved, note
 from sagas import emit
 from sagas.crash_points import crash_point
@@ -84,7 +81,7 @@ def request_change(
     `TotalChanged` unless the order would cost the `expected_total`.
     """
     wanted = {"quantities": sorted(quantities.items()), "reason": reason, "expected_total": expected_total}
-    request_hash = hashlib.sha256(msgspec.json.encode(wanted, order="deterministic")).hexdigest()
+    request_hash = hash_of(wanted)
     with transaction.atomic(using="orders", durable=True):
         order = Order.objects.filter(pk=order_id).select_for_update().first()
         if order is None:
@@ -144,7 +141,6 @@ def _differences(order: Order, quantities: Mapping[int, int]) -> list[OrderChang
                 f"The order has {line.quantity} pieces of product {product_id}. Place an order for more."
             )
         if quantity < line.quantity:
-            paid_for([line], {product_id: line.quantity - quantity})
             differences.append(
                 OrderChangeLine(
                     product_id=product_id,
@@ -195,9 +191,7 @@ def refuse_waiting(cancelled: Mapping[int, Moved]) -> None:
 def _waiting(order_ids: Sequence[int], *, becoming: str) -> list[OrderChange]:
     if not order_ids:
         return []
-    # Under the orders' locks, which whoever asks for a change holds, too.
-    locked = Order.objects.filter(pk__in=order_ids).select_for_update().order_by("pk")
-    list(locked.values_list("pk"))
+    # Under the orders' locks, which `move` has taken, and whoever asks for a change holds, too.
     changes = list(OrderChange.objects.filter(order__in=order_ids, status=Status.WAITING).order_by("order_id"))
     now = database_time("orders")
     for change in changes:
@@ -252,12 +246,7 @@ def _end(
     events: Sequence[PaymentChanged | DeliveryHoldRefused | PaymentChangeRefused], refusals: Mapping[UUID, str]
 ) -> list[OrderChange]:
     """End changes that are under way, in the order of their orders, which are locked; those are returned."""
-    orders = {
-        order.pk: order
-        for order in Order.objects.filter(pk__in=[event.order_id for event in events])
-        .select_for_update()
-        .order_by("pk")
-    }
+    orders = {order.pk: order for order in lock(event.order_id for event in events)}
     changes = list(OrderChange.objects.filter(pk__in=refusals, status=Status.REQUESTED).order_by("order_id"))
     now = database_time("orders")
     for change in changes:

@@ -95,8 +95,12 @@ def claim(headers: Mapping[str, str], *, user_id: int, wanted: Mapping[str, Any]
     if not KEY.fullmatch(key):
         reason = "1 to 255 printable ASCII characters."
         raise InvalidInput(errors=[{"field": HEADER, "value": None, "reason": reason}])
-    canonical = msgspec.json.encode(wanted, order="deterministic")
-    return Claim(user_id=user_id, key=key, request_hash=hashlib.sha256(canonical).hexdigest())
+    return Claim(user_id=user_id, key=key, request_hash=hash_of(wanted))
+
+
+def hash_of(wanted: Mapping[str, Any]) -> str:
+    """What tells a request from another one with the same key."""
+    return hashlib.sha256(msgspec.json.encode(wanted, order="deterministic")).hexdigest()
 
 
 def replace_answer(order: Order, *, status: int) -> None:

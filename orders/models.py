@@ -285,14 +285,14 @@ class Inbox(messages.Inbox):
 
 
 class Outbox(messages.Outbox):
-    """Orders placed and cancellations asked for, on their way to the broker."""
+    """What orders has told by itself, as orders placed and cancellations asked for, on its way to the broker."""
 
     class Meta(messages.Outbox.Meta):
         pass
 
 
 class Unsent(messages.Unsent):
-    """Orders placed and cancellations asked for that are not published yet."""
+    """Of that, what is not published yet."""
 
     class Meta(messages.Unsent.Meta):
         pass

@@ -34,8 +34,8 @@ class LocalOrders:
     def get_orders_of(self, user_id: int) -> OrdersOf:
         found = list(Order.objects.filter(user_id=user_id).order_by("pk").values_list("pk", "status"))
         returning = set(Return.objects.filter(user_id=user_id, status__in=OPEN).values_list("order_id", flat=True))
-        ended = [pk for pk, status in found if status in FINAL and pk not in returning]
-        return OrdersOf(running=[pk for pk, _ in found if pk not in set(ended)], ended=ended)
+        ended = {pk for pk, status in found if status in FINAL and pk not in returning}
+        return OrdersOf(running=[pk for pk, _ in found if pk not in ended], ended=sorted(ended))
 
 
 def of_user(user_id: int) -> Rows:

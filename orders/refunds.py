@@ -1,4 +1,4 @@
-"""Refunds of a part, by staff: asked for here, decided and carried out by payments."""
+"""Refunds of a part, asked for here by staff, or by returns: payments decides and carries them out."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -241,7 +241,7 @@ def request_cancellation(order_id: int, *, reason: str = BY_CUSTOMER) -> Order:
     Raises `UnknownOrder`, `AlreadyCancelled`, `NotCancellable`.
     """
     with transaction.atomic(using="orders", durable=True):
-        (order,) = _lock([order_id]) or (None,)
+        (order,) = lock([order_id]) or (None,)
         if order is None:
             raise UnknownOrder(f"There is no order {order_id}.")
         if order.status in (Status.CANCELLING, Status.CANCELLED):
@@ -322,12 +322,14 @@ def complete(events: Sequence[DeliveryCompleted], numbers: Mapping[int, str]) ->
     it has been taken, and UNPAID until then.
     """
     paid, unpaid = [one for one in events if not one.unpaid], [one for one in events if one.unpaid]
+    if paid and unpaid:
+        lock(one.order_id for one in events)
     completed = move(paid, since=UNFINISHED, to=Status.COMPLETED, numbers=numbers) if paid else {}
     if unpaid:
         completed |= move(unpaid, since=UNFINISHED, to=Status.COMPLETED, numbers=numbers, captures=SETTLED)
         if left := [one for one in unpaid if one.order_id not in completed]:
             since = [status for status in UNFINISHED if status != Status.UNPAID]
-            move(left, since=since, to=Status.UNPAID, numbers=numbers, captures=NOT_SETTLED)
+            move(left, since=since, to=Status.UNPAID, numbers=numbers)
     return completed
 
 
@@ -341,6 +343,8 @@ def authorize(events: Sequence[PaymentAuthorized]) -> dict[int, Moved]:
 def settle_captures(events: Sequence[PaymentCaptured | PaymentCaptureFailed | PaymentWrittenOff]) -> dict[int, Moved]:
     """What was held has been taken, cannot be taken, or was given up; the orders that were delivered and only waited
     for that."""
+    if len({type(event) for event in events}) > 1:
+        lock(event.order_id for event in events)
     for kind, (to, since) in CAPTURES.items():
         if told := [event for event in events if isinstance(event, kind)]:
             _note_captures(told, to, since=since)
@@ -362,13 +366,14 @@ def _note_captures(events: Sequence[OrderEvent], to: str, *, since: Sequence[str
         )
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
         SELECT id, 'payments', event, status, '' FROM noted
-        WHERE event <> 'PaymentAuthorized' AND NOT (status = 'UNPAID' AND %(settled)s) ORDER BY id
+        WHERE %(noted)s AND NOT (status = 'UNPAID' AND %(settled)s) ORDER BY id
         """,
         {
             "orders": [event.order_id for event in events],
             "events": [type(event).__name__ for event in events],
             "to": str(to),
             "since": [str(one) for one in since],
+            "noted": to != Capture.DUE,  # which `advance` has written down
             "settled": to in SETTLED,  # which completes the order, and is written down with that
         },
     )
@@ -396,5 +401,6 @@ def cancel(events: Sequence[OrderEvent], reasons: Mapping[int, str]) -> dict[int
     return move(events, since=UNFINISHED, to=Status.CANCELLED, reasons=reasons)
 
 
-def _lock(order_ids: Iterable[int]) -> list[Order]:
+def lock(order_ids: Iterable[int]) -> list[Order]:
+    """These orders, locked in the order of their ids."""
     return list(Order.objects.filter(pk__in=list(order_ids)).select_for_update().order_by("pk"))

@@ -11,10 +11,11 @@ from django.test.utils import CaptureQueriesContext
 
 from notifications.kinds import News
 from notifications.models import Inbox, Notification
-from notifications.services import send_due
+from notifications.services import SETTLES, send_due
 from notifications.tasks import look_up_contacts, notify
 from notifications.tests.dialogue import KIM, LEE, order_created
 from notifications.texts import LETTERS, REASONS, TEXTS
+from sagas.registry import STEPS
 from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryFailed,
@@ -111,6 +112,10 @@ def test_a_customer_is_told_of_the_account_for_a_transfer_and_an_sms_does_not_na
     assert "국민은행 110-123-456789" in sms.body
     assert "35,000원" in sms.body
     assert "김하나" not in sms.body
+
+
+def test_what_settles_a_payment_is_heard():
+    assert set(SETTLES) <= {event.__name__ for event in STEPS["notifications.notify"].hears}
 
 
 @pytest.mark.parametrize("event_type", ["PaymentCompleted", "PaymentAuthorized", "OrderCancelled", "OrderCreated"])

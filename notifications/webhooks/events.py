@@ -43,6 +43,7 @@ PING = "ping"
 PUBLIC: Mapping[type[OrderEvent], str] = {
     OrderCreated: "order.created",
     PaymentCompleted: "order.paid",
+    PaymentCaptured: "order.paid",  # of money that was held first
     OrderChanged: "order.changed",
     DeliveryHandedOver: "order.shipped",
     DeliveryCompleted: "order.delivered",
@@ -55,7 +56,6 @@ PUBLIC: Mapping[type[OrderEvent], str] = {
     ReturnCompleted: "return.completed",
     ReturnRefused: "return.refused",
     ReturnClosed: "return.closed",
-    PaymentCaptured: "order.paid",  # of money that was held first
 }
 # Event types, each with the permission that a subscriber needs.
 TYPES: Mapping[str, str] = {kind: f"orders.view_{kind.partition('.')[0]}" for kind in PUBLIC.values()}

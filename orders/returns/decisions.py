@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 
 from fastdb.bulk import update_rows
+from fastdb.clock import database_time
 from orders.amounts import paid_for
 from orders.models import OrderLine
 from orders.returns import rules
@@ -120,7 +121,8 @@ def refund_again(return_id: int, *, amount: int) -> Return:
             raise InvalidInput(errors=[{"field": "amount", "value": amount, "reason": f"{due} are due."}])
         if amount:
             stafflog.record("orders", "refund again", f"return {return_id}", after={"amount": amount})
-            Return.objects.filter(pk=return_id).update(status=Status.SETTLING)
+            now = database_time("orders")
+            Return.objects.filter(pk=return_id).update(status=Status.SETTLING, progress_at=now, updated_at=now)
             ask_for_refunds([(of, amount, None)])
         else:
             done = ReturnCompleted(**_about(of), user_id=of.user_id, amount=0, currency=of.currency)

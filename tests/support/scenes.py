@@ -18,6 +18,7 @@ import pytest
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import User
@@ -454,10 +455,7 @@ def name_of(order_id: int) -> str:
 
 def customer_changes(stage: Stage) -> Iterator[None]:
     """One piece of two is cancelled."""
-    stage.with_worker()
-    order_id: int = stage.shop.place(2)
-    relay_everything()
-    until_it_is_paid(order_id)
+    order_id = paid(stage, 2)
     wanted = {"items": [{"productId": stage.shop.products[0], "quantity": 1}]}
     headers = {"Authorization": stage.customer, "Idempotency-Key": uuid4().hex}
     yield
@@ -467,22 +465,12 @@ def customer_changes(stage: Stage) -> Iterator[None]:
     assert again.status_code == 202, again.text
     changes = OrderChange.objects.filter(order=order_id)
     assert changes.count() == 1
-
-    def made() -> bool:
-        relay_everything()
-        Payment.objects.filter(order_id=order_id, due_at__isnull=False).update(due_at=timezone.now())
-        stage.tick("payments.settle_payments")
-        return changes.filter(status="MADE").exists()
-
-    eventually(made)
+    settled(stage, order_id, changes.filter(status="MADE"))
 
 
 def staff_refund(stage: Stage) -> Iterator[None]:
     """A part, of an order that is paid."""
-    stage.with_worker()
-    order_id: int = stage.shop.place()
-    relay_everything()
-    until_it_is_paid(order_id)
+    order_id = paid(stage)
     wanted = {"amount": 100, "reason": "a scratch"}
     headers = {"Authorization": stage.staff, "Idempotency-Key": uuid4().hex}
     yield
@@ -492,14 +480,28 @@ def staff_refund(stage: Stage) -> Iterator[None]:
     assert again.status_code == 202, again.text
     refunds = Refund.objects.filter(order_id=order_id)
     assert refunds.count() == 1
+    settled(stage, order_id, refunds.filter(status="COMPLETED"))
 
-    def given_back() -> bool:
+
+def paid(stage: Stage, quantity: int = 1) -> int:
+    """An order whose customer has paid."""
+    stage.with_worker()
+    order_id: int = stage.shop.place(quantity)
+    relay_everything()
+    until_it_is_paid(order_id)
+    return order_id
+
+
+def settled(stage: Stage, order_id: int, rows: QuerySet[Any]) -> None:
+    """Have gateways asked about the order's payment until there is such a row."""
+
+    def there() -> bool:
         relay_everything()
         Payment.objects.filter(order_id=order_id, due_at__isnull=False).update(due_at=timezone.now())
         stage.tick("payments.settle_payments")
-        return refunds.filter(status="COMPLETED").exists()
+        return rows.exists()
 
-    eventually(given_back)
+    eventually(there)
 
 
 # —— Returns ——————————————————————————————————————————————————————————————————————————————————————————————————————————

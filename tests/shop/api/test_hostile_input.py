@@ -14,7 +14,7 @@ from accounts.services import issue
 from catalog.services import create_product
 from delivery.signatures import signature
 from notifications.webhooks.models import Webhook
-from orders.models import Order
+from orders.models import Order, Return
 from sagas.testing import Bus
 from shop.api.schema import MEDIA_TYPE
 from shop.text import pattern
@@ -81,7 +81,12 @@ def send(bus: Bus, settings: Any) -> Any:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # these are not about passwords
     staff = User.objects.create(email="boss@example.com", name="Boss", password="!", is_staff=True, is_superuser=True)
     product = create_product(name="Product", price=1)
-    Order.objects.create(pk=1, user_id=staff.pk, total_price=1, currency="KRW", payment_gateway="TOSS_PAYMENTS")
+    order = Order.objects.create(pk=1, user_id=staff.pk, total_price=1, currency="KRW", payment_gateway="TOSS_PAYMENTS")
+    order.items.create(product_id=product.pk, product_name="Product", unit_price=1, quantity=1)
+    sent_back = Return.objects.create(
+        pk=1, order=order, user_id=staff.pk, kind="REFUND", status="RECEIVED", currency="KRW"
+    )
+    sent_back.items.create(product_id=product.pk, quantity=1)
     webhook = str(Webhook.objects.create(owner_id=staff.pk, url="https://example.com/", events=[], secret="!").pk)
     client, token = APIClient(raise_request_exception=False), f"Bearer {issue(staff).access}"
 
@@ -172,13 +177,13 @@ def test_no_text_is_invisible_or_controls_anything(send: Any):
     ids=lambda query: query[:12],
 )
 def test_queries(send: Any, query: str):
-    for path in ("orders", "payments", "deliveries", "notifications", "users", "products"):
+    for path in ("orders", "returns", "payments", "deliveries", "notifications", "users", "products"):
         assert send("GET", f"/api/v1/{path}", b"", query=query).status_code in (200, 400)
 
 
 @pytest.mark.parametrize("query", ["stauts=PENDING", "ordering=id", "user_id=1", "userid=1", "Limit=5", "=1"])
 def test_a_list_knows_its_parameters(send: Any, query: str):
-    for path in ("orders", "payments", "deliveries", "notifications", "users"):
+    for path in ("orders", "returns", "payments", "deliveries", "notifications", "users"):
         answer = send("GET", f"/api/v1/{path}", b"", query=f"?{query}")
         assert answer.status_code == 400, path
         assert [one["field"] for one in answer.json()["errors"]] == [query.partition("=")[0]]
