@@ -43,13 +43,15 @@ class Books:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is written within, or none of it if the process is killed."""
+        """All that is written within, or none of it if that raises, or the process is killed."""
         with self._lock:
             self._connection.execute("BEGIN")
             try:
                 yield
-            finally:
-                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
 
     def get(self, kind: str, id: str) -> Any:
         """Return a stored object, or None."""
