@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from desk import people, words
 from sagas.outages import OUTAGES
-from shop.contracts.orders import FINAL
+from shop.contracts.orders import AT_REST, FINAL
 from shop.money import money
 
 SHOWN = 50
@@ -58,7 +58,7 @@ def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str], *, know: bool, p
         case "open":
             orders = orders.filter(look_at__isnull=False).exclude(status__in=FINAL)
         case "stalled":
-            orders = orders.filter(look_at__isnull=False, progress_at__lt=since).exclude(status__in=FINAL)
+            orders = orders.filter(look_at__isnull=False, progress_at__lt=since).exclude(status__in=AT_REST)
         case "ended":
             orders = orders.filter(status__in=FINAL)
     if text := wanted.get("q", "").strip():

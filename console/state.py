@@ -24,7 +24,7 @@ from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop import faults
-from shop.contracts.orders import FINAL
+from shop.contracts.orders import AT_REST, FINAL
 from shop.operations import timeline
 from shop.operations.health import DOWN, UP, redis
 from shop.operations.pending import backlog
@@ -158,7 +158,7 @@ def _ask_about_orders(found: State, services: Mapping[str, Service]) -> None:
         describe(found.latest, know=settings.DEBUG)  # the same for all visitors
         found.unfinished = unfinished[:COUNTED].count()
         stalled_since = now - timedelta(seconds=settings.STALLED_AFTER)
-        found.stalled = unfinished.filter(progress_at__lt=stalled_since)[:COUNTED].count()
+        found.stalled = unfinished.filter(progress_at__lt=stalled_since).exclude(status__in=AT_REST)[:COUNTED].count()
         if any((one.queue and one.queue.waiting) or one.unsent for one in services.values()):
             for name, since in timeline.oldest_waiting().items():
                 services[name].oldest = _age(since, now)

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from delivery import services
 from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox, StaffAction
 from desk import words
-from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
+from desk.admin import DeadLetterAdmin, OnPage, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
 
 admin.site.register(StaffAction, StaffActionAdmin)
 
@@ -53,6 +54,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
     hidden = {"address": "delivery.view_address", "label_url": "delivery.view_address"}
     action_form = SettleForm
     actions = ["settle"]
+    on_page = {"settle": OnPage(_("Settle"), _("Somebody has seen to what the carrier says."), reason=True)}
+
+    def possible(self, row: Delivery) -> Collection[str]:
+        return self.on_page if row.disputed_by else ()
 
     @admin.display(description=_("reason"), ordering="reason")
     def why(self, delivery: Delivery) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import CharField, Field, Q, QuerySet
 from django.db.models.constants import LOOKUP_SEP
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -167,8 +167,45 @@ class DeskAdmin(admin.ModelAdmin):
         return format_html('<a href="{}">{}</a><br><small>{}</small>', page, user.name, user.email)
 
 
+class OnPage(NamedTuple):
+    """How an action of a list is offered on a row's page: with a question there, perhaps with a reason. An action
+    without a question asks back on a page of its own."""
+
+    label: Any
+    question: Any = ""
+    reason: bool = False
+
+
 class ReadOnlyAdmin(DeskAdmin, kernel.ReadOnlyAdmin):
-    """Rows that only services write."""
+    """Rows that only services write.
+
+    Those of the list's actions that are named in `on_page` are offered on a row's page, too, while `possible` has them.
+    """
+
+    on_page: ClassVar[Mapping[str, OnPage]] = {}
+
+    def possible(self, row: Any) -> Collection[str]:
+        """Return the actions that make sense for a row as it is now."""
+        return ()
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Add what can be done about the row now, by this user."""
+        row = self.get_object(request, object_id) if self.on_page else None
+        able = {name for name in self.get_actions(request) if name in self.possible(row)} if row else set()
+        url = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        offered = [{"name": name, "url": url, **one._asdict()} for name, one in self.on_page.items() if name in able]
+        return super().change_view(request, object_id, form_url, {"can_be_done": offered, **(extra_context or {})})
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Lead back to the row's page what was sent from there."""
+        answer = super().changelist_view(request, extra_context)
+        if "from_page" in request.POST and isinstance(answer, HttpResponseRedirect):
+            for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME)[:1]:
+                page = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+                return HttpResponseRedirect(reverse(page, args=[chosen]))
+        return answer
 
     @admin.display(description=_("status"), ordering="status")
     def badge(self, row: Any) -> SafeString:
@@ -181,6 +218,10 @@ class ReadOnlyInline(admin.TabularInline):
 
     extra = max_num = 0
     can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """No: Django would show an empty row, which has no values yet."""
+        return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [field.name for field in self.opts.concrete_fields if not field.primary_key and not field.is_relation]

@@ -76,6 +76,14 @@ def _payment(part: Part, order: Any, _user: Any) -> Part:
     return part
 
 
+def left_to_give_back(order: Any) -> int:
+    """Return what was taken for an order and can still be given back, without what was asked for already; in the
+    currency's minor unit. Raises one of `OUTAGES` while payments is down."""
+    taken = sum(row.captured - row.refunded for row in _rows("payments.Payment", order))
+    asked = sum(one.amount for one in order.refunds.filter(status="REQUESTED"))
+    return max(0, taken - asked)
+
+
 def _delivery(part: Part, order: Any, user: Any) -> Part:
     for row in _rows("delivery.Delivery", order):
         part.link = reverse("admin:delivery_delivery_change", args=[row.pk])

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from typing import Any
 
 from django import forms
@@ -10,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from desk.admin import DeadLetterAdmin, DeskAdmin, ReadOnlyAdmin, StaffActionAdmin
+from desk.admin import DeadLetterAdmin, DeskAdmin, OnPage, ReadOnlyAdmin, StaffActionAdmin
 from notifications import services, suppressions, templates
 from notifications.models import (
     DeadLetter,
@@ -55,6 +56,10 @@ class NotificationAdmin(ReadOnlyAdmin):
     hidden = {"recipient": RECIPIENT, "error": RECIPIENT}  # providers answer with the recipient, in words of their own
     show_full_result_count = False
     actions = ("send_again",)
+    on_page = {"send_again": OnPage(_("Send again"), _("It gets all its attempts anew."))}
+
+    def possible(self, row: Notification) -> Collection[str]:
+        return self.on_page if row.status == Notification.Status.FAILED else ()
 
     @admin.action(description=_("Send again what has failed"), permissions=["change"])
     def send_again(self, request: HttpRequest, chosen: QuerySet[Notification]) -> None:

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -15,12 +15,24 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 
 from desk import people, words
-from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
+from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
 from desk.around import around
-from orders import changes, exports, open_orders, services
-from orders.models import FINAL, DeadLetter, Order, OrderChange, OrderLine, Outbox, Return, StaffAction, TimelineEntry
+from orders import admin_pages, changes, exports, open_orders, services
+from orders.admin_parts import (
+    AgeFilter,
+    ChangeInline,
+    LineInline,
+    ProgressFilter,
+    RefundInline,
+    ReturnInline,
+    TimelineInline,
+)
+from orders.models import DeadLetter, Order, OrderLine, OrderNote, Outbox, Return, StaffAction
 from orders.returns.admin import ReturnAdmin
+from sagas.outages import OUTAGES
+from shop.api.permissions import may
 from shop.api.problems import Problem
+from shop.contracts.orders import AT_REST
 from shop.contracts.reasons import BY_STAFF
 from shop.money import money
 
@@ -31,105 +43,10 @@ SHOWN: Any = [
     "badge", "capture", "reason", "total", "payment_gateway", "tracking_number", "created_at", "progress_at", "look_at",
     "looks",
 ]  # fmt: skip
-SHOWN_OF_CHANGE: Any = ["created_at", "pieces", "difference", "reason", "status", "why"]
-SHOWN_OF_LINE: Any = ["product_id", "product_name", "quantity", "price", "sum"]
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
 admin.site.register(Return, ReturnAdmin)
-
-
-def _stalled(orders: QuerySet[Order]) -> QuerySet[Order]:
-    """Those that have not ended, and have not moved for STALLED_AFTER."""
-    since = timezone.now() - timedelta(seconds=settings.STALLED_AFTER)
-    return orders.filter(look_at__isnull=False, progress_at__lt=since).exclude(status__in=FINAL)
-
-
-class ProgressFilter(admin.SimpleListFilter):
-    """Whether an order is under way, and moves."""
-
-    title = _("progress")
-    parameter_name = "progress"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        stalled = _("stalled for %g s") % settings.STALLED_AFTER
-        return [("open", _("under way")), ("stalled", stalled), ("unpaid", _("unpaid")), ("ended", _("ended"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
-        match self.value():
-            case "open":
-                return queryset.exclude(status__in=FINAL)
-            case "stalled":
-                return _stalled(queryset)
-            case "unpaid":
-                return queryset.filter(capture=Order.Capture.FAILED).exclude(status=Order.Status.CANCELLED)
-            case "ended":
-                return queryset.filter(status__in=FINAL)
-        return queryset
-
-
-class AgeFilter(admin.SimpleListFilter):
-    """How long ago an order was placed."""
-
-    title = _("age")
-    parameter_name = "age"
-    AGES = {"10m": timedelta(minutes=10), "1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("10m", _("less than 10 minutes")),
-            ("1h", _("less than an hour")),
-            ("1d", _("less than a day")),
-            ("7d", _("less than a week")),
-            ("older", _("more than a week")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
-        now, value = timezone.now(), self.value()
-        if value in self.AGES:
-            return queryset.filter(created_at__gte=now - self.AGES[value])
-        return queryset.filter(created_at__lt=now - self.AGES["7d"]) if value == "older" else queryset
-
-
-class LineInline(ReadOnlyInline):
-    model = OrderLine
-    fields = SHOWN_OF_LINE
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return SHOWN_OF_LINE
-
-    @admin.display(description=_("unit price"))
-    def price(self, line: OrderLine) -> str:
-        return money(line.unit_price, line.order.currency) if line.pk else ""
-
-    @admin.display(description=_("total"))
-    def sum(self, line: OrderLine) -> str:
-        return money(line.line_total, line.order.currency) if line.pk else ""
-
-
-class ChangeInline(ReadOnlyInline):
-    model = OrderChange
-    fields = SHOWN_OF_CHANGE
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return SHOWN_OF_CHANGE
-
-    @admin.display(description=_("pieces"))
-    def pieces(self, change: OrderChange) -> str:
-        return ", ".join(map(str, change.pieces)) if change.key else ""
-
-    @admin.display(description=_("difference"))
-    def difference(self, change: OrderChange) -> str:
-        return money(change.amount, change.order.currency) if change.key else ""
-
-    @admin.display(description=_("refusal"))
-    def why(self, change: OrderChange) -> str:
-        return words.reason(change.refusal) if change.key else ""
-
-
-class TimelineInline(ReadOnlyInline):
-    model = TimelineEntry
-    fields = ["at", "service", "event", "status", "detail"]
 
 
 @admin.register(Order)
@@ -140,12 +57,12 @@ class OrderAdmin(ReadOnlyAdmin):
     list_filter = ["status", ProgressFilter, AgeFilter, "payment_gateway"]
     search_fields = ["=id", "=user_id"]
     search_help_text = _(
-        "An order's number, its tracking number, or the customer's e-mail, name or, if you may see it, phone."
+        "A number, a tracking number, a product, or the customer's e-mail, name or, if you may see it, phone."
     )
     by_customer = True
     fields = SHOWN
     show_full_result_count = False
-    inlines = [LineInline, ChangeInline, TimelineInline]
+    inlines = [LineInline, ChangeInline, RefundInline, ReturnInline, TimelineInline]
     actions = ["cancel", "resume", "export"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
@@ -157,10 +74,38 @@ class OrderAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
     ) -> tuple[QuerySet[Order], bool]:
-        """Also by tracking number, which delivery finds by its index."""
+        """Also by tracking number, which delivery finds by its index, and by the name of a product."""
         if shipped := people.shipped_as(search_term):
             return queryset.filter(pk__in=shipped), False
-        return super().get_search_results(request, queryset, search_term)
+        found, duplicates = super().get_search_results(request, queryset, search_term)
+        if not search_term.strip() or search_term.strip().isdecimal():
+            return found, duplicates
+        try:
+            products = people.find_products(search_term)
+        except OUTAGES:
+            products = []
+        containing = OrderLine.objects.filter(product_id__in=products).values("order_id")
+        return (found | queryset.filter(pk__in=containing) if products else found), duplicates
+
+    def get_urls(self) -> list[Any]:
+        """The pages on which something is done about one order."""
+        pages = {
+            "refund": admin_pages.refund,
+            "return": admin_pages.return_for_customer,
+            "note": admin_pages.note,
+        }
+        views = {name: self.admin_site.admin_view(partial(view, self)) for name, view in pages.items()}
+        own = [path(f"<int:order_id>/{name}/", view, name=f"orders_order_{name}") for name, view in views.items()]
+        return [*own, *super().get_urls()]
+
+    def get_inlines(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Without tables of what has not happened."""
+        may_be_empty = {ChangeInline: "changes", RefundInline: "refunds", ReturnInline: "returns"}
+        return [
+            one
+            for one in self.inlines
+            if obj is None or one not in may_be_empty or getattr(obj, may_be_empty[one]).exists()
+        ]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup in ("user_id", "items__product_id") or super().lookup_allowed(lookup, value, request)
@@ -177,11 +122,34 @@ class OrderAdmin(ReadOnlyAdmin):
                 "can_change": changes.can_be_changed(order),
                 "change_key": uuid4().hex,
                 "can_resume": services.can_be_resumed(order),
+                "can_refund": admin_pages.can_refund(order, request.user),
+                "can_return": admin_pages.can_return(order, request.user),
+                "notes": self._notes(order),
+                "unpaid": self._payment_page(request, order),
             }
             if order
             else {}
         )
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **known})
+
+    def _notes(self, order: Order) -> list[tuple[OrderNote, str]]:
+        """The notes on an order, each with its author's name, or number while accounts is away."""
+        notes = list(order.notes.all())
+        try:
+            authors = people.users(note.author_id for note in notes)
+        except OUTAGES:
+            authors = {}
+        return [
+            (note, authors[note.author_id].name if note.author_id in authors else f"#{note.author_id}")
+            for note in notes
+        ]
+
+    def _payment_page(self, request: HttpRequest, order: Order) -> str:
+        """The page on which a payment is settled whose money could not be taken, for those who may."""
+        unpaid = order.capture == Order.Capture.FAILED and order.status != Order.Status.CANCELLED
+        if not unpaid or not may(request.user, admin_pages.REFUND):
+            return ""
+        return f"{reverse('admin:payments_payment_changelist')}?q={order.pk}"
 
     @admin.display(description=_("products"))
     def products(self, order: Order) -> str:
@@ -205,7 +173,7 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.display(description=_("not moved for"), ordering="-progress_at")
     def unmoved(self, order: Order) -> str | SafeString:
         """How long an order that is under way has stood still; marked when that is too long."""
-        if order.status in FINAL:
+        if order.status in AT_REST:
             return "–"
         seconds = (timezone.now() - order.progress_at).total_seconds()
         return (

@@ -13,8 +13,8 @@ from shop import stafflog
 from shop.contracts import orders as contract
 
 __all__ = [
-    "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderLine", "Outbox", "Refund", "Return", "ReturnLine",
-    "StaffAction", "TimelineEntry", "Unsent",
+    "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderLine", "OrderNote", "Outbox", "Refund", "Return",
+    "ReturnLine", "StaffAction", "TimelineEntry", "Unsent",
 ]  # fmt: skip
 
 
@@ -253,6 +253,21 @@ class OrderChangeLine(models.Model):
     def line_total(self) -> int:
         """In the currency's minor unit."""
         return self.unit_price * self.quantity
+
+
+class OrderNote(models.Model):
+    """What staff write down about an order, for each other: no customer sees it."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="notes")
+    author_id = models.BigIntegerField()
+    text = models.CharField(max_length=1000)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"note on order {self.order_id}"
 
 
 class IdempotencyKey(models.Model):

@@ -12,6 +12,7 @@ from orders.models import (
     OrderChange,
     OrderChangeLine,
     OrderLine,
+    OrderNote,
     Outbox,
     Refund,
     Return,
@@ -52,6 +53,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
         "change_lines": listed(OrderChangeLine.objects.filter(change__order_id__in=order_ids).order_by("pk")),
         "returns": listed(Return.objects.filter(order_id__in=order_ids).order_by("pk")),
         "return_lines": listed(ReturnLine.objects.filter(of_return__order_id__in=order_ids).order_by("pk")),
+        "notes": listed(OrderNote.objects.filter(order_id__in=order_ids).order_by("pk")),
         "refunds": listed(Refund.objects.filter(order_id__in=order_ids).order_by("pk")),
         "timelines": listed(TimelineEntry.objects.filter(order_id__in=order_ids).order_by("pk")),
         "addresses": list(_addresses(order_ids)),
@@ -72,6 +74,7 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     Order.objects.filter(pk__in=order_ids).update(action_url="")
     Refund.objects.filter(order_id__in=order_ids).update(reason="", refusal="")  # staff's and the gateway's words
     OrderChange.objects.filter(order_id__in=order_ids).update(reason="")
+    OrderNote.objects.filter(order_id__in=order_ids).delete()
     Return.objects.filter(order_id__in=order_ids).update(reason="", refusal="", key="")  # the customer's and staff's
     for_others_words = Order.objects.filter(pk__in=order_ids, cancellation_reason__startswith=CARRIER)
     for_others_words.update(cancellation_reason=ERASED)

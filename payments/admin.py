@@ -1,4 +1,5 @@
 import re
+from collections.abc import Collection
 from typing import Any
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.forms import CharField
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
+from desk.admin import DeadLetterAdmin, DeskAdmin, OnPage, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from desk.stale import UnlessStale
 from payments import captures
 from payments.models import (
@@ -84,7 +85,14 @@ class PaymentAdmin(WithMoney):
     inlines = [OperationInline, AttemptInline]
     action_form = WriteOffForm
     actions = ["capture_again", "write_off"]
+    on_page = {
+        "capture_again": OnPage(_("Capture again"), _("The gateway is asked once more for the money that was held.")),
+        "write_off": OnPage(_("Write off"), _("The order is completed without its money."), reason=True),
+    }
     logged_by_services = True
+
+    def possible(self, row: Payment) -> Collection[str]:
+        return self.on_page if row.status == Payment.Status.UNPAID else ()
 
     @admin.action(description=_("Capture again: ask the gateway once more for unpaid money"), permissions=["change"])
     def capture_again(self, request: HttpRequest, chosen: QuerySet[Payment]) -> None:

@@ -134,6 +134,27 @@ def check_messengers(**_kwargs: Any) -> list[CheckMessage]:
     return found
 
 
+@register("orders")
+def check_returns(**_kwargs: Any) -> list[CheckMessage]:
+    """Check the owner's settings about returns: the days, and that each rule is a function that can be called."""
+    found: list[CheckMessage] = []
+    if not apps.is_installed("orders"):
+        return found
+    if settings.RETURN_WITHIN.days < 0:
+        found.append(Error("RETURN_WITHIN is a number of days, 0 or more.", id="shop.E008"))
+    if settings.RETURN_ARRIVES_WITHIN.days < 1:
+        hint = "A parcel needs some days. A return whose parcel does not come in time expires."
+        found.append(Error("RETURN_ARRIVES_WITHIN is a number of days, 1 or more.", hint=hint, id="shop.E008"))
+    for setting, arguments in (("RETURN_APPROVAL", "return"), ("RETURN_KEEPS", "return, amount")):
+        path = getattr(settings, setting)
+        try:
+            inspect.signature(import_string(path)).bind(*arguments.split(", "))
+        except (ImportError, TypeError, ValueError) as error:
+            said = f"{setting} names no rule, {path}: {error}."
+            found.append(Error(said, hint=f"The path of a function of ({arguments}).", id="shop.E009"))
+    return found
+
+
 def differences(contract: type, implementation: type) -> Iterator[CheckMessage]:
     """Where a class differs from its Protocol: a missing method, a parameter, a return type."""
     for name, promised in functions_of(contract).items():

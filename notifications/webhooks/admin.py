@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from typing import Any
 
 from django.contrib import admin, messages
@@ -5,7 +6,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from desk.admin import ReadOnlyAdmin
+from desk.admin import OnPage, ReadOnlyAdmin
 from notifications.webhooks import subscriptions
 from notifications.webhooks.models import Webhook, WebhookMessage
 
@@ -49,7 +50,15 @@ class WebhookAdmin(ReadOnlyAdmin):
     exclude = ["secret", "former_secret", "former_until"]
     fields = SHOWN
     actions = ["enable", "disable", "ping"]
+    on_page = {
+        "enable": OnPage(_("Enable"), _("What is waiting is sent now.")),
+        "disable": OnPage(_("Disable"), _("Nothing is sent until it is enabled again; until then messages wait.")),
+        "ping": OnPage(_("Send a test message"), _("The subscriber gets a message that means nothing.")),
+    }
     logged_by_services = True
+
+    def possible(self, row: Webhook) -> Collection[str]:
+        return ("disable", "ping") if row.enabled else ("enable", "ping")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return SHOWN
@@ -99,7 +108,11 @@ class WebhookMessageAdmin(ReadOnlyAdmin):
     search_fields = ["=id", "=order_id", "=event_id", "=webhook_id"]
     show_full_result_count = False
     actions = ["replay"]
+    on_page = {"replay": OnPage(_("Send again"), _("With the id that it had, so that the subscriber can tell."))}
     logged_by_services = True
+
+    def possible(self, row: WebhookMessage) -> Collection[str]:
+        return () if row.status == WebhookMessage.Status.PENDING else self.on_page
 
     @admin.action(description=_("Send again"), permissions=["change"])
     def replay(self, request: HttpRequest, chosen: QuerySet[WebhookMessage]) -> None:

@@ -554,6 +554,22 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="OrderNote",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("author_id", models.BigIntegerField()),
+                ("text", models.CharField(max_length=1000)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "order",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="notes", to="orders.order"
+                    ),
+                ),
+            ],
+            options={"ordering": ["pk"]},
+        ),
+        migrations.CreateModel(
             name="OrderChange",
             fields=[
                 ("id", models.UUIDField(primary_key=True, serialize=False)),

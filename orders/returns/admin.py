@@ -1,6 +1,7 @@
 """Returns in the admin: staff approve, refuse, receive and inspect them, each after a question, with reasons."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -13,11 +14,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from desk.admin import ReadOnlyAdmin, ReadOnlyInline
+from desk.admin import OnPage, ReadOnlyAdmin, ReadOnlyInline
 from orders.models import Return, ReturnLine
-from orders.returns import decisions
+from orders.returns import decisions, requests
+from shop.api.permissions import may
 from shop.api.problems import Problem
-from shop.money import money
+from shop.money import DECIMALS, money
 
 SHOWN: Any = [
     "badge", "of_order", "reason", "refusal", "tracking_number", "due", "kept_back", "given_back", "approved_at",
@@ -25,9 +27,26 @@ SHOWN: Any = [
 ]  # fmt: skip
 
 
+SHOWN_OF_LINE: Any = ["product", "quantity", "accepted", "written_off", "rejected"]
+
+
+def pieces(of: Return) -> str:
+    """What is to come back, by the names that the order knows."""
+    names = {line.product_id: line.product_name for line in of.order.items.all()}
+    return ", ".join(f"{line.quantity} × {names.get(line.product_id, line.product_id)}" for line in of.items.all())
+
+
 class ReturnLineInline(ReadOnlyInline):
     model = ReturnLine
-    fields = ["product_id", "quantity", "accepted", "written_off", "rejected"]
+    fields = SHOWN_OF_LINE
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return SHOWN_OF_LINE
+
+    @admin.display(description=_("product"))
+    def product(self, line: ReturnLine) -> str:
+        lines = line.of_return.order.items.all()
+        return next((one.product_name for one in lines if one.product_id == line.product_id), str(line.product_id))
 
 
 class ReturnAdmin(ReadOnlyAdmin):
@@ -40,14 +59,29 @@ class ReturnAdmin(ReadOnlyAdmin):
     fields = SHOWN
     show_full_result_count = False
     inlines = [ReturnLineInline]
-    actions = ["approve", "refuse", "receive", "inspect"]
+    actions = ["approve", "refuse", "receive", "inspect", "refund_again", "withdraw"]
+    on_page = {
+        "approve": OnPage(_("Approve")),
+        "refuse": OnPage(_("Refuse")),
+        "receive": OnPage(_("The parcel is here")),
+        "inspect": OnPage(_("Inspect")),
+        "refund_again": OnPage(_("Settle the refund")),
+        "withdraw": OnPage(_("Withdraw for the customer")),
+    }
     logged_by_services = True
+
+    def possible(self, row: Return) -> Collection[str]:
+        return [name for name, statuses in WHEN.items() if row.status in statuses]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return SHOWN
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Return]:
-        return super().get_queryset(request).prefetch_related("items")
+        return super().get_queryset(request).select_related("order").prefetch_related("items", "order__items")
+
+    def has_refund_permission(self, request: HttpRequest) -> bool:
+        """Django asks for it about actions with `permissions=["refund"]`."""
+        return may(request.user, "payments.change_payment")
 
     @admin.display(description=_("order"))
     def of_order(self, of: Return) -> SafeString:
@@ -55,7 +89,7 @@ class ReturnAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("pieces"))
     def pieces(self, of: Return) -> str:
-        return ", ".join(map(str, of.items.all()))
+        return pieces(of)
 
     @admin.display(description=_("due"))
     def due(self, of: Return) -> str:
@@ -83,6 +117,11 @@ class ReturnAdmin(ReadOnlyAdmin):
     def receive(self, request: HttpRequest, returns: QuerySet[Return]) -> HttpResponse | None:
         """Ask back; the parcels are here."""
         return self._decide(request, returns, "receive", lambda of, _why: decisions.receive(of.pk))
+
+    @admin.action(description=_("Withdraw the selected returns"), permissions=["change"])
+    def withdraw(self, request: HttpRequest, returns: QuerySet[Return]) -> HttpResponse | None:
+        """Ask back; nothing is sent back after all."""
+        return self._decide(request, returns, "withdraw", lambda of, _why: requests.withdraw(of.pk))
 
     def _decide(
         self,
@@ -115,13 +154,21 @@ class ReturnAdmin(ReadOnlyAdmin):
             return None
         of = returns.get()
         given = request.POST if "confirmed" in request.POST else None
-        lines = [(line, LineForm(given, prefix=f"product-{line.product_id}")) for line in of.lines]
-        if given is None or not all(form.is_valid() for _line, form in lines):
+        names = {line.product_id: line.product_name for line in of.order.items.all()}
+        lines = [
+            (
+                f"{line.quantity} × {names.get(line.product_id, line.product_id)}",
+                LineForm(line, given, prefix=f"product-{line.product_id}"),
+            )
+            for line in of.items.all()
+        ]
+        wrong = [form for _name, form in lines if not form.is_valid()]  # each of them says what is wrong with it
+        if given is None or wrong:
             return self._ask(
                 request, "inspect", action="inspect", title=QUESTIONS["inspect"], returns=[of], lines=lines
             )
         try:
-            decisions.inspect(of.pk, {line.product_id: form.found() for line, form in lines})
+            decisions.inspect(of.pk, {form.line.product_id: form.found() for _name, form in lines})
         except Problem as refusal:
             detail = "; ".join(error["reason"] for error in refusal.errors) or str(refusal.detail)
             messages.warning(request, detail)
@@ -129,7 +176,29 @@ class ReturnAdmin(ReadOnlyAdmin):
             messages.success(request, _("Inspected: stock and money follow."))
         return None
 
+    @admin.action(description=_("Settle the refund of the selected return"), permissions=["refund"])
+    def refund_again(self, request: HttpRequest, returns: QuerySet[Return]) -> HttpResponse | None:
+        """After a refusal, ask how much is to be refunded: what is due, less, or nothing."""
+        if len(returns) != 1:
+            messages.warning(request, _("Select one return to settle."))
+            return None
+        of = returns.get()
+        given = request.POST if "confirmed" in request.POST else None
+        form = AmountForm(of, given)
+        if given is None or not form.is_valid():
+            title = QUESTIONS["refund_again"]
+            return self._ask(request, "refund", action="refund_again", title=title, returns=[of], form=form)
+        try:
+            decisions.refund_again(of.pk, amount=form.amount())
+        except Problem as refusal:
+            messages.warning(request, str(refusal.detail))
+        else:
+            messages.success(request, _("Decided: %d.") % 1)
+        return None
+
     def _ask(self, request: HttpRequest, template: str, **more: Any) -> TemplateResponse:
+        for of in more["returns"]:
+            of.shown = pieces(of)
         context = {**self.admin_site.each_context(request), "opts": self.opts, **more}
         return TemplateResponse(request, f"admin/orders/return/{template}.html", context)
 
@@ -139,16 +208,57 @@ QUESTIONS = {
     "refuse": _("Refuse these returns?"),
     "receive": _("Are these parcels here?"),
     "inspect": _("What was found?"),
+    "refund_again": _("How much is to be refunded?"),
+    "withdraw": _("Withdraw these returns?"),
+}
+WHEN = {  # the statuses in which each is possible
+    "approve": (Return.Status.REQUESTED,),
+    "refuse": (Return.Status.REQUESTED,),
+    "receive": decisions.TO_BE_RECEIVED,
+    "inspect": decisions.TO_BE_INSPECTED,
+    "refund_again": (Return.Status.REFUND_REFUSED,),
+    "withdraw": requests.TO_BE_WITHDRAWN,
 }
 
 
 class LineForm(forms.Form):
-    """What was found of a product's pieces."""
+    """What was found of a product's pieces: of each of them."""
 
     accepted = forms.IntegerField(label=_("accepted: refunded, on the shelf again"), min_value=0, initial=0)
     written_off = forms.IntegerField(label=_("written off: refunded, not to be sold"), min_value=0, initial=0)
     rejected = forms.IntegerField(label=_("rejected: not refunded"), min_value=0, initial=0)
 
+    def __init__(self, line: ReturnLine, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.line = line
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if not self.errors and sum(cleaned.values()) != self.line.quantity:
+            said = _("Pieces to be inspected: %d. Say of each what was found.")
+            raise forms.ValidationError(said % self.line.quantity)
+        return cleaned
+
     def found(self) -> decisions.Found:
         """The numbers given."""
         return decisions.Found(**self.cleaned_data)
+
+
+class AmountForm(forms.Form):
+    """How much of what is due is given back; nothing, when that was settled in another way."""
+
+    def __init__(self, of: Return, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.decimals = DECIMALS[of.currency]
+        due = Decimal(of.refund_due or 0).scaleb(-self.decimals)
+        self.fields["amount"] = forms.DecimalField(
+            label=f"{_('amount')} ({of.currency})",
+            min_value=0,
+            max_value=due,
+            decimal_places=self.decimals,
+            initial=due,
+        )
+
+    def amount(self) -> int:
+        """The amount in the currency's minor unit."""
+        return int(self.cleaned_data["amount"].scaleb(self.decimals))

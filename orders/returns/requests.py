@@ -26,9 +26,11 @@ from shop.contracts.events import Line
 from shop.contracts.return_events import ReturnApproved, ReturnRequested, ReturnWithdrawn
 from shop.observability.tracing import current_trace
 
+TO_BE_WITHDRAWN = (Status.REQUESTED, Status.APPROVED, Status.LOST)
+
 
 class NotDelivered(Problem):
-    """Only what was delivered can be returned. Cancel the order while it is on its way."""
+    """Only what was delivered and is paid can be returned. Cancel the order while it is on its way."""
 
     code = "R002"
 
@@ -110,6 +112,8 @@ def request_return(order_id: int, wanted: Wanted) -> Return:
 
 
 def _check(order: Order, lines: Sequence[Line]) -> None:
+    if order.status == Order.Status.UNPAID:
+        raise NotDelivered(f"Order {order.pk} is not paid yet: it can be returned once the shop has settled that.")
     if order.status != Order.Status.COMPLETED:
         raise NotDelivered(f"Order {order.pk} is {order.status.lower()}, not delivered.")
     days = settings.RETURN_WITHIN
@@ -120,15 +124,22 @@ def _check(order: Order, lines: Sequence[Line]) -> None:
 
 def check_pieces(order_id: int, wanted: Mapping[int, int]) -> None:
     """Of a locked order, that so many pieces were delivered, and are in no return. Raises `NotSoMany`."""
+    left = returnable(order_id)
+    for product_id, quantity in wanted.items():
+        if quantity > left.get(product_id, 0):
+            raise NotSoMany(
+                f"Of product {product_id}, {left.get(product_id, 0)} pieces of order {order_id} can be returned."
+            )
+
+
+def returnable(order_id: int) -> dict[int, int]:
+    """Return {product: pieces} of an order that are in no return."""
     delivered = dict(OrderLine.objects.filter(order_id=order_id).values_list("product_id", "quantity"))
     taken: Counter[int] = Counter()
     others = ReturnLine.objects.filter(of_return__order_id=order_id).exclude(of_return__status__in=VOID)
     for product_id, quantity in others.values_list("product_id", "quantity"):
         taken[product_id] += quantity
-    for product_id, quantity in wanted.items():
-        left = delivered.get(product_id, 0) - taken[product_id]
-        if quantity > left:
-            raise NotSoMany(f"Of product {product_id}, {left} pieces of order {order_id} can be returned.")
+    return {product_id: quantity - taken[product_id] for product_id, quantity in delivered.items()}
 
 
 def _write(order: Order, wanted: Wanted) -> Return:
@@ -163,7 +174,7 @@ def withdraw(return_id: int) -> Return:
     """
     with transaction.atomic(using="orders", durable=True):
         of = locked(return_id)
-        allow(of, (Status.REQUESTED, Status.APPROVED, Status.LOST))
+        allow(of, TO_BE_WITHDRAWN)
         withdrawn = ReturnWithdrawn(order_id=of.order_id, return_id=of.pk, trace=current_trace())
         move([withdrawn], since=[of.status], to=Status.WITHDRAWING)
         if stafflog.acts_for(of.user_id):

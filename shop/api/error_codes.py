@@ -35,7 +35,7 @@ CODES: Mapping[str, Code] = {
     "O005": Code(HTTPStatus.CONFLICT, "Order cannot be changed"),
     "O006": Code(HTTPStatus.CONFLICT, "Another change under way"),
     "R001": Code(HTTPStatus.NOT_FOUND, "No such return"),
-    "R002": Code(HTTPStatus.CONFLICT, "Order not delivered"),
+    "R002": Code(HTTPStatus.CONFLICT, "Order not delivered, or not paid"),
     "R003": Code(HTTPStatus.CONFLICT, "Too late to return"),
     "R004": Code(HTTPStatus.CONFLICT, "Not so many pieces to return"),
     "R005": Code(HTTPStatus.CONFLICT, "Not possible with this return now"),

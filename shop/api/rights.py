@@ -20,7 +20,7 @@ SCOPES: Mapping[str, str] = {
     "inventory.change_stockitem": "booking stock in and out",
     "orders.view_order": "everybody's orders",
     "orders.add_order": "orders for others",
-    "orders.change_order": "cancelling, changing and resuming others' orders",
+    "orders.change_order": "cancelling, changing and resuming others' orders; notes on them",
     "orders.view_return": "everybody's returns",
     "orders.add_return": "returns for others, also after the days in which customers may return",
     "orders.change_return": "approving, refusing, receiving and inspecting returns",
@@ -36,8 +36,8 @@ SCOPES: Mapping[str, str] = {
 }
 
 LOOK_AT_ORDERS = (
-    "orders.view_order", "orders.view_orderline", "orders.view_orderchange", "orders.view_timelineentry",
-    "orders.view_return", "orders.view_returnline",
+    "orders.view_order", "orders.view_orderline", "orders.view_orderchange", "orders.view_refund",
+    "orders.view_timelineentry", "orders.view_return", "orders.view_returnline",
 )  # fmt: skip
 SAGA_SERVICES = ("accounts", "orders", "inventory", "payments", "delivery", "notifications")
 

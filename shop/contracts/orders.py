@@ -13,6 +13,8 @@ UNPAID = "UNPAID"  # delivered, but what was held of its money is not taken: sta
 WITH_CARRIER: tuple[str, ...] = ("DELIVERY_STARTED", "SHIPPED")
 # An order leaves neither of these.
 FINAL: tuple[str, ...] = ("COMPLETED", "CANCELLED")
+# No saga moves an order on from these, so one that stands still in them is not stalled.
+AT_REST: tuple[str, ...] = (*FINAL, UNPAID)
 
 
 class OrdersOf(msgspec.Struct, frozen=True, kw_only=True):

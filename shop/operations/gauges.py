@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from sagas.db.prepared import query
 from sagas.registry import local_services
-from shop.contracts.orders import FINAL
+from shop.contracts.orders import AT_REST
 from shop.operations.connections import budgets
 from shop.operations.pending import backlog
 
@@ -130,7 +130,7 @@ def _ask_database(service: str, found: dict[str, GaugeMetricFamily]) -> None:
     if service == "orders":
         ((unpaid,),) = query(service, UNPAID, [MOST])
         found["orders_unpaid"].add_metric([], unpaid)
-        orders = query(service, ORDERS, [settings.STALLED_AFTER, list(FINAL), MOST])
+        orders = query(service, ORDERS, [settings.STALLED_AFTER, list(AT_REST), MOST])
         for status, number, _ in orders:
             found["orders_open"].add_metric([status], number)
         found["orders_stalled"].add_metric([], sum(stalled for _, _, stalled in orders))

@@ -85,10 +85,20 @@ def test_what_is_low_stalled_and_dead(bus: Any, settings: Any):
     seed_products([{"id": 1, "name": "Book", "price": 10}, {"id": 2, "name": "Old book", "price": 10, "active": False}])
     seed_stock({1: 3, 2: 3})
     placed(2, ago=600, progress_at=timezone.now() - timedelta(minutes=10), look_at=timezone.now())
+    placed(3, ago=600, progress_at=timezone.now() - timedelta(minutes=10), look_at=timezone.now(), status="UNPAID")
     tiles = home()
     assert [(tiles[title].figure, tiles[title].bad) for title in ("Low stock", "Stalled orders", "Dead letters")] == [
         ("1", True), ("2", True), ("0", False),
     ]  # fmt: skip
+
+
+def test_what_is_unpaid_leads_to_those_orders(bus: Any):
+    placed(capture="FAILED", status="CANCELLED")
+    assert "Unpaid" not in home()
+    placed(2, capture="FAILED", status="UNPAID")
+    placed(capture="FAILED", status="SHIPPED")
+    tile = home(group="payment clerks")["Unpaid"]
+    assert (tile.figure, tile.bad, tile.link) == ("3", True, "/admin/orders/order/?progress=unpaid")
 
 
 def test_a_service_that_is_away_takes_only_its_own(bus: Any, monkeypatch: pytest.MonkeyPatch):

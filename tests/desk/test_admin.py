@@ -634,10 +634,10 @@ def test_staff_decide_about_returns_each_time_after_a_question(staff: Client, or
     bus.drain(timers=False)
     assert "Decided: 1." in act(staff, RETURNS, "receive", second.pk, confirmed="1")
     assert "Select one return" in act(staff, RETURNS, "inspect", first.pk, second.pk)
-    assert "1 × product 7" in act(staff, RETURNS, "inspect", second.pk)
+    assert "1 × Product 7" in act(staff, RETURNS, "inspect", second.pk)
     found = {"product-7-accepted": "1", "product-7-written_off": "0", "product-7-rejected": "0"}
     too_many = found | {"product-7-rejected": "1"}
-    assert "Say of all pieces" in act(staff, RETURNS, "inspect", second.pk, confirmed="1", **too_many)
+    assert "Pieces to be inspected: 1." in act(staff, RETURNS, "inspect", second.pk, confirmed="1", **too_many)
     assert "stock and money follow" in act(staff, RETURNS, "inspect", second.pk, confirmed="1", **found)
     bus.drain()
     page = staff.get(f"{RETURNS}{second.pk}/change/").content.decode()

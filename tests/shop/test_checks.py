@@ -7,7 +7,14 @@ from typing import Any, Protocol
 
 import pytest
 
-from shop.checks import check_offers, check_privacy, check_retention, differences, undocumented_errors
+from shop.checks import (
+    check_offers,
+    check_privacy,
+    check_retention,
+    check_returns,
+    differences,
+    undocumented_errors,
+)
 from shop.contracts.errors import ContractError
 
 
@@ -169,3 +176,26 @@ def test_nothing_is_forgotten_before_the_messages_that_repeat_it(settings: Any, 
     settings.PRIVACY_AFTER = after
 
     assert [message.id for message in check_privacy()] == found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("RETURN_WITHIN", timedelta(0), []),
+        ("RETURN_WITHIN", -DAY, ["RETURN_WITHIN is a number of days, 0 or more."]),
+        ("RETURN_ARRIVES_WITHIN", timedelta(0), ["RETURN_ARRIVES_WITHIN is a number of days, 1 or more."]),
+        ("RETURN_APPROVAL", "orders.returns.rules.approve_at_once", []),
+        ("RETURN_APPROVAL", "orders.returns.rules.keep_nothing", ["RETURN_APPROVAL names no rule, orders.returns.rul"]),
+        ("RETURN_KEEPS", "yours.shipping", ["RETURN_KEEPS names no rule, yours.shipping: No module named 'yours'."]),
+        (
+            "RETURN_KEEPS",
+            "orders.returns.rules.VOID",
+            ["RETURN_KEEPS names no rule, orders.returns.rules.VOID: Mod"],
+        ),
+        ("RETURN_KEEPS", "shop.money.LARGEST", ["RETURN_KEEPS names no rule, shop.money.LARGEST: 9007199254740991 is"]),
+    ],
+)
+def test_the_owners_settings_about_returns_are_checked(settings: Any, name: str, value: Any, found: list[str]):
+    setattr(settings, name, value)
+    said = [message.msg for message in check_returns()]
+    assert [message[: len(start)] for message, start in zip(said, found, strict=True)] == found

@@ -20,7 +20,7 @@ ADMINS = [*(settings.BASE_DIR / name / "admin.py" for name in SERVICES), setting
 ELSEWHERE = (
     "console/page_urls.py", "shop/text.py", "console/today.py", "accounts/contacts.py", "accounts/passwords.py",
     "catalog/prices.py", "catalog/sheets.py", "inventory/sheets.py", "notifications/webhooks/admin.py",
-    "notifications/templates.py", "orders/returns/admin.py",
+    "notifications/templates.py", "orders/returns/admin.py", "orders/admin_pages.py", "orders/admin_parts.py",
 )  # fmt: skip
 TEMPLATES = [settings.BASE_DIR / package / "templates/admin" for package in ("sagas", "desk")]
 # The same in both languages: names of their own.

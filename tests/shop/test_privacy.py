@@ -149,6 +149,10 @@ def live(client: APIClient, bus: Bus) -> dict[str, int]:
     desk.force_login(staff)
     why = {"action": "cancel", "_selected_action": orders["cancelled"], "confirmed": 1, "why": f"{NAME} asked"}
     assert desk.post("/admin/orders/order/", why).status_code == 302
+    page = f"/admin/orders/order/{orders['completed']}"
+    assert desk.post(f"{page}/note/", {"text": f"{NAME} has called"}).status_code == 302
+    refund = {"other": 100, "reason": f"{NAME} was sad", "key": "k", "agreed": 100}
+    assert desk.post(f"{page}/refund/", refund).status_code == 302
     bus.drain()
     orders["carrier"] = place(client)
     bus.drain(timers=False)

@@ -116,6 +116,7 @@ def test_databases_tell_what_waits(settings: Any):
     Order.objects.create(**order, status="CANCELLING", progress_at=long_ago, capture="FAILED")
     Order.objects.create(**order | {"look_at": None}, status="CANCELLED", capture="FAILED")
     Order.objects.create(**order | {"look_at": None}, status="COMPLETED")
+    Order.objects.create(**order, status="UNPAID", progress_at=long_ago, capture="FAILED")
     event = Outbox.objects.create(event_id=uuid7(), event_type="X", correlation_id=1, payload={}, created_at=long_ago)
     Unsent.objects.create(outbox=event)
     DeadLetter.objects.create(step="notifications.notify", payload="x", error="x")
@@ -127,8 +128,9 @@ def test_databases_tell_what_waits(settings: Any):
         'shop_orders_open{status="PENDING"}': 1,
         'shop_orders_open{status="COMPLETED"}': 1,
         'shop_orders_open{status="CANCELLING"}': 1,
+        'shop_orders_open{status="UNPAID"}': 1,
         "shop_orders_stalled": 1,
-        "shop_orders_unpaid": 1,
+        "shop_orders_unpaid": 2,
     }
     assert found['shop_outbox_lag_seconds{service="orders"}'] == pytest.approx(500, abs=60)
     assert found['shop_outbox_lag_seconds{service="delivery"}'] == 0
