@@ -15,7 +15,7 @@ from console.description import DescriptionView, IndexView
 from console.today import home
 
 admin.site.site_header = admin.site.site_title = "shop"
-admin.site.index_title = _("Seven services")
+admin.site.index_title = _("Today")
 admin.site.enable_nav_sidebar = False  # the lists need the room
 
 

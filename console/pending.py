@@ -12,8 +12,9 @@ from django.utils.timezone import localtime
 from console.saga import Saga
 from console.state import state
 from sagas.outages import OUTAGES
-from shop.contracts.orders import FINAL
+from shop.contracts.orders import FINAL, RETURN_FINAL
 
+OPEN_CHANGES = ("WAITING", "REQUESTED")
 PATIENCE = 3.0  # seconds that an event may wait before its queue is examined for the reason
 
 
@@ -38,6 +39,12 @@ def pending(found: Saga, t: Mapping[str, str]) -> list[Pending]:
         Pending(t["pending_letter"] % {"step": letter.step, "event": letter.event or "?"})
         for letter in found.told.dead
         if not letter.resolution
+    )
+    reasons += (Pending(t[f"pending_change_{one.status}"]) for one in found.changes if one.status in OPEN_CHANGES)
+    reasons += (
+        Pending(t[f"pending_return_{one.status}"] % {"number": one.pk})
+        for one in found.returns
+        if one.status not in RETURN_FINAL
     )
     reasons += _queues(found, t)
     if found.order and found.order.status not in FINAL and found.order.look_at:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from sagas.outages import OUTAGES
-from shop.contracts.orders import FINAL
+from shop.contracts.orders import FINAL, RETURN_FINAL
 from shop.operations.timeline import LANES, Dead, Entry, Story, Waiting, story
 
 PAUSE = 1.0  # seconds between events from which the page shows a gap
@@ -68,6 +68,8 @@ class Saga:
     trace: str  # trace id; empty if the order was not traced
     told: Story
     orders_away: bool
+    changes: list[Any] = field(default_factory=list)
+    returns: list[Any] = field(default_factory=list)
 
     @property
     def exists(self) -> bool:
@@ -81,8 +83,13 @@ class Saga:
 
     @property
     def ended(self) -> bool:
-        """Whether no more rows can follow."""
-        return self.final and not self.told.waiting and not self.told.away
+        """Whether no more rows can follow, as long as nobody requests a return."""
+        return self.final and not (self.told.waiting or self.told.away or self.returning)
+
+    @property
+    def returning(self) -> bool:
+        """Whether a return of the order is under way."""
+        return any(one.status not in RETURN_FINAL for one in self.returns)
 
     @property
     def start(self) -> datetime:
@@ -155,10 +162,17 @@ class Saga:
 def look_up(order_id: int) -> Saga:
     """Read an order's saga as it is now."""
     order, lines, trace, away = None, [], "", False
+    changes: list[Any] = []
+    returns: list[Any] = []
     try:
         order = apps.get_model("orders", "Order").objects.filter(pk=order_id).first()
         if order:
             lines = list(order.items.order_by("pk"))
+            changes = list(order.changes.order_by("pk"))
+            returns = list(order.returns.order_by("pk"))
+            names = {line.product_id: line.product_name for line in lines}
+            for one in returns:
+                one.what = [f"{line.quantity} × {names.get(line.product_id, line.product_id)}" for line in one.lines]
             created = apps.get_model("orders", "Outbox").objects.filter(
                 correlation_id=order_id, event_type="OrderCreated"
             )
@@ -166,7 +180,7 @@ def look_up(order_id: int) -> Saga:
             trace = parent.split("-")[1] if parent.count("-") == 3 else ""
     except OUTAGES:
         away = True
-    return Saga(order_id, order, lines, trace, story(order_id), away)
+    return Saga(order_id, order, lines, trace, story(order_id), away, changes, returns)
 
 
 def rows_in_admin(order_id: int, user: Any) -> list[tuple[str, str]]:

@@ -177,6 +177,37 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "%(step)s이(가) %(event)s를 처리하지 못함: 원인을 고치고 데드 레터를 재처리하세요",
     ),
     "pending_look": ("If it does not move, its events are emitted again", "움직이지 않으면 이벤트를 다시 발행함"),
+    "pending_change_WAITING": ("A change waits for the order to be paid", "변경이 주문의 결제를 기다림"),
+    "pending_change_REQUESTED": ("The order is being changed", "주문을 변경하는 중"),
+    "pending_return_REQUESTED": (
+        "Return %(number)d waits for staff to approve it",
+        "반품 %(number)d: 직원의 승인을 기다림",
+    ),
+    "pending_return_APPROVED": ("Return %(number)d waits for its parcel", "반품 %(number)d: 택배를 기다림"),
+    "pending_return_LOST": (
+        "The carrier has lost the parcel of return %(number)d: staff decide",
+        "반품 %(number)d: 택배사가 분실, 직원의 결정을 기다림",
+    ),
+    "pending_return_RECEIVED": ("Return %(number)d waits to be inspected", "반품 %(number)d: 검수를 기다림"),
+    "pending_return_SETTLING": (
+        "Stock and money of return %(number)d are being moved",
+        "반품 %(number)d: 재고와 환불을 처리하는 중",
+    ),
+    "pending_return_REFUND_REFUSED": (
+        "The refund of return %(number)d was refused: staff decide",
+        "반품 %(number)d: 환불이 거절되어 직원의 결정을 기다림",
+    ),
+    "pending_return_WITHDRAWING": ("Return %(number)d is being withdrawn", "반품 %(number)d: 철회하는 중"),
+    "pending_return_EXPIRING": (
+        "The parcel of return %(number)d did not come: it is being closed",
+        "반품 %(number)d: 택배가 오지 않아 닫는 중",
+    ),
+    "change_of": ("changed", "변경"),
+    "return_of": ("return", "반품"),
+    "ended_returning": (
+        "The order has ended; a return is under way.",
+        "주문은 끝났고, 반품이 진행 중입니다.",
+    ),
     "saga_of": ("Order", "주문"),
     "saga": ("Saga", "사가"),
     "orders_away": (

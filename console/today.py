@@ -19,7 +19,9 @@ from desk import people, words
 from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from shop.api.permissions import may
+from shop.contracts.orders import FOR_STAFF
 
+ORDERS = "orders.view_order"
 MOST = 100_000  # orders of today that are counted
 MINUTES = 60
 PAID = ("PAYMENT_AUTHORIZED", "PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED", "COMPLETED")  # or held
@@ -49,17 +51,41 @@ class Tile:
     parts: list[tuple[str, int]] = field(default_factory=list)  # what the figure is made of
 
 
+STAFFS = ("orders", "catalog", "inventory", "payments", "delivery", "notifications", "accounts")  # what they use most
+INSIDE = ("DeadLetter", "Outbox", "StaffAction")  # every service has them
+
+
 def home(request: HttpRequest) -> HttpResponseBase:
     """The admin's first page, with today above the list of what there is."""
-    return admin.site.index(request, extra_context={"tiles": list(tiles(request.user))})
+    apps_here = arranged(admin.site.get_app_list(request))
+    more = {"tiles": list(tiles(request.user)), "app_list": apps_here, "may_find": may(request.user, ORDERS)}
+    return admin.site.index(request, extra_context=more)
+
+
+def arranged(listed: list[Any]) -> list[Any]:
+    """Return the admin's list with what staff use most first, and what every service has last, in one group."""
+    inside: list[dict[str, Any]] = []
+    for app in listed:
+        own = [model for model in app["models"] if model["object_name"] in INSIDE]
+        app["models"] = [model for model in app["models"] if model not in own]
+        inside += ({**model, "name": f"{model['name']}: {app['name']}"} for model in own)
+    inside.sort(key=lambda model: INSIDE.index(model["object_name"]))
+    place = {name: at for at, name in enumerate(STAFFS)}
+    kept = sorted((app for app in listed if app["models"]), key=lambda app: place.get(app["app_label"], len(place)))
+    name, url = _("What goes on inside"), reverse("dead-letters")
+    return [*kept, *([{"name": name, "app_label": "inside", "app_url": url, "models": inside}] if inside else [])]
 
 
 def tiles(user: Any) -> Iterator[Tile]:
     """What a user may know of today. A day begins at midnight of the shop's time zone."""
-    if may(user, "orders.view_order"):
+    if may(user, ORDERS):
         yield from _orders()
+    if may(user, "orders.view_return"):
+        yield from _returns()
     if may(user, "inventory.view_stockitem"):
         yield _low_stock()
+    if may(user, "notifications.view_webhook"):
+        yield from _webhooks()
     if may(user, "shop.operate"):
         yield from _operations(state())
 
@@ -92,6 +118,31 @@ def _orders() -> Iterator[Tile]:
         if status in ("CANCELLING", "CANCELLED"):
             why[words.kind_of_reason(reason)] += count
     yield Tile(_("Cancelled today"), str(why.total()), f"{orders}?status=CANCELLED", parts=why.most_common())
+
+
+def _returns() -> Iterator[Tile]:
+    """Those that wait for staff, if there are any."""
+    returns: Any = apps.get_model("orders.Return")
+    try:
+        waiting = returns.objects.filter(status__in=FOR_STAFF)[:MOST].count()
+    except OUTAGES:  # as the tiles about orders say
+        return
+    if waiting:
+        yield Tile(_("Returns to decide"), str(waiting), f"{reverse('admin:orders_return_changelist')}?waits=staff")
+
+
+def _webhooks() -> Iterator[Tile]:
+    """Those that take nothing any more, if there are any."""
+    webhooks: Any = apps.get_model("notifications.Webhook")
+    tile = Tile(_("Dead webhooks"), link=f"{reverse('admin:notifications_webhook_changelist')}?state=dead", bad=True)
+    try:
+        dead = webhooks.objects.filter(enabled=False).exclude(disabled_reason="").count()
+    except OUTAGES:
+        yield tile
+        return
+    if dead:
+        tile.figure = str(dead)
+        yield tile
 
 
 def _low_stock() -> Tile:

@@ -173,7 +173,8 @@ def _saga(order_id: int) -> sagas.Saga:
 
 def _told(request: HttpRequest, found: sagas.Saga) -> dict[str, Any]:
     t = texts(language(request))
-    where = t["has_ended"] if found.ended else t["ended_waiting"] if found.final else t["under_way"]
+    waiting = t["ended_returning"] if found.returning else t["ended_waiting"]
+    where = t["has_ended"] if found.ended else waiting if found.final else t["under_way"]
     return {
         "saga": found,
         "rows": list(found.rows()),

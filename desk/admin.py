@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import smart_split, unescape_string_literal
+from django.utils.text import capfirst, smart_split, unescape_string_literal
 from django.utils.translation import gettext_lazy as _
 
 from desk import people
@@ -196,7 +196,9 @@ class ReadOnlyAdmin(DeskAdmin, kernel.ReadOnlyAdmin):
         able = {name for name in self.get_actions(request) if name in self.possible(row)} if row else set()
         url = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
         offered = [{"name": name, "url": url, **one._asdict()} for name, one in self.on_page.items() if name in able]
-        return super().change_view(request, object_id, form_url, {"can_be_done": offered, **(extra_context or {})})
+        title = f"{capfirst(self.opts.verbose_name)} {object_id}"
+        more = {"can_be_done": offered, "title": title, "subtitle": None, "named": title, **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, more)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Lead back to the row's page what was sent from there."""

@@ -41,7 +41,7 @@ class Notification(models.Model):
 
     class Channel(models.TextChoices):
         EMAIL = "EMAIL"
-        SMS = "SMS"
+        SMS = "SMS", "SMS"
 
     class Status(models.TextChoices):
         PENDING = "PENDING"  # sent when `due_at` comes, for the first time or again

@@ -27,7 +27,7 @@ from orders.admin_parts import (
     ReturnInline,
     TimelineInline,
 )
-from orders.models import DeadLetter, Order, OrderLine, OrderNote, Outbox, Return, StaffAction
+from orders.models import FINAL, DeadLetter, Order, OrderLine, OrderNote, Outbox, Return, StaffAction
 from orders.returns.admin import ReturnAdmin
 from sagas.outages import OUTAGES
 from shop.api.permissions import may
@@ -43,6 +43,7 @@ SHOWN: Any = [
     "badge", "capture", "reason", "total", "payment_gateway", "tracking_number", "created_at", "progress_at", "look_at",
     "looks",
 ]  # fmt: skip
+IN_ROWS: Any = [("badge", "total"), ("created_at", "progress_at"), ("payment_gateway", "tracking_number")]
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
@@ -60,13 +61,22 @@ class OrderAdmin(ReadOnlyAdmin):
         "A number, a tracking number, a product, or the customer's e-mail, name or, if you may see it, phone."
     )
     by_customer = True
-    fields = SHOWN
+    change_form_template = "admin/orders/order/change_form.html"
     show_full_result_count = False
     inlines = [LineInline, ChangeInline, RefundInline, ReturnInline, TimelineInline]
     actions = ["cancel", "resume", "export"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return SHOWN
+
+    def get_fields(self, request: HttpRequest, obj: Order | None = None) -> Any:
+        """Two in a row; without what means nothing for this order."""
+        if obj is None:
+            return SHOWN
+        reason = ["reason"] if obj.cancellation_reason else []
+        capture = ["capture"] if obj.capture else []
+        looks = [("look_at", "looks")] if obj.look_at and obj.status not in FINAL else []
+        return [*IN_ROWS, *reason, *capture, *looks]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
         return super().get_queryset(request).prefetch_related("items")
@@ -158,7 +168,7 @@ class OrderAdmin(ReadOnlyAdmin):
         more = f" +{len(lines) - SHOWN_LINES}" if len(lines) > SHOWN_LINES else ""
         return ", ".join(map(str, lines[:SHOWN_LINES])) + more
 
-    @admin.display(description=_("cancellation reason"), ordering="cancellation_reason")
+    @admin.display(description=_("cancellation reason"), ordering="cancellation_reason", empty_value="")
     def reason(self, order: Order) -> str:
         return words.reason(order.cancellation_reason)
 

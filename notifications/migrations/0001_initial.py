@@ -150,7 +150,7 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "Sms")], max_length=8)),
+                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "SMS")], max_length=8)),
                 ("recipient", models.CharField(help_text="E-mail address or phone number.", max_length=254)),
                 ("subject", models.CharField(blank=True, help_text="Empty for an SMS.", max_length=200)),
                 ("body", models.TextField()),
@@ -223,7 +223,7 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "Sms")], max_length=8)),
+                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "SMS")], max_length=8)),
                 ("language", models.CharField(choices=[("ko", "한국어"), ("en", "English")], max_length=2)),
                 ("subject", models.CharField(blank=True, help_text="Empty for an SMS.", max_length=120)),
                 ("body", models.TextField()),
@@ -265,7 +265,7 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "Sms")], max_length=8)),
+                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "SMS")], max_length=8)),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
             options={
@@ -278,7 +278,7 @@ class Migration(migrations.Migration):
             name="Suppression",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "Sms")], max_length=8)),
+                ("channel", models.CharField(choices=[("EMAIL", "Email"), ("SMS", "SMS")], max_length=8)),
                 ("address_hash", models.CharField(help_text="SHA-256, hexadecimal.", max_length=64)),
                 (
                     "user_id",

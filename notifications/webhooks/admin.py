@@ -4,14 +4,19 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from desk.admin import OnPage, ReadOnlyAdmin
 from notifications.webhooks import subscriptions
 from notifications.webhooks.models import Webhook, WebhookMessage
 
-SHOWN: Any = ["url", "owner_id", "events", "description", "enabled", "disabled_reason", "failures", "failing_since",
-              "free_at", "created_at", "updated_at"]  # fmt: skip
+SHOWN: Any = [
+    "url", "its_messages", "owner_id", "events", "description", "enabled", "disabled_reason", "failures",
+    "failing_since", "free_at", "created_at", "updated_at",
+]  # fmt: skip
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -62,6 +67,11 @@ class WebhookAdmin(ReadOnlyAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return SHOWN
+
+    @admin.display(description=_("messages"))
+    def its_messages(self, webhook: Webhook) -> SafeString:
+        page = f"{reverse('admin:notifications_webhookmessage_changelist')}?q={webhook.pk}"
+        return format_html('<a href="{}">{}</a>', page, _("its messages"))
 
     @admin.display(description=_("state"))
     def state(self, webhook: Webhook) -> Any:

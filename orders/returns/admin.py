@@ -14,17 +14,22 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from desk import people
 from desk.admin import OnPage, ReadOnlyAdmin, ReadOnlyInline
 from orders.models import Return, ReturnLine
 from orders.returns import decisions, requests
+from orders.returns.models import FINAL
+from sagas.outages import OUTAGES
 from shop.api.permissions import may
 from shop.api.problems import Problem
+from shop.contracts.orders import FOR_STAFF
 from shop.money import DECIMALS, money
 
 SHOWN: Any = [
-    "badge", "of_order", "reason", "refusal", "tracking_number", "due", "kept_back", "given_back", "approved_at",
+    "badge", "who", "of_order", "reason", "refusal", "tracking_number", "due", "kept_back", "given_back", "approved_at",
     "created_at", "progress_at",
 ]  # fmt: skip
+ALWAYS: Any = [("badge", "of_order"), ("created_at", "progress_at"), ("who", "reason")]
 
 
 SHOWN_OF_LINE: Any = ["product", "quantity", "accepted", "written_off", "rejected"]
@@ -34,6 +39,26 @@ def pieces(of: Return) -> str:
     """What is to come back, by the names that the order knows."""
     names = {line.product_id: line.product_name for line in of.order.items.all()}
     return ", ".join(f"{line.quantity} × {names.get(line.product_id, line.product_id)}" for line in of.items.all())
+
+
+class WaitsFilter(admin.SimpleListFilter):
+    """For whom a return waits."""
+
+    title = _("waits for")
+    parameter_name = "waits"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("staff", _("staff")), ("others", _("customer, carrier or money")), ("nobody", _("nobody: ended"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Return]) -> QuerySet[Return]:
+        match self.value():
+            case "staff":
+                return queryset.filter(status__in=FOR_STAFF)
+            case "others":
+                return queryset.exclude(status__in=(*FOR_STAFF, *FINAL))
+            case "nobody":
+                return queryset.filter(status__in=FINAL)
+        return queryset
 
 
 class ReturnLineInline(ReadOnlyInline):
@@ -53,10 +78,9 @@ class ReturnAdmin(ReadOnlyAdmin):
     """Returns are moved by their sagas; staff decide when it is their turn."""
 
     list_display = ["id", "badge", "customer", "of_order", "pieces", "given_back", "tracking_number", "created_at"]
-    list_filter = ["status", "kind"]
+    list_filter = [WaitsFilter, "status"]
     search_fields = ["=id", "=order_id", "=user_id", "=tracking_number"]
     by_customer = True
-    fields = SHOWN
     show_full_result_count = False
     inlines = [ReturnLineInline]
     actions = ["approve", "refuse", "receive", "inspect", "refund_again", "withdraw"]
@@ -76,12 +100,33 @@ class ReturnAdmin(ReadOnlyAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return SHOWN
 
+    def get_fields(self, request: HttpRequest, obj: Return | None = None) -> Any:
+        """Without what there is not yet."""
+        known = {
+            "refusal": obj and obj.refusal,
+            "tracking_number": obj and obj.tracking_number,
+            "approved_at": obj and obj.approved_at,
+            "due": obj and obj.refund_due is not None,
+            "kept_back": obj and obj.kept,
+            "given_back": obj and obj.refunded,
+        }
+        return [*ALWAYS, *(name for name, there in known.items() if there)]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Return]:
         return super().get_queryset(request).select_related("order").prefetch_related("items", "order__items")
 
     def has_refund_permission(self, request: HttpRequest) -> bool:
         """Django asks for it about actions with `permissions=["refund"]`."""
         return may(request.user, "payments.change_payment")
+
+    @admin.display(description=_("customer"))
+    def who(self, of: Return) -> str:
+        """The customer's name, or number while accounts is away."""
+        try:
+            known = people.users([of.user_id])
+        except OUTAGES:
+            known = {}
+        return known[of.user_id].name if of.user_id in known else f"#{of.user_id}"
 
     @admin.display(description=_("order"))
     def of_order(self, of: Return) -> SafeString:

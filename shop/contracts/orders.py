@@ -15,6 +15,9 @@ WITH_CARRIER: tuple[str, ...] = ("DELIVERY_STARTED", "SHIPPED")
 FINAL: tuple[str, ...] = ("COMPLETED", "CANCELLED")
 # No saga moves an order on from these, so one that stands still in them is not stalled.
 AT_REST: tuple[str, ...] = (*FINAL, UNPAID)
+RETURN_FINAL: tuple[str, ...] = ("COMPLETED", "REFUSED", "WITHDRAWN", "EXPIRED")
+# The statuses in which a return waits for staff.
+FOR_STAFF: tuple[str, ...] = ("REQUESTED", "LOST", "RECEIVED", "REFUND_REFUSED")
 
 
 class OrdersOf(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,19 +19,25 @@ from accounts.models import User
 from accounts.services import make_groups, seed_users
 from commands.samples import USERS
 from console import state as states
+from console.pending import OPEN_CHANGES
 from console.saga import duration
 from console.texts import LANGUAGES, TEXTS
 from console.views import MAP
 from inventory.services import seed_stock
+from orders.changes import request_change
 from orders.models import Order
+from orders.returns.decisions import refuse
+from orders.returns.models import OPEN
+from orders.returns.requests import Wanted, request_return
 from sagas import dead_letters
 from sagas.events import encode
 from sagas.publisher import broker
 from sagas.topology import declare
 from shop import faults
-from shop.contracts.events import OrderCreated
+from shop.contracts.events import Line, OrderCreated
 from shop.operations.timeline import oldest_waiting, story
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 from tests.support.processes import eventually
 
 DATABASES = pytest.mark.django_db(databases=SERVICES)
@@ -156,6 +162,8 @@ def test_every_text_is_there_in_both_languages_and_used():
     derived |= {f"{direction}_{service}" for direction in ("map", "undo") for service in MAP}
     derived |= {f"account_{page}{part}" for page in ACCOUNT for part in ("", "_what", "_do", "_done")}
     derived |= {"account_email", "account_new", "account_password"}  # fields
+    derived |= {f"pending_change_{status}" for status in OPEN_CHANGES}
+    derived |= {f"pending_return_{status}" for status in OPEN}
 
     assert named - set(TEXTS) == set()
     assert set(TEXTS) - named - quoted - derived == set()
@@ -694,6 +702,30 @@ def test_the_page_says_why_an_order_waits_and_when_it_is_tried_again(samples: An
     page = Client().get(f"/console/orders/{order_id}").content.decode()
     assert "TOSS_PAYMENTS has not given an answer, 3 times" in page
     assert "09:31:00 UTC" in page
+
+
+@DATABASES
+def test_the_page_shows_changes_and_returns_and_goes_on_with_them(samples: Any):
+    order_id = place_order(user_id=1, lines=[Line(7, 2)]).pk
+    path = f"/console/orders/{order_id}"
+    request_change(order_id, key="k", quantities={7: 1})
+    page = Client().get(path).content.decode()
+    assert "A change waits for the order to be paid" in page
+    assert "-1 × Product 7" in page
+    samples.drain()
+    assert Client().get(f"{path}/now").json()["ended"]
+    returned = request_return(order_id, Wanted(lines=[Line(7, 1)]))
+    samples.drain()
+    page = Client().get(path).content.decode()
+    assert f"Return {returned.pk} waits for staff to approve it" in page
+    assert "The order has ended; a return is under way." in page
+    assert f'href="/admin/orders/return/{returned.pk}/change/"' in page
+    assert not Client().get(f"{path}/now").json()["ended"]
+    refuse(returned.pk, reason="worn")
+    samples.drain()
+    page = Client().get(f"{path}/now").json()
+    assert page["ended"]
+    assert "ReturnRefused" in page["html"].replace("<wbr>", "")
 
 
 @DATABASES

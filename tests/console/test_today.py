@@ -15,8 +15,13 @@ from accounts.services import make_groups
 from catalog.services import seed_products
 from console import state as states
 from inventory.services import seed_stock
+from notifications.webhooks.models import Webhook
 from orders.models import Order
+from orders.returns.requests import Wanted, request_return
+from sagas.testing import Bus
+from shop.contracts.events import Line
 from tests.conftest import SERVICES
+from tests.support.ordering import place_order
 
 pytestmark = pytest.mark.django_db(databases=SERVICES)
 
@@ -111,6 +116,34 @@ def test_a_service_that_is_away_takes_only_its_own(bus: Any, monkeypatch: pytest
         "Orders a minute", "Orders today", "Paid today", "Cancelled today",
     ]  # fmt: skip
     assert tiles["Low stock"].figure == "0"
+
+
+def test_what_waits_for_staff_is_shown_when_there_is_any(bus: Bus, no_waiting: None):
+    seed_stock({7: 10})
+    order = place_order(user_id=1, lines=[Line(7, 2)])
+    bus.drain()
+    Webhook.objects.create(owner_id=1, url="https://example.com", events=[], secret="x", enabled=False)
+    assert not {"Returns to decide", "Dead webhooks"} & home().keys()
+    request_return(order.pk, Wanted(lines=[Line(7, 1)]))
+    Webhook.objects.update(disabled_reason="nobody answers")
+    tiles = home(group="operators")
+    for title, link in (
+        ("Returns to decide", "/admin/orders/return/?waits=staff"),
+        ("Dead webhooks", "/admin/notifications/webhook/?state=dead"),
+    ):
+        assert (tiles[title].figure, tiles[title].link) == ("1", link)
+
+
+def test_what_staff_use_most_is_listed_first_and_what_goes_on_inside_last(bus: Bus):
+    user = User.objects.create(email="boss@example.com", name="Boss", is_staff=True, is_superuser=True)
+    client = Client()
+    client.force_login(user)
+    answer = client.get("/admin/")
+    names = [app["name"] for app in answer.context["app_list"]]
+    assert (names[:3], names[-1]) == (["Orders", "Catalog", "Inventory"], "What goes on inside")
+    inside = [model["name"] for model in answer.context["app_list"][-1]["models"]]
+    assert (inside[0], inside[-1]) == ("Dead letters: Accounts", "Staff actions: Payments")
+    assert 'role="search" action="/admin/orders/order/"' in answer.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -568,7 +568,7 @@ def test_replaying_and_discarding_with_a_reason(boss: Client, bus: Any):
 # --- Rights ----------------------------------------------------------------------------------------------------------
 def test_clerks_see_nothing_of_groups_and_letters(staff: Client, orders: Any):
     assert [app["app_label"] for app in staff.get("/admin/").context["app_list"]] == [
-        "accounts", "catalog", "delivery", "inventory", "notifications", "orders", "payments",
+        "orders", "catalog", "inventory", "payments", "delivery", "notifications", "accounts",
     ]  # fmt: skip
     for name in ("payment", "reconciliation", "reconciliationdifference"):
         assert staff.get(f"/admin/payments/{name}/").status_code == 200

@@ -126,7 +126,7 @@ def test_dead_letters_are_replayed_and_discarded(shop: Any, admin: Page):
 
 def test_the_admin_in_korean(shop: Any, admin: Page):
     admin.get_by_role("button", name="한국어").click()
-    expect(admin.locator("h1")).to_have_text("서비스 일곱")
+    expect(admin.locator("h1")).to_have_text("오늘")
     admin.locator(".model-product").get_by_role("link", name="상품", exact=True).click()
     act(admin, "deactivate", 9)
     expect(admin.get_by_text("판매 중지: 1개.")).to_be_visible()

@@ -8,16 +8,23 @@ from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import User
 from accounts.services import LocalAccounts, LocalContacts
-from catalog.services import seed_products
+from catalog.services import LocalCatalog, seed_products
 from console import state as states
 from inventory.models import StockItem
+from notifications.webhooks.models import Webhook, WebhookMessage
 from orders.models import Order
+from orders.returns.requests import Wanted, request_return
+from payments.models import GatewayLedger, Payment
+from sagas.events import uuid7
 from shop import faults
 from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, ContactsService
+from shop.contracts.catalog import CatalogService
+from shop.contracts.events import Line
 from tests.acceptance.pages.conftest import PASSWORD, order
 from tests.conftest import SERVICES
 from tests.support.chromium import DESKTOP, PHONE, flaws, keep, sign_in
+from tests.support.ordering import place_order
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(databases=SERVICES, transaction=True)]
 
@@ -46,12 +53,151 @@ def test_the_order_of_a_customer_who_calls(shop: Any, admin: Page):
     admin.goto(f"{shop.url}/admin/")
     admin.get_by_role("link", name="Orders today").click()
     expect(admin.locator("#result_list tbody tr")).to_have_count(2)
-    admin.locator("#searchbar").fill(email)
-    admin.get_by_role("button", name="Search").click()
-    expect(admin.locator("#result_list tbody tr")).to_have_count(1)
+    number = Order.objects.get(pk=wanted.pk).tracking_number
+    for known in (email, "010-1000-0001", "김하나", "클린", number, str(wanted.pk)):
+        admin.goto(f"{shop.url}/admin/")
+        admin.get_by_label("Find an order").fill(known)
+        admin.get_by_role("button", name="Search").click()
+        expect(admin.locator("#result_list tbody tr"), known).to_have_count(1)
     admin.locator("#result_list tbody th").get_by_role("link").click()
     expect(admin.locator(".part", has_text="Customer")).to_contain_text(email)
     expect(admin.locator(".part", has_text="Payment")).to_contain_text("Completed")
+
+
+def books(shop: Any, admin: Page, pieces: int = 3) -> str:
+    """The admin's page of an order of so many books."""
+    user = User.objects.get(email="customer1@example.com")
+    placed = place_order(user_id=user.pk, lines=[Line(7, pieces)])
+    return f"{shop.url}/admin/orders/order/{placed.pk}/change/"
+
+
+def test_one_of_three_books_is_refunded(shop: Any, admin: Page):
+    page = books(shop, admin)
+    shop.drain()
+    admin.goto(page)
+    admin.get_by_role("link", name="Refund a part").click()
+    admin.get_by_label("Product 7").fill("1")
+    admin.get_by_label("Reason").fill("a page is torn")
+    admin.get_by_role("button", name="Show the amount").click()
+    expect(admin.get_by_role("status")).to_have_text("Give ₩7,000 back to the customer?")
+    admin.get_by_role("button", name="Yes, refund this").click()
+    expect(admin.get_by_text("Refund asked for: ₩7,000.")).to_be_visible()
+    shop.drain()
+    admin.reload()
+    expect(admin.locator("#refunds-group")).to_contain_text("a page is torn")
+    expect(admin.locator("#refunds-group")).to_contain_text("Completed")
+    expect(admin.locator(".part", has_text="Payment")).to_contain_text("₩7,000")
+
+
+def test_one_piece_is_cancelled_before_hand_over_and_a_note_kept(shop: Any, admin: Page):
+    admin.goto(books(shop, admin))
+    admin.get_by_text("Cancel pieces").click()
+    admin.get_by_label("pieces to be left").fill("2")
+    admin.locator("#why-change").fill("one too many")
+    admin.get_by_role("button", name="Yes, change this order").click()
+    expect(admin.get_by_text("Change asked for")).to_be_visible()
+    admin.get_by_text("Add a note").click()
+    admin.get_by_label("For staff").fill("Called twice.\nBe kind.")
+    admin.get_by_role("button", name="Save note").click()
+    shop.drain()
+    admin.reload()
+    expect(admin.locator("#notes")).to_contain_text("Be kind.")
+    expect(admin.locator("#changes-group")).to_contain_text("-1 × Product 7")
+    expect(admin.locator("#items-group .field-quantity p")).to_have_text("2")
+
+
+def test_a_return_is_requested_taken_in_and_inspected(shop: Any, admin: Page):
+    page = books(shop, admin)
+    shop.drain()
+    admin.goto(page)
+    admin.get_by_role("link", name="Request a return").click()
+    admin.get_by_label("Product 7").fill("2")
+    admin.get_by_label("Reason").fill("the wrong book")
+    admin.get_by_role("button", name="Yes, request this return").click()
+    admin.goto(f"{shop.url}/admin/")
+    admin.get_by_role("link", name="Returns to decide").click()
+    admin.locator("#result_list tbody th").get_by_role("link").click()
+    admin.get_by_role("button", name="Approve").click()
+    expect(admin.get_by_role("heading")).to_have_text("Approve these returns?")
+    admin.get_by_role("button", name="Yes").click()
+    shop.drain(timers=False)
+    admin.reload()
+    admin.get_by_role("button", name="The parcel is here").click()
+    admin.get_by_role("button", name="Yes").click()
+    admin.get_by_role("button", name="Inspect").click()
+    admin.get_by_label("accepted").fill("1")
+    admin.get_by_role("button", name="Inspected").click()
+    expect(admin.locator(".errorlist")).to_contain_text("Pieces to be inspected: 2.")
+    admin.get_by_label("written off").fill("1")
+    admin.get_by_role("button", name="Inspected").click()
+    shop.drain()
+    admin.reload()
+    expect(admin.locator(".field-badge .status").first).to_have_text("Completed")
+    expect(admin.locator(".field-given_back")).to_contain_text("₩14,000")
+    expect(admin.locator(".asks")).to_have_count(0)
+
+
+def test_what_is_unpaid_is_found_and_captured_again(shop: Any, admin: Page, settings: Any):
+    settings.PAYMENT_CAPTURE = "at_hand_over"
+    user = User.objects.get(email="customer1@example.com")
+    lines = [Line(7, 1)]
+    place_order(user_id=user.pk, lines=lines, payment_token="tok_hold_lost")
+    shop.drain()
+    GatewayLedger.objects.filter(kind="VOID").delete()  # the money can be taken after all
+    admin.goto(f"{shop.url}/admin/")
+    tile = admin.locator(".tile", has_text="Unpaid")
+    expect(tile.locator(".figure")).to_have_text("1")
+    tile.get_by_role("link").click()
+    expect(admin.locator("#result_list .status")).to_have_text("Unpaid")
+    admin.locator("#result_list tbody th").get_by_role("link").click()
+    admin.get_by_role("link", name="Settle the payment").click()
+    admin.locator("#result_list tbody th").get_by_role("link").click()
+    admin.get_by_text("Capture again").click()
+    admin.get_by_role("button", name="Yes").locator("visible=true").click()
+    expect(admin.get_by_text("To be captured again: 1.")).to_be_visible()
+    Payment.objects.update(due_at=Payment.objects.get().created_at)
+    shop.drain()
+    assert Order.objects.get().status == "COMPLETED"
+
+
+def test_a_product_is_added_with_its_first_stock(shop: Any, admin: Page):
+    admin.goto(f"{shop.url}/admin/catalog/product/")
+    admin.get_by_role("link", name="Add product").click()
+    for field, value in (("Name", "The Tao of Programming"), ("Price", "12000"), ("Opening stock", "5")):
+        admin.get_by_label(field, exact=False).first.fill(value)
+    admin.locator("#id_category").select_option("BOOK")
+    admin.locator("#id_image_url").fill(f"{shop.url}/favicon.ico")
+    with substituting(CatalogService, LocalCatalog()):  # inventory asks it whether there is such a product
+        admin.get_by_role("button", name="Save", exact=True).click()
+    row = admin.locator("#result_list tr", has_text="The Tao of Programming")
+    expect(row).to_contain_text("₩12,000")
+    expect(row).to_contain_text("5 of 5")
+    expect(row.locator("img.preview")).to_have_js_property("complete", True)
+    assert StockItem.objects.get(on_hand=5).reserved == 0
+
+
+def test_a_dead_webhook_is_tried_and_enabled_again(shop: Any, admin: Page, settings: Any):
+    settings.WEBHOOK_ALLOWED_NETWORKS = "127.0.0.0/8"
+    webhook = Webhook.objects.create(
+        owner_id=1, url="http://127.0.0.1:9/", events=["order.created"], secret="x", enabled=False,
+        disabled_reason="Nobody answered for three days.",
+    )  # fmt: skip
+    WebhookMessage.objects.create(webhook=webhook, event_id=uuid7(), type="order.created", body="{}", status="FAILED")
+    admin.goto(f"{shop.url}/admin/")
+    admin.get_by_role("link", name="Dead webhooks").click()
+    admin.locator("#result_list tbody th").get_by_role("link").click()
+    expect(admin.locator(".field-disabled_reason")).to_contain_text("Nobody answered for three days.")
+    admin.get_by_role("link", name="its messages").click()
+    admin.locator("#result_list tbody th").get_by_role("link").click()
+    admin.locator("summary", has_text="Send again").click()
+    admin.get_by_role("button", name="Yes").locator("visible=true").click()
+    expect(admin.get_by_text("Messages that will be sent again: 1.")).to_be_visible()
+    assert WebhookMessage.objects.get().status == "PENDING"
+    admin.goto(f"{shop.url}/admin/notifications/webhook/{webhook.pk}/change/")
+    admin.locator("summary", has_text="Enable").click()
+    admin.get_by_role("button", name="Yes").locator("visible=true").click()
+    expect(admin.get_by_text("Webhooks changed: 1.")).to_be_visible()
+    assert Webhook.objects.get().enabled
 
 
 def test_prices_are_put_up_by_five_per_cent(shop: Any, admin: Page):
@@ -108,6 +254,8 @@ def test_stock_comes_in_by_a_file(shop: Any, admin: Page):
 def test_pages_that_ask_back_fit(shop: Any, admin: Page, browser: Browser, locale: str):
     file = {"name": "products.csv", "mimeType": "text/csv", "buffer": b"id,price\n7,7350\n8,37800\n9,2099\n"}
     order(admin, shop.url, "All goes well")
+    shop.drain()
+    of = request_return(Order.objects.get().pk, Wanted(lines=[Line(7, 1)], reason="the wrong book"))
     context = browser.new_context(locale=locale)
     page, found = context.new_page(), {}
     sign_in(page, shop.url, PASSWORD)
@@ -123,6 +271,19 @@ def test_pages_that_ask_back_fit(shop: Any, admin: Page, browser: Browser, local
     page.locator("#id_import_file").set_input_files(file)
     page.locator("[type=submit].default").click()
     look(page, "import-preview", locale, found)
+    order_page = f"{shop.url}/admin/orders/order/{of.order_id}"
+    page.goto(f"{order_page}/change/")
+    page.locator(".ask summary").last.click()
+    look(page, "order-asks", locale, found)
+    page.goto(f"{order_page}/refund/")
+    page.locator("#id_other").fill("500")
+    page.locator("#id_reason").fill("late")
+    page.locator("[name=agreed]").click()
+    look(page, "refund", locale, found)
+    page.goto(f"{shop.url}/admin/orders/return/{of.pk}/change/")
+    look(page, "return", locale, found)
+    page.locator(".act").first.click()
+    look(page, "approve", locale, found)
     context.close()
     assert found == {}
 
