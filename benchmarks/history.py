@@ -10,7 +10,7 @@ from django.db.models import AutoField, BigAutoField, CharField, Field, ForeignK
 
 from benchmarks.surroundings import QUEUES, Unfit
 
-NOT_OF_ORDERS = {"StockItem", "SandboxSwitch", "DeadLetter", "IdempotencyKey"}
+NOT_OF_ORDERS = {"Location", "StockItem", "SandboxSwitch", "DeadLetter", "IdempotencyKey"}
 STRIDE = 10_000_000  # more than there are ids in the tables that are copied
 PATIENCE = 60  # seconds
 PORTION = 200  # copies per statement

@@ -124,7 +124,7 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
         if stock is None:
             page = f"{reverse('admin:inventory_stockitem_add')}?product_id={product.pk}"
             return format_html('<a href="{}">{}</a>', page, _("Book the first stock"))
-        page = reverse("admin:inventory_stockitem_change", args=[product.pk])
+        page = f"{reverse('admin:inventory_stockitem_changelist')}?product_id={product.pk}"
         free = _("%(free)d of %(all)d") % {"free": stock.on_hand - stock.reserved, "all": stock.on_hand}
         return format_html('<a href="{}">{}</a>', page, free)
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+ELSEWHERE = "BUSAN"  # the location where some of the samples lie, too
+
 
 class Sample(NamedTuple):
     id: int
@@ -11,6 +13,7 @@ class Sample(NamedTuple):
     stock: int
     brand: str
     description: str
+    elsewhere: int = 0  # pieces there, of all of them
 
 
 PRODUCTS = (
@@ -22,7 +25,7 @@ PRODUCTS = (
     Sample(6, "설화수 자음생 에센스", 230000, "BEAUTY", 40, "설화수", "인삼 에센스 50 ml"),
     Sample(7, "클린 코드", 33000, "BOOK", 150, "인사이트", "로버트 C. 마틴, 애자일 소프트웨어 장인 정신"),
     Sample(8, "이펙티브 자바", 36000, "BOOK", 120, "인사이트", "조슈아 블로크, 3판"),
-    Sample(9, "윌슨 테니스 라켓", 250000, "SPORTS", 25, "Wilson", "카본 라켓, 305 g"),
+    Sample(9, "윌슨 테니스 라켓", 250000, "SPORTS", 25, "Wilson", "카본 라켓, 305 g", elsewhere=10),
     Sample(10, "다이슨 무선 청소기", 899000, "HOME", 15, "Dyson", "무선 스틱 청소기"),
 )
 USERS = (

@@ -150,7 +150,7 @@ def _low_stock() -> Tile:
     tile = Tile(_("Low stock"), link=f"{reverse('admin:inventory_stockitem_changelist')}?stock=low")
     try:
         low = items.objects.alias(free=F("on_hand") - F("reserved")).filter(free__lt=F("low_below"))
-        count = low.exclude(pk__in=people.off_sale()).count()
+        count = low.exclude(product_id__in=people.off_sale()).count()
     except OUTAGES:
         return tile
     tile.figure, tile.bad = str(count), count > 0

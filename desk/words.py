@@ -10,6 +10,7 @@ from shop.contracts import reasons
 REASONS = (
     (re.compile(rf"{reasons.NOT_ENOUGH_OF} (?P<id>\d+)"), _("not enough in stock of product %(id)s")),
     (re.compile(rf"{reasons.NO_STOCK_OF} (?P<id>\d+)"), _("no stock of product %(id)s")),
+    (re.compile(reasons.NOT_FROM_ONE_PLACE), _("in stock, but not in one place")),
     (re.compile(reasons.NOT_CAPTURED), _("the money that was held could not be taken")),
     (re.compile(f"{reasons.PAYMENT_DECLINED}: .*"), _("the payment was declined")),
     (re.compile(reasons.BY_CUSTOMER), _("cancelled by the customer")),

@@ -5,7 +5,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import F, Q, QuerySet
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
@@ -21,6 +21,7 @@ from inventory import services
 from inventory.models import (
     LOW_BELOW,
     DeadLetter,
+    Location,
     Outbox,
     Reservation,
     ReservationLine,
@@ -54,7 +55,7 @@ class AdjustmentForm(UnlessStale):
 
     class Meta:
         model = StockItem
-        fields = ["product_id", "low_below"]
+        fields = ["product_id", "location", "low_below"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,7 +94,7 @@ class LowStockFilter(admin.SimpleListFilter):
         items = queryset.alias(free=AVAILABLE)
         match self.value():
             case "low":
-                return items.filter(LOW).exclude(pk__in=_off_sale())
+                return items.filter(LOW).exclude(product_id__in=_off_sale())
             case "none":
                 return items.filter(free__lte=0)
             case "enough":
@@ -114,22 +115,34 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
     """Stock, with its movements. It is changed by booking units in or out."""
 
     logged_by_services = True
-    list_display = ["product_id", "product", "can_be_sold", "on_hand", "reserved", "low_below", "enough", "updated_at"]
+    list_display = [
+        "product_id",
+        "product",
+        "location",
+        "can_be_sold",
+        "on_hand",
+        "reserved",
+        "low_below",
+        "enough",
+        "updated_at",
+    ]
     list_display_links = ["product_id", "product"]
-    list_filter = [LowStockFilter]
+    list_filter = [LowStockFilter, "location"]
     search_fields = ["=product_id"]
     search_help_text = _("A product's number or name.")
-    ordering = ["product_id"]
+    ordering = ["product_id", "location_id"]
     form = AdjustmentForm
     resource_classes = [StockSheet]
 
     def get_readonly_fields(self, request: HttpRequest, obj: StockItem | None = None) -> list[str]:
-        return ["product_id", "name", "can_be_sold", "on_hand", "reserved", "updated_at", "movements"] if obj else []
+        shown = ["product_id", "location", "name", "can_be_sold", "on_hand", "reserved", "updated_at", "movements"]
+        return shown if obj else []
 
     def get_fields(self, request: HttpRequest, obj: StockItem | None = None) -> Any:
         shown = ["name", "can_be_sold", "on_hand", "reserved"] if obj else []
         return [
             "product_id",
+            "location",
             *shown,
             "delta",
             "reason",
@@ -148,16 +161,16 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
             named = people.find_products(search_term)
         except OUTAGES:
             named = []
-        return (found | queryset.filter(pk__in=named) if named else found), False
+        return (found | queryset.filter(product_id__in=named) if named else found), False
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Fill in the product's number, which the link on the product's page passes on."""
-        return {"product_id": request.GET.get("product_id", "")}
+        """Fill in the product's number, which the link on the product's page passes on, and the first location."""
+        return {"product_id": request.GET.get("product_id", ""), "location": services.first_location()}
 
     @admin.display(description=_("product"))
     def name(self, item: StockItem) -> str:
         try:
-            found = connect(CatalogService).get_products([item.pk]).get(item.pk)
+            found = connect(CatalogService).get_products([item.product_id]).get(item.product_id)
         except OUTAGES:
             return "–"
         return found.name if found else "–"
@@ -168,11 +181,11 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
         items = list(page.result_list)
         products: dict[int, ProductSnapshot] = {}
         try:
-            products = connect(CatalogService).get_products([item.pk for item in items])
+            products = connect(CatalogService).get_products([item.product_id for item in items])
         except OUTAGES:
             messages.warning(request, _("The catalogue is away: products are shown by number only."))
         for item in items:
-            item.found_product = products.get(item.pk)
+            item.found_product = products.get(item.product_id)
         page.result_list = items
         return page
 
@@ -190,8 +203,9 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
 
     @admin.display(description=_("latest movements"))
     def movements(self, item: StockItem) -> SafeString:
-        """Every change of what is on hand, newest first."""
-        latest = StockMovement.objects.filter(product_id=item.pk).order_by("-pk")[:SHOWN_MOVEMENTS]
+        """Every change of what is on hand there, newest first."""
+        here = StockMovement.objects.filter(product_id=item.product_id, location=item.location_id)
+        latest = here.order_by("-pk")[:SHOWN_MOVEMENTS]
         rows = format_html_join(
             "",
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
@@ -206,7 +220,7 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
                 for one in latest
             ),
         )
-        every = f"{reverse('admin:inventory_stockmovement_changelist')}?product_id={item.pk}"
+        every = f"{reverse('admin:inventory_stockmovement_changelist')}?product_id={item.product_id}"
         columns = (_("when"), _("pieces"), _("kind"), _("order"), _("reason"))
         head = format_html_join("", "<th>{}</th>", ((column,) for column in columns))
         table = format_html('<div class="wide"><table><tr>{}</tr>{}</table></div>', head, rows)
@@ -220,6 +234,15 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
         if "low_below" in form.changed_data:
             said.append(f"Low below {form.cleaned_data['low_below']}.")
         return " ".join(said)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Lead on from a product, as its page links it, to its stock record if there is only one."""
+        product_id = request.GET.get("product_id", "")
+        if request.GET.keys() == {"product_id"} and product_id.isdecimal() and len(product_id) < 19:
+            items = StockItem.objects.filter(product_id=product_id).values_list("pk", flat=True)[:2]
+            if len(items) == 1:
+                return HttpResponseRedirect(reverse("admin:inventory_stockitem_change", args=[items[0]]))
+        return super().changelist_view(request, extra_context)
 
     def changeform_view(
         self,
@@ -240,11 +263,29 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
         wanted = form.cleaned_data
         if wanted["delta"]:
             booked = services.adjust_stock(
-                product_id=obj.product_id, delta=wanted["delta"], reason=wanted["reason"], booking=wanted["booking"]
-            )
-            obj.on_hand, obj.reserved = booked.on_hand, booked.reserved
+                product_id=obj.product_id,
+                location=obj.location_id,
+                delta=wanted["delta"],
+                reason=wanted["reason"],
+                booking=wanted["booking"],
+            ).at(obj.location_id)
+            obj.pk, obj.on_hand, obj.reserved = booked.pk, booked.on_hand, booked.reserved
         if "low_below" in form.changed_data:
-            services.set_low_below(obj.product_id, wanted["low_below"])
+            services.set_low_below(obj.product_id, obj.location_id, wanted["low_below"])
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Location)
+class LocationAdmin(DeskAdmin):
+    """Where stock lies. A location that is not used any more keeps its row; book what is there out."""
+
+    list_display = ["code", "name", "priority"]
+    search_fields = ["code", "name"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Location | None = None) -> list[str]:
+        return ["code"] if obj else []
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -252,6 +293,10 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
 
 class LineInline(ReadOnlyInline):
     model = ReservationLine
+    fields = ["product_id", "location", "quantity"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ReservationLine]:
+        return super().get_queryset(request).select_related("location")
 
 
 @admin.register(Reservation)
@@ -264,8 +309,8 @@ class ReservationAdmin(ReadOnlyAdmin):
 
 @admin.register(StockMovement)
 class StockMovementAdmin(ReadOnlyAdmin):
-    list_display = ["created_at", "product_id", "delta", "kind", "order_id", "reason"]
-    list_filter = ["kind", "created_at"]
+    list_display = ["created_at", "product_id", "location", "delta", "kind", "order_id", "reason"]
+    list_filter = ["kind", "location", "created_at"]
     search_fields = ["=product_id", "=order_id", "reason"]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:

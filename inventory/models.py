@@ -1,23 +1,47 @@
-"""Stock, and the part of it that is reserved.
+"""Stock, where it lies, and the part of it that is reserved.
 
-`on_hand` is what lies on the shelf, `reserved` the part of it that is promised to orders; the difference can be sold.
+A stock item is a product at a location. `on_hand` is what lies on the shelf there, `reserved` the part of it that is
+promised to orders; the difference can be sold.
 The CHECK constraint is the guard: no code path, however wrong, can oversell.
 """
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Now
 
 from sagas import models as messages
 from shop import stafflog
 
-LOW_BELOW = 10  # units, unless a product has a threshold of its own
+LOW_BELOW = 10  # units, unless a stock item has a threshold of its own
+
+
+class Location(models.Model):
+    """A place where stock lies. It is never deleted: movements name it."""
+
+    code = models.CharField(
+        max_length=16,
+        primary_key=True,
+        validators=[RegexValidator(r"^[A-Z0-9][A-Z0-9_-]*\Z", "Capital letters, digits, - and _.")],
+        help_text="How files and the API call it: capital letters, digits, - and _. It stays as it is.",
+    )
+    name = models.CharField(max_length=100)
+    priority = models.PositiveSmallIntegerField(
+        default=100,
+        help_text="Of locations that have the goods, the one with the lowest number comes first.",
+    )
+
+    class Meta:
+        ordering = ["priority", "code"]
+
+    def __str__(self) -> str:
+        return self.code
 
 
 class StockItem(models.Model):
-    """The stock of one product, in units."""
+    """The stock of one product at one location, in units."""
 
-    product_id = models.BigIntegerField(primary_key=True, validators=[MinValueValidator(1)])
+    product_id = models.BigIntegerField(validators=[MinValueValidator(1)])
+    location = models.ForeignKey(Location, on_delete=models.PROTECT, db_index=False)
     on_hand = models.IntegerField(default=0)
     reserved = models.IntegerField(default=0)
     low_below = models.PositiveIntegerField(
@@ -29,20 +53,20 @@ class StockItem(models.Model):
     class Meta:
         verbose_name = "stock item"
         constraints = [
+            models.UniqueConstraint(
+                fields=["product_id", "location"],
+                name="inventory_stock_once_per_location",
+                violation_error_message="There is a stock record of this product at this location already.",
+            ),
             models.CheckConstraint(
                 condition=models.Q(reserved__gte=0, reserved__lte=models.F("on_hand")),
                 name="inventory_stock_never_oversold",
                 violation_error_message="0 ≤ reserved ≤ on hand must hold.",
-            )
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"product {self.product_id}: {self.on_hand} on hand, {self.reserved} reserved"
-
-    @property
-    def version(self) -> str:
-        """The version of this stock: when it was written, in microseconds."""
-        return f"{self.updated_at.timestamp() * 1_000_000:.0f}"
+        return f"product {self.product_id} at {self.location_id}: {self.on_hand} on hand, {self.reserved} reserved"
 
     @property
     def available(self) -> int:
@@ -51,7 +75,7 @@ class StockItem(models.Model):
 
 
 class Reservation(models.Model):
-    """What was decided about an order's stock: one row per order, all its lines or none."""
+    """What was decided about an order's stock: one row per order, all its pieces or none, from wherever they come."""
 
     class Status(models.TextChoices):
         RESERVED = "RESERVED"  # set aside
@@ -71,25 +95,29 @@ class Reservation(models.Model):
 
 
 class ReservationLine(models.Model):
-    """The quantity of one product in a reservation."""
+    """The quantity of one product in a reservation, from one location."""
 
     # Needs no index of its own: the unique constraint begins with this column.
     reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="lines", db_index=False)
     product_id = models.BigIntegerField()
+    # Without a constraint, which would lock the location's row for each line; the stock item has one.
+    location = models.ForeignKey(Location, on_delete=models.PROTECT, db_index=False, db_constraint=False)
     quantity = models.PositiveIntegerField()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["reservation", "product_id"], name="inventory_reservation_line_once"),
+            models.UniqueConstraint(
+                fields=["reservation", "product_id", "location"], name="inventory_reservation_line_once"
+            ),
             models.CheckConstraint(condition=models.Q(quantity__gt=0), name="inventory_reservation_line_positive"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.quantity} × product {self.product_id}"
+        return f"{self.quantity} × product {self.product_id} from {self.location_id}"
 
 
 class StockMovement(models.Model):
-    """A change of `on_hand`, with its reason. The sum of a product's movements is its `on_hand`."""
+    """A change of `on_hand`, with its reason. The sum of a product's movements at a location is its `on_hand` there."""
 
     class Kind(models.TextChoices):
         ADJUSTMENT = "ADJUSTMENT"  # receipts, stock-taking, loss: by staff
@@ -98,6 +126,7 @@ class StockMovement(models.Model):
         WRITE_OFF = "WRITE_OFF"  # of what came back, and cannot be sold again
 
     product_id = models.BigIntegerField(db_index=True)
+    location = models.ForeignKey(Location, on_delete=models.PROTECT, db_index=False, db_constraint=False)
     delta = models.IntegerField(help_text="Pieces: positive came, negative went.")
     kind = models.CharField(max_length=16, choices=Kind.choices)
     order_id = models.BigIntegerField(null=True)  # indexed by the unique constraint, which begins with it
@@ -113,7 +142,7 @@ class StockMovement(models.Model):
                 fields=["booking"], condition=models.Q(booking__isnull=False), name="inventory_movement_booked_once"
             ),
             models.UniqueConstraint(
-                fields=["order_id", "product_id", "kind", "return_id"],
+                fields=["order_id", "product_id", "location", "kind", "return_id"],
                 condition=models.Q(order_id__isnull=False),
                 nulls_distinct=False,
                 name="inventory_movement_once_per_order",
@@ -121,7 +150,7 @@ class StockMovement(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.delta:+d} of product {self.product_id} ({self.kind.lower()})"
+        return f"{self.delta:+d} of product {self.product_id} at {self.location_id} ({self.kind.lower()})"
 
 
 class Inbox(messages.Inbox):

@@ -2,9 +2,8 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 
-from inventory.models import StockItem
 from shop.api.schema import example
-from shop.api.serializers import Identifier, Integer, ModelSerializer, Serializer, Text
+from shop.api.serializers import Identifier, Integer, Moment, Serializer, Text
 
 MOST_PIECES = 1_000_000_000
 
@@ -16,25 +15,39 @@ class StockSerializer(Serializer):
     quantity = Integer(source="available", read_only=True, help_text="Units that can be sold now.")
 
 
+class LocatedStockSerializer(Serializer):
+    """A product's stock at one location."""
+
+    location = Text(source="location_id", read_only=True, help_text="The location's code.")
+    quantity = Integer(source="available", read_only=True, help_text="Units that can be sold now.")
+    on_hand = Integer(read_only=True)
+    reserved = Integer(read_only=True)
+
+
 @example(
     response={
         "productId": 7,
         "quantity": 148,
         "onHand": 150,
         "reserved": 2,
+        "locations": [
+            {"location": "MAIN", "quantity": 98, "onHand": 100, "reserved": 2},
+            {"location": "BUSAN", "quantity": 50, "onHand": 50, "reserved": 0},
+        ],
         "createdAt": "2026-11-23T09:00:00Z",
         "updatedAt": "2026-11-23T09:00:00Z",
     }
 )
-class StaffStockSerializer(ModelSerializer[StockItem]):
-    """A product's stock as staff see it, with what is on hand and what is reserved."""
+class StaffStockSerializer(Serializer):
+    """A product's stock as staff see it, with what is on hand and what is reserved, together and by location."""
 
+    product_id = Identifier(read_only=True)
     quantity = Integer(source="available", read_only=True, help_text="Units that can be sold now.")
-
-    class Meta:
-        model = StockItem
-        fields = ["product_id", "quantity", "on_hand", "reserved"]
-        read_only_fields = fields
+    on_hand = Integer(read_only=True)
+    reserved = Integer(read_only=True)
+    locations = LocatedStockSerializer(source="items", many=True, read_only=True)
+    created_at = Moment(read_only=True)
+    updated_at = Moment(read_only=True)
 
 
 @extend_schema_field(
@@ -55,9 +68,12 @@ class Delta(Integer):
         return delta
 
 
-@example(request={"delta": 50, "reason": "Delivery note 4711"})
+@example(request={"delta": 50, "reason": "Delivery note 4711", "location": "MAIN"})
 class AdjustmentSerializer(Serializer):
     """Units to book in or out."""
 
     delta = Delta(help_text="Positive books in, negative books out.")
     reason = Text(max_length=200)
+    location = Text(
+        max_length=16, required=False, help_text="The location's code; without it, the first location is meant."
+    )

@@ -1,23 +1,24 @@
-"""The rules of stock, and the only code that writes it.
+"""The rules of stock, and the only code that writes it, with `rows` and `returns`.
 
-Locks are taken in the same order everywhere, so that batches cannot deadlock: reservations by order, then stock items
-by product. `reserve`, `change`, `release` and `ship` handle a whole batch in a constant number of statements, and must
-run inside a transaction on `inventory`; the others open their own.
+`reserve`, `change`, `release` and `ship` handle a whole batch in a constant number of statements, and must run inside a
+transaction on `inventory`; the others open their own.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
-from typing import NamedTuple
 from uuid import UUID
 
-import msgspec
 from django.db import transaction
+from django.db.models import Sum
 
 from fastdb.bulk import Row, insert_if_absent, insert_rows
-from inventory.models import Reservation, ReservationLine, StockItem, StockMovement
+from inventory.fulfilment import Pieces, decide
+from inventory.models import Location, Reservation, ReservationLine, StockItem, StockMovement
+from inventory.rows import Held, change_lines, change_stock, lock_held, lock_stock, set_status
 from sagas.crash_points import crash_point
-from sagas.db.prepared import query
 from shop import stafflog
 from shop.api.problems import Problem
 from shop.calls import connect
@@ -30,7 +31,8 @@ from shop.locks import distributed_lock
 Status = Reservation.Status
 Kind = StockMovement.Kind
 
-MOST_ON_HAND = 1_000_000_000  # per product: half of what the column can hold, as shipped units may come back
+MOST_ON_HAND = 1_000_000_000  # per location: half of what the column can hold, as shipped units may come back
+FIRST_LOCATION = "MAIN"  # of a shop that has named none
 
 
 class NoStockRecord(Problem):
@@ -39,8 +41,14 @@ class NoStockRecord(Problem):
     code = "I001"
 
 
+class NoSuchLocation(Problem):
+    """There is no location of this code."""
+
+    code = "I003"
+
+
 class BelowReserved(Problem):
-    """The adjustment would leave fewer units on hand than are reserved for orders."""
+    """The adjustment would leave fewer units on hand at the location than are reserved for orders."""
 
     code = reasons.INSUFFICIENT_STOCK
 
@@ -71,7 +79,7 @@ def lock_key(product_id: int) -> str:
 
 
 def reserve(orders: Mapping[int, Sequence[Line]]) -> dict[int, str]:
-    """Set stock aside for each order, all its lines or none, first come first served.
+    """Set stock aside for each order, all its pieces or none, first come first served; the rule says from where.
 
     Returns {order: ""} for reserved orders and {order: reason} for refused ones. An order that was decided before, or
     released before it was reserved, is not in the result.
@@ -80,115 +88,171 @@ def reserve(orders: Mapping[int, Sequence[Line]]) -> dict[int, str]:
         Reservation, [{"order_id": order_id, "status": Status.RESERVED} for order_id in orders], key="order_id"
     )
     free = lock_stock({line.product_id for order_id in fresh for line in orders[order_id]})
+    together = Counter[int]()
+    for there in free.values():
+        together.update(there)
     decisions: dict[int, str] = {}
     lines: list[Row] = []
-    for order_id, wanted in orders.items():
+    for order_id, ordered in orders.items():
         if order_id not in fresh:
             continue
-        decisions[order_id] = reason = _refusal(free, wanted)
-        if not reason:
-            for line in wanted:
-                free[line.product_id] -= line.quantity
-            lines += [{"reservation_id": fresh[order_id], **msgspec.structs.asdict(line)} for line in wanted]
+        wanted = {line.product_id: line.quantity for line in ordered}
+        reason = _refusal(together, wanted)
+        places = {} if reason else decide(wanted, free)
+        decisions[order_id] = reason or ("" if places else reasons.NOT_FROM_ONE_PLACE)
+        for location, pieces in places.items():
+            for product_id, quantity in pieces.items():
+                free[location][product_id] -= quantity
+                together[product_id] -= quantity
+                lines.append(
+                    {
+                        "reservation_id": fresh[order_id],
+                        "product_id": product_id,
+                        "location_id": location,
+                        "quantity": quantity,
+                    }
+                )
     insert_rows(ReservationLine, lines)
-    change_stock((line["product_id"], 0, line["quantity"]) for line in lines)
-    _set_status([(order_id, Status.REFUSED, reason) for order_id, reason in decisions.items() if reason])
+    change_stock((line["product_id"], line["location_id"], 0, line["quantity"]) for line in lines)
+    set_status([(order_id, Status.REFUSED, reason) for order_id, reason in decisions.items() if reason])
     return decisions
 
 
-def _refusal(free: Mapping[int, int], wanted: Sequence[Line]) -> str:
-    """Return why these lines cannot be reserved; empty if they can."""
-    for line in wanted:
-        if line.product_id not in free:
-            return f"{reasons.NO_STOCK_OF} {line.product_id}"
-        if free[line.product_id] < line.quantity:
-            return f"{reasons.NOT_ENOUGH_OF} {line.product_id}"
+def _refusal(together: Mapping[int, int], wanted: Pieces) -> str:
+    """Return why these pieces cannot be reserved anywhere; empty if they can."""
+    for product_id, quantity in wanted.items():
+        if product_id not in together:
+            return f"{reasons.NO_STOCK_OF} {product_id}"
+        if together[product_id] < quantity:
+            return f"{reasons.NOT_ENOUGH_OF} {product_id}"
     return ""
 
 
 def release(orders: Mapping[int, str]) -> set[int]:
     """Release what each order holds, for a reason; return the orders that this call has released.
 
-    Reserved units become free, shipped units return to the shelf. An order without a reservation gets a RELEASED row
-    without lines: a late reservation finds it and does nothing.
+    Reserved units become free, shipped units return to the shelf that they came from. An order without a reservation
+    gets a RELEASED row without lines: a late reservation finds it and does nothing.
     """
     tombstones = insert_if_absent(
         Reservation,
         [{"order_id": one, "status": Status.RELEASED, "reason": reason} for one, reason in orders.items()],
         key="order_id",
     )
-    held = _lock_held(orders.keys() - tombstones.keys(), Status.RESERVED, Status.SHIPPED)
+    held = lock_held(orders.keys() - tombstones.keys(), Status.RESERVED, Status.SHIPPED)
     shipped = [line for line in held if line.status == Status.SHIPPED]
     insert_rows(StockMovement, [line.movement(Kind.RETURN, line.quantity, orders[line.order_id]) for line in shipped])
     change_stock(
-        (line.product_id, line.quantity, 0) if line.status == Status.SHIPPED else (line.product_id, 0, -line.quantity)
+        (line.product_id, line.location, line.quantity, 0)
+        if line.status == Status.SHIPPED
+        else (line.product_id, line.location, 0, -line.quantity)
         for line in held
     )
     ends = {line.order_id: Status.RETURNED if line.status == Status.SHIPPED else Status.RELEASED for line in held}
-    _set_status([(order_id, status, orders[order_id]) for order_id, status in ends.items()])
+    set_status([(order_id, status, orders[order_id]) for order_id, status in ends.items()])
     return tombstones.keys() | ends.keys()
 
 
 def change(orders: Mapping[int, Sequence[Line]]) -> None:
-    """Change what is reserved for each order, by so many pieces of each product. An order that holds nothing any more
-    is passed over."""
-    held = {(line.order_id, line.product_id): line for line in _lock_held(orders, Status.RESERVED)}
-    changes = [
-        (held[order_id, line.product_id], line.quantity)
-        for order_id, lines in orders.items()
-        for line in lines
-        if (order_id, line.product_id) in held
-    ]
-    if changes:
-        query(
-            "inventory",
-            CHANGE_LINES,
-            {
-                "orders": [line.order_id for line, _ in changes],
-                "products": [line.product_id for line, _ in changes],
-                "quantities": [line.quantity + more for line, more in changes],
-            },
-        )
-    change_stock((line.product_id, 0, more) for line, more in changes)
+    """Release so many pieces of each product of these orders (quantities are negative), those from the location that
+    was chosen last first. An order that holds nothing any more is passed over."""
+    held: dict[tuple[int, int], list[Held]] = defaultdict(list)
+    for line in lock_held(orders, Status.RESERVED):
+        held[line.order_id, line.product_id].append(line)
+    released: list[tuple[Held, int]] = []
+    for order_id, lines in orders.items():
+        for wanted in lines:
+            left = -wanted.quantity
+            for line in reversed(held[order_id, wanted.product_id]):
+                if pieces := min(left, line.quantity):
+                    released.append((line, pieces))
+                    left -= pieces
+    change_lines([(line, line.quantity - pieces) for line, pieces in released])
+    change_stock((line.product_id, line.location, 0, -pieces) for line, pieces in released)
 
 
 def ship(order_ids: Iterable[int]) -> None:
     """Take the reserved units of these orders off the shelf, as carriers have them. Skips orders that hold nothing."""
-    held = _lock_held(order_ids, Status.RESERVED)
+    held = lock_held(order_ids, Status.RESERVED)
     insert_rows(StockMovement, [line.movement(Kind.SHIPMENT, -line.quantity) for line in held])
-    change_stock((line.product_id, -line.quantity, -line.quantity) for line in held)
-    _set_status([(order_id, Status.SHIPPED, "") for order_id in dict.fromkeys(line.order_id for line in held)])
+    change_stock((line.product_id, line.location, -line.quantity, -line.quantity) for line in held)
+    set_status([(order_id, Status.SHIPPED, "") for order_id in dict.fromkeys(line.order_id for line in held)])
 
 
-def available(product_id: int) -> StockItem:
+@dataclass(frozen=True)
+class ProductStock:
+    """The stock of a product at all its locations, of which there is one at least, by their codes."""
+
+    product_id: int
+    items: Sequence[StockItem]
+
+    @property
+    def on_hand(self) -> int:
+        return sum(item.on_hand for item in self.items)
+
+    @property
+    def reserved(self) -> int:
+        return sum(item.reserved for item in self.items)
+
+    @property
+    def available(self) -> int:
+        """Units that can be sold now."""
+        return self.on_hand - self.reserved
+
+    @property
+    def created_at(self) -> datetime:
+        return min(item.created_at for item in self.items)
+
+    @property
+    def updated_at(self) -> datetime:
+        return max(item.updated_at for item in self.items)
+
+    @property
+    def version(self) -> str:
+        """The version of this stock: when its items were written, in microseconds, added up: any change makes it
+        another."""
+        return str(sum(round(item.updated_at.timestamp() * 1_000_000) for item in self.items))
+
+    def at(self, location: str) -> StockItem:
+        return next(item for item in self.items if item.location_id == location)
+
+
+def available(product_id: int) -> ProductStock:
     """Return a product's stock. Raises `NoStockRecord`."""
-    try:
-        return StockItem.objects.get(pk=product_id)
-    except StockItem.DoesNotExist:
-        raise NoStockRecord(f"There is no stock record for product {product_id}.") from None
+    items = list(StockItem.objects.filter(product_id=product_id).order_by("location_id"))
+    if not items:
+        raise NoStockRecord(f"There is no stock record for product {product_id}.")
+    return ProductStock(product_id, items)
 
 
-@distributed_lock(lambda *, product_id, delta, reason, expected=None, booking=None: [lock_key(product_id)])  # noqa: ARG005
+@distributed_lock(
+    lambda *, product_id, delta, reason, location="", expected=None, booking=None: [lock_key(product_id)]  # noqa: ARG005
+)
 def adjust_stock(
     *,
     product_id: int,
     delta: int,
     reason: str,
+    location: str = "",
     expected: Collection[str] | None = None,
     booking: UUID | None = None,
-) -> StockItem:
-    """Book units in (positive) or out (negative); the first receipt of a product creates its stock record.
+) -> ProductStock:
+    """Book units in (positive) or out (negative) at a location, by default at the first; the first receipt of a product
+    there creates its stock record.
 
-    `expected` are the versions of the stock that the booking is meant for; None for any. `booking` is an id that makes
-    the booking idempotent.
+    `expected` are the versions of the product's stock that the booking is meant for; None for any. `booking` is an id
+    that makes the booking idempotent.
 
-    Raises `NoStockRecord` if the catalogue does not know the product, `BelowReserved` if fewer units would be left than
-    are reserved, `TooManyPieces`, `StaleStock`, `AlreadyBooked`.
+    Raises `NoStockRecord` if the catalogue does not know the product, `NoSuchLocation`, `BelowReserved` if fewer units
+    would be left than are reserved, `TooManyPieces`, `StaleStock`, `AlreadyBooked`.
     """
-    if not StockItem.objects.filter(pk=product_id).exists() and not connect(CatalogService).get_products([product_id]):
+    known = StockItem.objects.filter(product_id=product_id).exists()
+    if not known and not connect(CatalogService).get_products([product_id]):
         raise NoStockRecord(f"There is no product {product_id} to keep stock of.")
     with transaction.atomic(using="inventory", durable=True):
-        stock = book(product_id=product_id, delta=delta, reason=reason, expected=expected, booking=booking)
+        stock = book(
+            product_id=product_id, delta=delta, reason=reason, location=location, expected=expected, booking=booking
+        )
         crash_point("adjustment.written")
     crash_point("adjustment.committed")
     return stock
@@ -199,66 +263,98 @@ def book(
     product_id: int,
     delta: int,
     reason: str,
+    location: str = "",
     expected: Collection[str] | None = None,
     booking: UUID | None = None,
-) -> StockItem:
+) -> ProductStock:
     """Like `adjust_stock`, for a product known to the catalogue, within the caller's transaction."""
     with transaction.atomic(using="inventory"):
-        insert_if_absent(StockItem, [{"product_id": product_id}], key="product_id")
-        stock = StockItem.objects.select_for_update().get(pk=product_id)
+        location = location or first_location()
+        if not Location.objects.filter(pk=location).exists():
+            raise NoSuchLocation(f"There is no location {location}.")
+        _open({product_id: 0}, location)
+        items = StockItem.objects.filter(product_id=product_id).select_for_update().order_by("location_id")
+        stock = ProductStock(product_id, list(items))
         if expected is not None and stock.version not in expected:
             raise StaleStock
         if booking is not None and StockMovement.objects.filter(booking=booking).exists():
             raise AlreadyBooked
-        if delta > 0 and stock.on_hand + delta > MOST_ON_HAND:
-            raise TooManyPieces(f"{stock.on_hand} units are on hand; there is room for {MOST_ON_HAND}.")
-        if stock.on_hand + delta < stock.reserved:
+        item = stock.at(location)
+        if delta > 0 and item.on_hand + delta > MOST_ON_HAND:
+            raise TooManyPieces(f"{item.on_hand} units are on hand; there is room for {MOST_ON_HAND}.")
+        if item.on_hand + delta < item.reserved:
             raise BelowReserved(
-                f"{stock.reserved} of {stock.on_hand} units are reserved; {stock.available} can be booked out."
+                f"{item.reserved} of {item.on_hand} units are reserved; {item.available} can be booked out."
             )
-        before = {"on_hand": stock.on_hand}
-        stock.on_hand += delta
-        stock.save(update_fields=["on_hand", "updated_at"])
-        after = {"on_hand": stock.on_hand, "reason": reason}
-        stafflog.record("inventory", "book", f"stock of product {product_id}", before=before, after=after)
+        before = {"on_hand": item.on_hand}
+        item.on_hand += delta
+        item.save(update_fields=["on_hand", "updated_at"])
+        after = {"on_hand": item.on_hand, "reason": reason}
+        stafflog.record("inventory", "book", f"stock of product {product_id} at {location}", before=before, after=after)
         StockMovement.objects.create(
-            product_id=product_id, delta=delta, kind=Kind.ADJUSTMENT, reason=reason, booking=booking
+            product_id=product_id,
+            location_id=location,
+            delta=delta,
+            kind=Kind.ADJUSTMENT,
+            reason=reason,
+            booking=booking,
         )
     return stock
 
 
-def set_low_below(product_id: int, low_below: int) -> None:
-    """Set the threshold of available units below which a product's stock is low."""
+def set_low_below(product_id: int, location: str, low_below: int) -> None:
+    """Set the threshold of available units below which a product's stock at a location is low."""
     with transaction.atomic(using="inventory"):
-        stock = StockItem.objects.select_for_update().filter(pk=product_id).values("low_below").first()
+        items = StockItem.objects.filter(product_id=product_id, location=location)
+        stock = items.select_for_update().values("low_below").first()
         if stock == {"low_below": low_below}:
             return
-        StockItem.objects.filter(pk=product_id).update(low_below=low_below)  # not `updated_at`
-        after = {"low_below": low_below}
-        stafflog.record("inventory", "low below", f"stock of product {product_id}", before=stock, after=after)
+        items.update(low_below=low_below)  # not `updated_at`
+        target = f"stock of product {product_id} at {location}"
+        stafflog.record("inventory", "low below", target, before=stock, after={"low_below": low_below})
+
+
+def first_location() -> str:
+    """The location that comes first. If there is none yet, it is created: a shop with one place need not name it."""
+    known = Location.objects.order_by("priority", "code").values_list("pk", flat=True).first()
+    if known is None:
+        insert_if_absent(Location, [{"code": FIRST_LOCATION, "name": "Main", "priority": 0}], key="code")
+    return known or FIRST_LOCATION
+
+
+def _open(quantities: Mapping[int, int], location: str) -> list[int]:
+    """Create stock records of products at a location, with these units on hand; the products that had none there."""
+    rows = [
+        {"product_id": product_id, "location_id": location, "on_hand": quantity}
+        for product_id, quantity in sorted(quantities.items())
+    ]
+    then = "ON CONFLICT (product_id, location_id) DO NOTHING RETURNING product_id"
+    return [product_id for (product_id,) in insert_rows(StockItem, rows, then=then)]
 
 
 class LocalInventory:
     """`shop.contracts.inventory.InventoryService` on this service's own table."""
 
     def get_stock(self, product_ids: Collection[int]) -> dict[int, StockView]:
-        rows = StockItem.objects.filter(pk__in=set(product_ids)).values("product_id", "on_hand", "reserved")
-        return {row["product_id"]: StockView(**row) for row in rows}
+        rows = StockItem.objects.filter(product_id__in=set(product_ids)).order_by().values("product_id")
+        sums = rows.annotate(on_hand=Sum("on_hand"), reserved=Sum("reserved"))
+        return {row["product_id"]: StockView(**row) for row in sums}
 
 
-def seed_stock(quantities: Mapping[int, int]) -> int:
-    """Create stock records with these quantities for products that have none; return how many were created."""
+def seed_stock(quantities: Mapping[int, int], location: str = "") -> int:
+    """Create stock records with these quantities for products that have none at the location, by default the first;
+    return how many were created. A location that is not there is created, as the last one."""
     with transaction.atomic(using="inventory", durable=True):
-        opened = insert_if_absent(
-            StockItem,
-            [{"product_id": product_id, "on_hand": quantity} for product_id, quantity in quantities.items()],
-            key="product_id",
-        )
+        if location:
+            insert_if_absent(Location, [{"code": location, "name": location.capitalize()}], key="code")
+        location = location or first_location()
+        opened = _open(quantities, location)
         insert_rows(
             StockMovement,
             (
                 {
                     "product_id": product_id,
+                    "location_id": location,
                     "delta": quantities[product_id],
                     "kind": Kind.ADJUSTMENT,
                     "reason": "Opening stock",
@@ -267,95 +363,3 @@ def seed_stock(quantities: Mapping[int, int]) -> int:
             ),
         )
     return len(opened)
-
-
-class Held(NamedTuple):
-    """A line of a reservation that holds stock."""
-
-    order_id: int
-    status: str
-    product_id: int
-    quantity: int
-
-    def movement(self, kind: str, delta: int, reason: str = "") -> Row:
-        """Return the row for units that came (positive) or went."""
-        return {
-            "product_id": self.product_id,
-            "delta": delta,
-            "kind": kind,
-            "order_id": self.order_id,
-            "reason": reason,
-        }
-
-
-LOCK_HELD = """
-    WITH held AS (
-        SELECT id, order_id, status FROM inventory_reservation
-        WHERE order_id = ANY(%s::bigint[]) AND status = ANY(%s::text[]) ORDER BY order_id FOR UPDATE
-    )
-    SELECT order_id, status, product_id, quantity
-    FROM held JOIN inventory_reservationline ON reservation_id = held.id ORDER BY order_id, product_id
-"""
-LOCK_FREE_STOCK = """
-    SELECT product_id, on_hand - reserved FROM inventory_stockitem
-    WHERE product_id = ANY(%s::bigint[]) ORDER BY product_id FOR UPDATE
-"""
-CHANGE_STOCK = """
-    WITH item AS (
-        SELECT product_id FROM inventory_stockitem
-        WHERE product_id = ANY(%(products)s::bigint[]) ORDER BY product_id FOR UPDATE
-    )
-    UPDATE inventory_stockitem AS stock
-    SET on_hand = stock.on_hand + change.on_hand, reserved = stock.reserved + change.reserved,
-        updated_at = clock_timestamp()
-    FROM item JOIN unnest(%(products)s::bigint[], %(on_hand)s::int[], %(reserved)s::int[])
-        AS change (product_id, on_hand, reserved) USING (product_id)
-    WHERE stock.product_id = item.product_id
-"""
-CHANGE_LINES = """
-    WITH news AS (
-        SELECT r.id, product_id, quantity
-        FROM unnest(%(orders)s::bigint[], %(products)s::bigint[], %(quantities)s::int[])
-            AS wanted (ordered, product_id, quantity)
-        JOIN inventory_reservation r ON r.order_id = ordered
-    ), gone AS (
-        DELETE FROM inventory_reservationline AS old USING news
-        WHERE old.reservation_id = news.id AND old.product_id = news.product_id AND news.quantity = 0
-    )
-    UPDATE inventory_reservationline AS old SET quantity = news.quantity FROM news
-    WHERE old.reservation_id = news.id AND old.product_id = news.product_id AND news.quantity > 0
-"""
-SET_STATUS = """
-    UPDATE inventory_reservation AS old SET status = new.status, reason = new.reason, updated_at = clock_timestamp()
-    FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS new (order_id, status, reason)
-    WHERE old.order_id = new.order_id
-"""
-
-
-def _lock_held(order_ids: Iterable[int], *statuses: str) -> list[Held]:
-    return [Held(*row) for row in query("inventory", LOCK_HELD, [list(order_ids), list(statuses)])]
-
-
-def lock_stock(product_ids: Iterable[int]) -> dict[int, int]:
-    """Lock the stock of products in the common order, for the caller's transaction.
-
-    Returns {product: available units}, for products that have a stock record.
-    """
-    return dict(query("inventory", LOCK_FREE_STOCK, [list(product_ids)]))
-
-
-def change_stock(changes: Iterable[tuple[int, int, int]]) -> None:
-    """Add to products' stock: (product, units on hand, units reserved)."""
-    on_hand, reserved = Counter[int](), Counter[int]()
-    for product_id, pieces, promised in changes:
-        on_hand[product_id] += pieces
-        reserved[product_id] += promised
-    if on_hand:
-        changed = {"products": list(on_hand), "on_hand": list(on_hand.values()), "reserved": list(reserved.values())}
-        query("inventory", CHANGE_STOCK, changed)
-
-
-def _set_status(decided: Sequence[tuple[int, str, str]]) -> None:
-    """Set status and reason of locked reservations: (order, status, reason)."""
-    if decided:
-        query("inventory", SET_STATUS, list(map(list, zip(*decided, strict=True))))

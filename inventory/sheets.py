@@ -10,6 +10,7 @@ from import_export.fields import Field
 from desk.sheets import Sheet, Whole
 from inventory import services
 from inventory.models import LOW_BELOW, StockItem
+from inventory.rows import lock_stock
 from sagas.outages import OUTAGES
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService
@@ -26,9 +27,11 @@ class OfTheLine(Field):
 
 
 class StockSheet(Sheet):
-    """Books `delta` units in or out for a `reason`, and changes `low_below`. Rows that do neither are skipped."""
+    """Books `delta` units in or out at a `location` for a `reason`, and changes `low_below` there. Rows that do neither
+    are skipped; rows without a location are about the first."""
 
     product_id = Field(attribute="product_id", column_name="product_id", widget=Whole())
+    location = Field(attribute="location_id", column_name="location")
     name = Field(column_name="name", readonly=True)
     on_hand = Field(attribute="on_hand", column_name="on_hand", readonly=True)
     reserved = Field(attribute="reserved", column_name="reserved", readonly=True)
@@ -38,8 +41,8 @@ class StockSheet(Sheet):
 
     class Meta:
         model = StockItem
-        import_id_fields = ("product_id",)
-        fields = ("product_id", "name", "on_hand", "reserved", "low_below", "delta", "reason")
+        import_id_fields = ("product_id", "location")
+        fields = ("product_id", "location", "name", "on_hand", "reserved", "low_below", "delta", "reason")
         export_order = import_order = fields
         report_skipped = True
 
@@ -52,7 +55,7 @@ class StockSheet(Sheet):
         return super().import_data(dataset, *args, **kwargs)
 
     def before_export(self, queryset: Any, **kwargs: Any) -> None:
-        self._look_up(list(queryset.values_list("pk", flat=True)))
+        self._look_up(list(queryset.order_by().values_list("product_id", flat=True).distinct()))
 
     def _look_up(self, product_ids: list[int]) -> None:
         try:
@@ -61,12 +64,17 @@ class StockSheet(Sheet):
             self.names = {}
 
     def dehydrate_name(self, item: StockItem) -> str:
-        return self.names.get(item.pk, "")
+        return self.names.get(item.product_id, "")
 
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
-        """Lock all rows first, by product, in the order that the saga's steps use."""
+        """Lock all rows first, in the order that the saga's steps use."""
         super().before_import(dataset, **kwargs)
-        services.lock_stock(self.names)
+        if "location" not in (dataset.headers or []):
+            dataset.append_col([""] * len(dataset), header="location")
+        lock_stock(self.names)
+
+    def before_import_row(self, row: Any, **kwargs: Any) -> None:
+        row["location"] = tidy(str(row.get("location") or "")) or services.first_location()
 
     def after_init_instance(self, instance: StockItem, new: bool, row: Any, **kwargs: Any) -> None:
         if new:
@@ -87,10 +95,16 @@ class StockSheet(Sheet):
             if not reason or len(reason) > 200:
                 raise ValidationError({"reason": _("Say why, in up to 200 characters: it stays with the movement.")})
             check_line(reason)
-            if is_create and instance.pk not in self.names:
-                raise ValidationError(_("There is no product %(id)s to keep stock of.") % {"id": instance.pk})
-            booked = services.book(product_id=instance.pk, delta=delta, reason=reason, booking=booking)
-            instance.on_hand = booked.on_hand
+            if is_create and instance.product_id not in self.names:
+                raise ValidationError(_("There is no product %(id)s to keep stock of.") % {"id": instance.product_id})
+            booked = services.book(
+                product_id=instance.product_id,
+                location=instance.location_id,
+                delta=delta,
+                reason=reason,
+                booking=booking,
+            )
+            instance.on_hand = booked.at(instance.location_id).on_hand
         elif is_create:
             raise ValidationError({"delta": _("Say how many pieces came or went.")})
-        services.set_low_below(instance.pk, instance.low_below)
+        services.set_low_below(instance.product_id, instance.location_id, instance.low_below)

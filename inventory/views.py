@@ -29,7 +29,7 @@ class StockView(APIView):
         parameters=[tagged(200)],
     )
     def get(self, request: Request, product_id: int) -> Response:
-        """Units that can be sold now; staff also see what is on hand and what is reserved for orders."""
+        """Units that can be sold now; staff also see what is on hand and what is reserved for orders, and where."""
         stock = services.available(product_id)
         staff = may(request.user, "inventory.view_stockitem")
         serializer = StaffStockSerializer if staff else StockSerializer
@@ -41,7 +41,15 @@ class AdjustmentsView(APIView):
 
     rights = {"POST": "inventory.change_stockitem"}
     serializer_class = AdjustmentSerializer
-    problems = {"POST": [services.NoStockRecord, services.BelowReserved, services.TooManyPieces, services.StaleStock]}
+    problems = {
+        "POST": [
+            services.NoStockRecord,
+            services.NoSuchLocation,
+            services.BelowReserved,
+            services.TooManyPieces,
+            services.StaleStock,
+        ]
+    }
 
     @extend_schema(
         operation_id="stock_adjust",
@@ -51,7 +59,7 @@ class AdjustmentsView(APIView):
         parameters=[etags.if_match(required=False), tagged(201)],
     )
     def post(self, request: Request, product_id: int) -> Response:
-        """Book units in (positive) or out (negative), with the reason; responds with the resulting stock.
+        """Book units in (positive) or out (negative) at a location, with the reason; responds with the product's stock.
 
         With `If-Match`, only if the stock is unchanged since it was read. Without it, in any case: a delta overwrites
         nobody's change.

@@ -87,7 +87,7 @@ def take(browser: Browser, url: str, password: str) -> None:
     expect(desk.locator(".service")).to_have_count(9)
     keep(desk, "landing")
 
-    desk.goto(f"{url}/admin/login/?next=/admin/inventory/stockitem/7/change/")
+    desk.goto(f"{url}/admin/login/?next=/admin/inventory/stockitem/%3Fproduct_id=7")
     desk.locator("#id_username").fill("admin@example.com")
     desk.locator("#id_password").fill(password)
     desk.locator("[type=submit]").click()

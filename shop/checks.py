@@ -145,14 +145,22 @@ def check_returns(**_kwargs: Any) -> list[CheckMessage]:
     if settings.RETURN_ARRIVES_WITHIN.days < 1:
         hint = "A parcel needs some days. A return whose parcel does not come in time expires."
         found.append(Error("RETURN_ARRIVES_WITHIN is a number of days, 1 or more.", hint=hint, id="shop.E008"))
-    for setting, arguments in (("RETURN_APPROVAL", "return"), ("RETURN_KEEPS", "return, amount")):
-        path = getattr(settings, setting)
-        try:
-            inspect.signature(import_string(path)).bind(*arguments.split(", "))
-        except (ImportError, TypeError, ValueError) as error:
-            said = f"{setting} names no rule, {path}: {error}."
-            found.append(Error(said, hint=f"The path of a function of ({arguments}).", id="shop.E009"))
-    return found
+    return [*found, *_broken_rule("RETURN_APPROVAL", "return"), *_broken_rule("RETURN_KEEPS", "return, amount")]
+
+
+@register("inventory")
+def check_fulfilment(**_kwargs: Any) -> list[CheckMessage]:
+    """Check that the owner's rule about stock is a function that can be called."""
+    return [*_broken_rule("FULFILMENT_RULE", "wanted, free")] if apps.is_installed("inventory") else []
+
+
+def _broken_rule(setting: str, arguments: str) -> Iterator[CheckMessage]:
+    path = getattr(settings, setting)
+    try:
+        inspect.signature(import_string(path)).bind(*arguments.split(", "))
+    except (ImportError, TypeError, ValueError) as error:
+        said = f"{setting} names no rule, {path}: {error}."
+        yield Error(said, hint=f"The path of a function of ({arguments}).", id="shop.E009")
 
 
 def differences(contract: type, implementation: type) -> Iterator[CheckMessage]:

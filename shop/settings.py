@@ -397,6 +397,10 @@ ORDER_DEADLINE = env.float("ORDER_DEADLINE", 900.0)  # an order not with the car
 HANDOVER_AFTER = env.float("HANDOVER_AFTER", 3.0)  # from the delivery's start until the carrier has the parcel
 DELIVERED_AFTER = env.float("DELIVERED_AFTER", 5.0)  # from there to the door
 
+# --- Stock -----------------------------------------------------------------------------------------------------------
+# The owner's rule: a function that decides from which locations an order is fulfilled.
+FULFILMENT_RULE = env.str("FULFILMENT_RULE", "inventory.fulfilment.fewest_locations")
+
 # --- Returns ---------------------------------------------------------------------------------------------------------
 RETURN_WITHIN = timedelta(days=env.int("RETURN_WITHIN", 7))  # of the delivery, for customers
 RETURN_ARRIVES_WITHIN = timedelta(days=env.int("RETURN_ARRIVES_WITHIN", 14))  # of the approval

@@ -16,6 +16,36 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="Location",
+            fields=[
+                (
+                    "code",
+                    models.CharField(
+                        help_text="How files and the API call it: capital letters, digits, - and _. It stays as it is.",
+                        max_length=16,
+                        primary_key=True,
+                        serialize=False,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Z0-9][A-Z0-9_-]*\\Z", "Capital letters, digits, - and _."
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                (
+                    "priority",
+                    models.PositiveSmallIntegerField(
+                        default=100,
+                        help_text="Of locations that have the goods, the one with the lowest number comes first.",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["priority", "code"],
+            },
+        ),
+        migrations.CreateModel(
             name="Outbox",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -59,6 +89,15 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("product_id", models.BigIntegerField()),
+                (
+                    "location",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="inventory.location",
+                    ),
+                ),
                 ("quantity", models.PositiveIntegerField()),
             ],
         ),
@@ -82,10 +121,15 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="StockItem",
             fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
                     "product_id",
-                    models.BigIntegerField(
-                        primary_key=True, serialize=False, validators=[django.core.validators.MinValueValidator(1)]
+                    models.BigIntegerField(validators=[django.core.validators.MinValueValidator(1)]),
+                ),
+                (
+                    "location",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, to="inventory.location"
                     ),
                 ),
                 ("on_hand", models.IntegerField(default=0)),
@@ -110,6 +154,15 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("product_id", models.BigIntegerField(db_index=True)),
+                (
+                    "location",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="inventory.location",
+                    ),
+                ),
                 ("delta", models.IntegerField(help_text="Pieces: positive came, negative went.")),
                 (
                     "kind",
@@ -256,6 +309,14 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="stockitem",
+            constraint=models.UniqueConstraint(
+                fields=("product_id", "location"),
+                name="inventory_stock_once_per_location",
+                violation_error_message="There is a stock record of this product at this location already.",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="stockitem",
             constraint=models.CheckConstraint(
                 condition=models.Q(("reserved__gte", 0), ("reserved__lte", models.F("on_hand"))),
                 name="inventory_stock_never_oversold",
@@ -280,7 +341,7 @@ class Migration(migrations.Migration):
             model_name="stockmovement",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("order_id__isnull", False)),
-                fields=("order_id", "product_id", "kind", "return_id"),
+                fields=("order_id", "product_id", "location", "kind", "return_id"),
                 name="inventory_movement_once_per_order",
                 nulls_distinct=False,
             ),
@@ -296,7 +357,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="reservationline",
             constraint=models.UniqueConstraint(
-                fields=("reservation", "product_id"), name="inventory_reservation_line_once"
+                fields=("reservation", "product_id", "location"), name="inventory_reservation_line_once"
             ),
         ),
         migrations.AddConstraint(

@@ -77,6 +77,23 @@ def test_staff_book_stock_in_and_out(staff: APIClient):
     ]
 
 
+def test_stock_is_booked_where_it_lies(staff: APIClient):
+    services.seed_stock({1: 2}, "EAST")
+    answer = staff.post(f"{URL}/adjustments", {"delta": 3, "reason": "moved", "location": "EAST"}, format="json")
+    nowhere = staff.post(f"{URL}/adjustments", {"delta": 3, "reason": "moved", "location": "WEST"}, format="json")
+    too_many = staff.post(f"{URL}/adjustments", {"delta": -6, "reason": "lost", "location": "EAST"}, format="json")
+
+    body = answer.json()
+    assert (body["quantity"], body["onHand"], body["reserved"]) == (11, 15, 4)
+    assert body["locations"] == [
+        {"location": "EAST", "quantity": 5, "onHand": 5, "reserved": 0},
+        {"location": "MAIN", "quantity": 6, "onHand": 10, "reserved": 4},
+    ]
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "I003")
+    assert (too_many.status_code, too_many.json()["code"]) == (409, "I002")
+    assert APIClient().get(URL).json() == {"productId": 1, "quantity": 11}
+
+
 def test_what_is_promised_cannot_be_booked_out(staff: APIClient):
     answer = staff.post(f"{URL}/adjustments", {"delta": -7, "reason": "broken"}, format="json")
 
@@ -134,6 +151,16 @@ def test_a_reservation_makes_what_was_read_stale(staff: APIClient):
     assert staff.get(URL).headers["ETag"] != read
 
 
+def test_stock_at_any_location_makes_what_was_read_stale(staff: APIClient):
+    services.seed_stock({1: 2}, "EAST")
+    for location in ("EAST", "MAIN"):
+        read = staff.get(URL).headers["ETag"]
+        services.adjust_stock(product_id=1, delta=1, reason="came", location=location)
+        assert staff.get(URL).headers["ETag"] != read
+    services.seed_stock({1: 2}, "WEST")
+    assert staff.get(URL).headers["ETag"] != read
+
+
 def test_stock_that_has_not_changed_is_not_sent_again(staff: APIClient):
     for client in (staff, APIClient()):
         read = client.get(URL)
@@ -156,5 +183,5 @@ def test_the_shelf_keeps_room_for_what_is_out(staff: APIClient):
     assert book(3).status_code == 201
     with transaction.atomic(using="inventory"):
         assert services.release({7: "refused by the recipient"}) == {7}
-    assert StockItem.objects.get(pk=1).on_hand == 1_000_000_003
+    assert StockItem.objects.get(product_id=1).on_hand == 1_000_000_003
     assert book(-3).status_code == 201

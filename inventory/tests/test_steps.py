@@ -49,7 +49,7 @@ def refunded(order_id: int) -> PaymentRefunded:
 
 def on_shelf(product_id: int) -> tuple[int, int]:
     """Return (on hand, reserved)."""
-    item = StockItem.objects.get(pk=product_id)
+    item = StockItem.objects.get(product_id=product_id)
     return item.on_hand, item.reserved
 
 
@@ -188,7 +188,7 @@ def test_a_batch_does_what_its_events_do_one_by_one():
     ],
 )
 def test_a_batch_of_a_hundred_takes_as_many_statements_as_one_of_one(step, event, before, statements):
-    StockItem.objects.filter(pk=1).update(on_hand=1000)
+    StockItem.objects.filter(product_id=1).update(on_hand=1000)
     for size, first in ((1, 1), (100, 1000)):
         orders = range(first, first + size)
         for earlier in before:
@@ -205,4 +205,4 @@ def test_the_locks_of_a_batch_are_its_products_each_once():
 @pytest.mark.parametrize("wrong", [{"reserved": -1}, {"reserved": 11}, {"on_hand": -1}])
 def test_the_database_refuses_impossible_stock(wrong):
     with pytest.raises(IntegrityError), transaction.atomic(using="inventory"):
-        StockItem.objects.filter(pk=1).update(**wrong)
+        StockItem.objects.filter(product_id=1).update(**wrong)

@@ -64,7 +64,10 @@ class Load(Generic[S]):
         ]
         users = [{"email": _address(number), "name": f"Customer {number}"} for number in range(CUSTOMERS)]
         import_string("catalog.services.seed_products")(products)
-        import_string("inventory.services.seed_stock")(self.plan.stock)
+        elsewhere = {product: pieces // 2 for product, pieces in self.plan.stock.items() if pieces > 1}
+        seed_stock = import_string("inventory.services.seed_stock")
+        seed_stock({product: pieces - elsewhere.get(product, 0) for product, pieces in self.plan.stock.items()})
+        seed_stock(elsewhere, "EAST")
         import_string("accounts.services.seed_users")(users, password=password)
         return password
 

@@ -26,7 +26,8 @@ CHARGED_TWICE = """
 """
 OVERSOLD = """
     SELECT count(*) FROM inventory_stockitem s WHERE reserved < 0 OR reserved > on_hand OR 0 > (
-        SELECT coalesce(sum(delta), 0) FROM inventory_stockmovement m WHERE m.product_id = s.product_id
+        SELECT coalesce(sum(delta), 0) FROM inventory_stockmovement m
+        WHERE m.product_id = s.product_id AND m.location_id = s.location_id
     )
 """
 ENDINGS = """

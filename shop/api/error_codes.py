@@ -45,6 +45,7 @@ CODES: Mapping[str, Code] = {
     "PAY005": Code(HTTPStatus.BAD_REQUEST, "Unknown payment gateway"),
     "I001": Code(HTTPStatus.NOT_FOUND, "No stock record"),
     "I002": Code(HTTPStatus.CONFLICT, "Insufficient stock"),
+    "I003": Code(HTTPStatus.NOT_FOUND, "No such location"),
     "D001": Code(HTTPStatus.NOT_FOUND, "No such delivery"),
     "W001": Code(HTTPStatus.NOT_FOUND, "No such webhook"),
     "W002": Code(HTTPStatus.NOT_FOUND, "No such message"),

@@ -49,6 +49,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "stock clerks": (
         "catalog.view_product", "inventory.view_stockitem", "inventory.add_stockitem", "inventory.change_stockitem",
         "inventory.view_stockmovement", "inventory.view_reservation", "inventory.view_reservationline",
+        "inventory.view_location", "inventory.add_location", "inventory.change_location",
     ),
     "order clerks": (
         *LOOK_AT_ORDERS, "orders.add_order", "orders.change_order", "orders.add_return", "orders.change_return",

@@ -18,6 +18,8 @@ UNKNOWN_GATEWAY = "PAY005"
 NO_STOCK_OF = f"{INSUFFICIENT_STOCK}: no stock of product"
 NOT_ENOUGH_OF = f"{INSUFFICIENT_STOCK}: insufficient stock of product"
 
+NOT_FROM_ONE_PLACE = f"{INSUFFICIENT_STOCK}: not in stock together"  # the owner's rule does not send it in parts
+
 BY_CUSTOMER = "cancelled by the customer"
 BY_STAFF = "cancelled by the shop's staff"
 OVERDUE = "not with the carrier before the deadline"

@@ -405,7 +405,7 @@ def test_each_choice_ends_as_it_says(samples: Any, outcome: str, status: str, re
     assert reason in news["html"]
     assert ("backward" in re.findall(r'<li class="row[^"]*"', news["html"])[-1]) == (status == "CANCELLED")
     assert "data-live" not in Client().get(f"/console/orders/{order_id}").content.decode()
-    assert apps.get_model("inventory", "StockItem").objects.get(pk=7).on_hand == left
+    assert apps.get_model("inventory", "StockItem").objects.get(product_id=7).on_hand == left
 
 
 @DATABASES

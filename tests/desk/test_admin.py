@@ -6,6 +6,7 @@ from html import unescape
 from typing import Any
 from unicodedata import normalize
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from django.contrib import admin
@@ -21,7 +22,7 @@ from catalog.models import Product
 from catalog.services import change_product, create_product
 from delivery.models import Delivery
 from inventory.models import DeadLetter, StockItem, StockMovement
-from inventory.services import adjust_stock, seed_stock
+from inventory.services import adjust_stock, first_location, seed_stock
 from orders.models import Order, Return
 from orders.returns.requests import Wanted, request_return
 from payments.models import GatewayLedger, Payment, Reconciliation, SandboxSwitch
@@ -73,7 +74,7 @@ def goods() -> None:
         for pk in range(1, 6)
     )
     seed_stock({1: 100, 2: 9, 4: 10})
-    StockItem.objects.create(pk=3)
+    StockItem.objects.create(product_id=3, location_id="MAIN")
 
 
 def opened(client: Client, path: str, **changed: Any) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def log() -> list[tuple[str, str]]:
 
 # --- Catalogue -------------------------------------------------------------------------------------------------------
 def test_products_with_their_stock_in_one_question(staff: Client, goods: None, django_assert_num_queries: Any):
-    StockItem.objects.filter(pk=1).update(reserved=30)
+    StockItem.objects.filter(product_id=1).update(reserved=30)
     with django_assert_num_queries(1, using="inventory"):
         page = text(staff, PRODUCTS)
     assert "₩1,000" in page
@@ -178,7 +179,7 @@ def test_users_groups_and_switches_are_not_saved_from_stale_forms_either(boss: C
     user = User.objects.create(email="kim@example.com", name="Kim")
     group, permission = Group.objects.create(name="clerks"), Permission.objects.first()
     switch = SandboxSwitch.objects.create(gateway="KAKAO_PAY", away=False)
-    stock = StockItem.objects.create(product_id=1, on_hand=5)
+    stock = StockItem.objects.create(product_id=1, location_id=first_location(), on_hand=5)
     paths = {
         f"/admin/accounts/user/{user.pk}/change/": {"name": "Kim Hana"},
         f"/admin/auth/group/{group.pk}/change/": {"name": "buyers"},
@@ -209,7 +210,7 @@ def test_a_new_product_with_its_first_stock(staff: Client):
     assert staff.post(f"{PRODUCTS}add/", form).status_code == 302
     product = Product.objects.get(name="New")
     assert (product.price, product.currency) == (1999, "USD")
-    assert StockItem.objects.get(pk=product.pk).on_hand == 25
+    assert StockItem.objects.get(product_id=product.pk).on_hand == 25
     assert StockMovement.objects.get(product_id=product.pk).reason == "Opening stock"
     page = text(staff, f"{PRODUCTS}{product.pk}/change/")
     assert "25 of 25" in page
@@ -255,16 +256,21 @@ def test_money_is_shown_by_its_currency(boss: Client, goods: None, currency: str
     assert boss.post(f"/admin/payments/reconciliation/{run.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
+def stock_of(product_id: int) -> str:
+    """The page of a product's only stock record."""
+    return f"{STOCK}{StockItem.objects.get(product_id=product_id).pk}/change/"
+
+
 # --- Stock -----------------------------------------------------------------------------------------------------------
 def test_stock_by_what_can_be_sold(staff: Client, goods: None, django_assert_num_queries: Any):
-    StockItem.objects.filter(pk=4).update(reserved=1)
+    StockItem.objects.filter(product_id=4).update(reserved=1)
     with django_assert_num_queries(1, using="catalog"):
         page = text(staff, STOCK)
     assert "Thing 1" in page
     assert rows(staff, f"{STOCK}?stock=low") == ["2", "3", "4"]
     assert rows(staff, f"{STOCK}?stock=none") == ["3"]
     assert rows(staff, f"{STOCK}?stock=enough") == ["1"]
-    assert rows(staff, f"{STOCK}?o=3") == ["3", "2", "4", "1"]
+    assert rows(staff, f"{STOCK}?o=4") == ["3", "2", "4", "1"]
 
 
 def test_without_the_catalogue_stock_is_shown_by_number(staff: Client, goods: None):
@@ -277,14 +283,14 @@ def test_without_the_catalogue_stock_is_shown_by_number(staff: Client, goods: No
 
 
 def test_stock_is_booked_with_a_reason_and_leaves_a_movement(staff: Client, goods: None):
-    path = f"{STOCK}1/change/"
+    path = stock_of(1)
     assert staff.post(path, opened(staff, path, delta="-3", reason="broken")).status_code == 302
     assert staff.post(path, opened(staff, path, delta="5", reason="")).status_code == 200
     assert staff.post(path, opened(staff, path, delta="-98", reason="too many")).status_code == 200
     assert staff.post(path, opened(staff, path, delta="1000000000", reason="too many")).status_code == 200
     assert staff.post(path, opened(staff, path)).status_code == 200
 
-    assert StockItem.objects.get(pk=1).on_hand == 97
+    assert StockItem.objects.get(product_id=1).on_hand == 97
     assert list(StockMovement.objects.filter(product_id=1).values_list("delta", "reason").order_by("pk")) == [
         (100, "Opening stock"),
         (-3, "broken"),
@@ -294,23 +300,43 @@ def test_stock_is_booked_with_a_reason_and_leaves_a_movement(staff: Client, good
 
 
 def test_the_same_form_books_once(staff: Client, goods: None):
-    path = f"{STOCK}1/change/"
+    path = stock_of(1)
     form = opened(staff, path, delta="5", reason="delivery note 4711")
     assert staff.post(path, form).status_code == 302
     assert "This booking was made already." in staff.post(path, form, follow=True).content.decode()
-    assert StockItem.objects.get(pk=1).on_hand == 105
+    assert StockItem.objects.get(product_id=1).on_hand == 105
     assert StockMovement.objects.filter(product_id=1).count() == 2
     assert len(log()) == 1
 
 
 def test_when_stock_is_low_is_said_by_product(staff: Client, goods: None):
-    path = f"{STOCK}1/change/"
+    path = stock_of(1)
     assert staff.post(path, opened(staff, path, low_below="200")).status_code == 302
     assert rows(staff, f"{STOCK}?stock=low") == ["1", "2", "3"]
-    assert log() == [("product 1: 100 on hand, 0 reserved", "Low below 200.")]
+    assert log() == [("product 1 at MAIN: 100 on hand, 0 reserved", "Low below 200.")]
     assert StockMovement.objects.filter(product_id=1).count() == 1
     Product.objects.filter(pk=2).update(active=False)  # nobody needs more of it
     assert rows(staff, f"{STOCK}?stock=low") == ["1", "3"]
+
+
+def test_a_product_leads_to_its_stock_wherever_it_is(staff: Client, goods: None):
+    assert staff.get(f"{STOCK}?product_id=1").url == stock_of(1)
+    seed_stock({1: 7}, "EAST")
+    assert rows(staff, f"{STOCK}?product_id=1") == ["1", "1"]
+    assert "1 Thing 1 EAST 7 7 0 10" in text(staff, f"{STOCK}?product_id=1")
+    assert rows(staff, f"{STOCK}?location__code__exact=EAST") == ["1"]
+
+
+def test_stock_is_booked_at_another_location(staff: Client, goods: None):
+    form = opened(staff, "/admin/inventory/location/add/", code="EAST", name="The east", priority="5")
+    assert staff.post("/admin/inventory/location/add/", form).status_code == 302
+    form = opened(staff, f"{STOCK}add/?product_id=1", location="EAST", delta="7", reason="moved")
+    assert staff.post(f"{STOCK}add/", form).status_code == 302
+    assert "already" in staff.post(f"{STOCK}add/", {**form, "booking": str(uuid4())}).content.decode()
+
+    items = StockItem.objects.filter(product_id=1).order_by("pk").values_list("location_id", "on_hand")
+    assert list(items) == [("MAIN", 100), ("EAST", 7)]
+    assert StockMovement.objects.latest("pk").location_id == "EAST"
 
 
 def test_korean_is_found_in_whichever_form_it_is_typed(staff: Client, goods: None):
@@ -329,7 +355,7 @@ def test_stock_is_found_by_the_name_of_its_product(staff: Client, goods: None):
 def test_the_movements_of_a_product(staff: Client, goods: None):
     for number in range(25):
         adjust_stock(product_id=1, delta=1, reason=f"receipt {number}")
-    page = staff.get(f"{STOCK}1/change/").content.decode()
+    page = staff.get(stock_of(1)).content.decode()
     assert page.count("receipt ") == 20
     every = "/admin/inventory/stockmovement/?product_id=1"
     assert f'href="{every}"' in page

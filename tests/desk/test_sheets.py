@@ -154,8 +154,8 @@ def test_who_may_import_and_export(boss: Client):
 # --- Stock ------------------------------------------------------------------------------------------------------------
 def test_stock_is_booked_by_line_and_once(boss: Client):
     assert exported(boss, STOCK)[0] == {
-        "product_id": "1", "name": "Product 1", "on_hand": "10", "reserved": "0", "low_below": "10", "delta": "",
-        "reason": "",
+        "product_id": "1", "location": "MAIN", "name": "Product 1", "on_hand": "10", "reserved": "0", "low_below": "10",
+        "delta": "", "reason": "",
     }  # fmt: skip
     preview = upload(boss, STOCK, "product_id,delta,reason,low_below\n1,5,delivery 7,3\n2,,,10\n2,-1,broken,10\n")
     assert "10 → 15" in preview.content.decode()
@@ -163,7 +163,7 @@ def test_stock_is_booked_by_line_and_once(boss: Client):
     said = confirm(boss, STOCK, preview)
     assert "0 new, 2 updated, 0 deleted and 1 skipped" in said[0]
     assert "imported already" in confirm(boss, STOCK, preview)[0]
-    assert list(StockItem.objects.order_by("pk").values_list("on_hand", "low_below")) == [(15, 3), (4, 10)]
+    assert list(StockItem.objects.order_by("product_id").values_list("on_hand", "low_below")) == [(15, 3), (4, 10)]
     booked = StockMovement.objects.order_by("pk").values_list("product_id", "delta", "reason")[2:]
     assert list(booked) == [(1, 5, "delivery 7"), (2, -1, "broken")]
 
@@ -176,14 +176,14 @@ def test_two_who_confirm_one_file_at_once_book_it_once(boss: Client, settings: A
     Kept(name=name).save(text.encode("utf-8-sig"))  # read before it was gone
     said = confirm(boss, STOCK, preview)
     assert said[1] == "Line 1: This booking was made already."
-    assert StockItem.objects.get(pk=1).on_hand == 15
+    assert StockItem.objects.get(product_id=1).on_hand == 15
 
 
 def test_a_file_that_somebody_has_changed_since_its_preview_is_not_imported(boss: Client):
     preview = upload(boss, STOCK, "product_id,delta,reason\n1,5,delivery 7\n")
     Kept(name=preview.context["confirm_form"].initial["import_file_name"]).save(b"product_id,delta,reason\n1,500,x\n")
     assert confirm(boss, STOCK, preview)[0].startswith("Nothing was imported")
-    assert StockItem.objects.get(pk=1).on_hand == 10
+    assert StockItem.objects.get(product_id=1).on_hand == 10
 
 
 def test_the_first_stock_of_a_product_and_lines_that_are_wrong(boss: Client):
@@ -196,7 +196,22 @@ def test_the_first_stock_of_a_product_and_lines_that_are_wrong(boss: Client):
     assert errors[4] == "There is no product 4711 to keep stock of."
     preview = upload(boss, STOCK, "product_id,delta,reason\n3,7,first\n")
     assert "1 new" in confirm(boss, STOCK, preview)[0]
-    assert StockItem.objects.get(pk=3).on_hand == 7
+    assert StockItem.objects.get(product_id=3).on_hand == 7
+
+
+def test_stock_is_booked_at_the_location_of_its_line(boss: Client):
+    seed_stock({1: 3}, "EAST")
+    rows = exported(boss, STOCK)
+    assert [(row["product_id"], row["location"], row["on_hand"]) for row in rows] == [
+        ("1", "EAST", "3"), ("1", "MAIN", "10"), ("2", "MAIN", "5"),
+    ]  # fmt: skip
+    text = "product_id,location,delta,reason\n1,EAST,-3,moved\n1,,3,moved\n2,EAST,1,found\n"
+    assert wrong(upload(boss, STOCK, text + "1,WEST,1,found\n")) == {4: "There is no location WEST."}
+    assert "1 new, 2 updated" in confirm(boss, STOCK, upload(boss, STOCK, text))[0]
+    items = StockItem.objects.order_by("product_id", "location_id")
+    assert list(items.values_list("product_id", "location_id", "on_hand")) == [
+        (1, "EAST", 0), (1, "MAIN", 13), (2, "EAST", 1), (2, "MAIN", 5),
+    ]  # fmt: skip
 
 
 # --- Many prices ------------------------------------------------------------------------------------------------------

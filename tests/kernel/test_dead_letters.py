@@ -118,11 +118,11 @@ def test_replaying_one_resolves_it_and_replaying_it_again_changes_nothing(bus: B
     bus.deliver()
 
     assert listed("--all") == [("inventory", 1, "HANDLED"), ("inventory", 2, "open")]
-    assert StockItem.objects.get(pk=1).reserved == 1
+    assert StockItem.objects.get(product_id=1).reserved == 1
     bus.messages.clear()
     run("replay", "inventory", first.pk)
     bus.deliver()
-    assert StockItem.objects.get(pk=1).reserved == 1
+    assert StockItem.objects.get(product_id=1).reserved == 1
     assert listed() == [("inventory", 2, "open")]
 
 
@@ -216,7 +216,7 @@ def test_a_letter_whose_event_had_been_handled_is_resolved_by_its_coming_again(b
     execute(STEPS[RESERVE], [event])
 
     assert listed("--all") == [("inventory", 1, "HANDLED")]
-    assert StockItem.objects.get(pk=1).reserved == 1
+    assert StockItem.objects.get(product_id=1).reserved == 1
 
 
 # —— Their end ————————————————————————————————————————————————————————————————————————————————————————————————————————

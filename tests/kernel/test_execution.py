@@ -82,7 +82,7 @@ def test_a_message_delivered_three_times_has_one_effect_and_the_same_answer(bus:
     for _ in range(3):
         execute(RESERVE, message)
 
-    assert StockItem.objects.get(pk=1).reserved == 1
+    assert StockItem.objects.get(product_id=1).reserved == 1
     assert sent(bus) == RESERVED_1 * 3
     assert len({raw["event_id"] for _, payload in bus.messages for raw in payload}) == 1
 
@@ -112,7 +112,7 @@ def test_an_event_twice_in_one_message_is_one_event(bus: Bus):
 
     execute(RESERVE, [message, message])
 
-    assert (StockItem.objects.get(pk=1).reserved, sent(bus)) == (1, RESERVED_1)
+    assert (StockItem.objects.get(product_id=1).reserved, sent(bus)) == (1, RESERVED_1)
 
 
 def test_two_events_of_one_order_in_one_message_are_handled_after_each_other(bus: Bus):
@@ -120,7 +120,7 @@ def test_two_events_of_one_order_in_one_message_are_handled_after_each_other(bus
 
     execute(RESERVE, [encode(first), encode(created(2)), encode(second)])
 
-    assert StockItem.objects.get(pk=1).reserved == 2  # order 1 once, order 2 once
+    assert StockItem.objects.get(product_id=1).reserved == 2  # order 1 once, order 2 once
     emitted = dict(Inbox.objects.values_list("event_id", "emitted"))
     assert len(emitted[first.event_id]) == 1
     assert emitted[second.event_id] == []
@@ -132,11 +132,11 @@ def test_a_crash_before_the_commit_leaves_no_trace(bus: Bus, point: str):
     with pytest.raises(Crash), calling(crash_at(point)):
         execute(RESERVE, message)
 
-    assert (StockItem.objects.get(pk=1).reserved, Inbox.objects.count(), bus.messages) == (0, 0, [])
+    assert (StockItem.objects.get(product_id=1).reserved, Inbox.objects.count(), bus.messages) == (0, 0, [])
 
     execute(RESERVE, message)
 
-    assert (StockItem.objects.get(pk=1).reserved, sent(bus)) == (1, RESERVED_1)
+    assert (StockItem.objects.get(product_id=1).reserved, sent(bus)) == (1, RESERVED_1)
 
 
 @pytest.mark.parametrize("point", ["step.committed", "publisher.before_send", "publisher.confirmed", "step.published"])
@@ -148,7 +148,7 @@ def test_after_a_crash_between_commit_and_acknowledgement_the_chain_goes_on(bus:
 
     execute(RESERVE, message)
 
-    assert (StockItem.objects.get(pk=1).reserved, Inbox.objects.count(), sent(bus)) == (1, 1, RESERVED_1)
+    assert (StockItem.objects.get(product_id=1).reserved, Inbox.objects.count(), sent(bus)) == (1, 1, RESERVED_1)
 
 
 @pytest.mark.parametrize("arriving", [arrived, list], ids=["as the shop writes it", "as Celery does"])
@@ -158,7 +158,7 @@ def test_a_poison_event_leaves_its_forty_nine_neighbours_done(bus: Bus, arriving
 
     execute(RESERVE, arriving([*good[:20], poison, *good[20:]]))
 
-    assert (StockItem.objects.get(pk=1).reserved, Inbox.objects.count()) == (49, 49)
+    assert (StockItem.objects.get(product_id=1).reserved, Inbox.objects.count()) == (49, 49)
     (letter,) = DeadLetter.objects.all()
     assert (letter.step, letter.correlation_id, letter.event_type, letter.payload) == (
         "inventory.reserve_stock",
@@ -194,7 +194,7 @@ def test_an_event_that_makes_the_step_fail_fails_alone(bus: Bus, monkeypatch: py
     execute(RESERVE, [encode(created(order_id)) for order_id in range(1, 51)])
 
     assert batches == [50, 25, 12, 13, 6, 3, 1, 2, 3, 7, 25]  # halves: few runs, however large the batch
-    assert StockItem.objects.get(pk=1).reserved == 49
+    assert StockItem.objects.get(product_id=1).reserved == 49
     letter = DeadLetter.objects.get()
     assert (letter.correlation_id, letter.error, letter.attempts) == (13, "ZeroDivisionError: division by zero", 1)
 
@@ -207,11 +207,11 @@ def test_an_event_that_makes_the_step_fail_fails_alone(bus: Bus, monkeypatch: py
     dead_letters.replay(letter)
     bus.deliver()
     letter.refresh_from_db()
-    assert (letter.resolution, StockItem.objects.get(pk=1).reserved) == ("HANDLED", 50)
+    assert (letter.resolution, StockItem.objects.get(product_id=1).reserved) == ("HANDLED", 50)
 
     dead_letters.replay(letter)  # once more changes nothing
     bus.deliver()
-    assert StockItem.objects.get(pk=1).reserved == 50
+    assert StockItem.objects.get(product_id=1).reserved == 50
 
 
 def test_an_outage_is_waited_out_without_a_dead_letter(bus: Bus, monkeypatch: pytest.MonkeyPatch):
@@ -227,7 +227,7 @@ def test_an_outage_is_waited_out_without_a_dead_letter(bus: Bus, monkeypatch: py
         execute(RESERVE, [encode(created(1))])
 
     assert next(outages, "used up") == "used up"
-    assert (StockItem.objects.get(pk=1).reserved, DeadLetter.objects.count(), sent(bus)) == (1, 0, RESERVED_1)
+    assert (StockItem.objects.get(product_id=1).reserved, DeadLetter.objects.count(), sent(bus)) == (1, 0, RESERVED_1)
 
 
 def test_a_step_may_emit_for_the_orders_of_its_batch_only(bus: Bus, monkeypatch: pytest.MonkeyPatch):

@@ -58,7 +58,7 @@ class Orders(Conformance):
 
     def assert_sound(self, key: int) -> None:
         status = Order.objects.get(pk=key).status
-        on_hand, reserved = StockItem.objects.values_list("on_hand", "reserved").get(pk=1)
+        on_hand, reserved = StockItem.objects.values_list("on_hand", "reserved").get(product_id=1)
         assert (status, on_hand, reserved) in [("COMPLETED", 8, 0), ("CANCELLED", 10, 0)], (status, on_hand, reserved)
 
 

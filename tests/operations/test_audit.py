@@ -299,8 +299,8 @@ def test_the_command_on_a_clean_world(world: World):
 
 
 def test_the_command_on_a_broken_world(world: World):
-    StockItem.objects.filter(pk=1).update(on_hand=12)
-    StockItem.objects.filter(pk=2).update(on_hand=14)
+    StockItem.objects.filter(product_id=1).update(on_hand=12)
+    StockItem.objects.filter(product_id=2).update(on_hand=14)
 
     code, text = run("--strict", "--json")
 
@@ -308,7 +308,7 @@ def test_the_command_on_a_broken_world(world: World):
     assert json.loads(text)["violations"] == [
         {
             "invariant": "stock_adds_up",
-            "subject": "product 2",
+            "subject": "product 2 at MAIN",
             "detail": "on hand 14, movements 15; reserved 0, reservations 0",
         }
     ]

@@ -137,13 +137,15 @@ class TestSeed:
 
     def test_the_contracts_sample_data(self):
         out = self.seed()
-        assert out == "Seeded 10 products, 10 stock records, 4 users.\n"
+        assert out == "Seeded 10 products, 11 stock records, 4 users.\n"
         products = connect(CatalogService).get_products(range(1, 11))
         assert [products[key].price for key in range(1, 11)] == [
             3500000, 1550000, 1690000, 159000, 129000, 230000, 33000, 36000, 250000, 899000,
         ]  # fmt: skip
-        stock = apps.get_model("inventory", "StockItem").objects.order_by("pk").values_list("on_hand", flat=True)
-        assert list(stock) == [10, 50, 30, 100, 80, 40, 150, 120, 25, 15]
+        stock = apps.get_model("inventory", "StockItem").objects.order_by("location_id", "product_id")
+        assert list(stock.values_list("location_id", "on_hand")) == [
+            ("BUSAN", 10), *(("MAIN", pieces) for pieces in (10, 50, 30, 100, 80, 40, 150, 120, 15, 15)),
+        ]  # fmt: skip
         users = apps.get_model("accounts", "User").objects.order_by("email")
         assert [(user.email, user.is_staff, user.check_password("seed-pass-1")) for user in users] == [
             ("admin@example.com", True, True),
@@ -154,9 +156,9 @@ class TestSeed:
 
     def test_twice_is_once(self):
         self.seed()
-        apps.get_model("inventory", "StockItem").objects.filter(pk=1).update(on_hand=3)
+        apps.get_model("inventory", "StockItem").objects.filter(product_id=1).update(on_hand=3)
         assert self.seed() == "Seeded 0 products, 0 stock records, 0 users.\n"
-        assert apps.get_model("inventory", "StockItem").objects.get(pk=1).on_hand == 3
+        assert apps.get_model("inventory", "StockItem").objects.get(product_id=1).on_hand == 3
 
     def test_a_generated_password_is_printed_once(self, monkeypatch):
         monkeypatch.delenv("SEED_PASSWORD")

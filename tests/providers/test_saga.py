@@ -108,7 +108,7 @@ class Shop:
     def set_up_anew(self, *, next_order: int) -> None:
         """Begin with empty databases and the same account at the provider; the next order has this number."""
         for service in local_services():
-            for model in apps.get_app_config(service).get_models():
+            for model in reversed([*apps.get_app_config(service).get_models()]):  # those that refer to others first
                 model.objects.all().delete()
         with connections["orders"].cursor() as cursor:
             cursor.execute("SELECT setval(pg_get_serial_sequence('orders_order', 'id'), %s, false)", [next_order])
@@ -118,7 +118,7 @@ class Shop:
         """The order is cancelled, and its pieces are on the shelf."""
         assert self.order(order_id)["status"] == "CANCELLED"
         assert self.order(order_id)["nextAction"] is None
-        stock = StockItem.objects.get(pk=1)
+        stock = StockItem.objects.get(product_id=1)
         assert (stock.on_hand, stock.reserved) == (PIECES, 0)
 
 

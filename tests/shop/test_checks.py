@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import pytest
 
 from shop.checks import (
+    check_fulfilment,
     check_offers,
     check_privacy,
     check_retention,
@@ -199,3 +200,14 @@ def test_the_owners_settings_about_returns_are_checked(settings: Any, name: str,
     setattr(settings, name, value)
     said = [message.msg for message in check_returns()]
     assert [message[: len(start)] for message, start in zip(said, found, strict=True)] == found
+
+
+@pytest.mark.parametrize(
+    "path", ["yours.rule", "inventory.fulfilment.no_rule", "inventory.fulfilment.MOST_TRIED", "math.sin"]
+)
+def test_a_rule_of_fulfilment_that_is_none(settings: Any, path: str):
+    assert check_fulfilment() == []
+    settings.FULFILMENT_RULE = path
+    assert [(one.id, one.msg.partition(":")[0]) for one in check_fulfilment()] == [
+        ("shop.E009", f"FULFILMENT_RULE names no rule, {path}")
+    ]

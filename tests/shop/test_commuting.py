@@ -140,7 +140,7 @@ def end(bus: Bus, orders: dict[str, int]) -> None:
         assert len(changed) == 1 if kind == "changed" else len(changed) <= (kind == "cancelled")
         more = ["PAYMENT_DUE"] * (kind == "paid on a page") + ["REFUNDED"] * bool(given_back)
         assert (kind, [news for news in told if news not in OF_CHANGES]) == (kind, sorted([*TOLD[kind], *more]))
-    stock = StockItem.objects.get(pk=1)
+    stock = StockItem.objects.get(product_id=1)
     sold = sum(line.quantity for order in Order.objects.filter(status="COMPLETED") for line in order.lines)
     assert (stock.on_hand, stock.reserved) == (PIECES - sold, 0)
     assert violations() == []
@@ -228,7 +228,7 @@ def _overdue_after(bus: Bus, settings: Any, delivered: int, cancellation_first: 
     completed = order.status == "COMPLETED"
     assert completed or (overdue, order.cancellation_reason) == (1, OVERDUE)
     assert kept_of(order_id) == (PRICE if completed else 0)
-    stock = StockItem.objects.get(pk=1)
+    stock = StockItem.objects.get(product_id=1)
     assert (stock.on_hand, stock.reserved) == (PIECES - completed, 0)
     assert violations() == []
     return order.status

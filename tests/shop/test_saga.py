@@ -63,7 +63,7 @@ def history(order_id: int) -> list[tuple[str, str]]:
 
 
 def stock_of(product_id: int) -> tuple[int, int]:
-    item = StockItem.objects.get(pk=product_id)
+    item = StockItem.objects.get(product_id=product_id)
     return item.on_hand, item.reserved
 
 
@@ -382,8 +382,8 @@ def test_what_a_wiped_broker_lost_is_emitted_again_by_the_timer(bus: Bus):
     for delivered in range(20):
         order_id = place(quantity=1)
         StockItem.objects.update(on_hand=F("on_hand") + 10)
-        StockMovement.objects.create(product_id=1, delta=10, kind="ADJUSTMENT")
-        StockMovement.objects.create(product_id=2, delta=10, kind="ADJUSTMENT")
+        StockMovement.objects.create(product_id=1, location_id="MAIN", delta=10, kind="ADJUSTMENT")
+        StockMovement.objects.create(product_id=2, location_id="MAIN", delta=10, kind="ADJUSTMENT")
         for _ in range(delivered):
             if not bus.messages:
                 bus.relay()

@@ -88,7 +88,7 @@ def test_a_product_put_up_by_api(by_api: APIClient):
 def test_stock_booked_by_api(by_api: APIClient, product: Product):
     assert by_api.post("/api/v1/inventory/1/adjustments", {"delta": 5, "reason": "came"}).status_code == 201
     assert entries("inventory") == [
-        ("api", "book", "stock of product 1", {"on_hand": 10}, {"on_hand": 15, "reason": "came"})
+        ("api", "book", "stock of product 1 at MAIN", {"on_hand": 10}, {"on_hand": 15, "reason": "came"})
     ]
 
 

@@ -20,6 +20,7 @@ from accounts.models import User
 from delivery.models import Delivery, ReturnParcel
 from inventory.models import DeadLetter, Reservation, StockItem, StockMovement
 from inventory.models import Inbox as InventoryInbox
+from inventory.services import seed_stock
 from notifications.models import Inbox as NotificationsInbox
 from notifications.models import Notification
 from orders.models import (
@@ -89,8 +90,8 @@ def drop(model: type[Model], guard: str) -> None:
         cursor.execute(f'DROP INDEX IF EXISTS "{guard}"')
 
 
-def on_shelf(product_id: int, pieces: int) -> None:
-    StockItem.objects.filter(pk=product_id).update(on_hand=F("on_hand") + pieces)
+def on_shelf(product_id: int, pieces: int, location: str = "MAIN") -> None:
+    StockItem.objects.filter(product_id=product_id, location=location).update(on_hand=F("on_hand") + pieces)
 
 
 def payment(order_id: int) -> Any:
@@ -128,7 +129,7 @@ def moved(order_id: int, kind: str = "SHIPMENT", product_id: int = 1) -> Any:
 
 
 def move(order_id: int | None, kind: str, delta: int, product_id: int = 1) -> None:
-    StockMovement.objects.create(order_id=order_id, kind=kind, delta=delta, product_id=product_id)
+    StockMovement.objects.create(order_id=order_id, kind=kind, delta=delta, product_id=product_id, location_id="MAIN")
     on_shelf(product_id, delta)
 
 
@@ -140,7 +141,7 @@ def a_piece_appears(world: World) -> None:
 
 @breaks("stock_adds_up")
 def a_piece_is_promised_to_nobody(world: World) -> None:
-    StockItem.objects.filter(pk=1).update(reserved=F("reserved") + 1)
+    StockItem.objects.filter(product_id=1).update(reserved=F("reserved") + 1)
 
 
 @breaks("stock_adds_up")
@@ -150,20 +151,20 @@ def a_receipt_is_forgotten(world: World) -> None:
 
 @breaks("stock_adds_up")
 def what_has_no_stock_record_moves(world: World) -> None:
-    StockMovement.objects.create(product_id=77, delta=5, kind="ADJUSTMENT")
+    StockMovement.objects.create(product_id=77, location_id="MAIN", delta=5, kind="ADJUSTMENT")
 
 
 @breaks("stock_adds_up", "cancelled_keeps_nothing")
 def what_has_no_stock_record_is_promised(world: World) -> None:
     reservation = Reservation.objects.get(order_id=world.refused)
-    reservation.lines.create(product_id=77, quantity=1)
+    reservation.lines.create(product_id=77, location_id="MAIN", quantity=1)
     Reservation.objects.filter(pk=reservation.pk).update(status="RESERVED")
 
 
 @breaks("stock_adds_up")
 def more_is_gone_than_there_was(world: World) -> None:
     drop(StockItem, "inventory_stock_never_oversold")
-    move(None, "ADJUSTMENT", -1 - StockItem.objects.get(pk=1).on_hand)
+    move(None, "ADJUSTMENT", -1 - StockItem.objects.get(product_id=1).on_hand)
 
 
 @breaks("stock_adds_up")
@@ -370,28 +371,28 @@ def it_was_never_shipped(world: World) -> None:
     for product_id, pieces in ((1, 2), (2, 1)):
         moved(world.completed, product_id=product_id).delete()
         on_shelf(product_id, pieces)
-        StockItem.objects.filter(pk=product_id).update(reserved=pieces)
+        StockItem.objects.filter(product_id=product_id).update(reserved=pieces)
     Reservation.objects.filter(order_id=world.completed).update(status="RESERVED")
 
 
-@breaks("completed_is_whole")
+@breaks("completed_is_whole", "shipped_from_where_it_was_reserved")
 def it_is_shipped_twice(world: World) -> None:
     drop(StockMovement, "inventory_movement_once_per_order")
     move(world.completed, "SHIPMENT", -2)
 
 
-@breaks("completed_is_whole")
+@breaks("completed_is_whole", "shipped_from_where_it_was_reserved")
 def less_is_shipped_than_was_ordered(world: World) -> None:
     moved(world.completed).update(delta=-1)
     on_shelf(1, 1)
 
 
-@breaks("completed_is_whole")
+@breaks("completed_is_whole", "shipped_from_where_it_was_reserved")
 def something_else_is_set_aside(world: World) -> None:
     Reservation.objects.get(order_id=world.completed).lines.filter(product_id=1).update(product_id=3)
 
 
-@breaks("completed_is_whole")
+@breaks("completed_is_whole", "shipped_from_where_it_was_reserved")
 def what_was_delivered_is_back_on_the_shelf(world: World) -> None:
     move(world.completed, "RETURN", 2)
 
@@ -422,17 +423,17 @@ def the_gateway_never_refunded(world: World) -> None:
 @breaks("cancelled_keeps_nothing")
 def the_stock_is_still_set_aside(world: World) -> None:
     Reservation.objects.filter(order_id=world.declined).update(status="RESERVED")
-    StockItem.objects.filter(pk=1).update(reserved=2)
-    StockItem.objects.filter(pk=2).update(reserved=1)
+    StockItem.objects.filter(product_id=1).update(reserved=2)
+    StockItem.objects.filter(product_id=2).update(reserved=1)
 
 
-@breaks("cancelled_keeps_nothing")
+@breaks("cancelled_keeps_nothing", "shipped_from_where_it_was_reserved")
 def what_was_shipped_never_came_back(world: World) -> None:
     moved(world.returned, "RETURN").delete()
     on_shelf(1, -2)
 
 
-@breaks("cancelled_keeps_nothing")
+@breaks("cancelled_keeps_nothing", "shipped_from_where_it_was_reserved")
 def a_part_never_came_back(world: World) -> None:
     moved(world.returned, "RETURN").update(delta=1)
     on_shelf(1, -1)
@@ -453,7 +454,24 @@ def it_left_the_shelf_before_a_carrier_had_it(world: World) -> None:
 def a_carrier_has_what_is_still_set_aside(world: World) -> None:
     Reservation.objects.filter(order_id=world.returned).update(status="RESERVED")
     for product_id, pieces in ((1, 2), (2, 1)):
-        StockItem.objects.filter(pk=product_id).update(reserved=pieces)
+        StockItem.objects.filter(product_id=product_id).update(reserved=pieces)
+
+
+# —— From where it leaves, and to where it comes back —————————————————————————————————————————————————————————————————
+@breaks("shipped_from_where_it_was_reserved")
+def it_leaves_from_another_location(world: World) -> None:
+    seed_stock({1: 5}, "EAST")
+    moved(world.completed).update(location_id="EAST")
+    on_shelf(1, 2)
+    on_shelf(1, -2, "EAST")
+
+
+@breaks("shipped_from_where_it_was_reserved")
+def it_comes_back_to_another_location(world: World) -> None:
+    seed_stock({1: 5}, "EAST")
+    moved(world.returned, "RETURN").update(location_id="EAST")
+    on_shelf(1, -2)
+    on_shelf(1, 2, "EAST")
 
 
 # —— Orders ———————————————————————————————————————————————————————————————————————————————————————————————————————————

@@ -345,7 +345,7 @@ def history(order_id: int) -> list[str]:
 
 def stock_of(product_id: int) -> tuple[int, int]:
     """On hand, and reserved."""
-    item = StockItem.objects.get(pk=product_id)
+    item = StockItem.objects.get(product_id=product_id)
     return item.on_hand, item.reserved
 
 

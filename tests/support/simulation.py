@@ -46,7 +46,8 @@ from tests.support.boundaries import all_points
 from tests.support.sagas import SAGA_TIMERS
 
 PRODUCTS = range(101, 261)  # each schedule sells one of them
-PIECES = 6  # of it
+PIECES = 6  # of it, half of them at each of these locations
+LOCATIONS = ("WEST", "EAST")
 RUN_BY = {  # whose boundaries are passed by a timer alone: a decision to die at one is about that timer
     "look_after": "orders.look_after",
     "overdue": "orders.cancel_overdue",
@@ -142,7 +143,8 @@ class World:
 
     def play(self) -> None:
         """All schedules, then peace. Raises AssertionError when an order does not end."""
-        seed_stock(dict.fromkeys(self.schedules, PIECES))
+        for location in LOCATIONS:
+            seed_stock(dict.fromkeys(self.schedules, PIECES // len(LOCATIONS)), location)
         lossy = {name: outsiders.LossyGateway(name, self._is_lost) for name in settings.PAYMENT_GATEWAYS}
         with publishing_to(self.bus), patch.dict(gateways._made, lossy):
             for product, schedule in self.schedules.items():

@@ -65,7 +65,7 @@ def lines(order_id: int) -> dict[int, int]:
 
 
 def held_in_stock() -> dict[int, tuple[int, int]]:
-    return {item.pk: (item.on_hand, item.reserved) for item in StockItem.objects.all()}
+    return {item.product_id: (item.on_hand, item.reserved) for item in StockItem.objects.all()}
 
 
 def status_of(order_id: int) -> str:

@@ -79,7 +79,7 @@ class TestOrder(Conformance):
 
     def state(self, key: int) -> Any:
         order = Order.objects.get(pk=key)
-        stock = StockItem.objects.get(pk=1)
+        stock = StockItem.objects.get(product_id=1)
         return {
             "order": order.status,
             **{

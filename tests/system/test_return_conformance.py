@@ -103,7 +103,7 @@ class TestReturn(Conformance):
         bus.drain()
 
     def state(self, key: int) -> Any:
-        of, stock, payment = Return.objects.get(pk=key), StockItem.objects.get(pk=1), Payment.objects.get()
+        of, stock, payment = Return.objects.get(pk=key), StockItem.objects.get(product_id=1), Payment.objects.get()
         moved: Counter[str] = Counter()
         for kind, delta in StockMovement.objects.filter(return_id=key).values_list("kind", "delta"):
             moved[kind] += delta

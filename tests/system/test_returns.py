@@ -131,7 +131,7 @@ def test_from_the_request_to_the_refund(bus: Bus, hana: APIClient, clerk: APICli
         "refunded": 2000,
     }
     assert moved() == [("RETURN", 2), ("WRITE_OFF", -1)]
-    assert StockItem.objects.get(pk=1).on_hand == PIECES - 3 + 1
+    assert StockItem.objects.get(product_id=1).on_hand == PIECES - 3 + 1
     payment = Payment.objects.get()
     assert (payment.status, payment.captured, payment.refunded) == ("COMPLETED", 5000, 2000)
     assert told() == ["RETURN_APPROVED", "RETURN_RECEIVED", "RETURN_REFUNDED"]
@@ -429,5 +429,5 @@ def test_whatever_is_returned_and_refunded_stock_and_money_add_up(bus: Bus, orde
             bus.drain()
         payment = Payment.objects.get()
         assert payment.captured - payment.refunded == kept
-        assert StockItem.objects.get(pk=1).on_hand == on_hand
+        assert StockItem.objects.get(product_id=1).on_hand == on_hand
         assert clean()

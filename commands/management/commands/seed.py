@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
-from commands.samples import PRODUCTS, USERS
+from commands.samples import ELSEWHERE, PRODUCTS, USERS
 
 
 class Command(BaseCommand):
@@ -25,12 +25,14 @@ class Command(BaseCommand):
                 " with DEBUG=1. Nothing was changed. Elsewhere: manage.py createsuperuser."
             )
         rows = [sample._asdict() for sample in PRODUCTS]
-        quantities = {row["id"]: row.pop("stock") for row in rows}
+        elsewhere = {row["id"]: row.pop("elsewhere") for row in rows}
+        here = {row["id"]: row.pop("stock") - elsewhere[row["id"]] for row in rows}
         given = environ.Env().str("SEED_PASSWORD", "")
         password = given or token_urlsafe(12)
 
         products = import_string("catalog.services.seed_products")(rows)
-        stocked = import_string("inventory.services.seed_stock")(quantities)
+        seed_stock = import_string("inventory.services.seed_stock")
+        stocked = seed_stock(here) + seed_stock({pk: pieces for pk, pieces in elsewhere.items() if pieces}, ELSEWHERE)
         users = import_string("accounts.services.seed_users")(USERS, password=password)
 
         if not quiet:

@@ -4,7 +4,7 @@ A window is a range of order ids with a given number of orders. The ranges cover
 that does not exist falls into one of them, too.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,7 +34,7 @@ class Facts:
     change_totals: dict[UUID, int]  # change -> what its lines add up to
     histories: dict[int, list[str]]  # statuses in the order in which they were reached
     reservations: dict[int, dict[str, Any]]
-    reserved_lines: dict[int, dict[int, int]]
+    reserved_lines: dict[int, Counter[tuple[int, str]]]  # order -> product and location -> quantity
     movements: dict[int, list[dict[str, Any]]]
     payments: dict[int, dict[str, Any]]
     operations: dict[int, list[dict[str, Any]]]  # our ledger
@@ -99,7 +99,7 @@ def _read(before: datetime, strict: bool, bounds: Range) -> Facts:
         change_totals=defaultdict(int),
         histories=defaultdict(list),
         reservations={},
-        reserved_lines=defaultdict(dict),
+        reserved_lines=defaultdict(Counter),
         movements=_grouped(within("inventory.StockMovement").filter(order_id__isnull=False, return_id=None)),
         payments=_by_order(within("payments.Payment")),
         operations=defaultdict(list),
@@ -119,8 +119,9 @@ def _read(before: datetime, strict: bool, bounds: Range) -> Facts:
     for change_id, quantity, price in changed.values_list("change_id", "quantity", "unit_price"):
         facts.change_totals[change_id] += price * quantity
     reserved = within("inventory.ReservationLine", "reservation__order_id")
-    for order_id, product_id, quantity in reserved.values_list("reservation__order_id", "product_id", "quantity"):
-        facts.reserved_lines[order_id][product_id] = quantity
+    columns = ("reservation__order_id", "product_id", "location_id", "quantity")
+    for order_id, product_id, location, quantity in reserved.values_list(*columns):
+        facts.reserved_lines[order_id][product_id, location] = quantity
     for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
         facts.histories[order_id].append(status)
     entries = within("payments.PaymentOperation", "payment__order_id").order_by("pk")

@@ -3,7 +3,7 @@
 One file, though long, so that all invariants of orders can be read as one list.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -52,17 +52,19 @@ SHIPPED = {"SHIPPED", "RETURNED"}
 NOTHING_KEPT = {"FAILED", "REFUNDED", "VOIDED"}
 NOT_DELIVERED = {"CANCELLED", "FAILED"}
 
-# One snapshot of inventory: for each product its stock record, and the sums of its movements and reservations.
+# One snapshot of inventory: each stock record, and the sums of its movements and reservations.
 STOCK = """
-    SELECT product_id, on_hand, reserved, coalesce(moved, 0), coalesce(held, 0)
+    SELECT product_id, location_id, on_hand, reserved, coalesce(moved, 0), coalesce(held, 0)
     FROM inventory_stockitem
-    FULL JOIN (SELECT product_id, sum(delta) AS moved FROM inventory_stockmovement GROUP BY product_id) movements
-        USING (product_id)
     FULL JOIN (
-        SELECT l.product_id, sum(l.quantity) AS held
+        SELECT product_id, location_id, sum(delta) AS moved FROM inventory_stockmovement
+        GROUP BY product_id, location_id
+    ) movements USING (product_id, location_id)
+    FULL JOIN (
+        SELECT l.product_id, l.location_id, sum(l.quantity) AS held
         FROM inventory_reservationline l JOIN inventory_reservation r ON r.id = l.reservation_id
-        WHERE r.status = 'RESERVED' GROUP BY l.product_id
-    ) reservations USING (product_id)
+        WHERE r.status = 'RESERVED' GROUP BY l.product_id, l.location_id
+    ) reservations USING (product_id, location_id)
     WHERE on_hand IS DISTINCT FROM coalesce(moved, 0) OR reserved IS DISTINCT FROM coalesce(held, 0)
         OR reserved < 0 OR reserved > on_hand
 """
@@ -85,11 +87,11 @@ STRAY_KEYS = """
 
 
 def stock_adds_up(_before: datetime) -> Iterator[Violation]:
-    """Per product: on hand is the sum of its movements, reserved the sum of what open reservations hold."""
-    for product, on_hand, reserved, moved, held in scan("inventory", STOCK):
+    """Per product and location: on hand is the sum of movements, reserved the sum of what open reservations hold."""
+    for product, location, on_hand, reserved, moved, held in scan("inventory", STOCK):
         yield Violation(
             "stock_adds_up",
-            f"product {product}",
+            f"product {product} at {location}",
             f"on hand {on_hand}, movements {moved}; reserved {reserved}, reservations {held}",
         )
     for product, kind, order_id in scan("inventory", STRAY_MOVEMENTS):
@@ -162,7 +164,7 @@ def completed_is_whole(facts: Facts) -> Iterator[Violation]:
         actual = {
             "payment": (payment.get("status"), _paid(facts, pk), payment.get("currency")),
             "capture": order["capture"] if order["capture"] in ("DUE", "FAILED") else "",
-            "reservation": (reservation.get("status"), facts.reserved_lines.get(pk, {})),
+            "reservation": (reservation.get("status"), _reserved(facts, pk)),
             "movements": _moved(facts, pk),
             "delivery": facts.deliveries.get(pk, {}).get("status"),
         }
@@ -216,6 +218,22 @@ def shipped_was_handed_over(facts: Facts) -> Iterator[Violation]:
             yield Violation("shipped_was_handed_over", f"order {pk}", f"{status}, and no carrier has it")
         if handed_over and status not in {*SHIPPED, "RELEASED"}:
             yield Violation("shipped_was_handed_over", f"order {pk}", f"with a carrier, and {status}")
+
+
+def shipped_from_where_it_was_reserved(facts: Facts) -> Iterator[Violation]:
+    """What was shipped left the locations where it was reserved; of a parcel that came back, it is there again."""
+    for pk, reservation in facts.reservations.items():
+        if reservation["updated_at"] > facts.before or reservation["status"] not in SHIPPED:
+            continue
+        moved: dict[str, Counter[tuple[int, str]]] = defaultdict(Counter)
+        for move in facts.movements.get(pk, []):
+            moved[move["kind"]][move["product_id"], move["location_id"]] += move["delta"]
+        reserved = facts.reserved_lines.get(pk, Counter())
+        back = reserved if reservation["status"] == "RETURNED" else Counter()
+        for kind, expected in (("SHIPMENT", {key: -pieces for key, pieces in reserved.items()}), ("RETURN", back)):
+            if moved[kind] != expected:
+                detail = f"{kind.lower()} of {dict(moved[kind])}, reserved {dict(reserved)}"
+                yield Violation("shipped_from_where_it_was_reserved", f"order {pk}", detail)
 
 
 def operations_add_up(facts: Facts) -> Iterator[Violation]:
@@ -330,6 +348,7 @@ PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     completed_is_whole,
     cancelled_keeps_nothing,
     shipped_was_handed_over,
+    shipped_from_where_it_was_reserved,
     operations_add_up,
     money_matches_ledger,
     order_adds_up,
@@ -365,6 +384,14 @@ def _moved(facts: Facts, order_id: int) -> Counter[tuple[str, int]]:
     sums: Counter[tuple[str, int]] = Counter()
     for move in facts.movements.get(order_id, []):
         sums[move["kind"], move["product_id"]] += move["delta"]
+    return sums
+
+
+def _reserved(facts: Facts, order_id: int) -> dict[int, int]:
+    """Units that are, or were, reserved for an order, by product."""
+    sums: Counter[int] = Counter()
+    for (product, _location), pieces in facts.reserved_lines.get(order_id, Counter()).items():
+        sums[product] += pieces
     return sums
 
 

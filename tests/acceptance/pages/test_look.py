@@ -30,7 +30,7 @@ ADMIN = {
     "products": "/admin/catalog/product/",
     "product": "/admin/catalog/product/7/change/",
     "stock": "/admin/inventory/stockitem/",
-    "stock-item": "/admin/inventory/stockitem/7/change/",
+    "stock-item": "/admin/inventory/stockitem/?product_id=7",
     "movements": "/admin/inventory/stockmovement/",
     "orders": "/admin/orders/order/",
     "payments": "/admin/payments/payment/",

@@ -82,7 +82,7 @@ def ends(shop: Any, page: Page, saga: str, status: str) -> None:
     shop.drain()
     page.goto(saga)
     expect(page.get_by_role("status")).to_have_text(f"{status} – The saga has ended.")
-    stock = StockItem.objects.get(pk=7)
+    stock = StockItem.objects.get(product_id=7)
     assert (stock.on_hand, stock.reserved) == (PIECES - (status == "Completed"), 0)
 
 
@@ -119,7 +119,7 @@ def test_given_up_on_a_phone_in_korean(shop: Any, page: Page, browser: Browser):
     context.close()
     shop.drain()
     expect(page.get_by_role("status")).to_have_text("Cancelled – The saga has ended.")
-    assert StockItem.objects.get(pk=7).reserved == 0
+    assert StockItem.objects.get(product_id=7).reserved == 0
 
 
 # --- The flows of the demo, at a provider each ------------------------------------------------------------------------

@@ -244,10 +244,10 @@ def test_stock_comes_in_by_a_file(shop: Any, admin: Page):
     expect(admin.locator(".import-preview")).to_contain_text("0 of 15 units are reserved")
     upload("product_id,delta,reason\n7,5,delivery\n")
     expect(admin.locator(".import-preview")).to_contain_text("10 → 15")
-    assert StockItem.objects.get(pk=7).on_hand == 10
+    assert StockItem.objects.get(product_id=7).on_hand == 10
     admin.get_by_role("button", name="Confirm import").click()
     expect(admin.locator(".messagelist")).to_contain_text("1 updated")
-    assert StockItem.objects.get(pk=7).on_hand == 15
+    assert StockItem.objects.get(product_id=7).on_hand == 15
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])

@@ -69,7 +69,7 @@ def status(order_id: int) -> str:
 
 
 def stock_of(product_id: int) -> tuple[int, int]:
-    item = StockItem.objects.get(pk=product_id)
+    item = StockItem.objects.get(product_id=product_id)
     return item.on_hand, item.reserved
 
 

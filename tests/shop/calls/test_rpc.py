@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.test import Client
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from accounts.letters import ask_to_verify
 from accounts.models import Letter, User
@@ -166,7 +167,8 @@ class TestCatalog:
 @both_modes
 class TestInventory:
     def test_stock(self):
-        apps.get_model("inventory", "StockItem").objects.create(product_id=7, on_hand=5, reserved=2)
+        import_string("inventory.services.seed_stock")({7: 5})
+        apps.get_model("inventory", "StockItem").objects.update(reserved=2)
 
         assert connect(InventoryService).get_stock([7, 8]) == {7: StockView(product_id=7, on_hand=5, reserved=2)}
 
