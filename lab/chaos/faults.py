@@ -160,12 +160,15 @@ def kill_broker(world: World, dice: Random) -> str:
 def purge_queue(world: World, dice: Random) -> str:
     """Purge a queue, whose worker is stopped for a moment so that there is something to lose."""
     queue = dice.choice(sorted({*map(service_of, ORDER.steps)}))
-    with _stopped(world.processes.hearing(queue).pid):
-        try:
-            until(lambda: world.rabbitmq.waiting(queue), f"a message in the queue {queue}", seconds=LULL)
-        except TimeoutError:  # on a slow machine the load may be over
+    lull_ends = time.monotonic() + LULL
+
+    def something_waits() -> bool:
+        if time.monotonic() > lull_ends:  # the load may be over, and a stopped worker is sent what it asked for first
             world.order()
-            until(lambda: world.rabbitmq.waiting(queue), f"a message in the queue {queue}", seconds=20)
+        return bool(world.rabbitmq.waiting(queue))
+
+    with _stopped(world.processes.hearing(queue).pid):
+        until(something_waits, f"a message in the queue {queue}", seconds=LULL + 20)
         time.sleep(dice.uniform(0, 1))
         purged = world.rabbitmq.purge(queue)
     if not purged:

@@ -83,12 +83,12 @@ def test_a_client_that_is_told_so_places_no_more():
     assert client.placed == 0
 
 
-def test_a_queue_that_is_empty_is_not_purged_before_an_order_has_filled_it(monkeypatch: pytest.MonkeyPatch):
+def test_a_queue_that_is_empty_is_not_purged_before_orders_have_filled_it(monkeypatch: pytest.MonkeyPatch):
     class Broker:
-        messages = 0
+        messages = -2  # the stopped worker is sent two first
 
         def waiting(self, queue: str) -> int:
-            return self.messages
+            return max(self.messages, 0)
 
         def purge(self, queue: str) -> int:
             purged, self.messages = self.messages, 0
