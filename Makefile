@@ -76,26 +76,30 @@ test-some:
 	@printf '\n==> tests\n'
 	@exec $(SERVICES) exec -- $(PY) -m pytest $(ARGS)
 
-# The tests that start processes of their own mostly wait for them. So they run beside the others, and the stages beside
-# both, each with databases and a vhost of its own. What they print comes at the end. Both halves take about as long.
-PROCESSES := integration or acceptance or chaos or documented
+# Three runs of tests beside each other, and the stages beside them, each with databases and a vhost of its own: tests
+# that start processes mostly wait for them, and others for PostgreSQL. Chaos has servers of its own, so it adds nothing
+# to the hundred connections of a PostgreSQL as it is installed. All three take about as long. The last one is shown as it
+# runs, what the others print comes at the end.
+PROCESSES := (integration or acceptance or documented) and not chaos
+WHOLE := tests/system tests/kernel tests/lab
 
 .PHONY: test-all
 test-all:
 	@printf '\n==> tests\n'
-	@echo 'Stages, and the tests that start processes, run in the background and are shown at the end.'; \
-	logs=$$(mktemp -d) && trap 'kill $$stages $$others; wait; rm -rf $$logs; exit 130' INT TERM; \
+	@echo 'Stages and two more runs of tests go on in the background and are shown at the end.'; \
+	logs=$$(mktemp -d) && trap 'kill $$stages $$processes $$whole; wait; rm -rf $$logs; exit 130' INT TERM; \
 	$(SERVICES) exec -- $(MAKE) --no-print-directory test-stages >$$logs/stages 2>&1 & stages=$$!; \
-	$(SERVICES) exec -- $(PY) -m pytest -m '$(PROCESSES)' >$$logs/others 2>&1 & others=$$!; \
-	$(SERVICES) exec -- $(PY) -m pytest -m 'not ($(PROCESSES))'; failed=$$?; \
-	wait $$stages || failed=1; wait $$others || failed=1; \
-	cat $$logs/stages $$logs/others; rm -rf $$logs; exit $$failed
+	$(SERVICES) exec -- $(PY) -m pytest -m '$(PROCESSES)' >$$logs/processes 2>&1 & processes=$$!; \
+	$(SERVICES) exec -- $(PY) -m pytest -m 'not ($(PROCESSES))' $(WHOLE) >$$logs/whole 2>&1 & whole=$$!; \
+	$(SERVICES) exec -- $(PY) -m pytest -m 'not ($(PROCESSES))' $(WHOLE:%=--ignore=%); failed=$$?; \
+	for run in $$stages $$processes $$whole; do wait $$run || failed=1; done; \
+	cat $$logs/stages $$logs/processes $$logs/whole; rm -rf $$logs; exit $$failed
 
 .PHONY: coverage
 coverage: .venv/.dev ## Which lines the tests run that start no processes; shows them in var/coverage/html/
 	@mkdir -p var/coverage
 	@$(SERVICES) tools
-	@$(SERVICES) exec -- coverage run -m pytest -m 'not ($(PROCESSES))' $(ARGS)
+	@$(SERVICES) exec -- coverage run -m pytest -m 'not ($(PROCESSES) or chaos)' $(ARGS)
 	@coverage html --quiet && coverage report
 
 .PHONY: image-test

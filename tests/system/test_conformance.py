@@ -67,7 +67,7 @@ class TestOrder(Conformance):
         "cancelled": cancelled,
         "changed": changed,
     }
-    troubled = {"paid", "refused by the recipient", "paid on a page", "not paid in time", "cancelled", "changed"}
+    troubled = {"paid", "refused by the recipient", "paid on a page", "not paid in time"}  # the others are below
     customer = ""  # what they do when they are on a payment page
     races = {"cancelled", "changed"}  # with a charge, and with the carrier
     timers = SAGA_TIMERS
