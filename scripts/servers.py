@@ -255,7 +255,7 @@ def hidden(url: str) -> str:
 class Postgres(Server):
     name, title, port, variable = "postgres", "PostgreSQL", 5432, "DATABASE_URL"
     package, binary, image = "postgresql", "pg_ctlcluster", "postgres:17-alpine"
-    connections = "max_connections=300"  # as docker-compose.yml has it; both halves of `make test` need more than 100
+    connections = "max_connections=300"  # as docker-compose.yml has it; the runs of `make test` need more than 100
 
     # Created if no other role can be used. There is one per checkout, because a lost password is reset, which must not
     # lock another checkout out.

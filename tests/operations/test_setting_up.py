@@ -32,6 +32,7 @@ def labels(alias):
         cursor.execute("SELECT DISTINCT app FROM django_migrations")
         return sorted(row[0] for row in cursor.fetchall())
 from django.conf import settings
+from tests.support.gateway import free_port
 print(json.dumps({
     "migrations": {name: labels(name) for name in settings.SERVICES},
     "content_types": sorted(set(ContentType.objects.values_list("app_label", flat=True))),
@@ -67,6 +68,7 @@ def test_what_another_user_has_left_is_a_sentence(tmp_path: Path, program: str):
     (tmp_path / "secret-key").mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
     environment |= {"SHOP_VAR": str(tmp_path), "DEBUG": "1", "DATABASE_URL": "postgres://nobody@127.0.0.1:1/"}
+    environment |= {"PORT": str(free_port()), "FLOWER_PORT": str(free_port())}
     command = [sys.executable, program, *(["check"] if program == "manage.py" else [])]
     done = subprocess.run(command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
