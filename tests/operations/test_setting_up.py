@@ -17,6 +17,7 @@ from django.db import connections
 from shop.api.rights import GROUPS
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService
+from tests.support.gateway import free_port
 
 SERVICES = list(settings.SERVICES)
 OF_DJANGO = {"django_otp_webauthn", "otp_static", "otp_totp", "auth", "contenttypes", "sessions", "admin"}
@@ -32,7 +33,6 @@ def labels(alias):
         cursor.execute("SELECT DISTINCT app FROM django_migrations")
         return sorted(row[0] for row in cursor.fetchall())
 from django.conf import settings
-from tests.support.gateway import free_port
 print(json.dumps({
     "migrations": {name: labels(name) for name in settings.SERVICES},
     "content_types": sorted(set(ContentType.objects.values_list("app_label", flat=True))),
