@@ -17,6 +17,7 @@ from delivery.services import take_carrier_event
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
 from notifications.models import Notification
+from orders.changes import request_change
 from orders.models import Order, Refund, Return, StaffAction
 from orders.refunds import request_refund
 from orders.returns import decisions
@@ -393,25 +394,57 @@ def test_a_lost_message_is_sent_again(bus: Bus, clerk: APIClient, requested: int
 
 
 # --- It adds up -----------------------------------------------------------------------------------------------------
-acts = st.lists(
+refunds = st.tuples(st.just("refund"), st.integers(1, 3000), st.just(0))
+acts_before = st.lists(st.one_of(st.tuples(st.just("change"), st.integers(0, 2), st.just(0)), refunds), max_size=3)
+acts_after = st.lists(
     st.one_of(
         st.tuples(st.just("return"), st.integers(1, 3), st.integers(0, 3)),  # pieces; of them accepted
-        st.tuples(st.just("refund"), st.integers(1, 3000), st.just(0)),
         st.tuples(st.just("withdraw"), st.integers(1, 3), st.just(0)),
+        refunds,
     ),
     max_size=5,
 )
 
 
-@hypothesis_settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(acts)
-def test_whatever_is_returned_and_refunded_stock_and_money_add_up(bus: Bus, order_id: int, wanted: Any):
+class Sum:
+    """What an order must have come to: `bought` pieces for 1,000 won each and one for 2,000."""
+
+    bought, on_hand, kept = 3, PIECES, 5000
+
+    def take(self, amount: int) -> bool:
+        """Give so much money back; whether there was so much."""
+        there = amount <= self.kept
+        self.kept -= amount if there else 0
+        return there
+
+
+@hypothesis_settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(acts_before, acts_after)
+def test_whatever_is_changed_returned_and_refunded_stock_and_money_add_up(
+    bus: Bus, customer: User, before: Any, after: Any
+):
     with rolled_back():
-        kept, on_hand = 5000, PIECES - 3
-        for number, (what, count, accepted) in enumerate(wanted):
+        seed_stock({1: PIECES, 2: PIECES})
+        order_id = place_order(user_id=customer.pk, lines=[Line(1, 3), Line(2, 1)]).pk
+        expected = Sum()
+        bus.drain(timers=False)  # the parcel waits for its carrier
+        for number, (what, count, _) in enumerate(before):
+            if what == "refund":
+                request_refund(order_id, key=f"before {number}", amount=count, reason="late")
+                expected.take(count)
+            elif count < expected.bought:
+                request_change(order_id, key=str(number), quantities={1: count})
+                if expected.take(1000 * (expected.bought - count)):
+                    expected.bought = count
+            bus.drain(timers=False)
+            bus.tick("payments.settle_payments")  # but nothing is handed over yet
+            bus.drain(timers=False)
+        bus.drain()
+        expected.on_hand -= expected.bought
+        for number, (what, count, accepted) in enumerate(after):
             if what == "refund":
                 request_refund(order_id, key=str(number), amount=count, reason="a scratch")
-                kept -= count if count <= kept else 0
+                expected.take(count)
             else:
                 try:
                     of = request_return(order_id, Wanted(lines=[Line(1, count)]))
@@ -424,10 +457,11 @@ def test_whatever_is_returned_and_refunded_stock_and_money_add_up(bus: Bus, orde
                     bus.drain()
                     accepted = min(accepted, count)
                     decisions.inspect(of.pk, {1: decisions.Found(accepted, 0, count - accepted)})
-                    on_hand += accepted
-                    kept -= 1000 * accepted if 1000 * accepted <= kept else 0
+                    expected.on_hand += accepted
+                    expected.take(1000 * accepted)
             bus.drain()
         payment = Payment.objects.get()
-        assert payment.captured - payment.refunded == kept
-        assert StockItem.objects.get(product_id=1).on_hand == on_hand
+        assert payment.captured - payment.refunded == expected.kept
+        stock = StockItem.objects.get(product_id=1)
+        assert (stock.on_hand, stock.reserved) == (expected.on_hand, 0)
         assert clean()
