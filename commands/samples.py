@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 ELSEWHERE = "BUSAN"  # the location where some of the samples lie, too
+ADDRESS = "서울특별시 중구 세종대로 110"
+PAYS = "tok_ok"  # for the sandbox, which charges it
 
 
 class Sample(NamedTuple):

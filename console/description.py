@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from shop.api.permissions import ANYBODY
 
-RESOURCES = ("products", "stock", "orders", "payments", "deliveries", "notifications", "webhooks", "users")
+RESOURCES = ("products", "orders", "returns", "payments", "deliveries", "notifications", "webhooks", "users")  # lists
 
 
 class IndexView(APIView):

@@ -7,14 +7,13 @@ from django.apps import apps
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from commands.samples import USERS
+from commands.samples import ADDRESS, USERS
 from shop.calls import connect
 from shop.contracts.events import Line
 from shop.contracts.inventory import InventoryService
 from shop.money import money
 
 CHOICES = ("normal", "out_of_stock", "declined", "delivery_refused", "on_a_page")  # also the names of their texts
-ADDRESS = "서울특별시 중구 세종대로 110"
 REFUSED = f"{ADDRESS}, addr_refused_by_recipient"
 TOKENS = {"declined": "tok_declined", "on_a_page": "tok_action"}  # nosec B105: of the sandbox
 CUSTOMERS = [user["email"] for user in USERS if not user.get("is_superuser")]

@@ -15,7 +15,7 @@ def show(console: Console, verdict: Verdict) -> None:
     figures = verdict.figures()
     recovery = Table("fault", "fired", "recovery, median", "longest", title="Faults")
     for kind, row in figures["recovery"].items():
-        recovery.add_row(kind, f"{row['fired']}", f"{row['median']:.1f} s", f"{row['max']:.1f} s")
+        recovery.add_row(escape(kind), f"{row['fired']}", f"{row['median']:.1f} s", f"{row['max']:.1f} s")
     console.print(recovery)
     console.print(
         "Recovery: from the end of the fault until all orders placed before have ended or are with the carrier, and "
@@ -24,7 +24,7 @@ def show(console: Console, verdict: Verdict) -> None:
     )
     table = Table("what", "", title=f"Chaos, seed {verdict.seed}")
     for what, count in verdict.wrong.items():
-        table.add_row(what, f"[green]{count}[/]" if not count else f"[bold red]{count}[/]")
+        table.add_row(escape(what), f"[green]{count}[/]" if not count else f"[bold red]{count}[/]")
     table.add_section()
     for title, name in (
         ("operations", "operations"), ("unknown because of", "unknownBecause"), ("ended as", "statuses"),
@@ -48,7 +48,7 @@ def show(console: Console, verdict: Verdict) -> None:
 
 
 def _show_books(console: Console, verdict: Verdict) -> None:
-    table = Table("", *(one.gateway for one in verdict.books), title="The providers' books")
+    table = Table("", *(escape(one.gateway) for one in verdict.books), title="The providers' books")
     table.add_row("movements", *(f"{one.movements}" for one in verdict.books))
     for what in ("captured", "refunded", "kept", "our ledger", "held"):
         sums = (one.kept_here if what == "our ledger" else getattr(one, what) for one in verdict.books)

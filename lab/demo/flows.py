@@ -157,6 +157,27 @@ def some_pieces_less(stage: Stage, cast: Cast) -> None:
     stage.check("one piece has left the stock", customer.stock(CLEAN_CODE), before - 1)
 
 
+def one_comes_back(stage: Stage, cast: Cast) -> None:
+    """7 · One of two pieces is returned"""
+    customer = cast.customers[2]
+    cast.set_stock(ESSENCE, 10, at_least=True)
+    order_id = customer.order(ESSENCE, 2)
+    until(lambda: customer.get(f"/orders/{order_id}")["status"] == "COMPLETED", what="The delivery")
+    price = customer.get(f"/orders/{order_id}")["items"][0]["unitPrice"]
+    before = customer.stock(ESSENCE)
+    stage.say("Two pieces have arrived. One goes back: staff approve it, a carrier brings it, staff inspect it.")
+    wanted = {"items": [{"productId": ESSENCE, "quantity": 1}], "reason": "one too many"}
+    returned = customer.post(f"/orders/{order_id}/returns", wanted, key="one too many")["id"]
+    cast.admin.post(f"/returns/{returned}/approve", None)
+    until(lambda: customer.get(f"/returns/{returned}")["status"] == "RECEIVED", what="The parcel with the return")
+    found = {"productId": ESSENCE, "accepted": 1, "writtenOff": 0, "rejected": 0}
+    cast.admin.post(f"/returns/{returned}/inspect", {"items": [found]})
+    stage.saga(returned, what="return")
+    until(lambda: customer.get(f"/returns/{returned}")["status"] == "COMPLETED", what="The refund")
+    stage.check("what it cost is refunded", customer.get(f"/returns/{returned}")["refunded"], price)
+    stage.check("the piece is on the shelf again", customer.stock(ESSENCE), before + 1)
+
+
 FLOWS: tuple[Callable[[Stage, Cast], None], ...] = (
     happy_path,
     last_piece,
@@ -164,6 +185,7 @@ FLOWS: tuple[Callable[[Stage, Cast], None], ...] = (
     declined,
     refused_at_the_door,
     some_pieces_less,
+    one_comes_back,
 )
 
 

@@ -14,9 +14,10 @@ from rich.text import Text
 
 from lab.demo.client import PATIENCE, NotAsExpected
 from shop.contracts.events import ENDS
+from shop.contracts.return_events import ReturnCompleted
 from shop.operations.timeline import Entry, timeline
 
-LAST = {event.__name__ for event in ENDS}
+LAST = {*(event.__name__ for event in ENDS), ReturnCompleted.__name__}
 
 
 class Stage:
@@ -35,22 +36,22 @@ class Stage:
     def say(self, text: str) -> None:
         self.console.print(text, markup=False)
 
-    def saga(self, order_id: int) -> None:
-        """Show an order's saga as it happens, until its last event is handled. Raises NotAsExpected."""
+    def saga(self, number: int, *, what: str = "order") -> None:
+        """Show an order's or a return's saga as it happens, until its last event is handled. Raises NotAsExpected."""
         give_up_at = time.monotonic() + PATIENCE
         live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         with live or nullcontext():
             while True:
-                entries = timeline(order_id)
+                entries = timeline(number)
                 if live and entries:
-                    live.update(as_table(order_id, entries), refresh=True)
+                    live.update(as_table(f"{what} {number}", entries), refresh=True)
                 if any(entry.step and entry.event in LAST for entry in entries):
                     break
                 if time.monotonic() > give_up_at:
-                    raise NotAsExpected(f"order {order_id} did not end within {PATIENCE:.0f} s")
+                    raise NotAsExpected(f"{what} {number} did not end within {PATIENCE:.0f} s")
                 time.sleep(0.1)
         if not live:
-            self.console.print(as_table(order_id, entries))
+            self.console.print(as_table(f"{what} {number}", entries))
 
     def check(self, what: str, actual: Any, expected: Any) -> None:
         """Print whether a value is as expected."""
@@ -71,9 +72,9 @@ class Stage:
         self.console.print(table)
 
 
-def as_table(order_id: int, entries: list[Entry]) -> Table:
-    """Return an order's saga as a table; compensation is red."""
-    table = Table(Column(f"order {order_id}", justify="right"), "event", "heard by", "which emitted")
+def as_table(title: str, entries: list[Entry]) -> Table:
+    """Return a saga as a table; compensation is red."""
+    table = Table(Column(title, justify="right"), "event", "heard by", "which emitted")
     for entry in entries:
         table.add_row(*_cells(entry, entries[0].at), style="red" if entry.backward else "")
     return table

@@ -1,15 +1,19 @@
 """What staff do on the page of one order, or of one row: each with a question, and only what can be done now."""
 
 import re
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import User
-from accounts.services import make_groups
+from accounts.services import make_groups, seed_users
+from commands.management.commands import seed
+from commands.samples import USERS
 from inventory.services import seed_stock
 from notifications.models import Notification
 from notifications.webhooks.models import Webhook
@@ -178,6 +182,23 @@ def test_staff_write_notes_for_each_other(order: Order):
         assert "Nothing was noted" in clerk.post(path, {"text": useless}, follow=True).content.decode()
     assert OrderNote.objects.get().text == "Call back\non Monday"
     assert "Monday" not in str(list(StaffAction.objects.values_list("action", "target", "after")))
+
+
+# --- Samples ---------------------------------------------------------------------------------------------------------
+def test_sample_orders_show_a_cancelled_piece_and_a_return(bus: Bus, settings: Any, monkeypatch: pytest.MonkeyPatch):
+    settings.DEBUG = True
+    seed_users(USERS, password="x")
+    seed_stock({7: 10, 8: 10})
+    said = StringIO()
+    monkeypatch.setattr(seed.time, "sleep", lambda _: bus.drain())
+    call_command("seed", "--orders", "--quiet", stdout=said)
+    assert "one piece of three is cancelled" in said.getvalue()
+    bus.drain()
+    assert [order.lines[0].quantity for order in Order.objects.order_by("pk")] == [2, 1]
+    assert Return.objects.get().status == "REQUESTED"
+    monkeypatch.setattr(seed, "PATIENCE", 0.0)
+    with pytest.raises(CommandError, match="has not arrived within 0 s: start the shop"):
+        call_command("seed", "--orders", "--quiet")
 
 
 # --- Who may, and when -----------------------------------------------------------------------------------------------

@@ -1,15 +1,22 @@
-"""Put the sample catalogue, its stock and a few users into the databases; existing rows stay unchanged."""
+"""Put the sample catalogue, its stock and a few users into the databases; existing rows stay unchanged. With --orders,
+place two orders of theirs, too, for whoever wants to try what staff do."""
 
+import time
 from argparse import ArgumentParser
 from secrets import token_urlsafe
 from typing import Any
 
 import environ
+from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
-from commands.samples import ELSEWHERE, PRODUCTS, USERS
+from commands.samples import ADDRESS, ELSEWHERE, PAYS, PRODUCTS, USERS
+from shop.contracts.events import Line
+
+PATIENCE = 60.0  # seconds in which the sample carrier brings a parcel
+NOT_RUNNING = "Order %d has not arrived within %.0f s: start the shop (make up, make run), and try again."
 
 
 class Command(BaseCommand):
@@ -17,8 +24,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--quiet", action="store_true", help="print only a generated password")
+        parser.add_argument(
+            "--orders",
+            action="store_true",
+            help="also place two orders with the running shop: a piece of one is cancelled, one of the other returned",
+        )
 
-    def handle(self, *args: Any, quiet: bool, **options: Any) -> None:
+    def handle(self, *args: Any, quiet: bool, orders: bool, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError(
                 "The sample users, an administrator among them, share one password: they are for development machines,"
@@ -39,3 +51,27 @@ class Command(BaseCommand):
             self.stdout.write(f"Seeded {products} products, {stocked} stock records, {len(users)} users.")
         if users and not given:
             self.stdout.write(f"Password of {', '.join(users)}: {password}")
+        if orders:
+            self._place_orders()
+
+    def _place_orders(self) -> None:
+        """An order of which a piece is cancelled, and one of which a return waits for staff, once it has arrived."""
+        model = apps.get_model("orders", "Order")
+        changed = self._place("customer1@example.com", Line(7, 3))
+        import_string("orders.changes.request_change")(changed, key="seed", quantities={7: 2}, reason="one too many")
+        arrived = self._place("customer2@example.com", Line(7, 1), Line(8, 2))
+        give_up_at = time.monotonic() + PATIENCE
+        while model.objects.get(pk=arrived).status != "COMPLETED":
+            if time.monotonic() > give_up_at:
+                raise CommandError(NOT_RUNNING % (arrived, PATIENCE))
+            time.sleep(0.5)
+        wanted = import_string("orders.returns.requests.Wanted")(lines=[Line(8, 1)], reason="the wrong book")
+        returned = import_string("orders.returns.requests.request_return")(arrived, wanted).pk
+        self.stdout.write(
+            f"Order {changed}: one piece of three is cancelled. Order {arrived}: return {returned} waits for staff."
+        )
+
+    def _place(self, email: str, *lines: Line) -> int:
+        customer = apps.get_model("accounts", "User").objects.get(email=email).pk
+        place = import_string("orders.services.place_order")
+        return int(place(user_id=customer, lines=lines, address=ADDRESS, payment_token=PAYS).pk)

@@ -257,3 +257,11 @@ def test_pages_elsewhere_are_let_in_by_setting_only(settings: Any):
     for path, origin in (("/api/v1/orders", "https://evil.example"), ("/", "https://shop.example")):
         answer = Client().options(path, headers={**ASKED, "Origin": origin})
         assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_the_front_page_leads_to_every_list():
+    answer = Client().get("/api/v1/")
+    assert answer.status_code == 200
+    assert {"products", "orders", "returns", "schema"} <= answer.json().keys()
+    for name, url in answer.json().items():
+        assert Client().get(url).status_code == (200 if name in ("products", "schema", "docs") else 401), name
