@@ -10,6 +10,8 @@ import pytest
 from django.conf import settings
 from django.core.management import get_commands
 
+from shop.operations.audit import invariant_names
+
 ROOT = settings.BASE_DIR
 CONFIGURATION = ROOT / "docs/howto/configuration.md"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
@@ -223,3 +225,11 @@ def test_the_fault_matrix_names_tests_that_there_are():
 
     assert len(named) > 40
     assert named - there == set()
+
+
+# --- Recorded output -----------------------------------------------------------------------------------------------
+def test_recorded_audits_count_the_invariants_of_today():
+    found = {path.name: re.findall(r"(\d+) invariants", path.read_text()) for path in PAGES if "adr" not in path.parts}
+    found = {name: counts for name, counts in found.items() if counts and name != "CHANGELOG.md"}
+    assert found.keys() == {"tour.md", "loadtest.md"}
+    assert {count for counts in found.values() for count in counts} == {str(len(invariant_names()))}
