@@ -1,4 +1,5 @@
-"""docs/howto/add-a-step.md, followed word by word in a copy of the checkout: what it says to write, and to type."""
+"""docs/howto/add-a-step.md and add-a-service.md, followed word by word in one copy of the checkout: what they say to
+write, and to type."""
 
 import os
 import re
@@ -12,7 +13,7 @@ from django.conf import settings
 
 from tests.support.processes import ROOT
 
-PAGE = ROOT / "docs/howto/add-a-step.md"
+PAGE, SERVICE = ROOT / "docs/howto/add-a-step.md", ROOT / "docs/howto/add-a-service.md"
 BLOCK = re.compile(r"^```python\n# (?P<file>\S+\.py)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 LEFT = (".git", ".venv", "var", "__pycache__", "*_cache", "images")
 IMPORT = re.compile(r"^(?:from|import) .*\n", re.MULTILINE)
@@ -44,6 +45,7 @@ def write(path: Path, code: str) -> None:
         text = text[: first.start()] + "".join(imports) + text[first.start() :] + "\n\n" + rest.strip("\n") + "\n"
     else:
         text = code
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
 
@@ -56,13 +58,43 @@ def write_rows(path: Path, code: str) -> None:
             text, count = re.subn(rf"^( +{event}: \(.*?),?\),$", rf"\1, {step}),", text, count=1, flags=re.MULTILINE)
             assert count == 1, line
         else:
-            at = text.index('        "notifications.notify": ')
+            at = text.index(
+                '        "notifications.purge": ' if line.endswith(".0,") else '        "notifications.notify": '
+            )
             text = f"{text[:at]}{line}\n{text[at:]}"
     path.write_text(text)
 
 
+def register(checkout: Path) -> None:
+    """The service, where lists name those that there are."""
+    for file in ("shop/settings.py", "scripts/services.py", "pyproject.toml"):
+        path = checkout / file
+        text, count = re.subn(r'"payments", "delivery", "notifications"', r'\g<0>, "loyalty"', path.read_text())
+        path.write_text(text.replace('"notifications/tests", ', '"notifications/tests", "loyalty/tests", '))
+        assert count, file
+    makefile = checkout / "Makefile"
+    makefile.write_text(re.sub(r"(?m)^(APPS := .*)$", r"\1 loyalty", makefile.read_text(), count=1))
+
+
+def add_the_service(checkout: Path) -> None:
+    for found in BLOCK.finditer(SERVICE.read_text()):
+        file, code = found["file"], found["code"]
+        if file == "shop/saga.py":
+            write_rows(checkout / file, code)
+        else:
+            write(checkout / file, code)
+    for folder in ("loyalty", "loyalty/migrations", "loyalty/tests"):
+        (checkout / folder).mkdir(exist_ok=True)
+        (checkout / folder / "__init__.py").touch()
+    register(checkout)
+    made = run(checkout, "manage.py", "makemigrations", "loyalty")
+    assert "Create model Stamp" in made, made
+    assert "manage.py errors --write" in SERVICE.read_text()
+    assert "exit code 0" in run(checkout, "manage.py", "errors", "--write")
+
+
 @pytest.mark.documented
-def test_a_step_is_added_as_the_page_says(checkout: Path):
+def test_a_step_and_a_service_are_added_as_the_pages_say(checkout: Path):
     said = PAGE.read_text()
     blocks = [(found["file"], found["code"]) for found in BLOCK.finditer(said)]
     for file, code in blocks:
@@ -75,12 +107,15 @@ def test_a_step_is_added_as_the_page_says(checkout: Path):
         if file == "payments/models.py":
             made = run(checkout, "manage.py", "makemigrations", "payments", "-n", "receipts")
             assert "Create model Receipt" in made, made
+    add_the_service(checkout)
     assert "no issues" in run(checkout, "manage.py", "check")
     assert "exit code 0" in run(checkout, "manage.py", "saga", "--mermaid")
     assert "payments.void_receipt" in (checkout / "docs/saga.md").read_text()
-    run(checkout, "-m", "ruff", "check", "--fix", "payments", "shop/saga.py")
-    run(checkout, "-m", "ruff", "format", "payments", "shop/saga.py")
-    assert "All checks passed" in run(checkout, "-m", "ruff", "check", "payments", "shop/saga.py")
-    tests = ("payments/tests/test_receipts.py", "tests/shop/test_statements.py")
+    assert "loyalty.give_stamp" in (checkout / "docs/saga.md").read_text()
+    code = ("payments", "loyalty", "shop/saga.py")
+    run(checkout, "-m", "ruff", "check", "--fix", *code)
+    run(checkout, "-m", "ruff", "format", *code)
+    assert "All checks passed" in run(checkout, "-m", "ruff", "check", *code)
+    tests = ("payments/tests/test_receipts.py", "loyalty/tests", "tests/shop/test_statements.py")
     passed = run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert "exit code 0" in passed, passed
