@@ -79,6 +79,10 @@ def test_flower_shows_tasks_by_what_they_are_about_to_who_has_the_password(watch
     eventually(shown)
     named = {task["name"] for task in tasks()} - {None}  # Flower does not know what began before it listened
     assert named <= set(STEPS)  # no timers, of which there would be many
+    page = re.sub(r"<[^>]+>|\s+", " ", answers(f"{url}/broker", auth=auth).text)
+    for service in choreography().services:
+        assert re.search(rf" {service} +&mdash; +&mdash; +\d+ +2 ", page), page  # waiting messages, and workers
+        assert re.search(rf" {service}\.dead +&mdash; +&mdash; +0 +0 ", page), page
     refused = httpx.post(f"{url}/api/task/revoke/{order_id}", auth=auth, trust_env=False)
     assert refused.status_code == 403
 
