@@ -55,6 +55,7 @@ class Client:
         self._mutex = threading.Lock()
         self._next = 0
         self._allowed = len(orders)
+        self._wanted = 0  # so many in any case
         self._to_cancel: list[tuple[float, int, Operation]] = []
         self._stopping = threading.Event()
         self.crowded = False  # set from outside: place nothing for now, the shop is behind
@@ -68,6 +69,10 @@ class Client:
     def one_more(self) -> None:
         """Place one of the orders that are held back."""
         self._allowed = min(self._allowed + 1, len(self._orders))
+
+    def one_now(self) -> None:
+        """Place the next order now: held back or not, and even if the shop is behind."""
+        self._wanted = self._next + 1
 
     def release(self) -> None:
         self._allowed = len(self._orders)
@@ -123,8 +128,8 @@ class Client:
     def _due(self) -> int:
         """Return how many orders may have been placed by now."""
         if self.crowded:
-            return self._next
-        return min(self._allowed, 1 + int((time.time() - self.began) * self._rate))
+            return max(self._next, self._wanted)
+        return max(self._wanted, min(self._allowed, 1 + int((time.time() - self.began) * self._rate)))
 
     # --- Cancelling ---------------------------------------------------------------------------------------------------
     def _cancel_all(self, placing: Sequence[threading.Thread]) -> None:

@@ -34,7 +34,7 @@ class World:
     rabbitmq: RabbitMQ
     redis: Redis
     processes: Processes
-    order: Callable[[], None] = lambda: None  # has an order placed, if any is held back
+    order: Callable[[], None] = lambda: None  # has the next order placed now, if any is left
 
 
 @dataclass
@@ -163,7 +163,7 @@ def purge_queue(world: World, dice: Random) -> str:
     lull_ends = time.monotonic() + LULL
 
     def something_waits() -> bool:
-        if time.monotonic() > lull_ends:  # the load may be over, and a stopped worker is sent what it asked for first
+        if time.monotonic() > lull_ends:  # the load may be held back; a stopped worker is sent what it asked for first
             world.order()
         return bool(world.rabbitmq.waiting(queue))
 

@@ -131,7 +131,7 @@ class Run(Load[System]):
         client = Client(self.system.urls, self.tokens, orders, rate or (len(orders) - kept_back) / lasting)
         client.hold_back(kept_back)
         system = self.system
-        world = World(system.postgres, system.rabbitmq, system.redis, system.processes, client.one_more)
+        world = World(system.postgres, system.rabbitmq, system.redis, system.processes, client.one_now)
         fired: list[Fired] = []
         at_providers = Customers(client, system.urls, self.tokens) if wanted() else nullcontext()
         with self._watching(client, fired), at_providers:

@@ -83,6 +83,17 @@ def test_a_client_that_is_told_so_places_no_more():
     assert client.placed == 0
 
 
+def test_one_order_is_placed_even_if_the_shop_is_behind():
+    client = Client(["http://127.0.0.1:1"], ["token"], plan(7).orders, rate=1000)
+    client.hold_back(len(plan(7).orders))
+    client.crowded, client.began = True, time.time()
+    client.one_now()
+    client.one_now()
+    assert client._take() == plan(7).orders[0]
+    client.stop()
+    assert client._take() is None
+
+
 def test_a_queue_that_is_empty_is_not_purged_before_orders_have_filled_it(monkeypatch: pytest.MonkeyPatch):
     class Broker:
         messages = -2  # the stopped worker is sent two first
