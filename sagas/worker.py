@@ -12,9 +12,10 @@ load at every hop, and is one message when nothing waits. No timer is involved.
 - A worker begins by fetching only as many messages as its processes can handle at once, and fetches ahead from the
   first message on that was never delivered before. Otherwise a message that kills the whole worker would use up the
   delivery limit of every message that waits beside it.
-- It does not fetch ahead while messages are large: another worker may be free for them.
+- It does not fetch ahead while large messages come: another worker may be free for them.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ from sagas.serializer import CONTENT_TYPE, merged
 DELAYED_DELIVERY = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 UNREADABLE = (DecodeError, LookupError, TypeError, ValueError, AttributeError)
 LARGE = 200_000  # bytes: some 400 events. Larger messages gain nothing by being merged
+CALM = 1.0  # seconds without a large message, after which a worker fetches ahead again
 
 Handler = Callable[..., Any]  # of (message, body, ack, reject, callbacks)
 
@@ -47,13 +49,18 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # Celery carries no type
         alone = {"without_mingle": True, "without_gossip": True}
         super().__init__(*args, worker_options={**(worker_options or {}), **alone}, **options)
         self._fetching: tuple[Any, bool] = None, False
+        self._large_at = -CALM  # when the last large message came
 
     class Blueprint(CelerysConsumer.Blueprint):  # type: ignore[misc]
         default_steps = [step for step in CelerysConsumer.Blueprint.default_steps if step != DELAYED_DELIVERY]
 
-    def fetch(self, ahead: bool) -> None:
-        """Set how many messages the broker sends: with `ahead` also some that wait here, else only what the processes
-        can begin. A quorum queue takes a new number only from a new consumer."""
+    def fetch(self, size: int) -> None:
+        """Set how many messages the broker sends after one of so many bytes, which was never delivered before: some
+        that wait here, or while large ones come only what the processes can begin. A quorum queue takes a new number
+        only from a new consumer, which takes the broker some milliseconds: so not for each small one between large
+        ones."""
+        self._large_at = time.monotonic() if size >= LARGE else self._large_at
+        ahead = time.monotonic() - self._large_at >= CALM
         if self.task_consumer and (self.task_consumer, ahead) != self._fetching:
             self._fetching = self.task_consumer, ahead  # another consumer after a connection was lost
             self.task_consumer.cancel()
@@ -111,7 +118,7 @@ def merge(task: Any, app: Any, consumer: Any, **options: Any) -> Handler:
             waiting[sender] = batch = Batch(message, ack, reject, connection_errors=consumer.connection_errors, **about)
             task_reserved(batch)
             consumer.on_task_request(batch)
-            consumer.call_soon(consumer.fetch, len(message.body) < LARGE)
+            consumer.call_soon(consumer.fetch, len(message.body))
 
     # Without an event loop (Celery's pools other than prefork) messages come one after the other.
     return _rejecting_unreadable(task, take_in if consumer.hub else take_alone)

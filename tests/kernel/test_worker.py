@@ -171,33 +171,33 @@ def test_an_empty_message_harms_no_other(busy: Worker):
     assert busy.run()[1] == [1, 2]
 
 
-def test_messages_are_fetched_ahead_only_after_one_that_is_new_and_small(busy: Worker, monkeypatch: pytest.MonkeyPatch):
-    """Else one that kills its worker would use up the others' deliveries, or leave nothing to another worker."""
+def test_messages_are_fetched_ahead_only_after_one_that_is_new(busy: Worker):
+    """Else one that kills its worker would use up the others' deliveries."""
     busy.receive(1, again=True)
     assert not busy.consumer.call_soon.called
 
-    busy.receive(2)
-    busy.consumer.call_soon.assert_called_once_with(busy.consumer.fetch, True)
-
-    monkeypatch.setattr(worker, "LARGE", 100)
-    busy.receive(3)
-    busy.consumer.call_soon.assert_called_with(busy.consumer.fetch, False)
+    body = serializer.write((([created(2)],), {}, {}))
+    busy.receive(2, body=body)
+    busy.consumer.call_soon.assert_called_once_with(busy.consumer.fetch, len(body))
 
 
-def test_how_far_a_worker_fetches_ahead_is_told_by_consuming_anew():
-    consumer = Mock(initial_prefetch_count=2, _fetching=(None, False))
+def test_how_far_a_worker_fetches_ahead_is_told_by_consuming_anew(monkeypatch: pytest.MonkeyPatch):
+    """Not while large messages come: another worker may be free for them. Nor for each small one between them."""
+    consumer = Mock(initial_prefetch_count=2, _fetching=(None, False), _large_at=-worker.CALM)
     told = consumer.task_consumer = Mock()
+    ahead, large = 2 * conf().prefetch, worker.LARGE
 
-    for ahead in (True, True, False):
-        worker.Consumer.fetch(consumer, ahead)
+    for now, size, count in ((0, 1, ahead), (1, 1, ahead), (2, large, 2), (2.5, 1, 2), (3, large, 2), (4, 1, ahead)):
+        monkeypatch.setattr(worker, "time", Mock(monotonic=Mock(return_value=now)))
+        worker.Consumer.fetch(consumer, size)
+        assert told.qos.call_args.kwargs["prefetch_count"] == count
 
-    assert [call[0] for call in told.mock_calls] == ["cancel", "qos", "consume"] * 2
-    assert [call.kwargs["prefetch_count"] for call in told.qos.mock_calls] == [2 * conf().prefetch, 2]
+    assert [call[0] for call in told.mock_calls] == ["cancel", "qos", "consume"] * 3
     consumer.task_consumer = Mock()  # after a connection was lost: it begins with what Celery has told it
-    worker.Consumer.fetch(consumer, True)
+    worker.Consumer.fetch(consumer, 1)
     assert consumer.task_consumer.consume.called
     consumer.task_consumer = None  # it ends
-    worker.Consumer.fetch(consumer, True)
+    worker.Consumer.fetch(consumer, 1)
 
 
 def test_a_worker_without_processes_takes_one_message_after_the_other(busy: Worker):
