@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
 
-from orders.models import Order
+from orders.models import Order, ParcelNumber
 from shop.api.filters import IntegerFilter, MomentFilter, TextFilter
 from shop.api.permissions import may
 from shop.api.serializers import BIGGEST
@@ -39,13 +39,13 @@ class OrderFilter(filters.FilterSet):
 
     def by_number(self, orders: QuerySet[Order], name: str, value: str) -> QuerySet[Order]:
         """The order whose parcel has a tracking number. Carriers' letters are capitals."""
-        return orders.filter(tracking_number=value.upper()).exclude(tracking_number="")
+        return orders.filter(pk__in=_numbered(value.upper()))
 
     def by_text(self, orders: QuerySet[Order], name: str, value: str) -> QuerySet[Order]:
         """Orders that a text may mean. Raises `sagas.Unavailable` for a name while accounts is away."""
         if value.isascii() and value.isdigit():
             number = Q(pk=int(value)) if int(value) <= BIGGEST else Q(pk=None)
-            return orders.filter(number | Q(tracking_number=value))
+            return orders.filter(number | Q(pk__in=_numbered(value)))
         if value[:2].isalpha() and value[2:].isdecimal():
             return self.by_number(orders, name, value)
         user: Any = getattr(self.request, "user", None)
@@ -56,3 +56,8 @@ class OrderFilter(filters.FilterSet):
     class Meta:
         model = Order
         fields: list[str] = []
+
+
+def _numbered(number: str) -> list[int]:
+    """The orders whose parcels have, or had, a tracking number."""
+    return list(ParcelNumber.objects.filter(number=number).values_list("order_id", flat=True))

@@ -13,8 +13,8 @@ from shop import stafflog
 from shop.contracts import orders as contract
 
 __all__ = [
-    "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderLine", "OrderNote", "Outbox", "Refund", "Return",
-    "ReturnLine", "StaffAction", "TimelineEntry", "Unsent",
+    "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderLine", "OrderNote", "Outbox", "ParcelNumber", "Refund",
+    "Return", "ReturnLine", "StaffAction", "TimelineEntry", "Unsent",
 ]  # fmt: skip
 
 
@@ -72,8 +72,8 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["user_id", "-created_at"], name="orders_of_user"),
             models.Index(fields=["-created_at"], name="orders_newest"),
-            # Not on the status: it changes with every step, each of which would then write into every index.
-            models.Index(fields=["tracking_number"], name="orders_shipped_as", condition=~models.Q(tracking_number="")),
+            # Not on the status, nor on the tracking number: a row of which an indexed column changes is written into
+            # every index again.
             models.Index(fields=["look_at"], name="orders_open", condition=models.Q(look_at__isnull=False)),
             models.Index(fields=["id"], name="orders_unpaid", condition=models.Q(capture="FAILED")),
         ]
@@ -129,6 +129,22 @@ class OrderLine(models.Model):
     def line_total(self) -> int:
         """In the currency's minor unit."""
         return self.unit_price * self.quantity
+
+
+class ParcelNumber(models.Model):
+    """A tracking number that an order has, or had before its parcel was booked again: what orders are found by.
+
+    The database checks no foreign key: a number is written by the statement that writes it to its order.
+    """
+
+    pk = models.CompositePrimaryKey("number", "order")
+    number = models.CharField(max_length=64)
+    order = models.ForeignKey(
+        Order, on_delete=models.CASCADE, related_name="numbers", db_index=False, db_constraint=False
+    )
+
+    def __str__(self) -> str:
+        return f"{self.number} of order {self.order_id}"
 
 
 class TimelineEntry(models.Model):

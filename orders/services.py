@@ -300,11 +300,16 @@ def note_tracking_numbers(numbers: Mapping[int, str], *, handed_over: bool) -> N
     query(
         "orders",
         """
-        WITH due AS (SELECT id FROM orders_order WHERE id = ANY(%(orders)s::bigint[]) ORDER BY id FOR UPDATE)
-        UPDATE orders_order SET tracking_number = noted.number
-        FROM unnest(%(orders)s, %(numbers)s::text[]) AS noted (order_id, number)
-        WHERE id IN (SELECT id FROM due) AND order_id = id
-            AND (%(handed_over)s OR tracking_number = '' OR status = %(started)s)
+        WITH due AS (
+            SELECT id FROM orders_order WHERE id = ANY(%(orders)s::bigint[]) ORDER BY id FOR UPDATE
+        ), noted AS (
+            UPDATE orders_order SET tracking_number = news.number
+            FROM unnest(%(orders)s, %(numbers)s::text[]) AS news (order_id, number)
+            WHERE id IN (SELECT id FROM due) AND order_id = id
+                AND (%(handed_over)s OR tracking_number = '' OR status = %(started)s)
+            RETURNING news.number, id
+        )
+        INSERT INTO orders_parcelnumber (number, order_id) SELECT * FROM noted ON CONFLICT DO NOTHING
         """,
         {
             "orders": list(numbers),

@@ -17,7 +17,8 @@ from shop.observability import metrics
 # All rows are locked, in the order of their ids; those in another status are left as they are.
 MOVE = """
     WITH locked AS (
-        SELECT id, status, cancellation_reason AS reason, capture, event, service, detail, number
+        SELECT id, status, cancellation_reason AS reason, capture, tracking_number AS known, event, service, detail,
+            number
         FROM unnest(
             %(orders)s::bigint[], %(events)s::text[], %(services)s::text[], %(details)s::text[], %(numbers)s::text[]
         ) AS news (order_id, event, service, detail, number)
@@ -32,7 +33,10 @@ MOVE = """
         WHERE old.id = locked.id AND locked.status = ANY(%(since)s::text[])
             AND (%(reasons)s::text[] IS NULL OR locked.reason = ANY(%(reasons)s))
             AND (%(captures)s::text[] IS NULL OR locked.capture = ANY(%(captures)s))
-        RETURNING old.id, user_id, created_at, change_id, event, service, detail
+        RETURNING old.id, user_id, created_at, change_id, event, service, detail, known, number
+    ), numbered AS (
+        INSERT INTO orders_parcelnumber (number, order_id)
+        SELECT number, id FROM moved WHERE number <> '' AND number <> known ON CONFLICT DO NOTHING
     ), noted AS (
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
         SELECT id, service, event, %(to)s, detail FROM moved ORDER BY id

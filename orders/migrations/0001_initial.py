@@ -340,13 +340,27 @@ class Migration(migrations.Migration):
                 name="orders_unsent_deferred",
             ),
         ),
-        migrations.AddIndex(
-            model_name="order",
-            index=models.Index(
-                condition=models.Q(("tracking_number", ""), _negated=True),
-                fields=["tracking_number"],
-                name="orders_shipped_as",
-            ),
+        migrations.CreateModel(
+            name="ParcelNumber",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "number", "order", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("number", models.CharField(max_length=64)),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="numbers",
+                        to="orders.order",
+                    ),
+                ),
+            ],
         ),
         migrations.AddIndex(
             model_name="orderline",

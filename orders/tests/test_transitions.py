@@ -49,6 +49,7 @@ def test_the_tracking_number_comes_with_the_move(
         happens(order)
     order.refresh_from_db()
     assert (order.status, order.tracking_number) == (status, "CJ0000000001")
+    assert [one.number for one in order.numbers.all()] == ["CJ0000000001"]  # by which it is found
 
 
 @pytest.mark.parametrize("status", ["CANCELLING", "COMPLETED", "CANCELLED"])
@@ -57,6 +58,7 @@ def test_an_order_that_does_not_move_any_more_gets_its_tracking_number_all_the_s
     handed_over(order)
     order.refresh_from_db()
     assert (order.status, order.tracking_number) == (status, "CJ0000000001")
+    assert [one.number for one in order.numbers.all()] == ["CJ0000000001"]  # by which it is found
     assert not order.timeline.exists()
 
 
