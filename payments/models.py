@@ -292,10 +292,9 @@ class GatewayLedger(models.Model):
         verbose_name = "gateway ledger entry"
         verbose_name_plural = "gateway ledger"
         constraints = [
-            models.UniqueConstraint(fields=["gateway", "key"], name="payments_ledger_once"),
+            models.UniqueConstraint(fields=["gateway", "payment", "key"], name="payments_ledger_once"),
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="payments_ledger_positive"),
         ]
-        indexes = [models.Index(fields=["gateway", "payment"], name="payments_ledger_payment")]
 
     def __str__(self) -> str:
         return f"{self.gateway}: {self.kind.lower()} {self.payment} {money(self.amount, self.currency)}"

@@ -11,7 +11,7 @@ Three rules carry the rest:
   `payments/transitions.py`. Rows are locked in the order of their orders.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from secrets import token_hex
 from typing import Any, NamedTuple
 
@@ -21,9 +21,7 @@ from fastdb.bulk import insert_if_absent, insert_rows
 from fastdb.clock import database_time
 from payments import ledger, transitions
 from payments.gateway_calls import Answers, Operated, captures_later, charge, refund
-from payments.gateways import (
-    Captured,
-)
+from payments.gateways import Captured
 from payments.models import Payment
 from payments.retries import check_now
 from payments.rows import lock, log, save
@@ -110,16 +108,18 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
 
     Outside any transaction. An order that was undone before it came here is not charged.
     """
+    later = {name: captures_later(name) for name in {event.checkout.payment_gateway for event in reserved}}
+    names = _new_names(event.order_id for event in reserved)
     intents = [
         {
             "order_id": event.order_id,
-            "idempotency_key": _new_name(event.order_id),
+            "idempotency_key": names[event.order_id],
             "user_id": event.checkout.user_id,
             "amount": event.checkout.amount,
             "currency": event.checkout.currency,
             "gateway": event.checkout.payment_gateway,
             "token": event.checkout.payment_token,
-            "capture_later": captures_later(event.checkout.payment_gateway),
+            "capture_later": later[event.checkout.payment_gateway],
             "status": Status.PENDING,
             "caused_by": event.event_id,
             "trace": event.trace,
@@ -197,12 +197,13 @@ def undo(
     declined, or undone before, is passed over: its end was told already.
     """
     now = database_time("payments")
+    names = _new_names(event.order_id for event in undone)
     tombstones = insert_if_absent(
         Payment,
         [
             {
                 "order_id": event.order_id,
-                "idempotency_key": _new_name(event.order_id),
+                "idempotency_key": names[event.order_id],
                 "status": Status.VOIDED,
                 "reason": event.reason[:200],
                 "caused_by": event.event_id,
@@ -289,7 +290,8 @@ def change(held: Sequence[DeliveryHeld]) -> list[PaymentChanged | PaymentChangeR
     return answers
 
 
-def _new_name(order_id: int) -> str:
-    """A name for a payment that has none yet. It has a random part, because other shops, or this one before its
-    database was set up anew, may have had payments of an order with this number at the same provider account."""
-    return f"order-{order_id}-{token_hex(5)}"
+def _new_names(order_ids: Iterable[int]) -> dict[int, str]:
+    """Names for payments that have none yet, by order. They have a random part, because other shops, or this one before
+    its database was set up anew, may have had payments of orders with these numbers at the same provider account."""
+    part = token_hex(5)
+    return {order_id: f"order-{order_id}-{part}" for order_id in order_ids}

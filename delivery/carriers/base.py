@@ -9,14 +9,14 @@ the carrier's own, and empty as long as none was given.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from msgspec import Struct
+
 
 # --- What it is asked -------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Booking:
+class Booking(Struct, frozen=True):
     """Fetch a parcel, and bring it to `address`: lines as the customer wrote them.
 
     `again`: it was asked for before, so it may be booked already. `reference` is what an earlier attempt has learned.
@@ -29,8 +29,7 @@ class Booking:
     again: bool = False
 
 
-@dataclass(frozen=True)
-class Parcel:
+class Parcel(Struct, frozen=True):
     """A booking to be cancelled, or followed. `status` is where we believe it to be: PREPARING, IN_TRANSIT."""
 
     key: str
@@ -42,8 +41,7 @@ class Parcel:
 
 
 # --- What it answers --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Booked:
+class Booked(Struct, frozen=True):
     """The carrier will fetch it; also when it was booked before under the same key."""
 
     number: str
@@ -52,27 +50,23 @@ class Booked:
     label_url: str = ""  # what to print and stick on it
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The carrier does not take this parcel, now or later. Nothing is booked under this key."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True):
     """Nothing is booked under this key any more, or ever was."""
 
 
-@dataclass(frozen=True)
-class TooLate:
+class TooLate(Struct, frozen=True):
     """The carrier has the parcel, under this number: it cannot be cancelled."""
 
     number: str = ""
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Struct, frozen=True):
     """Where a parcel is: IN_TRANSIT, DELIVERED or FAILED (for good: refused, lost, on its way back).
 
     By webhook with the carrier's own `event_id`; asked for, without.
@@ -84,13 +78,11 @@ class Report:
     event_id: str = ""
 
 
-@dataclass(frozen=True)
-class NoNews:
+class NoNews(Struct, frozen=True):
     """The carrier has nothing to say about the parcel that we do not know."""
 
 
-@dataclass(frozen=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """No answer: ask again. `reference` is what was learned of the booking all the same."""
 
     reason: str

@@ -10,10 +10,11 @@ none was given. Amounts are integers in the currency's minor unit. Times are awa
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from enum import StrEnum
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct, field
 
 
 class Capabilities(NamedTuple):
@@ -27,8 +28,7 @@ class Capabilities(NamedTuple):
 
 
 # --- What it is asked -------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Authorization:
+class Authorization(Struct, frozen=True):
     """Hold `amount`, or with `capture` take it at once."""
 
     key: str
@@ -43,8 +43,7 @@ class Authorization:
     until: datetime | None = None  # the owner waits for the customer no longer than that: tell the provider if it can
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """Capture, void or refund so much of a payment."""
 
     key: str
@@ -55,8 +54,7 @@ class Operation:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Return:
+class Return(Struct, frozen=True):
     """A customer came back from the provider's page."""
 
     key: str
@@ -76,22 +74,19 @@ class Lookup(NamedTuple):
 
 
 # --- What it answers --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Authorized:
+class Authorized(Struct, frozen=True):
     """The money is held."""
 
     reference: str
 
 
-@dataclass(frozen=True)
-class Captured:
+class Captured(Struct, frozen=True):
     """The money is held and taken."""
 
     reference: str
 
 
-@dataclass(frozen=True)
-class ActionRequired:
+class ActionRequired(Struct, frozen=True):
     """The customer has to go to `url` before `until`."""
 
     reference: str
@@ -99,8 +94,7 @@ class ActionRequired:
     until: datetime
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """The money is still to come, as a deposit. `details` are what the customer needs for it, in their own words:
     {"bank": …, "account": …, "holder": …}."""
 
@@ -109,30 +103,26 @@ class Waiting:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Declined:
+class Declined(Struct, frozen=True):
     """The gateway took nothing, and will not under this key. `reason` reads "CODE: text"."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(Struct, frozen=True):
     """The operation has happened, now or before, under the same key."""
 
     reference: str = ""
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The operation is not possible: the hold has expired, or the payment is void, or the amount too large. Whether
     another one has happened instead is for `find` to say."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class State:
+class State(Struct, frozen=True):
     """All that has happened to a payment so far. `action` is what it waits for, if it does.
 
     `authorized` is what was ever held, `captured` what was ever taken of it, `voided` whether what was held and not
@@ -147,13 +137,11 @@ class State:
     action: ActionRequired | Waiting | None = None
 
 
-@dataclass(frozen=True)
-class NotFound:
+class NotFound(Struct, frozen=True):
     """The gateway knows of no such payment."""
 
 
-@dataclass(frozen=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """No answer: ask again."""
 
     reason: str
@@ -170,8 +158,7 @@ class Forged(ValueError):
     """This notification was not sent by the provider, or cannot be read."""
 
 
-@dataclass(frozen=True)
-class Notification:
+class Notification(Struct, frozen=True):
     """Something has happened to a payment. A hint: what, `find` says.
 
     `event_id` is the provider's own, or one made of what the notification says: the same for the same notification.
@@ -189,8 +176,7 @@ class Kind(StrEnum):
     REFUND = "REFUND"
 
 
-@dataclass(frozen=True)
-class StatementLine:
+class StatementLine(Struct, frozen=True):
     """A movement of money in the provider's books.
 
     `payment` is "" where the provider names only its `reference`, and `key` where it does not name the operation's.

@@ -32,12 +32,13 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from hashlib import sha256
 from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
 
 from payments.gateways.approvals import Approvals
 from payments.gateways.base import (

@@ -83,14 +83,13 @@ COUNT = """
     RETURNING key, requests
 """
 BOOKED = """
-    SELECT payment, kind, amount FROM payments_gatewayledger WHERE gateway = %s AND payment = ANY(%s::varchar[])
+    SELECT payment, key, kind, amount FROM payments_gatewayledger WHERE gateway = %s AND payment = ANY(%s::varchar[])
 """
 # Whoever moves the money of payments holds the first entry of each.
 LOCK = """
     SELECT id FROM payments_gatewayledger
     WHERE gateway = %s AND payment = ANY(%s::varchar[]) AND kind IN ('AUTHORIZE', 'CHARGE') ORDER BY id FOR UPDATE
 """
-KNOWN = "SELECT key FROM payments_gatewayledger WHERE gateway = %s AND key = ANY(%s::varchar[])"
 Kinds = PaymentOperation.Kind
 
 
@@ -172,7 +171,7 @@ class SandboxGateway:
         rate = self._failure_rate()
         attempts = self._count("FIND", [one.payment for one in payments] if rate else ())
         names = [one.payment for one in payments]
-        states = pages.states(self.name, names) | self._states(names)
+        states = pages.states(self.name, names) | _states(query("payments", BOOKED, [self.name, names]))
         return [
             TIMED_OUT
             if any(self._fate(rate, "FIND", payment, attempts.get(payment, 1)))
@@ -208,11 +207,10 @@ class SandboxGateway:
         fates = {one.key: self._fate(rate, kind, one.key, attempts.get(one.key, 1)) for one in operations}
         reached = [one for one in operations if not fates[one.key][0]]
         names = [one.payment for one in reached]
-        done: set[str] = set()
         with transaction.atomic(using="payments"):
             query("payments", LOCK, [self.name, names])
-            known = {key for (key,) in query("payments", KNOWN, [self.name, [one.key for one in reached]])}
-            states = self._states(names)
+            booked = query("payments", BOOKED, [self.name, names])
+            known, states = {key for _, key, _, _ in booked}, _states(booked)
             booking = [
                 one
                 for one in reached
@@ -228,23 +226,6 @@ class SandboxGateway:
             else Refused(f"not so much can be moved: {kind.lower()} {one.amount}")
             for one in operations
         ]
-
-    def _states(self, payments: Sequence[str]) -> dict[str, State]:
-        """What is booked for payments, of those that there are."""
-        sums: dict[str, dict[str, int]] = {}
-        for payment, kind, amount in query("payments", BOOKED, [self.name, list(payments)]):
-            booked = sums.setdefault(payment, dict.fromkeys(Kinds, 0))
-            booked[kind] += amount
-        return {
-            payment: State(
-                reference=_reference(payment),
-                authorized=booked[Kinds.AUTHORIZE] + booked[Kinds.CHARGE],
-                captured=booked[Kinds.CAPTURE] + booked[Kinds.CHARGE],
-                refunded=booked[Kinds.REFUND],
-                voided=booked[Kinds.VOID] > 0,
-            )
-            for payment, booked in sums.items()
-        }
 
     def _answer_the_door(self) -> None:
         if slowness := faults.level("gateway-slow"):
@@ -280,6 +261,23 @@ class SandboxGateway:
             ({"gateway": self.name, **dict(zip(names, entry, strict=True))} for entry in sorted(entries)),
             then="ON CONFLICT DO NOTHING",
         )
+
+
+def _states(booked: Iterable[tuple[str, str, str, int]]) -> dict[str, State]:
+    """What has happened to the payments of which something is booked."""
+    sums: dict[str, dict[str, int]] = {}
+    for payment, _, kind, amount in booked:
+        sums.setdefault(payment, dict.fromkeys(Kinds, 0))[kind] += amount
+    return {
+        payment: State(
+            reference=_reference(payment),
+            authorized=of[Kinds.AUTHORIZE] + of[Kinds.CHARGE],
+            captured=of[Kinds.CAPTURE] + of[Kinds.CHARGE],
+            refunded=of[Kinds.REFUND],
+            voided=of[Kinds.VOID] > 0,
+        )
+        for payment, of in sums.items()
+    }
 
 
 def _reference(payment: str) -> str:

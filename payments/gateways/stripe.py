@@ -27,11 +27,11 @@ Not verified against Stripe itself, for want of an account: everything runs agai
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import stripe
+from msgspec.structs import replace
 
 from payments.gateways.base import (
     ActionRequired,

@@ -30,11 +30,12 @@ the transactions, which is ignored here. Only KRW.
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
 
 from payments.gateways.base import (
     ActionRequired,

@@ -339,9 +339,8 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "gateway ledger entry",
                 "verbose_name_plural": "gateway ledger",
-                "indexes": [models.Index(fields=["gateway", "payment"], name="payments_ledger_payment")],
                 "constraints": [
-                    models.UniqueConstraint(fields=("gateway", "key"), name="payments_ledger_once"),
+                    models.UniqueConstraint(fields=("gateway", "payment", "key"), name="payments_ledger_once"),
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="payments_ledger_positive"),
                 ],
             },
@@ -679,15 +678,7 @@ class Migration(migrations.Migration):
         migrations.RunSQL(APPEND_ONLY.format(service="payments"), FORGET.format(service="payments")),
         # Rows that are written again: while their pages have room, their indexes need no new entries.
         migrations.RunSQL(
-            "ALTER TABLE payments_unsent SET (fillfactor = 50)",
-            "ALTER TABLE payments_unsent RESET (fillfactor)",
-        ),
-        migrations.RunSQL(
-            "ALTER TABLE payments_paymentoperation SET (fillfactor = 70)",
-            "ALTER TABLE payments_paymentoperation RESET (fillfactor)",
-        ),
-        migrations.RunSQL(
-            "ALTER TABLE payments_paymentoperation SET (fillfactor = 70)",
-            "ALTER TABLE payments_paymentoperation RESET (fillfactor)",
+            "ALTER TABLE payments_payment SET (fillfactor = 45); ALTER TABLE payments_paymentoperation SET (fillfactor = 45); ALTER TABLE payments_unsent SET (fillfactor = 50)",  # noqa: E501
+            "ALTER TABLE payments_payment RESET (fillfactor); ALTER TABLE payments_paymentoperation RESET (fillfactor); ALTER TABLE payments_unsent RESET (fillfactor)",  # noqa: E501
         ),
     ]

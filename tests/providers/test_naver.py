@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from lab.providers import naver
 from lab.providers.books import CAPTURE, REFUND

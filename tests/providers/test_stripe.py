@@ -5,9 +5,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from lab.providers import stripe as stand_in
 from payments.gateways import (

@@ -1,11 +1,11 @@
 """Toss Payments: what only it does."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from lab.providers.books import CAPTURE, REFUND
 from payments.gateways import ActionRequired, Captured, Declined, Done, Lookup, Refused, State, Waiting
