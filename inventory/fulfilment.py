@@ -22,8 +22,10 @@ MOST_TRIED = 1000  # sets of locations; of more than ten locations, not all can 
 
 def fewest_locations(wanted: Pieces, free: Places) -> Places:
     """From one location that has everything; else from as few as possible. Priority decides between equals."""
+    if everything := one_location(wanted, free):
+        return everything
     useful = [location for location, there in free.items() if any(there.get(product, 0) > 0 for product in wanted)]
-    sets = chain.from_iterable(combinations(useful, size) for size in range(1, len(useful) + 1))
+    sets = chain.from_iterable(combinations(useful, size) for size in range(2, len(useful) + 1))
     for chosen in islice(sets, MOST_TRIED):
         if all(sum(free[one].get(product, 0) for one in chosen) >= pieces for product, pieces in wanted.items()):
             return take(wanted, free, chosen)

@@ -81,9 +81,7 @@ def _one_per_instance(events: Sequence[Event]) -> list[list[Event]]:
     """Batches with one event per saga instance, so that an emitted event's key tells which event caused it."""
     seen: dict[int, int] = {}
     batches: dict[int, list[Event]] = defaultdict(list)
-    key_of = choreography().key_of
-    for event in events:
-        key = key_of(event)
+    for key, event in zip(choreography().keys_of(events), events, strict=True):
         seen[key] = seen.get(key, -1) + 1
         batches[seen[key]].append(event)
     return list(batches.values())
@@ -103,8 +101,7 @@ def _run_batch(step: AnyStep, batch: Sequence[Event]) -> None:
             _run_batch(step, batch[:middle])
             _run_batch(step, batch[middle:])
         else:
-            (event,) = batch  # logged by its type and key only: an event's contents do not belong in a log
-            key = choreography().key_of(event)
+            (event,), (key,) = batch, choreography().keys_of(batch)  # an event's contents do not belong in a log
             logger.exception("%s cannot handle %s of %s", step.name, type(event).__name__, key)
             _set_aside(step, event, error)
         return
@@ -159,12 +156,11 @@ def _transact(step: AnyStep, batch: Sequence[Event], handled: FollowersById, ans
 
 def _by_cause(step: AnyStep, fresh: Sequence[Event], outcome: Sequence[Event]) -> list[list[Event]]:
     """For each event, what the step emitted because of it, with cause and trace filled in."""
-    key_of = choreography().key_of
-    causes = {key_of(event): event for event in fresh}
+    keys_of = choreography().keys_of
+    causes = dict(zip(keys_of(fresh), fresh, strict=True))
     emitted: dict[int, list[Event]] = {key: [] for key in causes}
     trace_after = hook().trace_after
-    for event in outcome:
-        key = key_of(event)
+    for key, event in zip(keys_of(outcome), outcome, strict=True):
         cause = causes.get(key)
         if cause is None:
             raise ForeignEvent(f"{step.name} emitted {type(event).__name__} for {key}, which is not in its batch")

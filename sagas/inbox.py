@@ -58,7 +58,7 @@ def record(step: AnyStep, events: Sequence[Event], emitted: Sequence[Sequence[Ev
             "step": step.name,
             "events": _ids(events),
             "types": [type(event).__name__ for event in events],
-            "keys": list(map(choreography().key_of, events)),
+            "keys": choreography().keys_of(events),
             "emitted": json_lines(emitted),
             "deferred": [defer and is_deferred(followers) for followers in emitted],
         },

@@ -56,7 +56,7 @@ def emit(*events: Event, service: str) -> None:
     columns = [
         [event.event_id for event in events],
         [type(event).__name__ for event in events],
-        [choreography().key_of(event) for event in events],
+        choreography().keys_of(events),
         [event.caused_by for event in events],
         json_lines(events),
     ]

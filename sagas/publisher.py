@@ -69,13 +69,13 @@ def publish(events: Iterable[Event], to: Hearers | None = None) -> None:
     for event in events:
         by_type[type(event)].append(event)
     for event_type, batch in by_type.items():
-        saga = choreography().saga_of[event_type].name
+        saga, keys = choreography().saga_of[event_type].name, choreography().keys_of(batch)
         for step in hearers[event_type]:
             for first in range(0, len(batch), limit):
                 part = batch[first : first + limit]
                 more = ", …" if len(part) > 1 else ""
                 crash_point("publisher.before_send")
-                send(step, part, f"{len(part)} × {event_type.__name__} ({saga} {choreography().key_of(part[0])}{more})")
+                send(step, part, f"{len(part)} × {event_type.__name__} ({saga} {keys[first]}{more})")
                 crash_point("publisher.confirmed")
 
 

@@ -3,7 +3,7 @@
 A step is named "service.function". The service is a Django app, its database and its queue.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -72,10 +72,9 @@ class Choreography:
         self.deferrable = {event: tuple(s for s in steps if s in can_wait) for event, steps in self.heard_by.items()}
         self.prompt = {event: tuple(s for s in steps if s not in can_wait) for event, steps in self.heard_by.items()}
 
-    def key_of(self, event: Event) -> int:
-        """The value of an event's correlation key."""
-        key: int = getattr(event, self._keys[type(event)])
-        return key
+    def keys_of(self, events: Iterable[Event]) -> list[int]:
+        """The values of events' correlation keys: of all at once, because a call would take longer than a look-up."""
+        return [getattr(event, self._keys[type(event)]) for event in events]
 
 
 def service_of(task: str) -> str:

@@ -51,8 +51,7 @@ def test_a_step_hears_an_event_at_once_or_deferred_and_never_both(both: Choreogr
 
 
 def test_each_saga_has_a_key_of_its_own(both: Choreography):
-    assert both.key_of(Booked(trip_id=4)) == 4
-    assert both.key_of(Invoiced(invoice_id=5)) == 5
+    assert both.keys_of([Booked(trip_id=4), Invoiced(invoice_id=5)]) == [4, 5]
     assert [both.saga_of[event] for event in both.events] == [TRIP, TRIP, INVOICE]
 
 
