@@ -7,6 +7,7 @@ password it does not start. It only shows: a task revoked by hand would be a mes
 import asyncio
 import re
 from collections.abc import Iterable
+from logging import ERROR, getLogger  # the module itself would be taken for tornado's option `logging`
 from typing import Any
 
 from flower.views import BaseHandler, monitor
@@ -47,6 +48,7 @@ class Queues:
 
 if not options.broker_api:
     BaseHandler.get_broker = lambda view: Queues(view.capp)
+getLogger("flower.inspector").setLevel(ERROR)  # workers that take no commands answer no questions
 monitor.Metrics.get = authenticated(monitor.Metrics.get)  # Flower shows them to anybody; only its health is for probes
 read_only = True
 max_tasks = 10_000  # that it remembers

@@ -92,13 +92,14 @@ def test_the_demo_plays_every_flow_and_ends_them_as_they_must(var: Path, port: i
     said, _ = demo.communicate(timeout=PATIENCE)
 
     assert demo.returncode == 0, said
-    assert re.findall(r"^(\d) · ", said, re.MULTILINE) == ["1", "2", "3", "4", "5", "6"]
+    assert re.findall(r"^(\d) · ", said, re.MULTILINE) == ["1", "2", "3", "4", "5", "6", "7"]
     for line in (
         "the order is COMPLETED",
         "one buyer gets it",
         "99 are refused for insufficient stock",
         "no lock is left",
         "the money is refunded",
+        "the piece is on the shelf again",
         "Audit clean",
         f"http://127.0.0.1:{port}/docs/",
         "All flows ended as they must",

@@ -84,6 +84,7 @@ def test_it_ends_in_a_summary_and_keeps_its_passwords(environment: dict[str, str
         assert f"shop         http://127.0.0.1:{environment['PORT']}/\n" in one
         assert f"Flower       http://127.0.0.1:{environment['FLOWER_PORT']}  as admin with the password " in one
         assert len(one.splitlines()) < 25, one
+        assert "Inspect method" not in one, one  # workers take no commands without DEBUG
     assert len({re.search(r"as admin with the password (\S+)", one)[1] for one in said}) == 1  # type: ignore[index]
 
 
