@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from sagas.registry import local_services
+from shop.contracts.orders import RETURN_FINAL
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
@@ -21,11 +22,12 @@ LOOKS = 5  # after a void, over 15 seconds: no stand-in takes as long to answer 
 
 
 def unfinished() -> dict[str, int]:
-    """Return the unfinished work: open orders, events in outboxes, open payments."""
+    """Return the unfinished work: open orders and returns, events in outboxes, open payments."""
     open_payments = Q(due_at__isnull=False) | Q(status="PENDING")
     looked_after = Q(status="VOIDED", attempts__gte=LOOKS)  # for some time longer, as at a real provider
     waiting = {
         "orders": apps.get_model("orders.Order").objects.filter(look_at__isnull=False).count(),
+        "returns": apps.get_model("orders.Return").objects.exclude(look_at=None, status__in=RETURN_FINAL).count(),
         "payments": apps.get_model("payments.Payment").objects.filter(open_payments).exclude(looked_after).count(),
         "events": sum(apps.get_model(service, "Unsent").objects.count() for service in local_services()),
     }

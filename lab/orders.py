@@ -36,6 +36,8 @@ KINDS_AT_PROVIDERS: dict[str, int] = {
     "goes away": 3,
     "cancelled by the customer": 11,
 }
+CHANGED, RETURNED = "a piece is cancelled", "a piece is returned"
+SECOND_THOUGHTS = {CHANGED: 10, RETURNED: 10}  # of which chaos has that many more, and fewer normal ones
 ON_A_PAGE = {"comes back twice", "closes the window", "goes away"}
 CARDS = {"declined": "pm_card_visa_chargeDeclined"}  # at Stripe, half of the orders are paid by card
 TOKENS = {
@@ -60,6 +62,23 @@ class PlannedOrder:
     marker: str
     body: dict[str, Any]
     cancel_after: float | None = None  # seconds
+    change_after: float | None = None
+
+    @property
+    def one_less(self) -> dict[str, Any]:
+        """A change of the order: one piece of its first product less."""
+        first = self.body["items"][0]
+        return {"items": [first | {"quantity": first["quantity"] - 1}]}
+
+    @property
+    def one_back(self) -> dict[str, Any]:
+        """A return of one piece of its first product."""
+        return {"items": [self.body["items"][0] | {"quantity": 1}]}
+
+
+def with_second_thoughts(kinds: Mapping[str, int]) -> dict[str, int]:
+    """Return how many in a hundred orders are of each kind where customers cancel a piece, or send one back."""
+    return {**kinds, "normal": kinds["normal"] - sum(SECOND_THOUGHTS.values()), **SECOND_THOUGHTS}
 
 
 def planned_orders(
@@ -96,11 +115,13 @@ def _order(seed: int, number: int, dice: Random, kinds: Mapping[str, int], produ
     if kind == "several lines":
         chosen = dice.sample(products, k=dice.randint(2, 5))
     marker = f"chaos-{seed}-{number}"
+    least = 2 if kind == CHANGED else 1
     body = {
-        "items": [{"productId": product, "quantity": dice.randint(1, 3)} for product in chosen],
+        "items": [{"productId": product, "quantity": dice.randint(least, 3)} for product in chosen],
         "address": f"{marker} {ADDRESS_WORDS.get(kind, '')}".strip(),
         "paymentToken": TOKENS.get(kind, "tok_ok"),
         "paymentGateway": dice.choice(["TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY"]),
     }
     cancel_after = dice.uniform(0, 5) if kind.startswith("cancelled") else None
-    return PlannedOrder(number, kind, dice.randrange(CUSTOMERS), marker, body, cancel_after)
+    change_after = dice.uniform(0, 5) if kind == CHANGED else None
+    return PlannedOrder(number, kind, dice.randrange(CUSTOMERS), marker, body, cancel_after, change_after)

@@ -37,7 +37,7 @@ class Outcome(StrEnum):
 class Operation:
     """An operation and what is known of its outcome. Times are seconds since 1970."""
 
-    what: str  # "place" or "cancel"
+    what: str  # "place", "cancel", "change" or "return"
     planned: PlannedOrder
     began: float
     ended: float = 0.0
@@ -48,7 +48,7 @@ class Operation:
 
 
 class Client:
-    """Places the planned orders from several threads at a steady rate, and cancels some of them later."""
+    """Places the planned orders from several threads at a steady rate, and later cancels some, or a piece of some."""
 
     def __init__(self, urls: Sequence[str], tokens: Sequence[str], orders: Sequence[PlannedOrder], rate: float) -> None:
         self._urls, self._tokens, self._orders, self._rate = urls, tokens, orders, rate
@@ -56,7 +56,7 @@ class Client:
         self._next = 0
         self._allowed = len(orders)
         self._wanted = 0  # so many in any case
-        self._to_cancel: list[tuple[float, int, Operation]] = []
+        self._later: list[tuple[float, int, str, Operation]] = []
         self._stopping = threading.Event()
         self.crowded = False  # set from outside: place nothing for now, the shop is behind
         self.operations: list[Operation] = []
@@ -85,8 +85,8 @@ class Client:
     def start(self, threads: int) -> None:
         self.began = time.time()
         placing = [threading.Thread(target=self._place_all, daemon=True) for _ in range(threads)]
-        cancelling = [threading.Thread(target=self._cancel_all, args=(placing,), daemon=True) for _ in range(2)]
-        self._threads = [*placing, *cancelling]
+        thinking = [threading.Thread(target=self._think_again, args=(placing,), daemon=True) for _ in range(2)]
+        self._threads = [*placing, *thinking]
         for thread in self._threads:
             thread.start()
 
@@ -106,11 +106,12 @@ class Client:
         with self._http() as http:
             while (planned := self._take()) is not None:
                 operation = Operation("place", planned, time.time())
-                self._do(http, operation, "/orders", planned.body)
-                if operation.order_id is not None and planned.cancel_after is not None:
-                    with self._mutex:
-                        due = time.time() + planned.cancel_after
-                        heapq.heappush(self._to_cancel, (due, planned.number, operation))
+                self.do(http, operation, "/orders", planned.body)
+                if operation.order_id is not None:
+                    for what, after in (("cancel", planned.cancel_after), ("change", planned.change_after)):
+                        if after is not None:
+                            with self._mutex:
+                                heapq.heappush(self._later, (time.time() + after, planned.number, what, operation))
                 self.operations.append(operation)
                 self.ended = time.time()
 
@@ -131,18 +132,19 @@ class Client:
             return max(self._next, self._wanted)
         return max(self._wanted, min(self._allowed, 1 + int((time.time() - self.began) * self._rate)))
 
-    # --- Cancelling ---------------------------------------------------------------------------------------------------
-    def _cancel_all(self, placing: Sequence[threading.Thread]) -> None:
+    # --- Second thoughts ----------------------------------------------------------------------------------------------
+    def _think_again(self, placing: Sequence[threading.Thread]) -> None:
         with self._http() as http:
             while not self._stopping.wait(0.02):
                 with self._mutex:
-                    if not self._to_cancel and not any(thread.is_alive() for thread in placing):
+                    if not self._later and not any(thread.is_alive() for thread in placing):
                         return
-                    due = self._to_cancel and self._to_cancel[0][0] <= time.time()
-                    placed = heapq.heappop(self._to_cancel)[2] if due else None
+                    due = self._later and self._later[0][0] <= time.time()
+                    _, _, what, placed = heapq.heappop(self._later) if due else (0, 0, "", None)
                 if placed is not None:
-                    operation = Operation("cancel", placed.planned, time.time(), order_id=placed.order_id)
-                    self._do(http, operation, f"/orders/{placed.order_id}/cancel", None)
+                    operation = Operation(what, placed.planned, time.time(), order_id=placed.order_id)
+                    path = f"/orders/{placed.order_id}/{'cancel' if what == 'cancel' else 'changes'}"
+                    self.do(http, operation, path, placed.planned.one_less if what == "change" else None)
                     self.operations.append(operation)
 
     # --- One operation ------------------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ class Client:
     def _http() -> httpx.Client:
         return httpx.Client(timeout=TIMEOUT, trust_env=False)  # the URLs are local: no proxy
 
-    def _do(self, http: httpx.Client, operation: Operation, path: str, body: Any) -> None:
+    def do(self, http: httpx.Client, operation: Operation, path: str, body: Any) -> None:
         """Try until the outcome is known, or PATIENCE is over."""
         planned, dice = operation.planned, Random(operation.planned.number)
         headers = {
@@ -171,7 +173,8 @@ class Client:
                 operation.said = str(answer.status_code)
                 if answer.status_code < 500 and not _try_later(answer):
                     operation.outcome = Outcome.OK if answer.is_success else Outcome.FAILED
-                    operation.order_id = answer.json()["id"] if answer.is_success else operation.order_id
+                    if operation.what == "place" and answer.is_success:
+                        operation.order_id = answer.json()["id"]
                     break
                 sent = sent or answer.status_code >= 500
             time.sleep(PAUSE * dice.uniform(0.5, 1.5))

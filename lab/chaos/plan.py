@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
-from lab.orders import KINDS, KINDS_AT_PROVIDERS, PlannedOrder, at_providers, enough_for, planned_orders
+from lab.orders import (
+    KINDS,
+    KINDS_AT_PROVIDERS,
+    PlannedOrder,
+    at_providers,
+    enough_for,
+    planned_orders,
+    with_second_thoughts,
+)
 
 KEPT_BACK = 0.05  # the share of orders placed after the last fault, to show recovery from it
 
@@ -37,7 +45,8 @@ def make_plan(
     gateways: Sequence[str] = (),
 ) -> Plan:
     """`gaps` are the shortest and longest seconds between faults; `gateways`, where customers pay on a page."""
-    planned = planned_orders(seed, kinds=KINDS_AT_PROVIDERS if gateways else KINDS)
+    kinds_of_orders = with_second_thoughts(KINDS_AT_PROVIDERS if gateways else KINDS)
+    planned = planned_orders(seed, kinds=kinds_of_orders)
     load = list(islice(at_providers(planned, seed, gateways) if gateways else planned, orders))
     return Plan(seed, load, list(islice(_faults(Random(f"faults {seed}"), kinds, gaps), faults)), enough_for(load))
 

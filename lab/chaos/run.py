@@ -21,6 +21,7 @@ from lab.chaos.client import Client
 from lab.chaos.customers import Customers
 from lab.chaos.faults import FAULTS, Fired, World, fire
 from lab.chaos.plan import KEPT_BACK, Plan
+from lab.chaos.returning import Returning
 from lab.chaos.verdict import Verdict, judge, recovery
 from lab.measures import unfinished
 from lab.orders import CUSTOMERS, PRICE
@@ -134,7 +135,8 @@ class Run(Load[System]):
         world = World(system.postgres, system.rabbitmq, system.redis, system.processes, client.one_now)
         fired: list[Fired] = []
         at_providers = Customers(client, system.urls, self.tokens) if wanted() else nullcontext()
-        with self._watching(client, fired), at_providers:
+        returning = Returning(client, system.urls, self.tokens)
+        with self._watching(client, fired), at_providers, returning:
             client.start(THREADS)
             for number, planned in enumerate(self.plan.faults, 1):
                 if number > least and client.placed >= len(orders) - kept_back:
@@ -149,6 +151,8 @@ class Run(Load[System]):
             calm_since = time.time()
             client.enough() if one_by_one else client.release()
             until(lambda: not client.busy, "the end of the load", seconds=3600)
+            self._await_rest(patience)
+            returning.no_more()
             self._await_rest(patience)
         seconds = time.time() - calm_since
         connections.close_all()  # connections from before the faults are broken

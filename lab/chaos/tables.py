@@ -28,7 +28,7 @@ def show(console: Console, verdict: Verdict) -> None:
     table.add_section()
     for title, name in (
         ("operations", "operations"), ("unknown because of", "unknownBecause"), ("ended as", "statuses"),
-        ("kinds of orders", "kinds"),
+        ("returns ended as", "returns"), ("kinds of orders", "kinds"),
     ):  # fmt: skip
         table.add_row(title, escape(", ".join(f"{count} {what}" for what, count in figures[name].items()) or "–"))
     table.add_section()

@@ -71,6 +71,7 @@ class Verdict:
     unknown_because: dict[str, int]  # the last status or error of operations with an unknown outcome
     kinds: dict[str, int]
     statuses: dict[str, int]
+    returns: dict[str, int]  # by status
     books: Sequence[Compared]  # of the providers, if there are any
     faults: list[Fired]
     restarts: int
@@ -97,6 +98,7 @@ class Verdict:
             "unknownBecause": self.unknown_because,
             "kinds": self.kinds,
             "statuses": self.statuses,
+            "returns": self.returns,
             "books": [one._asdict() for one in self.books],
             "faults": [vars(one) for one in self.faults],
             "recovery": self.recovery(),
@@ -137,7 +139,6 @@ def judge(
 ) -> Verdict:
     """Compare the client's records with the databases, and audit these."""
     placed = [one for one in client.operations if one.what == "place"]
-    cancelled = [one for one in client.operations if one.what == "cancel"]
     orders = _orders_by_marker()
     statuses = dict(apps.get_model("orders.Order").objects.values_list("pk", "status"))
     for one in faults:
@@ -147,7 +148,9 @@ def judge(
         "lost": list(_lost(placed, orders)),
         "placed twice": [f"{marker} is orders {ids}" for marker, ids in orders.items() if len(ids) > 1],
         "never asked for": list(_strangers(placed, orders)),
-        "cancellations lost": list(_cancellations_lost(cancelled)),
+        "cancellations lost": _lost_later(client.operations, "cancel", _cancelled()),
+        "changes lost": _lost_later(client.operations, "change", _orders_of("orders.OrderChange")),
+        "returns lost": _lost_later(client.operations, "return", _orders_of("orders.Return")),
         "double charges": ["a payment with two charges"] * _count("payments", CHARGED_TWICE),
         "oversold": ["a product"] * _count("inventory", OVERSOLD),
         "stuck": [f"order {pk} is {status}" for pk, status in statuses.items() if status not in FINAL]
@@ -177,6 +180,7 @@ def judge(
         ),
         kinds=dict(Counter(one.planned.kind for one in placed).most_common()),
         statuses=dict(Counter(statuses.values()).most_common()),
+        returns=dict(Counter(apps.get_model("orders.Return").objects.values_list("status", flat=True)).most_common()),
         books=books,
         faults=faults,
         restarts=restarts,
@@ -226,12 +230,21 @@ def _strangers(placed: Sequence[Operation], orders: dict[str, list[int]]) -> Ite
             yield f"orders {ids} ({marker}): the client was told that there are none"
 
 
-def _cancellations_lost(cancelled: Sequence[Operation]) -> Iterable[str]:
+def _cancelled() -> set[int]:
     asked = apps.get_model("orders.TimelineEntry").objects.filter(event="OrderCancellationRequested")
-    known = set(asked.values_list("order_id", flat=True))
-    for one in cancelled:
-        if one.outcome == Outcome.OK and one.order_id not in known:
-            yield f"the cancellation of order {one.order_id} was acknowledged and is not there"
+    return set(asked.values_list("order_id", flat=True))
+
+
+def _orders_of(model: str, **which: str) -> set[int]:
+    return set(apps.get_model(model).objects.filter(**which).values_list("order_id", flat=True))
+
+
+def _lost_later(operations: Sequence[Operation], what: str, known: set[int]) -> list[str]:
+    return [
+        f"the {what} of order {one.order_id} was acknowledged and is not there"
+        for one in operations
+        if one.what == what and one.outcome == Outcome.OK and one.order_id not in known
+    ]
 
 
 def _dead_letters() -> dict[str, int]:

@@ -10,6 +10,7 @@ from django.db import connections
 from lab.chaos.client import Client, Outcome
 from lab.chaos.faults import Fired
 from lab.chaos.plan import PlannedFault
+from lab.chaos.returning import Returning
 from lab.chaos.run import Load, asked
 from lab.chaos.verdict import AT_REST, Verdict, judge
 from lab.machines.cluster import Cluster
@@ -31,7 +32,7 @@ class MachineRun(Load[Cluster]):
         """Keep each fault until the shop has recovered or `patience` is over; then bring the machine back."""
         client = Client(self.system.urls, self.tokens, self.plan.orders, rate)
         fired: list[Fired] = []
-        with self._watching(client, fired):
+        with self._watching(client, fired), Returning(client, self.system.urls, self.tokens) as returning:
             client.start(THREADS)
             for number, planned in enumerate(self.plan.faults, 1):
                 time.sleep(planned.gap)
@@ -40,6 +41,8 @@ class MachineRun(Load[Cluster]):
             calm_since = time.time()
             client.enough()
             until(lambda: not client.busy, "the end of the load", seconds=600)
+            self._await_rest(patience)
+            returning.no_more()
             self._await_rest(patience)
         seconds = time.time() - calm_since
         connections.close_all()

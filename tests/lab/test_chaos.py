@@ -22,7 +22,7 @@ from lab.chaos.faults import FAULTS, Fired, World
 from lab.chaos.plan import PlannedFault, make_plan
 from lab.chaos.verdict import recovery
 from lab.charts import over_time, stretches
-from lab.orders import HOT_PRODUCT, KINDS, KINDS_AT_PROVIDERS
+from lab.orders import HOT_PRODUCT, KINDS, KINDS_AT_PROVIDERS, SECOND_THOUGHTS
 from lab.rig.servers import until
 from orders.models import Order
 
@@ -49,7 +49,7 @@ def plan(seed, **changes):
 def test_the_seed_is_the_plan():
     assert plan(7) == plan(7)
     assert plan(7) != plan(8)
-    assert {one.kind for one in plan(7).orders} == set(KINDS)
+    assert {one.kind for one in plan(7).orders} == {*KINDS, *SECOND_THOUGHTS}
 
 
 def test_every_kind_of_fault_comes_before_one_comes_again():
@@ -60,7 +60,7 @@ def test_every_kind_of_fault_comes_before_one_comes_again():
 
 def test_orders_are_spread_over_the_providers_whose_customers_pay_on_pages():
     made = plan(7, gateways=PROVIDERS)
-    assert {one.kind for one in made.orders} == set(KINDS_AT_PROVIDERS)
+    assert {one.kind for one in made.orders} == {*KINDS_AT_PROVIDERS, *SECOND_THOUGHTS}
     assert {one.body["paymentGateway"] for one in made.orders} == set(PROVIDERS)
     assert {one.body["paymentGateway"] for one in made.orders if "paymentToken" in one.body} == {"STRIPE"}
     assert plan(7, gateways=PROVIDERS) == made
@@ -185,6 +185,8 @@ def test_nothing_is_lost_or_done_twice(tmp_path):
     assert sum(figures["kinds"].values()) == 150
     assert {one["gateway"] for one in figures["books"] if one["captured"]} == set(PROVIDERS)
     assert any(one["refunded"] for one in figures["books"])
+    assert figures["operations"]["change ok"]
+    assert sum(figures["returns"].values()) == figures["operations"]["return ok"]
     assert set(figures["statuses"]) == {"COMPLETED", "CANCELLED"}
     assert figures["restarts"] >= 1
     page = report.read_text()

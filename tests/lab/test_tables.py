@@ -19,6 +19,7 @@ def test_brackets_are_shown():
         unknown_because={},
         kinds={},
         statuses={},
+        returns={},
         books=[],
         faults=[fault],
         restarts=0,
