@@ -45,6 +45,7 @@ class DeskAdmin(admin.ModelAdmin):
 
     hidden: ClassVar[Mapping[str, str]] = {}
     by_customer = False
+    as_cards = False  # on a phone its list has a card per row: the columns say by their contents what they are
     logged_by_services = False  # the services write the staff log themselves, with before and after
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:

@@ -253,6 +253,9 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
     ) -> Any:
         """Run without Django's transaction: booking opens its own, and calls the catalogue before."""
         context = {**(extra_context or {}), "show_save_and_add_another": False}
+        if item := object_id and self.get_object(request, object_id):
+            title = f"{self.name(item)}, {item.location}"
+            context |= {"title": title, "subtitle": None, "named": title}
         try:
             return self._changeform_view(request, object_id, form_url, context)
         except Problem as refusal:

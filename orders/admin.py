@@ -60,7 +60,7 @@ class OrderAdmin(ReadOnlyAdmin):
     search_help_text = _(
         "A number, a tracking number, a product, or the customer's e-mail, name or, if you may see it, phone."
     )
-    by_customer = True
+    by_customer = as_cards = True
     change_form_template = "admin/orders/order/change_form.html"
     show_full_result_count = False
     inlines = [LineInline, ChangeInline, RefundInline, ReturnInline, TimelineInline]

@@ -80,7 +80,7 @@ class ReturnAdmin(ReadOnlyAdmin):
     list_display = ["id", "badge", "customer", "of_order", "pieces", "given_back", "tracking_number", "created_at"]
     list_filter = [WaitsFilter, "status"]
     search_fields = ["=id", "=order_id", "=user_id", "=tracking_number"]
-    by_customer = True
+    by_customer = as_cards = True
     show_full_result_count = False
     inlines = [ReturnLineInline]
     actions = ["approve", "refuse", "receive", "inspect", "refund_again", "withdraw"]
