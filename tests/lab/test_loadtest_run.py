@@ -7,15 +7,18 @@ import subprocess
 import sys
 import threading
 import time
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from rich.console import Console
 
 from lab.loadtest.compare import NotComparable, compare, differences, read
 from lab.loadtest.report import page
+from lab.loadtest.tables import show
 from tests.support.fakeshop import PASSWORD, FakeShop, open_for_business
 
 COMMAND = [sys.executable, str(settings.BASE_DIR / "manage.py"), "loadtest"]
@@ -302,7 +305,13 @@ def test_switches_that_were_on_are_told(load: Any):
     _, found = load("steady", "--rate=5", "--seconds=1")
     assert found["faults"] == {}
     assert "Fault switches" not in page(found)
-    assert "Fault switches were on" in page(found | {"faults": {"gateway-slow": 1.5}})
+    switched_on = found | {"faults": {"gateway-slow": 1.5}}
+    assert "Fault switches were on" in page(switched_on)
+    for shown, times in ((found, 0), (switched_on, 1)):
+        show(Console(file=(printed := StringIO()), width=200), shown)
+        assert (
+            printed.getvalue().count("Fault switches were on, and what was measured is theirs, too: gateway") == times
+        )
 
 
 @pytest.mark.parametrize(
