@@ -4,24 +4,26 @@ An event holds ids and values, never personal data in the clear. Readers ignore 
 field with a default may be added at any time; renaming or removing one needs a new event.
 """
 
-import operator
 import os
 import time
-from collections.abc import Iterable
-from functools import lru_cache, reduce
-from typing import Any
+from functools import lru_cache
+from random import Random
+from typing import Any, Union
 from uuid import UUID
 
 import msgspec
 
 VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)  # the fixed bits of a UUIDv7
 RANDOM_BITS = ~(0xF << 76) & ~(0x3 << 62)
+# Ids are no secrets, and os.urandom costs as much as all the rest of making one.
+_dice = Random()  # nosec B311
+os.register_at_fork(after_in_child=_dice.seed)
 
 
 def uuid7() -> UUID:
     """A UUID that sorts by its time of creation (RFC 9562, version 7), so that new rows go to the end of an index."""
     milliseconds = time.time_ns() // 1_000_000
-    return UUID(int=(milliseconds << 80) | VERSION_AND_VARIANT | (int.from_bytes(os.urandom(10), "big") & RANDOM_BITS))
+    return UUID(int=(milliseconds << 80) | VERSION_AND_VARIANT | (_dice.getrandbits(80) & RANDOM_BITS))
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True, tag_field="type"):
@@ -40,6 +42,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True, tag_f
 
 
 EventTypes = tuple[type[Event], ...]
+_union: Any = Union.__getitem__  # of a tuple of types
 
 
 def encode(event: Event) -> dict[str, Any]:
@@ -62,10 +65,6 @@ def decode_all(text: str | msgspec.Raw, types: EventTypes) -> list[Event]:
     """The events of a JSON array, each one of `types`. Raises `msgspec.DecodeError`."""
     events: list[Event] = _decoder(types, many=True).decode(text)
     return events
-
-
-def _union(types: Iterable[type[Event]]) -> Any:
-    return reduce(operator.or_, types)
 
 
 @lru_cache(maxsize=64)

@@ -1,5 +1,7 @@
 """Events: read by every release, and named in the order of their making."""
 
+import os
+
 from sagas.conf import choreography
 from sagas.events import decode, encode, uuid7
 from tests.support.sagas import created
@@ -16,3 +18,17 @@ def test_identifiers_sort_by_the_time_they_were_made():
 
     assert all(one.version == 7 and one.variant.startswith("specified in RFC") for one in made)
     assert len(set(made)) == 3
+
+
+def test_a_forked_process_makes_others():
+    def random_part() -> bytes:
+        return uuid7().bytes[9:]
+
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        os.write(writing, random_part())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 7) != random_part()
+    os.close(reading)
+    os.close(writing)
