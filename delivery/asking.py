@@ -23,7 +23,7 @@ from django.db.models import F
 from msgspec import convert
 
 from delivery import returns
-from delivery.bookings import parcel_of
+from delivery.bookings import book_anew, parcel_of
 from delivery.carriers import (
     Answer,
     Booked,
@@ -39,7 +39,9 @@ from delivery.carriers import (
     account_for,
     carrier,
 )
+from delivery.holding import are_held, is_held_for
 from delivery.models import Delivery
+from delivery.shipments import by_order, end, lock, shipment_of
 from delivery.transitions import LEASE, MOVES, move, next_look, words_of
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
@@ -66,7 +68,7 @@ class Move(NamedTuple):
     due_at: datetime | None
 
 
-Answers = Mapping[int, Answer]  # by order
+Answers = Mapping[int, Answer]  # by parcel
 
 
 def advance_due() -> int:
@@ -84,8 +86,11 @@ def _advance_local() -> int:
     quiet: list[Delivery] = []
     with transaction.atomic(using="delivery", durable=True):
         due = Delivery.objects.filter(due_at__lte=now, account__in=accounts, status__in=FOLLOWED)
-        due = due.order_by("due_at").select_for_update(skip_locked=True)[:PORTION]
-        for delivery in due:
+        locked = list(due.order_by("due_at").select_for_update(skip_locked=True)[:PORTION])
+        orders = _with_their_others(locked)
+        for delivery in locked:
+            if delivery.parts > len(orders[delivery.order_id]):
+                continue  # somebody has others of its order: the next tick finds it
             (answer,) = carrier(delivery.account).track([parcel_of(delivery)])
             if isinstance(answer, Report):
                 moves[_move_to(delivery, answer.status, answer.reason, now)].append(delivery)
@@ -94,11 +99,25 @@ def _advance_local() -> int:
                 quiet.append(delivery)
         events = _move_all(moves, now)
         update_rows(quiet, "due_at")
+        events += end([one for one in orders.values() if len(one) == one[0].parts], now)
         if events:
             emit(*events, service="delivery")
         crash_point("advance.written")
     crash_point("advance.committed")
     return sum(map(len, moves.values())) + len(quiet)
+
+
+def _with_their_others(locked: Sequence[Delivery]) -> dict[int, list[Delivery]]:
+    """Locked parcels by order, with the others of orders that have several, as far as nobody else holds them: whoever
+    waits for those may wait for these."""
+    orders = by_order(locked)
+    if several := [one.order_id for one in locked if one.parts > 1]:
+        others = Delivery.objects.filter(order_id__in=several).exclude(pk__in=[one.pk for one in locked])
+        for delivery in others.select_for_update(skip_locked=True).order_by("order_id", "number"):
+            orders[delivery.order_id].append(delivery)
+    for shipments in orders.values():
+        shipments.sort(key=lambda one: one.number)
+    return orders
 
 
 # --- The others -------------------------------------------------------------------------------------------------------
@@ -159,10 +178,10 @@ def _ask(key: tuple[str, str], deliveries: Sequence[Delivery]) -> Answers:
     try:
         asked = carrier(account)
     except UnknownCarrier as error:
-        return {delivery.order_id: Unknown(str(error)) for delivery in deliveries}
+        return {delivery.pk: Unknown(str(error)) for delivery in deliveries}
     ask = {str(Status.BOOKING): _book, str(Status.CANCELLING): _cancel, str(Status.RECALLING): _cancel}
     answers = ask.get(question, _track)(asked, deliveries)
-    return {delivery.order_id: answer for delivery, answer in zip(deliveries, answers, strict=True)}
+    return {delivery.pk: answer for delivery, answer in zip(deliveries, answers, strict=True)}
 
 
 def _book(asked: Carrier, deliveries: Sequence[Delivery]) -> Sequence[Answer]:
@@ -174,6 +193,7 @@ def _book(asked: Carrier, deliveries: Sequence[Delivery]) -> Sequence[Answer]:
                 address=one.address,
                 reference=one.reference,
                 again=one.attempts > 0,
+                shipment=one.number,
             )
             for one in deliveries
         ]
@@ -192,32 +212,32 @@ def _track(asked: Carrier, deliveries: Sequence[Delivery]) -> Sequence[Answer]:
 def _apply(question: str, asked: Iterable[Delivery], answers: Answers) -> list[Event]:
     """Apply answers to parcels as they are by now; returns the events that follow."""
     now = database_time("delivery")
-    keys = {delivery.order_id: delivery.key for delivery in asked}
-    rows = Delivery.objects.filter(order_id__in=keys)
+    keys = {delivery.pk: delivery.key for delivery in asked}
+    orders = lock({delivery.order_id for delivery in asked})
     apply: Callable[..., list[Event]] = {
         str(Status.BOOKING): _booked,
         str(Status.CANCELLING): _cancelled,
         str(Status.RECALLING): _recalled,
     }.get(question, _tracked)
-    locked = list(rows.select_for_update().order_by("order_id"))
+    locked = [delivery for shipments in orders.values() for delivery in shipments if delivery.pk in keys]
     moves: dict[Move, list[Delivery]] = defaultdict(list)
     events: list[Event] = []
     for delivery in locked:
-        answer = answers[delivery.order_id]
-        if delivery.key != keys[delivery.order_id]:
+        answer = answers[delivery.pk]
+        if delivery.key != keys[delivery.pk]:
             _late(delivery, answer, now)
         elif isinstance(answer, Report) and delivery.status in MOVES[Status(answer.status)]:
             moves[_move_to(delivery, answer.status, words_of(answer.status, answer.reason), now)].append(delivery)
         else:
-            events += apply(delivery, answer, now)
+            events += apply(delivery, answer, now, orders[delivery.order_id])
     events += _move_all(moves, now)
     changed = [delivery for delivery in locked if delivery.updated_at == now]
     update_rows(
         changed,
         "status", "reason", "account", "tracking_number", "carrier", "reference", "label_url", "attempts", "due_at",
-        "disputed_by", "updated_at",
+        "disputed_by", "held_for", "key", "updated_at",
     )  # fmt: skip
-    return events
+    return events + end(orders.values(), now)
 
 
 def _late(delivery: Delivery, answer: Answer, now: datetime) -> None:
@@ -239,7 +259,7 @@ def _move_all(moves: Mapping[Move, Sequence[Delivery]], now: datetime) -> list[E
     ]
 
 
-def _booked(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
+def _booked(delivery: Delivery, answer: Answer, now: datetime, shipments: Sequence[Delivery]) -> list[Event]:
     if delivery.status not in (Status.BOOKING, Status.CANCELLING, Status.HELD, Status.CANCELLED):
         return []  # another process was faster
     delivery.updated_at = now
@@ -249,7 +269,7 @@ def _booked(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
         if delivery.status == Status.BOOKING:
             delivery.status, delivery.attempts = Status.PREPARING, 0
             delivery.due_at = next_look(delivery.account, Status.PREPARING, now)
-            return [DeliveryStarted(**_about(delivery), tracking_number=answer.number)]
+            return [DeliveryStarted(**_about(delivery), tracking_number=answer.number, shipment=shipment_of(delivery))]
         if delivery.status == Status.CANCELLING:
             delivery.due_at = now
         else:  # what was asked for in vain has come true after all: staff are to see to it
@@ -258,9 +278,9 @@ def _booked(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
         if delivery.status == Status.BOOKING:
             delivery.status, delivery.due_at = Status.FAILED, None
             delivery.reason = said_by_carrier(answer.reason) if answer.reason else REFUSED_BY_CARRIER
-            return [DeliveryFailed(**_about(delivery), reason=delivery.reason)]
+            return [] if delivery.lines is not None else [DeliveryFailed(**_about(delivery), reason=delivery.reason)]
         if delivery.status == Status.CANCELLING:
-            return _stopped(delivery)
+            return _stopped(delivery, now, shipments)
     elif isinstance(answer, Unknown):
         delivery.reference = answer.reference or delivery.reference
         if delivery.status == Status.BOOKING:
@@ -269,7 +289,7 @@ def _booked(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
     return []
 
 
-def _cancelled(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
+def _cancelled(delivery: Delivery, answer: Answer, now: datetime, shipments: Sequence[Delivery]) -> list[Event]:
     if delivery.status != Status.CANCELLING:
         return []
     if isinstance(answer, TooLate):
@@ -280,12 +300,12 @@ def _cancelled(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]
             return list(move([delivery], to=Status.IN_TRANSIT, reason="", now=now, due_at=due_at))
     delivery.updated_at = now
     if isinstance(answer, Cancelled):
-        return _stopped(delivery)
+        return _stopped(delivery, now, shipments)
     _ask_again(delivery, now)
     return []
 
 
-def _recalled(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
+def _recalled(delivery: Delivery, answer: Answer, now: datetime, _shipments: Sequence[Delivery]) -> list[Event]:
     if delivery.status != Status.RECALLING:
         return []
     if isinstance(answer, Cancelled):
@@ -299,17 +319,27 @@ def _recalled(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
     return []
 
 
-def _stopped(delivery: Delivery) -> list[Event]:
+def _stopped(delivery: Delivery, now: datetime, shipments: Sequence[Delivery]) -> list[Event]:
     origin: dict[str, Any] = {"caused_by": delivery.caused_by, "trace": delivery.trace}
     delivery.due_at = None
+    if is_held_for(delivery, delivery.let_go):  # another of its order was gone, and the change has ended with that
+        delivery.held_for = None
+        booked = book_anew([delivery], now)
+        return [
+            DeliveryStarted(**_about(delivery), tracking_number=one.number, shipment=shipment_of(delivery))
+            for one in booked.values()
+        ]
     if delivery.held_for:
         delivery.status = Status.HELD
-        return [DeliveryHeld(order_id=delivery.order_id, change=convert(delivery.held_for, Change), **origin)]
+        held = DeliveryHeld(order_id=delivery.order_id, change=convert(delivery.held_for, Change), **origin)
+        return [held] if are_held(shipments) else []
     delivery.status = Status.CANCELLED
+    if delivery.lines is not None:
+        return []
     return [DeliveryCancelled(order_id=delivery.order_id, reason=delivery.reason, **origin)]
 
 
-def _tracked(delivery: Delivery, answer: Answer, now: datetime) -> list[Event]:
+def _tracked(delivery: Delivery, answer: Answer, now: datetime, _shipments: Sequence[Delivery]) -> list[Event]:
     if delivery.status not in FOLLOWED:
         return []
     delivery.updated_at = now

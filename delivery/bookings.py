@@ -19,13 +19,13 @@ def new_key(order_id: int) -> str:
     return f"order-{order_id}-{token_hex(5)}"
 
 
-def booked_at_once(wanted: Iterable[tuple[int, str, str]]) -> dict[int, Booked]:
-    """What carriers that answer by themselves have booked, by order. What is wanted is order, key and address."""
+def booked_at_once(wanted: Iterable[Booking]) -> dict[str, Booked]:
+    """What carriers that answer by themselves have booked, by key."""
     groups: dict[str, list[Booking]] = defaultdict(list)
-    for order_id, key, address in wanted:
-        groups[account_for(order_id)].append(Booking(key, order_id, address))
+    for booking in wanted:
+        groups[account_for(booking.order_id)].append(booking)
     return {
-        booking.order_id: answer
+        booking.key: answer
         for account, bookings in groups.items()
         if account and carrier(account).local
         for booking, answer in zip(bookings, carrier(account).book(bookings), strict=True)
@@ -33,15 +33,15 @@ def booked_at_once(wanted: Iterable[tuple[int, str, str]]) -> dict[int, Booked]:
     }
 
 
-def book_anew(deliveries: Sequence[Delivery], now: datetime) -> dict[int, Booked]:
-    """Have locked parcels fetched whose booking was cancelled; what is booked by that already, by order."""
+def book_anew(deliveries: Sequence[Delivery], now: datetime) -> dict[str, Booked]:
+    """Have locked parcels fetched whose booking was cancelled; what is booked by that already, by its new key."""
     for delivery in deliveries:
         delivery.key, delivery.account = new_key(delivery.order_id), account_for(delivery.order_id)
         delivery.reference = delivery.label_url = delivery.carrier = ""
         delivery.status, delivery.due_at, delivery.attempts, delivery.tracking_number = Status.BOOKING, now, 0, None
-    booked = booked_at_once((one.order_id, one.key, one.address) for one in deliveries)
+    booked = booked_at_once(Booking(one.key, one.order_id, one.address, shipment=one.number) for one in deliveries)
     for delivery in deliveries:
-        if answer := booked.get(delivery.order_id):
+        if answer := booked.get(delivery.key):
             delivery.status, delivery.tracking_number, delivery.carrier = (
                 Status.PREPARING,
                 answer.number,

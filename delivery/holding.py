@@ -8,14 +8,18 @@ A parcel that is not started yet gets a row all the same, which `start` fills in
 says which one it was: a change that comes after its end is refused.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from delivery.bookings import book_anew, can_be_stopped_at_once, stop_with_carrier
 from delivery.models import Delivery
-from fastdb.bulk import Row, insert_if_absent, update_rows
+from delivery.shipments import insert, lock, shipment_of
+from fastdb.bulk import update_rows
 from fastdb.clock import database_time
 from shop.contracts.events import (
     Change,
@@ -24,6 +28,7 @@ from shop.contracts.events import (
     DeliveryStarted,
     InventoryChanged,
     OrderChangeRequested,
+    Shipment,
 )
 from shop.contracts.reasons import NOT_TO_LEAVE, WITH_CARRIER
 
@@ -38,102 +43,123 @@ ENDED, GONE = (
 def hold(requests: Sequence[OrderChangeRequested]) -> list[DeliveryHeld | DeliveryHoldRefused]:
     """Keep these orders' parcels here, and say which are too late for that; of those whose carrier has to be asked, the
     answer comes later."""
-    not_started = insert_if_absent(
-        Delivery,
-        [
-            {"order_id": one.order_id, "status": Status.HELD, "held_for": msgspec.to_builtins(one.change)}
-            for one in requests
-        ],
-        key="order_id",
+    not_started = insert(
+        {"order_id": one.order_id, "status": Status.HELD, "held_for": msgspec.to_builtins(one.change)}
+        for one in requests
     )
-    deliveries = _lock(request.order_id for request in requests)
+    orders = lock(request.order_id for request in requests)
     now = database_time("delivery")
     answers = [
         DeliveryHeld(order_id=request.order_id, change=request.change)
         if request.order_id in not_started
-        else _hold(deliveries[request.order_id], request, now)
+        else _hold(orders[request.order_id], request, now)
         for request in requests
     ]
     update_rows(
-        [delivery for delivery in deliveries.values() if delivery.updated_at == now],
+        [delivery for shipments in orders.values() for delivery in shipments if delivery.updated_at == now],
         "status", "due_at", "attempts", "held_for", "caused_by", "trace", "updated_at",
     )  # fmt: skip
     return [answer for answer in answers if answer is not None]
 
 
 def _hold(
-    delivery: Delivery, request: OrderChangeRequested, now: datetime
+    shipments: Sequence[Delivery], request: OrderChangeRequested, now: datetime
 ) -> DeliveryHeld | DeliveryHoldRefused | None:
-    """Hold a locked parcel; None where its carrier is to be asked first."""
+    """Hold an order's locked parcels, all or none; None where a carrier is to be asked first."""
     change = request.change
-    if delivery.status in (*ENDED, *GONE) or delivery.let_go == change.change_id:
-        reason = WITH_CARRIER if delivery.status in GONE else NOT_TO_LEAVE
+    statuses = {delivery.status for delivery in shipments}
+    if statuses & {*ENDED, *GONE} or any(delivery.let_go == change.change_id for delivery in shipments):
+        reason = WITH_CARRIER if statuses & {*GONE} else NOT_TO_LEAVE
         return DeliveryHoldRefused(order_id=request.order_id, change_id=change.change_id, reason=reason)
-    delivery.held_for, delivery.updated_at = msgspec.to_builtins(change), now
-    if not can_be_stopped_at_once(delivery):
-        stop_with_carrier(delivery, request.event_id, request.trace, now)
-        return None
-    delivery.status, delivery.due_at = Status.HELD, None
-    return DeliveryHeld(order_id=request.order_id, change=change)
+    for delivery in shipments:
+        if delivery.status == Status.EMPTY:
+            continue
+        delivery.held_for, delivery.updated_at = msgspec.to_builtins(change), now
+        if can_be_stopped_at_once(delivery):
+            delivery.status, delivery.due_at = Status.HELD, None
+            delivery.caused_by, delivery.trace = request.event_id, request.trace
+        else:
+            stop_with_carrier(delivery, request.event_id, request.trace, now)
+    return DeliveryHeld(order_id=request.order_id, change=change) if are_held(shipments) else None
 
 
-def start_late(rows: Iterable[Row], now: datetime) -> set[int]:
-    """Fill in the parcels that changes of their orders came before; the orders of those that are not held any more."""
-    parcels = {row["order_id"]: row for row in rows}
+def are_held(shipments: Sequence[Delivery]) -> bool:
+    """Whether no parcel of an order is waited for any more, that is to be held."""
+    return all(delivery.status in (Status.HELD, Status.EMPTY) for delivery in shipments)
+
+
+def start_late(rows: Iterable[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:
+    """Fill in the parcels that changes of their orders came before; the rows of these orders' parcels as they are now.
+
+    An order's first parcel is there, and is written; the others are to be inserted by the caller.
+    """
+    parcels: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        parcels[row["order_id"]].append(row)
     came_before = Delivery.objects.filter(order_id__in=list(parcels), status=Status.HELD, user_id=None)
-    found = list(came_before.select_for_update().order_by("order_id"))
+    found = list(came_before.select_for_update().order_by("order_id", "number"))
     for delivery in found:
-        for name, value in parcels[delivery.order_id].items():
+        left = {one.number: one.lines for one in msgspec.convert(delivery.changed or (), tuple[Shipment, ...])}
+        for row in parcels[delivery.order_id]:
+            if left and "lines" in row:
+                row["lines"] = msgspec.to_builtins(left.get(row["number"], ()))
+            if "lines" in row and not row["lines"]:
+                row |= {"status": Status.EMPTY, "due_at": None, "tracking_number": None}
+            elif delivery.held_for:
+                row |= {"status": Status.HELD, "due_at": None, "tracking_number": None, "held_for": delivery.held_for}
+        first = parcels[delivery.order_id][0]
+        if first["status"] == Status.EMPTY:
+            delivery.held_for = None
+        for name, value in first.items():
             setattr(delivery, name, value)
-        if delivery.held_for:
-            delivery.status, delivery.due_at, delivery.tracking_number = Status.HELD, None, None
         delivery.updated_at = now
     update_rows(
         found,
         "user_id", "account", "unpaid", "key", "tracking_number", "carrier", "address", "status", "due_at", "caused_by",
-        "trace", "updated_at",
+        "trace", "number", "parts", "location", "lines", "held_for", "updated_at",
     )  # fmt: skip
-    return {delivery.order_id for delivery in found if not delivery.held_for}
+    return [row for delivery in found for row in parcels[delivery.order_id]]
 
 
 def let_go(ended: Sequence[InventoryChanged]) -> list[DeliveryStarted]:
     """Have the parcels of these orders fetched, whose change has ended; returns an event for each that is booked by
     that already."""
-    insert_if_absent(
-        Delivery,
-        [{"order_id": one.order_id, "status": Status.HELD, "let_go": one.change_id} for one in ended],
-        key="order_id",
-    )
-    deliveries = _lock(event.order_id for event in ended)
+    insert({"order_id": one.order_id, "status": Status.HELD, "let_go": one.change_id} for one in ended)
+    orders = lock(event.order_id for event in ended)
     now = database_time("delivery")
     free = []
     for event in ended:
-        delivery = deliveries[event.order_id]
-        delivery.let_go, delivery.updated_at = event.change_id, now
-        if delivery.status == Status.HELD and _is_held_for(delivery, event):
-            delivery.held_for = None
-            if delivery.user_id is not None:
-                delivery.caused_by, delivery.trace = event.event_id, event.trace
-                free.append(delivery)
+        left = {one.number: one.lines for one in event.shipments}
+        for delivery in orders[event.order_id]:
+            delivery.let_go, delivery.updated_at = event.change_id, now
+            if delivery.status == Status.HELD and is_held_for(delivery, event.change_id):
+                delivery.held_for = None
+                if delivery.user_id is None and left:
+                    delivery.changed = msgspec.to_builtins(event.shipments)
+                elif delivery.lines is not None and left:
+                    delivery.lines = msgspec.to_builtins(left.get(delivery.number, ()))
+                if delivery.lines is not None and not delivery.lines:
+                    delivery.status = Status.EMPTY
+                elif delivery.user_id is not None:
+                    delivery.caused_by, delivery.trace = event.event_id, event.trace
+                    free.append(delivery)
     booked = book_anew(free, now)
     update_rows(
-        deliveries.values(),
-        "status", "due_at", "attempts", "held_for", "let_go", "account", "key", "reference", "label_url", "carrier",
-        "tracking_number", "caused_by", "trace", "updated_at",
+        [delivery for shipments in orders.values() for delivery in shipments],
+        "status", "due_at", "attempts", "held_for", "let_go", "changed", "lines", "account", "key", "reference",
+        "label_url", "carrier", "tracking_number", "caused_by", "trace", "updated_at",
     )  # fmt: skip
     return [
         DeliveryStarted(
-            order_id=delivery.order_id, user_id=delivery.user_id, tracking_number=booked[delivery.order_id].number
+            order_id=delivery.order_id,
+            user_id=delivery.user_id,
+            tracking_number=booked[delivery.key].number,
+            shipment=shipment_of(delivery),
         )
         for delivery in free
-        if delivery.order_id in booked and delivery.user_id is not None
+        if delivery.key in booked and delivery.user_id is not None
     ]
 
 
-def _is_held_for(delivery: Delivery, ended: InventoryChanged) -> bool:
-    return bool(delivery.held_for) and msgspec.convert(delivery.held_for, Change).change_id == ended.change_id
-
-
-def _lock(order_ids: Iterable[int]) -> dict[int, Delivery]:
-    rows = Delivery.objects.filter(order_id__in=list(order_ids))
-    return {one.order_id: one for one in rows.select_for_update().order_by("order_id")}
+def is_held_for(delivery: Delivery, change_id: UUID | None) -> bool:
+    return bool(delivery.held_for) and msgspec.convert(delivery.held_for, Change).change_id == change_id

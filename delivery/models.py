@@ -9,12 +9,14 @@ from shop import stafflog
 
 
 class Delivery(models.Model):
-    """An order's parcel: one row per order.
+    """A parcel of an order: one row per shipment, of which an order has one per location that it comes from.
 
     `due_at` is when to ask the carrier next, null if not scheduled. `caused_by` is the id of the event that the
     parcel's own events follow from: that which had its delivery begin, or that which is to cancel it. If that event is
     redelivered, they are published again. `account` is the carrier account that we ask, `carrier` its name as customers
     know it.
+    `number` counts an order's shipments from 1, `parts` is how many there are. `lines` are what is in it, null where an
+    order has only one. `told`, of one of several, is whether the others know of its end.
     `held_for` is the change of the order during which the parcel stays here, `let_go` the last one that has ended.
     """
 
@@ -26,10 +28,16 @@ class Delivery(models.Model):
         DELIVERED = "DELIVERED"
         FAILED = "FAILED"  # the carrier or the recipient refused it
         HELD = "HELD"  # no carrier is to get it now; also before it was started, and then perhaps let go again
+        EMPTY = "EMPTY"  # one of several: all that was to be in it was cancelled
         CANCELLING = "CANCELLING"  # it is not to leave; the carrier is to be asked, or was, and has not answered
         CANCELLED = "CANCELLED"  # also before it was ever started: a tombstone
 
-    order_id = models.BigIntegerField(unique=True)
+    order_id = models.BigIntegerField()
+    number = models.PositiveSmallIntegerField(db_default=1, help_text="Of the order's shipments, from 1.")
+    parts = models.PositiveSmallIntegerField(db_default=1, help_text="How many shipments the order has.")
+    location = models.CharField(max_length=16, blank=True, db_default="", help_text="From where, if from several.")
+    lines = TextualJSONField(null=True, help_text="What is in it, if the order comes from several locations.")
+    told = models.BooleanField(db_default=False, help_text="Of one of several: whether the others know of its end.")
     user_id = models.BigIntegerField(null=True, help_text="Empty for a tombstone.")
     tracking_number = models.CharField(  # noqa: DJ001
         max_length=64, null=True, help_text="The carrier's. Empty while it is not booked, and for a tombstone."
@@ -49,6 +57,7 @@ class Delivery(models.Model):
     due_at = models.DateTimeField(null=True)
     held_for = TextualJSONField(null=True, help_text="The change during which no carrier gets it.")
     let_go = models.UUIDField(null=True, help_text="The last change that has ended.")
+    changed = TextualJSONField(null=True, help_text="What that left in each shipment, if it came before the start.")
     caused_by = models.UUIDField(null=True)
     trace = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -67,17 +76,21 @@ class Delivery(models.Model):
         verbose_name_plural = "deliveries"
         permissions = (("view_address", "Can see addresses"),)
         constraints = [
+            models.UniqueConstraint(fields=["order_id", "number"], name="delivery_shipment_once"),
             # Rather than `unique=True`, which makes a second index, for LIKE.
             models.UniqueConstraint(fields=["tracking_number"], name="delivery_tracked_once"),
             models.CheckConstraint(
                 condition=models.Q(due_at__isnull=False, status__in=["BOOKING", "CANCELLING", "RECALLING"])
                 | models.Q(status__in=["PREPARING", "IN_TRANSIT"])  # the carrier is asked, or tells
-                | models.Q(due_at=None, status__in=["HELD", "DELIVERED", "FAILED", "CANCELLED"]),
+                | models.Q(due_at=None, status__in=["HELD", "EMPTY", "DELIVERED", "FAILED", "CANCELLED"]),
                 name="delivery_moves_until_its_end",
             ),
             models.CheckConstraint(
                 condition=models.Q(tracking_number__isnull=False, user_id__isnull=False)
-                | models.Q(user_id__isnull=False, status__in=["BOOKING", "HELD", "CANCELLING", "CANCELLED", "FAILED"])
+                | models.Q(
+                    user_id__isnull=False,
+                    status__in=["BOOKING", "HELD", "EMPTY", "CANCELLING", "CANCELLED", "FAILED"],
+                )
                 | models.Q(user_id=None, tracking_number=None, status__in=["HELD", "CANCELLED"]),
                 name="delivery_can_be_tracked",
             ),

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 
 from delivery.bookings import booked_at_once
-from delivery.carriers import Booked, Parcel, Report, account_for, carrier
+from delivery.carriers import Booked, Booking, Parcel, Report, account_for, carrier
 from delivery.models import ReturnParcel
 from delivery.transitions import words_of
 from fastdb.bulk import insert_if_absent
@@ -44,7 +44,8 @@ def book(approved: Sequence[ReturnApproved]) -> list[DeliveryReturnBooked]:
     """Have the parcels of these returns brought; those of returns that were closed or received before are not."""
     now = database_time("delivery")
     # Numbers are unique among returns and orders together, so a carrier may be given either.
-    booked = booked_at_once((one.return_id, _key(one.return_id), settings.RETURN_ADDRESS) for one in approved)
+    parcels = [Booking(_key(one.return_id), one.return_id, settings.RETURN_ADDRESS) for one in approved]
+    booked = {int(key.removeprefix(_key(""))): answer for key, answer in booked_at_once(parcels).items()}
     rows = [_row(event, now, booked.get(event.return_id)) for event in approved]
     fresh = insert_if_absent(ReturnParcel, rows, key="return_id")
     return [
@@ -59,7 +60,7 @@ def book(approved: Sequence[ReturnApproved]) -> list[DeliveryReturnBooked]:
     ]
 
 
-def _key(return_id: int) -> str:
+def _key(return_id: int | str) -> str:
     return f"return-{return_id}"
 
 

@@ -9,6 +9,7 @@ Status = Delivery.Status
     response={
         "id": 9,
         "orderId": 42,
+        "number": 1,
         "userId": 7,
         "trackingNumber": "CJ0000000042",
         "carrier": "CJ대한통운",
@@ -29,6 +30,7 @@ class DeliverySerializer(ModelSerializer[Delivery]):
         fields = [
             "id",
             "order_id",
+            "number",
             "user_id",
             "tracking_number",
             "carrier",

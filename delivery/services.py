@@ -8,21 +8,23 @@ one that answers by itself (`local`) is asked at once. `holding` keeps parcels h
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.db import transaction
 
 from delivery import returns
 from delivery.bookings import booked_at_once, can_be_stopped_at_once, is_local, new_key, stop_with_carrier
-from delivery.carriers import Booked, Report, account_for
+from delivery.carriers import Booked, Booking, Report, account_for
 from delivery.holding import start_late
 from delivery.models import CarrierEvent, Delivery, ReturnParcel
+from delivery.shipments import Ended, end, insert, lock, shipment_in
 from delivery.transitions import DISPUTES, MOVES, News, move, next_look, refused_hold, words_of
-from fastdb.bulk import insert_if_absent, insert_rows, update_rows
+from fastdb.bulk import insert_rows, update_rows
 from fastdb.clock import database_time
 from sagas import emit
 from sagas.crash_points import crash_point
@@ -37,6 +39,7 @@ from shop.contracts.events import (
     PaymentAuthorized,
     PaymentCaptureFailed,
     PaymentCompleted,
+    Shipment,
 )
 from shop.contracts.reasons import NOT_TO_LEAVE
 from shop.seal import What, unseal
@@ -44,6 +47,7 @@ from shop.seal import What, unseal
 logger = logging.getLogger(__name__)
 
 Paid = PaymentCompleted | PaymentAuthorized
+Answer = DeliveryCancelled | DeliveryCancellationRefused | DeliveryHoldRefused
 Status = Delivery.Status
 
 
@@ -74,43 +78,53 @@ def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
     Orders cancelled before they came here are passed over. Raises ValueError for an address that cannot be unsealed.
     """
     now = database_time("delivery")
-    addresses = {event.order_id: _address(event) for event in paid}
-    keys = {order_id: new_key(order_id) for order_id in addresses}
-    booked = booked_at_once((order_id, keys[order_id], address) for order_id, address in addresses.items())
-    rows = [
-        _parcel(event, keys[event.order_id], addresses[event.order_id], booked.get(event.order_id), now)
+    wanted = [
+        (event, shipment, Booking(new_key(event.order_id), event.order_id, address, shipment=number))
         for event in paid
+        for address in [_address(event)]
+        for number, shipment in enumerate(event.checkout.shipments or (None,), 1)
     ]
-    started = {*insert_if_absent(Delivery, rows, key="order_id")}
-    if len(started) < len(rows):
-        started |= start_late((row for row in rows if row["order_id"] not in started), now)
+    booked = booked_at_once(booking for _, _, booking in wanted)
+    rows = [_parcel(event, shipment, booking, booked.get(booking.key), now) for event, shipment, booking in wanted]
+    started = insert(row for row in rows if row.get("number", 1) == 1)
+    if len(started) < len(paid):
+        late = [row for row in rows if row["order_id"] not in started]
+        rows = [*(row for row in rows if row["order_id"] in started), *start_late(late, now)]
+    insert(row for row in rows if row.get("number", 1) > 1)
     return [
         DeliveryStarted(
-            order_id=event.order_id,
-            user_id=event.checkout.user_id,
-            tracking_number=booked[event.order_id].number,
+            order_id=row["order_id"],
+            user_id=row["user_id"],
+            tracking_number=row["tracking_number"],
+            shipment=shipment_in(row),
         )
-        for event in paid
-        if event.order_id in started and event.order_id in booked
+        for row in rows
+        if row["status"] == Status.PREPARING
     ]
 
 
-def _parcel(event: Paid, key: str, address: str, booked: Booked | None, now: datetime) -> dict[str, Any]:
+def _parcel(
+    event: Paid, shipment: Shipment | None, booking: Booking, booked: Booked | None, now: datetime
+) -> dict[str, Any]:
     account = account_for(event.order_id)
-    return {
+    row = {
         "order_id": event.order_id,
         "user_id": event.checkout.user_id,
         "unpaid": isinstance(event, PaymentAuthorized),
         "account": account,
-        "key": key,
+        "key": booking.key,
         "tracking_number": booked.number if booked else None,
         "carrier": booked.carrier if booked else "",
-        "address": address,
+        "address": booking.address,
         "status": Status.PREPARING if booked else Status.BOOKING,
         "due_at": next_look(account, Status.PREPARING, now) if booked else now,
         "caused_by": event.event_id,
         "trace": event.trace,
     }
+    if shipment:
+        row["number"], row["parts"] = shipment.number, len(event.checkout.shipments)
+        row["location"], row["lines"] = shipment.location, msgspec.to_builtins(shipment.lines)
+    return row
 
 
 def _address(event: Paid) -> str:
@@ -121,7 +135,7 @@ def _address(event: Paid) -> str:
 # --- Backward ---------------------------------------------------------------------------------------------------------
 def cancel(
     requests: Sequence[OrderCancellationRequested | PaymentCaptureFailed],
-) -> list[DeliveryCancelled | DeliveryCancellationRefused | DeliveryHoldRefused]:
+) -> list[Answer | Ended]:
     """Keep parcels from leaving, and say which are too late for that; of those whose carrier has to be asked, the
     answer comes later. What has left without being paid is called back where the carrier still can, and goes on
     without a word otherwise. A change that waits for such an answer is refused.
@@ -129,43 +143,48 @@ def cancel(
     An order without a delivery gets a tombstone. A delivery that has failed or was cancelled before is passed over:
     its end was told already.
     """
-    tombstones = insert_if_absent(
-        Delivery,
-        [{"order_id": one.order_id, "status": Status.CANCELLED, "reason": one.reason[:200]} for one in requests],
-        key="order_id",
+    tombstones = insert(
+        {"order_id": one.order_id, "status": Status.CANCELLED, "reason": one.reason[:200]} for one in requests
     )
-    rows = Delivery.objects.filter(order_id__in=[one.order_id for one in requests])
-    deliveries = {one.order_id: one for one in rows.select_for_update().order_by("order_id")}
+    orders = lock(one.order_id for one in requests)
     now = database_time("delivery")
-    stopped: list[Delivery] = []
-    answers: list[DeliveryCancelled | DeliveryCancellationRefused | DeliveryHoldRefused] = []
+    answers: list[Answer | Ended] = []
     for request in requests:
-        delivery = deliveries[request.order_id]
         if request.order_id in tombstones:
             answers.append(DeliveryCancelled(order_id=request.order_id, reason=request.reason))
-        elif delivery.status in (Status.BOOKING, Status.PREPARING, Status.HELD):
-            delivery.reason, delivery.held_for, delivery.updated_at = request.reason[:200], None, now
-            if can_be_stopped_at_once(delivery):
-                delivery.status, delivery.due_at = Status.CANCELLED, None
-                answers.append(DeliveryCancelled(order_id=request.order_id, reason=request.reason))
-            else:
-                stop_with_carrier(delivery, request.event_id, request.trace, now)
-            stopped.append(delivery)
-        elif delivery.held_for:  # its carrier is being asked already
-            answers.append(refused_hold(delivery, NOT_TO_LEAVE))
-            delivery.reason, delivery.held_for, delivery.updated_at = request.reason[:200], None, now
-            delivery.caused_by, delivery.trace = request.event_id, request.trace
-            stopped.append(delivery)
-        elif delivery.status in (Status.IN_TRANSIT, Status.RECALLING, Status.DELIVERED):
-            if isinstance(request, OrderCancellationRequested):
-                answers.append(DeliveryCancellationRefused(order_id=request.order_id))
-            elif delivery.status == Status.IN_TRANSIT and not is_local(delivery):  # one that is knows no way back
-                delivery.status, delivery.reason, delivery.updated_at = Status.RECALLING, request.reason[:200], now
-                delivery.caused_by, delivery.trace = request.event_id, request.trace
-                delivery.due_at, delivery.attempts = now, 0
-                stopped.append(delivery)
+            continue
+        # Of several shipments each may be too late, or held: one answer is enough.
+        told = {type(one): one for delivery in orders[request.order_id] for one in _cancel(delivery, request, now)}
+        answers += told.values()
+    stopped = [one for shipments in orders.values() for one in shipments if one.updated_at == now]
     update_rows(stopped, "status", "reason", "due_at", "attempts", "held_for", "caused_by", "trace", "updated_at")
-    return answers
+    return [*answers, *end(orders.values(), now)]
+
+
+def _cancel(
+    delivery: Delivery, request: OrderCancellationRequested | PaymentCaptureFailed, now: datetime
+) -> Iterator[Answer]:
+    """Keep a locked parcel from leaving; what follows, but for what follows for an order with several."""
+    if delivery.status in (Status.BOOKING, Status.PREPARING, Status.HELD):
+        delivery.reason, delivery.held_for, delivery.updated_at = request.reason[:200], None, now
+        if can_be_stopped_at_once(delivery):
+            delivery.status, delivery.due_at = Status.CANCELLED, None
+            delivery.caused_by, delivery.trace = request.event_id, request.trace
+            if delivery.lines is None:
+                yield DeliveryCancelled(order_id=request.order_id, reason=request.reason)
+        else:
+            stop_with_carrier(delivery, request.event_id, request.trace, now)
+    elif delivery.held_for:  # its carrier is being asked already
+        yield refused_hold(delivery, NOT_TO_LEAVE)
+        delivery.reason, delivery.held_for, delivery.updated_at = request.reason[:200], None, now
+        delivery.caused_by, delivery.trace = request.event_id, request.trace
+    elif delivery.status in (Status.IN_TRANSIT, Status.RECALLING, Status.DELIVERED):
+        if isinstance(request, OrderCancellationRequested):
+            yield DeliveryCancellationRefused(order_id=request.order_id)
+        elif delivery.status == Status.IN_TRANSIT and not is_local(delivery):  # one that is knows no way back
+            delivery.status, delivery.reason, delivery.updated_at = Status.RECALLING, request.reason[:200], now
+            delivery.caused_by, delivery.trace = request.event_id, request.trace
+            delivery.due_at, delivery.attempts = now, 0
 
 
 # --- What carriers tell -----------------------------------------------------------------------------------------------
@@ -178,7 +197,8 @@ def take_carrier_event(*, carrier: str, event_id: str, tracking_number: str, sta
     """
     with transaction.atomic(using="delivery", durable=True):
         named = {"tracking_number": tracking_number, "account": carrier}
-        delivery = Delivery.objects.filter(**named).select_for_update().first()
+        (shipments,) = lock(Delivery.objects.filter(**named).values("order_id")).values() or ([],)
+        delivery = next((one for one in shipments if one.tracking_number == tracking_number), None)
         parcel = None if delivery else ReturnParcel.objects.filter(**named).select_for_update().first()
         if delivery is None and parcel is None:
             raise UnknownDelivery(f"There is no delivery {tracking_number}.")
@@ -189,8 +209,10 @@ def take_carrier_event(*, carrier: str, event_id: str, tracking_number: str, sta
             status=status,
             reason=reason,
         )
-        if fresh and delivery and (events := _take_report(delivery, status, reason)):
-            emit(*events, service="delivery")
+        if fresh and delivery:
+            events = [*_take_report(delivery, status, reason), *end([shipments], database_time("delivery"))]
+            if events:
+                emit(*events, service="delivery")
         if fresh and parcel:
             returns.take_report([parcel], status, words_of(status, reason))
         crash_point("carrier_event.written")

@@ -1,11 +1,10 @@
 """Delivery's part in the sagas of orders and returns."""
 
 from delivery import asking, holding, privacy, returns, services
+from delivery.shipments import Ended
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
-    DeliveryCancellationRefused,
-    DeliveryCancelled,
     DeliveryHeld,
     DeliveryHoldRefused,
     DeliveryStarted,
@@ -36,7 +35,7 @@ def start_delivery(paid: list[PaymentCompleted | PaymentAuthorized]) -> list[Del
 @step
 def cancel_delivery(
     requests: list[OrderCancellationRequested | PaymentCaptureFailed],
-) -> list[DeliveryCancelled | DeliveryCancellationRefused | DeliveryHoldRefused]:
+) -> list[services.Answer | Ended]:
     """Keep a parcel from leaving, unless the carrier has it; leave a tombstone if there is none yet.
 
     Where the carrier is to be asked, the timer tells.

@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce
 
 from delivery.carriers import UnknownCarrier, carrier
 from delivery.models import Delivery
+from delivery.shipments import arrived, shipment_of
 from shop.contracts.events import (
     Change,
     DeliveryCancellationRefused,
@@ -22,6 +23,7 @@ from shop.contracts.events import (
     DeliveryHandedOver,
     DeliveryHoldRefused,
     DeliveryPaymentDue,
+    DeliveryShipmentCompleted,
 )
 from shop.contracts.reasons import FAILED_WITH_CARRIER, NOT_TO_LEAVE, WITH_CARRIER, said_by_carrier
 
@@ -33,6 +35,7 @@ News = (
     DeliveryHandedOver
     | DeliveryPaymentDue
     | DeliveryCompleted
+    | DeliveryShipmentCompleted
     | DeliveryFailed
     | DeliveryCancellationRefused
     | DeliveryHoldRefused
@@ -77,7 +80,8 @@ def words_of(status: str, reason: str) -> str:
 def move(
     deliveries: Sequence[Delivery], *, to: str, reason: str, now: datetime, due_at: datetime | None = None
 ) -> list[News]:
-    """Move deliveries, all to the same place, in one statement; returns the events that follow.
+    """Move deliveries, all to the same place, in one statement; returns the events that follow. What follows for an
+    order that has several is left to `shipments.end`.
 
     `due_at` is when their carrier is asked again, if it is. Of a parcel that has arrived without having been handed
     over, both are told.
@@ -95,7 +99,10 @@ def move(
     elif to == Status.DELIVERED:
         changes |= {"delivered_at": now, "handed_over_at": Coalesce("handed_over_at", Value(now))}
     Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(**changes)
-    return [event for delivery in deliveries for event in _news(delivery, to, reason)]
+    news = [event for delivery in deliveries for event in _news(delivery, to, reason)]
+    for delivery in deliveries:
+        delivery.status, delivery.reason, delivery.due_at, delivery.held_for = to, reason, due_at, None
+    return news
 
 
 def _news(delivery: Delivery, to: str, reason: str) -> Iterator[News]:
@@ -108,21 +115,25 @@ def _news(delivery: Delivery, to: str, reason: str) -> Iterator[News]:
         "trace": delivery.trace,
     }
     about = {**origin, "user_id": delivery.user_id}
+    shipment = shipment_of(delivery)
     if to == Status.FAILED:
-        yield DeliveryFailed(**about, reason=reason)
+        if shipment is None:
+            yield DeliveryFailed(**about, reason=reason)
         if delivery.held_for:
             yield refused_hold(delivery, NOT_TO_LEAVE)
         return
     number = delivery.tracking_number or ""
     if delivery.status in WITH_US:
-        yield DeliveryHandedOver(**about, tracking_number=number)
+        yield DeliveryHandedOver(**about, tracking_number=number, shipment=shipment)
         if delivery.unpaid:
             yield DeliveryPaymentDue(**origin)
     if delivery.held_for:
         yield refused_hold(delivery, WITH_CARRIER)
     elif delivery.status == Status.CANCELLING:
         yield DeliveryCancellationRefused(**origin)
-    if to == Status.DELIVERED:
+    if to == Status.DELIVERED and shipment:
+        yield arrived(delivery)
+    elif to == Status.DELIVERED:
         yield DeliveryCompleted(**about, tracking_number=number, unpaid=delivery.unpaid)
 
 

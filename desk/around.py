@@ -85,9 +85,10 @@ def left_to_give_back(order: Any) -> int:
 
 
 def _delivery(part: Part, order: Any, user: Any) -> Part:
-    for row in _rows("delivery.Delivery", order):
+    for row in _rows("delivery.Delivery", order).order_by("number"):
         part.link = reverse("admin:delivery_delivery_change", args=[row.pk])
-        part.facts = [
+        part.facts += [(_("shipment"), f"{row.number}/{row.parts}, {row.location}")] if row.parts > 1 else []
+        part.facts += [
             (_("status"), Status(row.status, row.get_status_display())),
             (_("address"), row.address if may(user, "delivery.view_address") else ""),
             (_("address forgotten after"), _forgotten_after(row)),

@@ -296,7 +296,7 @@ class LocationAdmin(DeskAdmin):
 
 class LineInline(ReadOnlyInline):
     model = ReservationLine
-    fields = ["product_id", "location", "quantity"]
+    fields = ["product_id", "location", "quantity", "shipment", "status"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ReservationLine]:
         return super().get_queryset(request).select_related("location")

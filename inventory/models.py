@@ -99,6 +99,16 @@ class ReservationLine(models.Model):
 
     # Needs no index of its own: the unique constraint begins with this column.
     reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="lines", db_index=False)
+    shipment = models.PositiveSmallIntegerField(
+        db_default=0, help_text="Which of the order's shipments it is in. 0: the order has only one."
+    )
+    status = models.CharField(
+        max_length=16,
+        choices=Reservation.Status.choices,
+        blank=True,
+        db_default="",
+        help_text="Of a line in one of several shipments, as soon as it differs from the reservation's.",
+    )
     product_id = models.BigIntegerField()
     # Without a constraint, which would lock the location's row for each line; the stock item has one.
     location = models.ForeignKey(Location, on_delete=models.PROTECT, db_index=False, db_constraint=False)

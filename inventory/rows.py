@@ -16,7 +16,8 @@ LOCK_HELD = """
         SELECT id, order_id, status FROM inventory_reservation
         WHERE order_id = ANY(%s::bigint[]) AND status = ANY(%s::text[]) ORDER BY order_id FOR UPDATE
     )
-    SELECT order_id, status, product_id, location_id, quantity
+    SELECT order_id, CASE line.status WHEN '' THEN held.status ELSE line.status END, product_id, location_id, quantity,
+        shipment, line.id
     FROM held JOIN inventory_reservationline AS line ON reservation_id = held.id ORDER BY order_id, line.id
 """
 LOCK_FREE_STOCK = """
@@ -57,6 +58,10 @@ CHANGE_LINES = """
     WHERE old.reservation_id = news.id AND old.product_id = news.product_id
         AND old.location_id = news.location_id AND news.quantity > 0
 """
+SET_LINES = """
+    UPDATE inventory_reservationline AS old SET status = new.status
+    FROM unnest(%s::bigint[], %s::text[]) AS new (id, status) WHERE old.id = new.id
+"""
 SET_STATUS = """
     UPDATE inventory_reservation AS old SET status = new.status, reason = new.reason, updated_at = clock_timestamp()
     FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS new (order_id, status, reason)
@@ -65,13 +70,15 @@ SET_STATUS = """
 
 
 class Held(NamedTuple):
-    """A line of a reservation that holds stock."""
+    """A line of a reservation. `status` is its own, in one of several `shipment`s, else the reservation's."""
 
     order_id: int
     status: str
     product_id: int
     location: str
     quantity: int
+    shipment: int
+    line_id: int
 
     def movement(self, kind: str, delta: int, reason: str = "") -> Row:
         """Return the row for units that came (positive) or went."""
@@ -134,6 +141,12 @@ def change_lines(changed: Sequence[tuple[Held, int]]) -> None:
             "quantities": [quantity for _, quantity in changed],
         }
         query("inventory", CHANGE_LINES, news)
+
+
+def set_lines(decided: Sequence[tuple[Held, str]]) -> None:
+    """Set the status of locked lines, as far as their order has several shipments."""
+    if several := [(line.line_id, status) for line, status in decided if line.shipment]:
+        query("inventory", SET_LINES, list(map(list, zip(*several, strict=True))))
 
 
 def set_status(decided: Sequence[tuple[int, str, str]]) -> None:

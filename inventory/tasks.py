@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from inventory import privacy, returns, services
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
     DeliveryHandedOver,
+    DeliveryShipmentFailed,
     InventoryChanged,
     InventoryReleased,
     InventoryReservationFailed,
@@ -29,13 +32,16 @@ def product_locks(orders: Sequence[OrderCreated]) -> list[str]:
 def reserve_stock(orders: list[OrderCreated]) -> list[InventoryReserved | InventoryReservationFailed]:
     """Reserve stock for each order, all its lines or none, first come first served."""
     decisions = services.reserve({order.order_id: order.checkout.lines for order in orders})
-    return [
-        InventoryReservationFailed(order_id=order.order_id, reason=reason)
-        if (reason := decisions[order.order_id])
-        else InventoryReserved(order_id=order.order_id, checkout=order.checkout)
-        for order in orders
-        if order.order_id in decisions
-    ]
+    return [_told(order, decisions[order.order_id]) for order in orders if order.order_id in decisions]
+
+
+def _told(order: OrderCreated, decision: services.Decision) -> InventoryReserved | InventoryReservationFailed:
+    if decision.reason:
+        return InventoryReservationFailed(order_id=order.order_id, reason=decision.reason)
+    checkout = order.checkout
+    if decision.shipments:
+        checkout = msgspec.structs.replace(checkout, shipments=decision.shipments)
+    return InventoryReserved(order_id=order.order_id, checkout=checkout)
 
 
 @step
@@ -52,14 +58,23 @@ def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[Invento
 @step
 def change_stock(ended: list[OrderChanged | OrderChangeRefused]) -> list[InventoryChanged]:
     """Have what is reserved follow the order. There is nothing to refuse: what was to be reserved was before."""
-    services.change({event.order_id: event.lines for event in ended if isinstance(event, OrderChanged)})
-    return [InventoryChanged(order_id=event.order_id, change_id=event.change_id) for event in ended]
+    left = services.change({event.order_id: event.lines for event in ended if isinstance(event, OrderChanged)})
+    return [
+        InventoryChanged(order_id=event.order_id, change_id=event.change_id, shipments=left.get(event.order_id, ()))
+        for event in ended
+    ]
 
 
 @step
 def ship_stock(deliveries: list[DeliveryHandedOver]) -> None:
     """Take reserved units off the shelf."""
-    services.ship(delivery.order_id for delivery in deliveries)
+    services.ship({(one.order_id, one.shipment.number if one.shipment else 0) for one in deliveries})
+
+
+@step
+def take_back_shipment(failed: list[DeliveryShipmentFailed]) -> None:
+    """Release what a shipment holds, whether reserved or shipped; the others of its order go on."""
+    services.take_back({(one.order_id, one.shipment.number): one.reason for one in failed})
 
 
 @step

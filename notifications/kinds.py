@@ -7,6 +7,7 @@ from shop.contracts.events import (
     DeliveryCompleted,
     DeliveryFailed,
     DeliveryHandedOver,
+    DeliveryShipmentFailed,
     OrderCancelled,
     OrderChanged,
     OrderChangeRefused,
@@ -35,6 +36,7 @@ OrderNews = (
     | DeliveryCompleted
     | OrderCompleted
     | DeliveryFailed
+    | DeliveryShipmentFailed
     | OrderCancelled
     | PaymentRefundCompleted
 )
@@ -52,6 +54,7 @@ TYPES: Mapping[type[OrderEvent], Notification.Type] = {
     OrderCompleted: Type.COMPLETED,
     OrderCancelled: Type.CANCELLED,
     DeliveryFailed: Type.DELIVERY_FAILED,
+    DeliveryShipmentFailed: Type.SHIPMENT_FAILED,
     PaymentRefundCompleted: Type.REFUNDED,
     DeliveryReturnBooked: Type.RETURN_APPROVED,
     ReturnReceived: Type.RETURN_RECEIVED,

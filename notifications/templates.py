@@ -42,7 +42,7 @@ LONGEST_SMS = 2000  # bytes as the networks count them; above 90 an SMS is sent,
 NUMBERED = {Type.SHIPPED, Type.DELIVERED, Type.RETURN_APPROVED}  # what says a tracking number
 NO_NUMBER = "–"
 PRICED = {Type.PAYMENT_DUE, Type.REFUNDED, Type.ORDER_CHANGED, Type.RETURN_REFUNDED}
-REASONED = {Type.CANCELLED, Type.DELIVERY_FAILED, Type.CHANGE_REFUSED}
+REASONED = {Type.CANCELLED, Type.DELIVERY_FAILED, Type.SHIPMENT_FAILED, Type.CHANGE_REFUSED}
 OF_RETURNS = {kind for kind in Type if kind.startswith("RETURN_")}
 IN_SUBJECT = ("order", "tracking", "return", "amount")  # one line, which names nobody
 

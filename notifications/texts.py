@@ -154,6 +154,20 @@ TEXTS = {
             sms="[Shop] Your order {order} could not be delivered. You will be refunded.",
         ),
     },
+    Type.SHIPMENT_FAILED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 일부를 배송하지 못했습니다",
+            body="주문 {order}번의 여러 배송 가운데 하나를 배송하지 못했습니다. 해당 상품의 금액은 환불되며, 나머지 "
+            "상품은 그대로 배송됩니다.\n사유: {reason}",
+            sms="[Shop] 주문 {order}번의 일부를 배송하지 못했습니다. 해당 금액의 환불을 진행합니다.",
+        ),
+        "en": Text(
+            subject="[Shop] A part of order {order} could not be delivered",
+            body="One of the parcels of your order {order} could not be delivered. You will be refunded what is in it; "
+            "the rest is on its way as before.\nReason: {reason}",
+            sms="[Shop] A part of your order {order} could not be delivered. You will be refunded for it.",
+        ),
+    },
     Type.RETURN_APPROVED: {
         "ko": Text(
             subject="[Shop] 주문 {order}번의 반품 신청이 승인되었습니다",

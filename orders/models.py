@@ -1,5 +1,6 @@
 """An order as its customer sees it, and how far its saga has come."""
 
+from dataclasses import dataclass
 from functools import cached_property
 
 from django.contrib.postgres.indexes import BrinIndex
@@ -9,6 +10,7 @@ from django.db.models.functions import Now
 
 from orders.returns.models import Return, ReturnLine
 from sagas import models as messages
+from sagas.db.fields import TextualJSONField
 from shop import stafflog
 from shop.contracts import orders as contract
 
@@ -94,11 +96,44 @@ class Order(models.Model):
         return list(self.items.all())
 
     @cached_property
+    def several(self) -> list["OrderShipment"]:
+        """Its shipments, if it has several, read once, by their numbers. May be assigned likewise."""
+        return list(self.several_shipments.order_by("number"))
+
+    @cached_property
+    def shipments(self) -> "list[ShipmentView]":
+        """What is sent together; of an order that is sent as a whole, as soon as it has a tracking number."""
+        if self.several:
+            ended = self.status in FINAL  # what it has not told of by then was never sent
+            sent = [one for one in self.several if not ended or one.status != OrderShipment.Status.STARTED]
+            return [ShipmentView(one.number, one.status, one.tracking_number, one.lines) for one in sent]
+        if not self.tracking_number:
+            return []
+        lines = [{"product_id": line.product_id, "quantity": line.quantity} for line in self.lines]
+        return [ShipmentView(1, WHOLE.get(Order.Status(self.status), "STARTED"), self.tracking_number, lines)]
+
+    @cached_property
     def entries(self) -> list["TimelineEntry"]:
         """Its timeline, read once, oldest first. May be assigned likewise."""
         return list(self.timeline.all())
 
 
+@dataclass(frozen=True)
+class ShipmentView:
+    """A shipment as its customer sees it."""
+
+    number: int
+    status: str
+    tracking_number: str
+    items: list[dict[str, int]]
+
+
+WHOLE = {  # how far the only shipment of an order is, by the order's status; not yet with the carrier otherwise
+    Order.Status.SHIPPED: "SHIPPED",
+    Order.Status.UNPAID: "DELIVERED",
+    Order.Status.COMPLETED: "DELIVERED",
+    Order.Status.CANCELLED: "FAILED",
+}
 WAITING = (Order.Status.PENDING, Order.Status.INVENTORY_RESERVED)  # in which an order may wait for its customer
 FORWARD = tuple(map(Order.Status, contract.FORWARD))
 WITH_CARRIER = tuple(map(Order.Status, contract.WITH_CARRIER))
@@ -166,8 +201,8 @@ class TimelineEntry(models.Model):
 
 
 class Refund(models.Model):
-    """A part of an order's money that staff, or a return, have given back. Its id is that of the event that asks for
-    it."""
+    """A part of an order's money that was given back: by staff, for a return, or for a shipment that failed. Its id is
+    that of the event that asks for it."""
 
     class Status(models.TextChoices):
         REQUESTED = "REQUESTED"
@@ -179,6 +214,7 @@ class Refund(models.Model):
     for_return = models.ForeignKey(
         Return, on_delete=models.CASCADE, null=True, related_name="refunds", help_text="That it pays back."
     )
+    for_shipment = models.PositiveSmallIntegerField(null=True, help_text="Of several, which did not arrive.")
     key = models.CharField(max_length=255, help_text="The Idempotency-Key of who asked for it.")
     amount = models.BigIntegerField()
     reason = models.CharField(max_length=200)
@@ -194,6 +230,29 @@ class Refund(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount} of order {self.order_id}: {self.status}"
+
+
+class OrderShipment(models.Model):
+    """One of several shipments of an order, as delivery tells of it. An order with only one has none of these."""
+
+    class Status(models.TextChoices):  # in the order in which they come
+        STARTED = "STARTED"  # a carrier is to fetch it
+        SHIPPED = "SHIPPED"
+        DELIVERED = "DELIVERED"
+        FAILED = "FAILED"  # its pieces came back, or never left
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="several_shipments", db_index=False)
+    number = models.PositiveSmallIntegerField()
+    location = models.CharField(max_length=16)
+    lines = TextualJSONField(help_text="What is in it.")
+    status = models.CharField(max_length=16, choices=Status.choices)
+    tracking_number = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["order", "number"], name="orders_shipment_once")]
+
+    def __str__(self) -> str:
+        return f"shipment {self.number} of order {self.order_id}: {self.status}"
 
 
 class OrderChange(models.Model):

@@ -4,7 +4,7 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from orders.models import Order, OrderChange, OrderLine, Refund, TimelineEntry
+from orders.models import Order, OrderChange, OrderLine, OrderShipment, Refund, TimelineEntry
 from shop.api.schema import example
 from shop.api.serializers import Choice, Identifier, Integer, Lines, ModelSerializer, Moment, Serializer, Text
 from shop.contracts.events import Line
@@ -267,19 +267,51 @@ class ListedOrderSerializer(OrderSerializer):
         return order.owner.email if order.owner else ""  # type: ignore[attr-defined]
 
 
+class ShippedLineSerializer(Serializer):
+    """Pieces in a shipment."""
+
+    product_id = Identifier(read_only=True)
+    quantity = Integer(read_only=True)
+
+
+class ShipmentSerializer(Serializer):
+    """What is sent together."""
+
+    number = Integer(read_only=True, help_text="Of the order's shipments, from 1.")
+    status = Choice(choices=OrderShipment.Status.choices, read_only=True)
+    tracking_number = Text(read_only=True)
+    items = ShippedLineSerializer(many=True, read_only=True)
+
+
 @example(
     response=PLACED
     | {
         "paymentGateway": "TOSS_PAYMENTS",
         "capture": "",
         "trackingNumber": "",
+        "shipments": [
+            {
+                "number": 1,
+                "status": "SHIPPED",
+                "trackingNumber": "CJ0000000042",
+                "items": [{"productId": 7, "quantity": 2}],
+            }
+        ],
         "timeline": [{"at": "2026-11-23T09:00:00Z", "service": "orders", "event": "OrderCreated", "detail": ""}],
     }
 )
 class OrderDetailSerializer(OrderSerializer):
     """An order, with what is known of payment and delivery, and with what has happened so far."""
 
+    shipments = ShipmentSerializer(many=True, read_only=True)
     timeline = TimelineSerializer(many=True, read_only=True, source="entries")
 
     class Meta(OrderSerializer.Meta):
-        fields = [*OrderSerializer.Meta.fields, "payment_gateway", "capture", "tracking_number", "timeline"]
+        fields = [
+            *OrderSerializer.Meta.fields,
+            "payment_gateway",
+            "capture",
+            "tracking_number",
+            "shipments",
+            "timeline",
+        ]

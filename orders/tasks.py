@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from fastdb.clock import database_time
-from orders import changes, idempotency, open_orders, privacy, refunds, services
+from orders import changes, idempotency, open_orders, privacy, refunds, services, shipments
 from orders.models import Order
 from orders.returns import settling
 from orders.returns import steps as returns
@@ -18,7 +18,10 @@ from shop.contracts.events import (
     DeliveryFailed,
     DeliveryHandedOver,
     DeliveryHoldRefused,
+    DeliveryShipmentCompleted,
+    DeliveryShipmentFailed,
     DeliveryStarted,
+    InventoryChanged,
     InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
@@ -27,6 +30,7 @@ from shop.contracts.events import (
     OrderChangeRefused,
     OrderChangeRequested,
     OrderCompleted,
+    OrderRefundRequested,
     PaymentActionRequired,
     PaymentAuthorized,
     PaymentCaptured,
@@ -92,8 +96,27 @@ def mark_shipped(handed_over: list[DeliveryHandedOver]) -> None:
 def _advance_parcels(events: Sequence[DeliveryStarted | DeliveryHandedOver], *, to: str) -> None:
     numbers = {event.order_id: event.tracking_number for event in events}
     moved = services.advance(events, to=to, numbers=numbers)
+    shipments.keep(events)
     if late := {order_id: number for order_id, number in numbers.items() if order_id not in moved}:
         services.note_tracking_numbers(late, handed_over=to == Status.SHIPPED)
+
+
+@step
+def note_shipment(arrived: list[DeliveryShipmentCompleted]) -> None:
+    """One of several shipments has arrived."""
+    shipments.note_arrivals(arrived)
+
+
+@step
+def resize_shipments(changed: list[InventoryChanged]) -> None:
+    """There is less in the shipments of an order of which pieces were cancelled."""
+    shipments.resize(changed)
+
+
+@step
+def drop_shipment(failed: list[DeliveryShipmentFailed]) -> list[OrderRefundRequested]:
+    """One of several shipments does not arrive: what is in it is given back, the others go on."""
+    return shipments.drop(failed)
 
 
 @step
@@ -118,6 +141,7 @@ def note_capture(news: list[PaymentCaptured | PaymentCaptureFailed | PaymentWrit
 def mark_cancelling(failures: list[PaymentFailed | DeliveryFailed]) -> None:
     """A service refused; what was done before it is being undone."""
     services.begin_undoing(failures, {event.order_id: event.reason for event in failures})
+    shipments.keep([event for event in failures if isinstance(event, DeliveryFailed)])
 
 
 @step

@@ -27,6 +27,11 @@ OrderChangeRequested ─► DeliveryHeld ─► PaymentChanged ─► OrderChang
       ▼                      ▼                                       │
 DeliveryHoldRefused, PaymentChangeRefused ─► OrderChangeRefused ─────┘
 
+An order that comes from several locations is sent in several shipments, each with its own DeliveryStarted and
+DeliveryHandedOver. One that arrives is a DeliveryShipmentCompleted. One that does not is a DeliveryShipmentFailed: its
+pieces are taken back and refunded, and the others go on. When the last has ended, the order has: DeliveryCompleted if
+any has arrived, else DeliveryFailed.
+
 Staff may have a part of the money given back at any time: OrderRefundRequested, which payments answers with
 PaymentRefundCompleted or PaymentRefundRefused.
 
@@ -48,6 +53,8 @@ from shop.contracts.events import (
     DeliveryHeld,
     DeliveryHoldRefused,
     DeliveryPaymentDue,
+    DeliveryShipmentCompleted,
+    DeliveryShipmentFailed,
     DeliveryStarted,
     InventoryChanged,
     InventoryReleased,
@@ -91,6 +98,7 @@ ORDER = Saga(
         DeliveryHandedOver: ("inventory.ship_stock", "orders.mark_shipped", "notifications.notify"),
         DeliveryPaymentDue: ("payments.capture_payment",),
         PaymentCaptured: ("orders.note_capture", "notifications.notify"),
+        DeliveryShipmentCompleted: ("orders.note_shipment",),
         DeliveryCompleted: ("orders.complete_order", "notifications.notify"),
         OrderCompleted: ("notifications.notify",),
         # where it turns
@@ -98,6 +106,11 @@ ORDER = Saga(
         PaymentFailed: ("inventory.release_stock", "orders.mark_cancelling"),
         PaymentCaptureFailed: ("delivery.cancel_delivery", "orders.note_capture"),
         DeliveryFailed: ("payments.refund_payment", "orders.mark_cancelling", "notifications.notify"),
+        DeliveryShipmentFailed: (
+            "inventory.take_back_shipment",
+            "orders.drop_shipment",
+            "notifications.notify",
+        ),
         OrderCancellationRequested: ("delivery.cancel_delivery",),
         DeliveryCancellationRefused: ("orders.resume_order",),
         # changed before the hand-over
@@ -108,7 +121,7 @@ ORDER = Saga(
         PaymentChangeRefused: ("orders.refuse_change",),
         OrderChanged: ("inventory.change_stock", "notifications.notify"),
         OrderChangeRefused: ("inventory.change_stock", "notifications.notify"),
-        InventoryChanged: ("delivery.let_go",),
+        InventoryChanged: ("delivery.let_go", "orders.resize_shipments"),
         # aside
         PaymentWrittenOff: ("orders.note_capture",),
         OrderRefundRequested: ("payments.enter_refund",),
@@ -146,6 +159,10 @@ ORDER = Saga(
         "orders.apply_change": record(),
         "orders.refuse_change": record(),
         "inventory.change_stock": record(),
+        "inventory.take_back_shipment": record(),
+        "orders.note_shipment": record(),
+        "orders.resize_shipments": record(),
+        "orders.drop_shipment": record(),
         "orders.note_refund": record(),
         "orders.note_capture": record(),
         "payments.enter_refund": record(),

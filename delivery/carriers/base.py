@@ -27,6 +27,7 @@ class Booking(Struct, frozen=True):
     address: str
     reference: str = ""
     again: bool = False
+    shipment: int = 1  # of the order's, counted from 1
 
 
 class Parcel(Struct, frozen=True):

@@ -34,8 +34,12 @@ class Numbered:
         self.prefix = options.get("prefix", name)
 
     def book(self, bookings: Sequence[Booking]) -> Sequence[BookingAnswer]:
-        """A number is unique because orders are, and the same whenever it is asked for."""
-        return [Booked(f"{self.prefix}{booking.order_id:010d}", self.title) for booking in bookings]
+        """A number is unique because orders and their shipments are, and the same whenever it is asked for."""
+        return [Booked(self._number(booking), self.title) for booking in bookings]
+
+    def _number(self, booking: Booking) -> str:
+        further = f"-{booking.shipment}" if booking.shipment > 1 else ""
+        return f"{self.prefix}{booking.order_id:010d}{further}"
 
     def cancel(self, parcels: Sequence[Parcel]) -> Sequence[CancelAnswer]:
         return [TooLate() if parcel.status == "IN_TRANSIT" else Cancelled() for parcel in parcels]

@@ -14,6 +14,7 @@ TITLES = {"CJ": "CJ대한통운", "HJ": "한진택배", "LG": "로젠택배", "E
 
 # Words in an address that make a delivery fail, to try out what happens then.
 REFUSED_BY_CARRIER, CARRIER_REFUSAL = "addr_refused_by_carrier", f"{reasons.REFUSED_BY_CARRIER} (인수 거부)"
+SECOND_REFUSED = "addr_second_refused"  # at the door, of an order that comes in several shipments
 REFUSED_BY_RECIPIENT, RECIPIENT_REFUSAL = "addr_refused_by_recipient", f"{reasons.REFUSED_BY_RECIPIENT} (수령 거부)"
 
 
@@ -35,5 +36,6 @@ def _next(parcel: Parcel) -> Report:
     if parcel.status == "PREPARING":
         refused = REFUSED_BY_CARRIER in parcel.address or faults.happens("carrier-refuses")
         return Report("FAILED", CARRIER_REFUSAL) if refused else Report("IN_TRANSIT")
-    refused = REFUSED_BY_RECIPIENT in parcel.address
+    second = SECOND_REFUSED in parcel.address and parcel.number.endswith("-2")
+    refused = second or REFUSED_BY_RECIPIENT in parcel.address
     return Report("FAILED", RECIPIENT_REFUSAL) if refused else Report("DELIVERED")

@@ -113,6 +113,7 @@ class Migration(migrations.Migration):
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
                             ("HELD", "Held"),
+                            ("EMPTY", "Empty"),
                             ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
@@ -169,7 +170,33 @@ class Migration(migrations.Migration):
             name="Delivery",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("order_id", models.BigIntegerField(unique=True)),
+                ("order_id", models.BigIntegerField()),
+                (
+                    "number",
+                    models.PositiveSmallIntegerField(db_default=1, help_text="Of the order's shipments, from 1."),
+                ),
+                (
+                    "parts",
+                    models.PositiveSmallIntegerField(db_default=1, help_text="How many shipments the order has."),
+                ),
+                (
+                    "location",
+                    models.CharField(
+                        blank=True, db_default="", help_text="From where, if from several.", max_length=16
+                    ),
+                ),
+                (
+                    "lines",
+                    sagas.db.fields.TextualJSONField(
+                        help_text="What is in it, if the order comes from several locations.", null=True
+                    ),
+                ),
+                (
+                    "told",
+                    models.BooleanField(
+                        db_default=False, help_text="Of one of several: whether the others know of its end."
+                    ),
+                ),
                 ("user_id", models.BigIntegerField(help_text="Empty for a tombstone.", null=True)),
                 (
                     "tracking_number",
@@ -208,6 +235,7 @@ class Migration(migrations.Migration):
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
                             ("HELD", "Held"),
+                            ("EMPTY", "Empty"),
                             ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
@@ -232,6 +260,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("let_go", models.UUIDField(help_text="The last change that has ended.", null=True)),
+                (
+                    "changed",
+                    sagas.db.fields.TextualJSONField(
+                        help_text="What that left in each shipment, if it came before the start.", null=True
+                    ),
+                ),
                 ("caused_by", models.UUIDField(null=True)),
                 ("trace", models.CharField(blank=True, max_length=64)),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -250,6 +284,7 @@ class Migration(migrations.Migration):
                             ("DELIVERED", "Delivered"),
                             ("FAILED", "Failed"),
                             ("HELD", "Held"),
+                            ("EMPTY", "Empty"),
                             ("CANCELLING", "Cancelling"),
                             ("CANCELLED", "Cancelled"),
                         ],
@@ -275,12 +310,15 @@ class Migration(migrations.Migration):
                     ),
                 ],
                 "constraints": [
+                    models.UniqueConstraint(fields=("order_id", "number"), name="delivery_shipment_once"),
                     models.UniqueConstraint(fields=("tracking_number",), name="delivery_tracked_once"),
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(("due_at__isnull", False), ("status__in", ["BOOKING", "CANCELLING", "RECALLING"])),
                             ("status__in", ["PREPARING", "IN_TRANSIT"]),
-                            models.Q(("due_at", None), ("status__in", ["HELD", "DELIVERED", "FAILED", "CANCELLED"])),
+                            models.Q(
+                                ("due_at", None), ("status__in", ["HELD", "EMPTY", "DELIVERED", "FAILED", "CANCELLED"])
+                            ),
                             _connector="OR",
                         ),
                         name="delivery_moves_until_its_end",
@@ -289,7 +327,10 @@ class Migration(migrations.Migration):
                         condition=models.Q(
                             models.Q(("tracking_number__isnull", False), ("user_id__isnull", False)),
                             models.Q(
-                                ("status__in", ["BOOKING", "HELD", "CANCELLING", "CANCELLED", "FAILED"]),
+                                (
+                                    "status__in",
+                                    ["BOOKING", "HELD", "EMPTY", "CANCELLING", "CANCELLED", "FAILED"],
+                                ),
                                 ("user_id__isnull", False),
                             ),
                             models.Q(

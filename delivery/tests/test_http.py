@@ -59,6 +59,7 @@ def test_a_delivery_as_its_customer_sees_it(deliveries):
     assert row == {
         "id": Delivery.objects.get(order_id=3).pk,
         "orderId": 3,
+        "number": 1,
         "userId": 8,
         "trackingNumber": "EP0000000003",
         "carrier": "우체국택배",

@@ -88,6 +88,28 @@ class Migration(migrations.Migration):
             name="ReservationLine",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "shipment",
+                    models.PositiveSmallIntegerField(
+                        db_default=0, help_text="Which of the order's shipments it is in. 0: the order has only one."
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("RESERVED", "Reserved"),
+                            ("REFUSED", "Refused"),
+                            ("SHIPPED", "Shipped"),
+                            ("RELEASED", "Released"),
+                            ("RETURNED", "Returned"),
+                        ],
+                        db_default="",
+                        help_text="Of a line in one of several shipments, as soon as it differs from the reservation's.",
+                        max_length=16,
+                    ),
+                ),
                 ("product_id", models.BigIntegerField()),
                 (
                     "location",

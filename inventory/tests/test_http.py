@@ -178,8 +178,8 @@ def test_the_shelf_keeps_room_for_what_is_out(staff: APIClient):
     answer = book(1)
     assert (answer.status_code, answer.json()["code"]) == (409, "C002")
     with transaction.atomic(using="inventory"):
-        assert services.reserve({7: [Line(1, 3)]}) == {7: ""}
-        services.ship([7])
+        assert services.reserve({7: [Line(1, 3)]}) == {7: services.Decision("")}
+        services.ship([(7, 0)])
     assert book(3).status_code == 201
     with transaction.atomic(using="inventory"):
         assert services.release({7: "refused by the recipient"}) == {7}

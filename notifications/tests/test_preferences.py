@@ -66,6 +66,7 @@ def test_everything_is_wanted_at_first_and_what_is_always_sent_says_so():
         ("CHANGE_REFUSED", "EMAIL"),
         ("CANCELLED", "EMAIL"),
         ("DELIVERY_FAILED", "EMAIL"),
+        ("SHIPMENT_FAILED", "EMAIL"),
         ("RETURN_APPROVED", "EMAIL"),
         ("RETURN_REFUNDED", "EMAIL"),
         ("RETURN_REFUSED", "EMAIL"),

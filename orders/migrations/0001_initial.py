@@ -527,6 +527,10 @@ class Migration(migrations.Migration):
             name="Refund",
             fields=[
                 ("id", models.UUIDField(primary_key=True, serialize=False)),
+                (
+                    "for_shipment",
+                    models.PositiveSmallIntegerField(help_text="Of several, which did not arrive.", null=True),
+                ),
                 ("key", models.CharField(help_text="The Idempotency-Key of who asked for it.", max_length=255)),
                 ("amount", models.BigIntegerField()),
                 ("reason", models.CharField(max_length=200)),
@@ -564,6 +568,42 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(fields=("order", "key"), name="orders_refund_once"),
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="orders_refund_positive"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="OrderShipment",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveSmallIntegerField()),
+                ("location", models.CharField(max_length=16)),
+                ("lines", sagas.db.fields.TextualJSONField(help_text="What is in it.")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("STARTED", "Started"),
+                            ("SHIPPED", "Shipped"),
+                            ("DELIVERED", "Delivered"),
+                            ("FAILED", "Failed"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("tracking_number", models.CharField(blank=True, max_length=64)),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="several_shipments",
+                        to="orders.order",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("order", "number"), name="orders_shipment_once"),
                 ],
             },
         ),

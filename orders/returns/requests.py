@@ -17,6 +17,7 @@ from orders.returns import rules
 from orders.returns.models import VOID, Return, ReturnLine, Status
 from orders.returns.transitions import move
 from orders.services import UnknownOrder
+from orders.shipments import dropped
 from orders.transitions import note
 from sagas import emit
 from sagas.crash_points import crash_point
@@ -133,9 +134,11 @@ def check_pieces(order_id: int, wanted: Mapping[int, int]) -> None:
 
 
 def returnable(order_id: int) -> dict[int, int]:
-    """Return {product: pieces} of an order that are in no return."""
+    """Return {product: pieces} of an order that have arrived, and are in no return."""
     delivered = dict(OrderLine.objects.filter(order_id=order_id).values_list("product_id", "quantity"))
     taken: Counter[int] = Counter()
+    for _, line in dropped([order_id]):
+        taken[line.product_id] += line.quantity
     others = ReturnLine.objects.filter(of_return__order_id=order_id).exclude(of_return__status__in=VOID)
     for product_id, quantity in others.values_list("product_id", "quantity"):
         taken[product_id] += quantity

@@ -428,11 +428,11 @@ def test_placing_an_order_takes_two_statements_however_many_lines(alice: APIClie
     assert len(captured) == 2, captured.captured_queries
 
 
-def test_reading_an_order_takes_three_statements(alice: APIClient):
+def test_reading_an_order_takes_four_statements(alice: APIClient):
     url = place(alice, {"items": [{"productId": n, "quantity": 1} for n in range(1, 9)]}).headers["Location"]
 
     with CaptureQueriesContext(connections["orders"]) as captured:
         body = alice.get(url).json()
 
-    assert len(captured) == 3, captured.captured_queries  # order, lines, timeline
+    assert len(captured) == 4, captured.captured_queries  # order, lines, timeline, shipments
     assert [item["productId"] for item in body["items"]] == [*range(1, 9)]

@@ -36,8 +36,8 @@ SCOPES: Mapping[str, str] = {
 }
 
 LOOK_AT_ORDERS = (
-    "orders.view_order", "orders.view_orderline", "orders.view_orderchange", "orders.view_refund",
-    "orders.view_timelineentry", "orders.view_return", "orders.view_returnline",
+    "orders.view_order", "orders.view_orderline", "orders.view_ordershipment", "orders.view_orderchange",
+    "orders.view_refund", "orders.view_timelineentry", "orders.view_return", "orders.view_returnline",
 )  # fmt: skip
 SAGA_SERVICES = ("accounts", "orders", "inventory", "payments", "delivery", "notifications")
 

@@ -30,6 +30,14 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     quantity: int
 
 
+class Shipment(msgspec.Struct, frozen=True, gc=False):
+    """What comes from one location, of an order that comes from several; counted from 1."""
+
+    number: int
+    location: str
+    lines: tuple[Line, ...]
+
+
 class Checkout(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the customer ordered. It travels along the forward chain, so that no service has to call another."""
 
@@ -40,6 +48,7 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payment_token: str
     lines: tuple[Line, ...]
     address: str = ""  # sealed
+    shipments: tuple[Shipment, ...] = ()  # none of an order that comes from one location
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -87,6 +96,7 @@ class DeliveryStarted(OrderEvent, frozen=True):
 
     user_id: int
     tracking_number: str
+    shipment: Shipment | None = None  # here and below: which of several
 
 
 class DeliveryHandedOver(OrderEvent, frozen=True):
@@ -94,6 +104,7 @@ class DeliveryHandedOver(OrderEvent, frozen=True):
 
     user_id: int
     tracking_number: str
+    shipment: Shipment | None = None
 
 
 class DeliveryPaymentDue(OrderEvent, frozen=True):
@@ -108,8 +119,16 @@ class PaymentCaptured(OrderEvent, frozen=True):
     currency: str
 
 
+class DeliveryShipmentCompleted(OrderEvent, frozen=True):
+    """One of several shipments has arrived."""
+
+    user_id: int
+    tracking_number: str
+    shipment: Shipment
+
+
 class DeliveryCompleted(OrderEvent, frozen=True):
-    """`unpaid`: of an order whose money was only held when its delivery began."""
+    """All that was to arrive has arrived. `unpaid`: of an order whose money was only held when its delivery began."""
 
     user_id: int
     tracking_number: str
@@ -141,7 +160,18 @@ class PaymentWrittenOff(OrderEvent, frozen=True):
 
 
 class DeliveryFailed(OrderEvent, frozen=True):
+    """Nothing of the order arrives. `shipment`: the last of several to fail."""
+
     user_id: int
+    reason: str
+    shipment: Shipment | None = None
+
+
+class DeliveryShipmentFailed(OrderEvent, frozen=True):
+    """One of several shipments does not arrive; the others go on. Its pieces come back, and are refunded."""
+
+    user_id: int
+    shipment: Shipment
     reason: str
 
 
@@ -230,9 +260,10 @@ class OrderChangeRefused(OrderEvent, frozen=True):
 
 
 class InventoryChanged(OrderEvent, frozen=True):
-    """What is reserved is what the order says: the parcel may go."""
+    """What is reserved is what the order says: the parcel may go. `shipments`: what is left in each."""
 
     change_id: UUID
+    shipments: tuple[Shipment, ...] = ()
 
 
 # --- Backward: the mirror image -------------------------------------------------------------------------------------

@@ -42,7 +42,16 @@ WAYS = {
     "refused at the door": ({"address": "addr_refused_by_recipient"}, False),
     "cancelled": ({}, True),
     "changed": ({}, False),
+    "several, one refused": ({"address": "addr_second_refused"}, False),
+    "several, cancelled": ({}, True),
+    "several, changed": ({}, False),
 }
+
+
+def seed(way: str) -> None:
+    """So that an order of both products comes from two locations, if it is to be sent in several shipments."""
+    seed_stock({1: 1000})
+    seed_stock({2: 1000}, "EAST" if way.startswith("several") else "")
 
 
 class CountingBus(Bus):
@@ -72,14 +81,14 @@ def bus(bus: Bus) -> CountingBus:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_batch_costs_what_one_event_costs(bus: CountingBus, way: str):
     wishes, cancelled = WAYS[way]
-    seed_stock({1: 1000, 2: 1000})
+    seed(way)
     for size in (1, 100):
         placed = [place_order(user_id=1, lines=[Line(1, 1), Line(2, 1)], **wishes).pk for _ in range(size)]
         if cancelled:
             bus.drain(timers=False)
             for order_id in placed:
                 request_cancellation(order_id)
-        if way == "changed":
+        if way.endswith("changed"):
             bus.drain(timers=False)
             for order_id in placed:
                 request_change(order_id, key="k", quantities={2: 0})
@@ -87,10 +96,11 @@ def test_a_batch_costs_what_one_event_costs(bus: CountingBus, way: str):
         write_off(Payment.objects.filter(status="UNPAID").values_list("pk", flat=True), "for this test")
         bus.drain()
 
-    steps = {(step, event) for step, event, _ in bus.statements}
-    one = {key: bus.statements[*key, 1] for key in steps}
-    hundred = {key: bus.statements[*key, 100] for key in steps}
+    # Of several shipments, a batch of one order has two events of some kinds, and one of a hundred two hundred.
+    one = {key: count for key, count in bus.statements.items() if key[2] <= 2}
+    hundred = {key: bus.statements[*key[:2], 100 * key[2]] for key in one}
     assert hundred == one
+    assert {key[:2] for key in one} == {key[:2] for key in bus.statements}
     assert max(one.values()) <= 16
 
 
@@ -142,9 +152,10 @@ def test_a_batch_of_returns_costs_what_one_costs(bus: CountingBus, way: Callable
 
 def test_the_ways_take_every_step(bus: CountingBus):
     """…but for the turns that need a race: a refusal for lack of stock, a parcel already with the carrier."""
-    seed_stock({1: 1000, 2: 1000})
-    for wishes, cancelled in WAYS.values():
-        order_id = place_order(user_id=1, lines=[Line(1, 1)], **wishes).pk
+    seed("several")
+    for way, (wishes, cancelled) in WAYS.items():
+        lines = [Line(1, 1), Line(2, 1)] if way.startswith("several") else [Line(1, 1)]
+        order_id = place_order(user_id=1, lines=lines, **wishes).pk
         if cancelled:
             bus.drain(timers=False)
             request_cancellation(order_id)
@@ -187,9 +198,11 @@ def test_no_plan_reads_a_whole_table(bus: CountingBus, monkeypatch: pytest.Monke
     for service in {*map(service_of, ORDER.steps)}:  # PostgreSQL forgets how small autovacuum has found them
         with connections[service].cursor() as cursor:
             cursor.execute(f"TRUNCATE {', '.join(tables(service))} CASCADE")
-    seed_stock({1: 1000, 2: 1000})
-    for wishes, cancelled in WAYS.values():
-        order_id = place_order(user_id=1, lines=[Line(1, 1), Line(2, 1)], **wishes).pk
+    seed("several")
+    seed_stock({3: 1000})
+    for way, (wishes, cancelled) in WAYS.items():
+        lines = [Line(1, 1), Line(2 if way.startswith("several") else 3, 1)]
+        order_id = place_order(user_id=1, lines=lines, **wishes).pk
         if cancelled:
             bus.drain(timers=False)
             request_cancellation(order_id)

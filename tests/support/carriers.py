@@ -79,7 +79,8 @@ class AskedCarrier:
             return Refused("out of reach")
         if known is None or known.status == "CANCELLED":
             self.bookings += 1
-            known = Known(f"A{booking.order_id:06d}", booking.address, "BOOKED")
+            further = f"-{booking.shipment}" if booking.shipment > 1 else ""
+            known = Known(f"A{booking.order_id:06d}{further}", booking.address, "BOOKED")
             self.books[booking.key] = known
         return Booked(known.number, "Asked Parcels", reference=f"ref-{booking.order_id}", label_url="https://label")
 

@@ -29,6 +29,7 @@ from orders.models import (
     OrderChange,
     OrderLine,
     Outbox,
+    Refund,
     Return,
     TimelineEntry,
     Unsent,
@@ -57,6 +58,7 @@ class World:
     other: int  # completed, too
     held: int  # likewise; its money was taken at hand-over
     changed: int  # likewise, when one of the two of product 1 had been cancelled
+    in_parts: int  # completed; of product 4 one piece from the west did not arrive, and one from the east did
     sent_back: int  # completed, and all of it returned: of product 1 one piece accepted, one written off; 2 is rejected
 
     @property
@@ -450,11 +452,33 @@ def it_left_the_shelf_before_a_carrier_had_it(world: World) -> None:
     Delivery.objects.filter(order_id=world.returned).update(handed_over_at=None)
 
 
-@breaks("shipped_was_handed_over", "cancelled_keeps_nothing")
+@breaks("shipped_was_handed_over", "cancelled_keeps_nothing", "shipped_from_where_it_was_reserved")
 def a_carrier_has_what_is_still_set_aside(world: World) -> None:
     Reservation.objects.filter(order_id=world.returned).update(status="RESERVED")
     for product_id, pieces in ((1, 2), (2, 1)):
         StockItem.objects.filter(product_id=product_id).update(reserved=pieces)
+
+
+# —— Several shipments —————————————————————————————————————————————————————————————————————————————————————————————————
+@breaks("dropped_is_refunded")
+def nobody_asks_for_what_did_not_arrive(world: World) -> None:
+    Refund.objects.filter(for_shipment__isnull=False).delete()
+
+
+@breaks("dropped_is_refunded")
+def less_is_asked_for_than_was_in_it(world: World) -> None:
+    Refund.objects.filter(for_shipment__isnull=False).update(amount=1)
+
+
+@breaks("shipped_from_where_it_was_reserved", "completed_is_whole")
+def what_did_not_arrive_is_not_taken_back(world: World) -> None:
+    moved(world.in_parts, "RETURN", 4).delete()
+    on_shelf(4, -1, "WEST")
+
+
+@breaks("shipped_was_handed_over", "dropped_is_refunded", "completed_is_whole")
+def a_shipment_that_arrived_has_failed(world: World) -> None:
+    Delivery.objects.filter(order_id=world.in_parts, status="DELIVERED").update(status="FAILED", handed_over_at=None)
 
 
 # —— From where it leaves, and to where it comes back —————————————————————————————————————————————————————————————————

@@ -112,6 +112,55 @@ class TestOrder(Conformance):
                 pages.decide(page.gateway, page.payment, paid=TestOrder.customer == "pays")
 
 
+class TestOrderInShipments(TestOrder):
+    """Its pieces come from two locations. One shipment may be refused at the door, and the other not."""
+
+    scenarios = {
+        "paid": place,
+        "refused by the carrier": lambda: place(address="addr_refused_by_carrier"),
+        "one refused by the recipient": lambda: place(address="addr_second_refused"),
+        "cancelled": cancelled,
+        "changed": changed,
+    }
+    troubled = {"one refused by the recipient", "cancelled", "changed"}
+    orders = 2
+
+    @pytest.fixture(autouse=True)
+    def stock(self) -> None:
+        seed_stock({1: QUANTITY - 1}, "EAST")
+        seed_stock({1: QUANTITY - 1}, "WEST")
+
+    def state(self, key: int) -> Any:
+        return {
+            "order": Order.objects.get(pk=key).status,
+            "shipments": list(
+                Delivery.objects.filter(order_id=key).order_by("number").values_list("status", flat=True)
+            ),
+            "stock": sorted(StockItem.objects.values_list("location_id", "on_hand", "reserved")),
+            "ledger": sorted(GatewayLedger.objects.values_list("kind", "amount")),
+        }
+
+    def assert_sound(self, key: int) -> None:
+        state = self.state(key)
+        assert state["order"] in ("COMPLETED", "CANCELLED"), state
+        assert [found for found in audit(strict=True) if isinstance(found, Violation)] == []
+
+
+class TestShipmentsWithACarrierThatIsAsked(TestOrderInShipments):
+    """Each is booked, cancelled and followed by timers."""
+
+    scenarios = {
+        name: TestOrderInShipments.scenarios[name]
+        for name in ("paid", "refused by the carrier", "cancelled", "changed")
+    }
+    troubled = {"cancelled", "changed"}
+
+    @pytest.fixture(autouse=True)
+    def carrier(self, settings: Any) -> Iterator[None]:
+        with asked_carrier(settings):
+            yield
+
+
 class TestOrdersTogether(TestOrder):
     """Two at once, whose messages are merged."""
 

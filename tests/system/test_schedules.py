@@ -111,7 +111,7 @@ wishes = st.builds(
             "tok_hold_lost",
         ]
     ),
-    address=st.sampled_from(["", "addr_refused_by_carrier", "addr_refused_by_recipient"]),
+    address=st.sampled_from(["", "addr_refused_by_carrier", "addr_refused_by_recipient", "addr_second_refused"]),
     cancelled_at=st.none() | st.integers(0, DECISIONS),
 )
 

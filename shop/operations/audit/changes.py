@@ -46,5 +46,5 @@ def changes_end(facts: Facts) -> Iterator[Violation]:
             yield Violation("changes_end", f"order {pk}", f"under way {open_ones}, known {order['change_id']}")
         if facts.strict and open_ones and order["status"] in FINAL:
             yield Violation("changes_end", f"order {pk}", f"{order['status']}, and {open_ones} under way")
-        if facts.strict and facts.deliveries.get(pk, {}).get("status") == "HELD":
+        if facts.strict and any(one["status"] == "HELD" for one in facts.deliveries.get(pk, [])):
             yield Violation("changes_end", f"order {pk}", "its parcel is held")

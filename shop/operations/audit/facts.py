@@ -4,7 +4,7 @@ A window is a range of order ids with a given number of orders. The ranges cover
 that does not exist falls into one of them, too.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,16 +30,18 @@ class Facts:
     orders: dict[int, dict[str, Any]]
     order_lines: dict[int, dict[int, int]]  # order -> product -> quantity
     line_totals: dict[int, int]
+    prices: dict[int, dict[int, int]]  # order -> product -> price
     changes: dict[int, list[dict[str, Any]]]
     change_totals: dict[UUID, int]  # change -> what its lines add up to
     histories: dict[int, list[str]]  # statuses in the order in which they were reached
     reservations: dict[int, dict[str, Any]]
-    reserved_lines: dict[int, Counter[tuple[int, str]]]  # order -> product and location -> quantity
+    reserved_lines: dict[int, list[dict[str, Any]]]  # each with its own status, or else that of its reservation
     movements: dict[int, list[dict[str, Any]]]
     payments: dict[int, dict[str, Any]]
     operations: dict[int, list[dict[str, Any]]]  # our ledger
     ledger: dict[int, list[dict[str, Any]]]  # the sandbox gateways' books
-    deliveries: dict[int, dict[str, Any]]
+    deliveries: dict[int, list[dict[str, Any]]]
+    refunds: dict[int, list[dict[str, Any]]]
     mentioned: dict[str, set[int]]  # orders that other rows refer to, by kind of row
 
     @property
@@ -95,16 +97,18 @@ def _read(before: datetime, strict: bool, bounds: Range) -> Facts:
         orders={},
         order_lines=defaultdict(dict),
         line_totals=defaultdict(int),
+        prices=defaultdict(dict),
         changes=_grouped(within("orders.OrderChange")),
         change_totals=defaultdict(int),
         histories=defaultdict(list),
         reservations={},
-        reserved_lines=defaultdict(Counter),
+        reserved_lines=defaultdict(list),
         movements=_grouped(within("inventory.StockMovement").filter(order_id__isnull=False, return_id=None)),
         payments=_by_order(within("payments.Payment")),
         operations=defaultdict(list),
         ledger=defaultdict(list),
-        deliveries=_by_order(within("delivery.Delivery")),
+        deliveries=_grouped(within("delivery.Delivery").order_by("number")),
+        refunds=_grouped(within("orders.Refund")),
         mentioned={
             "notification": _order_ids(within("notifications.Notification"), "order_id"),
             **{what: _order_ids(_of_orders(within(model, KEY)), KEY) for what, model in _messages()},
@@ -114,14 +118,14 @@ def _read(before: datetime, strict: bool, bounds: Range) -> Facts:
     ordered = within("orders.OrderLine").values_list("order_id", "product_id", "quantity", "unit_price")
     for order_id, product_id, quantity, price in ordered:
         facts.order_lines[order_id][product_id] = quantity
+        facts.prices[order_id][product_id] = price
         facts.line_totals[order_id] += price * quantity
     changed = within("orders.OrderChangeLine", "change__order_id")
     for change_id, quantity, price in changed.values_list("change_id", "quantity", "unit_price"):
         facts.change_totals[change_id] += price * quantity
     reserved = within("inventory.ReservationLine", "reservation__order_id")
-    columns = ("reservation__order_id", "product_id", "location_id", "quantity")
-    for order_id, product_id, location, quantity in reserved.values_list(*columns):
-        facts.reserved_lines[order_id][product_id, location] = quantity
+    for line in reserved.annotate(order_id=F("reservation__order_id"), of=F("reservation__status")).values():
+        facts.reserved_lines[line["order_id"]].append({**line, "status": line["status"] or line["of"]})
     for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
         facts.histories[order_id].append(status)
     entries = within("payments.PaymentOperation", "payment__order_id").order_by("pk")

@@ -50,7 +50,8 @@ GIVES = {"REFUND", "RELEASE"}
 NOTHING_HELD = {"REFUSED", "RELEASED", "RETURNED"}
 SHIPPED = {"SHIPPED", "RETURNED"}
 NOTHING_KEPT = {"FAILED", "REFUNDED", "VOIDED"}
-NOT_DELIVERED = {"CANCELLED", "FAILED"}
+NOT_DELIVERED = {"CANCELLED", "FAILED", "EMPTY"}
+MAY_HAVE_FAILED = {"FAILED", "EMPTY"}  # of several
 
 # One snapshot of inventory: each stock record, and the sums of its movements and reservations.
 STOCK = """
@@ -63,7 +64,7 @@ STOCK = """
     FULL JOIN (
         SELECT l.product_id, l.location_id, sum(l.quantity) AS held
         FROM inventory_reservationline l JOIN inventory_reservation r ON r.id = l.reservation_id
-        WHERE r.status = 'RESERVED' GROUP BY l.product_id, l.location_id
+        WHERE coalesce(nullif(l.status, ''), r.status) = 'RESERVED' GROUP BY l.product_id, l.location_id
     ) reservations USING (product_id, location_id)
     WHERE on_hand IS DISTINCT FROM coalesce(moved, 0) OR reserved IS DISTINCT FROM coalesce(held, 0)
         OR reserved < 0 OR reserved > on_hand
@@ -155,8 +156,8 @@ def orders_end(facts: Facts) -> Iterator[Violation]:
 
 
 def completed_is_whole(facts: Facts) -> Iterator[Violation]:
-    """COMPLETED means: paid in full as it was changed, or written off by staff; shipped once as ordered; delivered;
-    nothing undone."""
+    """COMPLETED means: paid in full as it was changed, or written off by staff; shipped once as ordered; delivered, but
+    for shipments that failed; nothing else undone."""
     for pk, order in facts.settled:
         if order["status"] != "COMPLETED":
             continue
@@ -164,23 +165,43 @@ def completed_is_whole(facts: Facts) -> Iterator[Violation]:
         actual = {
             "payment": (payment.get("status"), _paid(facts, pk), payment.get("currency")),
             "capture": order["capture"] if order["capture"] in ("DUE", "FAILED") else "",
-            "reservation": (reservation.get("status"), _reserved(facts, pk)),
-            "movements": _moved(facts, pk),
-            "delivery": facts.deliveries.get(pk, {}).get("status"),
+            "reservation": (reservation.get("status"), _reserved(facts, pk, "SHIPPED")),
+            "movements": _net(facts, pk),
+            "delivery": sorted({one["status"] for one in facts.deliveries.get(pk, [])} - MAY_HAVE_FAILED),
         }
-        lines = facts.order_lines.get(pk, {})
+        left = Counter(facts.order_lines.get(pk, {}))
+        left.subtract(_dropped(facts, pk))
+        lines = Counter({product: quantity for product, quantity in left.items() if quantity})
         expected = {
             "payment": ("COMPLETED", order["total_price"] - _done(facts, pk)["released"], order["currency"]),
             "capture": "",
             "reservation": ("SHIPPED", lines),
-            "movements": Counter({("SHIPMENT", product): -quantity for product, quantity in lines.items()}),
-            "delivery": "DELIVERED",
+            "movements": Counter({product: -quantity for product, quantity in lines.items()}),
+            "delivery": ["DELIVERED"],
         }
         if order["capture"] == "WRITTEN_OFF":
             expected["payment"] = "WRITTEN_OFF", 0, order["currency"]
         for what, found in actual.items():
             if found != expected[what]:
                 yield Violation("completed_is_whole", f"order {pk}", f"{what} is {found}, not {expected[what]}")
+
+
+def dropped_is_refunded(facts: Facts) -> Iterator[Violation]:
+    """What is in a shipment that failed, while others of its order did not, is asked to be given back, once."""
+    for pk, order in facts.settled:
+        if order["status"] != "COMPLETED":
+            continue
+        shipments, prices = facts.deliveries.get(pk, []), facts.prices.get(pk, {})
+        if any(one["updated_at"] > facts.before for one in shipments):
+            continue
+        due = {
+            one["number"]: sum(prices[line["product_id"]] * line["quantity"] for line in one["lines"])
+            for one in shipments
+            if one["parts"] > 1 and one["status"] == "FAILED"
+        }
+        asked = {one["for_shipment"]: one["amount"] for one in facts.refunds.get(pk, []) if one["for_shipment"]}
+        if due != asked:
+            yield Violation("dropped_is_refunded", f"order {pk}", f"failed {due}, asked for {asked}")
 
 
 def cancelled_keeps_nothing(facts: Facts) -> Iterator[Violation]:
@@ -198,10 +219,12 @@ def cancelled_keeps_nothing(facts: Facts) -> Iterator[Violation]:
         for what, rows, harmless in (
             ("payment", facts.payments, NOTHING_KEPT),
             ("reservation", facts.reservations, NOTHING_HELD),
-            ("delivery", facts.deliveries, NOT_DELIVERED),
         ):
             if pk in rows and rows[pk]["status"] not in harmless:
                 yield Violation("cancelled_keeps_nothing", f"order {pk}", f"{what} is {rows[pk]['status']}")
+        for delivery in facts.deliveries.get(pk, []):
+            if delivery["status"] not in NOT_DELIVERED:
+                yield Violation("cancelled_keeps_nothing", f"order {pk}", f"delivery is {delivery['status']}")
 
 
 def shipped_was_handed_over(facts: Facts) -> Iterator[Violation]:
@@ -210,29 +233,42 @@ def shipped_was_handed_over(facts: Facts) -> Iterator[Violation]:
     After a return, the reservation may have been released before inventory handled the hand-over.
     """
     for pk in facts.reservations.keys() | facts.deliveries.keys():
-        reservation, delivery = facts.reservations.get(pk, {}), facts.deliveries.get(pk, {})
-        if any(row and row["updated_at"] > facts.before for row in (reservation, delivery)):
+        reservation, deliveries = facts.reservations.get(pk, {}), facts.deliveries.get(pk, [])
+        if any(row and row["updated_at"] > facts.before for row in (reservation, *deliveries)):
             continue
-        status, handed_over = reservation.get("status"), delivery.get("handed_over_at") is not None
-        if status in SHIPPED and not handed_over:
-            yield Violation("shipped_was_handed_over", f"order {pk}", f"{status}, and no carrier has it")
-        if handed_over and status not in {*SHIPPED, "RELEASED"}:
-            yield Violation("shipped_was_handed_over", f"order {pk}", f"with a carrier, and {status}")
+        for delivery in deliveries or [{"parts": 1}]:
+            handed_over = delivery.get("handed_over_at") is not None
+            statuses = {reservation.get("status")}
+            if delivery["parts"] > 1:
+                lines = facts.reserved_lines.get(pk, [])
+                statuses = {one["status"] for one in lines if one["shipment"] == delivery["number"]}
+            for status in statuses:
+                if status in SHIPPED and not handed_over:
+                    yield Violation("shipped_was_handed_over", f"order {pk}", f"{status}, and no carrier has it")
+                if handed_over and status not in {*SHIPPED, "RELEASED"}:
+                    yield Violation("shipped_was_handed_over", f"order {pk}", f"with a carrier, and {status}")
 
 
 def shipped_from_where_it_was_reserved(facts: Facts) -> Iterator[Violation]:
     """What was shipped left the locations where it was reserved; of a parcel that came back, it is there again."""
     for pk, reservation in facts.reservations.items():
-        if reservation["updated_at"] > facts.before or reservation["status"] not in SHIPPED:
+        if reservation["updated_at"] > facts.before:
+            continue
+        if any(one["updated_at"] > facts.before for one in facts.deliveries.get(pk, [])):
             continue
         moved: dict[str, Counter[tuple[int, str]]] = defaultdict(Counter)
         for move in facts.movements.get(pk, []):
             moved[move["kind"]][move["product_id"], move["location_id"]] += move["delta"]
-        reserved = facts.reserved_lines.get(pk, Counter())
-        back = reserved if reservation["status"] == "RETURNED" else Counter()
-        for kind, expected in (("SHIPMENT", {key: -pieces for key, pieces in reserved.items()}), ("RETURN", back)):
-            if moved[kind] != expected:
-                detail = f"{kind.lower()} of {dict(moved[kind])}, reserved {dict(reserved)}"
+        expected: dict[str, Counter[tuple[int, str]]] = defaultdict(Counter)
+        for line in facts.reserved_lines.get(pk, []):
+            where = line["product_id"], line["location_id"]
+            if line["status"] in SHIPPED:
+                expected["SHIPMENT"][where] -= line["quantity"]
+            if line["status"] == "RETURNED":
+                expected["RETURN"][where] += line["quantity"]
+        for kind in ("SHIPMENT", "RETURN"):
+            if moved[kind] != expected[kind]:
+                detail = f"{kind.lower()} of {dict(moved[kind])}, reserved {dict(expected[kind])}"
                 yield Violation("shipped_from_where_it_was_reserved", f"order {pk}", detail)
 
 
@@ -346,6 +382,7 @@ WHOLE: tuple[Callable[[datetime], Iterator[Violation]], ...] = (
 PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     orders_end,
     completed_is_whole,
+    dropped_is_refunded,
     cancelled_keeps_nothing,
     shipped_was_handed_over,
     shipped_from_where_it_was_reserved,
@@ -387,11 +424,30 @@ def _moved(facts: Facts, order_id: int) -> Counter[tuple[str, int]]:
     return sums
 
 
-def _reserved(facts: Facts, order_id: int) -> dict[int, int]:
-    """Units that are, or were, reserved for an order, by product."""
+def _net(facts: Facts, order_id: int) -> Counter[int]:
+    """Units that have come (positive) or gone for an order, by product."""
     sums: Counter[int] = Counter()
-    for (product, _location), pieces in facts.reserved_lines.get(order_id, Counter()).items():
-        sums[product] += pieces
+    for move in facts.movements.get(order_id, []):
+        sums[move["product_id"]] += move["delta"]
+    return Counter({product: units for product, units in sums.items() if units})
+
+
+def _reserved(facts: Facts, order_id: int, status: str) -> Counter[int]:
+    """Units of an order's lines in this status, by product."""
+    sums: Counter[int] = Counter()
+    for line in facts.reserved_lines.get(order_id, []):
+        if line["status"] == status:
+            sums[line["product_id"]] += line["quantity"]
+    return sums
+
+
+def _dropped(facts: Facts, order_id: int) -> Counter[int]:
+    """Units in shipments of an order that failed, by product."""
+    sums: Counter[int] = Counter()
+    for delivery in facts.deliveries.get(order_id, []):
+        if delivery["parts"] > 1 and delivery["status"] == "FAILED":
+            for line in delivery["lines"]:
+                sums[line["product_id"]] += line["quantity"]
     return sums
 
 

@@ -1,0 +1,136 @@
+"""Orders that are sent in several shipments: what they have in common, and what is told of them together.
+
+All shipments of an order are locked together, in the order of their numbers. So whoever holds them knows whether one
+was the last to end. All of this is about locked rows, inside the caller's transaction. An order with one shipment comes
+here only to be passed on.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.db.models import QuerySet
+
+from delivery.models import Delivery
+from fastdb.bulk import Row, insert_rows, update_rows
+from shop.contracts.events import (
+    DeliveryCancelled,
+    DeliveryCompleted,
+    DeliveryFailed,
+    DeliveryShipmentCompleted,
+    DeliveryShipmentFailed,
+    Line,
+    Shipment,
+)
+
+Status = Delivery.Status
+
+GONE = (Status.IN_TRANSIT, Status.RECALLING, Status.DELIVERED)
+ENDED = (Status.DELIVERED, Status.FAILED, Status.CANCELLED, Status.EMPTY)
+
+
+def shipment_of(delivery: Delivery) -> Shipment | None:
+    """Which of several it is, and what is in it; None of an order that has only one."""
+    if delivery.lines is None:
+        return None
+    return Shipment(delivery.number, delivery.location, msgspec.convert(delivery.lines, tuple[Line, ...]))
+
+
+def shipment_in(row: Row) -> Shipment | None:
+    """Likewise of a row that is not written yet."""
+    if "lines" not in row:
+        return None
+    return Shipment(row["number"], row["location"], msgspec.convert(row["lines"], tuple[Line, ...]))
+
+
+def lock(order_ids: Iterable[int] | QuerySet[Any]) -> dict[int, list[Delivery]]:
+    """Lock all shipments of these orders, in the common order; those of each order."""
+    rows = Delivery.objects.filter(order_id__in=order_ids if isinstance(order_ids, QuerySet) else list(order_ids))
+    return by_order(rows.select_for_update().order_by("order_id", "number"))
+
+
+def by_order(deliveries: Iterable[Delivery]) -> dict[int, list[Delivery]]:
+    orders: dict[int, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        orders[delivery.order_id].append(delivery)
+    return orders
+
+
+def insert(rows: Iterable[Row]) -> set[int]:
+    """Insert shipments that are not there yet; the orders of those that were not. Rows may name different fields: there
+    is a statement for each set of them."""
+    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row["order_id"], row.get("number", 1))):
+        groups[tuple(row)].append(row)
+    then = "ON CONFLICT (order_id, number) DO NOTHING RETURNING order_id"
+    return {order_id for group in groups.values() for (order_id,) in insert_rows(Delivery, group, then=then)}
+
+
+Ended = DeliveryCompleted | DeliveryShipmentFailed | DeliveryFailed | DeliveryCancelled
+
+
+def end(orders: Iterable[Sequence[Delivery]], now: datetime) -> list[Ended]:
+    """Tell what follows for orders from what has become of their shipments, of those that have several.
+
+    A shipment that was to be kept here while another one left has failed; one that has failed is told of as soon as
+    something of its order goes on without it. When the last has ended, the order has.
+    """
+    events: list[Ended] = []
+    changed: list[Delivery] = []
+    for shipments in orders:
+        if len(shipments) == 1:
+            continue
+        before = [(one.status, one.told) for one in shipments]
+        events += _end(shipments)
+        changed += [one for one, old in zip(shipments, before, strict=True) if (one.status, one.told) != old]
+    for delivery in changed:
+        delivery.updated_at = now
+    update_rows(changed, "status", "told", "updated_at")
+    return events
+
+
+def _end(shipments: Sequence[Delivery]) -> Iterator[Ended]:
+    if any(one.status == Status.CANCELLING and not one.held_for for one in shipments):
+        return  # a carrier is being asked whether it is to be cancelled
+    if any(one.status in GONE for one in shipments):
+        for one in shipments:
+            if one.status == Status.CANCELLED:
+                one.status = Status.FAILED
+    fresh = [one for one in shipments if one.status in ENDED and one.status != Status.EMPTY and not one.told]
+    arrived = [one for one in shipments if one.status == Status.DELIVERED]
+    has_ended = all(one.status in ENDED for one in shipments)
+    if has_ended and not arrived:
+        stopped = [one for one in shipments if one.status == Status.CANCELLED]
+        if fresh and stopped:
+            yield DeliveryCancelled(**_origin(stopped[0]), reason=stopped[0].reason)
+        elif fresh:
+            yield DeliveryFailed(**_about(fresh[-1]), reason=fresh[-1].reason, shipment=shipment_of(fresh[-1]))
+    else:
+        for one in fresh:
+            if one.status == Status.FAILED and (shipment := shipment_of(one)):
+                yield DeliveryShipmentFailed(**_about(one), shipment=shipment, reason=one.reason)
+        if has_ended and fresh:
+            number = arrived[0].tracking_number or ""
+            yield DeliveryCompleted(**_about(fresh[-1]), tracking_number=number, unpaid=arrived[0].unpaid)
+    for one in fresh:
+        one.told = one.status != Status.DELIVERED or has_ended
+
+
+def arrived(delivery: Delivery) -> DeliveryShipmentCompleted:
+    """One of several has arrived."""
+    shipment = shipment_of(delivery)
+    if shipment is None:
+        raise ValueError(f"{delivery} is all there is")
+    return DeliveryShipmentCompleted(
+        **_about(delivery), tracking_number=delivery.tracking_number or "", shipment=shipment
+    )
+
+
+def _origin(delivery: Delivery) -> dict[str, Any]:
+    return {"order_id": delivery.order_id, "caused_by": delivery.caused_by, "trace": delivery.trace}
+
+
+def _about(delivery: Delivery) -> dict[str, Any]:
+    return {**_origin(delivery), "user_id": delivery.user_id or 0}
