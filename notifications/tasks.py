@@ -10,7 +10,14 @@ from notifications.webhooks import owners, sending
 from sagas import step, timer
 from shop.calls import connect
 from shop.contracts.accounts import Contact, ContactsService
-from shop.contracts.events import CustomerErased, OrderEvent, PaymentAuthorized, PaymentCaptured, PaymentCompleted
+from shop.contracts.events import (
+    CustomerErased,
+    OrderEvent,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCompleted,
+    PaymentRefundCompleted,
+)
 from shop.contracts.return_events import ReturnApproved, ReturnRequested
 
 NEWS = get_args(News)
@@ -40,8 +47,13 @@ def notify_return(
 
 
 def _write_down(events: Sequence[OrderEvent], contacts: Mapping[int, Contact]) -> None:
-    services.write_down((event for event in events if isinstance(event, NEWS)), contacts)
+    services.write_down((event for event in events if isinstance(event, NEWS) and not _told_by_return(event)), contacts)
     public_events.write_down(events)
+
+
+def _told_by_return(event: News) -> bool:
+    """Whether its customer is told of it by the saga of a return, when that ends."""
+    return isinstance(event, PaymentRefundCompleted) and event.for_return
 
 
 @step

@@ -16,7 +16,8 @@ from shop.contracts.payments import CHANGE as CHANGE
 Kind, Outcome = PaymentOperation.Kind, PaymentOperation.Outcome
 
 HOLDS, TAKES = (Kind.AUTHORIZE, Kind.CHARGE), (Kind.CHARGE, Kind.CAPTURE)
-PART, UNASKED = "-refund-", "-elsewhere"  # in keys: of a refund that staff want; of one that we did not ask for
+# In keys: of a refund that staff want, or a return; of one that we did not ask for.
+PART, RETURN, UNASKED = "-refund-", "-return-", "-elsewhere"
 ELSEWHERE = "given back at the gateway, not by us"
 TAKEN, TAKEN_ELSEWHERE = "-taken-elsewhere", "taken at the gateway, not by us"
 
@@ -133,10 +134,13 @@ def release_part(
     return True
 
 
-def part_of(row: PaymentOperation, kind: str = PART) -> UUID | None:
+def part_of(row: PaymentOperation, *kinds: str) -> UUID | None:
     """Which of the refunds that staff want, or of those that follow from changes, an entry is; None for another."""
-    _, found, refund_id = row.key.partition(kind)
-    return UUID(refund_id) if found else None
+    for kind in kinds or (PART, RETURN):
+        _, found, refund_id = row.key.partition(kind)
+        if found:
+            return UUID(refund_id)
+    return None
 
 
 def intend_capture(payment: Payment) -> None:

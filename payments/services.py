@@ -252,11 +252,14 @@ def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefun
         is_held = payment is not None and payment.status == Status.AUTHORIZED
         is_asked_for = is_held and payment and bool(ledger.open_rows(payment, ledger.Kind.CAPTURE))  # and all of it
         is_taken = payment is not None and payment.status in (Status.COMPLETED, Status.CAPTURING)
-        if payment and (is_taken or is_asked_for) and ledger.intend_part(payment, *part, caused_by=request.event_id):
+        kind = ledger.RETURN if request.for_return else ledger.PART
+        wanted = payment is not None and (is_taken or is_asked_for)
+        if payment and wanted and ledger.intend_part(payment, *part, caused_by=request.event_id, kind=kind):
             check_now(payment, now)
-        elif payment and is_held and not is_asked_for and ledger.release_part(payment, *part, now):
+        elif payment and is_held and not is_asked_for and ledger.release_part(payment, *part, now, kind=kind):
             payment.updated_at = now
-            answers.append(PaymentRefundCompleted(**about, **transitions.whose(payment)))
+            whose = transitions.whose(payment)
+            answers.append(PaymentRefundCompleted(**about, **whose, for_return=request.for_return))
         else:
             answers.append(PaymentRefundRefused(**about, reason=NOT_SO_MUCH))
     save(payments.values(), now)

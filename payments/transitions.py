@@ -206,7 +206,8 @@ def _given_back(payment: Payment, row: PaymentOperation) -> PartRefund:
         return PaymentChanged(
             order_id=payment.order_id, change_id=change_id, caused_by=row.caused_by, trace=payment.trace
         )
-    return PaymentRefundCompleted(**_about_part(payment, row), **whose(payment))
+    for_return = ledger.RETURN in row.key
+    return PaymentRefundCompleted(**_about_part(payment, row), **whose(payment), for_return=for_return)
 
 
 def not_given_back(payment: Payment, row: PaymentOperation, reason: str) -> PartRefund:

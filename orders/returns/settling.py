@@ -59,6 +59,7 @@ def ask_for_refunds(wanted: Sequence[tuple[Return, int, InventoryRestocked | Non
             order_id=of.order_id,
             amount=amount,
             reason=f"return {of.pk}",
+            for_return=True,
             caused_by=cause.event_id if cause else None,
             trace=trace_after(cause) if cause else current_trace(),
         )

@@ -186,6 +186,7 @@ class OrderRefundRequested(OrderEvent, frozen=True):
 
     amount: int
     reason: str
+    for_return: bool = False  # whether the saga of a return asks
 
 
 class PaymentRefundCompleted(OrderEvent, frozen=True):
@@ -195,6 +196,7 @@ class PaymentRefundCompleted(OrderEvent, frozen=True):
     amount: int
     user_id: int = 0  # 0 in events of a release that did not say it
     currency: str = ""
+    for_return: bool = False  # then its customer is told by the saga of the return
 
 
 class PaymentRefundRefused(OrderEvent, frozen=True):

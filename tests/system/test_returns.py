@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import Q
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -104,8 +105,9 @@ def clean() -> bool:
 
 
 def told() -> list[str]:
-    """What the customer was told of returns; of the refund itself they are told, too."""
-    told_of = Notification.objects.filter(type__startswith="RETURN").order_by("pk")
+    """What the customer was told of returns and refunds, once of each."""
+    told_of = Notification.objects.filter(Q(type__startswith="RETURN") | Q(type="REFUNDED"))
+    told_of = told_of.order_by("pk")
     return list(told_of.values_list("type", flat=True))
 
 
