@@ -213,6 +213,8 @@ def test_nothing_is_offered_that_cannot_be_done(boss: Client, order: Order, bus:
     new = place_order(user_id=1, lines=[Line(7, 2)])
     path = f"{ORDERS}{new.pk}/change/"
     assert offered(boss, path) == {"cancel", "change", "resume", "note"}
+    page = boss.get(path).content.decode()
+    assert all(f"Yes, {act} this order" in page for act in ("cancel", "change", "resume"))  # asked back first
     Order.objects.filter(pk=new.pk).update(status="CANCELLED")
     assert offered(boss, path) == {"note"}
     assert boss.get(f"{ORDERS}4711/refund/").status_code == 404
