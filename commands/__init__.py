@@ -2,4 +2,6 @@
 
 arguments  types of arguments          packages  whether the packages of a checkout are there
 samples    the sample users            staff     who runs a command, for the staff log
+saga_map   the sagas as tables and     backfill  redelivers what a step has lost
+           diagrams
 """

@@ -9,7 +9,7 @@ from django.conf import settings
 
 ROOT: Path = settings.BASE_DIR
 KERNEL_LINES = 1500  # of code: neither blank, nor comments, nor docstrings; without `sagas/testing`
-SHOP_LINES = 9200  # of all its .py files, as `wc -l` counts them; it has no tests of its own
+SHOP_LINES = 9000  # of all its .py files, as `wc -l` counts them; it has no tests of its own
 
 
 def lines(path: Path) -> int:

@@ -12,11 +12,11 @@ from django.core.management.base import CommandError
 from django.utils.module_loading import import_string
 from rich.console import Console
 
+from commands import backfill
 from commands.packages import more_than_production
 from commands.staff import StaffCommand
 from sagas.outages import OUTAGES
 from sagas.publisher import is_lost_on_exit
-from shop.operations import backfill
 
 SHOWN = 20
 PATIENCE = 30.0  # seconds for the follow-up events, embedded; the next `up` continues with the rest

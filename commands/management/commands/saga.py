@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from commands.arguments import an_id
+from commands.saga_map import as_markdown, as_table
 from shop.contracts import events, return_events
-from shop.operations.saga_map import as_markdown, as_table
 from shop.operations.timeline import Entry, timeline
 from shop.return_saga import RETURN
 from shop.saga import ORDER
