@@ -18,7 +18,7 @@ from django.db import connections
 from django_redis import get_redis_connection
 
 from inventory.models import DeadLetter, Reservation
-from inventory.services import lock_key
+from inventory.services import lock_key, seed_stock
 from orders.changes import request_change
 from orders.models import Order
 from orders.refunds import request_refund
@@ -206,6 +206,8 @@ def test_a_database_that_restarts_in_the_middle_of_each_step(shop: Shop, setting
         request_cancellation(orders[2])
         orders.append(shop.place(payment_token="tok_action"))  # nobody comes to the page
         orders += [shop.place(2), shop.place(2)]
+        seed_stock({shop.products[1]: 1}, "EAST")
+        in_shipments = shop.place(11, product=1, address="addr_second_refused")
         bus.drain(timers=False)
         settings.PAYMENT_CAPTURE = AT_HAND_OVER
         orders.append(shop.place())
@@ -221,7 +223,7 @@ def test_a_database_that_restarts_in_the_middle_of_each_step(shop: Shop, setting
     assert lost.keys() == ORDER.steps.keys()
     assert all(lost.values()), lost
     ends = ["COMPLETED", "CANCELLED", "CANCELLED", "COMPLETED", "CANCELLED", *["COMPLETED"] * 3]
-    assert [outcome(pk)[0] for pk in orders] == ends
+    assert [outcome(pk)[0] for pk in [*orders, in_shipments]] == [*ends, "COMPLETED"]
     assert [service for service in local_services() if apps.get_model(service, "DeadLetter").objects.exists()] == []
     assert violations() == []
 
