@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from catalog import services
 from catalog.models import Product
 from shop.api.problems import Problem
-from shop.money import DECIMALS, LARGEST, money
+from shop.money import LARGEST, minor_units, money
 
 MOST = 1000  # products at once
 PERCENT, AMOUNT = "percent", "amount"
@@ -65,7 +65,7 @@ class PriceForm(forms.Form):
         if self.cleaned_data["unit"] == PERCENT:
             exact = product.price * (100 + by) / 100
         else:
-            exact = product.price + by * 10 ** DECIMALS[product.currency]
+            exact = product.price + minor_units(by, product.currency)
         price = int((exact / step).quantize(Decimal(1), ROUND_HALF_UP)) * step
         wrong = str(_("not a price")) if not 0 < price <= LARGEST else ""
         return Change(product, price, wrong)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
@@ -41,7 +41,7 @@ from delivery.carriers import (
 )
 from delivery.holding import are_held, is_held_for
 from delivery.models import Delivery
-from delivery.shipments import by_order, end, lock, shipment_of
+from delivery.shipments import about, by_order, end, lock, origin, shipment_of
 from delivery.transitions import LEASE, MOVES, move, next_look, words_of
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
@@ -269,7 +269,7 @@ def _booked(delivery: Delivery, answer: Answer, now: datetime, shipments: Sequen
         if delivery.status == Status.BOOKING:
             delivery.status, delivery.attempts = Status.PREPARING, 0
             delivery.due_at = next_look(delivery.account, Status.PREPARING, now)
-            return [DeliveryStarted(**_about(delivery), tracking_number=answer.number, shipment=shipment_of(delivery))]
+            return [DeliveryStarted(**about(delivery), tracking_number=answer.number, shipment=shipment_of(delivery))]
         if delivery.status == Status.CANCELLING:
             delivery.due_at = now
         else:  # what was asked for in vain has come true after all: staff are to see to it
@@ -278,7 +278,7 @@ def _booked(delivery: Delivery, answer: Answer, now: datetime, shipments: Sequen
         if delivery.status == Status.BOOKING:
             delivery.status, delivery.due_at = Status.FAILED, None
             delivery.reason = said_by_carrier(answer.reason) if answer.reason else REFUSED_BY_CARRIER
-            return [] if delivery.lines is not None else [DeliveryFailed(**_about(delivery), reason=delivery.reason)]
+            return [] if delivery.lines is not None else [DeliveryFailed(**about(delivery), reason=delivery.reason)]
         if delivery.status == Status.CANCELLING:
             return _stopped(delivery, now, shipments)
     elif isinstance(answer, Unknown):
@@ -320,23 +320,22 @@ def _recalled(delivery: Delivery, answer: Answer, now: datetime, _shipments: Seq
 
 
 def _stopped(delivery: Delivery, now: datetime, shipments: Sequence[Delivery]) -> list[Event]:
-    origin: dict[str, Any] = {"caused_by": delivery.caused_by, "trace": delivery.trace}
     delivery.due_at = None
     if is_held_for(delivery, delivery.let_go):  # another of its order was gone, and the change has ended with that
         delivery.held_for = None
         booked = book_anew([delivery], now)
         return [
-            DeliveryStarted(**_about(delivery), tracking_number=one.number, shipment=shipment_of(delivery))
+            DeliveryStarted(**about(delivery), tracking_number=one.number, shipment=shipment_of(delivery))
             for one in booked.values()
         ]
     if delivery.held_for:
         delivery.status = Status.HELD
-        held = DeliveryHeld(order_id=delivery.order_id, change=convert(delivery.held_for, Change), **origin)
+        held = DeliveryHeld(**origin(delivery), change=convert(delivery.held_for, Change))
         return [held] if are_held(shipments) else []
     delivery.status = Status.CANCELLED
     if delivery.lines is not None:
         return []
-    return [DeliveryCancelled(order_id=delivery.order_id, reason=delivery.reason, **origin)]
+    return [DeliveryCancelled(**origin(delivery), reason=delivery.reason)]
 
 
 def _tracked(delivery: Delivery, answer: Answer, now: datetime, _shipments: Sequence[Delivery]) -> list[Event]:
@@ -348,15 +347,6 @@ def _tracked(delivery: Delivery, answer: Answer, now: datetime, _shipments: Sequ
     else:
         _ask_again(delivery, now)
     return []
-
-
-def _about(delivery: Delivery) -> dict[str, Any]:
-    return {
-        "order_id": delivery.order_id,
-        "user_id": delivery.user_id,
-        "caused_by": delivery.caused_by,
-        "trace": delivery.trace,
-    }
 
 
 def _ask_again(delivery: Delivery, now: datetime) -> None:

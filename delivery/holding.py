@@ -18,7 +18,7 @@ import msgspec
 
 from delivery.bookings import book_anew, can_be_stopped_at_once, stop_with_carrier
 from delivery.models import Delivery
-from delivery.shipments import insert, lock, shipment_of
+from delivery.shipments import GONE, insert, lock, shipment_of
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
 from shop.contracts.events import (
@@ -34,10 +34,7 @@ from shop.contracts.reasons import NOT_TO_LEAVE, WITH_CARRIER
 
 Status = Delivery.Status
 
-ENDED, GONE = (
-    (Status.FAILED, Status.CANCELLING, Status.CANCELLED),
-    (Status.IN_TRANSIT, Status.RECALLING, Status.DELIVERED),
-)
+NOT_TO_BE_SENT = (Status.FAILED, Status.CANCELLING, Status.CANCELLED)
 
 
 def hold(requests: Sequence[OrderChangeRequested]) -> list[DeliveryHeld | DeliveryHoldRefused]:
@@ -68,7 +65,7 @@ def _hold(
     """Hold an order's locked parcels, all or none; None where a carrier is to be asked first."""
     change = request.change
     statuses = {delivery.status for delivery in shipments}
-    if statuses & {*ENDED, *GONE} or any(delivery.let_go == change.change_id for delivery in shipments):
+    if statuses & {*NOT_TO_BE_SENT, *GONE} or any(delivery.let_go == change.change_id for delivery in shipments):
         reason = WITH_CARRIER if statuses & {*GONE} else NOT_TO_LEAVE
         return DeliveryHoldRefused(order_id=request.order_id, change_id=change.change_id, reason=reason)
     for delivery in shipments:

@@ -45,22 +45,22 @@ def book(approved: Sequence[ReturnApproved]) -> list[DeliveryReturnBooked]:
     now = database_time("delivery")
     # Numbers are unique among returns and orders together, so a carrier may be given either.
     parcels = [Booking(_key(one.return_id), one.return_id, settings.RETURN_ADDRESS) for one in approved]
-    booked = {int(key.removeprefix(_key(""))): answer for key, answer in booked_at_once(parcels).items()}
-    rows = [_row(event, now, booked.get(event.return_id)) for event in approved]
+    booked = booked_at_once(parcels)
+    rows = [_row(event, now, booked.get(_key(event.return_id))) for event in approved]
     fresh = insert_if_absent(ReturnParcel, rows, key="return_id")
     return [
         DeliveryReturnBooked(
             order_id=event.order_id,
             return_id=event.return_id,
             user_id=event.user_id,
-            tracking_number=booked[event.return_id].number if event.return_id in booked else "",
+            tracking_number=row["tracking_number"] or "",
         )
-        for event in approved
+        for event, row in zip(approved, rows, strict=True)
         if event.return_id in fresh
     ]
 
 
-def _key(return_id: int | str) -> str:
+def _key(return_id: int) -> str:
     return f"return-{return_id}"
 
 

@@ -22,7 +22,7 @@ from delivery.bookings import booked_at_once, can_be_stopped_at_once, is_local, 
 from delivery.carriers import Booked, Booking, Report, account_for
 from delivery.holding import start_late
 from delivery.models import CarrierEvent, Delivery, ReturnParcel
-from delivery.shipments import Ended, end, insert, lock, shipment_in
+from delivery.shipments import GONE, Ended, end, insert, lock, shipment_in
 from delivery.transitions import DISPUTES, MOVES, News, move, next_look, refused_hold, words_of
 from fastdb.bulk import insert_rows, update_rows
 from fastdb.clock import database_time
@@ -178,7 +178,7 @@ def _cancel(
         yield refused_hold(delivery, NOT_TO_LEAVE)
         delivery.reason, delivery.held_for, delivery.updated_at = request.reason[:200], None, now
         delivery.caused_by, delivery.trace = request.event_id, request.trace
-    elif delivery.status in (Status.IN_TRANSIT, Status.RECALLING, Status.DELIVERED):
+    elif delivery.status in GONE:
         if isinstance(request, OrderCancellationRequested):
             yield DeliveryCancellationRefused(order_id=request.order_id)
         elif delivery.status == Status.IN_TRANSIT and not is_local(delivery):  # one that is knows no way back
@@ -197,7 +197,7 @@ def take_carrier_event(*, carrier: str, event_id: str, tracking_number: str, sta
     """
     with transaction.atomic(using="delivery", durable=True):
         named = {"tracking_number": tracking_number, "account": carrier}
-        (shipments,) = lock(Delivery.objects.filter(**named).values("order_id")).values() or ([],)
+        shipments = next(iter(lock(Delivery.objects.filter(**named).values("order_id")).values()), [])
         delivery = next((one for one in shipments if one.tracking_number == tracking_number), None)
         parcel = None if delivery else ReturnParcel.objects.filter(**named).select_for_update().first()
         if delivery is None and parcel is None:

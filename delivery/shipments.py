@@ -104,16 +104,16 @@ def _end(shipments: Sequence[Delivery]) -> Iterator[Ended]:
     if has_ended and not arrived:
         stopped = [one for one in shipments if one.status == Status.CANCELLED]
         if fresh and stopped:
-            yield DeliveryCancelled(**_origin(stopped[0]), reason=stopped[0].reason)
+            yield DeliveryCancelled(**origin(stopped[0]), reason=stopped[0].reason)
         elif fresh:
-            yield DeliveryFailed(**_about(fresh[-1]), reason=fresh[-1].reason, shipment=shipment_of(fresh[-1]))
+            yield DeliveryFailed(**about(fresh[-1]), reason=fresh[-1].reason, shipment=shipment_of(fresh[-1]))
     else:
         for one in fresh:
             if one.status == Status.FAILED and (shipment := shipment_of(one)):
-                yield DeliveryShipmentFailed(**_about(one), shipment=shipment, reason=one.reason)
+                yield DeliveryShipmentFailed(**about(one), shipment=shipment, reason=one.reason)
         if has_ended and fresh:
             number = arrived[0].tracking_number or ""
-            yield DeliveryCompleted(**_about(fresh[-1]), tracking_number=number, unpaid=arrived[0].unpaid)
+            yield DeliveryCompleted(**about(fresh[-1]), tracking_number=number, unpaid=arrived[0].unpaid)
     for one in fresh:
         one.told = one.status != Status.DELIVERED or has_ended
 
@@ -124,13 +124,15 @@ def arrived(delivery: Delivery) -> DeliveryShipmentCompleted:
     if shipment is None:
         raise ValueError(f"{delivery} is all there is")
     return DeliveryShipmentCompleted(
-        **_about(delivery), tracking_number=delivery.tracking_number or "", shipment=shipment
+        **about(delivery), tracking_number=delivery.tracking_number or "", shipment=shipment
     )
 
 
-def _origin(delivery: Delivery) -> dict[str, Any]:
+def origin(delivery: Delivery) -> dict[str, Any]:
+    """What every event of a parcel begins with."""
     return {"order_id": delivery.order_id, "caused_by": delivery.caused_by, "trace": delivery.trace}
 
 
-def _about(delivery: Delivery) -> dict[str, Any]:
-    return {**_origin(delivery), "user_id": delivery.user_id or 0}
+def about(delivery: Delivery) -> dict[str, Any]:
+    """Likewise of an event that also says whose parcel it is: of one that was started."""
+    return {**origin(delivery), "user_id": delivery.user_id}

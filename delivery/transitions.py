@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 
 from delivery.carriers import UnknownCarrier, carrier
 from delivery.models import Delivery
-from delivery.shipments import arrived, shipment_of
+from delivery.shipments import about, arrived, origin, shipment_of
 from shop.contracts.events import (
     Change,
     DeliveryCancellationRefused,
@@ -109,41 +109,29 @@ def _news(delivery: Delivery, to: str, reason: str) -> Iterator[News]:
     """The events that tell the others where a parcel goes from its status."""
     if delivery.user_id is None:
         raise ValueError(f"{delivery} is a tombstone: it does not move")
-    origin: dict[str, Any] = {
-        "order_id": delivery.order_id,
-        "caused_by": delivery.caused_by,
-        "trace": delivery.trace,
-    }
-    about = {**origin, "user_id": delivery.user_id}
     shipment = shipment_of(delivery)
     if to == Status.FAILED:
         if shipment is None:
-            yield DeliveryFailed(**about, reason=reason)
+            yield DeliveryFailed(**about(delivery), reason=reason)
         if delivery.held_for:
             yield refused_hold(delivery, NOT_TO_LEAVE)
         return
     number = delivery.tracking_number or ""
     if delivery.status in WITH_US:
-        yield DeliveryHandedOver(**about, tracking_number=number, shipment=shipment)
+        yield DeliveryHandedOver(**about(delivery), tracking_number=number, shipment=shipment)
         if delivery.unpaid:
-            yield DeliveryPaymentDue(**origin)
+            yield DeliveryPaymentDue(**origin(delivery))
     if delivery.held_for:
         yield refused_hold(delivery, WITH_CARRIER)
     elif delivery.status == Status.CANCELLING:
-        yield DeliveryCancellationRefused(**origin)
+        yield DeliveryCancellationRefused(**origin(delivery))
     if to == Status.DELIVERED and shipment:
         yield arrived(delivery)
     elif to == Status.DELIVERED:
-        yield DeliveryCompleted(**about, tracking_number=number, unpaid=delivery.unpaid)
+        yield DeliveryCompleted(**about(delivery), tracking_number=number, unpaid=delivery.unpaid)
 
 
 def refused_hold(delivery: Delivery, reason: str) -> DeliveryHoldRefused:
     """The answer to a change for which a parcel cannot be held after all."""
     change = msgspec.convert(delivery.held_for, Change)
-    return DeliveryHoldRefused(
-        order_id=delivery.order_id,
-        change_id=change.change_id,
-        reason=reason,
-        caused_by=delivery.caused_by,
-        trace=delivery.trace,
-    )
+    return DeliveryHoldRefused(**origin(delivery), change_id=change.change_id, reason=reason)

@@ -20,6 +20,16 @@ def users(user_ids: Iterable[int | None]) -> dict[int, UserView]:
     return connect(AccountsService).get_users(known) if known else {}
 
 
+def names(user_ids: Iterable[int]) -> dict[int, str]:
+    """Return these users' names; the numbers of those that are unknown, or of all while accounts is away."""
+    ids = list(user_ids)
+    try:
+        known = users(ids)
+    except OUTAGES:
+        known = {}
+    return {user_id: known[user_id].name if user_id in known else f"#{user_id}" for user_id in ids}
+
+
 def find_users(text: str, *, by_phone: bool) -> list[int]:
     """Return ids of users whose e-mail address or name begins with a text, or (`by_phone`) whose phone number it is."""
     if not (text := tidy(text)):

@@ -143,16 +143,10 @@ class OrderAdmin(ReadOnlyAdmin):
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **known})
 
     def _notes(self, order: Order) -> list[tuple[OrderNote, str]]:
-        """The notes on an order, each with its author's name, or number while accounts is away."""
+        """The notes on an order, each with its author."""
         notes = list(order.notes.all())
-        try:
-            authors = people.users(note.author_id for note in notes)
-        except OUTAGES:
-            authors = {}
-        return [
-            (note, authors[note.author_id].name if note.author_id in authors else f"#{note.author_id}")
-            for note in notes
-        ]
+        authors = people.names(note.author_id for note in notes)
+        return [(note, authors[note.author_id]) for note in notes]
 
     def _payment_page(self, request: HttpRequest, order: Order) -> str:
         """The page on which a payment is settled whose money could not be taken, for those who may."""

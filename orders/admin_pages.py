@@ -26,7 +26,7 @@ from sagas.outages import OUTAGES
 from shop.api.permissions import may
 from shop.api.problems import Problem
 from shop.contracts.events import Line
-from shop.money import DECIMALS, LARGEST, money
+from shop.money import LARGEST, minor_units, money
 from shop.text import LineField, LinesField
 
 CHANGE, REFUND, RETURN = "orders.change_order", "payments.change_payment", "orders.add_return"
@@ -81,7 +81,7 @@ class RefundForm(PiecesForm):
         pieces, other = self.pieces(), cleaned.get("other")
         if other and pieces:
             raise forms.ValidationError(_("Say either how many pieces, or which amount."))
-        exact = other * 10 ** DECIMALS[self.order.currency] if other else Decimal(paid_for(self.order.lines, pieces))
+        exact = minor_units(other, self.order.currency) if other else Decimal(paid_for(self.order.lines, pieces))
         if exact != int(exact):
             self.add_error("other", _("The currency has no such unit."))
         elif not exact:

@@ -38,8 +38,6 @@ KEEP = """
     WHERE array_position(ARRAY['STARTED', 'SHIPPED', 'DELIVERED', 'FAILED'], orders_ordershipment.status::text)
         <= array_position(ARRAY['STARTED', 'SHIPPED', 'DELIVERED', 'FAILED'], EXCLUDED.status::text)
 """
-
-
 NUMBERS = """
     INSERT INTO orders_parcelnumber (number, order_id)
     SELECT * FROM unnest(%(numbers)s::text[], %(orders)s::bigint[]) ON CONFLICT DO NOTHING
@@ -101,7 +99,8 @@ def drop(failed: Sequence[DeliveryShipmentFailed]) -> list[OrderRefundRequested]
     note(failed, [event.reason for event in failed])
     keep(failed)
     lines = OrderLine.objects.filter(order_id__in=[event.order_id for event in failed])
-    prices = {(order_id, product_id): price for order_id, product_id, price in lines.values_list(*PRICED)}
+    priced = lines.values_list("order_id", "product_id", "unit_price")
+    prices = {(order_id, product_id): price for order_id, product_id, price in priced}
     requests = [
         OrderRefundRequested(
             order_id=event.order_id,
@@ -125,9 +124,6 @@ def drop(failed: Sequence[DeliveryShipmentFailed]) -> list[OrderRefundRequested]
         ],
     )
     return requests
-
-
-PRICED = ("order_id", "product_id", "unit_price")
 
 
 def dropped(order_ids: Collection[int]) -> list[tuple[int, Line]]:

@@ -1,5 +1,7 @@
 """Amounts of money as people read them. Everywhere else an amount is an integer in the currency's minor unit."""
 
+from decimal import Decimal
+
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy
 
@@ -25,6 +27,12 @@ def check_currency(code: str) -> None:
     """A validator: the code is one of ISO 4217's."""
     if code not in DECIMALS:
         raise ValidationError(gettext_lazy("Give an ISO 4217 code."), code="currency")
+
+
+def minor_units(amount: Decimal, currency: str) -> Decimal:
+    """An amount as people write it, in the currency's minor unit: no whole number, if the currency has none so small.
+    The currency is one of ISO 4217's."""
+    return amount.scaleb(DECIMALS[currency])
 
 
 def money(amount: int, currency: str) -> str:

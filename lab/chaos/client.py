@@ -139,9 +139,9 @@ class Client:
                 with self._mutex:
                     if not self._later and not any(thread.is_alive() for thread in placing):
                         return
-                    due = self._later and self._later[0][0] <= time.time()
-                    _, _, what, placed = heapq.heappop(self._later) if due else (0, 0, "", None)
-                if placed is not None:
+                    due = heapq.heappop(self._later) if self._later and self._later[0][0] <= time.time() else None
+                if due:
+                    _, _, what, placed = due
                     operation = Operation(what, placed.planned, time.time(), order_id=placed.order_id)
                     path = f"/orders/{placed.order_id}/{'cancel' if what == 'cancel' else 'changes'}"
                     self.do(http, operation, path, placed.planned.one_less if what == "change" else None)

@@ -148,7 +148,9 @@ def judge(
         "lost": list(_lost(placed, orders)),
         "placed twice": [f"{marker} is orders {ids}" for marker, ids in orders.items() if len(ids) > 1],
         "never asked for": list(_strangers(placed, orders)),
-        "cancellations lost": _lost_later(client.operations, "cancel", _cancelled()),
+        "cancellations lost": _lost_later(
+            client.operations, "cancel", _orders_of("orders.TimelineEntry", event="OrderCancellationRequested")
+        ),
         "changes lost": _lost_later(client.operations, "change", _orders_of("orders.OrderChange")),
         "returns lost": _lost_later(client.operations, "return", _orders_of("orders.Return")),
         "double charges": ["a payment with two charges"] * _count("payments", CHARGED_TWICE),
@@ -228,11 +230,6 @@ def _strangers(placed: Sequence[Operation], orders: dict[str, list[int]]) -> Ite
     for marker, ids in orders.items():
         if marker not in known or known[marker].outcome == Outcome.FAILED:
             yield f"orders {ids} ({marker}): the client was told that there are none"
-
-
-def _cancelled() -> set[int]:
-    asked = apps.get_model("orders.TimelineEntry").objects.filter(event="OrderCancellationRequested")
-    return set(asked.values_list("order_id", flat=True))
 
 
 def _orders_of(model: str, **which: str) -> set[int]:

@@ -19,11 +19,10 @@ from desk.admin import OnPage, ReadOnlyAdmin, ReadOnlyInline
 from orders.models import Return, ReturnLine
 from orders.returns import decisions, requests
 from orders.returns.models import FINAL
-from sagas.outages import OUTAGES
 from shop.api.permissions import may
 from shop.api.problems import Problem
 from shop.contracts.orders import FOR_STAFF
-from shop.money import DECIMALS, money
+from shop.money import DECIMALS, minor_units, money
 
 SHOWN: Any = [
     "badge", "who", "of_order", "reason", "refusal", "tracking_number", "due", "kept_back", "given_back", "approved_at",
@@ -35,10 +34,15 @@ ALWAYS: Any = [("badge", "of_order"), ("created_at", "progress_at"), ("who", "re
 SHOWN_OF_LINE: Any = ["product", "quantity", "accepted", "written_off", "rejected"]
 
 
+def name(line: ReturnLine) -> str:
+    """A product's name, as the order knows it."""
+    lines = line.of_return.order.items.all()
+    return next((one.product_name for one in lines if one.product_id == line.product_id), str(line.product_id))
+
+
 def pieces(of: Return) -> str:
-    """What is to come back, by the names that the order knows."""
-    names = {line.product_id: line.product_name for line in of.order.items.all()}
-    return ", ".join(f"{line.quantity} × {names.get(line.product_id, line.product_id)}" for line in of.items.all())
+    """What is to come back."""
+    return ", ".join(f"{line.quantity} × {name(line)}" for line in of.items.all())
 
 
 class WaitsFilter(admin.SimpleListFilter):
@@ -70,8 +74,7 @@ class ReturnLineInline(ReadOnlyInline):
 
     @admin.display(description=_("product"))
     def product(self, line: ReturnLine) -> str:
-        lines = line.of_return.order.items.all()
-        return next((one.product_name for one in lines if one.product_id == line.product_id), str(line.product_id))
+        return name(line)
 
 
 class ReturnAdmin(ReadOnlyAdmin):
@@ -121,12 +124,7 @@ class ReturnAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("customer"))
     def who(self, of: Return) -> str:
-        """The customer's name, or number while accounts is away."""
-        try:
-            known = people.users([of.user_id])
-        except OUTAGES:
-            known = {}
-        return known[of.user_id].name if of.user_id in known else f"#{of.user_id}"
+        return people.names([of.user_id])[of.user_id]
 
     @admin.display(description=_("order"))
     def of_order(self, of: Return) -> SafeString:
@@ -199,12 +197,8 @@ class ReturnAdmin(ReadOnlyAdmin):
             return None
         of = returns.get()
         given = request.POST if "confirmed" in request.POST else None
-        names = {line.product_id: line.product_name for line in of.order.items.all()}
         lines = [
-            (
-                f"{line.quantity} × {names.get(line.product_id, line.product_id)}",
-                LineForm(line, given, prefix=f"product-{line.product_id}"),
-            )
+            (f"{line.quantity} × {name(line)}", LineForm(line, given, prefix=f"product-{line.product_id}"))
             for line in of.items.all()
         ]
         wrong = [form for _name, form in lines if not form.is_valid()]  # each of them says what is wrong with it
@@ -294,16 +288,16 @@ class AmountForm(forms.Form):
 
     def __init__(self, of: Return, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.decimals = DECIMALS[of.currency]
-        due = Decimal(of.refund_due or 0).scaleb(-self.decimals)
+        self.currency, decimals = of.currency, DECIMALS[of.currency]
+        due = Decimal(of.refund_due or 0).scaleb(-decimals)
         self.fields["amount"] = forms.DecimalField(
             label=f"{_('amount')} ({of.currency})",
             min_value=0,
             max_value=due,
-            decimal_places=self.decimals,
+            decimal_places=decimals,
             initial=due,
         )
 
     def amount(self) -> int:
         """The amount in the currency's minor unit."""
-        return int(self.cleaned_data["amount"].scaleb(self.decimals))
+        return int(minor_units(self.cleaned_data["amount"], self.currency))

@@ -18,7 +18,7 @@ from inventory.services import seed_stock
 from notifications.models import Notification
 from notifications.webhooks.models import Webhook
 from orders.models import Order, OrderNote, Refund, Return, StaffAction
-from orders.returns.requests import Wanted, request_return
+from orders.returns.requests import NotDelivered, Wanted, request_return
 from payments.models import GatewayLedger, Payment
 from sagas.testing import Bus
 from shop.contracts.events import Line
@@ -271,7 +271,7 @@ def test_what_has_arrived_unpaid_is_not_returned_yet(bus: Bus, settings: Any):
     order = place_order(user_id=1, lines=[Line(7, 1)], payment_token="tok_hold_lost")
     bus.drain()
     assert Order.objects.get().status == "UNPAID"
-    with pytest.raises(Exception, match="is not paid yet: it can be returned once the shop has settled that"):
+    with pytest.raises(NotDelivered, match="is not paid yet: it can be returned once the shop has settled that"):
         request_return(order.pk, Wanted(lines=[Line(7, 1)]))
 
 

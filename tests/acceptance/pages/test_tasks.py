@@ -173,6 +173,7 @@ def test_a_product_is_added_with_its_first_stock(shop: Any, admin: Page):
     expect(row).to_contain_text("₩12,000")
     expect(row).to_contain_text("5 of 5")
     expect(row.locator("img.preview")).to_have_js_property("complete", True)
+    expect(row.locator("img.preview")).not_to_have_js_property("naturalWidth", 0)  # as of one that is not there
     assert StockItem.objects.get(on_hand=5).reserved == 0
 
 
