@@ -31,8 +31,8 @@ OVERSOLD = """
     )
 """
 ENDINGS = """
-    SELECT extract(epoch FROM o.created_at), extract(epoch FROM t.at), t.status
-    FROM orders_order o JOIN orders_timelineentry t ON t.order_id = o.id WHERE t.status = ANY(%(final)s)
+    SELECT extract(epoch FROM o.created_at), extract(epoch FROM min(t.at))
+    FROM orders_order o JOIN orders_timelineentry t ON t.order_id = o.id WHERE t.status = ANY(%(final)s) GROUP BY o.id
 """
 # When the first order placed after a moment reached a status; if none was placed, when any open order did.
 SERVES_AGAIN = """
@@ -169,9 +169,6 @@ def judge(
             if one_by_one and (one.recovered_after is None or one.recovered_after > SOON)
         ],
     }
-    with connections["orders"].cursor() as cursor:
-        cursor.execute(ENDINGS, {"final": list(FINAL)})
-        endings = [(float(began), float(ended)) for began, ended, _ in cursor.fetchall()]
     return Verdict(
         seed=seed,
         wrong={what: len(lines) for what, lines in found.items()},
@@ -189,9 +186,16 @@ def judge(
         dead_letters=_dead_letters(),
         seconds=client.ended - client.began,
         seconds_to_rest=seconds_to_rest,
-        endings=endings,
+        endings=endings(),
         placed=[(one.began, one.ended) for one in placed if one.outcome == Outcome.OK],
     )
+
+
+def endings() -> list[tuple[float, float]]:
+    """Return when each order that has ended was placed, and ended: not when something came after, as a return does."""
+    with connections["orders"].cursor() as cursor:
+        cursor.execute(ENDINGS, {"final": list(FINAL)})
+        return [(float(began), float(ended)) for began, ended in cursor.fetchall()]
 
 
 def recovery(fault: Fired) -> float | None:

@@ -20,7 +20,7 @@ from lab.chaos import faults
 from lab.chaos.client import Client
 from lab.chaos.faults import FAULTS, Fired, World
 from lab.chaos.plan import PlannedFault, make_plan
-from lab.chaos.verdict import recovery
+from lab.chaos.verdict import endings, recovery
 from lab.charts import over_time, stretches
 from lab.orders import HOT_PRODUCT, KINDS, KINDS_AT_PROVIDERS, SECOND_THOUGHTS
 from lab.rig.servers import until
@@ -160,6 +160,16 @@ def test_recovery_is_when_the_last_order_is_at_rest_and_the_next_is_served(kind,
 
     fired = Fired(1, kind, NOW.timestamp() - 5, NOW.timestamp(), witness=FAULTS[kind].witness)
     assert recovery(fired) == seconds
+
+
+@pytest.mark.django_db(databases=["orders"])
+def test_an_order_ends_once_whatever_comes_after():
+    order = Order.objects.create(user_id=1, currency="KRW", total_price=1, payment_gateway="TOSS_PAYMENTS")
+    Order.objects.filter(pk=order.pk).update(created_at=NOW)
+    for event, after in (("OrderCompleted", 3), ("ReturnRequested", 60), ("ReturnCompleted", 90)):
+        entry = order.timeline.create(service="orders", event=event, status="COMPLETED")
+        order.timeline.filter(pk=entry.pk).update(at=NOW + timedelta(seconds=after))
+    assert endings() == [(NOW.timestamp(), NOW.timestamp() + 3)]
 
 
 @pytest.mark.chaos
