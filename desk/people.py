@@ -9,7 +9,7 @@ from django.db.models import Q
 from sagas.outages import OUTAGES
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UserView
-from shop.text import mailbox, tidy
+from shop.text import TRACKING_NUMBER, mailbox, tidy
 
 FOUND = 500  # users or products that a search returns, at most
 
@@ -44,9 +44,9 @@ def find_products(text: str) -> list[int]:
 
 
 def shipped_as(number: str) -> list[int]:
-    """Return the ids of orders with a tracking number, which is two letters and then digits: one or none."""
+    """Return the ids of orders with a tracking number: one or none."""
     number = number.strip().upper()
-    if not number[:2].isalpha() or not number[2:].isdecimal():
+    if not TRACKING_NUMBER.match(number):
         return []
     try:
         deliveries: Any = apps.get_model("delivery.Delivery")

@@ -12,6 +12,7 @@ from shop.api.serializers import BIGGEST
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService
 from shop.contracts.orders import FINAL
+from shop.text import TRACKING_NUMBER
 
 WHO = "accounts.view_user"  # the right to find orders by whose they are
 
@@ -46,7 +47,7 @@ class OrderFilter(filters.FilterSet):
         if value.isascii() and value.isdigit():
             number = Q(pk=int(value)) if int(value) <= BIGGEST else Q(pk=None)
             return orders.filter(number | Q(pk__in=_numbered(value)))
-        if value[:2].isalpha() and value[2:].isdecimal():
+        if TRACKING_NUMBER.match(value.upper()):
             return self.by_number(orders, name, value)
         user: Any = getattr(self.request, "user", None)
         return (

@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from delivery.models import Delivery
 from delivery.services import take_carrier_event
+from desk import people
 from inventory.models import Location, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
@@ -96,9 +97,11 @@ def test_each_shipment_arrives_under_a_number_of_its_own(bus: Bus):
     assert west["items"] == [{"productId": 1, "quantity": 4}]
     assert east["items"] == [{"productId": 1, "quantity": 2}, {"productId": 2, "quantity": 3}]
     assert len({west["trackingNumber"], east["trackingNumber"]}) == 2
-    for one in (west, east):
-        (found,) = as_customer().get("/api/v1/orders", {"trackingNumber": one["trackingNumber"]}).json()["results"]
-        assert found["id"] == order_id
+    for number in (west["trackingNumber"], east["trackingNumber"]):
+        for query in ({"trackingNumber": number}, {"search": number}):
+            (found,) = as_customer().get("/api/v1/orders", query).json()["results"]
+            assert found["id"] == order_id
+        assert people.shipped_as(number) == [order_id]  # by which staff find it
     assert Notification.objects.filter(type="SHIPPED", channel="EMAIL").count() == 2
     assert Notification.objects.filter(type="DELIVERED", channel="EMAIL").count() == 1
 
