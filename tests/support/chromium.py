@@ -94,10 +94,12 @@ def sign_in(page: "Page", url: str, password: str) -> None:
     page.locator("#id_username").fill("admin@example.com")
     page.locator("#id_password").fill(password)
     page.locator("[type=submit]").click()
+    page.wait_for_url(f"{url}/admin/")
 
 
 def fits(page: "Page") -> bool:
     """Whether nothing sticks out to the right."""
+    page.wait_for_load_state()
     return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 

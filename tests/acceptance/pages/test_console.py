@@ -43,6 +43,7 @@ def test_an_order_that_is_compensated_on_a_phone_in_korean(shop: Any, page: Page
     page.set_viewport_size(PHONE)
     page.goto(shop.url)
     page.get_by_role("link", name="한국어").click()
+    expect(page.get_by_role("button", name="주문하기")).to_be_visible()
     assert fits(page)
     page.get_by_label("수령 거부").check()
     page.get_by_role("button", name="주문하기").click()

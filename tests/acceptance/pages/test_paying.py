@@ -65,7 +65,7 @@ def order_at(provider: StandIn, shop: Any, page: Page, outcome: str = "All goes 
     shop.drain()
     page.reload()
     page.get_by_role("link", name="payment page").click()
-    assert page.url.startswith(provider.url)
+    page.wait_for_url(f"{provider.url}/**")
     assert fits(page)
     keep(page, f"paying-at-{provider.name}")
     return saga
