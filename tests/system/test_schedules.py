@@ -246,6 +246,8 @@ def test_any_schedule_ends_well():
             failed = True  # from now on hypothesis looks for a shorter one
             raise
         played += len(schedules)
+        if MORE and played // 1000 > (played - len(schedules)) // 1000:
+            print(f"{played} of {SCHEDULES} schedules played", flush=True)
 
     any_schedule_ends_well()
     assert played >= SCHEDULES
