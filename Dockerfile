@@ -14,7 +14,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv/shop
 COPY --from=build /venv /venv
-COPY manage.py celeryconfig.py flowerconfig.py ./
+COPY manage.py celeryconfig.py flowerconfig.py disk.py ./
 COPY sagas sagas
 COPY fastdb fastdb
 COPY supervision supervision

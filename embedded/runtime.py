@@ -5,6 +5,7 @@ import logging
 import logging.handlers
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
+from disk import Unusable, full, kept
 from embedded.components import Component, Patience, PortTaken, Relays, Timers, Web, Worker, idle
 from embedded.postgresql.base import server
 from embedded.server import NotStarted
@@ -77,11 +79,10 @@ class Runtime:
             self._web = Web(settings.PORT)
             self._keep_quiet()
             self._start(self._web)
-        except (PortTaken, NotStarted) as error:
+        except BaseException as error:
             self._stop()
-            raise CannotStart(str(error)) from error
-        except BaseException:
-            self._stop()
+            if isinstance(error, PortTaken | NotStarted | Unusable) or full(error):
+                raise CannotStart(full(error) or str(error)) from error
             raise
         return self
 
@@ -246,17 +247,25 @@ def _refuse_servers() -> None:
 
 def seed() -> None:
     """Create the sample data if missing. The sample users' password is stored in `var/`, like the secret key."""
-    kept = settings.VAR_DIR / "seed-password"
-    password = os.environ.get("SEED_PASSWORD") or (kept.read_text() if kept.exists() else token_urlsafe(12))
-    if not kept.exists():
-        kept.touch(mode=0o600)
-        kept.write_text(password)
-    os.environ["SEED_PASSWORD"] = password  # where the command reads it
+    given = os.environ.get("SEED_PASSWORD")
+    stored = kept(settings.VAR_DIR / "seed-password", lambda: given or token_urlsafe(12))
+    os.environ["SEED_PASSWORD"] = given or stored  # where the command reads it
     call_command("seed", stdout=StringIO())
 
 
 class _PrivateLog(logging.handlers.RotatingFileHandler):
-    """A log that only its owner can read, also after a rotation."""
+    """A log that only its owner can read, also after a rotation. On a full disk it complains once a minute."""
+
+    _quiet_until = 0.0
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exception()
+        if not isinstance(error, OSError) or not full(error):
+            super().handleError(record)
+        elif time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + 60
+            said = f"ERROR {_short(LOG)} cannot be written: {error.strerror}."
+            print(f"{said} What has to be written fails until there is room; then the shop goes on.", file=sys.stderr)
 
     def _open(self) -> Any:
         return open(self.baseFilename, self.mode, opener=lambda path, flags: os.open(path, flags, 0o600))

@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import honcho.manager
 from honcho.environ import parse_procfile
@@ -32,6 +31,10 @@ from honcho.manager import Manager
 from honcho.printer import Message, Printer
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+from disk import Unusable, kept  # noqa: E402
+
 VAR = Path(os.environ.get("SHOP_VAR", ROOT / "var"))
 PATIENCE = 60.0  # seconds for the web server to answer
 GRACE = 25  # seconds for a process to end by itself after Ctrl-C
@@ -53,46 +56,36 @@ def port_of(process: str) -> int:
 
 def refuse_busy_ports(processes: Sequence[str]) -> None:
     """Refuse ports in use: two granians would share a port (SO_REUSEPORT), and both would answer."""
-    for process in PORTS.keys() & set(processes):
-        port = port_of(process)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just left is free
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                variable = PORTS[process][0]
-                raise Failure(
-                    f"port {port}, for {process}: {error.strerror}. Another shop perhaps: stop it, or give this one a "
-                    f"port of its own: {variable}={port + 1} make run"
-                ) from None
+    busy = {process: error for process in PORTS if process in processes and (error := refuses(port_of(process)))}
+    if busy:
+        said = "; ".join(f"port {port_of(process)}, for {process}: {error}" for process, error in busy.items())
+        others = " ".join(f"{PORTS[process][0]}={port_of(process) + 1}" for process in busy)
+        raise Failure(f"{said}. Another shop perhaps: stop it, or give this one ports of its own: {others} make run")
 
 
-def kept(name: str, make: Any) -> str:
-    """Return a secret from var/, which is generated the first time."""
-    path = VAR / name
-    try:
-        VAR.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(make())
-        return path.read_text().strip()
-    except OSError as error:
-        advice = "Give the directory to yourself with chown -R, or name another one in SHOP_VAR."
-        raise Failure(f"{path}: {error.strerror}. {advice}") from None
+def refuses(port: int) -> str:
+    """Return why a port cannot be bound, or an empty string."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just left is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
 
 
 def environment() -> dict[str, str]:
     """Return the processes' default environment. It is without DEBUG, as when deployed."""
     web, flower = port_of("web"), port_of("flower")
-    password = kept("seed-password", lambda: secrets.token_urlsafe(12))
+    password = kept(VAR / "seed-password", lambda: secrets.token_urlsafe(12))
     defaults = {
         "PORT": str(web),
         "FLOWER_PORT": str(flower),
         "SANDBOX": "1",
-        "SECRET_KEY": kept("secret-key", lambda: secrets.token_urlsafe(48)),
+        "SECRET_KEY": kept(VAR / "secret-key", lambda: secrets.token_urlsafe(48)),
         "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
         "SEED_PASSWORD": password,
-        "FLOWER_BASIC_AUTH": f"admin:{kept('flower-password', lambda: secrets.token_urlsafe(12))}",
+        "FLOWER_BASIC_AUTH": f"admin:{kept(VAR / 'flower-password', lambda: secrets.token_urlsafe(12))}",
         "FLOWER_URL": f"http://127.0.0.1:{flower}",
         "FLOWER_LOGGING": "error",
         "GRANIAN_LOG_LEVEL": "error",
@@ -217,7 +210,7 @@ def main(names: Sequence[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except Failure as failure:
+    except (Failure, Unusable) as failure:
         sys.exit(f"run: {failure}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -48,26 +48,41 @@ from servers import (
     write_private,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+from disk import full  # noqa: E402
+
 SERVICES = ("accounts", "catalog", "orders", "inventory", "payments", "delivery", "notifications")
 REDIS_TEST_DATABASES = range(3, 16)
+MARK = "shop: "  # what a database's comment begins with, before the checkout that uses it
+ADVICE = "export DATABASE_PREFIX=another_ to have databases of your own, or drop those if nobody needs them"
 
 # —— What a run gets on those servers ————————————————————————————————————————————————————————————————————————————————
 
 
 def make_databases(url: str, prefix: str) -> None:
+    """Create the databases that are missing. Each is marked as this checkout's, and another one's is refused: its code
+    may need other tables."""
     create = sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0")
+    mark = sql.SQL("COMMENT ON DATABASE {} IS {}")
     with postgres(url) as cursor:
-        cursor.execute("SELECT datname, pg_has_role(datdba, 'USAGE'), datdba::regrole::text FROM pg_database")
-        there = {name: (ours, owner) for name, ours, owner in cursor.fetchall()}
+        cursor.execute(
+            "SELECT datname, pg_has_role(datdba, 'USAGE'), datdba::regrole::text,"
+            " shobj_description(oid, 'pg_database') FROM pg_database"
+        )
+        there = {name: (ours, owner, whose or "") for name, ours, owner, whose in cursor.fetchall()}
         for name in (prefix + service for service in SERVICES):
-            ours, owner = there.get(name, (True, ""))
+            ours, owner, whose = there.get(name, (True, "", ""))
+            checkout = whose.removeprefix(MARK) if whose.startswith(MARK) else ""
             if not ours:
-                advice = "export DATABASE_PREFIX=another_ to have databases of your own, or DATABASE_URL with that role"
-                raise Failure(
-                    f"the database {name} belongs to the role {owner}, of another checkout perhaps;\n{advice}"
-                )
+                raise Failure(f"the database {name} is owned by {owner}, of another checkout perhaps;\n{ADVICE}")
+            if checkout and checkout != str(ROOT) and Path(checkout).is_dir():
+                raise Failure(f"the database {name} is used by the checkout in {checkout};\n{ADVICE}")
             if name not in there:
                 cursor.execute(create.format(sql.Identifier(name)))
+            if whose != MARK + str(ROOT):
+                cursor.execute(mark.format(sql.Identifier(name), sql.Literal(MARK + str(ROOT))))
 
 
 def drop_databases(url: str, prefix: str) -> None:
@@ -256,7 +271,7 @@ def tools() -> int:
     return 0
 
 
-CLIENT = Path(__file__).resolve().parent.parent / "tests" / "clients" / "typescript"
+CLIENT = ROOT / "tests" / "clients" / "typescript"
 PACKAGES = STATE.parent / "typescript"
 
 
@@ -296,5 +311,9 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except Failure as failure:
         sys.exit(f"services: {failure}")
+    except (OSError, psycopg2.Error) as error:
+        if sentence := full(error):
+            sys.exit(f"services: {sentence}")
+        raise
     except KeyboardInterrupt:
         sys.exit(130)

@@ -19,7 +19,12 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-VENV = Path(__file__).resolve().parent.parent / ".venv"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+from disk import full  # noqa: E402
+
+VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 BASE = getattr(sys, "_base_executable", sys.executable)  # the system's, also when .venv is activated
 VERSION = "{}.{}".format(*sys.version_info)
@@ -43,7 +48,7 @@ def must(*command: str | Path) -> None:
     """Run quietly; if that fails, show the output and exit."""
     result = run(*command)
     if result.returncode:
-        sys.exit(f"{result.stdout}\nThis failed: {' '.join(map(str, command))}")
+        sys.exit(full(result.stdout) or f"{result.stdout}\nThis failed: {' '.join(map(str, command))}")
 
 
 def create() -> None:
@@ -92,7 +97,8 @@ def install(requirements: Path) -> None:
             say(f"\r  {step:<12}", end="")
     if pip.wait():
         say("".join(output))
-        sys.exit(f"Installing {requirements.name} failed, see above. Check the network and run make again.")
+        advice = full("".join(output)) or "Check the network and run make again."
+        sys.exit(f"Installing {requirements.name} failed, see above. {advice}")
     say(f"{chr(13) if sys.stderr.isatty() else ''}  installed in {time.monotonic() - started:.0f} s.")
 
 

@@ -17,6 +17,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from environ.fileaware_mapping import FileAwareMapping
 
+from disk import Unusable, kept
 from sagas import Settings as Sagas
 from shop import __version__
 from shop.api.rights import SCOPES
@@ -75,18 +76,10 @@ def _secret_key() -> str:
         raise ImproperlyConfigured(
             "Set SECRET_KEY (fifty random characters or more), or DEBUG=1 on a development machine."
         )
-    path = VAR_DIR / "secret-key"
     try:
-        if not path.exists():
-            VAR_DIR.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            path.write_text(token_urlsafe(48))
-        return path.read_text()
-    except OSError as error:
-        raise ImproperlyConfigured(
-            f"{path}: {error.strerror}. If another user (root?) ran the shop here before, give the directory to "
-            "yourself with chown -R, or name another one in SHOP_VAR."
-        ) from None
+        return kept(VAR_DIR / "secret-key", lambda: token_urlsafe(48))
+    except Unusable as error:
+        raise ImproperlyConfigured(str(error)) from None
 
 
 def _ring(name: str, secrets: str) -> list[str]:

@@ -202,7 +202,7 @@ def test_nobody_in_the_image_is_root_and_no_compiler_is_needed():
         "lab",
         *settings.SERVICES,
     }
-    wanted = {"manage.py", "celeryconfig.py", "flowerconfig.py", *packages}
+    wanted = {"manage.py", "celeryconfig.py", "flowerconfig.py", "disk.py", *packages}
     assert set(image.copied()) == wanted
     let_in = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
     assert let_in == {*wanted, "requirements-runtime.txt"}
