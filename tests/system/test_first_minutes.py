@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
@@ -27,6 +28,14 @@ pytestmark = pytest.mark.acceptance
 FULL = "The disk is full, or a limit is reached ("
 ADVICE = "Make room and start again."
 SECRETS = "*-[kp]*"  # secret-key, seed-password, flower-password
+
+
+@pytest.fixture
+def empty() -> Iterator[Path]:
+    """A directory that others may enter: root runs PostgreSQL as somebody else."""
+    with tempfile.TemporaryDirectory(prefix="shop-") as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
 
 
 def run(program: str, *arguments: str, environment: dict[str, str], largest_file: int | None = None) -> tuple[int, str]:
@@ -53,15 +62,14 @@ def embedded(directory: Path) -> dict[str, str]:
     [("manage.py", 0), ("manage.py", 1_000_000), ("scripts/run.py", 0)],
     ids=["no secret can be kept", "no PostgreSQL can be made", "make run can keep no password"],
 )
-def test_a_full_disk_is_a_sentence_and_leaves_no_half_secret(tmp_path: Path, program: str, largest_file: int):
-    tmp_path.chmod(0o755)  # root runs PostgreSQL as somebody else
-    environment = embedded(tmp_path / "var")
+def test_a_full_disk_is_a_sentence_and_leaves_no_half_secret(empty: Path, program: str, largest_file: int):
+    environment = embedded(empty / "var")
     arguments = ["up"] if program == "manage.py" else []
     code, said = run(program, *arguments, environment=environment, largest_file=largest_file)
     assert code == 1
     assert (FULL in said, ADVICE in said, "Traceback" in said) == (True, True, False), said
-    assert [path for path in (tmp_path / "var").glob(SECRETS) if not path.stat().st_size] == []
-    assert processes(tmp_path) == []
+    assert [path for path in (empty / "var").glob(SECRETS) if not path.stat().st_size] == []
+    assert processes(empty) == []
     code, said = run("manage.py", "check", environment=environment)  # with room again
     assert (code, "no issues" in said) == (0, True), said
 
@@ -93,25 +101,24 @@ def test_a_disk_that_fills_up_is_told_once_and_the_shop_goes_on(var: Path):  # n
     assert "Logging error" not in said
 
 
-def test_two_checkouts_serve_beside_each_other(var: Path, tmp_path: Path):  # noqa: F811
-    tmp_path.chmod(0o755)
+def test_two_checkouts_serve_beside_each_other(var: Path, empty: Path):  # noqa: F811
     port = free_port()
     first = start("up", var=var, port=port)
     others = []
     try:
         serving(first)
-        refused = start("up", var=tmp_path, port=port)
+        refused = start("up", var=empty, port=port)
         others.append(refused)
         said, _ = refused.communicate(timeout=PATIENCE)
         assert (refused.returncode, f"Port {port} cannot be used" in said, "PORT=" in said) == (1, True, True), said
-        second = start("up", var=tmp_path, port=free_port())
+        second = start("up", var=empty, port=free_port())
         others.append(second)
         serving(second)
     finally:
         for process in (*others, first):
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=PATIENCE)
-    assert processes(tmp_path) == []
+    assert processes(empty) == []
 
 
 # --- On servers ----------------------------------------------------------------------------------------------------
