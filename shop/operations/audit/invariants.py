@@ -162,8 +162,10 @@ def completed_is_whole(facts: Facts) -> Iterator[Violation]:
         if order["status"] != "COMPLETED":
             continue
         payment, reservation = facts.payments.get(pk, {}), facts.reservations.get(pk, {})
+        written_off = order["capture"] == "WRITTEN_OFF"
+        kept = payment.get("captured") if written_off else _paid(facts, pk)
         actual = {
-            "payment": (payment.get("status"), _paid(facts, pk), payment.get("currency")),
+            "payment": (payment.get("status"), kept, payment.get("currency")),
             "capture": order["capture"] if order["capture"] in ("DUE", "FAILED") else "",
             "reservation": (reservation.get("status"), _reserved(facts, pk, "SHIPPED")),
             "movements": _net(facts, pk),
@@ -179,7 +181,7 @@ def completed_is_whole(facts: Facts) -> Iterator[Violation]:
             "movements": Counter({product: -quantity for product, quantity in lines.items()}),
             "delivery": ["DELIVERED"],
         }
-        if order["capture"] == "WRITTEN_OFF":
+        if written_off:
             expected["payment"] = "WRITTEN_OFF", 0, order["currency"]
         for what, found in actual.items():
             if found != expected[what]:
