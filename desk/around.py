@@ -40,7 +40,7 @@ def around(order: Any, user: Any) -> Iterator[Part]:
                 found = find(Part(part), order, user)
             except OUTAGES:
                 found = Part(part, away=True)
-            yield found
+            yield from found if isinstance(found, list) else [found]
 
 
 def _customer(part: Part, order: Any, user: Any) -> Part:
@@ -84,11 +84,17 @@ def left_to_give_back(order: Any) -> int:
     return max(0, taken - asked)
 
 
-def _delivery(part: Part, order: Any, user: Any) -> Part:
+def _delivery(part: Part, order: Any, user: Any) -> list[Part]:
+    """A part for each of several shipments."""
+    names = {line.product_id: line.product_name for line in order.lines}
+    found = []
     for row in _rows("delivery.Delivery", order).order_by("number"):
-        part.link = reverse("admin:delivery_delivery_change", args=[row.pk])
-        part.facts += [(_("shipment"), f"{row.number}/{row.parts}, {row.location}")] if row.parts > 1 else []
-        part.facts += [
+        one = Part(part.title, reverse("admin:delivery_delivery_change", args=[row.pk]))
+        if row.parts > 1:
+            one.title = f"{part.title} {row.number}/{row.parts}, {row.location}"
+            pieces = (f"{line['quantity']} × {names.get(line['product_id'], line['product_id'])}" for line in row.lines)
+            one.facts.append((_("pieces"), ", ".join(pieces)))
+        one.facts += [
             (_("status"), Status(row.status, row.get_status_display())),
             (_("address"), row.address if may(user, "delivery.view_address") else ""),
             (_("address forgotten after"), _forgotten_after(row)),
@@ -99,7 +105,8 @@ def _delivery(part: Part, order: Any, user: Any) -> Part:
             (_("handed over"), row.handed_over_at),
             (_("delivered"), row.delivered_at),
         ]
-    return part
+        found.append(one)
+    return found or [part]
 
 
 def _forgotten_after(delivery: Any) -> datetime | None:

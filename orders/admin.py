@@ -40,10 +40,10 @@ admin.site.register(StaffAction, StaffActionAdmin)
 
 SHOWN_LINES = 2  # of an order, in the list
 SHOWN: Any = [
-    "badge", "capture", "reason", "total", "payment_gateway", "tracking_number", "created_at", "progress_at", "look_at",
+    "badge", "capture", "reason", "total", "payment_gateway", "parcels", "created_at", "progress_at", "look_at",
     "looks",
 ]  # fmt: skip
-IN_ROWS: Any = [("badge", "total"), ("created_at", "progress_at"), ("payment_gateway", "tracking_number")]
+IN_ROWS: Any = [("badge", "total"), ("created_at", "progress_at"), ("payment_gateway", "parcels")]
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
@@ -165,6 +165,12 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.display(description=_("cancellation reason"), ordering="cancellation_reason", empty_value="")
     def reason(self, order: Order) -> str:
         return words.reason(order.cancellation_reason)
+
+    @admin.display(description=_("tracking number"))
+    def parcels(self, order: Order) -> str:
+        """Those of all its shipments."""
+        several = order.several_shipments.order_by("number").values_list("tracking_number", flat=True)
+        return ", ".join(filter(None, several)) or order.tracking_number
 
     @admin.display(description=_("total"), ordering="total_price")
     def total(self, order: Order) -> str:

@@ -21,7 +21,7 @@ from shop.contracts.orders import AT_REST
 from shop.money import money
 
 SHOWN_OF_CHANGE: Any = ["created_at", "pieces", "difference", "reason", "status", "why"]
-SHOWN_OF_REFUND: Any = ["created_at", "given_back", "reason", "status", "why"]
+SHOWN_OF_REFUND: Any = ["created_at", "given_back", "stated", "status", "why"]
 SHOWN_OF_RETURN: Any = ["created_at", "link", "what", "status", "given_back"]
 SHOWN_OF_LINE: Any = ["product_id", "product_name", "quantity", "price", "sum"]
 
@@ -124,6 +124,10 @@ class RefundInline(ReadOnlyInline):
     @admin.display(description=_("amount"))
     def given_back(self, refund: Refund) -> str:
         return money(refund.amount, refund.order.currency)
+
+    @admin.display(description=_("reason"))
+    def stated(self, refund: Refund) -> str:
+        return words.reason(refund.reason)
 
     @admin.display(description=_("refusal"))
     def why(self, refund: Refund) -> str:

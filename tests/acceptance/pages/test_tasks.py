@@ -10,9 +10,12 @@ from accounts.models import User
 from accounts.services import LocalAccounts, LocalContacts
 from catalog.services import LocalCatalog, seed_products
 from console import state as states
+from delivery.models import Delivery
+from delivery.services import take_carrier_event
 from inventory.models import StockItem
+from inventory.services import seed_stock
 from notifications.webhooks.models import Webhook, WebhookMessage
-from orders.models import Order
+from orders.models import Order, OrderLine
 from orders.returns.requests import Wanted, request_return
 from payments.models import GatewayLedger, Payment
 from sagas.events import uuid7
@@ -214,6 +217,72 @@ def test_prices_are_put_up_by_five_per_cent(shop: Any, admin: Page):
     admin.get_by_role("button", name="Yes, change these prices").click()
     expect(admin.get_by_text("Prices changed: 3.")).to_be_visible()
     expect(admin.locator("#result_list")).to_contain_text("₩37,800")
+
+
+def two_shipments(shop: Any) -> int:
+    """An order of six books, four of which lie in the west and two in the east; both parcels are under way."""
+    for location, pieces in (("WEST", 4), ("EAST", 2)):
+        seed_stock({7: pieces}, location)
+    StockItem.objects.filter(product_id=7).exclude(location__in=["WEST", "EAST"]).delete()
+    user = User.objects.get(email="customer1@example.com")
+    placed = place_order(user_id=user.pk, lines=[Line(7, 6)])
+    OrderLine.objects.update(product_name="클린 코드")
+    shop.drain(timers=False)
+    return placed.pk
+
+
+def carrier_says(order_id: int, number: int, status: str, reason: str = "") -> None:
+    parcel = Delivery.objects.get(order_id=order_id, number=number)
+    take_carrier_event(
+        carrier=parcel.account, event_id=f"{number} {status}", tracking_number=str(parcel.tracking_number),
+        status=status, reason=reason,
+    )  # fmt: skip
+
+
+def test_one_of_two_shipments_fails(shop: Any, admin: Page, browser: Browser):
+    of = two_shipments(shop)
+    page = f"{shop.url}/admin/orders/order/{of}/change/"
+    east, west = (admin.locator(".part", has_text=f"Delivery {one}") for one in ("1/2, EAST", "2/2, WEST"))
+    offered = admin.locator(".asks").locator(".ask > summary, .act")
+    admin.goto(page)
+    expect(east).to_contain_text("2 × 클린 코드")
+    expect(west).to_contain_text("4 × 클린 코드")
+    expect(offered).to_have_text(["Cancel order", "Cancel pieces", "Resume", "Refund a part", "Add a note"])
+
+    carrier_says(of, 1, "IN_TRANSIT")
+    carrier_says(of, 2, "FAILED", "lost")
+    shop.drain(timers=False)
+    admin.reload()
+    expect(east.locator(".status")).to_have_text("In Transit")
+    expect(west.locator(".status")).to_have_text("Failed")
+    expect(west).to_contain_text("carrier: lost")
+    expect(offered).to_have_text(["Resume", "Refund a part", "Add a note"])  # the carrier has a part of it
+    refund = admin.locator("#refunds-group")
+    expect(refund).to_contain_text("₩28,000")
+    expect(refund).to_contain_text("a shipment of the order does not arrive")
+    found: dict[str, list[str]] = {}
+    for locale in ("en-US", "ko-KR"):
+        context = browser.new_context(locale=locale)
+        other = context.new_page()
+        sign_in(other, shop.url, PASSWORD)
+        other.goto(page)
+        look(other, "shipments", locale, found)
+        heights = [box["height"] for row in other.locator(".form-multiline > div").all() if (box := row.bounding_box())]
+        assert max(heights) < 100, heights  # on a phone
+        context.close()
+    assert found == {}
+
+    carrier_says(of, 1, "DELIVERED")
+    shop.drain()
+    admin.reload()
+    expect(admin.locator(".field-badge .status")).to_have_text("Completed")
+    expect(refund).to_contain_text("Completed")
+    expect(east.locator(".status")).to_have_text("Delivered")
+    admin.get_by_role("link", name="Request a return").click()
+    expect(admin.get_by_label("클린 코드")).to_have_attribute("max", "2")  # what has arrived
+    admin.goto(page)
+    west.get_by_role("link").click()
+    expect(admin.locator(".field-status")).to_contain_text("Failed")
 
 
 def test_why_an_order_is_late(shop: Any, admin: Page, settings: Any):
