@@ -103,9 +103,7 @@ def intend_refund_of_rest(payment: Payment, state: State | None = None) -> None:
     if state is not None and not open_rows(payment, Kind.REFUND):
         rest = min(rest, state.captured - state.refunded)
     if rest > 0:
-        made = sum(row.key.startswith(_undo_key(payment)) for row in payment.rows)
-        key = _undo_key(payment) + (f"-{made + 1}" if made else "")
-        add(payment, Kind.REFUND, key, rest, payment.reason)
+        add(payment, Kind.REFUND, _next_key(payment, "undo"), rest, payment.reason)
 
 
 def intend_part(
@@ -146,16 +144,14 @@ def part_of(row: PaymentOperation, *kinds: str) -> UUID | None:
 def intend_capture(payment: Payment) -> None:
     """Enter that what is held, without what was released of it, is to be taken."""
     if not open_rows(payment, Kind.CAPTURE):
-        key, made = f"{payment.idempotency_key}-capture", sum(row.kind == Kind.CAPTURE for row in payment.rows)
-        add(payment, Kind.CAPTURE, key + (f"-{made + 1}" if made else ""), to_capture(payment))
+        add(payment, Kind.CAPTURE, _next_key(payment, "capture"), to_capture(payment))
 
 
 def intend_void(payment: Payment) -> None:
     """Enter that what is held, or waits for its customer, is to be let go of."""
     if not open_rows(payment, Kind.VOID):
-        key, made = f"{payment.idempotency_key}-void", sum(row.kind == Kind.VOID for row in payment.rows)
         amount = payment.authorized - payment.captured or payment.amount
-        add(payment, Kind.VOID, key + (f"-{made + 1}" if made else ""), amount, payment.reason)
+        add(payment, Kind.VOID, _next_key(payment, "void"), amount, payment.reason)
 
 
 def learn(payment: Payment, state: State, now: datetime) -> None:
@@ -190,5 +186,8 @@ def _learn_capture(payment: Payment, state: State, now: datetime) -> None:
     add_up(payment)
 
 
-def _undo_key(payment: Payment) -> str:
-    return f"{payment.idempotency_key}-undo"
+def _next_key(payment: Payment, what: str) -> str:
+    """The key of another entry that does this to a payment: they are numbered from the second on."""
+    key = f"{payment.idempotency_key}-{what}"
+    made = sum(row.key.startswith(key) for row in payment.rows)
+    return f"{key}-{made + 1}" if made else key
