@@ -170,6 +170,10 @@ messages: .venv/.dev ## Compile the Korean translations of the admin, after a ch
 pictures: .venv/.dev ## Take the documentation's pictures, of an embedded shop in Chromium
 	@$(PY) scripts/pictures.py
 
+.PHONY: client
+client: .venv/.dev ## Make a client of the API for Python: a wheel in var/client
+	@exec $(PY) scripts/client.py
+
 .PHONY: docs
 docs: .venv/.dev var/mermaid.min.js ## Build the documentation site into var/site
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict && echo "Built var/site/index.html"
