@@ -27,24 +27,21 @@ MOST = 300_000  # bytes
 
 @contextmanager
 def shop() -> Iterator[tuple[str, str]]:
-    """Run an embedded shop with only the samples; yield its URL and the sample users' password."""
+    """Run an embedded shop with the samples and two sample orders; yield its URL and the sample users' password."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {name: os.environ[name] for name in NAMED if name in os.environ}
     with tempfile.TemporaryDirectory(prefix="shop-") as var:
         Path(var).chmod(0o755)  # as root, PostgreSQL runs under another account
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "up"],
-            cwd=ROOT,
-            env=environment | {"SHOP_VAR": var, "PORT": str(port), "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        environment |= {"SHOP_VAR": var, "PORT": str(port), "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "manage.py", "up"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         try:
             for line in process.stdout or ():
                 if "Ctrl-C stops it." in line:
                     break
+            subprocess.run([sys.executable, "manage.py", "seed", "--orders"], cwd=ROOT, env=environment, check=True)
             yield f"http://127.0.0.1:{port}", Path(var, "seed-password").read_text().strip()
         finally:
             process.terminate()
@@ -97,6 +94,14 @@ def take(browser: Browser, url: str, password: str) -> None:
     keep(desk, "admin-stock")
     desk.goto(f"{url}/admin/orders/order/")
     keep(desk, "admin-orders")
+    changed = f"{url}/admin/orders/order/1"  # a piece of it was cancelled; now one more comes back
+    desk.goto(f"{changed}/return/")
+    desk.locator("[type=number]").first.fill("1")
+    desk.locator("[name=reason]").fill("a page is torn")
+    desk.locator("[name=agreed]").click()
+    desk.wait_for_url("**/admin/orders/return/*/change/")
+    desk.goto(f"{changed}/change/")
+    keep(desk, "admin-order")
 
 
 def main() -> int:
