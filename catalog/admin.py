@@ -1,3 +1,5 @@
+from decimal import Decimal
+from functools import cached_property
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,16 +26,34 @@ from sagas.outages import OUTAGES
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.inventory import InventoryService, StockView
-from shop.money import CURRENCIES, money
+from shop.money import CURRENCIES, DECIMALS, minor_units, money
 
 admin.site.register(StaffAction, StaffActionAdmin)
 
 SHORT = 60  # characters of a value that the log repeats
 
 
+class PriceField(forms.DecimalField):
+    """A price as people write it. The row has it in the currency's minor unit."""
+
+    currency = "KRW"  # of the row
+
+    def prepare_value(self, value: Any) -> Any:
+        return Decimal(value).scaleb(-DECIMALS[self.currency]) if isinstance(value, int) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
 class ProductForm(UnlessStale):
     """A product; a new one perhaps with its first stock."""
 
+    price = PriceField(
+        label=_("price"),
+        max_digits=20,
+        decimal_places=3,
+        help_text=_("As on its price tag: 33000 in KRW, 19.99 in USD."),
+    )
     token = forms.UUIDField(widget=forms.HiddenInput, required=False)
     currency = forms.ChoiceField(label=_("currency"), choices=[(code, code) for code in CURRENCIES], initial="KRW")
     opening_stock = forms.IntegerField(
@@ -48,6 +68,24 @@ class ProductForm(UnlessStale):
         super().__init__(*args, **kwargs)
         if self.instance._state.adding:
             self.initial["token"] = uuid4()
+        elif isinstance(price := self.fields.get("price"), PriceField):  # who may only look has none
+            price.currency = self.instance.currency
+
+    @cached_property
+    def changed_data(self) -> list[str]:
+        """With the price, if only its currency is another: 5 USD are more cents than 5 KRW are won."""
+        found = super().changed_data
+        return [*found, "price"] if "currency" in found and "price" not in found else found
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if "price" in cleaned and "currency" in cleaned:
+            exact = minor_units(cleaned["price"], cleaned["currency"])
+            if exact != int(exact):
+                self.add_error("price", _("The currency has no such unit."))
+            else:
+                cleaned["price"] = int(exact)
+        return cleaned
 
 
 @admin.register(Product)
@@ -71,10 +109,10 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
         return ["image", "shown_price", "book", "version", "created_at", "updated_at"] if obj else []
 
     def get_fields(self, request: HttpRequest, obj: Product | None = None) -> Any:
-        written = list(WRITTEN)
         if obj is None:
-            return [*written, "opening_stock", "token", "seen"]
-        written.insert(written.index("price") + 1, "shown_price")
+            return [*WRITTEN, "opening_stock", "token", "seen"]
+        price = "price" if self.has_change_permission(request, obj) else "shown_price"
+        written = [price if name == "price" else name for name in WRITTEN]
         return [*written, "image", "book", "version", "created_at", "updated_at", "seen"]
 
     def changeform_view(

@@ -202,8 +202,9 @@ class ReadOnlyAdmin(DeskAdmin, kernel.ReadOnlyAdmin):
         return super().change_view(request, object_id, form_url, more)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Lead back to the row's page what was sent from there."""
-        answer = super().changelist_view(request, extra_context)
+        """Call the list by what is in it, and lead back to the row's page what was sent from there."""
+        title = {"title": capfirst(self.opts.verbose_name_plural)}
+        answer = super().changelist_view(request, {**title, **(extra_context or {})})
         if "from_page" in request.POST and isinstance(answer, HttpResponseRedirect):
             for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME)[:1]:
                 page = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from html import unescape
 from typing import Any
 from unicodedata import normalize
@@ -155,6 +156,25 @@ def test_a_new_price_is_logged_with_the_old_one(staff: Client, goods: None):
     assert "greater than or equal to 1" in staff.post(f"{PRODUCTS}1/change/", form).content.decode()
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"currency": "USD"}, (100_000, "USD")),  # 1000 on the form are dollars now
+        ({"currency": "USD", "price": "19.99"}, (1999, "USD")),
+        ({"price": "1000.0"}, (1000, "KRW")),
+        ({"price": "19.99"}, (1000, "KRW")),  # refused: a won has no parts
+        ({"price": "1e400"}, (1000, "KRW")),
+        ({"price": "9007199254740993"}, (1000, "KRW")),
+    ],
+)
+def test_a_price_is_written_as_on_its_tag(staff: Client, goods: None, given: dict[str, str], expected: tuple[int, str]):
+    staff.post(f"{PRODUCTS}1/change/", opened(staff, f"{PRODUCTS}1/change/", **given))
+    product = Product.objects.get(pk=1)
+    assert (product.price, product.currency) == expected
+    Product.objects.filter(pk=1).update(price=1999, currency="USD")
+    assert opened(staff, f"{PRODUCTS}1/change/")["price"] == Decimal("19.99")
+
+
 @pytest.mark.parametrize("meanwhile", [{"price": 2000}, {"active": False}])
 def test_a_stale_form_is_refused(staff: Client, goods: None, meanwhile: dict[str, Any]):
     path = f"{PRODUCTS}1/change/"
@@ -206,7 +226,7 @@ def test_users_groups_and_switches_are_not_saved_from_stale_forms_either(boss: C
 def test_a_new_product_with_its_first_stock(staff: Client):
     page = staff.get(f"{PRODUCTS}add/")
     assert "DatabaseDefault" not in page.content.decode()
-    form = opened(staff, f"{PRODUCTS}add/", name="New", price="1999", currency="USD", opening_stock="25")
+    form = opened(staff, f"{PRODUCTS}add/", name="New", price="19.99", currency="USD", opening_stock="25")
     assert staff.post(f"{PRODUCTS}add/", form).status_code == 302
     product = Product.objects.get(name="New")
     assert (product.price, product.currency) == (1999, "USD")
@@ -238,7 +258,16 @@ def test_money_is_shown_by_its_currency(boss: Client, goods: None, currency: str
     Product.objects.filter(pk=1).update(price=1999, currency=currency)
     order = place_order(user_id=1, lines=[Line(1, 1)])
     paid = {"amount": 1999, "currency": currency, "gateway": "KAKAO_PAY"}
-    payment = Payment.objects.create(order_id=order.pk, user_id=1, idempotency_key="k", status="COMPLETED", **paid)
+    payment = Payment.objects.create(
+        order_id=order.pk,
+        user_id=1,
+        idempotency_key="k",
+        status="COMPLETED",
+        authorized=1999,
+        captured=1999,
+        refunded=1999,
+        **paid,
+    )
     booked = GatewayLedger.objects.create(payment="k", key="k", kind="CHARGE", **paid)
     run = Reconciliation.objects.create(gateway="KAKAO_PAY", day=date(2026, 3, 14), missing_there=1)
     difference = run.differences.create(
@@ -252,6 +281,8 @@ def test_money_is_shown_by_its_currency(boss: Client, goods: None, currency: str
         f"/admin/payments/reconciliationdifference/{difference.pk}/change/",
     ):  # fmt: skip
         assert shown in text(boss, path), path
+    page = text(boss, f"/admin/payments/payment/{payment.pk}/change/")
+    assert (page.count(shown), "1999" in page) == (4, False)  # its amount; authorized, captured, given back
     assert "KAKAO_PAY" in text(boss, "/admin/payments/reconciliation/")
     assert boss.post(f"/admin/payments/reconciliation/{run.pk}/delete/", {"post": "yes"}).status_code == 403
 

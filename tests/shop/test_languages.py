@@ -99,10 +99,10 @@ def test_who_has_chosen_korean_gets_the_admin_in_korean_and_the_api_as_ever():
     assert answer.url == "/admin/orders/order/"
 
     page = client.get("/admin/orders/order/").content.decode()
-    for text in ('<html lang="ko"', "변경할 주문", "일주일 이상", "아직 아무것도 없습니다.", ">English<"):
+    for text in ('<html lang="ko"', "주문 | shop", "일주일 이상", "아직 아무것도 없습니다.", ">English<"):
         assert text in page, text
     page = client.get("/admin/catalog/product/add/").content.decode()
-    assert all(text in page for text in ("카테고리", "전자제품", "통화의 최소 단위"))
+    assert all(text in page for text in ("카테고리", "전자제품", "가격표에 적는 그대로"))
     assert '<html lang="ko">' in client.get("/").content.decode()
     assert client.get("/api/v1/orders/4711").json()["detail"] == "There is no order 4711."
 
