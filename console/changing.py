@@ -6,6 +6,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
@@ -14,14 +15,17 @@ from console.pages import may
 from console.texts import texts
 from shop.api.problems import Problem
 from shop.languages import language
+from shop.text import LinesField
 
 CHANGE = "orders.change_order"
+LONGEST_ADDRESS = 500  # characters, as in the API
 PIECES = "pieces-"  # what the field with a product's quantity begins with
 
 
 @require_POST
 def change(request: HttpRequest, order_id: int) -> HttpResponse:
-    """Ask for other quantities. The form's key makes it safe to send twice. The admin's log records who did."""
+    """Ask for other quantities, or for another address. The form's key makes it safe to send twice. The admin's log
+    records who did."""
     if not may(request, CHANGE):
         return HttpResponse(status=HTTPStatus.FORBIDDEN)
     model: Any = apps.get_model("orders", "Order")
@@ -33,12 +37,16 @@ def change(request: HttpRequest, order_id: int) -> HttpResponse:
         for product, quantity in given.items()
         if product.isdecimal() and quantity.isdecimal() and len(product) < 19 and len(quantity) < 5
     }
-    if not (why and key and quantities) or len(quantities) < len(given):
+    try:
+        address = LinesField(max_length=LONGEST_ADDRESS, required=False).clean(request.POST.get("address", ""))
+    except ValidationError:
+        address = ""
+    if not (why and key and (quantities or address)) or len(quantities) < len(given):
         messages.error(request, t["change_say_why"])
     else:
         is_known = apps.get_model("orders", "OrderChange").objects.filter(order=order_id, key=key).exists()
         try:
-            changes.request_change(order_id, key=key, quantities=quantities, reason=why)
+            changes.request_change(order_id, key=key, quantities=quantities, address=address, reason=why)
         except Problem as refused:
             messages.error(request, str(refused.detail))
         else:

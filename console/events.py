@@ -8,8 +8,7 @@ from django.apps import apps
 
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
-
-BLANKED = ("payment_token", "address")  # of the checkout: the first pays, the second is sealed anyway
+from shop.redaction import masked
 
 
 @dataclass
@@ -28,20 +27,13 @@ def look_up(order_id: int, event_id: UUID) -> Event | None:
         try:
             outbox, inbox = apps.get_model(service, "Outbox"), apps.get_model(service, "Inbox")
             for row in outbox.objects.filter(event_id=event_id, correlation_id=order_id):
-                found.payload, found.emitted_by = _shown(row.payload), service
+                found.payload, found.emitted_by = masked(row.payload), service
             for row in inbox.objects.filter(correlation_id=order_id):
                 for event in row.emitted:
                     if event.get("event_id") == str(event_id):
-                        found.payload, found.emitted_by = _shown(event), row.step
+                        found.payload, found.emitted_by = masked(event), row.step
             letters = apps.get_model(service, "DeadLetter").objects
             found.letters += letters.filter(event_id=event_id, correlation_id=order_id).order_by("pk")
         except OUTAGES:
             continue
     return found if found.payload or found.letters else None
-
-
-def _shown(event: dict[str, Any]) -> dict[str, Any]:
-    checkout = event.get("checkout")
-    if not isinstance(checkout, dict):
-        return event
-    return event | {"checkout": {name: "…" if name in BLANKED else value for name, value in checkout.items()}}

@@ -203,6 +203,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "반품 %(number)d: 택배가 오지 않아 닫는 중",
     ),
     "change_of": ("changed", "변경"),
+    "another_address": ("another address", "다른 배송지"),
     "return_of": ("return", "반품"),
     "ended_returning": (
         "The order has ended; a return is under way.",
@@ -258,8 +259,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "cancelling": ("Cancellation asked for; delivery decides.", "취소를 요청했습니다. 배송 서비스가 결정합니다."),
     "changing": ("Change asked for; delivery decides.", "변경을 요청했습니다. 배송 서비스가 결정합니다."),
     "change_say_why": (
-        "Nothing was changed: say how many pieces are to be left, and why.",
-        "변경하지 않았습니다. 남길 수량과 사유를 적으세요.",
+        "Nothing was changed: say how many pieces are to be left, or where the parcel is to go, and why.",
+        "변경하지 않았습니다. 남길 수량이나 새 배송지, 그리고 사유를 적으세요.",
     ),
     "sign_in_to_act": ("Staff who sign in can resume and cancel.", "로그인한 직원은 재개하거나 취소할 수 있습니다."),
     "legend_forward": ("forward", "정방향"),

@@ -20,7 +20,6 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
-from msgspec import convert
 
 from delivery import returns
 from delivery.bookings import book_anew, parcel_of
@@ -39,7 +38,7 @@ from delivery.carriers import (
     account_for,
     carrier,
 )
-from delivery.holding import are_held, is_held_for
+from delivery.holding import are_held, change_of, told
 from delivery.models import Delivery
 from delivery.shipments import about, by_order, end, lock, origin, shipment_of
 from delivery.transitions import LEASE, MOVES, move, next_look, words_of
@@ -47,7 +46,7 @@ from fastdb.bulk import update_rows
 from fastdb.clock import database_time
 from sagas import Event, emit
 from sagas.crash_points import crash_point
-from shop.contracts.events import Change, DeliveryCancelled, DeliveryFailed, DeliveryHeld, DeliveryStarted
+from shop.contracts.events import DeliveryCancelled, DeliveryFailed, DeliveryHeld, DeliveryStarted
 from shop.contracts.reasons import REFUSED_BY_CARRIER, said_by_carrier
 
 logger = logging.getLogger(__name__)
@@ -321,16 +320,19 @@ def _recalled(delivery: Delivery, answer: Answer, now: datetime, _shipments: Seq
 
 def _stopped(delivery: Delivery, now: datetime, shipments: Sequence[Delivery]) -> list[Event]:
     delivery.due_at = None
-    if is_held_for(delivery, delivery.let_go):  # another of its order was gone, and the change has ended with that
+    change = change_of(delivery)
+    if (
+        change and change.change_id == delivery.let_go
+    ):  # another of its order was gone, and the change has ended with that
         delivery.held_for = None
         booked = book_anew([delivery], now)
         return [
             DeliveryStarted(**about(delivery), tracking_number=one.number, shipment=shipment_of(delivery))
             for one in booked.values()
         ]
-    if delivery.held_for:
+    if change:
         delivery.status = Status.HELD
-        held = DeliveryHeld(**origin(delivery), change=convert(delivery.held_for, Change))
+        held = DeliveryHeld(**origin(delivery), change=told(change))
         return [held] if are_held(shipments) else []
     delivery.status = Status.CANCELLED
     if delivery.lines is not None:

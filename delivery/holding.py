@@ -6,13 +6,15 @@ changed, and the change is refused, or gets the parcel of the changed order.
 
 A parcel that is not started yet gets a row all the same, which `start` fills in. That row outlasts the change, and
 says which one it was: a change that comes after its end is refused.
+
+A new address waits in `held_for`, sealed as it came, and becomes the parcel's when a change that was made lets it go.
+The next change may overtake that; so it says which address it has found.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -31,6 +33,7 @@ from shop.contracts.events import (
     Shipment,
 )
 from shop.contracts.reasons import NOT_TO_LEAVE, WITH_CARRIER
+from shop.seal import What, unseal
 
 Status = Delivery.Status
 
@@ -39,7 +42,7 @@ NOT_TO_BE_SENT = (Status.FAILED, Status.CANCELLING, Status.CANCELLED)
 
 def hold(requests: Sequence[OrderChangeRequested]) -> list[DeliveryHeld | DeliveryHoldRefused]:
     """Keep these orders' parcels here, and say which are too late for that; of those whose carrier has to be asked, the
-    answer comes later."""
+    answer comes later. Raises ValueError for an address that cannot be unsealed."""
     not_started = insert(
         {"order_id": one.order_id, "status": Status.HELD, "held_for": msgspec.to_builtins(one.change)}
         for one in requests
@@ -47,14 +50,14 @@ def hold(requests: Sequence[OrderChangeRequested]) -> list[DeliveryHeld | Delive
     orders = lock(request.order_id for request in requests)
     now = database_time("delivery")
     answers = [
-        DeliveryHeld(order_id=request.order_id, change=request.change)
+        DeliveryHeld(order_id=request.order_id, change=told(request.change))
         if request.order_id in not_started
         else _hold(orders[request.order_id], request, now)
         for request in requests
     ]
     update_rows(
         [delivery for shipments in orders.values() for delivery in shipments if delivery.updated_at == now],
-        "status", "due_at", "attempts", "held_for", "caused_by", "trace", "updated_at",
+        "status", "due_at", "attempts", "held_for", "address", "caused_by", "trace", "updated_at",
     )  # fmt: skip
     return [answer for answer in answers if answer is not None]
 
@@ -72,12 +75,24 @@ def _hold(
         if delivery.status == Status.EMPTY:
             continue
         delivery.held_for, delivery.updated_at = msgspec.to_builtins(change), now
+        _send_to(delivery, change.present_address)
         if can_be_stopped_at_once(delivery):
             delivery.status, delivery.due_at = Status.HELD, None
             delivery.caused_by, delivery.trace = request.event_id, request.trace
         else:
             stop_with_carrier(delivery, request.event_id, request.trace, now)
-    return DeliveryHeld(order_id=request.order_id, change=change) if are_held(shipments) else None
+    return DeliveryHeld(order_id=request.order_id, change=told(change)) if are_held(shipments) else None
+
+
+def _send_to(delivery: Delivery, sealed: str) -> None:
+    """Raises ValueError for an address that cannot be unsealed."""
+    if sealed:
+        delivery.address = unseal(sealed, What.ADDRESS, order_id=delivery.order_id)
+
+
+def told(change: Change) -> Change:
+    """What the others have to know of it: no addresses."""
+    return msgspec.structs.replace(change, address="", present_address="")
 
 
 def are_held(shipments: Sequence[Delivery]) -> bool:
@@ -88,7 +103,8 @@ def are_held(shipments: Sequence[Delivery]) -> bool:
 def start_late(rows: Iterable[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:
     """Fill in the parcels that changes of their orders came before; the rows of these orders' parcels as they are now.
 
-    An order's first parcel is there, and is written; the others are to be inserted by the caller.
+    An order's first parcel is there, and is written; the others are to be inserted by the caller. What goes to an
+    address that a change has brought is booked by the timer, for its booking names the old one.
     """
     parcels: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -98,6 +114,9 @@ def start_late(rows: Iterable[dict[str, Any]], now: datetime) -> list[dict[str, 
     for delivery in found:
         left = {one.number: one.lines for one in msgspec.convert(delivery.changed or (), tuple[Shipment, ...])}
         for row in parcels[delivery.order_id]:
+            if delivery.address:
+                row |= {"address": delivery.address, "status": Status.BOOKING, "due_at": now}
+                row |= {"tracking_number": None, "carrier": ""}
             if left and "lines" in row:
                 row["lines"] = msgspec.to_builtins(left.get(row["number"], ()))
             if "lines" in row and not row["lines"]:
@@ -120,7 +139,7 @@ def start_late(rows: Iterable[dict[str, Any]], now: datetime) -> list[dict[str, 
 
 def let_go(ended: Sequence[InventoryChanged]) -> list[DeliveryStarted]:
     """Have the parcels of these orders fetched, whose change has ended; returns an event for each that is booked by
-    that already."""
+    that already. Raises ValueError for an address that cannot be unsealed."""
     insert({"order_id": one.order_id, "status": Status.HELD, "let_go": one.change_id} for one in ended)
     orders = lock(event.order_id for event in ended)
     now = database_time("delivery")
@@ -129,8 +148,14 @@ def let_go(ended: Sequence[InventoryChanged]) -> list[DeliveryStarted]:
         left = {one.number: one.lines for one in event.shipments}
         for delivery in orders[event.order_id]:
             delivery.let_go, delivery.updated_at = event.change_id, now
-            if delivery.status == Status.HELD and is_held_for(delivery, event.change_id):
+            if (
+                delivery.status == Status.HELD
+                and (change := change_of(delivery))
+                and change.change_id == event.change_id
+            ):
                 delivery.held_for = None
+                if event.made:
+                    _send_to(delivery, change.address)
                 if delivery.user_id is None and left:
                     delivery.changed = msgspec.to_builtins(event.shipments)
                 elif delivery.lines is not None and left:
@@ -143,8 +168,8 @@ def let_go(ended: Sequence[InventoryChanged]) -> list[DeliveryStarted]:
     booked = book_anew(free, now)
     update_rows(
         [delivery for shipments in orders.values() for delivery in shipments],
-        "status", "due_at", "attempts", "held_for", "let_go", "changed", "lines", "account", "key", "reference",
-        "label_url", "carrier", "tracking_number", "caused_by", "trace", "updated_at",
+        "status", "due_at", "attempts", "held_for", "let_go", "changed", "lines", "address", "account", "key",
+        "reference", "label_url", "carrier", "tracking_number", "caused_by", "trace", "updated_at",
     )  # fmt: skip
     return [
         DeliveryStarted(
@@ -158,5 +183,6 @@ def let_go(ended: Sequence[InventoryChanged]) -> list[DeliveryStarted]:
     ]
 
 
-def is_held_for(delivery: Delivery, change_id: UUID | None) -> bool:
-    return bool(delivery.held_for) and msgspec.convert(delivery.held_for, Change).change_id == change_id
+def change_of(delivery: Delivery) -> Change | None:
+    """The change that a parcel is held for."""
+    return msgspec.convert(delivery.held_for, Change) if delivery.held_for else None

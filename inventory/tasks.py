@@ -60,7 +60,12 @@ def change_stock(ended: list[OrderChanged | OrderChangeRefused]) -> list[Invento
     """Have what is reserved follow the order. There is nothing to refuse: what was to be reserved was before."""
     left = services.change({event.order_id: event.lines for event in ended if isinstance(event, OrderChanged)})
     return [
-        InventoryChanged(order_id=event.order_id, change_id=event.change_id, shipments=left.get(event.order_id, ()))
+        InventoryChanged(
+            order_id=event.order_id,
+            change_id=event.change_id,
+            shipments=left.get(event.order_id, ()),
+            made=isinstance(event, OrderChanged),
+        )
         for event in ended
     ]
 

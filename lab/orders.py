@@ -36,8 +36,8 @@ KINDS_AT_PROVIDERS: dict[str, int] = {
     "goes away": 3,
     "cancelled by the customer": 11,
 }
-CHANGED, RETURNED = "a piece is cancelled", "a piece is returned"
-SECOND_THOUGHTS = {CHANGED: 10, RETURNED: 10}  # of which chaos has that many more, and fewer normal ones
+CHANGED, MOVED, RETURNED = "a piece is cancelled", "the address is changed", "a piece is returned"
+SECOND_THOUGHTS = {CHANGED: 7, MOVED: 3, RETURNED: 10}  # of which chaos has that many more, and fewer normal ones
 ON_A_PAGE = {"comes back twice", "closes the window", "goes away"}
 CARDS = {"declined": "pm_card_visa_chargeDeclined"}  # at Stripe, half of the orders are paid by card
 TOKENS = {
@@ -65,8 +65,10 @@ class PlannedOrder:
     change_after: float | None = None
 
     @property
-    def one_less(self) -> dict[str, Any]:
-        """A change of the order: one piece of its first product less."""
+    def change(self) -> dict[str, Any]:
+        """A change of the order: another address, or one piece of its first product less."""
+        if self.kind == MOVED:
+            return {"address": f"{self.marker} elsewhere"}
         first = self.body["items"][0]
         return {"items": [first | {"quantity": first["quantity"] - 1}]}
 
@@ -77,7 +79,7 @@ class PlannedOrder:
 
 
 def with_second_thoughts(kinds: Mapping[str, int]) -> dict[str, int]:
-    """Return how many in a hundred orders are of each kind where customers cancel a piece, or send one back."""
+    """Return how many in a hundred orders are of each kind where customers cancel a piece, move, or send one back."""
     return {**kinds, "normal": kinds["normal"] - sum(SECOND_THOUGHTS.values()), **SECOND_THOUGHTS}
 
 
@@ -123,5 +125,5 @@ def _order(seed: int, number: int, dice: Random, kinds: Mapping[str, int], produ
         "paymentGateway": dice.choice(["TOSS_PAYMENTS", "KAKAO_PAY", "NAVER_PAY"]),
     }
     cancel_after = dice.uniform(0, 5) if kind.startswith("cancelled") else None
-    change_after = dice.uniform(0, 5) if kind == CHANGED else None
+    change_after = dice.uniform(0, 5) if kind in (CHANGED, MOVED) else None
     return PlannedOrder(number, kind, dice.randrange(CUSTOMERS), marker, body, cancel_after, change_after)

@@ -64,6 +64,13 @@ TYPES: Mapping[type[OrderEvent], Notification.Type] = {
 }
 
 
+def kind_of(event: News) -> Notification.Type:
+    """Which kind of notification an event leads to."""
+    if isinstance(event, OrderChanged) and event.address_changed:
+        return Type.ADDRESS_CHANGED
+    return TYPES[type(event)]
+
+
 def customer_of(event: News) -> int:
     """The user that an event concerns."""
     return event.checkout.user_id if isinstance(event, OrderCreated) else event.user_id

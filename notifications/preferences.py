@@ -23,8 +23,15 @@ from shop.contracts.accounts import ContactsService
 Channel, Type = Notification.Channel, Notification.Type
 
 CONTRACTUAL = (
-    *(Type.ORDER_RECEIVED, Type.PAYMENT_DUE, Type.ORDER_CHANGED, Type.CHANGE_REFUSED, Type.CANCELLED),
-    *(Type.DELIVERY_FAILED, Type.SHIPMENT_FAILED, Type.RETURN_APPROVED, Type.RETURN_REFUNDED, Type.RETURN_REFUSED),
+    *(Type.ORDER_RECEIVED, Type.PAYMENT_DUE, Type.ORDER_CHANGED, Type.ADDRESS_CHANGED, Type.CHANGE_REFUSED),
+    *(
+        Type.CANCELLED,
+        Type.DELIVERY_FAILED,
+        Type.SHIPMENT_FAILED,
+        Type.RETURN_APPROVED,
+        Type.RETURN_REFUNDED,
+        Type.RETURN_REFUSED,
+    ),
 )
 ALWAYS = {(kind, Channel.EMAIL) for kind in CONTRACTUAL}
 HAS_TO = "This has to be sent: it says what becomes of an order and its money."

@@ -19,7 +19,7 @@ from django.db.models import Count, F
 
 from fastdb.bulk import Row, insert_rows
 from fastdb.clock import database_time
-from notifications.kinds import TYPES, News, customer_of
+from notifications.kinds import TYPES, News, customer_of, kind_of
 from notifications.models import Inbox, Notification, WebhookMessage
 from notifications.preferences import unwanted
 from notifications.senders import Mailer, Sms, send_portion, sms_sender
@@ -98,7 +98,7 @@ def _in_order(news: Sequence[News]) -> list[News]:
 
 
 def _notifications(event: News, contact: Contact, drafts: Drafts, off: Collection[tuple[int, str, str]]) -> list[Row]:
-    kind = TYPES[type(event)]
+    kind = kind_of(event)
     text = compose(
         kind,
         language=contact.language,

@@ -81,6 +81,21 @@ TEXTS = {
             sms="[Shop] Your order {order} has been changed.",
         ),
     },
+    Type.ADDRESS_CHANGED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 배송지가 변경되었습니다",
+            body="주문 {order}번이 요청하신 대로 변경되어 새 배송지로 배송됩니다. 주문 금액은 {amount}이며, 차액이 "
+            "있는 경우 결제하신 수단으로 정산되었습니다. 요청하신 적이 없다면 바로 알려 주세요.",
+            sms="[Shop] 주문 {order}번의 배송지가 변경되었습니다. 요청하신 적이 없다면 바로 알려 주세요.",
+        ),
+        "en": Text(
+            subject="[Shop] Order {order} goes to another address",
+            body="Your order {order} has been changed as requested and goes to the new address. It comes to {amount}; "
+            "if that is less than before, the difference has been settled by your means of payment. If you did not ask "
+            "for this, please tell us at once.",
+            sms="[Shop] Your order {order} goes to another address. If you did not ask for that, please tell us now.",
+        ),
+    },
     Type.CHANGE_REFUSED: {
         "ko": Text(
             subject="[Shop] 주문 {order}번을 변경하지 못했습니다",

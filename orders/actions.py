@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -13,11 +13,19 @@ from rest_framework.views import APIView
 from orders import changes, idempotency, services
 from orders.models import OrderChange
 from orders.refunds import request_refund
-from orders.serializers import ChangeInput, ChangeSerializer, OrderDetailSerializer, RefundSerializer
+from orders.serializers import (
+    ChangeInput,
+    ChangeOfAddress,
+    ChangeOfPieces,
+    ChangeSerializer,
+    OrderDetailSerializer,
+    RefundSerializer,
+)
 from orders.views import EVERYBODYS, own_order
-from shop.api.permissions import Own, insist
+from shop.api.permissions import Hiding, Own, hide, insist
 from shop.api.problems import InvalidInput
 
+FEWER = {"items": [{"productId": 7, "quantity": 1}], "reason": "one is enough", "expectedTotal": 33000}
 CANCEL, REFUND = "orders.change_order", "payments.change_payment"
 
 
@@ -86,10 +94,11 @@ class RefundsView(APIView):
         return Response(RefundSerializer(refund).data, status=status.HTTP_202_ACCEPTED)
 
 
-class ChangesView(ListAPIView[OrderChange]):
+class ChangesView(Hiding, ListAPIView[OrderChange]):
     """Changing an order before its parcel is handed over: one's own, for staff with the right anybody's."""
 
     rights = {"GET": Own(EVERYBODYS), "POST": Own(CANCEL)}
+    hidden = {"address": "delivery.view_address"}
     serializer_class = ChangeSerializer
     queryset = OrderChange.objects.none()
     problems = {
@@ -108,7 +117,7 @@ class ChangesView(ListAPIView[OrderChange]):
 
     def get_queryset(self) -> QuerySet[OrderChange]:
         order = own_order(self.request, self.kwargs["order_id"])
-        return OrderChange.objects.filter(order=order.pk).prefetch_related("lines")
+        return OrderChange.objects.filter(order=order.pk).select_related("order").prefetch_related("lines")
 
     @extend_schema(operation_id="order_changes", summary="Changes of an order")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -118,12 +127,21 @@ class ChangesView(ListAPIView[OrderChange]):
     @extend_schema(
         operation_id="order_change",
         summary="Change an order",
-        request=ChangeInput,
+        request=PolymorphicProxySerializer(
+            component_name="NewChange",
+            serializers=[ChangeOfPieces, ChangeOfAddress],
+            resource_type_field_name=None,
+        ),
+        examples=[
+            OpenApiExample("Fewer pieces", FEWER, request_only=True),
+            OpenApiExample("Another address", {"address": "서울특별시 종로구 사직로 161"}, request_only=True),
+        ],
         responses={202: ChangeSerializer},
         parameters=[_named("change")],
     )
     def post(self, request: Request, order_id: int) -> Response:
-        """Have fewer pieces, or lines cancelled, before the carrier has the parcel. What they cost is given back.
+        """Have fewer pieces, lines cancelled, or the parcel sent elsewhere, before the carrier has it. What pieces cost
+        is given back; for more of them, place another order.
 
         Delivery decides whether it is early enough. An order that is not paid yet is changed when it is (WAITING). When
         nothing would be left the order is cancelled instead (CANCELLED_ORDER).
@@ -133,5 +151,6 @@ class ChangesView(ListAPIView[OrderChange]):
             insist(request.user, CANCEL)
         form = ChangeInput(data=request.data)
         form.is_valid(raise_exception=True)
-        change = changes.request_change(order_id, key=_key(request), **form.validated_data)
+        made = changes.request_change(order_id, key=_key(request), **form.validated_data)
+        (change,) = hide(request.user, [made], self.hidden)
         return Response(ChangeSerializer(change).data, status=status.HTTP_202_ACCEPTED)

@@ -20,7 +20,7 @@ from orders.returns.admin import pieces
 from shop.contracts.orders import AT_REST
 from shop.money import money
 
-SHOWN_OF_CHANGE: Any = ["created_at", "pieces", "difference", "reason", "status", "why"]
+SHOWN_OF_CHANGE: Any = ["created_at", "what", "difference", "reason", "status", "why"]
 SHOWN_OF_REFUND: Any = ["created_at", "given_back", "stated", "status", "why"]
 SHOWN_OF_RETURN: Any = ["created_at", "link", "what", "status", "given_back"]
 SHOWN_OF_LINE: Any = ["product_id", "product_name", "quantity", "price", "sum"]
@@ -101,9 +101,9 @@ class ChangeInline(ReadOnlyInline):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return SHOWN_OF_CHANGE
 
-    @admin.display(description=_("pieces"))
-    def pieces(self, change: OrderChange) -> str:
-        return ", ".join(map(str, change.pieces))
+    @admin.display(description=_("what changes"))
+    def what(self, change: OrderChange) -> str:
+        return ", ".join([*map(str, change.pieces), *([str(_("another address"))] if change.of_address else [])])
 
     @admin.display(description=_("difference"))
     def difference(self, change: OrderChange) -> str:

@@ -1,5 +1,7 @@
-"""Changes of an order before its parcel is handed over: asked for here, one at a time, and applied to the order's lines
-and total once delivery holds the parcel and payments has settled the difference.
+"""Changes of an order before its parcel is handed over: fewer pieces, another address, or both.
+
+One is asked for here at a time, and applied to the order's lines and total once delivery holds the parcel and payments
+has settled the difference.
 
 What is being paid has one amount. So a change of an order that is not paid yet waits until it is, and ends with the
 order if it never is.
@@ -12,6 +14,7 @@ from django.db import transaction
 
 from fastdb.bulk import insert_rows, update_rows
 from fastdb.clock import database_time
+from orders.addresses import current
 from orders.idempotency import KeyReused, hash_of
 from orders.models import WAITING, Order, OrderChange, OrderChangeLine
 from orders.services import TotalChanged, UnknownOrder, begin_cancellation, can_be_cancelled, lock
@@ -37,9 +40,11 @@ from shop.contracts.events import (
 from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, NOT_TO_LEAVE
 from shop.money import money
 from shop.observability.tracing import current_trace
+from shop.seal import What, seal
 
 Status = OrderChange.Status
 
+ANOTHER_ADDRESS = "another address"
 APPLY = """
     WITH news AS (
         SELECT * FROM unnest(%(orders)s::bigint[], %(products)s::bigint[], %(quantities)s::int[])
@@ -72,16 +77,23 @@ def can_be_changed(order: Order) -> bool:
 
 # --- Asking for one ---------------------------------------------------------------------------------------------------
 def request_change(
-    order_id: int, *, key: str, quantities: Mapping[int, int], reason: str = "", expected_total: int | None = None
+    order_id: int,
+    *,
+    key: str,
+    quantities: Mapping[int, int] | None = None,
+    address: str = "",
+    reason: str = "",
+    expected_total: int | None = None,
 ) -> OrderChange:
-    """Have an order's lines changed to these quantities, by product; lines that are not named stay. With the same key
-    only once. Where nothing would be left, the order is cancelled.
+    """Have an order's lines changed to these quantities, by product, and its parcel sent to this address. What is not
+    named stays. With the same key only once. Where nothing would be left, the order is cancelled.
 
     Raises `UnknownOrder`, `KeyReused` for another change with this key, `NotChangeable`, `ChangeUnderWay`, and
     `TotalChanged` unless the order would cost the `expected_total`.
     """
+    quantities = quantities or {}
     wanted = {"quantities": sorted(quantities.items()), "reason": reason, "expected_total": expected_total}
-    request_hash = hash_of(wanted)
+    request_hash = hash_of(wanted | ({"address": address} if address else {}))
     with transaction.atomic(using="orders", durable=True):
         order = Order.objects.filter(pk=order_id).select_for_update().first()
         if order is None:
@@ -95,7 +107,10 @@ def request_change(
             raise NotChangeable(f"Order {order_id} is {order.status.lower()}.")
         if order.change_id is not None:
             raise ChangeUnderWay
+        elsewhere = bool(address) and address != current(order_id)
         lines = _differences(order, quantities)
+        if not lines and not elsewhere:
+            raise NotChangeable("The order is like this already.")
         amount = sum(line.line_total for line in lines)
         if expected_total not in (None, order.total_price + amount):
             raise TotalChanged(order.total_price + amount)
@@ -105,6 +120,8 @@ def request_change(
             key=key,
             request_hash=request_hash,
             amount=amount,
+            of_address=False,
+            address="",
             reason=reason,
             status=Status.WAITING if order.status in WAITING else Status.REQUESTED,
         )
@@ -112,17 +129,18 @@ def request_change(
             change.status = Status.CANCELLED_ORDER
             begin_cancellation([order], BY_STAFF if stafflog.acts_for(order.user_id) else BY_CUSTOMER)
         else:
+            if elsewhere:
+                change.of_address, change.address = True, seal(address, What.ADDRESS, order_id=order_id)
             _begin(order, change)
-        names = ("id", "order_id", "key", "request_hash", "amount", "reason", "status")
+        names = ("id", "order_id", "key", "request_hash", "amount", "of_address", "address", "reason", "status")
         insert_rows(OrderChange, [{name: getattr(change, name) for name in names}])
         columns = ("product_id", "product_name", "unit_price", "quantity")
         rows = ({"change_id": change.pk, **{name: getattr(line, name) for name in columns}} for line in lines)
         insert_rows(OrderChangeLine, rows)
         if stafflog.acts_for(order.user_id):
             pieces = {str(line.product_id): line.quantity for line in lines}
-            stafflog.record(
-                "orders", "change", f"order {order_id}", after={"change": change.pk, "pieces": pieces, "reason": reason}
-            )
+            after = {"change": change.pk, "pieces": pieces, "of address": change.of_address, "reason": reason}
+            stafflog.record("orders", "change", f"order {order_id}", after=after)
         crash_point("change.written")
     crash_point("change.committed")
     return OrderChange.objects.get(pk=change.pk)
@@ -138,7 +156,8 @@ def _differences(order: Order, quantities: Mapping[int, int]) -> list[OrderChang
             raise NotChangeable(f"There is no product {product_id} in this order.")
         if quantity > line.quantity:
             raise NotChangeable(
-                f"The order has {line.quantity} pieces of product {product_id}. Place an order for more."
+                f"The order has {line.quantity} pieces of product {product_id}, and a change cannot add any. "
+                "Place another order for those that you want besides."
             )
         if quantity < line.quantity:
             differences.append(
@@ -149,23 +168,28 @@ def _differences(order: Order, quantities: Mapping[int, int]) -> list[OrderChang
                     quantity=quantity - line.quantity,
                 )
             )
-    if not differences:
-        raise NotChangeable("The order has these quantities already.")
     return differences
 
 
 def _begin(order: Order, change: OrderChange) -> None:
     """Ask delivery to hold the parcel, or wait until the order is paid."""
-    requested = OrderChangeRequested(order_id=order.pk, change=_told(change), trace=current_trace())
-    note([requested], [money(change.amount, order.currency)])
+    changed = OrderChange.objects.filter(order=order, status=Status.MADE).exclude(address="").order_by("-pk")
+    told = _told(change, changed.values_list("address", flat=True).first() or "")
+    requested = OrderChangeRequested(order_id=order.pk, change=told, trace=current_trace())
+    note([requested], [_in_short(change, order)])
     order.change_id = change.pk
     order.save(update_fields=["change_id"])
     if change.status == Status.REQUESTED:
         emit(requested, service="orders")
 
 
-def _told(change: OrderChange) -> Change:
-    return Change(change_id=change.pk, amount=change.amount)
+def _told(change: OrderChange, present_address: str = "") -> Change:
+    return Change(change_id=change.pk, amount=change.amount, address=change.address, present_address=present_address)
+
+
+def _in_short(change: OrderChange, order: Order) -> str:
+    """What the timeline says of a change."""
+    return ANOTHER_ADDRESS if change.of_address and not change.amount else money(change.amount, order.currency)
 
 
 # --- How it goes on ---------------------------------------------------------------------------------------------------
@@ -196,8 +220,9 @@ def _waiting(order_ids: Sequence[int], *, becoming: str) -> list[OrderChange]:
     now = database_time("orders")
     for change in changes:
         change.status, change.updated_at = becoming, now
-        change.refusal = NOT_TO_LEAVE if becoming == Status.REFUSED else ""
-    update_rows(changes, "status", "refusal", "updated_at")
+        if becoming == Status.REFUSED:
+            change.refusal, change.address = NOT_TO_LEAVE, ""
+    update_rows(changes, "status", "refusal", "address", "updated_at")
     return changes
 
 
@@ -226,6 +251,7 @@ def apply(events: Sequence[PaymentChanged]) -> list[OrderChanged]:
             amount=change.amount,
             total=change.order.total_price,
             currency=change.order.currency,
+            address_changed=change.of_address,
         )
         for change in changes
     ]
@@ -252,14 +278,15 @@ def _end(
     for change in changes:
         change.order = orders[change.order_id]
         change.refusal = refusals[change.pk]
+        change.address = "" if change.refusal else change.address
         change.status, change.updated_at = (Status.REFUSED if change.refusal else Status.MADE), now
         change.order.change_id, change.order.updated_at = None, now
         change.order.total_price += 0 if change.refusal else change.amount
-    update_rows(changes, "status", "refusal", "updated_at")
+    update_rows(changes, "status", "refusal", "address", "updated_at")
     update_rows([change.order for change in changes], "change_id", "total_price", "updated_at")
     by_id = {event.change_id: event for event in events}
     note(
         [by_id[change.pk] for change in changes],
-        [change.refusal or money(change.amount, change.order.currency) for change in changes],
+        [change.refusal or _in_short(change, change.order) for change in changes],
     )
     return changes

@@ -13,6 +13,7 @@ from sagas import models as messages
 from sagas.db.fields import TextualJSONField
 from shop import stafflog
 from shop.contracts import orders as contract
+from shop.seal import What, unseal
 
 __all__ = [
     "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderLine", "OrderNote", "Outbox", "ParcelNumber", "Refund",
@@ -259,7 +260,8 @@ class OrderChange(models.Model):
     """A change of an order before its parcel is handed over, asked for by its customer or by staff.
 
     `amount` is what there is to pay for it; less than nothing is given back. The order's lines, which are snapshots of
-    prices, change with it.
+    prices, change with it. `address` is where the order is to go instead, sealed; it is forgotten when the change is
+    refused, and with the events of its time. That it was one of the address is kept.
     """
 
     class Status(models.TextChoices):
@@ -274,6 +276,8 @@ class OrderChange(models.Model):
     key = models.CharField(max_length=255, help_text="The Idempotency-Key of who asked for it.")
     request_hash = models.CharField(max_length=64)
     amount = models.BigIntegerField()
+    of_address = models.BooleanField(db_default=False, help_text="Whether the order goes elsewhere by it.")
+    address = models.TextField(blank=True, db_default="", help_text="Sealed.")
     reason = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=16, choices=Status.choices, db_default=Status.REQUESTED)
     refusal = models.CharField(max_length=200, blank=True, db_default="")
@@ -302,6 +306,19 @@ class OrderChange(models.Model):
     def pieces(self) -> list["OrderChangeLine"]:
         """Its lines, loaded once."""
         return list(self.lines.all())
+
+    @property
+    def user_id(self) -> int:
+        """Whose order it is of."""
+        return self.order.user_id
+
+    @property
+    def new_address(self) -> str:
+        """Where the order is to go instead; empty if that stays, or is forgotten."""
+        try:
+            return unseal(self.address, What.ADDRESS, order_id=self.order_id) if self.address else ""
+        except ValueError:  # sealed with a secret that was replaced at once
+            return ""
 
 
 class OrderChangeLine(models.Model):

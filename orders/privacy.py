@@ -3,8 +3,11 @@
 Lines, amounts and dates stay when a customer is erased: books and contracts have to be kept (docs/privacy.md).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
+import msgspec
+
+from orders.addresses import wanted_of
 from orders.models import (
     FINAL,
     IdempotencyKey,
@@ -14,7 +17,6 @@ from orders.models import (
     OrderLine,
     OrderNote,
     OrderShipment,
-    Outbox,
     Refund,
     Return,
     ReturnLine,
@@ -22,12 +24,11 @@ from orders.models import (
 )
 from orders.returns.models import OPEN
 from shop.calls.personal import listed
-from shop.contracts.events import CustomerErased, OrderCreated, orders_of
+from shop.contracts.events import CustomerErased, orders_of
 from shop.contracts.orders import OrdersOf
 from shop.contracts.personal import Rows
 from shop.contracts.reasons import CARRIER, ERASED
 from shop.redaction import redact_messages
-from shop.seal import What, unseal
 
 
 class LocalOrders:
@@ -50,7 +51,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
     return {
         "orders": listed(Order.objects.filter(pk__in=order_ids).order_by("pk")),
         "order_lines": listed(OrderLine.objects.filter(order_id__in=order_ids).order_by("pk")),
-        "changes": listed(OrderChange.objects.filter(order_id__in=order_ids).order_by("pk")),
+        "changes": listed(OrderChange.objects.filter(order_id__in=order_ids).order_by("pk"), "address"),
         "change_lines": listed(OrderChangeLine.objects.filter(change__order_id__in=order_ids).order_by("pk")),
         "returns": listed(Return.objects.filter(order_id__in=order_ids).order_by("pk")),
         "return_lines": listed(ReturnLine.objects.filter(of_return__order_id__in=order_ids).order_by("pk")),
@@ -58,16 +59,8 @@ def of_orders(order_ids: Collection[int]) -> Rows:
         "shipments": listed(OrderShipment.objects.filter(order_id__in=order_ids).order_by("pk")),
         "refunds": listed(Refund.objects.filter(order_id__in=order_ids).order_by("pk")),
         "timelines": listed(TimelineEntry.objects.filter(order_id__in=order_ids).order_by("pk")),
-        "addresses": list(_addresses(order_ids)),
+        "addresses": [msgspec.to_builtins(one._asdict()) for one in wanted_of(order_ids)],
     }
-
-
-def _addresses(order_ids: Collection[int]) -> Iterator[dict[str, object]]:
-    """Where orders were to go, as far as their first events are still there; delivery knows of those that were paid."""
-    created = Outbox.objects.filter(correlation_id__in=order_ids, event_type=OrderCreated.__name__).order_by("pk")
-    for order_id, payload in created.values_list("correlation_id", "payload"):
-        if sealed := payload["checkout"].get("address"):
-            yield {"order_id": order_id, "address": unseal(sealed, What.ADDRESS, order_id=order_id)}
 
 
 def erase(erased: Sequence[CustomerErased]) -> None:
@@ -75,7 +68,7 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     order_ids = orders_of(erased)
     Order.objects.filter(pk__in=order_ids).update(action_url="")
     Refund.objects.filter(order_id__in=order_ids).update(reason="", refusal="")  # staff's and the gateway's words
-    OrderChange.objects.filter(order_id__in=order_ids).update(reason="")
+    OrderChange.objects.filter(order_id__in=order_ids).update(reason="", address="", request_hash="")
     OrderNote.objects.filter(order_id__in=order_ids).delete()
     Return.objects.filter(order_id__in=order_ids).update(reason="", refusal="", key="")  # the customer's and staff's
     for_others_words = Order.objects.filter(pk__in=order_ids, cancellation_reason__startswith=CARRIER)

@@ -139,6 +139,7 @@ class ChangeLineSerializer(Serializer):
             }
         ],
         "amount": -33000,
+        "address": "서울특별시 종로구 사직로 161",
         "reason": "one is enough",
         "refusal": "",
         "createdAt": "2026-11-23T09:00:00Z",
@@ -152,17 +153,22 @@ class ChangeSerializer(Serializer):
     status = Choice(choices=OrderChange.Status.choices, read_only=True)
     items = ChangeLineSerializer(many=True, read_only=True, source="pieces")
     amount = Integer(read_only=True, help_text="What there is to pay for it; less than nothing is given back.")
+    address = Lines(
+        read_only=True,
+        source="new_address",
+        help_text="Where the order goes by it; empty if that stays, or was refused or long ago.",
+    )
     reason = Text(read_only=True)
     refusal = Text(read_only=True, help_text="Why the order stays as it was.")
     created_at = Moment(read_only=True)
     updated_at = Moment(read_only=True)
 
 
-@example(request={"items": [{"productId": 7, "quantity": 1}], "reason": "one is enough", "expectedTotal": 33000})
 class ChangeInput(Serializer):
-    """What an order is to be like. What is not named stays."""
+    """What an order is to be like: `items`, `address` or both. What is not named stays."""
 
-    items = serializers.ListField(child=WantedLine(), allow_empty=False, max_length=MOST_LINES)
+    items = serializers.ListField(child=WantedLine(), required=False, allow_empty=False, max_length=MOST_LINES)
+    address = Lines(required=False, max_length=500, help_text="Where it is to be delivered instead.")
     reason = Text(required=False, max_length=200, help_text="Why; for the shop.")
     expected_total = Integer(
         required=False,
@@ -173,14 +179,32 @@ class ChangeInput(Serializer):
 
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()
-        fields["items"].source = "quantities"  # `items` is a method of the dict that validation returns
+        if "items" in fields:
+            fields["items"].source = "quantities"  # `items` is a method of the dict that validation returns
         return fields
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        quantities = {line["product_id"]: line["quantity"] for line in attrs["quantities"]}
-        if len(quantities) < len(attrs["quantities"]):
+        lines = attrs.get("quantities", [])
+        if not lines and "address" not in attrs:
+            raise serializers.ValidationError("Give items, an address, or both.")
+        quantities = {line["product_id"]: line["quantity"] for line in lines}
+        if len(quantities) < len(lines):
             raise serializers.ValidationError({"items": ["Name each product once, with its whole quantity."]})
         return {**attrs, "quantities": quantities}
+
+
+# The two forms apart, as those of an order.
+class ChangeOfPieces(ChangeInput):
+    """Fewer pieces, and perhaps another address."""
+
+    items = serializers.ListField(child=WantedLine(), allow_empty=False, max_length=MOST_LINES)
+
+
+class ChangeOfAddress(ChangeInput):
+    """Another address for what was ordered."""
+
+    items = None  # type: ignore[assignment]
+    address = Lines(max_length=500, help_text="Where it is to be delivered instead.")
 
 
 class LineSerializer(ModelSerializer[OrderLine]):

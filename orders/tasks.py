@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from fastdb.clock import database_time
-from orders import changes, idempotency, open_orders, privacy, refunds, services, shipments
+from orders import addresses, changes, idempotency, open_orders, privacy, refunds, services, shipments
 from orders.models import Order
 from orders.returns import settling
 from orders.returns import steps as returns
@@ -238,5 +238,6 @@ def cancel_overdue() -> int:
 
 @timer
 def purge() -> int:
-    """Delete inbox rows, outbox rows and idempotency keys past their retention."""
-    return purge_messages("orders") + idempotency.purge(database_time("orders") - settings.SAGAS.retention)
+    """Delete inbox rows, outbox rows and idempotency keys past their retention; forget the addresses of changes."""
+    keys = idempotency.purge(database_time("orders") - settings.SAGAS.retention)
+    return purge_messages("orders") + keys + addresses.forget_old()

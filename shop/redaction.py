@@ -12,7 +12,7 @@ from sagas.db.prepared import query
 from sagas.retention import change_portion
 from shop.contracts.events import PERSONAL, CustomerErased
 
-UNSEEN = ("payment_token", "address")  # fields of events that no page shows
+UNSEEN = ("payment_token", "address", "present_address")  # fields of events that no page shows
 
 # The value of a JSON string, after its field's name.
 VALUE = rf"""("(?:{"|".join(PERSONAL)})"\s*:\s*")(?:[^"\\]|\\.)+"""

@@ -18,8 +18,9 @@ When the carrier has the parcel, DeliveryPaymentDue has it taken by capture_paym
 DeliveryCompleted, in either order, complete the order. PaymentCaptureFailed calls the parcel back if that is still
 possible; otherwise the order is UNPAID until staff have it captured after all, or write it off (PaymentWrittenOff).
 
-Until the carrier has the parcel an order can be changed. Its parcel is held, by delivery, which decides the race with
-the carrier; the money comes next, as it can be refused; stock follows, and lets the parcel go:
+Until the carrier has the parcel an order can be changed: its pieces, or where it goes. Its parcel is held, by delivery,
+which decides the race with the carrier; the money comes next, as it can be refused; stock follows, and lets the parcel
+go:
 
 OrderChangeRequested ─► DeliveryHeld ─► PaymentChanged ─► OrderChanged ──┬─► InventoryChanged
       │                      │               │             │         │          │

@@ -48,7 +48,7 @@ class Operation:
 
 
 class Client:
-    """Places the planned orders from several threads at a steady rate, and later cancels some, or a piece of some."""
+    """Places the planned orders from several threads at a steady rate, and later cancels or changes some."""
 
     def __init__(self, urls: Sequence[str], tokens: Sequence[str], orders: Sequence[PlannedOrder], rate: float) -> None:
         self._urls, self._tokens, self._orders, self._rate = urls, tokens, orders, rate
@@ -144,7 +144,7 @@ class Client:
                     _, _, what, placed = due
                     operation = Operation(what, placed.planned, time.time(), order_id=placed.order_id)
                     path = f"/orders/{placed.order_id}/{'cancel' if what == 'cancel' else 'changes'}"
-                    self.do(http, operation, path, placed.planned.one_less if what == "change" else None)
+                    self.do(http, operation, path, placed.planned.change if what == "change" else None)
                     self.operations.append(operation)
 
     # --- One operation ------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ def test_everything_is_wanted_at_first_and_what_is_always_sent_says_so():
         ("ORDER_RECEIVED", "EMAIL"),
         ("PAYMENT_DUE", "EMAIL"),
         ("ORDER_CHANGED", "EMAIL"),
+        ("ADDRESS_CHANGED", "EMAIL"),
         ("CHANGE_REFUSED", "EMAIL"),
         ("CANCELLED", "EMAIL"),
         ("DELIVERY_FAILED", "EMAIL"),

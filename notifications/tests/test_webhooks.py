@@ -190,7 +190,14 @@ def _one_of_each(reason: str) -> list[Any]:
         order_created(7, user=KIM),
         paid(7),
         OrderChanged(
-            order_id=7, user_id=1, change_id=uuid4(), lines=(Line(1, -1),), amount=-1_000, total=1_000, currency="KRW"
+            order_id=7,
+            user_id=1,
+            change_id=uuid4(),
+            lines=(Line(1, -1),),
+            amount=-1_000,
+            total=1_000,
+            currency="KRW",
+            address_changed=True,
         ),
         DeliveryHandedOver(**number),
         DeliveryCompleted(**number),

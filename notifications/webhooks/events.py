@@ -115,6 +115,7 @@ def data_of(event: OrderEvent) -> dict[str, Any]:
         case OrderChanged():
             more = {"customerId": event.user_id, "amount": event.total, "currency": event.currency}
             more |= {"difference": event.amount, "itemChanges": _items(event.lines)}
+            more |= {"addressChanged": event.address_changed}
         case DeliveryHandedOver() | DeliveryCompleted():
             more = {"customerId": event.user_id, "trackingNumber": event.tracking_number}
         case OrderCompleted():

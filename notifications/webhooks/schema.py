@@ -44,6 +44,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
 }
 _FIELDS |= {
     "difference": _FIELDS["amount"] | {"description": "To the amount before; less than nothing was given back."},
+    "addressChanged": {"type": "boolean", "description": "Whether it goes elsewhere; nobody is told where."},
     "itemChanges": {
         "type": "array",
         "description": "So many pieces more, or fewer.",

@@ -630,6 +630,11 @@ class Migration(migrations.Migration):
                 ("key", models.CharField(help_text="The Idempotency-Key of who asked for it.", max_length=255)),
                 ("request_hash", models.CharField(max_length=64)),
                 ("amount", models.BigIntegerField()),
+                (
+                    "of_address",
+                    models.BooleanField(db_default=False, help_text="Whether the order goes elsewhere by it."),
+                ),
+                ("address", models.TextField(blank=True, db_default="", help_text="Sealed.")),
                 ("reason", models.CharField(blank=True, max_length=200)),
                 (
                     "status",

@@ -56,6 +56,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     change_id: UUID
     amount: int = 0  # what there is to pay for it; less than nothing is given back
+    # Where the parcel is to go by it, and where it goes until then, if an earlier change has brought that. Both sealed;
+    # nobody but delivery has to know them.
+    address: str = ""
+    present_address: str = ""
 
 
 # --- Forward --------------------------------------------------------------------------------------------------------
@@ -243,7 +247,8 @@ class PaymentChangeRefused(OrderEvent, frozen=True):
 
 
 class OrderChanged(OrderEvent, frozen=True):
-    """The order is another now: so many pieces of its products more, or fewer, and a difference to the amount."""
+    """The order is another now: so many pieces of its products more, or fewer, and a difference to the amount; or it
+    goes to another address."""
 
     user_id: int
     change_id: UUID
@@ -251,6 +256,7 @@ class OrderChanged(OrderEvent, frozen=True):
     amount: int
     total: int
     currency: str
+    address_changed: bool = False
 
 
 class OrderChangeRefused(OrderEvent, frozen=True):
@@ -262,10 +268,12 @@ class OrderChangeRefused(OrderEvent, frozen=True):
 
 
 class InventoryChanged(OrderEvent, frozen=True):
-    """What is reserved is what the order says: the parcel may go. `shipments`: what is left in each."""
+    """What is reserved is what the order says: the parcel may go. `shipments`: what is left in each. `made`: whether
+    the order was changed, or the change refused."""
 
     change_id: UUID
     shipments: tuple[Shipment, ...] = ()
+    made: bool = True
 
 
 # --- Backward: the mirror image -------------------------------------------------------------------------------------
@@ -311,7 +319,7 @@ def orders_of(erased: Iterable[CustomerErased]) -> list[int]:
 
 # Fields of an order's messages that may identify a customer: sealed values, carriers' own words, payment pages' URLs,
 # accounts for transfers.
-PERSONAL = ("address", "payment_token", "reason", "url", "account", "holder")
+PERSONAL = ("address", "present_address", "payment_token", "reason", "url", "account", "holder")
 
 # Events that turn a saga round, or belong to the way back.
 BACKWARD: tuple[type[OrderEvent], ...] = (

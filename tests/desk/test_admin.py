@@ -25,6 +25,7 @@ from delivery.models import Delivery
 from inventory.models import DeadLetter, StockItem, StockMovement
 from inventory.services import adjust_stock, first_location, seed_stock
 from orders.models import Order, Return
+from orders.models import StaffAction as OrderAction
 from orders.returns.requests import Wanted, request_return
 from payments.models import GatewayLedger, Payment, Reconciliation, SandboxSwitch
 from sagas import Unavailable, dead_letters
@@ -461,10 +462,10 @@ def test_pieces_are_cancelled_on_the_orders_page_and_why_is_logged(staff: Client
     order_id = place_order(user_id=1, lines=[Line(7, 3)]).pk
     path = f"{ORDERS}{order_id}/change/"
     page = staff.get(path).content.decode()
-    (form,) = re.findall(rf'<form method="post" action="/console/orders/{order_id}/change">.*?</form>', page, re.DOTALL)
+    url = f"/console/orders/{order_id}/change"
+    form, _ = re.findall(rf'<form method="post" action="{url}">.*?</form>', page, re.DOTALL)
     (key,) = re.findall(r'name="key" value="(\w+)"', form)
     sent = {"key": key, "pieces-7": "1", "why": ""}
-    url = f"/console/orders/{order_id}/change"
     for useless in (sent, sent | {"why": "typo", "pieces-8": ""}):
         assert "Nothing was changed" in staff.post(url, useless, follow=True).content.decode()
     for _ in range(2):  # sent twice
@@ -475,6 +476,25 @@ def test_pieces_are_cancelled_on_the_orders_page_and_why_is_logged(staff: Client
     assert Order.objects.get(pk=order_id).lines[0].quantity == 1
     assert "-2 × Product 7" in text(staff, path)
     assert [message for _, message in log()] == ["Change asked for: typo"]
+
+
+def test_the_address_is_changed_on_the_orders_page_and_is_not_in_the_log(staff: Client, bus: Any, no_waiting: None):
+    seed_stock({7: 10})
+    order_id = place_order(user_id=1, lines=[Line(7, 3)]).pk
+    path, url = f"{ORDERS}{order_id}/change/", f"/console/orders/{order_id}/change"
+    page = staff.get(path).content.decode()
+    _, form = re.findall(rf'<form method="post" action="{url}">.*?</form>', page, re.DOTALL)
+    assert "Yes, send it there" in form
+    (key,) = re.findall(r'name="key" value="(\w+)"', form)
+    sent = {"key": key, "address": " 2 Low Street\r\n서울 ", "why": "has moved"}
+    for useless in (sent | {"why": ""}, sent | {"address": " "}, sent | {"address": "x" * 501}):
+        assert "Nothing was changed" in staff.post(url, useless, follow=True).content.decode()
+    assert "Change asked for; delivery decides." in staff.post(url, sent, follow=True).content.decode()
+    bus.drain()
+    assert Delivery.objects.get().address == "2 Low Street\n서울"
+    assert "another address" in text(staff, path)
+    assert [message for _, message in log()] == ["Change asked for: has moved"]
+    assert "Low Street" not in str(list(OrderAction.objects.values()))
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def _make_world() -> World:
         after_charge, other, changed = _place(), _place(), _place()
         bus.drain(timers=False)
         request_cancellation(after_charge)
-        request_change(changed, key="k", quantities={1: 1})
+        request_change(changed, key="k", quantities={1: 1}, address="2 Low Street")
         bus.drain(timers=False)
         bus.drain()
         with override_settings(PAYMENT_CAPTURE="at_hand_over"):

@@ -14,6 +14,7 @@ from django.db.models import DateTimeField, F
 from django.utils import timezone
 from msgspec import to_builtins
 
+from delivery.models import Delivery
 from inventory.models import StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
@@ -39,7 +40,7 @@ pytestmark = [
 
 STEPS = sorted({step for steps in ORDER.heard_by.values() for step in steps})
 LATE = timedelta(minutes=10)
-PRICE, PIECES, PART = 1000, 20, 100
+PRICE, PIECES, PART, ELSEWHERE = 1000, 20, 100, "2 Low Street"
 
 # An order of each kind, and what its customer is told in the end.
 WISHES: dict[str, dict[str, str]] = {
@@ -53,13 +54,13 @@ WISHES: dict[str, dict[str, str]] = {
     "nobody accepts it": {"address": "addr_refused_by_recipient"},
     "not enough in stock": {},
     "cancelled": {},  # and to be changed before that
-    "changed": {},  # to one piece of two, unless the carrier is faster
+    "changed": {},  # to one piece of two, and another address, unless the carrier is faster
     "in two shipments": {"address": "addr_second_refused"},
     "refunded in part": {},  # unless payments hears of that before it has charged
 }
 GOOD_END = ["COMPLETED", "DELIVERED", "ORDER_RECEIVED", "SHIPPED"]
 REFUSED = ["CANCELLED", "ORDER_RECEIVED"]
-OF_CHANGES = {"ORDER_CHANGED", "CHANGE_REFUSED"}
+OF_CHANGES = {"ADDRESS_CHANGED", "CHANGE_REFUSED"}
 TOLD = {
     "plain": GOOD_END,
     "charged, and nobody knows": GOOD_END,
@@ -109,7 +110,7 @@ def orders() -> dict[str, int]:
         for kind, wishes in WISHES.items()
     }
     for kind in ("changed", "cancelled"):
-        request_change(placed[kind], key="k", quantities={1: 1})
+        request_change(placed[kind], key="k", quantities={1: 1}, address=ELSEWHERE)
     request_refund(placed["refunded in part"], key="k", amount=PART, reason="a scratch")
     request_cancellation(placed["cancelled"])
     return placed
@@ -144,6 +145,8 @@ def end(bus: Bus, orders: dict[str, int]) -> None:
         if kind == "cancelled":  # perhaps only after it was shipped
             told = [news for news in told if news != "SHIPPED"]
         changed = [news for news in told if news in OF_CHANGES]
+        sent_to = set(Delivery.objects.filter(order_id=order_id, status="DELIVERED").values_list("address", flat=True))
+        assert (kind, ELSEWHERE in sent_to) == (kind, completed and "ADDRESS_CHANGED" in changed)
         assert len(changed) == 1 if kind == "changed" else len(changed) <= (kind == "cancelled")
         more = ["PAYMENT_DUE"] * (kind == "paid on a page") + ["REFUNDED"] * bool(given_back)
         more += ["SHIPMENT_FAILED", "SHIPPED"] * (kind == "in two shipments")

@@ -35,7 +35,7 @@ from delivery.models import Delivery
 from delivery.services import take_carrier_event
 from inventory.services import seed_stock
 from notifications.models import Notification
-from orders.models import Order
+from orders.models import Order, OrderChange
 from sagas import dead_letters
 from sagas.registry import TIMERS
 from sagas.testing import Bus, publishing_to
@@ -142,7 +142,18 @@ def live(client: APIClient, bus: Bus) -> dict[str, int]:
     orders["declined"] = place(client, paymentToken="tok_declined")
     orders["refused"] = place(client, address=f"{STREET} addr_refused_by_recipient")
     orders["completed"] = place(client)
+    moved = {"address": f"{STREET}, second floor"}
+    answer = client.post(f"/api/v1/orders/{orders['completed']}/changes", moved, HTTP_IDEMPOTENCY_KEY="moved")
+    assert answer.json()["address"] == moved["address"]
+    orders["too late"] = place(client)
+    bus.drain(timers=False)
+    bus.tick("delivery.advance_deliveries")
+    client.post(f"/api/v1/orders/{orders['too late']}/changes", moved, HTTP_IDEMPOTENCY_KEY="moved")
     bus.drain()
+    assert dict(OrderChange.objects.values_list("order_id", "status")) == {
+        orders["completed"]: "MADE",
+        orders["too late"]: "REFUSED",
+    }
     orders["cancelled"] = place(client)
     staff = services.User.objects.create_superuser(email="staff@example.com", name="Staff", password=PASSWORD)
     desk = Client()
@@ -233,7 +244,11 @@ def test_who_leaves_takes_everything_along_and_leaves_nothing(
     assert all(one in "".join(told.values()) for one in (NAME, EMAIL, "+821097538642", STREET))
     assert all(STREET in told[name] for name in ("orders.json", "delivery.json"))
     assert {one["id"] for one in json.loads(told["orders.json"])["orders"]} == set(orders.values())
-    assert {one["order_id"] for one in json.loads(told["orders.json"])["addresses"]} == set(orders.values())
+    addresses = json.loads(told["orders.json"])["addresses"]
+    assert {one["order_id"] for one in addresses} == set(orders.values())
+    (moved,) = [one["address"] for one in addresses if one["change_id"]]
+    assert moved == f"{STREET}, second floor"
+    assert set(OrderChange.objects.values_list("address", "request_hash")) == {("", "")}  # sealed, it was not found
     assert "Other Street" not in "".join(told.values())
     assert found(bus, logged, mail) == set()
     assert "Other Street" in Delivery.objects.get(order_id=other).address

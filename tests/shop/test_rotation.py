@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures
 
 API = "/api/v1"
 PATH = wire.path_of(AccountsService, "get_users", "accounts")
+ELSEWHERE = "2 Low Street"
 OLD, NEW = "the old secret of everything for now", "the new secret of everything from now on"
 
 
@@ -64,6 +65,7 @@ class Customer:
         self.refresh = pair.refresh
         self.app.credentials(HTTP_AUTHORIZATION=f"Bearer {pair.access}")
         self.orders = [self.order(), self.order()]
+        self.moves(self.orders[0])
         self.next_page = self.read("/orders?limit=1")["next"]
 
     def order(self) -> int:
@@ -71,6 +73,11 @@ class Customer:
         answer = self.app.post(f"{API}/orders", body)
         assert answer.status_code == 202, answer.content
         return int(answer.json()["id"])
+
+    def moves(self, order_id: int) -> None:
+        changes = f"{API}/orders/{order_id}/changes"
+        answer = self.app.post(changes, {"address": ELSEWHERE}, headers={"Idempotency-Key": "moved"})
+        assert answer.status_code == 202, answer.content
 
     def read(self, path: str) -> Any:
         answer = self.app.get(path if "://" in path else f"{API}{path}")
@@ -130,6 +137,8 @@ def test_all_keys_are_replaced_under_way(bus: Bus, settings: Any, monkeypatch: p
     assert {carrier_delivers(order_id, NEW) for order_id in open_by_now} == {202}
     bus.drain()
     assert set(Order.objects.values_list("status", flat=True)) == {"COMPLETED"}
+    moved = {customer.orders[0] for customer in [*customers, last]}
+    assert set(Delivery.objects.filter(address=ELSEWHERE).values_list("order_id", flat=True)) == moved
     for service in choreography().services:
         assert not apps.get_model(service, "DeadLetter").objects.exists()
     with pytest.raises(wire.BadSignature):

@@ -42,6 +42,7 @@ WAYS = {
     "refused at the door": ({"address": "addr_refused_by_recipient"}, False),
     "cancelled": ({}, True),
     "changed": ({}, False),
+    "sent elsewhere, and changed": ({}, False),
     "several, one refused": ({"address": "addr_second_refused"}, False),
     "several, cancelled": ({}, True),
     "several, changed": ({}, False),
@@ -91,7 +92,8 @@ def test_a_batch_costs_what_one_event_costs(bus: CountingBus, way: str):
         if way.endswith("changed"):
             bus.drain(timers=False)
             for order_id in placed:
-                request_change(order_id, key="k", quantities={2: 0})
+                elsewhere = "2 Low Street" if "elsewhere" in way else ""
+                request_change(order_id, key="k", quantities={2: 0}, address=elsewhere)
         bus.drain()
         write_off(Payment.objects.filter(status="UNPAID").values_list("pk", flat=True), "for this test")
         bus.drain()

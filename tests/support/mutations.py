@@ -313,7 +313,7 @@ def a_change_is_not_what_its_lines_add_up_to(world: World) -> None:
 
 @breaks("changes_add_up", "completed_is_whole")
 def a_change_that_was_refused_is_refunded(world: World) -> None:
-    OrderChange.objects.filter(order=world.changed).update(status="REFUSED", refusal="x")
+    OrderChange.objects.filter(order=world.changed).update(status="REFUSED", refusal="x", of_address=False)
     OrderLine.objects.filter(order=world.changed, product_id=1).update(quantity=2)
     Order.objects.filter(pk=world.changed).update(total_price=4000)
 
@@ -333,6 +333,20 @@ def an_order_does_not_know_its_change(world: World) -> None:
 def a_parcel_is_held_for_ever(world: World) -> None:
     held = {"status": "HELD", "held_for": {"change_id": str(uuid7())}}
     Delivery.objects.filter(order_id=world.other).update(**held)
+
+
+@breaks("sent_where_it_was_to_go")
+def the_old_address_is_kept(world: World) -> None:
+    old = Delivery.objects.get(order_id=world.other).address
+    Delivery.objects.filter(order_id=world.changed).update(address=old)
+
+
+@breaks("sent_where_it_was_to_go")
+def the_address_of_a_change_that_was_refused_is_used(world: World) -> None:
+    OrderChange.objects.create(
+        id=uuid7(), order_id=world.completed, key="x", amount=0, status="REFUSED", refusal="x", of_address=True
+    )
+    Delivery.objects.filter(order_id=world.completed).update(address="2 Low Street")
 
 
 # —— What COMPLETED means —————————————————————————————————————————————————————————————————————————————————————————————
@@ -665,6 +679,11 @@ def an_address_is_kept_for_ever(world: World) -> None:
 
 
 @breaks("forgotten_in_time")
+def the_address_of_a_change_is_kept_for_ever(world: World) -> None:
+    OrderChange.objects.filter(order=world.changed).update(updated_at=LONG_AGO)
+
+
+@breaks("forgotten_in_time")
 def a_token_is_kept_after_its_charge(world: World) -> None:
     payment(world.declined).update(token="sealed")
 
@@ -686,6 +705,14 @@ def where_somebody_lived_who_was_erased_is_still_known(world: World) -> None:
     erased(pk=1)
     Notification.objects.all().delete()
     Payment.objects.update(token="")
+
+
+@breaks("erased_is_gone")
+def where_somebody_moved_who_was_erased_is_still_known(world: World) -> None:
+    erased(pk=1)
+    Notification.objects.all().delete()
+    Payment.objects.update(token="")
+    Delivery.objects.update(address="")
 
 
 @breaks("erased_is_gone")

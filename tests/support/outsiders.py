@@ -123,10 +123,14 @@ def settle_unpaid(orders: Collection[int], *, again: bool, log: Log) -> bool:
 
 
 def change(orders: Collection[int], number: int, log: Log) -> None:
-    """A customer cancels a piece, or all but one, or asks for the same again; in vain where that is not possible."""
+    """A customer cancels a piece, or all but one, or has moved, or asks for the same again; in vain where that is not
+    possible."""
     order_id = sorted(orders)[number % len(orders)]
     line = OrderLine.objects.get(order=order_id)
     left = max(1, line.quantity - 1 - number // 30)
-    log(order_id, f"its customer wants {left} of {line.quantity} pieces")
+    wanted: dict[str, Any] = (
+        {"quantities": {line.product_id: left}} if number % 2 else {"address": f"{number} Elsewhere"}
+    )
+    log(order_id, f"its customer wants {wanted}")
     with suppress(Problem):
-        request_change(order_id, key=str(number), quantities={line.product_id: left})
+        request_change(order_id, key=str(number), **wanted)

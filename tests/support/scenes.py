@@ -454,9 +454,9 @@ def name_of(order_id: int) -> str:
 
 
 def customer_changes(stage: Stage) -> Iterator[None]:
-    """One piece of two is cancelled."""
+    """One piece of two is cancelled, and the other one sent elsewhere."""
     order_id = paid(stage, 2)
-    wanted = {"items": [{"productId": stage.shop.products[0], "quantity": 1}]}
+    wanted = {"items": [{"productId": stage.shop.products[0], "quantity": 1}], "address": "2 Low Street"}
     headers = {"Authorization": stage.customer, "Idempotency-Key": uuid4().hex}
     yield
     breaks_off(stage, f"/orders/{order_id}/changes", wanted, **headers)

@@ -1,28 +1,37 @@
-"""POST /orders/{id}/changes: pieces are cancelled before the carrier has the parcel, and their money is given back."""
+"""POST /orders/{id}/changes: before the carrier has the parcel, pieces are cancelled and their money is given back, or
+the parcel is sent elsewhere."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
 from accounts.services import issue
+from delivery import models as delivery_models
 from delivery.models import Delivery
 from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
-from orders.models import Order, OrderChange, StaffAction
+from orders.models import Order, OrderChange, Outbox, StaffAction
+from orders.refunds import request_refund
 from orders.services import request_cancellation
-from payments.models import Payment
+from payments.models import GatewayLedger, Payment
+from sagas.registry import TIMERS
 from sagas.testing import Bus
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
+from shop.seal import What, unseal
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 
 PRICE, PIECES = 1000, 10  # of product 1; the other one costs twice as much
+HOME, ELSEWHERE = "1 High Street", "2 Low Street\n서울"
 
 
 def client(**fields: Any) -> APIClient:
@@ -42,7 +51,7 @@ def customer(bus: Bus) -> APIClient:
 @pytest.fixture
 def order_id(customer: APIClient) -> int:
     """Three pieces of one product, and two of another."""
-    return place_order(user_id=1, lines=[Line(1, 3), Line(2, 2)]).pk
+    return place_order(user_id=1, lines=[Line(1, 3), Line(2, 2)], address=HOME).pk
 
 
 def wanted(**quantities: int) -> dict[str, Any]:
@@ -114,22 +123,199 @@ def test_the_parcel_stays_until_the_change_has_ended(bus: Bus, customer: APIClie
 @pytest.mark.parametrize("seen", range(12))
 def test_whenever_it_is_asked_for_it_is_made_or_refused(bus: Bus, customer: APIClient, order_id: int, seen: int):
     """After so many messages: waiting, at once, and too late."""
-    for _ in range(seen):
-        if not bus.messages:
-            bus.relay()
-            bus.tick("delivery.advance_deliveries")
-        if bus.messages:
-            bus.deliver()
-    answer = ask(customer, order_id)
+    go_on(bus, seen)
+    answer = ask(customer, order_id, **wanted(p1=1, p2=0), address=ELSEWHERE)
     bus.drain()
     assert answer.status_code == 202 or answer.json()["code"] == "O005", answer.json()
     made = answer.status_code == 202 and status_of(order_id) == "MADE"
     assert made or seen
     assert Order.objects.get().status == "COMPLETED"
     assert lines(order_id) == ({1: 1} if made else {1: 3, 2: 2})
+    assert sent_to(order_id) == [ELSEWHERE if made else HOME]
     sound()
 
 
+def go_on(bus: Bus, messages: int) -> None:
+    for _ in range(messages):
+        if not bus.messages:
+            bus.relay()
+            bus.tick("delivery.advance_deliveries")
+        if bus.messages:
+            bus.deliver()
+
+
+def sent_to(order_id: int) -> list[str]:
+    return list(Delivery.objects.filter(order_id=order_id).order_by("number").values_list("address", flat=True))
+
+
+# --- The address ------------------------------------------------------------------------------------------------------
+def test_the_parcel_goes_elsewhere_and_nobody_else_knows_where(bus: Bus, customer: APIClient, order_id: int):
+    before_the_hand_over(bus)
+    key = Delivery.objects.get().key
+    answer = ask(customer, order_id, address=f" {ELSEWHERE} ", reason="moved", expectedTotal=7 * PRICE).json()
+    assert (answer["status"], answer["amount"], answer["items"], answer["address"]) == ("REQUESTED", 0, [], ELSEWHERE)
+    requested = Outbox.objects.get(event_type="OrderChangeRequested").payload["change"]
+    assert unseal(requested["address"], What.ADDRESS, order_id=order_id) == ELSEWHERE
+    bus.drain()
+    assert (Order.objects.get().status, sent_to(order_id), lines(order_id)) == ("COMPLETED", [ELSEWHERE], {1: 3, 2: 2})
+    assert Delivery.objects.get().key != key  # it was booked anew
+    assert GatewayLedger.objects.count() == 1  # the charge: no gateway was asked about the change
+    (held,) = delivery_models.Inbox.objects.get(event_type="OrderChangeRequested").emitted
+    assert held["change"] == requested | {"address": ""}
+    (listed,) = customer.get(f"/api/v1/orders/{order_id}/changes").json()["results"]
+    assert (listed["status"], listed["address"]) == ("MADE", ELSEWHERE)
+    entries = list(Order.objects.get().timeline.filter(event__contains="Change").values_list("event", "detail"))
+    assert entries == [("OrderChangeRequested", "another address"), ("PaymentChanged", "another address")]
+    told = Notification.objects.get(type="ADDRESS_CHANGED", channel="EMAIL")
+    assert "새 배송지로" in told.body
+    assert ELSEWHERE not in told.body
+    sound()
+
+
+def test_an_order_that_waits_for_its_payment_goes_elsewhere_when_it_is_paid(
+    bus: Bus, customer: APIClient, order_id: int
+):
+    answer = ask(customer, order_id, address=ELSEWHERE).json()
+    assert (answer["status"], answer["address"]) == ("WAITING", ELSEWHERE)
+    bus.drain()
+    assert (status_of(order_id), sent_to(order_id)) == ("MADE", [ELSEWHERE])
+    sound()
+
+
+def test_all_shipments_go_elsewhere_even_if_delivery_hears_late_that_they_are_paid(bus: Bus, customer: APIClient):
+    seed_stock({3: 1}, "EAST")
+    order_id = place_order(user_id=1, lines=[Line(1, 1), Line(3, 1)], address=HOME).pk
+    ask(customer, order_id, address=ELSEWHERE)
+
+    def the_start_last(_count: int) -> int:
+        steps = [step for step, _ in bus.messages]
+        return next((number for number, step in enumerate(steps) if step != "delivery.start_delivery"), 0)
+
+    bus.drain(timers=False, pick=the_start_last)
+    bus.drain()
+    assert [step for step, _ in bus.log].index("delivery.let_go") < [step for step, _ in bus.log].index(
+        "delivery.start_delivery"
+    )
+    assert (status_of(order_id), sent_to(order_id)) == ("MADE", [ELSEWHERE] * 2)
+    assert Order.objects.get(pk=order_id).status == "COMPLETED"
+    sound()
+
+
+@pytest.mark.parametrize("after", range(9))
+def test_a_cancellation_of_the_order_wins_over_its_new_address(
+    bus: Bus, customer: APIClient, order_id: int, after: int
+):
+    before_the_hand_over(bus)
+    ask(customer, order_id, address=ELSEWHERE)
+    for _ in range(after):
+        if bus.messages or bus.relay():
+            bus.deliver()
+    request_cancellation(order_id)
+    bus.drain()
+    assert Order.objects.get().status == "CANCELLED"
+    assert status_of(order_id) in ("MADE", "REFUSED")
+    sound()
+
+
+def test_the_old_address_stays_when_the_carrier_was_faster_and_the_new_one_is_forgotten(
+    bus: Bus, customer: APIClient, order_id: int
+):
+    before_the_hand_over(bus)
+    bus.tick("delivery.advance_deliveries")
+    ask(customer, order_id, address=ELSEWHERE)
+    bus.drain()
+    assert (status_of(order_id), sent_to(order_id)) == ("REFUSED", [HOME])
+    change = OrderChange.objects.get()
+    assert (change.of_address, change.address) == (True, "")
+    sound()
+
+
+def test_the_old_address_stays_when_payments_refuses_and_another_may_follow(
+    bus: Bus, customer: APIClient, order_id: int
+):
+    before_the_hand_over(bus)
+    request_refund(order_id, key="k", amount=2 * PRICE, reason="a scratch")
+    bus.drain(timers=False)
+    bus.tick("payments.settle_payments")
+    ask(customer, order_id, **wanted(p1=1, p2=0), address=ELSEWHERE)
+    bus.drain(timers=False)
+    assert (status_of(order_id), sent_to(order_id)) == ("REFUSED", [HOME])
+    assert ask(customer, order_id, "again", address=ELSEWHERE).status_code == 202
+    bus.drain()
+    assert sent_to(order_id) == [ELSEWHERE]
+    sound()
+
+
+def test_back_again_is_another_change_and_there_already_is_none(bus: Bus, customer: APIClient, order_id: int):
+    before_the_hand_over(bus)
+    for key, address, status in [("a", ELSEWHERE, 202), ("b", ELSEWHERE, 409), ("c", HOME, 202), ("d", HOME, 409)]:
+        assert ask(customer, order_id, key, address=address).status_code == status, key
+        bus.drain(timers=False)
+    bus.drain()
+    assert sent_to(order_id) == [HOME]
+    sound()
+
+
+def test_a_change_that_overtakes_the_end_of_the_last_one_knows_its_address(
+    bus: Bus, customer: APIClient, order_id: int
+):
+    before_the_hand_over(bus)
+    ask(customer, order_id, "a", address=ELSEWHERE)
+    bus.drain(timers=False, until=lambda: status_of(order_id) == "MADE")
+    assert ask(customer, order_id, "b", **wanted(p1=1)).status_code == 202
+    bus.relay()
+
+    def the_end_last(_count: int) -> int:
+        steps = [step for step, _ in bus.messages]
+        return next((number for number, step in enumerate(steps) if step != "inventory.change_stock"), 0)
+
+    bus.drain(pick=the_end_last)
+    steps = [step for step, _ in bus.log]
+    assert [step for step in steps if step in ("delivery.hold_parcel", "delivery.let_go")] == [
+        "delivery.hold_parcel", "delivery.hold_parcel", "delivery.let_go", "delivery.let_go",
+    ]  # fmt: skip
+    assert (lines(order_id), sent_to(order_id)) == ({1: 1, 2: 2}, [ELSEWHERE])
+    sound()
+
+
+def test_who_may_not_see_addresses_does_not_see_it_here(bus: Bus, customer: APIClient, order_id: int):
+    clerk = client(is_staff=True)
+    for name in ("view_order", "change_order"):
+        User.objects.latest("pk").user_permissions.add(Permission.objects.get(codename=name))
+    clerk.credentials(HTTP_AUTHORIZATION=f"Bearer {issue(User.objects.latest('pk')).access}")
+    assert ask(clerk, order_id, address=ELSEWHERE).json()["address"] == ""
+    path = f"/api/v1/orders/{order_id}/changes"
+    assert clerk.get(path).json()["results"][0]["address"] == ""
+    assert customer.get(path).json()["results"][0]["address"] == ELSEWHERE
+    action = StaffAction.objects.get()
+    assert action.after["of address"] is True
+    assert ELSEWHERE not in str(action.after)
+
+
+def test_the_address_of_a_change_is_forgotten_with_the_events_of_its_time(
+    bus: Bus, customer: APIClient, order_id: int, settings: Any
+):
+    ask(customer, order_id, address=ELSEWHERE)
+    bus.drain()
+    TIMERS["orders.purge"]()
+    assert OrderChange.objects.get().new_address == ELSEWHERE
+    OrderChange.objects.update(updated_at=timezone.now() - settings.SAGAS.retention - timedelta(minutes=1))
+    TIMERS["orders.purge"]()
+    change = OrderChange.objects.get()
+    assert (change.of_address, change.address, change.request_hash, change.new_address) == (True, "", "", "")
+
+
+def test_what_was_sealed_with_a_secret_that_is_gone_is_shown_to_nobody(
+    bus: Bus, customer: APIClient, order_id: int, settings: Any
+):
+    ask(customer, order_id, address=ELSEWHERE)
+    bus.drain()
+    settings.SEAL_KEYS = ["another secret, for the old one has leaked"]
+    (listed,) = customer.get(f"/api/v1/orders/{order_id}/changes").json()["results"]
+    assert (listed["status"], listed["address"]) == ("MADE", "")
+
+
+# --- Pieces -----------------------------------------------------------------------------------------------------------
 def test_what_waits_for_a_payment_that_is_declined_ends_with_the_order(bus: Bus, customer: APIClient):
     order_id = place_order(user_id=1, lines=[Line(1, 3)], payment_token="tok_declined").pk
     assert ask(customer, order_id, **wanted(p1=1)).json()["status"] == "WAITING"
@@ -217,8 +403,6 @@ def test_when_the_carrier_has_the_parcel_the_order_stays_as_it_is(bus: Bus, cust
 
 
 def test_less_is_left_of_the_payment_than_the_pieces_cost(bus: Bus, customer: APIClient, order_id: int):
-    from orders.refunds import request_refund
-
     before_the_hand_over(bus)
     request_refund(order_id, key="k", amount=2 * PRICE, reason="a scratch")
     bus.drain(timers=False)
@@ -237,7 +421,10 @@ def test_less_is_left_of_the_payment_than_the_pieces_cost(bus: Bus, customer: AP
         {"items": []},
         wanted(p1=-1),
         {"items": [*wanted(p1=1)["items"]] * 2},
-        wanted(p1=1) | {"address": "elsewhere"},
+        {"address": ""},
+        {"address": " \u200b"},
+        {"address": "x" * 501},
+        wanted(p1=1) | {"adress": ELSEWHERE},
     ],
 )
 def test_what_cannot_be_meant_is_refused(customer: APIClient, order_id: int, body: dict[str, Any]):
@@ -246,7 +433,9 @@ def test_what_cannot_be_meant_is_refused(customer: APIClient, order_id: int, bod
     assert not OrderChange.objects.exists()
 
 
-@pytest.mark.parametrize("body", [wanted(p1=3), wanted(p1=4), wanted(p9=0)])
+@pytest.mark.parametrize(
+    "body", [wanted(p1=3), wanted(p1=4), wanted(p9=0), {"address": HOME}, wanted(p1=3) | {"address": f" {HOME}\n"}]
+)
 def test_what_the_order_has_already_or_has_not_is_refused(customer: APIClient, order_id: int, body: dict[str, Any]):
     assert ask(customer, order_id, **body).json()["code"] == "O005"
     assert not OrderChange.objects.exists()

@@ -27,6 +27,7 @@ from tests.support.sagas import SAGA_TIMERS
 
 PIECES = 10
 QUANTITY = 2
+ELSEWHERE = "2 Low Street"
 
 
 def place(quantity: int = QUANTITY, **wishes: str) -> int:
@@ -51,6 +52,13 @@ def changed() -> int:
     return order_id
 
 
+def sent_elsewhere() -> int:
+    """It was to go to somebody who would refuse it; and a piece of it is cancelled."""
+    order_id = place(address="addr_refused_by_recipient")
+    request_change(order_id, key="k", quantities={1: QUANTITY - 1}, address=ELSEWHERE)
+    return order_id
+
+
 @pytest.mark.django_db(databases=SERVICES)
 @pytest.mark.usefixtures("bus", "no_waiting", "gateways_answer_soon")
 class TestOrder(Conformance):
@@ -66,10 +74,11 @@ class TestOrder(Conformance):
         "not paid in time": lambda: place_with_page("stays away"),
         "cancelled": cancelled,
         "changed": changed,
+        "sent elsewhere": sent_elsewhere,
     }
     troubled = {"paid", "refused by the recipient", "paid on a page", "not paid in time"}  # the others are below
     customer = ""  # what they do when they are on a payment page
-    races = {"cancelled", "changed"}  # with a charge, and with the carrier
+    races = {"cancelled", "changed", "sent elsewhere"}  # with a charge, and with the carrier
     timers = SAGA_TIMERS
     orders, crashes = 3, 1  # test_schedules plays hundreds of random ones, and test_every_crash kills real processes
 
@@ -86,6 +95,7 @@ class TestOrder(Conformance):
                 model.__name__: list(model.objects.filter(order_id=key).values_list("status", flat=True))
                 for model in (Payment, Delivery)
             },
+            "sent to": set(Delivery.objects.filter(order_id=key).values_list("address", flat=True)),
             "given back": Reservation.objects.filter(order_id=key, status__in=["RELEASED", "RETURNED"]).exists(),
             "stock": (stock.on_hand, stock.reserved),
             "ledger": sorted(GatewayLedger.objects.values_list("kind", "amount")),
@@ -121,6 +131,7 @@ class TestOrderInShipments(TestOrder):
         "one refused by the recipient": lambda: place(address="addr_second_refused"),
         "cancelled": cancelled,
         "changed": changed,
+        "sent elsewhere": sent_elsewhere,
     }
     troubled = {"one refused by the recipient", "cancelled", "changed"}
     orders = 2
@@ -151,7 +162,7 @@ class TestShipmentsWithACarrierThatIsAsked(TestOrderInShipments):
 
     scenarios = {
         name: TestOrderInShipments.scenarios[name]
-        for name in ("paid", "refused by the carrier", "cancelled", "changed")
+        for name in ("paid", "refused by the carrier", "cancelled", "changed", "sent elsewhere")
     }
     troubled = {"cancelled", "changed"}
 
@@ -174,7 +185,10 @@ class TestOrdersTogether(TestOrder):
 class TestOrderWithACarrierThatIsAsked(TestOrder):
     """Its parcels are booked, cancelled and followed by timers, after the steps that would have them."""
 
-    scenarios = {name: TestOrder.scenarios[name] for name in ("paid", "refused by the carrier", "cancelled", "changed")}
+    scenarios = {
+        name: TestOrder.scenarios[name]
+        for name in ("paid", "refused by the carrier", "cancelled", "changed", "sent elsewhere")
+    }
     troubled = {"cancelled", "changed"}
     orders = 2
 

@@ -1,11 +1,13 @@
 """The invariants of changes before the hand-over, over orders, payments and delivery."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from shop.contracts.orders import FINAL
 from shop.contracts.payments import CHANGE
 from shop.operations.audit.facts import Facts
 from shop.operations.audit.invariants import Violation
+from shop.seal import What, unseal
 
 UNDER_WAY = {"WAITING", "REQUESTED"}
 
@@ -48,3 +50,26 @@ def changes_end(facts: Facts) -> Iterator[Violation]:
             yield Violation("changes_end", f"order {pk}", f"{order['status']}, and {open_ones} under way")
         if facts.strict and any(one["status"] == "HELD" for one in facts.deliveries.get(pk, [])):
             yield Violation("changes_end", f"order {pk}", "its parcel is held")
+
+
+def sent_where_it_was_to_go(facts: Facts) -> Iterator[Violation]:
+    """A parcel whose address was to change went where the last change that was made says; to where the order was placed
+    for if none was.
+
+    Not of orders that nobody changed: each address would have to be decrypted. What is forgotten by now is passed over.
+    """
+    for pk, sealed in facts.placed_for.items():
+        changes = [change for change in facts.changes[pk] if change["of_address"]]
+        gone = [one for one in facts.deliveries.get(pk, []) if one["handed_over_at"] and one["address"]]
+        if any(row["updated_at"] > facts.before for row in (*changes, *gone)):
+            continue
+        made = sorted((change["id"], change["address"]) for change in changes if change["status"] == "MADE")
+        if made:
+            sealed = made[-1][1]
+        with suppress(ValueError):  # forgotten, or sealed with a secret that is gone
+            expected = unseal(sealed, What.ADDRESS, order_id=pk)
+            for one in gone:
+                if one["address"] != expected:
+                    yield Violation(
+                        "sent_where_it_was_to_go", f"order {pk}", f"shipment {one['number']} went elsewhere"
+                    )

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db.models import F, QuerySet
 
 from sagas.registry import local_services
+from shop.contracts.events import OrderCreated
 from shop.saga import CUSTOMERS_EVENTS, RETURNS_EVENTS
 
 KEY = "correlation_id"
@@ -33,6 +34,7 @@ class Facts:
     prices: dict[int, dict[int, int]]  # order -> product -> price
     changes: dict[int, list[dict[str, Any]]]
     change_totals: dict[UUID, int]  # change -> what its lines add up to
+    placed_for: dict[int, str]  # sealed addresses, of orders of which that was to change
     histories: dict[int, list[str]]  # statuses in the order in which they were reached
     reservations: dict[int, dict[str, Any]]
     reserved_lines: dict[int, list[dict[str, Any]]]  # each with its own status, or else that of its reservation
@@ -100,6 +102,7 @@ def _read(before: datetime, strict: bool, bounds: Range) -> Facts:
         prices=defaultdict(dict),
         changes=_grouped(within("orders.OrderChange")),
         change_totals=defaultdict(int),
+        placed_for={},
         histories=defaultdict(list),
         reservations={},
         reserved_lines=defaultdict(list),
@@ -123,6 +126,11 @@ def _read(before: datetime, strict: bool, bounds: Range) -> Facts:
     changed = within("orders.OrderChangeLine", "change__order_id")
     for change_id, quantity, price in changed.values_list("change_id", "quantity", "unit_price"):
         facts.change_totals[change_id] += price * quantity
+    moving = [pk for pk, changes in facts.changes.items() if any(change["of_address"] for change in changes)]
+    if moving:
+        created = rows("orders.Outbox").filter(event_type=OrderCreated.__name__, correlation_id__in=moving)
+        for order_id, payload in created.values_list("correlation_id", "payload"):
+            facts.placed_for[order_id] = payload["checkout"]["address"]
     reserved = within("inventory.ReservationLine", "reservation__order_id")
     for line in reserved.annotate(order_id=F("reservation__order_id"), of=F("reservation__status")).values():
         facts.reserved_lines[line["order_id"]].append({**line, "status": line["status"] or line["of"]})

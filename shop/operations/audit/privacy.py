@@ -18,6 +18,7 @@ OLD_ADDRESSES = """
     SELECT order_id FROM delivery_delivery
     WHERE address <> '' AND due_at IS NULL AND created_at < %(before)s AND updated_at < %(before)s
 """
+OLD_CHANGES = "SELECT order_id FROM orders_orderchange WHERE address <> '' AND updated_at < %(before)s"
 SPENT_TOKENS = """
     SELECT order_id FROM payments_payment WHERE token <> '' AND status <> 'PENDING' AND updated_at < %(before)s
 """
@@ -27,6 +28,10 @@ NAMES = """
     WHERE id = ANY(%(users)s) AND (name <> '' OR phone <> '' OR email NOT LIKE 'erased-%%@erased.invalid')
 """
 ADDRESSES = "SELECT user_id FROM delivery_delivery WHERE user_id = ANY(%(users)s) AND address <> ''"
+CHANGES = """
+    SELECT user_id FROM orders_order o JOIN orders_orderchange c ON c.order_id = o.id
+    WHERE user_id = ANY(%(users)s) AND c.address <> ''
+"""
 TOKENS = """
     SELECT user_id FROM payments_payment WHERE user_id = ANY(%(users)s) AND (token <> '' OR checkout IS NOT NULL)
 """
@@ -34,9 +39,11 @@ MESSAGES = "SELECT user_id FROM notifications_notification WHERE user_id = ANY(%
 
 
 def forgotten_in_time(before: datetime) -> Iterator[Violation]:
-    """No address is kept a day longer than PRIVACY_AFTER, and no token of a settled payment."""
+    """No address is kept a day longer than PRIVACY_AFTER, that of a change no longer than events, and no token of a
+    settled payment."""
     for service, what, statement, since in (
         ("delivery", "address", OLD_ADDRESSES, timezone.now() - settings.PRIVACY_AFTER - LATE),
+        ("orders", "address of a change", OLD_CHANGES, timezone.now() - settings.SAGAS.retention - LATE),
         ("payments", "payment token", SPENT_TOKENS, before),
     ):
         for (order_id,) in scan(service, statement, {"before": since}):
@@ -50,6 +57,7 @@ def erased_is_gone(before: datetime) -> Iterator[Violation]:
         for service, what, statement in (
             ("accounts", "a name", NAMES),
             ("delivery", "an address", ADDRESSES),
+            ("orders", "an address", CHANGES),
             ("payments", "a token", TOKENS),
             ("notifications", "a message", MESSAGES),
         ):
