@@ -33,8 +33,7 @@ def change_portion(service: str, change: str, table: str, condition: str, parame
     with connections[service].cursor() as cursor:
         cursor.execute((change + PART).format(table=table, condition=condition), [*parameters, PORTION])
         crash_point("purge.deleted")
-        found: int = cursor.rowcount
-        return found
+        return int(cursor.rowcount)
 
 
 def purge_messages(service: str) -> int:

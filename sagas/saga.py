@@ -3,7 +3,7 @@
 A step is named "service.function". The service is a Django app, its database and its queue.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -41,7 +41,8 @@ class Saga:
     """One business process over several services. A project may have several; each event belongs to one of them.
 
     `key` names the field of its events that says which instance they belong to, an integer (the correlation key).
-    `timers` are periodic tasks, with the seconds between their ticks.
+    `timers` are periodic tasks, with the seconds between their ticks. `backward` are the events of the way back, as
+    pictures show it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Saga:
     heard_by: Mapping[type[Event], Sequence[str]]
     steps: Mapping[str, Role]
     timers: Mapping[str, float] = field(default_factory=dict)
+    backward: Collection[type[Event]] = ()
 
 
 class Choreography:

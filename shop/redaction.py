@@ -8,9 +8,10 @@ from typing import Any
 
 from django.apps import apps
 
+from sagas.conf import choreography
 from sagas.db.prepared import query
 from sagas.retention import change_portion
-from shop.contracts.events import PERSONAL, CustomerErased
+from shop.contracts.events import PERSONAL
 
 UNSEEN = ("payment_token", "address", "present_address")  # fields of events that no page shows
 
@@ -24,9 +25,9 @@ REDACTED = {
         payload = regexp_replace(payload, %(value)s, '\1', 'g'), error = split_part(error, ':', 1), traceback = ''
     """,
 }
-# A customer's messages have a user as their key.
+# The messages of other sagas have other keys, such as users.
 REDACT = """
-    UPDATE {table} SET {redacted} WHERE correlation_id = ANY(%(orders)s::bigint[]) AND event_type <> %(customers)s
+    UPDATE {table} SET {redacted} WHERE correlation_id = ANY(%(orders)s::bigint[]) AND event_type <> ALL(%(others)s)
 """
 BLANK = "UPDATE {{table}} SET {changes}"
 
@@ -36,7 +37,8 @@ def redact_messages(service: str, order_ids: Sequence[int]) -> None:
 
     A message that is published again has the blank fields, too. Runs in the caller's transaction.
     """
-    values = {"orders": list(order_ids), "customers": CustomerErased.__name__, "value": VALUE}
+    others = [event.__name__ for event, saga in choreography().saga_of.items() if saga.key != "order_id"]
+    values = {"orders": list(order_ids), "others": others, "value": VALUE}
     for table, redacted in REDACTED.items():
         name = apps.get_model(service, table)._meta.db_table
         query(service, REDACT.format(table=name, redacted=redacted), values)

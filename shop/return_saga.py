@@ -19,6 +19,7 @@ An inspection is not taken back: what it found has happened. So restocking is a 
 
 from sagas.saga import Saga, effect, record, undo
 from shop.contracts.return_events import (
+    BACKWARD,
     DeliveryReturnBooked,
     DeliveryReturnCancelled,
     DeliveryReturnLost,
@@ -57,6 +58,7 @@ RETURN = Saga(
         DeliveryReturnCancelled: ("orders.end_return",),
         ReturnClosed: ("notifications.notify_return",),
     },
+    backward=BACKWARD,
     steps={
         "delivery.book_return": effect(undone_by="delivery.cancel_return"),
         "delivery.cancel_return": undo(),

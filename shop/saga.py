@@ -45,6 +45,7 @@ single event, which tells every service that stores a customer's data to erase i
 
 from sagas.saga import Saga, effect, record, undo
 from shop.contracts.events import (
+    BACKWARD,
     CustomerErased,
     DeliveryCancellationRefused,
     DeliveryCancelled,
@@ -134,6 +135,7 @@ ORDER = Saga(
         InventoryReleased: ("orders.cancel_order",),
         OrderCancelled: ("notifications.notify",),
     },
+    backward=BACKWARD,
     # Each step: an effect with the step that takes it back, an undo, or a record with nothing to take back. A customer
     # waits until the order is paid; nobody waits for a deferrable step.
     steps={
@@ -200,6 +202,6 @@ CUSTOMER = Saga(
 
 SAGAS = (ORDER, RETURN, CUSTOMER)
 
-# As messages and rows name them.
-CUSTOMERS_EVENTS = [event.__name__ for event in CUSTOMER.heard_by]
+# As messages and rows name them. Orders and returns are numbered in one sequence, the instances of other sagas not.
 RETURNS_EVENTS = [event.__name__ for event in RETURN.heard_by]
+OTHERS_EVENTS = [event.__name__ for saga in SAGAS if saga not in (ORDER, RETURN) for event in saga.heard_by]

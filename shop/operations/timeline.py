@@ -19,15 +19,14 @@ from sagas.outages import OUTAGES
 from sagas.reconciliation import local_messages
 from sagas.registry import local_services
 from sagas.saga import service_of
-from shop.contracts import events, return_events
 from shop.contracts.events import origin
 from shop.contracts.orders import FINAL
 from shop.return_saga import RETURN
-from shop.saga import CUSTOMERS_EVENTS, ORDER
+from shop.saga import ORDER, OTHERS_EVENTS
 
 # The services of the sagas, in the order in which that of an order reaches them; those that only listen come last.
 LANES = tuple(dict.fromkeys([*map(origin, ORDER.heard_by), *map(service_of, ORDER.steps)]))
-BACKWARD_NAMES = {event.__name__ for event in (*events.BACKWARD, *return_events.BACKWARD)}
+BACKWARD_NAMES = {event.__name__ for saga in (ORDER, RETURN) for event in saga.backward}
 UNDOS = {name for saga in (ORDER, RETURN) for name, role in saga.steps.items() if role.kind == "undo"}
 TOLD = {*ORDER.heard_by, *RETURN.heard_by}
 SAMPLE = 50  # orders, and returns, examined for the oldest waiting event
@@ -189,7 +188,7 @@ def _dead_letters(service: str, keys: Sequence[int]) -> Iterator[Dead]:
 
 def _of(model: Any, keys: Sequence[int]) -> Any:
     """The messages with these keys; a customer's, whose key is a user, may have the same key."""
-    return model.objects.filter(correlation_id__in=keys).exclude(event_type__in=CUSTOMERS_EVENTS)
+    return model.objects.filter(correlation_id__in=keys).exclude(event_type__in=OTHERS_EVENTS)
 
 
 def _waiting(keys: Sequence[int], services: Iterable[str]) -> list[Waiting]:

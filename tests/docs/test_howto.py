@@ -1,5 +1,5 @@
-"""docs/howto/add-a-step.md and add-a-service.md, followed word by word in one copy of the checkout: what they say to
-write, and to type."""
+"""docs/howto/add-a-step.md, add-a-service.md and add-a-saga.md, followed word by word in copies of the checkout: what
+they say to write, and to type."""
 
 import os
 import re
@@ -14,9 +14,11 @@ from django.conf import settings
 from tests.support.processes import ROOT
 
 PAGE, SERVICE = ROOT / "docs/howto/add-a-step.md", ROOT / "docs/howto/add-a-service.md"
+SAGA = ROOT / "docs/howto/add-a-saga.md"
 BLOCK = re.compile(r"^```python\n# (?P<file>\S+\.py)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 LEFT = (".git", ".venv", "var", "__pycache__", "*_cache", "images")
-IMPORT = re.compile(r"^(?:from|import) .*\n", re.MULTILINE)
+IMPORT = re.compile(r"^(?:from|import) (?:.*\(\n(?: .*\n)+\)|.*)\n", re.MULTILINE)
+JSON = re.compile(r"^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -36,13 +38,18 @@ def run(checkout: Path, *command: str, databases: str = "h_") -> str:
 
 
 def write(path: Path, code: str) -> None:
-    """As the page says: imports at the top, the rest at the end, or a new file."""
+    """As the page says: imports at the top, an assignment in the place of the one that is there, the rest at the end;
+    or a new file."""
     text = path.read_text() if path.exists() else ""
     imports, rest = IMPORT.findall(code), IMPORT.sub("", code)
+    name = rest.strip().partition(" = ")[0]
+    if text and re.search(rf"^{name} = ", text, re.MULTILINE):
+        text, rest = re.sub(rf"^{name} = .*$", rest.strip(), text, flags=re.MULTILINE), ""
     if text:
         first = IMPORT.search(text)
         assert first
-        text = text[: first.start()] + "".join(imports) + text[first.start() :] + "\n\n" + rest.strip("\n") + "\n"
+        text = text[: first.start()] + "".join(imports) + text[first.start() :]
+        text += f"\n\n{rest.strip()}\n" if rest.strip() else ""
     else:
         text = code
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,4 +125,35 @@ def test_a_step_and_a_service_are_added_as_the_pages_say(checkout: Path):
     assert "All checks passed" in run(checkout, "-m", "ruff", "check", *code)
     tests = ("payments/tests/test_receipts.py", "loyalty/tests", "tests/shop/test_statements.py")
     passed = run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    assert "exit code 0" in passed, passed
+
+
+@pytest.mark.documented
+def test_a_saga_is_added_as_the_page_says(checkout: Path):
+    said = SAGA.read_text()
+    newest = max((checkout / "tests/shop/events").glob("*.jsonl"))
+    with newest.open("a") as examples:
+        examples.writelines(JSON.findall(said))
+    for found in BLOCK.finditer(said):
+        file, code = found["file"], found["code"]
+        if file == "shop/purchase_saga.py":
+            missing = run(checkout, "manage.py", "check")
+            assert any(line in said for line in missing.splitlines() if line.startswith("?: (saga.")), missing
+        write(checkout / file, code)
+        if file == "payments/models.py":
+            made = run(checkout, "manage.py", "makemigrations", "inventory", "payments", "-n", "purchases")
+            assert {"Purchase", "Bill"} <= set(re.findall(r"Create model (\w+)", made)), made
+    assert "no issues" in run(checkout, "manage.py", "check")
+    shown = run(checkout, "manage.py", "saga")
+    assert re.search(r"The saga of a purchase\n.*inventory\.confirm_purchase", shown, re.DOTALL), shown
+    assert "exit code 0" in run(checkout, "manage.py", "saga", "--mermaid")
+    drawn = (checkout / "docs/saga.md").read_text()
+    assert "## Of a purchase" in drawn
+    assert "payments_void_bill -.-> PaymentBillVoided" in drawn
+    code = ("payments", "inventory", "shop", "tests/system/test_purchase_conformance.py")
+    run(checkout, "-m", "ruff", "check", "--fix", *code)
+    run(checkout, "-m", "ruff", "format", *code)
+    assert "All checks passed" in run(checkout, "-m", "ruff", "check", *code)
+    (tests,) = re.findall(r'^make test ARGS="(.*)"$', said, re.MULTILINE)
+    passed = run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests.split())
     assert "exit code 0" in passed, passed

@@ -17,7 +17,7 @@ from commands.saga_map import as_markdown, as_table
 from shop.contracts import events, return_events
 from shop.operations.timeline import Entry, timeline
 from shop.return_saga import RETURN
-from shop.saga import ORDER
+from shop.saga import ORDER, SAGAS
 
 MAP = Path("docs/saga.md")
 LAST_EVENTS = {event.__name__ for event in (*events.ENDS, *return_events.ENDS)}
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         if order_id is None:
             if follow:
                 raise CommandError("--follow needs an order's id: manage.py saga ORDER_ID --follow")
-            for saga in (ORDER, RETURN):
+            for saga in SAGAS:
                 console.print(as_table(saga))
             return
         entries = timeline(order_id)

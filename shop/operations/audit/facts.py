@@ -17,7 +17,7 @@ from django.db.models import F, QuerySet
 
 from sagas.registry import local_services
 from shop.contracts.events import OrderCreated
-from shop.saga import CUSTOMERS_EVENTS, RETURNS_EVENTS
+from shop.saga import OTHERS_EVENTS, RETURNS_EVENTS
 
 KEY = "correlation_id"
 
@@ -158,8 +158,8 @@ def _messages() -> Iterator[tuple[str, str]]:
 
 
 def _of_orders(messages: QuerySet[Any]) -> QuerySet[Any]:
-    """Leave out the messages of customers and returns, whose keys are users and returns."""
-    return messages.exclude(event_type__in=[*CUSTOMERS_EVENTS, *RETURNS_EVENTS])
+    """Leave out the messages of other sagas, whose keys are no orders."""
+    return messages.exclude(event_type__in=[*OTHERS_EVENTS, *RETURNS_EVENTS])
 
 
 def rows(label: str) -> QuerySet[Any]:
