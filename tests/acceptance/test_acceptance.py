@@ -24,6 +24,7 @@ from tests.support.ordering import PAID_AND_SENT
 from tests.support.otlp import Receiver, receiving, unconnected
 from tests.support.processes import eventually
 from tests.support.running_shop import Queues
+from tests.support.second_thoughts import one_piece_less_and_elsewhere, sent_back
 from tests.support.stage import PASSWORD, Customer, Stage, raised
 
 pytestmark = pytest.mark.acceptance
@@ -157,6 +158,13 @@ def test_sent_back_by_the_recipient(customer: Customer):
     eventually(lambda: customer.status(order_id) == "CANCELLED")
     assert customer.read(f"payments?orderId={order_id}")["results"][0]["status"] == "REFUNDED"
     eventually(lambda: sellable(customer, 4) == before)
+
+
+def test_a_piece_less_and_elsewhere_and_then_sent_back(customer: Customer):
+    """A change before the hand-over and a return, each through the processes of all services."""
+    with Customer(base_url=customer.base_url, timeout=30) as staff:
+        staff.sign_in("admin@example.com")
+        sent_back(customer, staff, one_piece_less_and_elsewhere(customer, 8), 8)
 
 
 # --- The gateway and the back office --------------------------------------------------------------------------------

@@ -167,8 +167,8 @@ class Stage:
 class Customer(httpx.Client):
     """Somebody in front of the gateway."""
 
-    def sign_in(self, email: str) -> Self:
-        answer = self.post("/api/v1/auth/token", json={"email": email, "password": PASSWORD})
+    def sign_in(self, email: str, password: str = PASSWORD) -> Self:
+        answer = self.post("/api/v1/auth/token", json={"email": email, "password": password})
         assert answer.status_code == 200, answer.text
         self.headers["Authorization"] = f"Bearer {answer.json()['access']}"
         return self
