@@ -10,7 +10,9 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
+from django.db import connections
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
@@ -26,10 +28,11 @@ flushing.install()
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(request: pytest.FixtureRequest) -> None:
+def django_db_setup(request: pytest.FixtureRequest, django_db_blocker: Any) -> None:
     """Each database gets its own service's migrations, as `migrate_all` applies them.
 
     Django's test runner would go through those of all services for each database, most of the time for nothing.
+    Autovacuum stays away: what it finds in some test's rows would decide on the plans of another test.
     """
 
     def call(name: str, *arguments: Any, **options: Any) -> Any:
@@ -39,6 +42,11 @@ def django_db_setup(request: pytest.FixtureRequest) -> None:
 
     with patch("django.core.management.call_command", call):
         request.getfixturevalue("django_db_setup")
+    with django_db_blocker.unblock():
+        for service in settings.LOCAL_SERVICES:
+            with connections[service].cursor() as cursor:
+                for table in flushing.tables(service):
+                    cursor.execute(f'ALTER TABLE "{table}" SET (autovacuum_enabled = off)')
 
 
 @pytest.fixture(autouse=True)

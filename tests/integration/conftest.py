@@ -15,6 +15,7 @@ from celery import current_app
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
+from kombu import pools
 
 from sagas.publisher import broker
 from shop.contracts.carriers import SANDBOXES
@@ -116,7 +117,8 @@ def queues(_servers: None) -> Iterator[Queues]:
         queues.delete()
         yield queues
         broker.disconnect()
-        current_app.pool.force_close_all()
+        pools.reset()
+        current_app._after_fork()  # a closed pool is no use to who comes next, perhaps this folder again
         queues.delete()
 
 

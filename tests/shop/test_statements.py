@@ -197,7 +197,7 @@ def test_no_plan_reads_a_whole_table(bus: CountingBus, monkeypatch: pytest.Monke
         return prepare(connection, statement)
 
     monkeypatch.setattr(prepared, "_prepared", noting)
-    for service in {*map(service_of, ORDER.steps)}:  # PostgreSQL forgets how small autovacuum has found them
+    for service in {*map(service_of, ORDER.steps)}:  # as new: PostgreSQL guesses how large they are
         with connections[service].cursor() as cursor:
             cursor.execute(f"TRUNCATE {', '.join(tables(service))} CASCADE")
     seed("several")
