@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from inventory import privacy, returns, services
+from inventory import privacy, reservations, returns, services
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,
@@ -31,11 +31,11 @@ def product_locks(orders: Sequence[OrderCreated]) -> list[str]:
 @step(locks=product_locks)
 def reserve_stock(orders: list[OrderCreated]) -> list[InventoryReserved | InventoryReservationFailed]:
     """Reserve stock for each order, all its lines or none, first come first served."""
-    decisions = services.reserve({order.order_id: order.checkout.lines for order in orders})
+    decisions = reservations.reserve({order.order_id: order.checkout.lines for order in orders})
     return [_told(order, decisions[order.order_id]) for order in orders if order.order_id in decisions]
 
 
-def _told(order: OrderCreated, decision: services.Decision) -> InventoryReserved | InventoryReservationFailed:
+def _told(order: OrderCreated, decision: reservations.Decision) -> InventoryReserved | InventoryReservationFailed:
     if decision.reason:
         return InventoryReservationFailed(order_id=order.order_id, reason=decision.reason)
     checkout = order.checkout
@@ -47,7 +47,7 @@ def _told(order: OrderCreated, decision: services.Decision) -> InventoryReserved
 @step
 def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[InventoryReleased]:
     """Release what an order holds, whether reserved or shipped; leave a tombstone if it has no reservation."""
-    released = services.release({event.order_id: event.reason for event in undone})
+    released = reservations.release({event.order_id: event.reason for event in undone})
     return [
         InventoryReleased(order_id=event.order_id, reason=event.reason)
         for event in undone
@@ -58,7 +58,7 @@ def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[Invento
 @step
 def change_stock(ended: list[OrderChanged | OrderChangeRefused]) -> list[InventoryChanged]:
     """Have what is reserved follow the order. There is nothing to refuse: what was to be reserved was before."""
-    left = services.change({event.order_id: event.lines for event in ended if isinstance(event, OrderChanged)})
+    left = reservations.change({event.order_id: event.lines for event in ended if isinstance(event, OrderChanged)})
     return [
         InventoryChanged(
             order_id=event.order_id,
@@ -73,13 +73,13 @@ def change_stock(ended: list[OrderChanged | OrderChangeRefused]) -> list[Invento
 @step
 def ship_stock(deliveries: list[DeliveryHandedOver]) -> None:
     """Take reserved units off the shelf."""
-    services.ship({(one.order_id, one.shipment.number if one.shipment else 0) for one in deliveries})
+    reservations.ship({(one.order_id, one.shipment.number if one.shipment else 0) for one in deliveries})
 
 
 @step
 def take_back_shipment(failed: list[DeliveryShipmentFailed]) -> None:
     """Release what a shipment holds, whether reserved or shipped; the others of its order go on."""
-    services.take_back({(one.order_id, one.shipment.number): one.reason for one in failed})
+    reservations.take_back({(one.order_id, one.shipment.number): one.reason for one in failed})
 
 
 @step

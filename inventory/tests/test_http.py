@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 from rest_framework.test import APIClient
 
-from inventory import services
+from inventory import reservations, services
 from inventory.models import StockItem, StockMovement
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService
@@ -147,7 +147,7 @@ def test_a_booking_may_insist_on_the_stock_that_was_read(staff: APIClient):
 
 def test_a_reservation_makes_what_was_read_stale(staff: APIClient):
     read = staff.get(URL).headers["ETag"]
-    services.reserve({1: [Line(product_id=1, quantity=1)]})
+    reservations.reserve({1: [Line(product_id=1, quantity=1)]})
     assert staff.get(URL).headers["ETag"] != read
 
 
@@ -178,10 +178,10 @@ def test_the_shelf_keeps_room_for_what_is_out(staff: APIClient):
     answer = book(1)
     assert (answer.status_code, answer.json()["code"]) == (409, "C002")
     with transaction.atomic(using="inventory"):
-        assert services.reserve({7: [Line(1, 3)]}) == {7: services.Decision("")}
-        services.ship([(7, 0)])
+        assert reservations.reserve({7: [Line(1, 3)]}) == {7: reservations.Decision("")}
+        reservations.ship([(7, 0)])
     assert book(3).status_code == 201
     with transaction.atomic(using="inventory"):
-        assert services.release({7: "refused by the recipient"}) == {7}
+        assert reservations.release({7: "refused by the recipient"}) == {7}
     assert StockItem.objects.get(product_id=1).on_hand == 1_000_000_003
     assert book(-3).status_code == 201

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from commands.management.commands import deadletters
-from inventory import services
+from inventory import reservations, services
 from inventory.models import DeadLetter, StockItem
 from orders.models import DeadLetter as OrdersDeadLetter
 from sagas import dead_letters
@@ -46,7 +46,7 @@ def created(order_id: int) -> OrderCreated:
 @pytest.fixture
 def repaired(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Reserving is broken until this is called."""
-    monkeypatch.setattr(services, "reserve", lambda orders: 1 / 0)
+    monkeypatch.setattr(reservations, "reserve", lambda orders: 1 / 0)
     return monkeypatch.undo
 
 

@@ -8,7 +8,7 @@ import pytest
 import stamina
 from django.db import OperationalError
 
-from inventory import services
+from inventory import reservations, services
 from inventory.models import DeadLetter, Inbox, StockItem
 from sagas import dead_letters
 from sagas.conf import choreography, hook
@@ -183,13 +183,13 @@ def test_what_is_no_event_of_this_step_is_a_dead_letter(bus: Bus, raw: Any):
 
 
 def test_an_event_that_makes_the_step_fail_fails_alone(bus: Bus, monkeypatch: pytest.MonkeyPatch):
-    real, batches = services.reserve, []
+    real, batches = reservations.reserve, []
 
     def failing(orders: Any) -> Any:
         batches.append(len(orders))
         return 1 / 0 if 13 in orders else real(orders)
 
-    monkeypatch.setattr(services, "reserve", failing)
+    monkeypatch.setattr(reservations, "reserve", failing)
 
     execute(RESERVE, [encode(created(order_id)) for order_id in range(1, 51)])
 
@@ -215,14 +215,14 @@ def test_an_event_that_makes_the_step_fail_fails_alone(bus: Bus, monkeypatch: py
 
 
 def test_an_outage_is_waited_out_without_a_dead_letter(bus: Bus, monkeypatch: pytest.MonkeyPatch):
-    real, outages = services.reserve, iter(range(3))
+    real, outages = reservations.reserve, iter(range(3))
 
     def restarting(orders: Any) -> Any:
         if next(outages, None) is not None:
             raise OperationalError("the database system is starting up")
         return real(orders)
 
-    monkeypatch.setattr(services, "reserve", restarting)
+    monkeypatch.setattr(reservations, "reserve", restarting)
     with stamina.set_testing(True, attempts=10):
         execute(RESERVE, [encode(created(1))])
 
