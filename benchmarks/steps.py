@@ -1,10 +1,13 @@
-"""The cost of each step: CPU time of Python and PostgreSQL per order, and statements per message; without a broker.
+"""The cost of each step of orders and returns: CPU time of Python and PostgreSQL, statements per message; no broker.
 
     .venv/bin/python scripts/services.py exec -- .venv/bin/python -m benchmarks.steps
     … -m benchmarks.steps --limits 100 --profile      where Python spends it, by function
 
 All steps run in this one process, over an in-memory queue, one message after another. So the cost of Celery, kombu and
 RabbitMQ is not included.
+
+A return needs people and time. What they do is not measured: of the orders that have arrived a part is returned, and
+half of that is withdrawn before its parcel comes.
 """
 
 import argparse
@@ -27,17 +30,18 @@ from benchmarks.surroundings import Unfit, own_databases
 
 
 class Memory:
-    """A transport that stores messages until they are fetched: step, payload as a worker reads it, and headers."""
+    """A transport that stores messages until they are fetched: step, payload as a worker reads it, headers, and the
+    number of events."""
 
     def __init__(self) -> None:
-        self.waiting: deque[tuple[str, Sequence[Any], dict[str, str]]] = deque()
+        self.waiting: deque[tuple[str, Sequence[Any], dict[str, str], int]] = deque()
 
     def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
         from sagas.serializer import read, write
         from shop.observability.tracing import headers_for
 
         ((arrived,), _, _) = read(write(((payload,), {}, {})).decode())
-        self.waiting.append((step, arrived, headers_for(payload) or {}))
+        self.waiting.append((step, arrived, headers_for(payload) or {}, len(payload)))
 
     def backlog(self) -> int:
         return len(self.waiting)
@@ -52,6 +56,7 @@ class Cost:
     wall: float = 0
     calls: int = 0
     statements: int = 0
+    events: int = 0
 
 
 class Meter:
@@ -65,12 +70,16 @@ class Meter:
 
     def run(self, load: Any, count: int) -> None:
         """Run `count` orders to their end."""
+        load.place(count)
+        self.drain()
+
+    def drain(self) -> None:
+        """Run everything that is under way as far as it goes by itself."""
         from sagas.conf import choreography
         from sagas.registry import TIMERS
         from sagas.relay import publish_deferred, publish_outbox
         from sagas.testing import publishing_to
 
-        load.place(count)
         with publishing_to(self._transport), self._counting():
             busy = True
             while busy:
@@ -78,11 +87,13 @@ class Meter:
                 for service in choreography().services:
                     busy |= bool(self._timed(f"{service}: relay", publish_outbox, service))
                 while self._transport.waiting:
-                    step, payload, headers = self._transport.waiting.popleft()
+                    step, payload, headers, events = self._transport.waiting.popleft()
                     self._timed(step, self.handle, step, payload, headers)
+                    self.costs[step].events += events
                 for service in choreography().services:
                     busy |= bool(self._timed(f"{service}: deferred", publish_deferred, service))
-                busy |= bool(self._timed("delivery: handed over", TIMERS["delivery.advance_deliveries"]))
+                busy |= bool(self._timed("delivery: carriers asked", TIMERS["delivery.advance_deliveries"]))
+                busy |= bool(self._timed("payments: gateways asked", TIMERS["payments.settle_payments"]))
                 busy |= bool(self._transport.waiting)
 
     def handle(self, step: str, payload: Sequence[Any], headers: dict[str, str]) -> None:
@@ -135,16 +146,59 @@ def backend_seconds() -> float:
     return total
 
 
-def table(costs: dict[str, Cost], limit: int, count: int) -> Table:
-    shown = Table(title=f"{count:,} orders, messages of up to {limit}: ms per order")
+def return_some(meter: Meter, count: int) -> None:
+    """Run `count` returns of orders that have arrived to their end, and as many that are withdrawn."""
+    from django.conf import settings
+    from django.db.models.functions import Now
+
+    from delivery.models import ReturnParcel
+    from orders.models import Order, Return
+    from orders.returns import decisions
+    from orders.returns.requests import Wanted, request_return, withdraw
+    from shop.contracts.events import Line
+
+    settings.RETURN_APPROVAL = "orders.returns.rules.approve_at_once"
+    delivered = Order.objects.filter(status="COMPLETED", returns=None).prefetch_related("items").order_by("pk")
+    requested = [
+        request_return(order.pk, Wanted(lines=[Line(line.product_id, line.quantity) for line in order.items.all()])).pk
+        for order in delivered[: 2 * count]
+    ]
+    meter.drain()
+    for return_id in requested[count:]:
+        withdraw(return_id)
+    meter.drain()
+    ReturnParcel.objects.filter(return_id__in=requested[:count]).update(due_at=Now())
+    meter.drain()
+    for one in Return.objects.filter(pk__in=requested[:count]).prefetch_related("items"):
+        decisions.inspect(one.pk, {line.product_id: decisions.Found(line.quantity, 0, 0) for line in one.lines})
+    meter.drain()
+    ended = Return.objects.filter(pk__in=requested, status__in=("COMPLETED", "WITHDRAWN")).count()
+    if ended < len(requested):
+        raise Unfit(f"{ended} of {len(requested)} returns have ended")
+
+
+def have_arrive(meter: Meter) -> None:
+    """Have the parcels of all orders delivered."""
+    from django.db.models.functions import Now
+
+    from delivery.models import Delivery
+
+    Delivery.objects.filter(due_at__isnull=False).update(due_at=Now())
+    meter.drain()
+
+
+def table(costs: dict[str, Cost], limit: int, count: int, *, of: str) -> Table:
+    shown = Table(title=f"{count:,} {of}s, messages of up to {limit}: ms per {of}")
     shown.add_column("")
-    for heading in ("Python", "PostgreSQL", "wall", "messages", "statements in each"):
+    for heading in ("Python", "PostgreSQL", "wall", "messages", "statements in each", "µs per event"):
         shown.add_column(heading, justify="right")
     for name, cost in sorted(costs.items(), key=lambda one: -one[1].wall):
-        shown.add_row(name, *_figures(cost, count), f"{cost.calls:,}", f"{cost.statements / cost.calls:.1f}")
+        per_event = f"{1e6 * (cost.python + cost.postgresql) / cost.events:,.0f}" if cost.events else ""
+        statements = f"{cost.statements / cost.calls:.1f}"
+        shown.add_row(name, *_figures(cost, count), f"{cost.calls:,}", statements, per_event)
     total = Cost(*(sum(getattr(cost, name) for cost in costs.values()) for name in ("python", "postgresql", "wall")))
     shown.add_section()
-    shown.add_row("all of them", *_figures(total, count), f"{sum(cost.calls for cost in costs.values()):,}", "")
+    shown.add_row("all of them", *_figures(total, count), f"{sum(cost.calls for cost in costs.values()):,}", "", "")
     return shown
 
 
@@ -157,6 +211,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__.partition("\n")[0])
     parser.add_argument("--limits", type=int, nargs="+", default=[1, 100], help="events in a message, at most")
     parser.add_argument("--orders", type=int, help="default: 20 for each event in a message, 200 at the least")
+    parser.add_argument("--returns", type=int, help="of them; default: twice the events in a message, 50 at the least")
     parser.add_argument("--profile", action="store_true", help="show Python's time by function instead")
     options = parser.parse_args(arguments)
     console = Console()
@@ -187,15 +242,21 @@ def _measure(options: argparse.Namespace, console: Console) -> None:
     for limit in options.limits:
         settings.SAGAS = replace(settings.SAGAS, batch_limit=limit)
         count = options.orders or max(200, 20 * limit)
+        returns = options.returns or max(50, 2 * limit)
         Meter().run(load, max(50, 3 * limit))  # connections, plans, caches
         profile = cProfile.Profile(time.process_time) if options.profile else None
-        meter = Meter(profile)
+        meter, meter_of_returns = Meter(profile), Meter(profile)
         meter.run(load, count)
+        Meter().run(load, max(0, 4 * returns - count))
+        have_arrive(Meter())
+        return_some(Meter(), returns)
+        return_some(meter_of_returns, returns)
         must_be_clean()
         if profile:
             pstats.Stats(profile).sort_stats(os.environ.get("PS", "tottime")).print_stats(60)
         else:
-            console.print(table(meter.costs, limit, count))
+            console.print(table(meter.costs, limit, count, of="order"))
+            console.print(table(meter_of_returns.costs, limit, 2 * returns, of="return"))
     connections.close_all()
 
 

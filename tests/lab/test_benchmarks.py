@@ -13,7 +13,7 @@ import pytest
 from django.apps import apps
 from django.conf import settings
 
-from benchmarks import growth, history, measure, nodes, scaleout
+from benchmarks import growth, history, measure, nodes, scaleout, steps
 from benchmarks.link import HOST, Link, Near
 from benchmarks.measure import Throughput
 from benchmarks.surroundings import LIMIT, QUEUES, Unfit
@@ -22,6 +22,7 @@ from inventory.services import seed_stock
 from sagas.registry import local_services
 from sagas.testing import Bus
 from shop.contracts.events import Line
+from shop.return_saga import RETURN
 from tests.support.ordering import place_order
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -91,6 +92,35 @@ def test_a_backlog_that_halts_is_given_up_with_what_was_done(impatient):
     system.reached = 1200
     with pytest.raises(Unfit, match="paced: 1200 of 4500 sagas are done and no more come"):
         measure.finish(system, Orders(1, 4500, 0.0), "waiting", lambda *shown: None)
+
+
+# --- The cost of each step --------------------------------------------------------------------------------------------
+@pytest.mark.django_db(databases=local_services())
+@pytest.mark.usefixtures("bus", "no_waiting")
+def test_every_step_of_a_return_is_measured(settings: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(steps, "backend_seconds", lambda: 0.0)
+    settings.DELIVERED_AFTER = 3600  # as in the benchmark, until the parcels are to arrive
+    seed_stock({1: 10})
+    for _ in range(4):
+        place_order(user_id=1, lines=[Line(1, 1)])
+    meter = steps.Meter()
+    meter.drain()
+    steps.have_arrive(steps.Meter())
+    steps.return_some(meter, 2)
+    assert {name: cost.events for name, cost in meter.costs.items() if name in RETURN.steps} == {
+        "delivery.book_return": 4,
+        "orders.mark_return_booked": 4,
+        "delivery.cancel_return": 2,
+        "orders.end_return": 2,
+        "orders.mark_return_received": 2,
+        "delivery.close_return": 2,
+        "inventory.restock_return": 2,
+        "orders.settle_return": 2,
+        "notifications.notify_return": 18,
+    }
+    shown = steps.table(meter.costs, 800, 4, of="return")
+    assert shown.row_count == len(meter.costs) + 1
+    assert {str(cell) for cell in shown.columns[0].cells} >= RETURN.steps.keys() - {"orders.mark_return_lost"}
 
 
 # --- The link of a node -----------------------------------------------------------------------------------------------
