@@ -7,7 +7,7 @@ All steps run in this one process, over an in-memory queue, one message after an
 RabbitMQ is not included.
 
 A return needs people and time. What they do is not measured: of the orders that have arrived a part is returned, and
-half of that is withdrawn before its parcel comes.
+half of that is withdrawn before its parcel comes. None is exchanged: but for one step, an exchange is an order.
 """
 
 import argparse

@@ -70,6 +70,7 @@ class Saga:
     orders_away: bool
     changes: list[Any] = field(default_factory=list)
     returns: list[Any] = field(default_factory=list)
+    exchange_for: Any = None  # the return for which it is given
 
     @property
     def exists(self) -> bool:
@@ -161,7 +162,7 @@ class Saga:
 
 def look_up(order_id: int) -> Saga:
     """Read an order's saga as it is now."""
-    order, lines, trace, away = None, [], "", False
+    order, lines, trace, away, exchange_for = None, [], "", False, None
     changes: list[Any] = []
     returns: list[Any] = []
     try:
@@ -169,8 +170,10 @@ def look_up(order_id: int) -> Saga:
         if order:
             lines = list(order.items.order_by("pk"))
             changes = list(order.changes.order_by("pk"))
+            exchange_for = order.exchange_for
             returns = list(order.returns.order_by("pk"))
             names = {line.product_id: line.product_name for line in lines}
+            names |= {line.exchange_product_id: line.exchange_product_name for one in returns for line in one.lines}
             for one in returns:
                 one.what = [f"{line.quantity} × {names.get(line.product_id, line.product_id)}" for line in one.lines]
             created = apps.get_model("orders", "Outbox").objects.filter(
@@ -180,7 +183,7 @@ def look_up(order_id: int) -> Saga:
             trace = parent.split("-")[1] if parent.count("-") == 3 else ""
     except OUTAGES:
         away = True
-    return Saga(order_id, order, lines, trace, story(order_id), away, changes, returns)
+    return Saga(order_id, order, lines, trace, story(order_id), away, changes, returns, exchange_for)
 
 
 def rows_in_admin(order_id: int, user: Any) -> list[tuple[str, str]]:

@@ -202,9 +202,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "The parcel of return %(number)d did not come: it is being closed",
         "반품 %(number)d: 택배가 오지 않아 닫는 중",
     ),
+    "pending_return_EXCHANGING": (
+        "The exchange for return %(number)d is on its way",
+        "반품 %(number)d: 교환 상품을 보내는 중",
+    ),
     "change_of": ("changed", "변경"),
     "another_address": ("another address", "다른 배송지"),
     "return_of": ("return", "반품"),
+    "exchange_order": ("exchange: order", "교환 주문"),
+    "exchange_for": ("given in exchange:", "교환으로 보냄:"),
     "ended_returning": (
         "The order has ended; a return is under way.",
         "주문은 끝났고, 반품이 진행 중입니다.",

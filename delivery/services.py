@@ -33,6 +33,7 @@ from shop.api.problems import Problem
 from shop.contracts.events import (
     DeliveryCancellationRefused,
     DeliveryCancelled,
+    DeliveryFailed,
     DeliveryHoldRefused,
     DeliveryStarted,
     OrderCancellationRequested,
@@ -41,7 +42,8 @@ from shop.contracts.events import (
     PaymentCompleted,
     Shipment,
 )
-from shop.contracts.reasons import NOT_TO_LEAVE
+from shop.contracts.reasons import NO_ADDRESS, NOT_TO_LEAVE
+from shop.observability.tracing import trace_after
 from shop.seal import What, unseal
 
 logger = logging.getLogger(__name__)
@@ -75,13 +77,17 @@ def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
     """Have the parcels of orders fetched that are paid, or whose money is held; returns an event for each that is
     booked by that already.
 
-    Orders cancelled before they came here are passed over. Raises ValueError for an address that cannot be unsealed.
+    Orders cancelled before they came here are passed over. One that goes to the address of another has failed when
+    that is forgotten. Raises ValueError for an address that cannot be unsealed.
     """
     now = database_time("delivery")
+    addresses = _addresses(paid)
+    nowhere = [event for event in paid if event.order_id not in addresses]
+    paid = [event for event in paid if event.order_id in addresses]
     wanted = [
         (event, shipment, Booking(new_key(event.order_id), event.order_id, address, shipment=number))
         for event in paid
-        for address in [_address(event)]
+        for address in [addresses[event.order_id]]
         for number, shipment in enumerate(event.checkout.shipments or (None,), 1)
     ]
     booked = booked_at_once(booking for _, _, booking in wanted)
@@ -91,6 +97,8 @@ def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
         late = [row for row in rows if row["order_id"] not in started]
         rows = [*(row for row in rows if row["order_id"] in started), *start_late(late, now)]
     insert(row for row in rows if row.get("number", 1) > 1)
+    if nowhere:
+        _fail(nowhere)
     return [
         DeliveryStarted(
             order_id=row["order_id"],
@@ -101,6 +109,36 @@ def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
         for row in rows
         if row["status"] == Status.PREPARING
     ]
+
+
+def _fail(nowhere: Sequence[Paid]) -> None:
+    """These orders cannot be sent, unless they were cancelled before. It is told at once: the step itself may wait."""
+    rows = [
+        {
+            "order_id": event.order_id,
+            "user_id": event.checkout.user_id,
+            "status": Status.FAILED,
+            "reason": NO_ADDRESS,
+            "caused_by": event.event_id,
+            "trace": event.trace,
+        }
+        for event in nowhere
+    ]
+    failed = insert(rows)
+    emit(
+        *(
+            DeliveryFailed(
+                order_id=event.order_id,
+                user_id=event.checkout.user_id,
+                reason=NO_ADDRESS,
+                caused_by=event.event_id,
+                trace=trace_after(event),
+            )
+            for event in nowhere
+            if event.order_id in failed
+        ),
+        service="delivery",
+    )
 
 
 def _parcel(
@@ -127,9 +165,19 @@ def _parcel(
     return row
 
 
-def _address(event: Paid) -> str:
-    sealed = event.checkout.address
-    return unseal(sealed, What.ADDRESS, order_id=event.order_id) if sealed else ""
+def _addresses(paid: Sequence[Paid]) -> dict[int, str]:
+    """Where each order goes. What is given in exchange goes where the order of that went, if that is still known."""
+    exchanges = {event.order_id: event.checkout.exchange_of for event in paid if event.checkout.exchange_of}
+    known: dict[int, str] = {}
+    if exchanges:
+        sent = Delivery.objects.filter(order_id__in=exchanges.values()).exclude(address="")
+        known = dict(sent.values_list("order_id", "address"))
+    return {
+        event.order_id: unseal(sealed, What.ADDRESS, order_id=event.order_id) if sealed else ""
+        for event in paid
+        for sealed in [event.checkout.address]
+        if event.order_id not in exchanges
+    } | {order_id: known[of] for order_id, of in exchanges.items() if of in known}
 
 
 # --- Backward ---------------------------------------------------------------------------------------------------------

@@ -113,7 +113,13 @@ def _end(shipments: Sequence[Delivery]) -> Iterator[Ended]:
                 yield DeliveryShipmentFailed(**about(one), shipment=shipment, reason=one.reason)
         if has_ended and fresh:
             number = arrived[0].tracking_number or ""
-            yield DeliveryCompleted(**about(fresh[-1]), tracking_number=number, unpaid=arrived[0].unpaid)
+            failed = [shipment for one in shipments if one.status == Status.FAILED and (shipment := shipment_of(one))]
+            yield DeliveryCompleted(
+                **about(fresh[-1]),
+                tracking_number=number,
+                unpaid=arrived[0].unpaid,
+                missing=tuple(line for shipment in failed for line in shipment.lines),
+            )
     for one in fresh:
         one.told = one.status != Status.DELIVERED or has_ended
 

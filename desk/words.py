@@ -18,6 +18,7 @@ REASONS = (
     (re.compile(reasons.OVERDUE), _("not with the carrier before the deadline")),
     (re.compile(f"{reasons.REFUSED_BY_CARRIER}.*"), _("refused by the carrier")),
     (re.compile(f"{reasons.REFUSED_BY_RECIPIENT}.*"), _("refused by the recipient")),
+    (re.compile(reasons.NO_ADDRESS), _("the address is not kept any more")),
     (re.compile(reasons.SHIPMENT_FAILED), _("a shipment of the order does not arrive")),
     (re.compile(reasons.FAILED_WITH_CARRIER), _("failed with the carrier")),
     (re.compile(reasons.WITH_CARRIER), _("the carrier has the parcel already")),

@@ -74,8 +74,9 @@ class PlannedOrder:
 
     @property
     def one_back(self) -> dict[str, Any]:
-        """A return of one piece of its first product."""
-        return {"items": [self.body["items"][0] | {"quantity": 1}]}
+        """A return of one piece of its first product; every other one is to be exchanged."""
+        kind = "EXCHANGE" if self.number % 2 else "REFUND"
+        return {"items": [self.body["items"][0] | {"quantity": 1}], "kind": kind}
 
 
 def with_second_thoughts(kinds: Mapping[str, int]) -> dict[str, int]:

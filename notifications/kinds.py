@@ -21,6 +21,7 @@ from shop.contracts.return_events import (
     DeliveryReturnBooked,
     ReturnClosed,
     ReturnCompleted,
+    ReturnExchanged,
     ReturnReceived,
     ReturnRefused,
 )
@@ -40,7 +41,7 @@ OrderNews = (
     | OrderCancelled
     | PaymentRefundCompleted
 )
-ReturnNews = DeliveryReturnBooked | ReturnReceived | ReturnCompleted | ReturnRefused | ReturnClosed
+ReturnNews = DeliveryReturnBooked | ReturnReceived | ReturnExchanged | ReturnCompleted | ReturnRefused | ReturnClosed
 News = OrderNews | ReturnNews
 
 # In the order of the sagas.
@@ -58,6 +59,7 @@ TYPES: Mapping[type[OrderEvent], Notification.Type] = {
     PaymentRefundCompleted: Type.REFUNDED,
     DeliveryReturnBooked: Type.RETURN_APPROVED,
     ReturnReceived: Type.RETURN_RECEIVED,
+    ReturnExchanged: Type.RETURN_EXCHANGED,
     ReturnCompleted: Type.RETURN_REFUNDED,
     ReturnRefused: Type.RETURN_REFUSED,
     ReturnClosed: Type.RETURN_CLOSED,

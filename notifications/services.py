@@ -111,6 +111,7 @@ def _notifications(event: News, contact: Contact, drafts: Drafts, off: Collectio
         if isinstance(event, PaymentActionRequired)
         else None,
         returned=getattr(event, "return_id", 0),
+        exchange=getattr(event, "exchange_order_id", 0),
         drafts=drafts,
     )
     ways = [(Channel.EMAIL, contact.email, text.subject, text.body), (Channel.SMS, contact.phone, "", text.sms)]

@@ -12,13 +12,14 @@ from shop.calls import connect
 from shop.contracts.accounts import Contact, ContactsService
 from shop.contracts.events import (
     CustomerErased,
+    OrderCreated,
     OrderEvent,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentCompleted,
     PaymentRefundCompleted,
 )
-from shop.contracts.return_events import ReturnApproved, ReturnRequested
+from shop.contracts.return_events import ReturnApproved, ReturnCompleted, ReturnRequested
 
 NEWS = get_args(News)
 Heard = OrderNews | PaymentCompleted | PaymentAuthorized | PaymentCaptured
@@ -47,13 +48,22 @@ def notify_return(
 
 
 def _write_down(events: Sequence[OrderEvent], contacts: Mapping[int, Contact]) -> None:
-    services.write_down((event for event in events if isinstance(event, NEWS) and not _told_by_return(event)), contacts)
+    services.write_down((event for event in events if isinstance(event, NEWS) and not _told_elsewhere(event)), contacts)
     public_events.write_down(events)
 
 
-def _told_by_return(event: News) -> bool:
-    """Whether its customer is told of it by the saga of a return, when that ends."""
-    return isinstance(event, PaymentRefundCompleted) and event.for_return
+def _told_elsewhere(event: News) -> bool:
+    """Whether its customer is told of it by another saga: of a refund and an exchange by that of the return, of its end
+    by that of the exchange."""
+    match event:
+        case PaymentRefundCompleted():
+            return event.for_return
+        case OrderCreated(checkout=checkout):
+            return checkout.exchange_of > 0
+        case ReturnCompleted():
+            return event.exchanged
+        case _:
+            return False
 
 
 @step

@@ -44,7 +44,7 @@ NO_NUMBER = "–"
 PRICED = {Type.PAYMENT_DUE, Type.REFUNDED, Type.ORDER_CHANGED, Type.ADDRESS_CHANGED, Type.RETURN_REFUNDED}
 REASONED = {Type.CANCELLED, Type.DELIVERY_FAILED, Type.SHIPMENT_FAILED, Type.CHANGE_REFUSED}
 OF_RETURNS = {kind for kind in Type if kind.startswith("RETURN_")}
-IN_SUBJECT = ("order", "tracking", "return", "amount")  # one line, which names nobody
+IN_SUBJECT = ("order", "tracking", "return", "exchange", "amount")  # one line, which names nobody
 
 
 class Draft(NamedTuple):
@@ -99,6 +99,7 @@ def compose(
     tracking: str = "",
     reason: str = "",
     returned: int = 0,
+    exchange: int = 0,
     amount: str = "",
     due: Due | None = None,
     drafts: Drafts = NONE,
@@ -112,7 +113,8 @@ def compose(
         drafts.get((kind, channel, language)) or default(kind, channel, language)
         for channel in (Channel.EMAIL, Channel.SMS)
     )
-    facts: dict[str, Any] = {"order": order, "tracking": tracking or NO_NUMBER, "return": returned}
+    facts: dict[str, Any] = {"order": order, "tracking": tracking or NO_NUMBER}
+    facts |= {"return": returned, "exchange": exchange}
     facts["amount"] = _in_words(amount, language)
     where = where_sms = ""
     if due is not None:
@@ -153,6 +155,7 @@ def placeholders(kind: str, channel: str) -> list[str]:
         *(["amount"] if kind in PRICED else []),
         *(["until", "where"] if kind == Type.PAYMENT_DUE else []),
         *(["return"] if kind in OF_RETURNS else []),
+        *(["exchange"] if kind == Type.RETURN_EXCHANGED else []),
     ]
 
 
@@ -204,6 +207,7 @@ def example(kind: str, channel: str, language: str, draft: Draft) -> Draft:
         name=name,
         order=1042,
         returned=1057,
+        exchange=1064,
         tracking="CJ123456789",
         reason=why,
         amount=money(35_000, "KRW"),

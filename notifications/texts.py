@@ -2,8 +2,9 @@
 
 For each type of notification and each language there are a subject, an e-mail and an SMS.
 
-`{order}`, `{name}`, `{tracking}`, `{reason}`, `{return}`, `{amount}`, `{until}` and `{where}` are filled in. An SMS
-names nobody, and a carrier may write anything: it is read on locked screens, and by whoever has the number now.
+`{order}`, `{name}`, `{tracking}`, `{reason}`, `{return}`, `{exchange}`, `{amount}`, `{until}` and `{where}` are
+filled in. An SMS names nobody, and a carrier may write anything: it is read on locked screens, and by whoever has the
+number now.
 """
 
 from typing import NamedTuple
@@ -210,6 +211,20 @@ TEXTS = {
             sms="[Shop] Your return {return} of order {order} has arrived.",
         ),
     },
+    Type.RETURN_EXCHANGED: {
+        "ko": Text(
+            subject="[Shop] 주문 {order}번의 교환 상품을 준비하고 있습니다",
+            body="주문 {order}번의 교환({return}번) 상품을 주문 {exchange}번으로 보내 드립니다. 추가 결제는 없습니다. "
+            "보내 드리지 못하는 상품이 있으면 그 금액을 환불해 드립니다.",
+            sms="[Shop] 주문 {order}번 교환({return}번) 상품을 주문 {exchange}번으로 보내 드립니다.",
+        ),
+        "en": Text(
+            subject="[Shop] Your exchange for order {order} is on its way",
+            body="What you exchange of order {order} (return {return}) is on its way to you as order {exchange}. There "
+            "is nothing to pay. If we cannot send all of it, we refund the rest.",
+            sms="[Shop] Your exchange for order {order} (return {return}) is on its way as order {exchange}.",
+        ),
+    },
     Type.RETURN_REFUNDED: {
         "ko": Text(
             subject="[Shop] 주문 {order}번의 반품이 완료되었습니다",
@@ -304,6 +319,7 @@ REASONS = {
     reasons.REFUSED_BY_CARRIER: {"ko": "택배사가 인수를 거부했습니다.", "en": "the carrier refused the parcel."},
     reasons.REFUSED_BY_RECIPIENT: {"ko": "수령이 거부되었습니다.", "en": "the parcel was refused at the door."},
     reasons.FAILED_WITH_CARRIER: {"ko": "배송 중 문제가 발생했습니다.", "en": "something went wrong on the way."},
+    reasons.NO_ADDRESS: {"ko": "배송지 정보가 남아 있지 않습니다.", "en": "we do not keep your address any more."},
     reasons.BY_CUSTOMER: {"ko": "고객님의 요청으로 취소되었습니다.", "en": "you asked us to."},
     reasons.BY_STAFF: {"ko": "판매자가 주문을 취소하였습니다.", "en": "we had to cancel it."},
     reasons.WITH_CARRIER: {"ko": "상품이 이미 택배사에 전달되었습니다.", "en": "the carrier already has the parcel."},

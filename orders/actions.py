@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from orders import changes, idempotency, services
 from orders.models import OrderChange
-from orders.refunds import request_refund
+from orders.refunds import NothingPaid, request_refund
 from orders.serializers import (
     ChangeInput,
     ChangeOfAddress,
@@ -76,7 +76,7 @@ class RefundsView(APIView):
 
     rights = {"POST": REFUND}
     serializer_class = RefundSerializer
-    problems = {"POST": [services.UnknownOrder, idempotency.KeyReused]}
+    problems = {"POST": [services.UnknownOrder, NothingPaid, idempotency.KeyReused]}
 
     @extend_schema(
         operation_id="order_refund",

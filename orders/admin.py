@@ -41,7 +41,7 @@ admin.site.register(StaffAction, StaffActionAdmin)
 SHOWN_LINES = 2  # of an order, in the list
 SHOWN: Any = [
     "badge", "capture", "reason", "total", "payment_gateway", "parcels", "created_at", "progress_at", "look_at",
-    "looks",
+    "looks", "exchange_of",
 ]  # fmt: skip
 IN_ROWS: Any = [("badge", "total"), ("created_at", "progress_at"), ("payment_gateway", "parcels")]
 
@@ -75,8 +75,9 @@ class OrderAdmin(ReadOnlyAdmin):
             return SHOWN
         reason = ["reason"] if obj.cancellation_reason else []
         capture = ["capture"] if obj.capture else []
+        exchange = ["exchange_of"] if obj.exchange_for_id else []
         looks = [("look_at", "looks")] if obj.look_at and obj.status not in FINAL else []
-        return [*IN_ROWS, *reason, *capture, *looks]
+        return [*IN_ROWS, *exchange, *reason, *capture, *looks]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
         return super().get_queryset(request).prefetch_related("items")
@@ -175,6 +176,20 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.display(description=_("total"), ordering="total_price")
     def total(self, order: Order) -> str:
         return money(order.total_price, order.currency)
+
+    @admin.display(description=_("given in exchange"))
+    def exchange_of(self, order: Order) -> SafeString | str:
+        """The return for which it is given, and the order that was paid."""
+        of = order.exchange_for
+        if of is None:
+            return ""
+        return format_html(
+            '<a href="{}">{}</a>, <a href="{}">{}</a>',
+            reverse("admin:orders_return_change", args=[of.pk]),
+            _("return %d") % of.pk,
+            reverse("admin:orders_order_change", args=[of.order_id]),
+            _("order %d") % of.order_id,
+        )
 
     @admin.display(description=_("age"), ordering="-created_at")
     def age(self, order: Order) -> str:

@@ -3,7 +3,7 @@
 Each is for who has the right, and only as long as the order allows it; what cannot be done is not offered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -18,19 +18,21 @@ from django.utils.translation import gettext_lazy as _
 
 from desk.around import left_to_give_back
 from orders.amounts import paid_for
-from orders.models import Order
+from orders.models import Order, Return
 from orders.notes import write_note
 from orders.refunds import request_refund
+from orders.returns.exchanges import Bought, bought
 from orders.returns.requests import Wanted, request_return, returnable
 from sagas.outages import OUTAGES
 from shop.api.permissions import may
 from shop.api.problems import Problem
+from shop.api.serializers import BIGGEST
 from shop.contracts.events import Line
 from shop.money import LARGEST, minor_units, money
 from shop.text import LineField, LinesField
 
 CHANGE, REFUND, RETURN = "orders.change_order", "payments.change_payment", "orders.add_return"
-PIECES = "pieces-"  # what the field with a product's pieces begins with
+PIECES, OTHER = "pieces-", "other-"  # what fields about a product begin with
 
 
 class PiecesForm(forms.Form):
@@ -41,24 +43,72 @@ class PiecesForm(forms.Form):
     def __init__(self, order: Order, most: Mapping[int, int], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.order = order
-        lines = [line for line in order.lines if most.get(line.product_id)]
         fields = {
-            f"{PIECES}{line.product_id}": forms.IntegerField(
-                label=f"{line.product_name}, {money(line.unit_price, order.currency)}",
-                help_text=_("Pieces, of %d.") % most[line.product_id],
-                min_value=0,
-                max_value=most[line.product_id],
-                initial=0,
-                required=False,
-            )
-            for line in lines
+            name: field
+            for product_id, one in bought(order.pk).items()
+            if most.get(product_id)
+            for name, field in self.fields_of(product_id, one, most[product_id])
         }
         self.fields = {**fields, **self.fields}
 
+    def fields_of(self, product_id: int, one: Bought, most: int) -> Iterator[tuple[str, forms.Field]]:
+        """What is asked about a product, by name."""
+        yield (
+            f"{PIECES}{product_id}",
+            forms.IntegerField(
+                label=f"{one.name}, {money(one.price, self.order.currency)}",
+                help_text=_("Pieces, of %d.") % most,
+                min_value=0,
+                max_value=most,
+                initial=0,
+                required=False,
+            ),
+        )
+
     def pieces(self) -> dict[int, int]:
         """{product: pieces}, without those of which there are none."""
+        return self.numbers(PIECES)
+
+    def numbers(self, prefix: str) -> dict[int, int]:
+        """What was given in fields whose names begin with this, by product."""
         given = self.cleaned_data.items()
-        return {int(name.removeprefix(PIECES)): count for name, count in given if name.startswith(PIECES) and count}
+        return {int(name.removeprefix(prefix)): number for name, number in given if name.startswith(prefix) and number}
+
+
+class ReturnForm(PiecesForm):
+    """Pieces that are to come back, and whether money is given for them or other pieces."""
+
+    kind = forms.ChoiceField(
+        label=_("For"),
+        choices=[(Return.Kind.REFUND, _("a refund")), (Return.Kind.EXCHANGE, _("an exchange"))],
+        initial=Return.Kind.REFUND,
+        required=False,
+    )
+
+    def fields_of(self, product_id: int, one: Bought, most: int) -> Iterator[tuple[str, forms.Field]]:
+        yield from super().fields_of(product_id, one, most)
+        yield (
+            f"{OTHER}{product_id}",
+            forms.IntegerField(
+                label=_("exchanged for product"),
+                help_text=_("Its number. Empty: the same product."),
+                min_value=1,
+                max_value=BIGGEST,
+                required=False,
+            ),
+        )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if not self.errors and not self.pieces():
+            raise forms.ValidationError(_("Say how many pieces."))
+        if not self.errors and self.exchanges() and cleaned["kind"] != Return.Kind.EXCHANGE:
+            self.add_error("kind", _("Another product is given for an exchange only."))
+        return cleaned
+
+    def exchanges(self) -> dict[int, int]:
+        """{product: the one that it is exchanged for}, of the pieces that come back."""
+        return {one: other for one, other in self.numbers(OTHER).items() if one in self.pieces() and other != one}
 
 
 class RefundForm(PiecesForm):
@@ -108,7 +158,8 @@ def can_refund(order: Order, user: Any) -> bool:
 
 def can_return(order: Order, user: Any) -> bool:
     """Whether this user may request a return of the order, and something is left to be returned."""
-    return order.status == Order.Status.COMPLETED and may(user, RETURN) and any(returnable(order.pk).values())
+    arrived = order.status == Order.Status.COMPLETED and order.exchange_for_id is None
+    return arrived and may(user, RETURN) and any(returnable(order.pk).values())
 
 
 def refund(desk: Any, request: HttpRequest, order_id: int) -> HttpResponse:
@@ -147,13 +198,15 @@ def refund(desk: Any, request: HttpRequest, order_id: int) -> HttpResponse:
 def return_for_customer(desk: Any, request: HttpRequest, order_id: int) -> HttpResponse:
     """Request a return for the order's customer, also after the days in which customers may do so."""
     order = _order(desk, request, order_id, RETURN)
-    form = PiecesForm(order, returnable(order_id), request.POST or None)
-    if form.is_valid() and not form.pieces():
-        form.add_error(None, _("Say how many pieces."))
+    form = ReturnForm(order, returnable(order_id), request.POST or None)
     if form.is_valid():
         lines = [Line(product_id, count) for product_id, count in form.pieces().items()]
+        why, kind = form.cleaned_data["reason"], form.cleaned_data["kind"] or Return.Kind.REFUND
         try:
-            made = request_return(order_id, Wanted(lines=lines, reason=form.cleaned_data["reason"]))
+            made = request_return(order_id, Wanted(lines=lines, reason=why, kind=kind, exchanges=form.exchanges()))
+        except OUTAGES:
+            messages.error(request, _("The catalogue is away: nothing can be exchanged for another product now."))
+            return redirect("admin:orders_order_change", order_id)
         except Problem as refusal:
             messages.error(request, str(refusal.detail))
             return redirect("admin:orders_order_change", order_id)

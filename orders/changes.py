@@ -72,7 +72,7 @@ class ChangeUnderWay(Problem):
 
 def can_be_changed(order: Order) -> bool:
     """Whether asking for it makes sense now. It may still be refused, if the carrier was faster: delivery decides."""
-    return can_be_cancelled(order) and order.change_id is None
+    return can_be_cancelled(order) and order.change_id is None and order.exchange_for_id is None
 
 
 # --- Asking for one ---------------------------------------------------------------------------------------------------
@@ -105,6 +105,8 @@ def request_change(
             return known
         if not can_be_cancelled(order):
             raise NotChangeable(f"Order {order_id} is {order.status.lower()}.")
+        if order.exchange_for_id:
+            raise NotChangeable(f"Order {order_id} is an exchange: cancel it, and what was paid is refunded.")
         if order.change_id is not None:
             raise ChangeUnderWay
         elsewhere = bool(address) and address != current(order_id)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from django.contrib.postgres.indexes import BrinIndex
-from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
@@ -58,8 +57,16 @@ class Order(models.Model):
     )
     cancellation_reason = models.CharField(max_length=200, blank=True)
     currency = models.CharField(max_length=3)
-    total_price = models.BigIntegerField(validators=[MinValueValidator(1)])
-    payment_gateway = models.CharField(max_length=32)
+    total_price = models.BigIntegerField()
+    payment_gateway = models.CharField(max_length=32, blank=True, help_text="Empty for an exchange.")
+    exchange_for = models.ForeignKey(
+        Return,
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="exchanges",
+        db_index=False,
+        help_text="The return whose pieces it brings anew: it costs nothing.",
+    )
     action_url = models.TextField(blank=True, db_default="", help_text="Where its customer pays, while it waits.")
     action_until = models.DateTimeField(null=True)
     tracking_number = models.CharField(max_length=64, blank=True)
@@ -71,7 +78,16 @@ class Order(models.Model):
     change_id = models.UUIDField(null=True, help_text="The change that is being made, if there is one.")
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=models.Q(total_price__gt=0), name="orders_total_positive")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(exchange_for=None, total_price__gt=0)
+                | models.Q(exchange_for__isnull=False, total_price=0, payment_gateway=""),
+                name="orders_total_positive",
+            ),
+            models.UniqueConstraint(
+                fields=["exchange_for"], condition=models.Q(exchange_for__isnull=False), name="orders_exchanged_once"
+            ),
+        ]
         indexes = [
             models.Index(fields=["user_id", "-created_at"], name="orders_of_user"),
             models.Index(fields=["-created_at"], name="orders_newest"),
@@ -155,7 +171,7 @@ class OrderLine(models.Model):
         indexes = [models.Index(fields=["product_id", "-order"], name="orders_of_product")]
         constraints = [
             models.UniqueConstraint(fields=["order", "product_id"], name="orders_line_once"),
-            models.CheckConstraint(condition=models.Q(quantity__gt=0, unit_price__gt=0), name="orders_line_positive"),
+            models.CheckConstraint(condition=models.Q(quantity__gt=0, unit_price__gte=0), name="orders_line_positive"),
         ]
 
     def __str__(self) -> str:

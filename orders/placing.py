@@ -13,7 +13,7 @@ from sagas.db.prepared import query
 from sagas.outbox import emission, wake_relay
 from shop.contracts.events import OrderCreated, origin
 
-NEXT_ID = "SELECT nextval(pg_get_serial_sequence('orders_order', 'id'))"
+NEXT_IDS = "SELECT nextval(pg_get_serial_sequence('orders_order', 'id')) FROM generate_series(1, %s)"
 # Columns that are not named get their defaults from the database.
 EVENT = "SELECT %(event_id)s::uuid, %(event_type)s, id, NULL::uuid, %(event)s::json FROM placed"
 PLACE = """
@@ -42,8 +42,13 @@ PLACE = """
 
 def next_id() -> int:
     """The id of an order that is going to be written. One that is not written after all leaves a gap."""
-    ((order_id,),) = query("orders", NEXT_ID)
-    return int(order_id)
+    (order_id,) = next_ids(1)
+    return order_id
+
+
+def next_ids(count: int) -> list[int]:
+    """Likewise of several orders."""
+    return [int(order_id) for (order_id,) in query("orders", NEXT_IDS, [count])]
 
 
 def write(row: Row, lines: Sequence[Row], created: OrderCreated) -> Order:

@@ -17,6 +17,7 @@ from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
 from shop import stafflog
+from shop.api.problems import Problem
 from shop.contracts.events import OrderRefundRequested, PaymentRefundCompleted, PaymentRefundRefused
 from shop.money import money
 from shop.observability.tracing import current_trace
@@ -28,15 +29,23 @@ SETTLE = """
 """
 
 
+class NothingPaid(Problem):
+    """The order was given in exchange, and has cost nothing. Refund the order that was paid."""
+
+    code = "O007"
+
+
 def request_refund(order_id: int, *, key: str, amount: int, reason: str) -> Refund:
     """Have so much of an order's money given back. With the same key only once.
 
-    Raises `UnknownOrder`, and `KeyReused` for another refund with this key.
+    Raises `UnknownOrder`, `NothingPaid`, and `KeyReused` for another refund with this key.
     """
     with transaction.atomic(using="orders", durable=True):
         order = Order.objects.filter(pk=order_id).select_for_update().first()
         if order is None:
             raise UnknownOrder(f"There is no order {order_id}.")
+        if order.exchange_for_id:
+            raise NothingPaid(f"Order {order_id} was given in exchange: there is nothing to refund.")
         known = Refund.objects.filter(order=order, key=key).first()
         if known is not None:
             if (known.amount, known.reason) != (amount, reason):

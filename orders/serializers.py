@@ -246,6 +246,7 @@ PLACED = {
     "cancellationReason": "",
     "currency": "KRW",
     "totalPrice": 66000,
+    "exchangeFor": None,
     "nextAction": None,
     "items": [{"productId": 7, "productName": "클린 코드", "unitPrice": 33000, "quantity": 2, "lineTotal": 66000}],
     "createdAt": "2026-11-23T09:00:00Z",
@@ -257,12 +258,21 @@ PLACED = {
 class OrderSerializer(ModelSerializer[Order]):
     """An order."""
 
+    exchange_for = Identifier(
+        read_only=True,
+        allow_null=True,
+        source="exchange_for_id",
+        help_text="The return for which it is given in exchange, and costs nothing.",
+    )
     next_action = NextActionSerializer(read_only=True, allow_null=True)
     items = LineSerializer(many=True, read_only=True, source="lines")
 
     class Meta:
         model = Order
-        fields = ["id", "user_id", "status", "cancellation_reason", "currency", "total_price", "next_action", "items"]
+        fields = [
+            *("id", "user_id", "status", "cancellation_reason", "currency", "total_price", "exchange_for"),
+            *("next_action", "items"),
+        ]
 
 
 _order = OrderSerializer()

@@ -95,19 +95,20 @@ def note_arrivals(arrived: Sequence[DeliveryShipmentCompleted]) -> None:
 
 
 def drop(failed: Sequence[DeliveryShipmentFailed]) -> list[OrderRefundRequested]:
-    """Shipments do not arrive: have what is in them given back, at the prices of their orders."""
+    """Shipments do not arrive: have what is in them given back, at the prices of their orders. What was given in
+    exchange has cost nothing, and is made up for when its order has ended."""
     note(failed, [event.reason for event in failed])
     keep(failed)
     lines = OrderLine.objects.filter(order_id__in=[event.order_id for event in failed])
     priced = lines.values_list("order_id", "product_id", "unit_price")
     prices = {(order_id, product_id): price for order_id, product_id, price in priced}
-    requests = [
-        OrderRefundRequested(
-            order_id=event.order_id,
-            amount=sum(prices[event.order_id, line.product_id] * line.quantity for line in event.shipment.lines),
-            reason=SHIPMENT_FAILED,
-        )
+    due = [
+        (event, amount)
         for event in failed
+        if (amount := sum(prices[event.order_id, line.product_id] * line.quantity for line in event.shipment.lines))
+    ]
+    requests = [
+        OrderRefundRequested(order_id=event.order_id, amount=amount, reason=SHIPMENT_FAILED) for event, amount in due
     ]
     insert_rows(
         Refund,
@@ -120,7 +121,7 @@ def drop(failed: Sequence[DeliveryShipmentFailed]) -> list[OrderRefundRequested]
                 "amount": request.amount,
                 "reason": request.reason,
             }
-            for request, event in zip(requests, failed, strict=True)
+            for request, (event, _) in zip(requests, due, strict=True)
         ],
     )
     return requests

@@ -8,7 +8,7 @@ from django.conf import settings
 from fastdb.clock import database_time
 from orders import addresses, changes, idempotency, open_orders, privacy, refunds, services, shipments
 from orders.models import Order
-from orders.returns import settling
+from orders.returns import exchanges, settling
 from orders.returns import steps as returns
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
@@ -51,6 +51,8 @@ from shop.contracts.return_events import (
     InventoryRestocked,
     ReturnClosed,
     ReturnCompleted,
+    ReturnExchanged,
+    ReturnExchangeEnded,
     ReturnReceived,
 )
 
@@ -124,6 +126,7 @@ def complete_order(delivered: list[DeliveryCompleted]) -> list[OrderCompleted]:
     """The parcel has arrived: the saga ends well."""
     numbers = {event.order_id: event.tracking_number for event in delivered}
     completed = services.complete(delivered, numbers)
+    exchanges.tell_end(delivered, completed, {event.order_id: event.missing for event in delivered})
     return [
         OrderCompleted(order_id=order_id, user_id=order.user_id, tracking_number=numbers[order_id])
         for order_id, order in completed.items()
@@ -173,6 +176,7 @@ def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -
     """Nothing is held for the order any more: the saga ends here."""
     cancelled = services.cancel(undone, {event.order_id: event.reason for event in undone})
     changes.refuse_waiting(cancelled)
+    exchanges.tell_end(undone, cancelled)
     return [
         OrderCancelled(order_id=event.order_id, user_id=cancelled[event.order_id].user_id, reason=event.reason)
         for event in undone
@@ -200,9 +204,16 @@ def mark_return_lost(lost: list[DeliveryReturnLost]) -> None:
 
 
 @step
-def settle_return(restocked: list[InventoryRestocked]) -> list[ReturnCompleted]:
-    """Have the money given back by the order's saga; a return that gives nothing back ends here."""
+def settle_return(restocked: list[InventoryRestocked]) -> list[ReturnExchanged | ReturnCompleted]:
+    """Have the money given back by the order's saga, or others sent; a return that gives nothing ends here."""
     return settling.settle(restocked)
+
+
+@step
+def settle_exchange(ended: list[ReturnExchangeEnded]) -> list[ReturnCompleted]:
+    """Have the money of what an exchange has not brought given back by the order's saga; otherwise the return ends
+    here."""
+    return settling.settle_exchanges(ended)
 
 
 @step

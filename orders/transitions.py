@@ -33,7 +33,7 @@ MOVE = """
         WHERE old.id = locked.id AND locked.status = ANY(%(since)s::text[])
             AND (%(reasons)s::text[] IS NULL OR locked.reason = ANY(%(reasons)s))
             AND (%(captures)s::text[] IS NULL OR locked.capture = ANY(%(captures)s))
-        RETURNING old.id, user_id, created_at, change_id, event, service, detail, known, number
+        RETURNING old.id, user_id, created_at, change_id, exchange_for_id, event, service, detail, known, number
     ), numbered AS (
         INSERT INTO orders_parcelnumber (number, order_id)
         SELECT number, id FROM moved WHERE number <> '' AND number <> known ON CONFLICT DO NOTHING
@@ -41,7 +41,7 @@ MOVE = """
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
         SELECT id, service, event, %(to)s, detail FROM moved ORDER BY id
     )
-    SELECT id, user_id, EXTRACT(EPOCH FROM %(now)s - created_at), change_id FROM moved
+    SELECT id, EXTRACT(EPOCH FROM %(now)s - created_at), user_id, change_id, exchange_for_id FROM moved
 """
 NOTE = """
     WITH noted AS (
@@ -56,10 +56,12 @@ NOTE = """
 
 
 class Moved(NamedTuple):
-    """An order that has a new status: its customer, and the change that is being made of it."""
+    """An order that has a new status: its customer, the change that is being made of it, and the return that it is
+    given in exchange for."""
 
     user_id: int
     change_id: UUID | None
+    exchange_for: int | None
 
 
 def move(
@@ -99,9 +101,9 @@ def move(
             "look_at": now + timedelta(seconds=settings.STALLED_AFTER),
         },
     )
-    ages = [float(age) for _, _, age, _ in moved]
+    ages = [float(age) for _, age, *_ in moved]
     transaction.on_commit(partial(metrics.moved, str(to), ages), using="orders")
-    return {order_id: Moved(user_id, change_id) for order_id, user_id, _, change_id in moved}
+    return {order_id: Moved(*more) for order_id, _, *more in moved}
 
 
 def note(events: Sequence[OrderEvent], details: Sequence[str]) -> None:

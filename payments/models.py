@@ -44,7 +44,9 @@ class Payment(models.Model):
     user_id = models.BigIntegerField(null=True, help_text="Empty for a tombstone.")
     amount = models.BigIntegerField(default=0)
     currency = models.CharField(max_length=3, blank=True)
-    gateway = models.CharField(max_length=32, blank=True, help_text="Empty for a tombstone: no gateway was ever asked.")
+    gateway = models.CharField(
+        max_length=32, blank=True, help_text="Empty for a tombstone, and for what costs nothing: no gateway is asked."
+    )
     capture_later = models.BooleanField(db_default=False, help_text="Held first, and taken at hand-over.")
     reference = models.CharField(max_length=128, blank=True, help_text="The payment, as its gateway calls it.")
     authorized = models.BigIntegerField(db_default=0)
@@ -71,7 +73,7 @@ class Payment(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(amount__gt=0) | models.Q(amount=0, gateway="", status="VOIDED"),
+                condition=models.Q(amount__gt=0) | models.Q(amount=0, gateway="", status__in=["COMPLETED", "VOIDED"]),
                 name="payments_amount_positive",
             ),
             models.CheckConstraint(

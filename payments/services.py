@@ -11,7 +11,7 @@ Three rules carry the rest:
   `payments/transitions.py`. Rows are locked in the order of their orders.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from secrets import token_hex
 from typing import Any, NamedTuple
 
@@ -106,10 +106,11 @@ class ToCharge(NamedTuple):
 def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
     """Write down that these orders are to be charged, then have the gateways charge those that still are.
 
-    Outside any transaction. An order that was undone before it came here is not charged.
+    Outside any transaction. An order that was undone before it came here is not charged, nor is one that costs nothing.
     """
-    later = {name: captures_later(name) for name in {event.checkout.payment_gateway for event in reserved}}
-    names = _new_names(event.order_id for event in reserved)
+    priced = [event for event in reserved if event.checkout.amount]
+    later = {name: captures_later(name) for name in {event.checkout.payment_gateway for event in priced}}
+    names = _new_names(event.order_id for event in priced)
     intents = [
         {
             "order_id": event.order_id,
@@ -124,7 +125,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
             "caused_by": event.event_id,
             "trace": event.trace,
         }
-        for event in sorted(reserved, key=lambda event: event.order_id)
+        for event in sorted(priced, key=lambda event: event.order_id)
     ]
     to_charge = [ToCharge(*row) for row in insert_rows(Payment, intents, then=TO_BE_CHARGED, around=INTENDED)]
     crash_point("charge.intended")
@@ -136,7 +137,8 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
 
     Raises KeyError for an order that `ask_for_charges` was not told of.
     """
-    orders = [event.order_id for event in reserved]
+    priced = [event for event in reserved if event.checkout.amount]
+    orders = [event.order_id for event in priced]
     taken = {
         order_id: asked.outcome.reference for order_id, asked in answers.items() if isinstance(asked.outcome, Captured)
     }
@@ -146,13 +148,32 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
         "references": [taken.get(one, "") for one in orders],
     }
     completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
+    free = _complete_free([event for event in reserved if not event.checkout.amount])
     followers: list[transitions.Charged] = [
         PaymentCompleted(order_id=event.order_id, checkout=transitions.without_token(event.checkout))
         for event in reserved
-        if event.order_id in completed
+        if event.order_id in completed or event.order_id in free
     ]
-    others = [event for event in reserved if event.order_id not in completed]
+    others = [event for event in priced if event.order_id not in completed]
     return followers + (_keep_one_by_one(others, answers) if others else [])
+
+
+def _complete_free(reserved: Sequence[InventoryReserved]) -> Collection[int]:
+    """There is nothing to take for these orders, and no gateway to ask; those that were not undone before."""
+    names = _new_names(event.order_id for event in reserved)
+    rows = [
+        {
+            "order_id": event.order_id,
+            "idempotency_key": names[event.order_id],
+            "user_id": event.checkout.user_id,
+            "currency": event.checkout.currency,
+            "status": Status.COMPLETED,
+            "caused_by": event.event_id,
+            "trace": event.trace,
+        }
+        for event in reserved
+    ]
+    return insert_if_absent(Payment, rows, key="order_id").keys()
 
 
 def _keep_one_by_one(reserved: Sequence[InventoryReserved], answers: Answers) -> list[transitions.Charged]:
@@ -219,6 +240,10 @@ def undo(
     for event in undone:
         payment = payments[event.order_id]
         if event.order_id in tombstones:
+            followers.append(transitions.refunded(payment))
+        elif payment.status == Status.COMPLETED and not payment.gateway:  # nothing was taken
+            payment.status, payment.reason, payment.updated_at = Status.VOIDED, event.reason[:200], now
+            payment.caused_by, payment.trace = event.event_id, event.trace
             followers.append(transitions.refunded(payment))
         elif payment.status in UNDONE_BY_ASKING:
             payment.status, payment.reason = Status.REFUNDING, event.reason[:200]

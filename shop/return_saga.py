@@ -14,6 +14,9 @@ Staff may refuse a return that is not approved (ReturnRefused), and decide about
 The money goes back by the saga of the order: `orders.settle_return` asks for OrderRefundRequested, and what payments
 answers ends the return (`orders.note_refund`), or leaves it to staff when the refund is refused.
 
+What is exchanged goes into an order of its own, which costs nothing (ReturnExchanged). When it has ended, in whichever
+way (ReturnExchangeEnded), `orders.settle_exchange` has the money given back of all that it has not brought.
+
 An inspection is not taken back: what it found has happened. So restocking is a record, and has no undo.
 """
 
@@ -28,6 +31,8 @@ from shop.contracts.return_events import (
     ReturnApproved,
     ReturnClosed,
     ReturnCompleted,
+    ReturnExchanged,
+    ReturnExchangeEnded,
     ReturnExpired,
     ReturnInspected,
     ReturnReceived,
@@ -48,6 +53,8 @@ RETURN = Saga(
         ReturnReceived: ("delivery.close_return", "notifications.notify_return"),
         ReturnInspected: ("inventory.restock_return",),
         InventoryRestocked: ("orders.settle_return",),
+        ReturnExchanged: ("notifications.notify_return",),
+        ReturnExchangeEnded: ("orders.settle_exchange",),
         ReturnCompleted: ("notifications.notify_return",),
         # where it turns
         ReturnRefused: ("notifications.notify_return",),
@@ -68,6 +75,7 @@ RETURN = Saga(
         "orders.mark_return_received": record(),
         "orders.mark_return_lost": record(),
         "orders.settle_return": record(),
+        "orders.settle_exchange": record(),
         "orders.end_return": record(),
         "notifications.notify_return": record(deferrable=True),
     },

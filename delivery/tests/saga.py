@@ -27,7 +27,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ADDRESS = "서울특별시 중구 세종대로 110"
 
 
-def paid(order_id: int = 1, address: str = ADDRESS, user_id: int = 7) -> PaymentCompleted:
+def paid(order_id: int = 1, address: str = ADDRESS, user_id: int = 7, exchange_of: int = 0) -> PaymentCompleted:
     checkout = Checkout(
         user_id=user_id,
         amount=33_000,
@@ -36,6 +36,7 @@ def paid(order_id: int = 1, address: str = ADDRESS, user_id: int = 7) -> Payment
         payment_token="tok_ok",
         lines=(Line(product_id=7, quantity=1),),
         address=seal(address, What.ADDRESS, order_id=order_id) if address else "",
+        exchange_of=exchange_of,
     )
     return PaymentCompleted(order_id=order_id, checkout=checkout, trace=TRACE)
 

@@ -14,6 +14,7 @@ from delivery.tests.saga import ADDRESS, TRACE, advance, cancelling, outbox, pai
 from fastdb.clock import database_time
 from shop.contracts.carriers import ConfiguredCarrier
 from shop.contracts.events import DeliveryCompleted, DeliveryFailed, DeliveryHandedOver, DeliveryStarted
+from shop.contracts.reasons import NO_ADDRESS
 
 pytestmark = pytest.mark.django_db(databases=["delivery"])
 
@@ -62,6 +63,31 @@ def test_an_address_that_was_not_sealed_is_an_error():
     with pytest.raises(ValueError, match="not sealed"):
         start_delivery([open_letter])
     assert Delivery.objects.count() == 0
+
+
+def test_what_is_given_in_exchange_goes_where_the_first_order_went():
+    run(start_delivery, paid(1), paid(2, address="부산광역시"))
+    assert told(run(start_delivery, paid(3, "", exchange_of=1), paid(4, "", exchange_of=2))) == [
+        ("DeliveryStarted", 3, None),
+        ("DeliveryStarted", 4, None),
+    ]
+    assert list(Delivery.objects.order_by("order_id").values_list("address", flat=True)) == [
+        *(ADDRESS, "부산광역시"),
+        *(ADDRESS, "부산광역시"),
+    ]
+
+
+def test_what_is_given_in_exchange_fails_once_the_address_is_forgotten():
+    run(start_delivery, paid(1))
+    Delivery.objects.update(address="")
+    event = paid(2, "", exchange_of=1)
+    assert told(run(start_delivery, event, paid(3))) == [("DeliveryStarted", 3, None)]
+    run(start_delivery, event)
+    run(cancel_delivery, cancelling(4))
+    run(start_delivery, paid(4, "", exchange_of=1))  # it was cancelled before
+    assert told(outbox()) == [("DeliveryFailed", 2, NO_ADDRESS)]
+    assert [one.caused_by for one in outbox()] == [event.event_id]
+    assert (status(2), status(4)) == ("FAILED", "CANCELLED")
 
 
 def test_told_twice_it_starts_once_and_says_the_same_again():

@@ -214,10 +214,13 @@ def recovery(fault: Fired) -> float | None:
 
 
 def _orders_by_marker() -> dict[str, list[int]]:
-    """Return the orders by the marker of the planned one, which is in the sealed address of their first event."""
+    """Return the orders by the marker of the planned one, which is in the sealed address of their first event. Of those
+    that are given in exchange delivery knows the address."""
     orders: dict[str, list[int]] = defaultdict(list)
     created = apps.get_model("orders.Outbox").objects.filter(event_type="OrderCreated")
-    for pk, payload in created.values_list("correlation_id", "payload").iterator():
+    given = apps.get_model("orders.Order").objects.filter(exchange_for__isnull=False).values("pk")
+    placed = created.exclude(correlation_id__in=given)
+    for pk, payload in placed.values_list("correlation_id", "payload").iterator():
         address = unseal(payload["checkout"]["address"], What.ADDRESS, order_id=pk)
         orders[address.split()[0]].append(pk)
     return orders

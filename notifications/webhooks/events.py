@@ -32,6 +32,7 @@ from shop.contracts.return_events import (
     ReturnApproved,
     ReturnClosed,
     ReturnCompleted,
+    ReturnExchanged,
     ReturnReceived,
     ReturnRefused,
     ReturnRequested,
@@ -53,6 +54,7 @@ PUBLIC: Mapping[type[OrderEvent], str] = {
     ReturnRequested: "return.requested",
     ReturnApproved: "return.approved",
     ReturnReceived: "return.received",
+    ReturnExchanged: "return.exchanged",
     ReturnCompleted: "return.completed",
     ReturnRefused: "return.refused",
     ReturnClosed: "return.closed",
@@ -68,6 +70,7 @@ WHY = {
     reasons.REFUSED_BY_RECIPIENT: "DELIVERY_FAILED",
     reasons.FAILED_WITH_CARRIER: "DELIVERY_FAILED",
     reasons.CARRIER: "DELIVERY_FAILED",
+    reasons.NO_ADDRESS: "DELIVERY_FAILED",
     reasons.BY_CUSTOMER: "BY_CUSTOMER",
     reasons.BY_STAFF: "BY_STAFF",
     reasons.OVERDUE: "OVERDUE",
@@ -127,6 +130,8 @@ def data_of(event: OrderEvent) -> dict[str, Any]:
             more = {"customerId": event.user_id, "amount": event.amount, "currency": event.currency}
         case ReturnRequested():
             more = _returned(event) | {"items": _items(event.lines)}
+        case ReturnExchanged():
+            more = _returned(event) | {"exchangeOrderId": event.exchange_order_id}
         case ReturnCompleted():
             more = _returned(event) | {"amount": event.amount, "currency": event.currency}
         case ReturnClosed():

@@ -26,6 +26,7 @@ _ID = {"type": "integer", "format": "int64", "minimum": 1}
 _FIELDS: dict[str, dict[str, Any]] = {
     "orderId": _ID,
     "returnId": _ID,
+    "exchangeOrderId": _ID,
     "customerId": _ID,
     "webhookId": _ID,
     "amount": {"type": "integer", "format": "int64", "description": "In the currency's minor unit."},
@@ -67,6 +68,7 @@ _SUMMARIES = {
     "return.requested": "A customer wants to return something",
     "return.approved": "A return was approved",
     "return.received": "What was returned is here",
+    "return.exchanged": "Another order brings what is exchanged",
     "return.completed": "A return is complete",
     "return.refused": "A return was refused",
     "return.closed": "Nothing is returned after all",
@@ -91,6 +93,7 @@ def _example(event_type: type[OrderEvent]) -> OrderEvent:
         "tracking_number": "CJ0000000042",
         "reason": "cancelled by the customer",
         "return_id": 43,
+        "exchange_order_id": 44,
         "refund_id": EVENT_ID,
         "lines": (Line(product_id=7, quantity=1),),
         "amount": 10000,
@@ -134,5 +137,6 @@ _FIRST = {kind: event_type for event_type, kind in reversed(list(PUBLIC.items())
 _ALL = [_described(kind, data_of(_example(_FIRST[kind]))) for kind in TYPES]
 ORDER_CREATED, ORDER_PAID, ORDER_CHANGED, ORDER_SHIPPED, ORDER_DELIVERED, *_REST = _ALL
 ORDER_COMPLETED, ORDER_CANCELLED, ORDER_REFUNDED, *_REST = _REST
-RETURN_REQUESTED, RETURN_APPROVED, RETURN_RECEIVED, RETURN_COMPLETED, RETURN_REFUSED, RETURN_CLOSED = _REST
+RETURN_REQUESTED, RETURN_APPROVED, RETURN_RECEIVED, RETURN_EXCHANGED, *_REST = _REST
+RETURN_COMPLETED, RETURN_REFUSED, RETURN_CLOSED = _REST
 PINGED = _described(PING, {"webhookId": 3})

@@ -1,6 +1,5 @@
 import django.contrib.postgres.indexes
 import django.core.serializers.json
-import django.core.validators
 import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.datetime
@@ -191,8 +190,11 @@ class Migration(migrations.Migration):
                 ),
                 ("cancellation_reason", models.CharField(blank=True, max_length=200)),
                 ("currency", models.CharField(max_length=3)),
-                ("total_price", models.BigIntegerField(validators=[django.core.validators.MinValueValidator(1)])),
-                ("payment_gateway", models.CharField(max_length=32)),
+                ("total_price", models.BigIntegerField()),
+                (
+                    "payment_gateway",
+                    models.CharField(blank=True, help_text="Empty for an exchange.", max_length=32),
+                ),
                 (
                     "action_url",
                     models.TextField(blank=True, db_default="", help_text="Where its customer pays, while it waits."),
@@ -222,9 +224,6 @@ class Migration(migrations.Migration):
                         condition=models.Q(("look_at__isnull", False)), fields=["look_at"], name="orders_open"
                     ),
                     models.Index(condition=models.Q(("capture", "FAILED")), fields=["id"], name="orders_unpaid"),
-                ],
-                "constraints": [
-                    models.CheckConstraint(condition=models.Q(("total_price__gt", 0)), name="orders_total_positive")
                 ],
             },
         ),
@@ -329,7 +328,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="orderline",
             constraint=models.CheckConstraint(
-                condition=models.Q(("quantity__gt", 0), ("unit_price__gt", 0)), name="orders_line_positive"
+                condition=models.Q(("quantity__gt", 0), ("unit_price__gte", 0)), name="orders_line_positive"
             ),
         ),
         migrations.AddIndex(
@@ -371,7 +370,10 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigIntegerField(primary_key=True, serialize=False)),
                 ("user_id", models.BigIntegerField()),
-                ("kind", models.CharField(choices=[("REFUND", "Refund")], max_length=16)),
+                (
+                    "kind",
+                    models.CharField(choices=[("REFUND", "Refund"), ("EXCHANGE", "Exchange")], max_length=16),
+                ),
                 (
                     "status",
                     models.CharField(
@@ -381,6 +383,7 @@ class Migration(migrations.Migration):
                             ("LOST", "Lost"),
                             ("RECEIVED", "Received"),
                             ("SETTLING", "Settling"),
+                            ("EXCHANGING", "Exchanging"),
                             ("REFUND_REFUSED", "Refund Refused"),
                             ("COMPLETED", "Completed"),
                             ("REFUSED", "Refused"),
@@ -441,6 +444,12 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("product_id", models.BigIntegerField()),
                 ("quantity", models.PositiveIntegerField()),
+                ("unit_price", models.BigIntegerField(help_text="What was paid for each piece.")),
+                (
+                    "exchange_product_id",
+                    models.BigIntegerField(help_text="What it is exchanged for; empty for a refund.", null=True),
+                ),
+                ("exchange_product_name", models.CharField(blank=True, db_default="", max_length=200)),
                 ("accepted", models.PositiveIntegerField(db_default=0, help_text="Paid back, and back on the shelf.")),
                 (
                     "written_off",
@@ -457,6 +466,37 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+        ),
+        migrations.AddField(
+            model_name="order",
+            name="exchange_for",
+            field=models.ForeignKey(
+                db_index=False,
+                help_text="The return whose pieces it brings anew: it costs nothing.",
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="exchanges",
+                to="orders.return",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("exchange_for", None), ("total_price__gt", 0)),
+                    models.Q(("exchange_for__isnull", False), ("payment_gateway", ""), ("total_price", 0)),
+                    _connector="OR",
+                ),
+                name="orders_total_positive",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="order",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("exchange_for__isnull", False)),
+                fields=("exchange_for",),
+                name="orders_exchanged_once",
+            ),
         ),
         migrations.AddIndex(
             model_name="return",

@@ -25,24 +25,27 @@ from shop.contracts.orders import FOR_STAFF
 from shop.money import DECIMALS, minor_units, money
 
 SHOWN: Any = [
-    "badge", "who", "of_order", "reason", "refusal", "tracking_number", "due", "kept_back", "given_back", "approved_at",
-    "created_at", "progress_at",
+    "badge", "kind", "who", "of_order", "reason", "refusal", "tracking_number", "due", "kept_back", "given_back",
+    "exchanged_for", "approved_at", "created_at", "progress_at",
 ]  # fmt: skip
-ALWAYS: Any = [("badge", "of_order"), ("created_at", "progress_at"), ("who", "reason")]
+ALWAYS: Any = [("badge", "kind", "of_order"), ("created_at", "progress_at"), ("who", "reason")]
 
 
-SHOWN_OF_LINE: Any = ["product", "quantity", "accepted", "written_off", "rejected"]
+SHOWN_OF_LINE: Any = ["product", "quantity", "other", "accepted", "written_off", "rejected"]
 
 
 def name(line: ReturnLine) -> str:
-    """A product's name, as the order knows it."""
-    lines = line.of_return.order.items.all()
-    return next((one.product_name for one in lines if one.product_id == line.product_id), str(line.product_id))
+    """A product's name, as the order knows it, or what it was exchanged for."""
+    order = line.of_return.order
+    names = {other.exchange_product_id: other.exchange_product_name for of in order.returns.all() for other in of.lines}
+    names |= {one.product_id: one.product_name for one in order.items.all()}
+    return names.get(line.product_id, str(line.product_id))
 
 
 def pieces(of: Return) -> str:
-    """What is to come back."""
-    return ", ".join(f"{line.quantity} × {name(line)}" for line in of.items.all())
+    """What is to come back, and for what."""
+    others = {line.pk: f" → {line.exchange_product_name}" for line in of.lines if line.exchange_product_id}
+    return ", ".join(f"{line.quantity} × {name(line)}{others.get(line.pk, '')}" for line in of.lines)
 
 
 class WaitsFilter(admin.SimpleListFilter):
@@ -76,12 +79,16 @@ class ReturnLineInline(ReadOnlyInline):
     def product(self, line: ReturnLine) -> str:
         return name(line)
 
+    @admin.display(description=_("exchanged for"))
+    def other(self, line: ReturnLine) -> str:
+        return line.exchange_product_name
+
 
 class ReturnAdmin(ReadOnlyAdmin):
     """Returns are moved by their sagas; staff decide when it is their turn."""
 
     list_display = ["id", "badge", "customer", "of_order", "pieces", "given_back", "tracking_number", "created_at"]
-    list_filter = [WaitsFilter, "status"]
+    list_filter = [WaitsFilter, "status", "kind"]
     search_fields = ["=id", "=order_id", "=user_id", "=tracking_number"]
     by_customer = as_cards = True
     show_full_result_count = False
@@ -112,11 +119,13 @@ class ReturnAdmin(ReadOnlyAdmin):
             "due": obj and obj.refund_due is not None,
             "kept_back": obj and obj.kept,
             "given_back": obj and obj.refunded,
+            "exchanged_for": obj and obj.exchange_order_id,
         }
         return [*ALWAYS, *(name for name, there in known.items() if there)]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Return]:
-        return super().get_queryset(request).select_related("order").prefetch_related("items", "order__items")
+        rows = super().get_queryset(request).select_related("order")
+        return rows.prefetch_related("items", "exchanges", "order__items", "order__returns__items")
 
     def has_refund_permission(self, request: HttpRequest) -> bool:
         """Django asks for it about actions with `permissions=["refund"]`."""
@@ -129,6 +138,13 @@ class ReturnAdmin(ReadOnlyAdmin):
     @admin.display(description=_("order"))
     def of_order(self, of: Return) -> SafeString:
         return format_html('<a href="{}">{}</a>', reverse("admin:orders_order_change", args=[of.order_id]), of.order_id)
+
+    @admin.display(description=_("exchanged for"))
+    def exchanged_for(self, of: Return) -> SafeString | str:
+        pk = of.exchange_order_id
+        if pk is None:
+            return ""
+        return format_html('<a href="{}">{}</a>', reverse("admin:orders_order_change", args=[pk]), _("order %d") % pk)
 
     @admin.display(description=_("pieces"))
     def pieces(self, of: Return) -> str:
@@ -263,9 +279,13 @@ WHEN = {  # the statuses in which each is possible
 class LineForm(forms.Form):
     """What was found of a product's pieces: of each of them."""
 
-    accepted = forms.IntegerField(label=_("accepted: refunded, on the shelf again"), min_value=0, initial=0)
-    written_off = forms.IntegerField(label=_("written off: refunded, not to be sold"), min_value=0, initial=0)
-    rejected = forms.IntegerField(label=_("rejected: not refunded"), min_value=0, initial=0)
+    accepted = forms.IntegerField(
+        label=_("accepted: refunded or exchanged, on the shelf again"), min_value=0, initial=0
+    )
+    written_off = forms.IntegerField(
+        label=_("written off: refunded or exchanged, not to be sold"), min_value=0, initial=0
+    )
+    rejected = forms.IntegerField(label=_("rejected: neither refunded nor exchanged"), min_value=0, initial=0)
 
     def __init__(self, line: ReturnLine, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

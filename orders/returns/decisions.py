@@ -7,8 +7,6 @@ from django.db import transaction
 
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
-from orders.amounts import paid_for
-from orders.models import OrderLine
 from orders.returns import rules
 from orders.returns.models import Return, Status
 from orders.returns.requests import allow, check_pieces, locked
@@ -83,7 +81,7 @@ def receive(return_id: int) -> Return:
 
 def inspect(return_id: int, found: Mapping[int, Found]) -> Return:
     """Say what was found of each product. Stock and money follow: the amount is settled here, by the prices of the
-    order and the owner's rule.
+    order and the owner's rule. Of an exchange, nothing is due as long as the other order may arrive.
 
     Raises `UnknownReturn`, `NotNow`, and `InvalidInput` unless each line is named with all its pieces.
     """
@@ -94,8 +92,7 @@ def inspect(return_id: int, found: Mapping[int, Found]) -> Return:
         for line in of.lines:
             line.accepted, line.written_off, line.rejected = found[line.product_id]
         update_rows(of.lines, "accepted", "written_off", "rejected")
-        taken_back = {line.product_id: line.accepted + line.written_off for line in of.lines}
-        amount = paid_for(OrderLine.objects.filter(order_id=of.order_id), taken_back)
+        amount = sum(line.unit_price * line.taken_back for line in of.lines) if of.kind == Return.Kind.REFUND else 0
         kept = rules.keeps(of, amount)
         Return.objects.filter(pk=return_id).update(refund_due=amount - kept, kept=kept)
         lines = tuple(Inspected(line.product_id, line.accepted, line.written_off) for line in of.lines)

@@ -10,13 +10,15 @@ class Return(models.Model):
     """Pieces of an order that its customer sends back.
 
     Numbered in the sequence of orders, so that a number means an order or a return, also to carriers and in messages.
-    `refund_due` is what the inspected pieces cost, less what the owner's rule keeps; `refunded` what was given back.
+    `refund_due` is what the inspected pieces cost, less what the owner's rule keeps; of an exchange, what those cost
+    that its order did not bring. `refunded` is what was given back.
     `look_at` is when somebody should see to it: whether its messages were handled, or its parcel has come.
     Amounts are integers in the currency's minor unit.
     """
 
     class Kind(models.TextChoices):
         REFUND = "REFUND"
+        EXCHANGE = "EXCHANGE"  # another order brings pieces for those taken back; what does not arrive is refunded
 
     class Status(models.TextChoices):
         REQUESTED = "REQUESTED"
@@ -24,6 +26,7 @@ class Return(models.Model):
         LOST = "LOST"  # the carrier says that it will not come: staff decide
         RECEIVED = "RECEIVED"  # to be inspected
         SETTLING = "SETTLING"  # inspected; stock and money are being moved
+        EXCHANGING = "EXCHANGING"  # the order that it is exchanged for is on its way
         REFUND_REFUSED = "REFUND_REFUSED"  # staff decide
         COMPLETED = "COMPLETED"
         REFUSED = "REFUSED"
@@ -79,6 +82,11 @@ class Return(models.Model):
         """Its lines, loaded once."""
         return list(self.items.all())
 
+    @cached_property
+    def exchange_order_id(self) -> int | None:
+        """The order that it is exchanged for, once there is one; read once."""
+        return next((order.pk for order in self.exchanges.all()), None)
+
 
 Status = Return.Status
 VOID = (Status.REFUSED, Status.WITHDRAWN, Status.EXPIRED)  # whose pieces were never sent, and may be returned again
@@ -93,6 +101,9 @@ class ReturnLine(models.Model):
     of_return = models.ForeignKey(Return, on_delete=models.CASCADE, related_name="items", db_index=False)
     product_id = models.BigIntegerField()
     quantity = models.PositiveIntegerField()
+    unit_price = models.BigIntegerField(help_text="What was paid for each piece.")
+    exchange_product_id = models.BigIntegerField(null=True, help_text="What it is exchanged for; empty for a refund.")
+    exchange_product_name = models.CharField(max_length=200, blank=True, db_default="")
     accepted = models.PositiveIntegerField(db_default=0, help_text="Paid back, and back on the shelf.")
     written_off = models.PositiveIntegerField(db_default=0, help_text="Paid back, and not to be sold again.")
     rejected = models.PositiveIntegerField(db_default=0, help_text="Not paid back.")
@@ -109,3 +120,8 @@ class ReturnLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} × product {self.product_id}"
+
+    @property
+    def taken_back(self) -> int:
+        """How many pieces are refunded, or exchanged."""
+        return self.accepted + self.written_off

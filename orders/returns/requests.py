@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.conf import settings
@@ -14,6 +14,7 @@ from orders import placing
 from orders.idempotency import KeyReused
 from orders.models import Order, OrderLine
 from orders.returns import rules
+from orders.returns.exchanges import Bought, arrived, bought, brought, check_price, in_time, offered
 from orders.returns.models import VOID, Return, ReturnLine, Status
 from orders.returns.transitions import move
 from orders.services import UnknownOrder
@@ -27,6 +28,7 @@ from shop.contracts.events import Line
 from shop.contracts.return_events import ReturnApproved, ReturnRequested, ReturnWithdrawn
 from shop.observability.tracing import current_trace
 
+Kind = Return.Kind
 TO_BE_WITHDRAWN = (Status.REQUESTED, Status.APPROVED, Status.LOST)
 
 
@@ -48,6 +50,12 @@ class NotSoMany(Problem):
     code = "R004"
 
 
+class GivenInExchange(Problem):
+    """The order was given in exchange. Its pieces are returned as those of the order that was paid."""
+
+    code = "R007"
+
+
 class UnknownReturn(Problem):
     """There is no such return, or it is somebody else's."""
 
@@ -62,11 +70,16 @@ class NotNow(Problem):
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a customer wants to return. With a key, the same request makes one return, however often it comes."""
+    """What a customer wants to return. `exchanges` are the products that others are exchanged for, by those; of a
+    product that is not among them, an exchange brings the same again.
+
+    With a key, the same request makes one return, however often it comes.
+    """
 
     lines: Sequence[Line]
     reason: str = ""
-    kind: str = Return.Kind.REFUND
+    kind: str = Kind.REFUND
+    exchanges: Mapping[int, int] = field(default_factory=dict)
     key: str = ""
     request_hash: str = ""
 
@@ -76,18 +89,24 @@ def request_return(order_id: int, wanted: Wanted) -> Return:
 
     Staff who act for a customer may do so after RETURN_WITHIN, too.
 
-    Raises `UnknownOrder`, `NotDelivered`, `TooLate`, `NotSoMany`, and `KeyReused` for another return with this key.
+    Raises `UnknownOrder`, `NotDelivered`, `GivenInExchange`, `TooLate`, `NotSoMany`, and `KeyReused` for another return
+    with this key. Of an exchange for another product also `UnknownProduct`, `InactiveProduct`, `OtherPrice`, and
+    `Unavailable` when the catalogue is away.
     """
+    others = {} if not wanted.exchanges or _known(order_id, wanted) else offered(wanted.exchanges.values())
     with transaction.atomic(using="orders", durable=True):
         order = Order.objects.select_for_update().filter(pk=order_id).first()
         if order is None:
             raise UnknownOrder(f"There is no order {order_id}.")
-        if wanted.key and (known := Return.objects.filter(order=order, key=wanted.key).first()):
-            if known.request_hash != wanted.request_hash:
-                raise KeyReused
+        if known := _known(order_id, wanted):
             return known
         _check(order, wanted.lines)
-        requested = _write(order, wanted)
+        products = bought(order_id)
+        for product_id, other in wanted.exchanges.items():
+            check_price(order, products, product_id, others[other])
+        names = {product_id: one.name for product_id, one in products.items()}
+        names |= {product_id: one.name for product_id, one in others.items()}
+        requested = _write(order, wanted, products, names)
         events: list[ReturnRequested | ReturnApproved] = [
             ReturnRequested(
                 order_id=order_id,
@@ -112,14 +131,27 @@ def request_return(order_id: int, wanted: Wanted) -> Return:
     return requested
 
 
+def _known(order_id: int, wanted: Wanted) -> Return | None:
+    """The return that this request has made before. Raises `KeyReused`."""
+    known = Return.objects.filter(order=order_id, key=wanted.key).first() if wanted.key else None
+    if known and known.request_hash != wanted.request_hash:
+        raise KeyReused
+    return known
+
+
 def _check(order: Order, lines: Sequence[Line]) -> None:
+    if order.exchange_for_id:
+        paid = Return.objects.get(pk=order.exchange_for_id).order_id
+        raise GivenInExchange(f"Order {order.pk} was given in exchange: return its pieces as those of order {paid}.")
     if order.status == Order.Status.UNPAID:
         raise NotDelivered(f"Order {order.pk} is not paid yet: it can be returned once the shop has settled that.")
     if order.status != Order.Status.COMPLETED:
         raise NotDelivered(f"Order {order.pk} is {order.status.lower()}, not delivered.")
-    days = settings.RETURN_WITHIN
-    if order.progress_at + days < database_time("orders") and not stafflog.acts_for(order.user_id):
-        raise TooLate(f"Order {order.pk} could be returned within {days.days} days of its delivery.")
+    days, now = settings.RETURN_WITHIN, database_time("orders")
+    if order.progress_at + days < now and not stafflog.acts_for(order.user_id):
+        left = in_time(order, now)
+        if any(line.quantity > left[line.product_id] for line in lines):
+            raise TooLate(f"Order {order.pk} could be returned within {days.days} days of its delivery.")
     check_pieces(order.pk, {line.product_id: line.quantity for line in lines})
 
 
@@ -134,19 +166,19 @@ def check_pieces(order_id: int, wanted: Mapping[int, int]) -> None:
 
 
 def returnable(order_id: int) -> dict[int, int]:
-    """Return {product: pieces} of an order that have arrived, and are in no return."""
-    delivered = dict(OrderLine.objects.filter(order_id=order_id).values_list("product_id", "quantity"))
-    taken: Counter[int] = Counter()
+    """Return {product: pieces} of an order that have arrived, also in exchange, and are in no return."""
+    left = Counter(dict(OrderLine.objects.filter(order_id=order_id).values_list("product_id", "quantity")))
     for _, line in dropped([order_id]):
-        taken[line.product_id] += line.quantity
+        left[line.product_id] -= line.quantity
     others = ReturnLine.objects.filter(of_return__order_id=order_id).exclude(of_return__status__in=VOID)
     for product_id, quantity in others.values_list("product_id", "quantity"):
-        taken[product_id] += quantity
-    return {product_id: quantity - taken[product_id] for product_id, quantity in delivered.items()}
+        left[product_id] -= quantity
+    left.update(brought(arrived(order_id)))
+    return dict(left)
 
 
-def _write(order: Order, wanted: Wanted) -> Return:
-    now = database_time("orders")
+def _write(order: Order, wanted: Wanted, products: Mapping[int, Bought], names: Mapping[int, str]) -> Return:
+    now, exchanged = database_time("orders"), wanted.kind == Kind.EXCHANGE
     requested = Return.objects.create(
         id=placing.next_id(),
         order=order,
@@ -163,8 +195,16 @@ def _write(order: Order, wanted: Wanted) -> Return:
     insert_rows(
         ReturnLine,
         [
-            {"of_return_id": requested.pk, "product_id": line.product_id, "quantity": line.quantity}
+            {
+                "of_return_id": requested.pk,
+                "product_id": line.product_id,
+                "quantity": line.quantity,
+                "unit_price": products[line.product_id].price,
+                "exchange_product_id": other,
+                "exchange_product_name": names[other] if other else "",
+            }
             for line in wanted.lines
+            for other in [wanted.exchanges.get(line.product_id, line.product_id) if exchanged else None]
         ],
     )
     return requested

@@ -24,32 +24,69 @@ REQUESTED: dict[str, Any] = {
     "refundDue": None,
     "kept": 0,
     "refunded": 0,
-    "items": [{"productId": 7, "quantity": 1, "accepted": 0, "writtenOff": 0, "rejected": 0}],
+    "exchangeOrderId": None,
+    "items": [
+        {
+            "productId": 7,
+            "quantity": 1,
+            "unitPrice": 33000,
+            "exchangeProductId": None,
+            "accepted": 0,
+            "writtenOff": 0,
+            "rejected": 0,
+        }
+    ],
     "createdAt": "2026-11-26T09:00:00Z",
     "updatedAt": "2026-11-26T09:00:00Z",
 }
 
 
+class ReturnLineInput(LineInput):
+    """So many pieces of a product that are sent back, and what they are exchanged for."""
+
+    exchange_product_id = Identifier(
+        required=False,
+        help_text="Of an EXCHANGE: another product, which costs what was paid for the piece. Unless given, the same.",
+    )
+
+
 @example(
     request={"items": [{"productId": 7, "quantity": 1}], "reason": "the wrong edition"},
+    Exchange={"items": [{"productId": 7, "quantity": 1, "exchangeProductId": 8}], "kind": "EXCHANGE"},
 )
 class ReturnInput(Serializer):
     """What is to come back: each product once, with as many pieces as are sent back."""
 
-    items = serializers.ListField(child=LineInput(), allow_empty=False, max_length=MOST_LINES)
+    items = serializers.ListField(child=ReturnLineInput(), allow_empty=False, max_length=MOST_LINES)
     reason = Text(max_length=200, allow_blank=True, required=False, help_text="For the shop; nobody has to give one.")
-    kind = Choice(choices=Return.Kind.choices, required=False, help_text="REFUND unless given.")
+    kind = Choice(
+        choices=Return.Kind.choices,
+        required=False,
+        help_text="REFUND unless given. An EXCHANGE brings other pieces, in an order that costs nothing; what does not "
+        "arrive is refunded.",
+    )
 
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()
         fields["items"].source = "lines"  # `items` is a method of the dict that validation returns
         return fields
 
-    def validate_items(self, lines: list[Mapping[str, int]]) -> list[Line]:
-        found = [Line(**line) for line in lines]
-        if len({line.product_id for line in found}) < len(found):
+    def validate_items(self, lines: list[Mapping[str, int]]) -> list[Mapping[str, int]]:
+        if len({line["product_id"] for line in lines}) < len(lines):
             raise serializers.ValidationError("Name each product once, with all its pieces.")
-        return found
+        return lines
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        lines = attrs["lines"]
+        exchanges = {
+            line["product_id"]: other
+            for line in lines
+            if (other := line.get("exchange_product_id")) not in (None, line["product_id"])
+        }
+        if attrs.get("kind") != Return.Kind.EXCHANGE and any("exchange_product_id" in line for line in lines):
+            raise serializers.ValidationError({"kind": ["Only an EXCHANGE has an exchangeProductId."]})
+        found = [Line(line["product_id"], line["quantity"]) for line in lines]
+        return {**attrs, "lines": found, "exchanges": exchanges}
 
 
 class ReturnLineSerializer(ModelSerializer[ReturnLine]):
@@ -57,7 +94,7 @@ class ReturnLineSerializer(ModelSerializer[ReturnLine]):
 
     class Meta:
         model = ReturnLine
-        fields = ["product_id", "quantity", "accepted", "written_off", "rejected"]
+        fields = ["product_id", "quantity", "unit_price", "exchange_product_id", "accepted", "written_off", "rejected"]
         read_only_fields = fields
 
     created_at = updated_at = None  # type: ignore[assignment]
@@ -68,16 +105,20 @@ class ReturnLineSerializer(ModelSerializer[ReturnLine]):
 
 @example(response=REQUESTED)
 class ReturnSerializer(ModelSerializer[Return]):
-    """A return. Amounts are in the currency's minor unit; `refundDue` is known once it is inspected."""
+    """A return. Amounts are in the currency's minor unit; `refundDue` is known once it is inspected, and of an exchange
+    what did not arrive of it, once its order has ended."""
 
     order_id = Identifier(read_only=True)
+    exchange_order_id = Identifier(
+        read_only=True, allow_null=True, help_text="The order that brings what it is exchanged for."
+    )
     items = ReturnLineSerializer(many=True, read_only=True, source="lines")
 
     class Meta:
         model = Return
         fields = [
             *("id", "order_id", "user_id", "kind", "status", "reason", "refusal", "tracking_number", "currency"),
-            *("refund_due", "kept", "refunded", "items"),
+            *("refund_due", "kept", "refunded", "exchange_order_id", "items"),
         ]
         read_only_fields = fields
 

@@ -1,29 +1,40 @@
-"""What a return gives back: asked for in the saga of its order, whose answer ends the return or leaves it to staff."""
+"""What a return gives for the pieces that were taken back: money, which is asked for in the saga of its order, whose
+answer ends the return or leaves it to staff; or other pieces, and money for those of them that do not arrive."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 from django.conf import settings
 
-from fastdb.bulk import insert_rows
+from fastdb.bulk import insert_rows, update_rows
 from fastdb.clock import database_time
 from orders.models import Refund
+from orders.returns import exchanges, rules
 from orders.returns.models import Return, Status
 from orders.returns.transitions import move
 from orders.transitions import note
 from sagas import emit
 from sagas.db.prepared import query
 from shop.contracts.events import OrderRefundRequested, PaymentRefundCompleted, PaymentRefundRefused
-from shop.contracts.return_events import InventoryRestocked, ReturnCompleted
+from shop.contracts.return_events import (
+    InventoryRestocked,
+    ReturnCompleted,
+    ReturnEvent,
+    ReturnExchanged,
+    ReturnExchangeEnded,
+)
 from shop.money import money
 from shop.observability.tracing import current_trace, trace_after
+
+E = TypeVar("E", bound=ReturnEvent)
 
 LOCK = """
     WITH of_orders AS (SELECT id FROM orders_order WHERE id = ANY(%(orders)s::bigint[]) ORDER BY id FOR UPDATE)
     SELECT orders_return.* FROM orders_return JOIN of_orders ON of_orders.id = order_id
-    WHERE orders_return.id = ANY(%(returns)s::bigint[]) AND status = 'SETTLING'
+    WHERE orders_return.id = ANY(%(returns)s::bigint[]) AND status = %(status)s
     ORDER BY orders_return.id FOR UPDATE OF orders_return
 """
 WATCH = "UPDATE orders_order SET look_at = %(look_at)s WHERE id = ANY(%(orders)s::bigint[])"
@@ -34,22 +45,52 @@ REFUNDED = """
 """
 
 
-def settle(restocked: Sequence[InventoryRestocked]) -> list[ReturnCompleted]:
-    """The pieces are where they belong: have their money refunded. A return that gives nothing back ends here."""
-    parameters = {
-        "orders": sorted({event.order_id for event in restocked}),
-        "returns": [event.return_id for event in restocked],
-    }
-    returns = {of.pk: of for of in Return.objects.raw(LOCK, parameters)}
-    here = [event for event in restocked if event.return_id in returns]
-    ask_for_refunds([(of, due, event) for event in here if (due := (of := returns[event.return_id]).refund_due)])
-    free = [_completed(of, 0) for event in here if not (of := returns[event.return_id]).refund_due]
+def settle(restocked: Sequence[InventoryRestocked]) -> list[ReturnExchanged | ReturnCompleted]:
+    """The pieces are where they belong: have their money refunded, or others sent. A return that gives nothing for them
+    ends here."""
+    here = _locked(restocked, Status.SETTLING)
+    exchanges.with_lines(concerned := [of for of, _ in here if of.kind == Return.Kind.EXCHANGE])
+    exchanged = {of.pk for of in concerned if any(line.taken_back for line in of.lines)}
+    placed = exchanges.place([(of, event) for of, event in here if of.pk in exchanged])
+    ask_for_refunds([(of, of.refund_due, event) for of, event in here if of.refund_due])
+    free = [_completed(of, 0) for of, _ in here if not of.refund_due and of.pk not in exchanged]
     if free:
         move(free, since=[Status.SETTLING], to=Status.COMPLETED)
+    return [*placed, *free]
+
+
+def settle_exchanges(ended: Sequence[ReturnExchangeEnded]) -> list[ReturnCompleted]:
+    """The orders that returns were exchanged for have ended: have the money of all that they did not bring refunded,
+    less what the owner's rule keeps. Where they brought everything, the return ends here."""
+    here = _locked(ended, Status.EXCHANGING)
+    exchanges.with_lines([of for of, _ in here])
+    worth = {of.pk: exchanges.worth(of, event) for of, event in here}
+    for of, _ in here:
+        of.kept = rules.keeps(of, worth[of.pk]) if worth[of.pk] else 0
+        of.refund_due = worth[of.pk] - of.kept
+    update_rows([of for of, _ in here], "kept", "refund_due")
+    due = [(of, of.refund_due, event) for of, event in here if of.refund_due]
+    if due:
+        move([event for _, _, event in due], since=[Status.EXCHANGING], to=Status.SETTLING)
+        ask_for_refunds(due)
+    free = [_completed(of, 0, exchanged=not worth[of.pk]) for of, _ in here if not of.refund_due]
+    if free:
+        move(free, since=[Status.EXCHANGING], to=Status.COMPLETED)
     return free
 
 
-def ask_for_refunds(wanted: Sequence[tuple[Return, int, InventoryRestocked | None]]) -> None:
+def _locked(events: Sequence[E], status: str) -> list[tuple[Return, E]]:
+    """The returns of these events that have a status, locked with their orders, each with its event."""
+    parameters = {
+        "orders": sorted({event.order_id for event in events}),
+        "returns": [event.return_id for event in events],
+        "status": str(status),
+    }
+    returns = {of.pk: of for of in Return.objects.raw(LOCK, parameters)}
+    return [(returns[event.return_id], event) for event in events if event.return_id in returns]
+
+
+def ask_for_refunds(wanted: Sequence[tuple[Return, int, ReturnEvent | None]]) -> None:
     """Have amounts refunded for these locked returns, whose orders are locked, too, in the sagas of their orders. The
     event is what it follows from; None if staff have asked."""
     if not wanted:
@@ -117,7 +158,12 @@ def take_answers(
         )
 
 
-def _completed(of: Return, amount: int) -> ReturnCompleted:
+def _completed(of: Return, amount: int, *, exchanged: bool = False) -> ReturnCompleted:
     return ReturnCompleted(
-        order_id=of.order_id, return_id=of.pk, user_id=of.user_id, amount=amount, currency=of.currency
+        order_id=of.order_id,
+        return_id=of.pk,
+        user_id=of.user_id,
+        amount=amount,
+        currency=of.currency,
+        exchanged=exchanged,
     )

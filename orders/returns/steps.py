@@ -80,7 +80,8 @@ def look_after() -> int:
     """Examine one portion of the returns that are due (`look_at`); return how many were due.
 
     One whose parcel did not come in time expires. One of which a message is missing, or that we alone could move and
-    that stands still, is emitted again, with growing pauses; another one waits for somebody, and is left alone.
+    that stands still, is emitted again, with growing pauses. One that waits for its exchange is looked at until that
+    has ended; another one waits for somebody, and is left alone.
     """
     if backlog() > BUSY:
         return 0
@@ -93,7 +94,7 @@ def look_after() -> int:
     parcels = [of.pk for pk, of in waiting.items() if pk not in stalled and of.status == Status.APPROVED]
     quiet = Return.objects.filter(pk__in=waiting.keys() - stalled, looks__gt=0)
     quiet.filter(pk__in=parcels, status=Status.APPROVED).update(look_at=F("approved_at") + _patience())
-    quiet.exclude(pk__in=parcels).exclude(status__in=MOVING).update(look_at=None)
+    quiet.exclude(pk__in=parcels).exclude(status__in=(*MOVING, Status.EXCHANGING)).update(look_at=None)
     return expired + len(due)
 
 

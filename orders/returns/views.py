@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from orders import idempotency
 from orders.models import Order
-from orders.returns import decisions, requests
+from orders.returns import decisions, exchanges, requests
 from orders.returns.models import Return
 from orders.returns.serializers import (
     AmountInput,
@@ -21,7 +21,7 @@ from orders.returns.serializers import (
     ReturnInput,
     ReturnSerializer,
 )
-from orders.services import UnknownOrder
+from orders.services import InactiveProduct, UnknownOrder, UnknownProduct
 from shop.api.filters import IntegerFilter, MomentFilter, TextFilter
 from shop.api.permissions import Own, visible_to
 from shop.api.problems import InvalidInput
@@ -51,7 +51,7 @@ class ReturnList(ListAPIView[Return]):
     rights = {"GET": Own(EVERYBODYS)}
     serializer_class = ReturnSerializer
     filterset_class = ReturnFilter
-    queryset = Return.objects.prefetch_related("items")
+    queryset = Return.objects.prefetch_related("items", "exchanges")
 
     def get_queryset(self) -> QuerySet[Return]:
         return visible_to(self.request.user, super().get_queryset(), EVERYBODYS)
@@ -70,12 +70,16 @@ class OrderReturnsView(ListAPIView[Return]):
         "POST": [
             UnknownOrder,
             requests.NotDelivered,
+            requests.GivenInExchange,
             requests.TooLate,
             requests.NotSoMany,
+            UnknownProduct,
+            InactiveProduct,
+            exchanges.OtherPrice,
             idempotency.KeyReused,
         ],
     }
-    queryset = Return.objects.prefetch_related("items")
+    queryset = Return.objects.prefetch_related("items", "exchanges")
 
     def get_queryset(self) -> QuerySet[Return]:
         return super().get_queryset().filter(order=self._order(EVERYBODYS))
@@ -96,16 +100,18 @@ class OrderReturnsView(ListAPIView[Return]):
         ],
     )
     def post(self, request: Request, order_id: int) -> Response:
-        """Request a return of what was delivered, within the days that the shop allows. The shop approves it, or says
-        why it does not.
+        """Request a return of what was delivered, within the days that the shop allows, for a refund or in exchange.
+        The shop approves it, or says why it does not.
         """
         order = self._order(FOR_OTHERS)
         form = ReturnInput(data=request.data)
         form.is_valid(raise_exception=True)
         user: Any = request.user
-        claim = idempotency.claim(request.headers, user_id=user.id, wanted=form.validated_data)
+        asked = form.validated_data
+        compared = {**asked, "exchanges": sorted(asked["exchanges"].items())}
+        claim = idempotency.claim(request.headers, user_id=user.id, wanted=compared)
         wanted = requests.Wanted(
-            **form.validated_data,
+            **asked,
             key=claim.key if claim else "",
             request_hash=claim.request_hash if claim else "",
         )
@@ -224,7 +230,7 @@ class InspectView(_Decision):
     )
     def post(self, request: Request, return_id: int) -> Response:
         """Say of every piece what was found. What is accepted is on the shelf again; it and what is written off are
-        refunded; what is rejected is not. This cannot be taken back."""
+        refunded, or exchanged; what is rejected is not. This cannot be taken back."""
         return self.decide(request, return_id, InspectionInput(data=request.data), decisions.inspect)
 
 

@@ -79,6 +79,7 @@ def test_an_order_is_taken_at_the_catalogues_price(alice: APIClient):
         "cancellationReason": "",
         "currency": "KRW",
         "totalPrice": 2000,
+        "exchangeFor": None,
         "nextAction": None,
         "items": [{"productId": 1, "productName": "Product 1", "unitPrice": 1000, "quantity": 2, "lineTotal": 2000}],
     }

@@ -49,7 +49,9 @@ class Migration(migrations.Migration):
                 (
                     "gateway",
                     models.CharField(
-                        blank=True, help_text="Empty for a tombstone: no gateway was ever asked.", max_length=32
+                        blank=True,
+                        help_text="Empty for a tombstone, and for what costs nothing: no gateway is asked.",
+                        max_length=32,
                     ),
                 ),
                 (
@@ -442,7 +444,9 @@ class Migration(migrations.Migration):
             model_name="payment",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("amount__gt", 0), models.Q(("amount", 0), ("gateway", ""), ("status", "VOIDED")), _connector="OR"
+                    ("amount__gt", 0),
+                    models.Q(("amount", 0), ("gateway", ""), ("status__in", ["COMPLETED", "VOIDED"])),
+                    _connector="OR",
                 ),
                 name="payments_amount_positive",
             ),

@@ -5,7 +5,7 @@ import pytest
 
 from payments.gateway_calls import charge
 from payments.models import GatewayLedger, Payment, SandboxSwitch, Unsent
-from payments.tasks import ask_for_charges, charge_payment, refund_payment
+from payments.tasks import ask_for_charges, charge_payment, enter_refund, refund_payment
 from payments.tests.saga import (
     TRACE,
     asked,
@@ -19,7 +19,8 @@ from payments.tests.saga import (
     state,
     told,
 )
-from shop.contracts.events import Checkout, PaymentCompleted
+from shop.contracts.events import Checkout, OrderRefundRequested, PaymentCompleted
+from shop.contracts.reasons import NOT_SO_MUCH
 from shop.seal import What, is_sealed, seal
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
@@ -45,6 +46,35 @@ def test_a_charged_order_goes_on_with_its_checkout():
     assert payment.checkout is None  # nobody will have to ask again
     assert settle() == 0
     assert outbox() == []
+
+
+def test_what_costs_nothing_goes_on_without_asking_a_gateway():
+    free, other = reserved(1, token="", gateway="", amount=0), reserved(2)
+    completed = {event.order_id: event for event in run(charge_payment, free, other)}
+    assert completed[1].checkout == free.checkout
+    assert (state(1), asked(1), held(1), held(2)) == (("COMPLETED", False), [], 0, 3_500_000)
+    assert told(run(charge_payment, free)) == [("PaymentCompleted", 1, None)]  # told again, written once
+    reason = "cancelled by the customer"
+    assert told(run(refund_payment, cancelled(1), cancelled(2))) == [
+        ("PaymentRefunded", 1, reason),
+        ("PaymentRefunded", 2, reason),
+    ]
+    assert (state(1), asked(1)) == (("VOIDED", False), [])
+    assert run(refund_payment, cancelled(1)) == []
+    assert settle() == 0
+    assert [row.payment for row in GatewayLedger.objects.all()] == [Payment.objects.get(order_id=2).idempotency_key] * 2
+
+
+def test_what_costs_nothing_and_was_undone_before_does_not_go_on():
+    run(refund_payment, cancelled())
+    assert run(charge_payment, reserved(token="", gateway="", amount=0)) == []
+    assert state() == ("VOIDED", False)
+
+
+def test_nothing_is_given_back_of_what_cost_nothing():
+    run(charge_payment, reserved(token="", gateway="", amount=0))
+    asked_for = OrderRefundRequested(order_id=1, amount=1, reason="a scratch")
+    assert told(run(enter_refund, asked_for)) == [("PaymentRefundRefused", 1, NOT_SO_MUCH)]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,15 @@ def test_charging(token):
     assert charges(ONE, token) == charges(HUNDRED, token) <= 16
 
 
+def test_what_costs_nothing():
+    counts = []
+    for orders in (ONE, HUNDRED):
+        events = [reserved(order_id, token="", gateway="", amount=0) for order_id in orders]
+        counts.append((statements(lambda events=events: run(charge_payment, *events)), refunds(orders)))
+    assert counts[0] == counts[1]
+    assert max(counts[0]) <= 16
+
+
 def test_refunding():
     charges(ONE)
     charges(HUNDRED)

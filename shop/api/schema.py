@@ -74,12 +74,12 @@ ANSWERED_WITH = {
 
 
 def example(
-    *, request: Any = None, response: Any = None, sent_as: str = "application/json"
+    *, request: Any = None, response: Any = None, sent_as: str = "application/json", **more: Any
 ) -> Callable[[type[S]], type[S]]:
-    """Decorate a serializer with an example request, in the media type `sent_as`, and response."""
-    examples = []
-    if request is not None:
-        examples.append(OpenApiExample("Request", request, request_only=True, media_type=sent_as))
+    """Decorate a serializer with an example request, in the media type `sent_as`, and response; and with `more`
+    requests, by what they are."""
+    requests = {"Request": request, **more} if request is not None else more
+    examples = [OpenApiExample(name, one, request_only=True, media_type=sent_as) for name, one in requests.items()]
     if response is not None:
         examples.append(OpenApiExample("Answer", response, response_only=True))
     return extend_schema_serializer(examples=examples)

@@ -48,6 +48,7 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payment_token: str
     lines: tuple[Line, ...]
     address: str = ""  # sealed
+    exchange_of: int = 0  # the order to whose address it goes, because it is given in exchange for pieces of it
     shipments: tuple[Shipment, ...] = ()  # none of an order that comes from one location
 
 
@@ -132,11 +133,13 @@ class DeliveryShipmentCompleted(OrderEvent, frozen=True):
 
 
 class DeliveryCompleted(OrderEvent, frozen=True):
-    """All that was to arrive has arrived. `unpaid`: of an order whose money was only held when its delivery began."""
+    """All that was to arrive has arrived. `unpaid`: of an order whose money was only held when its delivery began.
+    `missing`: what was in shipments that failed."""
 
     user_id: int
     tracking_number: str
     unpaid: bool = False
+    missing: tuple[Line, ...] = ()
 
 
 class OrderCompleted(OrderEvent, frozen=True):
@@ -323,32 +326,24 @@ PERSONAL = ("address", "present_address", "payment_token", "reason", "url", "acc
 
 # Events that turn a saga round, or belong to the way back.
 BACKWARD: tuple[type[OrderEvent], ...] = (
-    InventoryReservationFailed,
-    PaymentFailed,
-    PaymentCaptureFailed,
-    DeliveryFailed,
-    OrderCancellationRequested,
-    DeliveryCancelled,
-    PaymentRefunded,
-    InventoryReleased,
-    OrderCancelled,
-)
+    InventoryReservationFailed, PaymentFailed, PaymentCaptureFailed, DeliveryFailed, OrderCancellationRequested,
+    DeliveryCancelled, PaymentRefunded, InventoryReleased, OrderCancelled,
+)  # fmt: skip
 # Events with which a saga ends.
 ENDS: tuple[type[OrderEvent], ...] = (OrderCompleted, OrderCancelled)
+
+
+ORIGINS = {
+    "Order": "orders", "Return": "orders", "Inventory": "inventory", "Payment": "payments", "Delivery": "delivery",
+    "Customer": "accounts",
+}  # fmt: skip
 
 
 @cache
 def origin(event_type: type[Event]) -> str:
     """Return the service that emits an event: the event's name begins with the thing that this service owns."""
     name = event_type.__name__
-    for prefix, service in (
-        ("Order", "orders"),
-        ("Return", "orders"),
-        ("Inventory", "inventory"),
-        ("Payment", "payments"),
-        ("Delivery", "delivery"),
-        ("Customer", "accounts"),
-    ):
+    for prefix, service in ORIGINS.items():
         if name.startswith(prefix):
             return service
     raise ValueError(f"{name} is named after no service")

@@ -26,6 +26,7 @@ OVERDUE = "not with the carrier before the deadline"
 NOT_CAPTURED = f"{PAYMENT_DECLINED}: the money that was held could not be taken"
 REFUSED_BY_CARRIER = "refused by the carrier"
 REFUSED_BY_RECIPIENT = "refused by the recipient"
+NO_ADDRESS = "the address is not kept any more"
 SHIPMENT_FAILED = "a shipment of the order does not arrive"
 FAILED_WITH_CARRIER = "failed with the carrier"
 

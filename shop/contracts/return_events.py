@@ -59,12 +59,28 @@ class InventoryRestocked(ReturnEvent, frozen=True):
     """What was accepted is on the shelf, and what was not is written off."""
 
 
+class ReturnExchanged(ReturnEvent, frozen=True):
+    """Another order, which costs nothing, brings what the pieces are exchanged for."""
+
+    user_id: int
+    exchange_order_id: int
+
+
+class ReturnExchangeEnded(ReturnEvent, frozen=True):
+    """That order has ended: it was cancelled, or has arrived, but for what is `missing`."""
+
+    exchange_order_id: int
+    cancelled: bool = False
+    missing: tuple[Line, ...] = ()
+
+
 class ReturnCompleted(ReturnEvent, frozen=True):
-    """The customer has got `amount` back; the saga ends."""
+    """The customer has got `amount` back, or all that the pieces were exchanged for; the saga ends."""
 
     user_id: int
     amount: int
     currency: str
+    exchanged: bool = False
 
 
 # --- Where it turns, and back ---------------------------------------------------------------------------------------
@@ -99,12 +115,7 @@ class ReturnClosed(ReturnEvent, frozen=True):
 
 # Events that turn the saga round, or belong to the way back.
 BACKWARD: tuple[type[ReturnEvent], ...] = (
-    ReturnRefused,
-    DeliveryReturnLost,
-    ReturnWithdrawn,
-    ReturnExpired,
-    DeliveryReturnCancelled,
-    ReturnClosed,
-)
+    ReturnRefused, DeliveryReturnLost, ReturnWithdrawn, ReturnExpired, DeliveryReturnCancelled, ReturnClosed,
+)  # fmt: skip
 # Events with which the saga ends.
 ENDS: tuple[type[ReturnEvent], ...] = (ReturnCompleted, ReturnRefused, ReturnClosed)

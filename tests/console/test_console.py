@@ -25,8 +25,8 @@ from console.texts import LANGUAGES, TEXTS
 from console.views import MAP
 from inventory.services import seed_stock
 from orders.changes import request_change
-from orders.models import Order
-from orders.returns.decisions import refuse
+from orders.models import Order, Return
+from orders.returns.decisions import Found, approve, inspect, refuse
 from orders.returns.models import OPEN
 from orders.returns.requests import Wanted, request_return
 from sagas import dead_letters
@@ -726,6 +726,27 @@ def test_the_page_shows_changes_and_returns_and_goes_on_with_them(samples: Any):
     page = Client().get(f"{path}/now").json()
     assert page["ended"]
     assert "ReturnRefused" in page["html"].replace("<wbr>", "")
+
+
+@DATABASES
+def test_a_return_and_its_exchange_lead_to_each_other(samples: Any):
+    order_id = place_order(user_id=1, lines=[Line(7, 1)]).pk
+    samples.drain()
+    number = request_return(order_id, Wanted(lines=[Line(7, 1)], kind="EXCHANGE")).pk
+    approve(number)
+    samples.drain()
+    inspect(number, {7: Found(1, 0, 0)})
+    samples.relay()
+    while Return.objects.get().status != "EXCHANGING":
+        samples.deliver()
+    exchange = Order.objects.get(exchange_for=number).pk
+    page = Client().get(f"/console/orders/{order_id}").content.decode()
+    assert f"The exchange for return {number} is on its way" in page
+    assert f'<a href="/console/orders/{exchange}">exchange: order {exchange}</a>' in page
+    page = Client().get(f"/console/orders/{exchange}").content.decode()
+    assert f'<a href="/console/orders/{order_id}#return-{number}">return {number}</a>' in page
+    samples.drain()
+    assert Client().get(f"/console/orders/{order_id}/now").json()["ended"]
 
 
 @DATABASES

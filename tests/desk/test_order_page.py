@@ -20,7 +20,10 @@ from notifications.webhooks.models import Webhook
 from orders.models import Order, OrderNote, Refund, Return, StaffAction
 from orders.returns.requests import NotDelivered, Wanted, request_return
 from payments.models import GatewayLedger, Payment
+from sagas import Unavailable
 from sagas.testing import Bus
+from shop.calls import substituting
+from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from tests.conftest import SERVICES
 from tests.desk.test_admin import act, rows, text
@@ -154,6 +157,47 @@ def test_a_return_from_the_call_to_the_refund_on_its_page(boss: Client, order: O
     bus.drain()
     assert offered(boss, here) == set()
     assert re.search(rf"{of.pk}\s+2 × Product 7\s+Completed\s+₩7,000", text(boss, f"{ORDERS}{order.pk}/change/"))
+
+
+def test_an_exchange_is_requested_and_followed_from_page_to_page(boss: Client, order: Order, bus: Bus):
+    path = f"{ORDERS}{order.pk}/return/"
+    refused = sent(boss, path, pieces_7="1", other_7="8", kind="EXCHANGE", reason="wrong size").content.decode()
+    assert "Product 8 does not cost what was paid for Product 7." in refused
+    refused = sent(boss, path, pieces_7="1", other_7="8", reason="wrong size").content.decode()
+    assert "Another product is given for an exchange only." in refused
+    assert not Return.objects.exists()
+    sent(boss, path, pieces_7="2", kind="EXCHANGE", reason="wrong size")
+    of = Return.objects.get()
+    here = f"{RETURNS}{of.pk}/change/"
+    assert re.search(r"Kind:\s+Exchange", text(boss, here))
+    act(boss, RETURNS, "approve", of.pk, confirmed="1", from_page="1")
+    bus.drain()
+    found = {"product-7-accepted": "2", "product-7-written_off": "0", "product-7-rejected": "0"}
+    assert "stock and money follow" in act(boss, RETURNS, "inspect", of.pk, confirmed="1", **found)
+    bus.drain()
+    given = Order.objects.get(exchange_for=of)
+    there = f"{ORDERS}{given.pk}/change/"
+    assert f'<a href="{there}">order {given.pk}</a>' in page(boss, here)
+    assert f'<a href="{here}">return {of.pk}</a>' in page(boss, there)
+    assert f'<a href="{ORDERS}{order.pk}/change/">order {order.pk}</a>' in page(boss, there)
+    assert not {"refund", "return"} & offered(boss, there)
+    assert "return" in offered(boss, f"{ORDERS}{order.pk}/change/")  # what came in exchange
+    assert re.search(rf"{of.pk}\s+2 × Product 7 → Product 7\s+Completed", text(boss, f"{ORDERS}{order.pk}/change/"))
+
+
+def test_without_the_catalogue_only_the_same_product_is_given(boss: Client, order: Order):
+    path = f"{ORDERS}{order.pk}/return/"
+    with substituting(CatalogService, Away()):
+        answer = sent(boss, path, pieces_7="1", other_7="8", kind="EXCHANGE", reason="wrong size").content.decode()
+        assert "The catalogue is away" in answer
+        assert not Return.objects.exists()
+        sent(boss, path, pieces_7="1", kind="EXCHANGE", reason="wrong size")
+    assert Return.objects.get().kind == "EXCHANGE"
+
+
+class Away:
+    def get_products(self, _product_ids: Any) -> Any:
+        raise Unavailable("catalog is down")
 
 
 def test_a_refund_that_was_refused_is_settled_by_who_may_refund(boss: Client, order: Order, bus: Bus):

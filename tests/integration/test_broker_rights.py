@@ -40,7 +40,7 @@ def test_what_steps_emit_has_one_origin_which_the_rights_go_by():
 
 def test_the_rights_of_each():
     assert rights()["orders"].configure == "^(celeryev)$"
-    assert rights()["orders"].write == "^(celeryev|delivery|inventory|notifications|payments)$"
+    assert rights()["orders"].write == "^(celeryev|delivery|inventory|notifications|orders|payments)$"
     assert rights()["orders"].read == r"^(orders|orders\.dead)$"
     assert rights()["payments"].write == "^(celeryev|delivery|inventory|notifications|orders)$"
     assert rights()["notifications"].write == "^(celeryev)$"

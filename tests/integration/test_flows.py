@@ -273,30 +273,39 @@ def _charge_is_under_way() -> bool:
 
 # —— Returns ——————————————————————————————————————————————————————————————————————————————————————————————————————————
 def test_a_return_runs_through_all_processes(running_shop: Shop):
-    """One is inspected and refunded, another one withdrawn before its parcel comes."""
+    """One is inspected and refunded, one is exchanged, another one withdrawn before its parcel comes."""
     order_id = running_shop.place(3)
     running_shop.ends(order_id)
     lines = [Line(running_shop.products[0], 1)]
-    returned, withdrawn = (request_return(order_id, Wanted(lines=lines)).pk for _ in range(2))
+    kinds = ("REFUND", "EXCHANGE", "REFUND")
+    returned, exchanged, withdrawn = (request_return(order_id, Wanted(lines=lines, kind=kind)).pk for kind in kinds)
 
     def comes_to(pk: int, status: str) -> None:
         def there() -> bool:
-            ReturnParcel.objects.filter(return_id=returned, due_at__isnull=False).update(due_at=timezone.now())
+            awaited = ReturnParcel.objects.filter(return_id__in=(returned, exchanged), due_at__isnull=False)
+            awaited.update(due_at=timezone.now())
+            running_shop.time_passes()
             return Return.objects.filter(pk=pk, status=status).exists()
 
         eventually(there)
 
-    decisions.approve(returned)
-    comes_to(returned, "RECEIVED")
-    decisions.inspect(returned, {running_shop.products[0]: decisions.Found(1, 0, 0)})
+    for pk in (returned, exchanged):
+        decisions.approve(pk)
+    for pk in (returned, exchanged):
+        comes_to(pk, "RECEIVED")
+        decisions.inspect(pk, {running_shop.products[0]: decisions.Found(1, 0, 0)})
     withdraw(withdrawn)
-    comes_to(returned, "COMPLETED")
+    for pk in (returned, exchanged):
+        comes_to(pk, "COMPLETED")
     comes_to(withdrawn, "WITHDRAWN")
 
-    assert running_shop.ends(order_id) == [("COMPLETED", "")]  # and the audit is clean
+    exchange = Return.objects.get(pk=exchanged).exchange_order_id
+    assert exchange is not None
+    assert running_shop.ends(order_id, exchange) == [("COMPLETED", "")] * 2  # and the audit is clean
     assert booked() == [("CHARGE", 3 * PRICE), ("REFUND", PRICE)]
     assert stock_of(running_shop.products[0]) == (8, 0)
-    assert {"RETURN_APPROVED", "RETURN_RECEIVED", "RETURN_REFUNDED", "RETURN_CLOSED"} <= set(told())
+    returns = {"RETURN_APPROVED", "RETURN_RECEIVED", "RETURN_REFUNDED", "RETURN_EXCHANGED", "RETURN_CLOSED"}
+    assert returns <= set(told())
 
 
 # —— Looking on ——————————————————————————————————————————————————————————————————————————————————————————————————————

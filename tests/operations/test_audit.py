@@ -64,7 +64,7 @@ def _make_world() -> World:
         substituting(ContactsService, FakeContacts()),
         override_settings(HANDOVER_AFTER=0, DELIVERED_AFTER=0),
     ):
-        seed_stock({1: 20, 2: 20})
+        seed_stock({1: 22, 2: 20})
         completed = _place()
         refused = _place(quantity=100)
         declined = _place(payment_token="tok_declined")
@@ -91,8 +91,12 @@ def _make_world() -> World:
         sent_back = _place()
         bus.drain()
         _return(sent_back, bus)
+        swapped = _place()
+        bus.drain()
+        exchanges = _exchange(swapped, 1, bus), _exchange(swapped, 2, bus)
     cancelled = before_charge, after_charge
-    return World(completed, refused, declined, returned, *cancelled, other, held, changed, in_parts, sent_back)
+    others = other, held, changed, in_parts, sent_back, swapped
+    return World(completed, refused, declined, returned, *cancelled, *others, *exchanges)
 
 
 def _send_in_parts(bus: Bus) -> int:
@@ -118,6 +122,20 @@ def _return(order_id: int, bus: Bus) -> None:
     bus.drain()
 
 
+def _exchange(order_id: int, product_id: int, bus: Bus) -> int:
+    """The order that is given for a piece; that for product 2 is cancelled."""
+    number = request_return(order_id, Wanted(lines=[Line(product_id, 1)], kind="EXCHANGE")).pk
+    decisions.approve(number)
+    bus.drain()
+    decisions.inspect(number, {product_id: decisions.Found(1, 0, 0)})
+    bus.drain(timers=False)
+    given = Order.objects.get(exchange_for=number).pk
+    if product_id == 2:
+        request_cancellation(given)
+    bus.drain()
+    return given
+
+
 def _place(quantity: int = 2, **wishes: str) -> int:
     return place_order(user_id=1, lines=[Line(1, quantity), Line(2, 1)], **wishes).pk
 
@@ -139,7 +157,7 @@ def broken(**options: Any) -> set[str]:
 def test_the_world_is_as_it_should_be_and_clean(world: World):
     orders = {order.pk: order for order in Order.objects.all()}
     ends = [orders[pk].status for pk in world.all]
-    assert ends == ["COMPLETED", *["CANCELLED"] * 5, *["COMPLETED"] * 5]
+    assert ends == ["COMPLETED", *["CANCELLED"] * 5, *["COMPLETED"] * 7, "CANCELLED"]
     assert orders[world.refused].cancellation_reason.startswith("I002")
     assert orders[world.declined].cancellation_reason.startswith("PAY002")
     assert dict(Payment.objects.values_list("order_id", "status")) == {
@@ -153,6 +171,9 @@ def test_the_world_is_as_it_should_be_and_clean(world: World):
         world.changed: "COMPLETED",
         world.in_parts: "COMPLETED",
         world.sent_back: "COMPLETED",
+        world.swapped: "COMPLETED",
+        world.brought: "COMPLETED",
+        world.not_brought: "VOIDED",
     }
     assert dict(Reservation.objects.values_list("order_id", "status")) == {
         world.completed: "SHIPPED",
@@ -166,6 +187,9 @@ def test_the_world_is_as_it_should_be_and_clean(world: World):
         world.changed: "SHIPPED",
         world.in_parts: "SHIPPED",
         world.sent_back: "SHIPPED",
+        world.swapped: "SHIPPED",
+        world.brought: "SHIPPED",
+        world.not_brought: "RELEASED",
     }
     assert violations() == []
 
@@ -281,7 +305,7 @@ def test_windows_of_any_size_find_the_same(world: World, window: int):
 
     found = list(audit(strict=True, window=window))
 
-    assert sum(one for one in found if isinstance(one, int)) == 10
+    assert sum(one for one in found if isinstance(one, int)) == 13
     assert sorted(one for one in found if isinstance(one, Violation)) == sorted(violations())
     orphans = {one.subject for one in found if isinstance(one, Violation) and one.detail.startswith("reservation")}
     assert orphans == {
@@ -296,7 +320,7 @@ def test_a_window_holds_no_more_than_its_orders(world: World):
         for facts in windows(timezone.now(), True, 2)
     ]
 
-    assert sizes == [(2, 2, True, True)] * 5 + [(1, 1, True, True)]
+    assert sizes == [(2, 2, True, True)] * 7 + [(0, 0, True, True)]
 
 
 # —— The command ——————————————————————————————————————————————————————————————————————————————————————————————————————
@@ -312,10 +336,10 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def test_the_command_on_a_clean_world(world: World):
     code, text = run("--strict")
-    assert (code, text) == (0, f"Audit clean: 11 orders, {len(invariant_names())} invariants, nothing broken.\n")
+    assert (code, text) == (0, f"Audit clean: 14 orders, {len(invariant_names())} invariants, nothing broken.\n")
 
     code, text = run("--strict", "--json")
-    assert (code, json.loads(text)) == (0, {"orders": 11, "invariants": invariant_names(), "violations": []})
+    assert (code, json.loads(text)) == (0, {"orders": 14, "invariants": invariant_names(), "violations": []})
 
 
 def test_the_command_on_a_broken_world(world: World):
@@ -333,7 +357,7 @@ def test_the_command_on_a_broken_world(world: World):
         }
     ]
     code, text = run("--strict")
-    assert (code, text.splitlines()[-1]) == (1, "Audit failed: 11 orders, 1 violations.")
+    assert (code, text.splitlines()[-1]) == (1, "Audit failed: 14 orders, 1 violations.")
     assert "stock_adds_up" in text
 
 
@@ -354,4 +378,4 @@ def test_the_command_shows_fifty_and_counts_all(world: World):
     code, text = run("--age", "0")
 
     assert (code, text.count("reservation without an order")) == (1, 50)
-    assert text.splitlines()[-1] == "Audit failed: 11 orders, 60 violations (10 more not shown; --json has all)."
+    assert text.splitlines()[-1] == "Audit failed: 14 orders, 60 violations (10 more not shown; --json has all)."

@@ -14,6 +14,7 @@ from delivery.models import ReturnParcel
 from delivery.services import take_carrier_event
 from inventory.services import seed_stock
 from orders.changes import request_change
+from orders.models import Order, Return
 from orders.refunds import request_refund
 from orders.returns import decisions
 from orders.returns.requests import Wanted, request_return, withdraw
@@ -131,14 +132,26 @@ def lost(bus: CountingBus, returns: list[int]) -> None:
         take_carrier_event(carrier=parcel.account, event_id=number, tracking_number=number, status="FAILED", reason="")
 
 
-@pytest.mark.parametrize("way", [refunded, rejected, withdrawn, lost])
+def exchanged(bus: CountingBus, returns: list[int]) -> None:
+    refunded(bus, returns)
+
+
+def exchange_cancelled(bus: CountingBus, returns: list[int]) -> None:
+    refunded(bus, returns)
+    bus.drain(timers=False)
+    for order_id in Order.objects.filter(exchange_for__in=returns).values_list("pk", flat=True):
+        request_cancellation(order_id)
+
+
+@pytest.mark.parametrize("way", [refunded, rejected, withdrawn, lost, exchanged, exchange_cancelled])
 def test_a_batch_of_returns_costs_what_one_costs(bus: CountingBus, way: Callable[[CountingBus, list[int]], None]):
     seed_stock({1: 1000, 2: 1000})
     for size in (1, 100):
         lines = [Line(1, 1), Line(2, 1)]
         placed = [place_order(user_id=1, lines=lines).pk for _ in range(size)]
         bus.drain()
-        returns = [request_return(order_id, Wanted(lines=lines)).pk for order_id in placed]
+        kind = Return.Kind.EXCHANGE if way in (exchanged, exchange_cancelled) else Return.Kind.REFUND
+        returns = [request_return(order_id, Wanted(lines=lines, kind=kind)).pk for order_id in placed]
         for pk in returns:
             decisions.approve(pk)
         way(bus, returns)
@@ -149,7 +162,8 @@ def test_a_batch_of_returns_costs_what_one_costs(bus: CountingBus, way: Callable
     assert hundred == one
     assert max(one.values()) <= 16
     hears = {(step, event.__name__) for event, steps in RETURN.heard_by.items() for step in steps}
-    assert len(steps & hears) >= {refunded: 11, rejected: 11, withdrawn: 8, lost: 5}[way]
+    heard = {refunded: 11, rejected: 11, withdrawn: 8, lost: 5, exchanged: 13, exchange_cancelled: 13}
+    assert len(steps & hears) >= heard[way]
 
 
 def test_the_ways_take_every_step(bus: CountingBus):

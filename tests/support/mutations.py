@@ -60,6 +60,9 @@ class World:
     changed: int  # likewise, when one of the two of product 1 had been cancelled
     in_parts: int  # completed; of product 4 one piece from the west did not arrive, and one from the east did
     sent_back: int  # completed, and all of it returned: of product 1 one piece accepted, one written off; 2 is rejected
+    swapped: int  # completed; of each product a piece came back, to be exchanged
+    brought: int  # completed: the exchange for product 1
+    not_brought: int  # cancelled: that for product 2, which was refunded then
 
     @property
     def all(self) -> list[int]:
@@ -734,7 +737,7 @@ def nobody_has_heard_of_an_erasure(world: World) -> None:
 @breaks("returns_were_delivered")
 def more_is_returned_than_was_delivered(world: World) -> None:
     another = Return.objects.create(id=NOBODYS, order_id=world.sent_back, user_id=1, kind="REFUND", refunded=0, kept=0)
-    another.items.create(product_id=1, quantity=1)
+    another.items.create(product_id=1, quantity=1, unit_price=1000)
 
 
 @breaks("returns_were_delivered", "accepted_is_restocked")
@@ -744,17 +747,18 @@ def something_came_back_that_nobody_returned(world: World) -> None:
 
 @breaks("returns_add_up")
 def more_is_due_than_the_pieces_cost(world: World) -> None:
-    Return.objects.update(refund_due=F("refund_due") + 1)
+    Return.objects.filter(order_id=world.sent_back).update(refund_due=F("refund_due") + 1)
 
 
 @breaks("returns_add_up")
 def less_is_refunded_than_the_refunds_say(world: World) -> None:
-    Return.objects.update(refunded=F("refunded") - 1)
+    Return.objects.filter(order_id=world.sent_back).update(refunded=F("refunded") - 1)
 
 
 @breaks("accepted_is_restocked")
 def what_was_accepted_is_not_on_the_shelf(world: World) -> None:
-    StockMovement.objects.filter(return_id__isnull=False, kind="RETURN").update(delta=F("delta") - 1)
+    came_back = StockMovement.objects.filter(order_id=world.sent_back, return_id__isnull=False, kind="RETURN")
+    came_back.update(delta=F("delta") - 1)
     on_shelf(1, -1)
 
 
@@ -771,3 +775,52 @@ def a_parcel_is_still_expected(world: World) -> None:
 @breaks("returns_events_are_handled")
 def nobody_heard_of_an_inspection(world: World) -> None:
     InventoryInbox.objects.filter(step="inventory.restock_return").delete()
+
+
+# —— Exchanges ————————————————————————————————————————————————————————————————————————————————————————————————————————
+def exchanged(order_id: int) -> Any:
+    """The return for which an order was given."""
+    return Return.objects.filter(exchanges=order_id)
+
+
+@breaks("exchanges_have_one_order")
+def somebody_else_is_given_the_exchange(world: World) -> None:
+    Order.objects.filter(pk=world.brought).update(user_id=2)
+
+
+@breaks("exchanges_have_one_order", "completed_is_whole")
+def more_is_given_than_was_taken_back(world: World) -> None:
+    OrderLine.objects.filter(order_id=world.brought).update(quantity=2)
+
+
+@breaks("exchanges_have_one_order", "returns_add_up")
+def what_was_taken_back_is_never_exchanged(world: World) -> None:
+    Return.objects.filter(order_id=world.sent_back).update(kind="EXCHANGE")
+
+
+@breaks("exchanges_cost_nothing")
+def an_exchange_is_charged(world: World) -> None:
+    payment(world.brought).get().operations.create(kind="CHARGE", key=str(uuid7()), amount=1, currency="KRW")
+
+
+@breaks("exchanges_cost_nothing", "order_adds_up", "completed_is_whole")
+def an_exchange_has_a_price(world: World) -> None:
+    drop(Order, "orders_total_positive")
+    Order.objects.filter(pk=world.brought).update(total_price=1)
+
+
+@breaks("returns_add_up")
+def what_an_exchange_did_not_bring_is_not_refunded(world: World) -> None:
+    Refund.objects.filter(order_id=world.swapped).delete()
+    exchanged(world.not_brought).update(refund_due=0, refunded=0)
+
+
+@breaks("returns_add_up", "cancelled_keeps_nothing")
+def what_an_exchange_was_to_bring_is_kept(world: World) -> None:
+    Order.objects.filter(pk=world.brought).update(status="CANCELLED")
+    TimelineEntry.objects.filter(order_id=world.brought, status="COMPLETED").update(status="CANCELLED")
+
+
+@breaks("returns_are_looked_after")
+def nobody_heard_that_an_exchange_has_arrived(world: World) -> None:
+    exchanged(world.brought).update(status="EXCHANGING", look_at=timezone.now())

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from orders.changes import request_change
 from orders.models import OrderLine
-from orders.refunds import request_refund
+from orders.refunds import NothingPaid, request_refund
 from payments.captures import capture_again, write_off
 from payments.gateways import Notification, Unknown, gateway, pages
 from payments.models import Payment, SandboxPage
@@ -111,7 +111,8 @@ def refund_part(orders: Collection[int], number: int, log: Log) -> None:
     """Staff have a part given back, or ask for that again; several parts may be more than there is."""
     order_id, amount = sorted(orders)[number % len(orders)], 1_000 * number
     log(order_id, f"staff have {amount} given back")
-    request_refund(order_id, key=str(number), amount=amount, reason="")
+    with suppress(NothingPaid):
+        request_refund(order_id, key=str(number), amount=amount, reason="")
 
 
 def settle_unpaid(orders: Collection[int], *, again: bool, log: Log) -> bool:

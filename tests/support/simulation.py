@@ -11,7 +11,7 @@ bringing ten to rest, and the audit, cost little more than for one.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ from shop.return_saga import RETURN
 from shop.saga import ORDER
 from tests.support import outsiders, returning
 from tests.support.boundaries import all_points
+from tests.support.ordering import ADDRESS
 from tests.support.sagas import SAGA_TIMERS
 
 PRODUCTS = range(101, 261)  # each schedule sells one of them
@@ -112,14 +113,17 @@ class Schedule(NamedTuple):
 
 
 class Post(Bus):
-    """A bus that puts aside what is not about one of `orders`."""
+    """A bus that puts aside what is not about one of `orders`. `meet` is told of each order before."""
 
-    def __init__(self) -> None:
+    def __init__(self, meet: Callable[[int], Any]) -> None:
         super().__init__(SAGA_TIMERS)
-        self.orders: Collection[int] = ()
+        self.orders: set[int] = set()
         self.aside: list[Message] = []
+        self.meet = meet
 
     def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
+        for raw in to_builtins(payload):
+            self.meet(raw["order_id"])
         for messages, wanted in ((self.messages, True), (self.aside, False)):
             if events := [raw for raw in to_builtins(payload) if (raw["order_id"] in self.orders) == wanted]:
                 messages.append((step, events))
@@ -129,7 +133,7 @@ class World:
     """Plays schedules over a bus. `dialogue` tells what happened, `fired` counts what went wrong, by what it was."""
 
     def __init__(self, schedules: Sequence[Schedule]) -> None:
-        self.bus = Post()
+        self.bus = Post(self._name)
         self.schedules = dict(zip(PRODUCTS, schedules, strict=False))
         self.dialogue: list[str] = []
         self.fired: Counter[str] = Counter()
@@ -165,7 +169,7 @@ class World:
     def _play(self, product: int, schedule: Schedule) -> None:
         orders = {self._place(product, wish): wish for wish in schedule.wishes}
         self._cancelled = {pk: wish.cancelled_at for pk, wish in orders.items() if wish.cancelled_at is not None}
-        self.bus.orders = orders
+        self.bus.orders = set(orders)
         for _ in range(schedule.calm):
             self._act(Decision(0, None))
         while schedule.returned and (self.bus.messages or self._due):
@@ -267,8 +271,16 @@ class World:
         return lost
 
     def _tell(self, order_id: int, text: str) -> None:
-        self._now = f"{self._names[order_id]}: {text}"
+        self._now = f"{self._name(order_id)}: {text}"
         self._log(self._now)
+
+    def _name(self, order_id: int) -> str:
+        """What an order is called. Of an exchange nobody has heard before; it belongs to the order that was paid."""
+        if order_id not in self._names:
+            paid = Order.objects.values_list("exchange_for__order", flat=True).get(pk=order_id)
+            self._names[order_id] = f"exchange {order_id} for {self._names[paid]}"
+            self.bus.orders |= {order_id} if paid in self.bus.orders else set()
+        return self._names[order_id]
 
     def _settle_unpaid(self) -> bool:
         """Staff write off what could not be captured; whether there was any."""
@@ -286,7 +298,7 @@ class World:
         """The timers alone must bring every order to its end, and close it. What is alike is done together."""
         self._due |= {*local_services(), *SAGA_TIMERS}
         self.bus.messages += self.bus.aside
-        self.bus.orders, self.bus.merging = self._names, False
+        self.bus.orders, self.bus.merging = set(self._names), False
         for _ in range(ROUNDS):
             self._leave_pages()
             while (
@@ -304,7 +316,7 @@ class World:
                     self._do(min(self._due, key=lambda name: (name not in TIMERS, name)))
             still_open = Order.objects.filter(look_at__isnull=False).values_list("pk", flat=True)
             returns = Return.objects.filter(Q(look_at__isnull=False) | ~Q(status__in=ENDED))
-            if not (names := [*(self._names[pk] for pk in still_open), *map(str, returns)]):
+            if not (names := [*map(self._name, still_open), *map(str, returns)]):
                 return
             self._tick("orders.look_after")
             self._tick("orders.look_after_returns")
@@ -322,7 +334,8 @@ class World:
     # —— What happens ——————————————————————————————————————————————————————————————————————————————————————————————————
     def _place(self, product: int, wish: Wish) -> int:
         line = Line(product, wish.quantity)
-        order = place_order(user_id=1, lines=[line], payment_token=wish.payment_token, address=wish.address)
+        address = wish.address or ADDRESS
+        order = place_order(user_id=1, lines=[line], payment_token=wish.payment_token, address=address)
         self._names[order.pk] = f"order {len(self._names) + 1}"
         self._due.add("orders")
         wanted = f"{wish.quantity} of {PIECES} pieces, {wish.payment_token}"

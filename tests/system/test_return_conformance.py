@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 from django.utils import timezone
 
-from delivery.models import ReturnParcel
+from delivery.models import Delivery, ReturnParcel
 from delivery.services import take_carrier_event
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
@@ -19,6 +19,7 @@ from orders.returns import decisions
 from orders.returns.decisions import Found
 from orders.returns.models import FINAL
 from orders.returns.requests import Wanted, request_return, withdraw
+from orders.services import can_be_cancelled, request_cancellation
 from payments.models import Payment
 from sagas.registry import TIMERS
 from sagas.testing import Bus, Conformance
@@ -40,13 +41,21 @@ def requested(story: str) -> Callable[[], int]:
 
     def begin() -> int:
         TestReturn.story = story
-        number = request_return(Order.objects.get().pk, Wanted(lines=[Line(1, 2)])).pk
+        kind = Return.Kind.EXCHANGE if story.startswith("exchange") else Return.Kind.REFUND
+        number = request_return(paid_for().pk, Wanted(lines=[Line(1, 2)], kind=kind)).pk
+        if story == "exchange refused at the door":
+            Delivery.objects.update(address="addr_refused_by_recipient")
         if story == "withdrawn while it arrives":
             decisions.approve(number)
             withdraw(number)
         return number
 
     return begin
+
+
+def paid_for() -> Order:
+    """The order that is not given in exchange."""
+    return Order.objects.get(exchange_for=None)
 
 
 def decide() -> int:
@@ -70,6 +79,8 @@ def decide() -> int:
         case (("RECEIVED" | "LOST"), _):
             found = {"rejected": Found(0, 0, 2), "lost": Found(0, 2, 0)}.get(story, Found(1, 1, 0))
             decisions.inspect(of.pk, {1: found})
+        case "EXCHANGING", _ if story == "exchange cancelled" and can_be_cancelled(exchange := of.exchanges.get()):
+            request_cancellation(exchange.pk)
         case "REFUND_REFUSED", _:
             decisions.refund_again(of.pk, amount=0)
         case _:
@@ -85,11 +96,12 @@ class TestReturn(Conformance):
         name: requested(name)
         for name in (
             *("refunded", "rejected", "refused", "lost", "never arrives", "withdrawn", "withdrawn while it arrives"),
-            "refund refused",
+            *("refund refused", "exchanged", "exchange cancelled", "exchange refused at the door"),
         )
     }
-    troubled = {"refunded", "withdrawn while it arrives"}
-    races = {"withdrawn while it arrives", "refund refused"}  # with the parcel, and with another refund
+    troubled = {"refunded", "withdrawn while it arrives", "exchange refused at the door"}
+    # With the parcel, with another refund, and with the carrier.
+    races = {"withdrawn while it arrives", "refund refused", "exchange cancelled"}
     story = ""
     timers = (*SAGA_TIMERS, PEOPLE)
     orders, crashes = 1, 1
@@ -103,7 +115,8 @@ class TestReturn(Conformance):
         bus.drain()
 
     def state(self, key: int) -> Any:
-        of, stock, payment = Return.objects.get(pk=key), StockItem.objects.get(product_id=1), Payment.objects.get()
+        of, stock = Return.objects.get(pk=key), StockItem.objects.get(product_id=1)
+        payment = Payment.objects.get(order_id=of.order_id)
         moved: Counter[str] = Counter()
         for kind, delta in StockMovement.objects.filter(return_id=key).values_list("kind", "delta"):
             moved[kind] += delta
@@ -113,6 +126,7 @@ class TestReturn(Conformance):
             "moved": moved,
             "stock": (stock.on_hand, stock.reserved),
             "payment": (payment.captured, payment.refunded),
+            "exchange": list(of.exchanges.values_list("status", flat=True)),
             "refunds": sorted(Refund.objects.values_list("status", "amount")),
         }
 
@@ -120,7 +134,9 @@ class TestReturn(Conformance):
         state = self.state(key)
         status, _, refunded = state["return"]
         assert status in FINAL, state
-        assert state["stock"] == (PIECES - 3 + state["moved"]["RETURN"] + state["moved"]["WRITE_OFF"], 0), state
+        given = 2 if state["exchange"] == ["COMPLETED"] else 0
+        assert state["stock"] == (PIECES - 3 + state["moved"]["RETURN"] + state["moved"]["WRITE_OFF"] - given, 0), state
+        assert state["exchange"] in ([], ["COMPLETED"], ["CANCELLED"]), state
         before = 3 * PRICE if TestReturn.story == "refund refused" else 0
         assert state["payment"] == (3 * PRICE, refunded + before), state
         assert [found for found in audit(strict=True) if isinstance(found, Violation)] == []
@@ -130,7 +146,8 @@ class TestReturn(Conformance):
         apps.get_model("payments.Payment").objects.filter(due_at__gt=now).update(due_at=now)
         stays_away = TestReturn.story in ("lost", "never arrives", "withdrawn")
         ReturnParcel.objects.filter(due_at__isnull=False).update(due_at=None if stays_away else now)
+        Delivery.objects.filter(due_at__gt=now).update(due_at=now)
         if TestReturn.story == "never arrives":
             Return.objects.filter(status="APPROVED").update(approved_at=now - MONTH, look_at=now)
         if TestReturn.story == "refund refused" and not Refund.objects.exists():
-            request_refund(Order.objects.get().pk, key="all", amount=3 * PRICE, reason="a scratch")
+            request_refund(paid_for().pk, key="all", amount=3 * PRICE, reason="a scratch")

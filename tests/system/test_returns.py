@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from accounts.services import issue
-from delivery.models import ReturnParcel
+from delivery.models import Delivery, ReturnParcel
 from delivery.services import take_carrier_event
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
@@ -26,48 +25,11 @@ from orders.returns.requests import NotSoMany, Wanted, request_return, withdraw
 from payments.models import Payment
 from sagas.testing import Bus, rolled_back
 from shop.contracts.events import Line
-from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
-from tests.support.ordering import place_order
+from tests.support.ordering import ADDRESS, place_order
+from tests.support.return_requests import API, PIECES, TWO, act, ask, clean, client, found
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
-
-PIECES = 10
-TWO = {"items": [{"productId": 1, "quantity": 2}], "reason": "the wrong edition"}
-API = "/api/v1"
-
-
-@pytest.fixture
-def customer(bus: Bus) -> User:
-    return User.objects.create(id=1, email="hana@example.com", name="Hana", password="!")
-
-
-@pytest.fixture
-def order_id(bus: Bus, customer: User) -> int:
-    """Three pieces for 1,000 won each and one for 2,000, delivered."""
-    seed_stock({1: PIECES, 2: PIECES})
-    placed = place_order(user_id=customer.pk, lines=[Line(1, 3), Line(2, 1)]).pk
-    bus.drain()
-    Notification.objects.all().delete()
-    return placed
-
-
-def client(user: User) -> APIClient:
-    signed_in = APIClient()
-    signed_in.credentials(HTTP_AUTHORIZATION=f"Bearer {issue(user).access}")
-    return signed_in
-
-
-@pytest.fixture
-def hana(customer: User) -> APIClient:
-    return client(customer)
-
-
-@pytest.fixture
-def clerk(bus: Bus) -> APIClient:
-    return client(
-        User.objects.create(id=9, email="s@example.com", name="S", password="!", is_staff=True, is_superuser=True)
-    )
 
 
 @pytest.fixture
@@ -85,23 +47,6 @@ def received(bus: Bus, clerk: APIClient, requested: int) -> int:
     bus.drain()
     assert Return.objects.get().status == "RECEIVED"  # sandbox carriers bring everything
     return requested
-
-
-def act(who: APIClient, return_id: int, what: str, body: Any = None, expected: int = 202) -> Any:
-    answer = who.post(f"{API}/returns/{return_id}/{what}", body)
-    assert answer.status_code == expected, answer.json()
-    return answer.json()
-
-
-def found(accepted: int = 0, written_off: int = 0, rejected: int = 0) -> Any:
-    pieces = {"accepted": accepted, "writtenOff": written_off, "rejected": rejected}
-    return {"items": [{"productId": 1, **pieces}]}
-
-
-def clean() -> bool:
-    found = [one for one in audit(strict=True) if isinstance(one, Violation)]
-    assert found == []
-    return True
 
 
 def told() -> list[str]:
@@ -278,11 +223,6 @@ def test_a_refusal_can_be_settled_without_money(bus: Bus, clerk: APIClient, rece
 
 
 # --- What is refused ------------------------------------------------------------------------------------------------
-def ask(who: APIClient, order_id: int, body: Any = None, key: str = "") -> Any:
-    headers = {"Idempotency-Key": key} if key else {}
-    return who.post(f"{API}/orders/{order_id}/returns", TWO if body is None else body, headers=headers)
-
-
 def test_only_what_was_delivered_and_is_in_no_other_return(bus: Bus, hana: APIClient, order_id: int):
     many = {"items": [{"productId": 1, "quantity": 4}]}
     assert (ask(hana, order_id, many).status_code, ask(hana, order_id, many).json()["code"]) == (409, "R004")
@@ -401,11 +341,13 @@ acts_before = st.lists(st.one_of(st.tuples(st.just("change"), st.integers(0, 2),
 acts_after = st.lists(
     st.one_of(
         st.tuples(st.just("return"), st.integers(1, 3), st.integers(0, 3)),  # pieces; of them accepted
+        st.tuples(st.sampled_from(["exchange", "exchange refused"]), st.integers(1, 3), st.integers(0, 3)),
         st.tuples(st.just("withdraw"), st.integers(1, 3), st.just(0)),
         refunds,
     ),
     max_size=5,
 )
+WHERE = {"exchange": ADDRESS, "exchange refused": "addr_refused_by_recipient"}
 
 
 class Sum:
@@ -422,7 +364,7 @@ class Sum:
 
 @hypothesis_settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(acts_before, acts_after)
-def test_whatever_is_changed_returned_and_refunded_stock_and_money_add_up(
+def test_whatever_is_changed_returned_exchanged_and_refunded_stock_and_money_add_up(
     bus: Bus, customer: User, before: Any, after: Any
 ):
     with rolled_back():
@@ -443,26 +385,34 @@ def test_whatever_is_changed_returned_and_refunded_stock_and_money_add_up(
             bus.drain(timers=False)
         bus.drain()
         expected.on_hand -= expected.bought
+        left = expected.bought  # which may be returned
         for number, (what, count, accepted) in enumerate(after):
             if what == "refund":
                 request_refund(order_id, key=str(number), amount=count, reason="a scratch")
                 expected.take(count)
             else:
-                try:
-                    of = request_return(order_id, Wanted(lines=[Line(1, count)]))
-                except NotSoMany:
+                wanted = Wanted(lines=[Line(1, count)], kind="EXCHANGE" if what in WHERE else "REFUND")
+                if count > left:
+                    with pytest.raises(NotSoMany):
+                        request_return(order_id, wanted)
                     continue
+                of = request_return(order_id, wanted)
                 if what == "withdraw":
                     withdraw(of.pk)
                 else:
                     decisions.approve(of.pk)
                     bus.drain()
+                    Delivery.objects.update(address=WHERE.get(what, ""))
                     accepted = min(accepted, count)
                     decisions.inspect(of.pk, {1: decisions.Found(accepted, 0, count - accepted)})
-                    expected.on_hand += accepted
-                    expected.take(1000 * accepted)
+                    left -= count
+                    if what == "exchange":
+                        left += accepted  # other pieces, which have left the shelf
+                    else:
+                        expected.on_hand += accepted
+                        expected.take(1000 * accepted)
             bus.drain()
-        payment = Payment.objects.get()
+        payment = Payment.objects.get(order_id=order_id)
         assert payment.captured - payment.refunded == expected.kept
         stock = StockItem.objects.get(product_id=1)
         assert (stock.on_hand, stock.reserved) == (expected.on_hand, 0)

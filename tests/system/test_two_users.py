@@ -140,7 +140,7 @@ def alice(bus: Bus) -> Belongings:
     webhook = Webhook.objects.create(owner_id=user.pk, url="https://alice.example.com/Secret", events=[], secret="!")
     told = WebhookMessage.objects.create(webhook=webhook, event_id=uuid7(), type="ping", body="Secret")
     sent_back = Return.objects.create(pk=order + 1, order_id=order, user_id=user.pk, kind="REFUND", currency="KRW")
-    sent_back.items.create(product_id=1, quantity=1)
+    sent_back.items.create(product_id=1, quantity=1, unit_price=1)
     assert Payment.objects.filter(user_id=user.pk).exists()
     assert Notification.objects.filter(user_id=user.pk).exists()
     return Belongings(

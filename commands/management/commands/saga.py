@@ -2,13 +2,15 @@
 
 import time
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
+from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Q
 from rich.console import Console
 from rich.text import Text
 
@@ -23,6 +25,7 @@ MAP = Path("docs/saga.md")
 LAST_EVENTS = {event.__name__ for event in (*events.ENDS, *return_events.ENDS)}
 HEARD_BY = {event.__name__: steps for saga in (ORDER, RETURN) for event, steps in saga.heard_by.items()}
 POLL_SECONDS = 0.2
+GIVEN_FOR = "exchange_for", "exchange_for__order"
 
 
 class Command(BaseCommand):
@@ -63,6 +66,18 @@ class Command(BaseCommand):
         else:
             for entry in entries:
                 console.print(line(entry, entries[0].at))
+            for said in exchanges(order_id):
+                console.print(said)
+
+
+def exchanges(number: int) -> Iterator[str]:
+    """Sentences about the orders that an order or a return was exchanged for, and about what an order is given for."""
+    orders = apps.get_model("orders", "Order").objects
+    given = orders.filter(Q(exchange_for=number) | Q(exchange_for__order=number))
+    for pk, status, of in given.order_by("pk").values_list("pk", "status", "exchange_for"):
+        yield f"Return {of} was exchanged for order {pk}: {status}."
+    for of, paid in orders.filter(pk=number, exchange_for__isnull=False).values_list(*GIVEN_FOR):
+        yield f"Order {number} is given in exchange for return {of} of order {paid}."
 
 
 def line(entry: Entry, start: datetime) -> Text:

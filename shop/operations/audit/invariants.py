@@ -197,9 +197,10 @@ def dropped_is_refunded(facts: Facts) -> Iterator[Violation]:
         if any(one["updated_at"] > facts.before for one in shipments):
             continue
         due = {
-            one["number"]: sum(prices[line["product_id"]] * line["quantity"] for line in one["lines"])
+            one["number"]: amount
             for one in shipments
             if one["parts"] > 1 and one["status"] == "FAILED"
+            if (amount := sum(prices[line["product_id"]] * line["quantity"] for line in one["lines"]))
         }
         asked = {one["for_shipment"]: one["amount"] for one in facts.refunds.get(pk, []) if one["for_shipment"]}
         if due != asked:
@@ -373,28 +374,14 @@ def events_are_handled(facts: Facts) -> Iterator[Violation]:
 
 
 WHOLE: tuple[Callable[[datetime], Iterator[Violation]], ...] = (
-    stock_adds_up,
-    ledger_has_payments,
-    one_order_per_key,
-    outbox_drained,
-    no_dead_letters,
-    carriers_agree,
+    stock_adds_up, ledger_has_payments, one_order_per_key, outbox_drained, no_dead_letters, carriers_agree,
     unpaid_is_seen_to,
-)
+)  # fmt: skip
 PER_WINDOW: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
-    orders_end,
-    completed_is_whole,
-    dropped_is_refunded,
-    cancelled_keeps_nothing,
-    shipped_was_handed_over,
-    shipped_from_where_it_was_reserved,
-    operations_add_up,
-    money_matches_ledger,
-    order_adds_up,
-    no_orphans,
-    histories_are_legal,
-    events_are_handled,
-)
+    orders_end, completed_is_whole, dropped_is_refunded, cancelled_keeps_nothing, shipped_was_handed_over,
+    shipped_from_where_it_was_reserved, operations_add_up, money_matches_ledger, order_adds_up, no_orphans,
+    histories_are_legal, events_are_handled,
+)  # fmt: skip
 
 
 def _done(facts: Facts, order_id: int) -> Counter[str]:

@@ -7,18 +7,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from sagas.reconciliation import missing
 from sagas.registry import local_services
+from shop.contracts.orders import FINAL
 from shop.contracts.return_events import ReturnRequested
 from shop.operations.audit.facts import Range, ranges, rows, rows_within
 from shop.operations.audit.invariants import Violation
 from shop.saga import RETURNS_EVENTS
 
 VOID = {"REFUSED", "WITHDRAWN", "EXPIRED"}
-INSPECTED = {"SETTLING", "REFUND_REFUSED", "COMPLETED"}
+RESTOCKED = {"EXCHANGING", "REFUND_REFUSED", "COMPLETED"}
+INSPECTED = {"SETTLING", *RESTOCKED}
 MOVING = {"SETTLING", "WITHDRAWING", "EXPIRING"}
 HERE = {"RECEIVED", *INSPECTED}
 PARCELS = {  # where a return's parcel is; in between, delivery or orders may know more than the other
@@ -27,6 +29,7 @@ PARCELS = {  # where a return's parcel is; in between, delivery or orders may kn
     "LOST": {"LOST", "RECEIVED", *INSPECTED},
     "CANCELLED": {"WITHDRAWN", "EXPIRED"},
 }
+EXCHANGE = "EXCHANGE"
 LATE = timedelta(days=1)  # by then the timers have certainly run
 
 Pieces = dict[int, Counter[int]]  # by order, or by return: of each product
@@ -47,6 +50,8 @@ class Facts:
     delivered: Pieces = field(default_factory=lambda: defaultdict(Counter))
     returned: Pieces = field(default_factory=lambda: defaultdict(Counter))  # all returns of these orders together
     prices: dict[tuple[int, int], int] = field(default_factory=dict)
+    exchanges: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))  # orders, by return
+    charged: set[int] = field(default_factory=set)  # those of them for which money was asked
 
     @property
     def settled(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -84,10 +89,29 @@ def _read(facts: Facts, bounds: Range) -> Facts:
     for row in rows("orders.OrderLine").filter(order_id__in=orders).values():
         facts.delivered[row["order_id"]][row["product_id"]] = row["quantity"]
         facts.prices[row["order_id"], row["product_id"]] = row["unit_price"]
-    together = rows("orders.ReturnLine").filter(of_return__order_id__in=orders).exclude(of_return__status__in=VOID)
-    for order_id, product_id, quantity in together.values_list("of_return__order_id", "product_id", "quantity"):
-        facts.returned[order_id][product_id] += quantity
+    together = rows("orders.ReturnLine").filter(of_return__order_id__in=orders)
+    for line in together.annotate(order_id=F("of_return__order_id"), status=F("of_return__status")).values():
+        facts.returned[line["order_id"]][line["product_id"]] += line["quantity"] * (line["status"] not in VOID)
+        facts.prices.setdefault((line["order_id"], line["exchange_product_id"]), line["unit_price"])
+    _read_exchanges(facts, orders)
     return facts
+
+
+def _read_exchanges(facts: Facts, orders: set[int]) -> None:
+    """Read the orders that were given in exchange for pieces of these, with what is in them and what did not arrive."""
+    given = rows("orders.Order").filter(exchange_for__order_id__in=orders).annotate(of=F("exchange_for__order_id"))
+    found = {row["id"]: {**row, "pieces": Counter(), "dropped": Counter()} for row in given.values()}
+    for line in rows("orders.OrderLine").filter(order_id__in=found).values():
+        found[line["order_id"]]["pieces"][line["product_id"]] += line["quantity"]
+    for parcel in rows("delivery.Delivery").filter(order_id__in=found, parts__gt=1, status="FAILED").values():
+        for line in parcel["lines"]:
+            found[parcel["order_id"]]["dropped"][line["product_id"]] += line["quantity"]
+    entries = rows("payments.PaymentOperation").filter(payment__order_id__in=found)
+    facts.charged = set(entries.values_list("payment__order_id", flat=True))
+    for row in found.values():
+        facts.exchanges[row["exchange_for_id"]].append(row)
+        if row["status"] == "COMPLETED":
+            facts.delivered[row["of"]].update(row["pieces"] - row["dropped"])
 
 
 def returns_were_delivered(facts: Facts) -> Iterator[Violation]:
@@ -103,14 +127,12 @@ def returns_were_delivered(facts: Facts) -> Iterator[Violation]:
 
 
 def returns_add_up(facts: Facts) -> Iterator[Violation]:
-    """What is due for a return is what its accepted and written-off pieces cost, less what is kept; what was refunded
-    is what the refunds for it add up to, and no more than is due."""
+    """What is due for a return is what its accepted and written-off pieces cost (of an exchange, those that its order
+    did not bring), less what is kept; what was refunded is what the refunds for it add up to, and no more."""
     for pk, row in facts.settled:
         lines, found = facts.lines[pk], row["status"] in INSPECTED
-        due = sum(
-            facts.prices.get((row["order_id"], line["product_id"]), 0) * (line["accepted"] + line["written_off"])
-            for line in lines
-        )
+        taken_back = _missing(facts, pk, row) if row["kind"] == EXCHANGE else _taken_back(lines, "product_id")
+        due = sum(facts.prices.get((row["order_id"], one), 0) * count for one, count in taken_back.items())
         if found and row["refund_due"] != due - row["kept"]:
             detail = f"{row['refund_due']} due, lines {due}, kept {row['kept']}"
             yield Violation("returns_add_up", f"return {pk}", detail)
@@ -129,7 +151,7 @@ def accepted_is_restocked(facts: Facts) -> Iterator[Violation]:
     """What was accepted and written off came in, and what was written off went: nothing else, and nothing before."""
     for pk, row in facts.settled:
         expected: Counter[tuple[str, int]] = Counter()
-        for line in facts.lines[pk] if row["status"] in {"REFUND_REFUSED", "COMPLETED"} else ():
+        for line in facts.lines[pk] if row["status"] in RESTOCKED else ():
             expected["RETURN", line["product_id"]] += line["accepted"] + line["written_off"]
             expected["WRITE_OFF", line["product_id"]] -= line["written_off"]
         if row["status"] != "SETTLING" and facts.movements[pk] != expected:
@@ -143,10 +165,11 @@ def returns_are_looked_after(facts: Facts) -> Iterator[Violation]:
     now = timezone.now()
     for pk, row in facts.settled:
         status, since = row["status"], row["progress_at"]
-        if status in {"APPROVED", *MOVING} and row["look_at"] is None:
+        if status in {"APPROVED", "EXCHANGING", *MOVING} and row["look_at"] is None:
             yield Violation("returns_are_looked_after", f"return {pk}", f"{status}, and nobody looks")
         too_long = since < now - timedelta(seconds=2 * settings.ORDER_DEADLINE)
-        if status in MOVING and (facts.strict or too_long):
+        is_over = status == "EXCHANGING" and any(order["status"] in FINAL for order in facts.exchanges[pk])
+        if (status in MOVING or is_over) and (facts.strict or too_long):
             yield Violation("returns_are_looked_after", f"return {pk}", f"still {status}")
         if status == "APPROVED" and row["approved_at"] < now - settings.RETURN_ARRIVES_WITHIN - LATE:
             yield Violation(
@@ -155,6 +178,23 @@ def returns_are_looked_after(facts: Facts) -> Iterator[Violation]:
         parcel = facts.parcels.get(pk)
         if parcel and parcel["updated_at"] <= facts.before and status not in PARCELS[parcel["status"]]:
             yield Violation("returns_are_looked_after", f"return {pk}", f"{status}, its parcel is {parcel['status']}")
+
+
+def exchanges_have_one_order(facts: Facts) -> Iterator[Violation]:
+    """What was taken back for an exchange is in one order of the same customer, and in no other; nothing else is."""
+    for pk, row in facts.settled:
+        expected = _taken_back(facts.lines[pk], "exchange_product_id") if row["kind"] == EXCHANGE else Counter[int]()
+        found = [(order["user_id"], order["pieces"]) for order in facts.exchanges[pk]]
+        is_placed = bool(expected) and row["status"] in RESTOCKED
+        if row["status"] != "SETTLING" and found != [(row["user_id"], expected)] * is_placed:
+            yield Violation("exchanges_have_one_order", f"return {pk}", f"inspected {dict(expected)}, given {found}")
+
+
+def exchanges_cost_nothing(facts: Facts) -> Iterator[Violation]:
+    """An order that is given in exchange has no price, and no money is asked for it."""
+    for order in (order for orders in facts.exchanges.values() for order in orders):
+        if order["total_price"] or order["id"] in facts.charged:
+            yield Violation("exchanges_cost_nothing", f"order {order['id']}", f"{order['total_price']}, or charged")
 
 
 def returns_events_are_handled(facts: Facts) -> Iterator[Violation]:
@@ -167,12 +207,25 @@ def returns_events_are_handled(facts: Facts) -> Iterator[Violation]:
 
 
 OF_RETURNS: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
-    returns_were_delivered,
-    returns_add_up,
-    accepted_is_restocked,
-    returns_are_looked_after,
-    returns_events_are_handled,
-)
+    returns_were_delivered, returns_add_up, accepted_is_restocked, returns_are_looked_after, exchanges_have_one_order,
+    exchanges_cost_nothing, returns_events_are_handled,
+)  # fmt: skip
+
+
+def _taken_back(lines: list[dict[str, Any]], by: str) -> Counter[int]:
+    """How many pieces were accepted or written off, by this field of their lines."""
+    pieces: Counter[int] = Counter()
+    for line in lines:
+        pieces[line[by]] += line["accepted"] + line["written_off"]
+    return +pieces
+
+
+def _missing(facts: Facts, pk: int, row: dict[str, Any]) -> Counter[int]:
+    """What the order that a return is exchanged for did not bring, once that is known to the return."""
+    missing: Counter[int] = Counter()
+    for order in facts.exchanges[pk] if row["status"] != "EXCHANGING" else ():
+        missing += order["pieces" if order["status"] == "CANCELLED" else "dropped"]
+    return missing
 
 
 def _shown(moved: Counter[tuple[str, int]]) -> dict[str, int]:

@@ -86,7 +86,7 @@ def send(bus: Bus, settings: Any) -> Any:
     sent_back = Return.objects.create(
         pk=1, order=order, user_id=staff.pk, kind="REFUND", status="RECEIVED", currency="KRW"
     )
-    sent_back.items.create(product_id=product.pk, quantity=1)
+    sent_back.items.create(product_id=product.pk, quantity=1, unit_price=1)
     webhook = str(Webhook.objects.create(owner_id=staff.pk, url="https://example.com/", events=[], secret="!").pk)
     client, token = APIClient(raise_request_exception=False), f"Bearer {issue(staff).access}"
 
