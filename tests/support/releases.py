@@ -116,7 +116,7 @@ def _made_up(tree: Path) -> Path:
     for package in settings.BASE_DIR.iterdir():
         if (package / "__init__.py").exists() and package.name != "tests":
             shutil.copytree(package, tree / package.name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
-    for name in ("manage.py", "celeryconfig.py"):
+    for name in ("manage.py", "celeryconfig.py", "disk.py"):
         shutil.copy(settings.BASE_DIR / name, tree / name)
     for name, text in APPENDED.items():
         with (tree / name).open("a") as module:

@@ -247,7 +247,9 @@ def test_one_of_two_shipments_fails(shop: Any, admin: Page, browser: Browser):
     admin.goto(page)
     expect(east).to_contain_text("2 × 클린 코드")
     expect(west).to_contain_text("4 × 클린 코드")
-    expect(offered).to_have_text(["Cancel order", "Cancel pieces", "Resume", "Refund a part", "Add a note"])
+    expect(offered).to_have_text(
+        ["Cancel order", "Cancel pieces", "Change the address", "Resume", "Refund a part", "Add a note"]
+    )
 
     carrier_says(of, 1, "IN_TRANSIT")
     carrier_says(of, 2, "FAILED", "lost")
