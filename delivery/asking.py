@@ -321,9 +321,7 @@ def _recalled(delivery: Delivery, answer: Answer, now: datetime, _shipments: Seq
 def _stopped(delivery: Delivery, now: datetime, shipments: Sequence[Delivery]) -> list[Event]:
     delivery.due_at = None
     change = change_of(delivery)
-    if (
-        change and change.change_id == delivery.let_go
-    ):  # another of its order was gone, and the change has ended with that
+    if change and change.change_id == delivery.let_go:  # another parcel was gone, and with that the change has ended
         delivery.held_for = None
         booked = book_anew([delivery], now)
         return [

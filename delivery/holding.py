@@ -148,11 +148,8 @@ def let_go(ended: Sequence[InventoryChanged]) -> list[DeliveryStarted]:
         left = {one.number: one.lines for one in event.shipments}
         for delivery in orders[event.order_id]:
             delivery.let_go, delivery.updated_at = event.change_id, now
-            if (
-                delivery.status == Status.HELD
-                and (change := change_of(delivery))
-                and change.change_id == event.change_id
-            ):
+            change = change_of(delivery)
+            if delivery.status == Status.HELD and change and change.change_id == event.change_id:
                 delivery.held_for = None
                 if event.made:
                     _send_to(delivery, change.address)

@@ -31,7 +31,7 @@ from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order
-from tests.support.sagas import SAGA_TIMERS
+from tests.support.sagas import SAGA_TIMERS, go_on
 
 pytestmark = [
     pytest.mark.django_db(databases=SERVICES),
@@ -220,12 +220,7 @@ def test_a_deadline_against_a_completion(bus: Bus, settings: Any):
 def _overdue_after(bus: Bus, settings: Any, delivered: int, cancellation_first: bool) -> str:
     bus.messages.clear()
     order_id = place_order(user_id=1, lines=[Line(1, 1)]).pk
-    for _ in range(delivered):
-        if not bus.messages:
-            bus.relay()
-            bus.tick("delivery.advance_deliveries")
-        if bus.messages:
-            bus.deliver()
+    go_on(bus, delivered)
     settings.ORDER_DEADLINE = -1
     overdue = bus.tick("orders.cancel_overdue")
     settings.ORDER_DEADLINE = 900

@@ -41,6 +41,7 @@ from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order
+from tests.support.sagas import go_on
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 
@@ -388,12 +389,7 @@ def test_what_a_wiped_broker_lost_is_emitted_again_by_the_timer(bus: Bus):
         StockItem.objects.update(on_hand=F("on_hand") + 10)
         StockMovement.objects.create(product_id=1, location_id="MAIN", delta=10, kind="ADJUSTMENT")
         StockMovement.objects.create(product_id=2, location_id="MAIN", delta=10, kind="ADJUSTMENT")
-        for _ in range(delivered):
-            if not bus.messages:
-                bus.relay()
-                bus.tick("delivery.advance_deliveries")
-            if bus.messages:
-                bus.deliver()
+        go_on(bus, delivered)
         bus.messages.clear()
 
         bus.tick("orders.look_after")

@@ -24,6 +24,16 @@ def created(order_id: int, quantity: int = 1, **fields: Any) -> OrderCreated:
     return OrderCreated(order_id=order_id, checkout=checkout, **fields)
 
 
+def go_on(bus: Bus, messages: int) -> None:
+    """Deliver so many messages, one by one, as far as there are any."""
+    for _ in range(messages):
+        if not bus.messages:
+            bus.relay()
+            bus.tick("delivery.advance_deliveries")
+        if bus.messages:
+            bus.deliver()
+
+
 def sent(bus: Bus) -> list[tuple[str, str, int]]:
     """(step, event type, order) for everything on the bus."""
     return [(step, raw["type"], raw["order_id"]) for step, payload in bus.messages for raw in payload]

@@ -27,6 +27,7 @@ from shop.operations.audit import Violation, audit
 from shop.seal import What, unseal
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order
+from tests.support.sagas import go_on
 
 pytestmark = [pytest.mark.django_db(databases=SERVICES), pytest.mark.usefixtures("no_waiting")]
 
@@ -133,15 +134,6 @@ def test_whenever_it_is_asked_for_it_is_made_or_refused(bus: Bus, customer: APIC
     assert lines(order_id) == ({1: 1} if made else {1: 3, 2: 2})
     assert sent_to(order_id) == [ELSEWHERE if made else HOME]
     sound()
-
-
-def go_on(bus: Bus, messages: int) -> None:
-    for _ in range(messages):
-        if not bus.messages:
-            bus.relay()
-            bus.tick("delivery.advance_deliveries")
-        if bus.messages:
-            bus.deliver()
 
 
 def sent_to(order_id: int) -> list[str]:
