@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
-from orders.models import FINAL, FORWARD, WITH_CARRIER, Order
+from orders.models import FINAL, FORWARD, WITH_CARRIER, Order, Refund
 from orders.services import OVERDUE, begin_cancellation
 from sagas import backlog
 from sagas.crash_points import crash_point
@@ -28,31 +28,35 @@ def look_after() -> int:
 
     An order without progress is emitted again. An order that has ended is closed once every message of it was handled;
     otherwise it is emitted again, too, as a broker that lost messages may have lost some that no order waits for.
-    Orders that wait in a queue are not stalled, so with a backlog nothing is done.
+    Orders that wait in a queue are not stalled. So with a backlog only those are examined that have been due for long:
+    the backlog may be of a service that is away, while an order waits for a message that another one has lost.
     """
-    if backlog() > BUSY:
-        return 0
-    due, stalled = _claim_due()
+    due, stalled = _claim_due(since=LONGEST_PAUSE if backlog() > BUSY else 0.0)
     ended = [order.pk for order in stalled if order.status in FINAL]
     rearm(
         "orders", {order.pk for order in stalled} - set(ended)
     )  # before the ended ones, for which every service is asked
+    # Whose refund is not answered yet stays open: the message with the answer may be lost, too.
+    open_refunds = Refund.objects.filter(order__in=ended, status=Refund.Status.REQUESTED)
+    refunding = set(open_refunds.values_list("order_id", flat=True))
     lost = {one.key for one in missing(ended, of=OrderCreated)} if ended else set()
-    closed = [pk for pk in ended if pk not in lost]
-    Order.objects.filter(pk__in=closed, status__in=FINAL).update(look_at=None)
+    closed = [pk for pk in ended if pk not in lost | refunding]
+    # What has begun meanwhile, such as another refund, has set `looks` back.
+    Order.objects.filter(pk__in=closed, status__in=FINAL, looks__gt=0).update(look_at=None)
     crash_point("look_after.closed")
     rearm("orders", lost)
     crash_point("look_after.rearmed")
     return due
 
 
-def _claim_due() -> tuple[int, list[Order]]:
-    """How many orders are due, and those of them without recent progress. Each gets its next due time."""
+def _claim_due(since: float) -> tuple[int, list[Order]]:
+    """How many orders have been due for so many seconds, and those of them without recent progress. Each gets its next
+    due time."""
     now = database_time("orders")
-    patience = timedelta(seconds=settings.STALLED_AFTER)
+    patience, due_at = timedelta(seconds=settings.STALLED_AFTER), now - timedelta(seconds=since)
     with transaction.atomic(using="orders", durable=True):
         due = list(
-            Order.objects.filter(look_at__lte=now).order_by("look_at").select_for_update(skip_locked=True)[:PORTION]
+            Order.objects.filter(look_at__lte=due_at).order_by("look_at").select_for_update(skip_locked=True)[:PORTION]
         )
         stalled = [order for order in due if order.progress_at + patience <= now]
         for order in due:

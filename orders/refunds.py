@@ -55,9 +55,9 @@ def request_refund(order_id: int, *, key: str, amount: int, reason: str) -> Refu
         row = {"id": asked.event_id, "order_id": order_id, "key": key, "amount": amount, "reason": reason}
         insert_rows(Refund, [row])
         note([asked], [money(amount, order.currency)])
-        # Also an order that is closed is looked after again, until payments has heard of it.
-        order.look_at = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER)
-        order.save(update_fields=["look_at"])
+        # Also an order that is closed is looked after again, until payments has answered.
+        order.look_at, order.looks = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER), 0
+        order.save(update_fields=["look_at", "looks"])
         stafflog.record(
             "orders", "refund", f"order {order_id}", after={"refund": str(asked.event_id), "amount": amount}
         )

@@ -37,7 +37,7 @@ LOCK = """
     WHERE orders_return.id = ANY(%(returns)s::bigint[]) AND status = %(status)s
     ORDER BY orders_return.id FOR UPDATE OF orders_return
 """
-WATCH = "UPDATE orders_order SET look_at = %(look_at)s WHERE id = ANY(%(orders)s::bigint[])"
+WATCH = "UPDATE orders_order SET look_at = %(look_at)s, looks = 0 WHERE id = ANY(%(orders)s::bigint[])"
 REFUNDED = """
     UPDATE orders_return SET refunded = amount
     FROM unnest(%(returns)s::bigint[], %(amounts)s::bigint[]) AS news (return_id, amount)

@@ -81,11 +81,10 @@ def look_after() -> int:
 
     One whose parcel did not come in time expires. One of which a message is missing, or that we alone could move and
     that stands still, is emitted again, with growing pauses. One that waits for its exchange is looked at until that
-    has ended; another one waits for somebody, and is left alone.
+    has ended; another one waits for somebody, and is left alone. With a backlog only those are examined that have been
+    due for long.
     """
-    if backlog() > BUSY:
-        return 0
-    expired, due = _claim_due()
+    expired, due = _claim_due(since=LONGEST_PAUSE if backlog() > BUSY else 0.0)
     waiting = {of.pk: of for of in due}
     lost = {one.key for one in missing(list(waiting), of=ReturnRequested)} if waiting else set()
     stalled = lost | {pk for pk, of in waiting.items() if of.status in MOVING}
@@ -103,12 +102,12 @@ def _patience() -> timedelta:
     return within
 
 
-def _claim_due() -> tuple[int, list[Return]]:
-    """How many parcels have not come in time, whose returns begin their way back; and the returns that are due, each
-    with its next due time."""
+def _claim_due(since: float) -> tuple[int, list[Return]]:
+    """Of the returns that have been due for so many seconds: how many parcels have not come in time, whose returns
+    begin their way back; and the others, each with its next due time."""
     now = database_time("orders")
     with transaction.atomic(using="orders", durable=True):
-        rows = Return.objects.filter(look_at__lte=now).order_by("look_at")
+        rows = Return.objects.filter(look_at__lte=now - timedelta(seconds=since)).order_by("look_at")
         expired = _expire(rows.filter(status=Status.APPROVED, approved_at__lte=now - _patience())[:PORTION])
         due = list(rows.select_for_update(skip_locked=True)[:PORTION])
         for of in due:

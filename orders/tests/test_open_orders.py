@@ -9,7 +9,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from orders.models import Order, Outbox, Unsent
-from orders.open_orders import BUSY, look_after
+from orders.open_orders import BUSY, LONGEST_PAUSE, look_after
 from orders.services import advance
 from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
@@ -100,6 +100,17 @@ def test_in_a_backlog_none_stands_still_it_only_waits_its_turn(bus: CrowdedBus):
     assert emitted_again() == []
 
     bus.longest = BUSY
+    assert look_after() == 1
+    assert emitted_again() == [order_id]
+
+
+def test_a_backlog_that_does_not_end_is_not_waited_for(bus: CrowdedBus):
+    order_id = place(still_for=1000)
+    bus.longest = BUSY + 1
+    Order.objects.update(look_at=timezone.now() - (LONGEST_PAUSE - 60) * SECOND)
+    assert look_after() == 0
+
+    Order.objects.update(look_at=timezone.now() - LONGEST_PAUSE * SECOND)
     assert look_after() == 1
     assert emitted_again() == [order_id]
 

@@ -8,8 +8,10 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from accounts.services import issue
 from inventory.services import seed_stock
+from orders import open_orders
 from orders.models import FINAL, Order, Refund, StaffAction
 from payments.models import Payment
+from sagas.reconciliation import missing
 from sagas.testing import Bus
 from shop.contracts.events import Line
 from shop.operations.audit import Violation, audit
@@ -84,15 +86,55 @@ def test_sent_again_it_is_made_once(bus: Bus, clerk: APIClient, order_id: int):
     assert Payment.objects.get().refunded == 300
 
 
+def look_after(bus: Bus) -> None:
+    """As if its order had not moved for long."""
+    long_ago = Order.objects.get().created_at.replace(year=2000)
+    Order.objects.filter(look_at__isnull=False).update(look_at=long_ago, progress_at=long_ago)
+    bus.tick("orders.look_after")
+
+
 def test_a_request_that_was_lost_is_made_again_although_its_order_is_closed(bus: Bus, clerk: APIClient, order_id: int):
     ask(clerk, order_id)
     bus.relay()
     bus.messages.clear()  # the broker lost it
-    long_ago = Order.objects.get().created_at.replace(year=2000)
-    Order.objects.update(look_at=long_ago, progress_at=long_ago)
-    bus.tick("orders.look_after")
+    look_after(bus)
     bus.drain()
     assert Refund.objects.get().status == "COMPLETED"
+
+
+def test_its_order_stays_open_until_everybody_has_heard_the_answer(bus: Bus, clerk: APIClient, order_id: int):
+    ask(clerk, order_id)
+    bus.relay()
+    bus.deliver()  # payments enters it, and the gateway takes its time
+    look_after(bus)
+    assert (Order.objects.get().look_at is None, Refund.objects.get().status) == (False, "REQUESTED")
+
+    bus.tick("payments.settle_payments")
+    while bus.relay():
+        pass
+    assert [step for step, _ in bus.messages] == ["orders.note_refund", "notifications.notify"]
+    bus.messages.clear()  # the broker lost the answer
+    look_after(bus)
+    bus.drain()
+    assert Refund.objects.get().status == "COMPLETED"
+    assert [one for one in audit(strict=True) if isinstance(one, Violation)] == []
+
+    look_after(bus)
+    assert Order.objects.get().look_at is None
+
+
+def test_one_asked_for_while_its_order_is_being_closed_keeps_it_open(
+    bus: Bus, clerk: APIClient, order_id: int, monkeypatch: pytest.MonkeyPatch
+):
+    def missing_then_ask(*args: Any, **kwargs: Any) -> Any:
+        found = missing(*args, **kwargs)
+        ask(clerk, order_id)
+        return found
+
+    monkeypatch.setattr(open_orders, "missing", missing_then_ask)
+    Order.objects.update(look_at=Order.objects.get().created_at)
+    look_after(bus)
+    assert Order.objects.get().look_at is not None
 
 
 @pytest.mark.parametrize(
