@@ -23,6 +23,11 @@ from shop.money import money
 from shop.observability.tracing import current_trace
 
 SETTLE = """
+    WITH looked_at AS (
+        SELECT id FROM orders_order WHERE id = ANY(%(orders)s::bigint[]) AND looks > 0 ORDER BY id FOR NO KEY UPDATE
+    ), moved AS (
+        UPDATE orders_order SET looks = 0, look_at = %(look_at)s FROM looked_at WHERE orders_order.id = looked_at.id
+    )
     UPDATE orders_refund AS old SET status = news.status, refusal = news.refusal
     FROM unnest(%(refunds)s::uuid[], %(statuses)s::text[], %(refusals)s::text[]) AS news (refund_id, status, refusal)
     WHERE id = refund_id RETURNING id, for_return_id
@@ -68,7 +73,7 @@ def request_refund(order_id: int, *, key: str, amount: int, reason: str) -> Refu
 
 
 def settle(answers: Sequence[PaymentRefundCompleted | PaymentRefundRefused]) -> None:
-    """Payments has given money back, or refused to. A return that it was for goes on."""
+    """Payments has given money back, or refused to. A return that it was for goes on; its order is soon looked at."""
     currencies = dict(Order.objects.filter(pk__in=[event.order_id for event in answers]).values_list("pk", "currency"))
     known = [event for event in answers if event.order_id in currencies]
     note(known, [money(event.amount, currencies[event.order_id]) for event in known])
@@ -78,6 +83,8 @@ def settle(answers: Sequence[PaymentRefundCompleted | PaymentRefundRefused]) -> 
         "orders",
         SETTLE,
         {
+            "orders": sorted(currencies),
+            "look_at": database_time("orders") + timedelta(seconds=settings.STALLED_AFTER),
             "refunds": [str(event.refund_id) for event in answers],
             "statuses": [str(status) for status in statuses],
             "refusals": refusals,
