@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from delivery import services
+from delivery import reports
 from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox, StaffAction
 from desk import words
 from desk.admin import DeadLetterAdmin, OnPage, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
@@ -77,7 +77,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
             messages.error(request, _("Nothing was settled: say what was done, in the field beside the action."))
             return
         disputed = list(chosen.exclude(disputed_by=""))
-        services.settle(delivery.pk for delivery in disputed)
+        reports.settle(delivery.pk for delivery in disputed)
         for delivery in disputed:
             self.log_change(request, delivery, f"Settled ({delivery.disputed_by}): {reason}")
         messages.success(request, _("Settled: %d.") % len(disputed))

@@ -18,7 +18,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from delivery.carriers import Forged, Report, UnknownCarrier, carrier
-from delivery.services import NoSuchCarrier
+from delivery.reports import NoSuchCarrier
 
 logger = logging.getLogger(__name__)
 

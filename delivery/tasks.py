@@ -1,6 +1,6 @@
 """Delivery's part in the sagas of orders and returns."""
 
-from delivery import asking, holding, privacy, returns, services
+from delivery import asking, holding, privacy, reports, returns, services
 from delivery.shipments import Ended
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
@@ -91,4 +91,4 @@ def advance_deliveries() -> int:
 @timer
 def purge() -> int:
     """Delete inbox and outbox rows, and carriers' messages, past their retention; forget old addresses."""
-    return purge_messages("delivery") + services.purge() + privacy.blank_old()
+    return purge_messages("delivery") + reports.purge() + privacy.blank_old()

@@ -29,6 +29,7 @@ from shop.contracts.reasons import FAILED_WITH_CARRIER, NOT_TO_LEAVE, WITH_CARRI
 
 Status = Delivery.Status
 
+FOLLOWED = (Status.PREPARING, Status.IN_TRANSIT)  # which are tracked with their carriers
 LEASE = timedelta(seconds=30)  # how long one timer asks a carrier before another one takes over
 
 News = (
@@ -61,7 +62,7 @@ DISPUTES = {
 
 def next_look(account: str, status: str, now: datetime) -> datetime | None:
     """When the carrier is to be asked about a parcel that has come to a status now."""
-    if status not in (Status.PREPARING, Status.IN_TRANSIT):
+    if status not in FOLLOWED:
         return None
     try:
         pause = carrier(account).look_after(status)

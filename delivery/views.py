@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from delivery import services
+from delivery import reports
 from delivery.models import Delivery
 from delivery.serializers import CarrierEventSerializer, DeliverySerializer
 from delivery.signatures import AccountSignature, CarrierSignature
@@ -46,7 +46,7 @@ class DeliveryView(RetrieveAPIView[Delivery]):
     serializer_class = DeliverySerializer
     rights = {"GET": Own(EVERYBODYS)}
     hidden = HIDDEN
-    problems = {"GET": [services.UnknownDelivery]}
+    problems = {"GET": [reports.UnknownDelivery]}
     queryset = Delivery.objects.all()
     lookup_url_kwarg = lookup_field = "tracking_number"
 
@@ -55,7 +55,7 @@ class DeliveryView(RetrieveAPIView[Delivery]):
         found = visible_to(self.request.user, Delivery.objects.filter(tracking_number=number), EVERYBODYS)
         for delivery in hide(self.request.user, found, self.hidden):
             return delivery
-        raise services.UnknownDelivery(f"There is no delivery {number}.")
+        raise reports.UnknownDelivery(f"There is no delivery {number}.")
 
 
 class CarrierReportsView(APIView):
@@ -63,7 +63,7 @@ class CarrierReportsView(APIView):
 
     authentication_classes = [AccountSignature]
     rights = {"POST": CARRIER}
-    problems = {"POST": [services.NoSuchCarrier]}
+    problems = {"POST": [reports.NoSuchCarrier]}
 
     @extend_schema(
         operation_id="carrier_reports",
@@ -73,7 +73,7 @@ class CarrierReportsView(APIView):
     )
     def post(self, request: Request, account: str) -> Response:
         """Take in what a carrier tells in its own words, verified as it says. `account` is its name in CARRIERS."""
-        services.take_reports(account, request.auth)  # type: ignore[arg-type]  # by AccountSignature
+        reports.take_reports(account, request.auth)  # type: ignore[arg-type]  # by AccountSignature
         return Response(status=status.HTTP_202_ACCEPTED)
 
 
@@ -83,7 +83,7 @@ class CarrierEventsView(APIView):
     authentication_classes = [CarrierSignature]
     rights = {"POST": CARRIER}
     serializer_class = CarrierEventSerializer
-    problems = {"POST": [services.UnknownDelivery, services.EventIdReused]}
+    problems = {"POST": [reports.UnknownDelivery, reports.EventIdReused]}
 
     @extend_schema(
         operation_id="carrier_event",
@@ -96,5 +96,5 @@ class CarrierEventsView(APIView):
         """Take in what a carrier says. A message that came before, or out of order, changes nothing."""
         form = CarrierEventSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        services.take_carrier_event(carrier=request.user.code, **form.validated_data)  # type: ignore[union-attr]
+        reports.take_carrier_event(carrier=request.user.code, **form.validated_data)  # type: ignore[union-attr]
         return Response(status=status.HTTP_202_ACCEPTED)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from delivery.models import Delivery, Outbox
-from delivery.tasks import advance_deliveries
+from delivery.tasks import advance_deliveries, start_delivery
 from sagas.conf import choreography
 from sagas.events import decode
 from sagas.execution import handle
@@ -25,6 +27,7 @@ from shop.seal import What, seal
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ADDRESS = "서울특별시 중구 세종대로 110"
+STARTED, HANDED_OVER, COMPLETED = [(f"Delivery{what}", 1, None) for what in ("Started", "HandedOver", "Completed")]
 
 
 def paid(order_id: int = 1, address: str = ADDRESS, user_id: int = 7, exchange_of: int = 0) -> PaymentCompleted:
@@ -79,3 +82,27 @@ def advance() -> int:
 
 def status(order_id: int = 1) -> str:
     return Delivery.objects.get(order_id=order_id).status
+
+
+def book() -> None:
+    """Have the parcel of order 1 booked with a carrier that has to be asked."""
+    run(start_delivery, paid())
+    advance()
+    assert status() == "PREPARING"
+
+
+def key() -> str:
+    """What the booking is called at the carrier."""
+    return Delivery.objects.get().key
+
+
+def code(answer: Any) -> tuple[int, str]:
+    """The status and the code of a problem document."""
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    return answer.status_code, answer.json()["code"]
+
+
+def as_user(user_id: int, *, staff: bool = False) -> APIClient:
+    client = APIClient()
+    client.force_authenticate(get_user_model()(pk=user_id, is_staff=staff, is_superuser=staff))
+    return client

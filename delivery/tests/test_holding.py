@@ -1,7 +1,6 @@
 """A parcel is held while its order is changed: before it is started, with a carrier that is asked, and too late; and it
 goes where the changes say."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -10,26 +9,20 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from delivery import asking
+from delivery import answers, asking
 from delivery.models import Delivery
 from delivery.tasks import cancel_delivery, hold_parcel, let_go, start_delivery
-from delivery.tests.saga import ADDRESS, TRACE, advance, cancelling, outbox, paid, run, status
+from delivery.tests.saga import ADDRESS, TRACE, advance, book, cancelling, outbox, paid, run, status
 from sagas.events import uuid7
 from sagas.testing import rolled_back
 from shop.contracts.events import Change, InventoryChanged, OrderChangeRequested, OrderEvent
 from shop.seal import What, seal
 from tests.conftest import SERVICES
-from tests.support.carriers import ACCOUNT, AskedCarrier, asked_carrier
+from tests.support.carriers import ACCOUNT, AskedCarrier
 
 pytestmark = pytest.mark.django_db(databases=["delivery"])
 
 CHANGE = uuid7()
-
-
-@pytest.fixture
-def carrier(settings: Any) -> Iterator[AskedCarrier]:
-    with asked_carrier(settings) as one:
-        yield one
 
 
 def wanted(change_id: UUID = CHANGE, address: str = "", present: str = "") -> OrderChangeRequested:
@@ -48,12 +41,6 @@ def names(events: list[Any]) -> list[str]:
 
 def told() -> list[str]:
     return names(outbox())
-
-
-def book() -> None:
-    run(start_delivery, paid())
-    advance()
-    assert status() == "PREPARING"
 
 
 def run_all(*steps: tuple[Any, OrderEvent]) -> list[str]:
@@ -231,7 +218,7 @@ def test_an_answer_about_the_booking_before_is_for_staff_to_see_to(carrier: Aske
     run(hold_parcel, wanted())
     advance()
     run(let_go, ended())
-    asking._apply("BOOKING", [claimed], late)
+    answers.apply("BOOKING", [claimed], late)
     assert (status(), Delivery.objects.get().disputed_by) == ("BOOKING", "PREPARING")
     advance()
     assert status() == "PREPARING"

@@ -16,7 +16,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from delivery.models import Delivery
-from delivery.services import take_carrier_event
+from delivery.reports import take_carrier_event
 from inventory.models import Inbox, Reservation, StockItem
 from inventory.services import seed_stock
 from orders.changes import request_change

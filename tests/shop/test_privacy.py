@@ -32,7 +32,7 @@ from rest_framework.test import APIClient
 from accounts import erasure, services
 from accounts.models import StaffAction, User
 from delivery.models import Delivery
-from delivery.services import take_carrier_event
+from delivery.reports import take_carrier_event
 from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.models import Order, OrderChange

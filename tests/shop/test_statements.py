@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import CaptureQueriesContext
 
 from delivery.models import ReturnParcel
-from delivery.services import take_carrier_event
+from delivery.reports import take_carrier_event
 from inventory.services import seed_stock
 from orders.changes import request_change
 from orders.models import Order, Return

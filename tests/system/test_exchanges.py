@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from delivery import privacy as delivery_privacy
 from delivery.models import Delivery
-from delivery.services import take_carrier_event
+from delivery.reports import take_carrier_event
 from inventory.models import Location, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification

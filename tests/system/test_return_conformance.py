@@ -10,7 +10,7 @@ from django.apps import apps
 from django.utils import timezone
 
 from delivery.models import Delivery, ReturnParcel
-from delivery.services import take_carrier_event
+from delivery.reports import take_carrier_event
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
 from orders.models import Order, Refund, Return

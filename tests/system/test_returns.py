@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from delivery.models import Delivery, ReturnParcel
-from delivery.services import take_carrier_event
+from delivery.reports import take_carrier_event
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
 from notifications.models import Notification

@@ -9,7 +9,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from delivery.models import Delivery
-from delivery.services import take_carrier_event
+from delivery.reports import take_carrier_event
 from desk import people
 from inventory.models import Location, StockItem
 from inventory.services import seed_stock

@@ -11,7 +11,7 @@ from accounts.services import LocalAccounts, LocalContacts
 from catalog.services import LocalCatalog, seed_products
 from console import state as states
 from delivery.models import Delivery
-from delivery.services import take_carrier_event
+from delivery.reports import take_carrier_event
 from inventory.models import StockItem
 from inventory.services import seed_stock
 from notifications.webhooks.models import Webhook, WebhookMessage
