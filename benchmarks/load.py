@@ -107,7 +107,7 @@ def _place_samples(products: int, lines: int, hot: float) -> list[int]:
 
     from catalog.models import Product
     from inventory.services import seed_stock
-    from orders.services import place_order
+    from orders.placing import place_order
     from shop.contracts.events import Line
 
     offered = Product.objects.bulk_create(

@@ -64,7 +64,7 @@ class OrderForm(forms.Form):
         outcome, product_id = self.cleaned_data["outcome"], int(self.cleaned_data["product"])
         gateway = self.cleaned_data["gateway"] or settings.DEFAULT_PAYMENT_GATEWAY
         token = TOKENS.get(outcome, "tok_ok") if settings.PAYMENT_GATEWAYS[gateway].needs_token else ""
-        order = import_string("orders.services.place_order")(
+        order = import_string("orders.placing.place_order")(
             user_id=int(self.cleaned_data["customer"]),
             lines=[Line(product_id, _more_than_there_is(product_id) if outcome == "out_of_stock" else 1)],
             payment_gateway=gateway,

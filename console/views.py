@@ -145,11 +145,10 @@ def saga(request: HttpRequest, order_id: int) -> HttpResponseBase:
 
 def _possible(found: sagas.Saga) -> dict[str, bool]:
     """Whether the order's state allows cancelling and resuming; rights are checked elsewhere."""
-    services = import_module("orders.services")
     order = found.order
     return {
-        "can_cancel": bool(order and services.can_be_cancelled(order)),
-        "can_resume": bool(order and services.can_be_resumed(order)),
+        "can_cancel": bool(order and import_module("orders.cancellation").can_be_cancelled(order)),
+        "can_resume": bool(order and import_module("orders.open_orders").can_be_resumed(order)),
     }
 
 
@@ -234,13 +233,13 @@ def act(request: HttpRequest, order_id: int, action: str) -> HttpResponse:
     if not may(request, CHANGE):
         return HttpResponse(status=HTTPStatus.FORBIDDEN)
     model, t = apps.get_model("orders", "Order"), texts(language(request))
-    services, why = import_module("orders.services"), request.POST.get("why", "").strip()[:200]
+    why = request.POST.get("why", "").strip()[:200]
     if action == "cancel" and not why:
         messages.error(request, t["say_why"])
         return redirect("saga", order_id)
     try:
         if action == "cancel":
-            services.request_cancellation(order_id, reason=BY_STAFF)
+            import_module("orders.cancellation").request_cancellation(order_id, reason=BY_STAFF)
         elif not import_module("orders.open_orders").rearm_open([order_id]):
             messages.warning(request, t["not_open"])
             return redirect("saga", order_id)

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from orders import changes, idempotency, services
+from orders import cancellation, changes, idempotency, placing, services
 from orders.models import OrderChange
 from orders.refunds import NothingPaid, request_refund
 from orders.serializers import (
@@ -34,7 +34,7 @@ class CancelView(APIView):
 
     rights = {"POST": Own(CANCEL)}
     serializer_class = OrderDetailSerializer
-    problems = {"POST": [services.UnknownOrder, services.AlreadyCancelled, services.NotCancellable]}
+    problems = {"POST": [services.UnknownOrder, cancellation.AlreadyCancelled, cancellation.NotCancellable]}
 
     @extend_schema(
         operation_id="order_cancel", summary="Cancel an order", request=None, responses={202: OrderDetailSerializer}
@@ -47,7 +47,7 @@ class CancelView(APIView):
         order = own_order(request, order_id)
         if order.user_id != request.user.pk:
             insist(request.user, CANCEL)
-        services.request_cancellation(order.pk)
+        cancellation.request_cancellation(order.pk)
         return Response(OrderDetailSerializer(own_order(request, order_id)).data, status=status.HTTP_202_ACCEPTED)
 
 
@@ -107,7 +107,7 @@ class ChangesView(Hiding, ListAPIView[OrderChange]):
             services.UnknownOrder,
             changes.NotChangeable,
             changes.ChangeUnderWay,
-            services.TotalChanged,
+            placing.TotalChanged,
             idempotency.KeyReused,
         ],
     }

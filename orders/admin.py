@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from desk import people, words
 from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
 from desk.around import around
-from orders import admin_pages, changes, exports, open_orders, services
+from orders import admin_pages, cancellation, changes, exports, open_orders
 from orders.admin_parts import (
     AgeFilter,
     ChangeInline,
@@ -129,10 +129,10 @@ class OrderAdmin(ReadOnlyAdmin):
         known = (
             {
                 "parts": list(around(order, request.user)),
-                "can_cancel": services.can_be_cancelled(order),
+                "can_cancel": cancellation.can_be_cancelled(order),
                 "can_change": changes.can_be_changed(order),
                 "change_key": uuid4().hex,
-                "can_resume": services.can_be_resumed(order),
+                "can_resume": open_orders.can_be_resumed(order),
                 "can_refund": admin_pages.can_refund(order, request.user),
                 "can_return": admin_pages.can_return(order, request.user),
                 "notes": self._notes(order),
@@ -224,7 +224,7 @@ class OrderAdmin(ReadOnlyAdmin):
         asked = 0
         for order in orders:
             try:
-                services.request_cancellation(order.pk, reason=BY_STAFF)
+                cancellation.request_cancellation(order.pk, reason=BY_STAFF)
             except Problem as refusal:
                 messages.warning(request, str(refusal.detail))
             else:

@@ -15,9 +15,11 @@ from django.db import transaction
 from fastdb.bulk import insert_rows, update_rows
 from fastdb.clock import database_time
 from orders.addresses import current
+from orders.cancellation import begin_cancellation, can_be_cancelled
 from orders.idempotency import KeyReused, hash_of
 from orders.models import WAITING, Order, OrderChange, OrderChangeLine
-from orders.services import TotalChanged, UnknownOrder, begin_cancellation, can_be_cancelled, lock
+from orders.placing import TotalChanged
+from orders.services import UnknownOrder, lock
 from orders.transitions import Moved, note
 from sagas import emit
 from sagas.crash_points import crash_point

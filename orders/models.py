@@ -155,6 +155,7 @@ WAITING = (Order.Status.PENDING, Order.Status.INVENTORY_RESERVED)  # in which an
 FORWARD = tuple(map(Order.Status, contract.FORWARD))
 WITH_CARRIER = tuple(map(Order.Status, contract.WITH_CARRIER))
 FINAL = tuple(map(Order.Status, contract.FINAL))
+UNFINISHED = tuple(status for status in Order.Status if status not in FINAL)
 
 
 class OrderLine(models.Model):

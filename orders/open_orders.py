@@ -9,14 +9,15 @@ from django.db.models import Q
 
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
+from orders.cancellation import begin_cancellation
 from orders.models import FINAL, FORWARD, WITH_CARRIER, Order, Refund
-from orders.services import OVERDUE, begin_cancellation
 from sagas import backlog
 from sagas.crash_points import crash_point
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
 from shop import stafflog
 from shop.contracts.events import OrderCreated
+from shop.contracts.reasons import OVERDUE
 
 LONGEST_PAUSE = 600.0  # seconds between two looks at an order
 BUSY = 100  # messages in one queue from which on an order without progress is only waiting its turn
@@ -86,6 +87,11 @@ def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False)
             for pk in ids if stafflog.actor() else ():
                 stafflog.record("orders", "emit again", f"order {pk}")
     return ids
+
+
+def can_be_resumed(order: Order) -> bool:
+    """Whether emitting its events again may bring it on: it has not ended."""
+    return order.look_at is not None and order.status not in FINAL
 
 
 def cancel_overdue() -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from fastdb.clock import database_time
-from orders import addresses, changes, idempotency, open_orders, privacy, refunds, services, shipments
+from orders import addresses, cancellation, changes, idempotency, open_orders, privacy, refunds, services, shipments
 from orders.models import Order
 from orders.returns import exchanges, settling
 from orders.returns import steps as returns
@@ -143,14 +143,14 @@ def note_capture(news: list[PaymentCaptured | PaymentCaptureFailed | PaymentWrit
 @step
 def mark_cancelling(failures: list[PaymentFailed | DeliveryFailed]) -> None:
     """A service refused; what was done before it is being undone."""
-    services.begin_undoing(failures, {event.order_id: event.reason for event in failures})
+    cancellation.begin_undoing(failures, {event.order_id: event.reason for event in failures})
     shipments.keep([event for event in failures if isinstance(event, DeliveryFailed)])
 
 
 @step
 def resume_order(refusals: list[DeliveryCancellationRefused]) -> None:
     """The carrier already has the parcel: the order goes on."""
-    services.resume(refusals)
+    cancellation.resume(refusals)
 
 
 @step
@@ -174,7 +174,7 @@ def note_refund(answers: list[PaymentRefundCompleted | PaymentRefundRefused]) ->
 @step
 def cancel_order(undone: list[InventoryReservationFailed | InventoryReleased]) -> list[OrderCancelled]:
     """Nothing is held for the order any more: the saga ends here."""
-    cancelled = services.cancel(undone, {event.order_id: event.reason for event in undone})
+    cancelled = cancellation.cancel(undone, {event.order_id: event.reason for event in undone})
     changes.refuse_waiting(cancelled)
     exchanges.tell_end(undone, cancelled)
     return [

@@ -18,7 +18,7 @@ from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orders import exports, idempotency, services
+from orders import cancellation, exports, idempotency, placing, services
 from orders.filters import OrderFilter
 from orders.models import WITH_CARRIER, Order, OrderLine, TimelineEntry
 from orders.serializers import (
@@ -70,14 +70,14 @@ class OrdersView(ListAPIView[Order]):
     problems = {
         "POST": [
             UnknownUser,
-            services.UnknownProduct,
-            services.InactiveProduct,
-            services.InvalidOrder,
-            services.UnknownGateway,
-            services.TotalChanged,
-            services.InsufficientStock,
-            services.PaymentDeclined,
-            services.AlreadyCancelled,
+            placing.UnknownProduct,
+            placing.InactiveProduct,
+            placing.InvalidOrder,
+            placing.UnknownGateway,
+            placing.TotalChanged,
+            cancellation.InsufficientStock,
+            cancellation.PaymentDeclined,
+            cancellation.AlreadyCancelled,
             idempotency.InFlight,
             idempotency.KeyReused,
         ]
@@ -149,14 +149,14 @@ class OrdersView(ListAPIView[Order]):
             raise InvalidInput(errors=[{"field": "userId", "value": user_id, "reason": "Say for whom."}])
         sender = cast(int, request.user.pk)
         claim = idempotency.claim(request.headers, user_id=sender, wanted={**wanted, "user_id": user_id})
-        order = services.place_order(user_id=user_id, claim=claim, by_staff=user_id != request.user.id, **wanted)
+        order = placing.place_order(user_id=user_id, claim=claim, by_staff=user_id != request.user.id, **wanted)
         kept = order.idempotency_key if claim else None
         answer = kept.status if kept else status.HTTP_202_ACCEPTED
         if seconds and answer == status.HTTP_202_ACCEPTED:
             with room_for(cast(int, request.user.pk)) as room:
                 order = _wait_for_payment(order, seconds) if room else order
             if order.status in REFUSED:
-                raise services.refusal(order)
+                raise cancellation.refusal(order)
             if order.status in PAID:
                 answer = status.HTTP_201_CREATED
             if kept and (order.status in PAID or order.next_action):

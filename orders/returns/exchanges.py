@@ -13,9 +13,9 @@ from fastdb.bulk import insert_rows
 from fastdb.clock import database_time
 from orders import placing
 from orders.models import Order, OrderLine, TimelineEntry
+from orders.placing import InactiveProduct, UnknownProduct
 from orders.returns.models import VOID, Return, ReturnLine, Status
 from orders.returns.transitions import move
-from orders.services import InactiveProduct, UnknownProduct
 from orders.shipments import dropped
 from orders.transitions import Moved
 from sagas import emit

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from orders import idempotency
 from orders.models import Order
+from orders.placing import InactiveProduct, UnknownProduct
 from orders.returns import decisions, exchanges, requests
 from orders.returns.models import Return
 from orders.returns.serializers import (
@@ -21,7 +22,7 @@ from orders.returns.serializers import (
     ReturnInput,
     ReturnSerializer,
 )
-from orders.services import InactiveProduct, UnknownOrder, UnknownProduct
+from orders.services import UnknownOrder
 from shop.api.filters import IntegerFilter, MomentFilter, TextFilter
 from shop.api.permissions import Own, visible_to
 from shop.api.problems import InvalidInput

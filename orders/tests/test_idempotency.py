@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,34 +14,22 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from orders import views
 from orders.models import IdempotencyKey, Order, Outbox
 from orders.tasks import purge
+from orders.tests.ordering import URL, client_of
 from sagas import Unavailable
 from sagas.registry import local_services
 from sagas.testing import Bus, calling
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService, ProductSnapshot
 from shop.operations.audit.invariants import one_order_per_key
-from tests.support.fakes import Caller, FakeCatalog
+from tests.support.fakes import FakeCatalog
 from tests.support.ordering import PAID_AND_SENT, seed_stock
 
 pytestmark = pytest.mark.django_db(databases=local_services())
 ALONE = pytest.mark.django_db(databases=["orders"], transaction=True)  # commits, so that other connections see it
 
-URL = "/api/v1/orders"
 BODY = {"productId": 1, "quantity": 2, **PAID_AND_SENT}
-
-
-def client_of(user_id: int, *, staff: bool = False) -> APIClient:
-    client = APIClient(raise_request_exception=False)
-    client.force_authenticate(Caller(user_id, staff=staff))  # type: ignore[arg-type]
-    return client
-
-
-@pytest.fixture
-def alice(bus: Bus) -> APIClient:
-    return client_of(1)
 
 
 def place(client: APIClient, body: Any = None, *, key: str | None = "k-1", **headers: str) -> Any:
@@ -157,15 +144,6 @@ def test_what_is_no_key_is_refused(alice: APIClient, key: str):
 def test_what_is_a_key(alice: APIClient, key: str):
     assert place(alice, key=key).content == place(alice, key=key).content
     assert IdempotencyKey.objects.get().key == key
-
-
-# --- Waiting for the payment ---------------------------------------------------------------------------------------
-@pytest.fixture
-def saga_runs(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a request waits, the saga goes on up to the delivery; nobody looks at a clock."""
-    clock = iter(range(1000))
-    waiting = SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: bus.drain(timers=False))
-    monkeypatch.setattr(views, "time", waiting)
 
 
 @pytest.mark.usefixtures("saga_runs")

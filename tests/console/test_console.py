@@ -437,12 +437,12 @@ def test_what_the_form_does_not_offer(samples: Any, changes: dict[str, str]):
 
 @DATABASES
 def test_a_refusal_is_shown(samples: Any, monkeypatch: pytest.MonkeyPatch):
-    from orders.services import InactiveProduct
+    from orders.placing import InactiveProduct
 
     def refuse(**_: Any) -> None:
         raise InactiveProduct("It is no longer sold.")
 
-    monkeypatch.setattr("orders.services.place_order", refuse)
+    monkeypatch.setattr("orders.placing.place_order", refuse)
     answer = Client().post("/console/orders", placing(), headers={"Accept": "text/html"})
     assert answer.status_code == 400
     assert "It is no longer sold." in answer.content.decode()

@@ -19,10 +19,10 @@ from django_redis import get_redis_connection
 
 from inventory.models import DeadLetter, Reservation
 from inventory.services import lock_key, seed_stock
+from orders.cancellation import request_cancellation
 from orders.changes import request_change
 from orders.models import Order
 from orders.refunds import request_refund
-from orders.services import request_cancellation
 from payments.models import Payment
 from sagas import dead_letter_queue, dead_letters
 from sagas.events import encode

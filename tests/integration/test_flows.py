@@ -15,11 +15,11 @@ from django_redis import get_redis_connection
 from delivery.models import Delivery, ReturnParcel
 from inventory.models import Reservation, StockMovement
 from notifications.models import Notification
+from orders.cancellation import NotCancellable, request_cancellation
 from orders.changes import request_change
 from orders.models import OrderChange, Return
 from orders.returns import decisions
 from orders.returns.requests import Wanted, request_return, withdraw
-from orders.services import NotCancellable, request_cancellation
 from payments.models import Payment
 from shop.contracts.events import (
     DeliveryCancelled,

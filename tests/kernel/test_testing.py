@@ -8,8 +8,8 @@ import pytest
 
 from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
+from orders.cancellation import request_cancellation
 from orders.models import Order
-from orders.services import request_cancellation
 from sagas import Event, execution
 from sagas.registry import STEPS, AnyStep
 from sagas.testing import Conformance, given

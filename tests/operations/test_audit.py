@@ -19,11 +19,11 @@ from delivery.models import Delivery
 from delivery.reports import take_carrier_event
 from inventory.models import Inbox, Reservation, StockItem
 from inventory.services import seed_stock
+from orders.cancellation import request_cancellation
 from orders.changes import request_change
 from orders.models import DeadLetter, Order, Outbox
 from orders.returns import decisions
 from orders.returns.requests import Wanted, request_return
-from orders.services import request_cancellation
 from payments.models import GatewayLedger, Payment
 from sagas.registry import local_services
 from sagas.testing import Bus, publishing_to

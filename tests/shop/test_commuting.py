@@ -18,15 +18,16 @@ from delivery.models import Delivery
 from inventory.models import StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
+from orders.cancellation import request_cancellation
 from orders.changes import request_change
 from orders.models import FINAL, Order, Refund
 from orders.refunds import request_refund
-from orders.services import OVERDUE, request_cancellation
 from payments.gateways import pages
 from payments.models import GatewayLedger, Payment, SandboxPage
 from sagas.registry import local_services
 from sagas.testing import Bus, publishing_to, rolled_back
 from shop.contracts.events import Line
+from shop.contracts.reasons import OVERDUE
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES

@@ -11,10 +11,10 @@ from delivery.models import Delivery
 from inventory.models import Reservation, StockItem, StockMovement
 from inventory.services import seed_stock
 from notifications.models import Notification
-from orders import services
+from orders import cancellation
+from orders.cancellation import request_cancellation
 from orders.changes import request_change
 from orders.models import Order, Outbox, Unsent
-from orders.services import request_cancellation
 from payments.captures import capture_again, write_off
 from payments.models import GatewayLedger, Payment
 from sagas import Event
@@ -36,7 +36,7 @@ from shop.contracts.events import (
     PaymentCompleted,
     PaymentFailed,
 )
-from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, NOT_CAPTURED
+from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, NOT_CAPTURED, OVERDUE
 from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
@@ -361,8 +361,8 @@ def test_a_charge_that_lands_after_the_cancellation_is_refunded(bus: Bus, due_no
 @pytest.mark.parametrize(
     ("then", "problem"),
     [
-        (lambda bus: None, services.AlreadyCancelled),
-        (lambda bus: bus.drain(), services.AlreadyCancelled),
+        (lambda bus: None, cancellation.AlreadyCancelled),
+        (lambda bus: bus.drain(), cancellation.AlreadyCancelled),
     ],
 )
 def test_an_order_is_cancelled_once(bus: Bus, then: Callable[[Bus], None], problem: type[Exception]):
@@ -378,7 +378,7 @@ def test_a_completed_order_cannot_be_cancelled(bus: Bus):
     order_id = place()
     bus.drain()
 
-    with pytest.raises(services.NotCancellable):
+    with pytest.raises(cancellation.NotCancellable):
         request_cancellation(order_id)
 
 
@@ -441,7 +441,7 @@ def test_an_order_past_its_deadline_goes_back_by_itself(bus: Bus, settings):
 
     Order.objects.filter(pk=delivered).update(status=Order.Status.PENDING)
     bus.drain()
-    assert state(waiting) == ("CANCELLED", services.OVERDUE)
+    assert state(waiting) == ("CANCELLED", OVERDUE)
 
 
 def deliver(bus: Bus, step: str) -> None:

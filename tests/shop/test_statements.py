@@ -13,12 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from delivery.models import ReturnParcel
 from delivery.reports import take_carrier_event
 from inventory.services import seed_stock
+from orders.cancellation import request_cancellation
 from orders.changes import request_change
 from orders.models import Order, Return
 from orders.refunds import request_refund
 from orders.returns import decisions
 from orders.returns.requests import Wanted, request_return, withdraw
-from orders.services import request_cancellation
 from payments.captures import write_off
 from payments.models import Payment
 from sagas.db import prepared

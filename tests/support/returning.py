@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any
 
 from delivery.models import Delivery
+from orders.cancellation import can_be_cancelled, request_cancellation
 from orders.models import Order, Return
 from orders.returns import decisions
 from orders.returns.requests import Wanted, request_return, withdraw
-from orders.services import can_be_cancelled, request_cancellation
 from shop.contracts.events import Line
 from tests.support.outsiders import Log
 

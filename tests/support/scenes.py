@@ -28,11 +28,11 @@ from inventory.models import DeadLetter
 from notifications.models import Inbox as NotificationsInbox
 from notifications.models import Notification, Webhook
 from notifications.webhooks.subscriptions import subscribe
+from orders.cancellation import request_cancellation
 from orders.models import FINAL, Order, OrderChange, Refund, Return
 from orders.models import Unsent as OrdersUnsent
 from orders.returns import decisions
 from orders.returns.requests import Wanted, request_return
-from orders.services import request_cancellation
 from payments.gateways import pages
 from payments.links import return_url
 from payments.models import GatewayLedger, GatewayNotification, Payment

@@ -24,9 +24,10 @@ from django.utils import timezone
 from msgspec import to_builtins
 
 from inventory.services import seed_stock
+from orders.cancellation import request_cancellation
 from orders.models import Order, Return
+from orders.placing import place_order
 from orders.returns.models import FINAL as ENDED
-from orders.services import place_order, request_cancellation
 from payments import gateways
 from payments.models import PaymentAttempt
 from sagas.conf import choreography

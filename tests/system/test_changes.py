@@ -16,9 +16,9 @@ from delivery.models import Delivery
 from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
+from orders.cancellation import request_cancellation
 from orders.models import Order, OrderChange, Outbox, StaffAction
 from orders.refunds import request_refund
-from orders.services import request_cancellation
 from payments.models import GatewayLedger, Payment
 from sagas.registry import TIMERS
 from sagas.testing import Bus

@@ -11,9 +11,9 @@ from django.utils import timezone
 from delivery.models import Delivery
 from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
+from orders.cancellation import request_cancellation
 from orders.changes import request_change
 from orders.models import Order
-from orders.services import request_cancellation
 from payments.gateways import pages
 from payments.models import GatewayLedger, Payment, SandboxPage
 from sagas.testing import Conformance

@@ -13,13 +13,13 @@ from delivery.models import Delivery, ReturnParcel
 from delivery.reports import take_carrier_event
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
+from orders.cancellation import can_be_cancelled, request_cancellation
 from orders.models import Order, Refund, Return
 from orders.refunds import request_refund
 from orders.returns import decisions
 from orders.returns.decisions import Found
 from orders.returns.models import FINAL
 from orders.returns.requests import Wanted, request_return, withdraw
-from orders.services import can_be_cancelled, request_cancellation
 from payments.models import Payment
 from sagas.registry import TIMERS
 from sagas.testing import Bus, Conformance

@@ -14,10 +14,10 @@ from desk import people
 from inventory.models import Location, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
+from orders.cancellation import NotCancellable, request_cancellation
 from orders.changes import NotChangeable, request_change
 from orders.models import Order, Refund
 from orders.returns.requests import NotSoMany, Wanted, request_return
-from orders.services import NotCancellable, request_cancellation
 from payments.models import Payment
 from sagas.testing import Bus
 from shop.contracts.events import Line

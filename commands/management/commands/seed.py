@@ -73,5 +73,5 @@ class Command(BaseCommand):
 
     def _place(self, email: str, *lines: Line) -> int:
         customer = apps.get_model("accounts", "User").objects.get(email=email).pk
-        place = import_string("orders.services.place_order")
+        place = import_string("orders.placing.place_order")
         return int(place(user_id=customer, lines=lines, address=ADDRESS, payment_token=PAYS).pk)

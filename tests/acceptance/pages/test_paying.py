@@ -11,7 +11,7 @@ from inventory.models import StockItem
 from lab.providers.books import CAPTURE, REFUND
 from lab.providers.run import STAND_INS
 from lab.providers.server import StandIn
-from orders.services import request_cancellation
+from orders.cancellation import request_cancellation
 from payments import gateways
 from shop.contracts.payments import STAND_IN_OPTIONS, Configured
 from tests.acceptance.pages.conftest import order

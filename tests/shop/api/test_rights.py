@@ -358,7 +358,7 @@ def test_in_the_admin_too(people: dict[str, User], rows: dict[str, Any]):
 def test_events_in_the_admin_show_no_token(people: dict[str, User], bus: Any):
     from inventory.models import DeadLetter
     from orders.models import Outbox
-    from orders.services import place_order
+    from orders.placing import place_order
     from shop.contracts.events import Line
 
     order = place_order(user_id=1, lines=[Line(1, 1)], payment_token="tok_secret", address="Seoul 1")

@@ -21,9 +21,9 @@ from rest_framework.test import APIClient
 from inventory.models import DeadLetter, Reservation, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
+from orders.cancellation import request_cancellation
 from orders.models import Order, Unsent
 from orders.open_orders import look_after
-from orders.services import OVERDUE, request_cancellation
 from payments.models import GatewayLedger, Payment, SandboxSwitch
 from sagas import Unavailable
 from sagas.execution import run_timer
@@ -38,6 +38,7 @@ from shop.contracts.accounts import AccountsService
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from shop.contracts.messages import MessagesService
+from shop.contracts.reasons import OVERDUE
 from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.support.fakes import FakeAccounts, FakeCatalog
