@@ -29,7 +29,7 @@ def change(request: HttpRequest, order_id: int) -> HttpResponse:
     if not may(request, CHANGE):
         return HttpResponse(status=HTTPStatus.FORBIDDEN)
     model: Any = apps.get_model("orders", "Order")
-    changes, t = import_module("orders.changes"), texts(language(request))
+    changes, t = import_module("orders.changes.requests"), texts(language(request))
     why, key = (request.POST.get(name, "").strip()[:200] for name in ("why", "key"))
     given = {name.removeprefix(PIECES): request.POST.get(name, "") for name in request.POST if name.startswith(PIECES)}
     quantities = {

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from desk import people, words
 from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
 from desk.around import around
-from orders import admin_pages, cancellation, changes, exports, open_orders
+from orders import admin_pages, cancellation, exports, open_orders
 from orders.admin_parts import (
     AgeFilter,
     ChangeInline,
@@ -27,6 +27,7 @@ from orders.admin_parts import (
     ReturnInline,
     TimelineInline,
 )
+from orders.changes.requests import can_be_changed
 from orders.models import FINAL, DeadLetter, Order, OrderLine, OrderNote, Outbox, Return, StaffAction
 from orders.returns.admin import ReturnAdmin
 from sagas.outages import OUTAGES
@@ -130,7 +131,7 @@ class OrderAdmin(ReadOnlyAdmin):
             {
                 "parts": list(around(order, request.user)),
                 "can_cancel": cancellation.can_be_cancelled(order),
-                "can_change": changes.can_be_changed(order),
+                "can_change": can_be_changed(order),
                 "change_key": uuid4().hex,
                 "can_resume": open_orders.can_be_resumed(order),
                 "can_refund": admin_pages.can_refund(order, request.user),

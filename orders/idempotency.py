@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from django.db import connections
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.utils.encoders import JSONEncoder
 
 from fastdb.bulk import insert_rows
@@ -89,13 +90,29 @@ def claim(headers: Mapping[str, str], *, user_id: int, wanted: Mapping[str, Any]
 
     `wanted` is the validated request, whichever way it was spelled, with whose order it is to be.
     """
-    key = headers.get(HEADER)
-    if key is None:
+    if headers.get(HEADER) is None:
         return None
+    return Claim(user_id=user_id, key=key_of(headers), request_hash=hash_of(wanted))
+
+
+def key_of(headers: Mapping[str, str]) -> str:
+    """The name of a request that has one. Raises `InvalidInput`."""
+    key = headers.get(HEADER, "")
     if not KEY.fullmatch(key):
         reason = "1 to 255 printable ASCII characters."
         raise InvalidInput(errors=[{"field": HEADER, "value": None, "reason": reason}])
-    return Claim(user_id=user_id, key=key, request_hash=hash_of(wanted))
+    return key
+
+
+def named(what: str, *, required: bool = False) -> OpenApiParameter:
+    """The header, as the API's description shows it."""
+    return OpenApiParameter(
+        HEADER,
+        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+        OpenApiParameter.HEADER,
+        required=required,
+        description=f"Your name for this {what}: sent again, it is not made twice.",
+    )
 
 
 def hash_of(wanted: Mapping[str, Any]) -> str:

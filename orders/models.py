@@ -1,22 +1,22 @@
 """An order as its customer sees it, and how far its saga has come."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
+from orders.changes.models import OrderChange, OrderChangeLine
 from orders.returns.models import Return, ReturnLine
+from orders.shipments.models import OrderShipment, ParcelNumber, ShipmentView
 from sagas import models as messages
-from sagas.db.fields import TextualJSONField
 from shop import stafflog
 from shop.contracts import orders as contract
-from shop.seal import What, unseal
 
 __all__ = [
-    "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderLine", "OrderNote", "Outbox", "ParcelNumber", "Refund",
-    "Return", "ReturnLine", "StaffAction", "TimelineEntry", "Unsent",
+    "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderChange", "OrderChangeLine", "OrderLine", "OrderNote",
+    "OrderShipment", "Outbox", "ParcelNumber", "Refund", "Return", "ReturnLine", "StaffAction", "TimelineEntry",
+    "Unsent",
 ]  # fmt: skip
 
 
@@ -113,12 +113,12 @@ class Order(models.Model):
         return list(self.items.all())
 
     @cached_property
-    def several(self) -> list["OrderShipment"]:
+    def several(self) -> list[OrderShipment]:
         """Its shipments, if it has several, read once, by their numbers. May be assigned likewise."""
         return list(self.several_shipments.order_by("number"))
 
     @cached_property
-    def shipments(self) -> "list[ShipmentView]":
+    def shipments(self) -> list[ShipmentView]:
         """What is sent together; of an order that is sent as a whole, as soon as it has a tracking number."""
         if self.several:
             ended = self.status in FINAL  # what it has not told of by then was never sent
@@ -133,16 +133,6 @@ class Order(models.Model):
     def entries(self) -> list["TimelineEntry"]:
         """Its timeline, read once, oldest first. May be assigned likewise."""
         return list(self.timeline.all())
-
-
-@dataclass(frozen=True)
-class ShipmentView:
-    """A shipment as its customer sees it."""
-
-    number: int
-    status: str
-    tracking_number: str
-    items: list[dict[str, int]]
 
 
 WHOLE = {  # how far the only shipment of an order is, by the order's status; not yet with the carrier otherwise
@@ -182,22 +172,6 @@ class OrderLine(models.Model):
     def line_total(self) -> int:
         """In the currency's minor unit."""
         return self.unit_price * self.quantity
-
-
-class ParcelNumber(models.Model):
-    """A tracking number that an order has, or had before its parcel was booked again: what orders are found by.
-
-    The database checks no foreign key: a number is written by the statement that writes it to its order.
-    """
-
-    pk = models.CompositePrimaryKey("number", "order")
-    number = models.CharField(max_length=64)
-    order = models.ForeignKey(
-        Order, on_delete=models.CASCADE, related_name="numbers", db_index=False, db_constraint=False
-    )
-
-    def __str__(self) -> str:
-        return f"{self.number} of order {self.order_id}"
 
 
 class TimelineEntry(models.Model):
@@ -248,120 +222,6 @@ class Refund(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount} of order {self.order_id}: {self.status}"
-
-
-class OrderShipment(models.Model):
-    """One of several shipments of an order, as delivery tells of it. An order with only one has none of these."""
-
-    class Status(models.TextChoices):  # in the order in which they come
-        STARTED = "STARTED"  # a carrier is to fetch it
-        SHIPPED = "SHIPPED"
-        DELIVERED = "DELIVERED"
-        FAILED = "FAILED"  # its pieces came back, or never left
-
-    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="several_shipments", db_index=False)
-    number = models.PositiveSmallIntegerField()
-    location = models.CharField(max_length=16)
-    lines = TextualJSONField(help_text="What is in it.")
-    status = models.CharField(max_length=16, choices=Status.choices)
-    tracking_number = models.CharField(max_length=64, blank=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["order", "number"], name="orders_shipment_once")]
-
-    def __str__(self) -> str:
-        return f"shipment {self.number} of order {self.order_id}: {self.status}"
-
-
-class OrderChange(models.Model):
-    """A change of an order before its parcel is handed over, asked for by its customer or by staff.
-
-    `amount` is what there is to pay for it; less than nothing is given back. The order's lines, which are snapshots of
-    prices, change with it. `address` is where the order is to go instead, sealed; it is forgotten when the change is
-    refused, and with the events of its time. That it was one of the address is kept.
-    """
-
-    class Status(models.TextChoices):
-        WAITING = "WAITING"  # for the order to be paid
-        REQUESTED = "REQUESTED"
-        MADE = "MADE"
-        REFUSED = "REFUSED"
-        CANCELLED_ORDER = "CANCELLED_ORDER"  # nothing would be left of the order: its cancellation was asked for
-
-    id = models.UUIDField(primary_key=True)
-    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="changes", db_index=False)
-    key = models.CharField(max_length=255, help_text="The Idempotency-Key of who asked for it.")
-    request_hash = models.CharField(max_length=64)
-    amount = models.BigIntegerField()
-    of_address = models.BooleanField(db_default=False, help_text="Whether the order goes elsewhere by it.")
-    address = models.TextField(blank=True, db_default="", help_text="Sealed.")
-    reason = models.CharField(max_length=200, blank=True)
-    status = models.CharField(max_length=16, choices=Status.choices, db_default=Status.REQUESTED)
-    refusal = models.CharField(max_length=200, blank=True, db_default="")
-    created_at = models.DateTimeField(db_default=Now())
-    updated_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["order", "key"], name="orders_change_once"),
-            models.UniqueConstraint(
-                fields=["order"],
-                condition=models.Q(status__in=["WAITING", "REQUESTED"]),
-                name="orders_one_change_at_a_time",
-            ),
-            models.CheckConstraint(
-                condition=models.Q(status="REFUSED") & ~models.Q(refusal="")
-                | ~models.Q(status="REFUSED") & models.Q(refusal=""),
-                name="orders_change_refused_for_a_reason",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"change of order {self.order_id}: {self.status}"
-
-    @cached_property
-    def pieces(self) -> list["OrderChangeLine"]:
-        """Its lines, loaded once."""
-        return list(self.lines.all())
-
-    @property
-    def user_id(self) -> int:
-        """Whose order it is of."""
-        return self.order.user_id
-
-    @property
-    def new_address(self) -> str:
-        """Where the order is to go instead; empty if that stays, or is forgotten."""
-        try:
-            return unseal(self.address, What.ADDRESS, order_id=self.order_id) if self.address else ""
-        except ValueError:  # sealed with a secret that was replaced at once
-            return ""
-
-
-class OrderChangeLine(models.Model):
-    """So many pieces of a product more, or fewer, at the price of the order's line."""
-
-    # Found by what must be unique, which begins with it.
-    change = models.ForeignKey(OrderChange, on_delete=models.CASCADE, related_name="lines", db_index=False)
-    product_id = models.BigIntegerField()
-    product_name = models.CharField(max_length=200)
-    unit_price = models.BigIntegerField()
-    quantity = models.IntegerField(help_text="Of the change: less than nothing is taken away.")
-
-    class Meta:
-        ordering = ["pk"]
-        constraints = [
-            models.UniqueConstraint(fields=["change", "product_id"], name="orders_change_line_once"),
-            models.CheckConstraint(condition=~models.Q(quantity=0), name="orders_change_line_changes"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.quantity:+d} × {self.product_name}"
-
-    @property
-    def line_total(self) -> int:
-        """In the currency's minor unit."""
-        return self.unit_price * self.quantity
 
 
 class OrderNote(models.Model):

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from fastdb.clock import database_time
-from orders import addresses, cancellation, changes, idempotency, open_orders, privacy, refunds, services, shipments
+from orders import addresses, cancellation, idempotency, open_orders, privacy, refunds, services
+from orders.changes import steps as changes
 from orders.models import Order
 from orders.returns import exchanges, settling
 from orders.returns import steps as returns
+from orders.shipments import steps as shipments
 from sagas import purge_messages, step, timer
 from shop.contracts.events import (
     CustomerErased,

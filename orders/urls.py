@@ -1,6 +1,7 @@
 from django.urls import path
 
-from orders.actions import CancelView, ChangesView, RefundsView
+from orders.actions import CancelView, RefundsView
+from orders.changes.views import ChangesView
 from orders.returns import views as returns
 from orders.views import OrderExportView, OrdersView, OrderView
 

@@ -16,7 +16,7 @@ from orders.models import Order, OrderLine, TimelineEntry
 from orders.placing import InactiveProduct, UnknownProduct
 from orders.returns.models import VOID, Return, ReturnLine, Status
 from orders.returns.transitions import move
-from orders.shipments import dropped
+from orders.shipments.steps import dropped
 from orders.transitions import Moved
 from sagas import emit
 from shop.api.problems import Problem

@@ -18,7 +18,7 @@ from orders.returns.exchanges import Bought, arrived, bought, brought, check_pri
 from orders.returns.models import VOID, Return, ReturnLine, Status
 from orders.returns.transitions import move
 from orders.services import UnknownOrder
-from orders.shipments import dropped
+from orders.shipments.steps import dropped
 from orders.transitions import note
 from sagas import emit
 from sagas.crash_points import crash_point

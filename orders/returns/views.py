@@ -3,7 +3,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
@@ -92,12 +92,7 @@ class OrderReturnsView(ListAPIView[Return]):
         responses={201: ReturnSerializer},
         parameters=[
             created_at(201),
-            OpenApiParameter(
-                idempotency.HEADER,
-                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-                OpenApiParameter.HEADER,
-                description="Your name for this return: sent again, it is not made twice.",
-            ),
+            idempotency.named("return"),
         ],
     )
     def post(self, request: Request, order_id: int) -> Response:

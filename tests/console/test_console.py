@@ -24,7 +24,7 @@ from console.saga import duration
 from console.texts import LANGUAGES, TEXTS
 from console.views import MAP
 from inventory.services import seed_stock
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import Order, Return
 from orders.returns.decisions import Found, approve, inspect, refuse
 from orders.returns.models import OPEN

@@ -20,7 +20,7 @@ from django_redis import get_redis_connection
 from inventory.models import DeadLetter, Reservation
 from inventory.services import lock_key, seed_stock
 from orders.cancellation import request_cancellation
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import Order
 from orders.refunds import request_refund
 from payments.models import Payment

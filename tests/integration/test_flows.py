@@ -16,7 +16,7 @@ from delivery.models import Delivery, ReturnParcel
 from inventory.models import Reservation, StockMovement
 from notifications.models import Notification
 from orders.cancellation import NotCancellable, request_cancellation
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import OrderChange, Return
 from orders.returns import decisions
 from orders.returns.requests import Wanted, request_return, withdraw

@@ -20,7 +20,7 @@ from delivery.reports import take_carrier_event
 from inventory.models import Inbox, Reservation, StockItem
 from inventory.services import seed_stock
 from orders.cancellation import request_cancellation
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import DeadLetter, Order, Outbox
 from orders.returns import decisions
 from orders.returns.requests import Wanted, request_return

@@ -19,7 +19,7 @@ from inventory.models import StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.cancellation import request_cancellation
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import FINAL, Order, Refund
 from orders.refunds import request_refund
 from payments.gateways import pages

@@ -13,7 +13,7 @@ from inventory.services import seed_stock
 from notifications.models import Notification
 from orders import cancellation
 from orders.cancellation import request_cancellation
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import Order, Outbox, Unsent
 from payments.captures import capture_again, write_off
 from payments.models import GatewayLedger, Payment

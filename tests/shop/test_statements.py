@@ -14,7 +14,7 @@ from delivery.models import ReturnParcel
 from delivery.reports import take_carrier_event
 from inventory.services import seed_stock
 from orders.cancellation import request_cancellation
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import Order, Return
 from orders.refunds import request_refund
 from orders.returns import decisions

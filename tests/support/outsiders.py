@@ -10,7 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import OrderLine
 from orders.refunds import NothingPaid, request_refund
 from payments.captures import capture_again, write_off

@@ -12,7 +12,7 @@ from delivery.models import Delivery
 from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
 from orders.cancellation import request_cancellation
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import Order
 from payments.gateways import pages
 from payments.models import GatewayLedger, Payment, SandboxPage

@@ -17,7 +17,7 @@ from delivery.reports import take_carrier_event
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
 from notifications.models import Notification
-from orders.changes import request_change
+from orders.changes.requests import request_change
 from orders.models import Order, Refund, Return, StaffAction
 from orders.refunds import request_refund
 from orders.returns import decisions

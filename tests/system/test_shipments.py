@@ -15,7 +15,7 @@ from inventory.models import Location, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.cancellation import NotCancellable, request_cancellation
-from orders.changes import NotChangeable, request_change
+from orders.changes.requests import NotChangeable, request_change
 from orders.models import Order, Refund
 from orders.returns.requests import NotSoMany, Wanted, request_return
 from payments.models import Payment

@@ -58,7 +58,9 @@ class Command(BaseCommand):
         """An order of which a piece is cancelled, and one of which a return waits for staff, once it has arrived."""
         model = apps.get_model("orders", "Order")
         changed = self._place("customer1@example.com", Line(7, 3))
-        import_string("orders.changes.request_change")(changed, key="seed", quantities={7: 2}, reason="one too many")
+        import_string("orders.changes.requests.request_change")(
+            changed, key="seed", quantities={7: 2}, reason="one too many"
+        )
         arrived = self._place("customer2@example.com", Line(7, 1), Line(8, 2))
         give_up_at = time.monotonic() + PATIENCE
         while model.objects.get(pk=arrived).status != "COMPLETED":
