@@ -12,7 +12,6 @@ from django.db import connections
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from payments import reconciliation
 from payments.gateways import Kind as GatewayKind
 from payments.gateways import StatementLine
 from payments.models import (
@@ -23,6 +22,7 @@ from payments.models import (
     ReconciliationDifference,
     StatementEntry,
 )
+from payments.reconciliation import runs
 from payments.tasks import charge_payment, refund_payment
 from payments.tests.saga import cancelled, name, reserved, run
 from shop.operations.gauges import _ask_database, _families
@@ -273,26 +273,26 @@ def test_what_a_run_that_died_has_left_is_deleted():
         StatementEntry.objects.create(
             reconciliation=dead, reference="r", kind="CAPTURE", amount=1, currency="KRW", at=NOON
         )
-    reconciliation.reconcile(NAME, DAY, UTC, [])
+    runs.reconcile(NAME, DAY, UTC, [])
     assert (Reconciliation.objects.count(), StatementEntry.objects.count()) == (2, 1)
 
 
 @pytest.mark.django_db(databases=["payments"], transaction=True)  # references are checked at its end
 def test_a_run_that_another_one_overtakes_says_so():
     def overtaken():
-        reconciliation.reconcile(NAME, DAY, UTC, [])
+        runs.reconcile(NAME, DAY, UTC, [])
         yield from ()
 
-    with pytest.raises(reconciliation.Superseded):
-        reconciliation.reconcile(NAME, DAY, UTC, overtaken())
+    with pytest.raises(runs.Superseded):
+        runs.reconcile(NAME, DAY, UTC, overtaken())
     assert Reconciliation.objects.get().ended_at is not None
 
     def overtaken_with_a_line():
         yield from overtaken()
         yield StatementLine("r", "", GatewayKind.CAPTURE, 1, "KRW", NOON)
 
-    with pytest.raises(reconciliation.Superseded):
-        reconciliation.reconcile(NAME, DAY, UTC, overtaken_with_a_line())
+    with pytest.raises(runs.Superseded):
+        runs.reconcile(NAME, DAY, UTC, overtaken_with_a_line())
     assert Reconciliation.objects.count() == 1
 
 
@@ -312,7 +312,7 @@ def test_a_hundred_payments_take_as_many_statements_as_one():
 
 
 def test_portions_do_not_change_what_is_found(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reconciliation, "PORTION", 2)
+    monkeypatch.setattr(runs, "PORTION", 2)
     paid(*range(1, 10))
     refunded(*range(1, 8))
     for order_id in (2, 5, 7):
@@ -365,7 +365,7 @@ def test_the_newest_run_of_each_gateway_is_a_metric():
     differences(day=DAY - timedelta(days=1))
     assert gauges("reconciliation_differences") == [0, 0, 0]
     differences()
-    reconciliation.reconcile("KAKAO_PAY", DAY, UTC, [])
+    runs.reconcile("KAKAO_PAY", DAY, UTC, [])
     Reconciliation.objects.create(gateway="NAVER_PAY", day=DAY)  # under way
     assert gauges("reconciliation_differences") == [0, 0, 0, 0, 1, 1]
     ended = Reconciliation.objects.filter(day=DAY, ended_at__isnull=False).order_by("gateway")

@@ -18,7 +18,7 @@ from rich.table import Table
 from payments.gateways import Kind, PaymentGateway, StatementLine, gateway
 from payments.gateways.http import NoAnswer, TooMany
 from payments.models import Reconciliation, ReconciliationDifference
-from payments.reconciliation import Superseded, by_key, reconcile
+from payments.reconciliation.runs import Superseded, by_key, reconcile
 from sagas import Unavailable
 from shop.money import money
 

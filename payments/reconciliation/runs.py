@@ -1,18 +1,14 @@
-"""A provider's books of a day, its statement or a settlement file, compared with our ledger.
+"""A run: a provider's lines of a day are stored, compared with our ledger, and what differs takes the place of what an
+earlier run has found.
 
-The day is the provider's, in its own time zone. Both sides of a payment are matched by kind and amount, or by the
-operation's key where the statement names it. An entry of ours was made at the provider between `at`, when it was
-asked, and `settled_at`, when we knew; both clocks may differ by `MARGIN`. So an entry near midnight may be on either
-day: it matches a movement of either, and if it has none, the provider is asked for the payment.
-
-Memory does not grow with the day: the statement is stored first, and then compared in portions of payments.
+Memory does not grow with the day: the lines are stored first, and then compared in portions of payments.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta, tzinfo
 from itertools import chain, islice
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar
 
 from django.db import IntegrityError, connections, transaction
 from django.db.models import Model, QuerySet
@@ -22,21 +18,13 @@ from fastdb.bulk import insert_rows
 from payments import gateway_calls, ledger
 from payments.gateways import State, StatementLine
 from payments.ledger import Outcome
-from payments.models import (
-    Payment,
-    PaymentOperation,
-    Reconciliation,
-    ReconciliationDifference,
-    StatementEntry,
-)
-
-Kind = ReconciliationDifference.Kind
-MOVES = {"CHARGE": "CAPTURE", "CAPTURE": "CAPTURE", "REFUND": "REFUND"}  # kinds of entries, as statements call them
+from payments.models import Payment, PaymentOperation
+from payments.reconciliation.matching import MOVES, Compared, Day, matched, missing_here, missing_there
+from payments.reconciliation.models import Reconciliation, ReconciliationDifference, StatementEntry
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)
 
-MARGIN = timedelta(minutes=10)
 PORTION = 500
 ABANDONED = timedelta(days=1)  # a run that has not ended by then never will
 
@@ -53,37 +41,6 @@ REFERRED = """
 
 class Superseded(Exception):
     """Another run for the same gateway and day has ended while this one was under way."""
-
-
-class Day(NamedTuple):
-    """A provider's day; `end` is the present if it is not over."""
-
-    start: datetime
-    end: datetime
-
-    @classmethod
-    def of(cls, day: date, zone: tzinfo) -> "Day":
-        start, end = (datetime.combine(one, datetime.min.time(), zone) for one in (day, day + timedelta(days=1)))
-        return cls(start.astimezone(UTC), min(end.astimezone(UTC), timezone.now()))
-
-    def may_have(self, row: PaymentOperation) -> bool:
-        """Whether the provider may have moved an entry's money on this day."""
-        return _asked(row) - MARGIN < self.end and _settled(row) + MARGIN >= self.start
-
-    def surely_has(self, row: PaymentOperation) -> bool:
-        return _asked(row) - MARGIN >= self.start and _settled(row) + MARGIN < self.end
-
-    def settled(self, row: PaymentOperation) -> bool:
-        """Whether we knew on this day that an entry has succeeded: a run for this day accounts for it."""
-        return self.start <= _settled(row) < self.end
-
-
-class Compared(NamedTuple):
-    """What a payment, or several, came to. `unsure` are entries that the provider may have on another day."""
-
-    differences: list[ReconciliationDifference]
-    unsure: list[PaymentOperation]
-    entries: int = 0
 
 
 def reconcile(
@@ -145,7 +102,7 @@ def _compare(run: Reconciliation, day: Day) -> None:
 def _unknown_payments(run: Reconciliation) -> Iterator[Compared]:
     """Movements of payments that we know nothing of."""
     for lines in _portions(by_key(StatementEntry.objects.filter(reconciliation=run, payment=None))):
-        yield Compared([_missing_here(line, None) for line in lines], [])
+        yield Compared([missing_here(line, None) for line in lines], [])
 
 
 def _listed_payments(run: Reconciliation, day: Day) -> Iterator[Compared]:
@@ -185,34 +142,7 @@ def _unlisted_entries(run: Reconciliation, day: Day) -> Iterator[Compared]:
         unlisted = [row for row in portion if row.payment_id not in listed]
         missing = [row for row in unlisted if day.surely_has(row)]
         unsure = [row for row in unlisted if not day.surely_has(row)]
-        yield Compared([_missing_there(row) for row in missing], unsure, len(unlisted))
-
-
-def matched(payment: Payment, lines: Sequence[StatementEntry], day: Day) -> Compared:
-    """Compare a payment's movements with its entries."""
-    left = [row for row in payment.rows if row.kind in MOVES and row.outcome == Outcome.SUCCEEDED and day.may_have(row)]
-    left.sort(key=lambda row: not day.settled(row))  # an entry of another day matches only what these leave
-    entries = sum(day.settled(row) for row in left)
-    found, unmatched = [], []
-    for line in sorted(lines, key=lambda line: not line.key):  # a key allows no choice
-        row = next((row for row in left if row.key == line.key and MOVES[row.kind] == line.kind), None)
-        row = row or next((row for row in left if _same(line, row)), None)
-        if row is None:
-            unmatched.append(line)
-            continue
-        left.remove(row)
-        if not _same(line, row):
-            found.append(_other_amount(line, row))
-    for line in unmatched:
-        row = next((row for row in left if MOVES[row.kind] == line.kind), None)
-        if row is None:
-            found.append(_missing_here(line, payment))
-        else:
-            left.remove(row)
-            found.append(_other_amount(line, row))
-    due = [row for row in left if day.settled(row)]
-    found += [_missing_there(row) for row in due if day.surely_has(row)]
-    return Compared(found, [row for row in due if not day.surely_has(row)], entries)
+        yield Compared([missing_there(row) for row in missing], unsure, len(unlisted))
 
 
 def _write(run: Reconciliation, compared: Compared) -> None:
@@ -225,7 +155,7 @@ def _write(run: Reconciliation, compared: Compared) -> None:
         if isinstance(state, State) and _has(state, row):
             run.on_another_day += 1
         else:
-            found.append(_missing_there(row, "" if isinstance(state, State) else f"asked for: {state}"))
+            found.append(missing_there(row, "" if isinstance(state, State) else f"asked for: {state}"))
     for one in found:
         name = one.kind.lower()
         setattr(run, name, getattr(run, name) + 1)
@@ -252,63 +182,6 @@ def _end(run: Reconciliation) -> None:
         StatementEntry.objects.filter(reconciliation=run).delete()
         run.ended_at = timezone.now()
         run.save(force_update=True)
-
-
-# --- Differences ------------------------------------------------------------------------------------------------------
-def _missing_here(line: StatementEntry, payment: Payment | None) -> ReconciliationDifference:
-    ours = payment.rows if payment else []
-    known = next((row for row in ours if MOVES.get(row.kind) == line.kind and row.amount == line.amount), None)
-    return ReconciliationDifference(
-        kind=Kind.MISSING_HERE,
-        movement=line.kind,
-        order_id=payment.order_id if payment else None,
-        reference=line.reference or line.name,
-        theirs=line.amount,
-        currency=line.currency,
-        at=line.at,
-        detail=f"our entry is {known.outcome.lower()}" if known and known.outcome != Outcome.SUCCEEDED else "",
-    )
-
-
-def _missing_there(row: PaymentOperation, detail: str = "") -> ReconciliationDifference:
-    return ReconciliationDifference(
-        kind=Kind.MISSING_THERE,
-        movement=MOVES[row.kind],
-        order_id=row.payment.order_id,
-        reference=row.reference or row.payment.reference,
-        ours=row.amount,
-        currency=row.currency,
-        at=_settled(row),
-        detail=detail[:200],
-    )
-
-
-def _other_amount(line: StatementEntry, row: PaymentOperation) -> ReconciliationDifference:
-    return ReconciliationDifference(
-        kind=Kind.OTHER_AMOUNT,
-        movement=line.kind,
-        order_id=row.payment.order_id,
-        reference=line.reference or line.name,
-        ours=row.amount,
-        theirs=line.amount,
-        currency=line.currency,
-        at=line.at,
-        detail="" if row.currency == line.currency else f"ours is in {row.currency}",
-    )
-
-
-# --- Entries ----------------------------------------------------------------------------------------------------------
-def _same(line: StatementEntry, row: PaymentOperation) -> bool:
-    return (MOVES[row.kind], row.amount, row.currency) == (line.kind, line.amount, line.currency)
-
-
-def _asked(row: PaymentOperation) -> datetime:
-    """The earliest moment at which the provider can have moved an entry's money."""
-    return row.payment.created_at if row.key.endswith(ledger.UNASKED) else row.at
-
-
-def _settled(row: PaymentOperation) -> datetime:
-    return cast(datetime, row.settled_at)  # it has succeeded
 
 
 def by_key(rows: QuerySet[M]) -> Iterator[M]:
