@@ -19,6 +19,7 @@ COPY sagas sagas
 COPY fastdb fastdb
 COPY supervision supervision
 COPY shop shop
+COPY audit audit
 COPY desk desk
 COPY commands commands
 COPY providers providers

@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 SERVICES := $(PY) scripts/services.py
 APPS := accounts catalog orders inventory payments delivery notifications
-CODE := sagas fastdb supervision shop desk commands console embedded providers lab $(APPS)
+CODE := sagas fastdb supervision shop audit desk commands console embedded providers lab $(APPS)
 ARGS ?=
 
 # Processes find celery, granian and honcho of the virtual environment whoever starts them.

@@ -94,7 +94,7 @@ def must_be_clean() -> None:
 
 def must_add_up() -> None:
     """Raise `Unfit` if the audit finds a violation, of orders at rest."""
-    from shop.operations.audit import Violation, audit
+    from audit import Violation, audit
 
     for found in audit(age=timedelta(seconds=1)):
         if isinstance(found, Violation):

@@ -10,13 +10,13 @@ from typing import Any
 from django.apps import apps
 from django.db import connections
 
+from audit import Violation, audit
 from lab.chaos.books import Compared
 from lab.chaos.client import Client, Operation, Outcome
 from lab.chaos.faults import Fired
 from lab.measures import locks_left, percentiles, unfinished
 from sagas.registry import local_services
 from shop.contracts.orders import FINAL, WITH_CARRIER
-from shop.operations.audit import Violation, audit
 from shop.seal import What, unseal
 
 CHARGED_TWICE = """

@@ -16,6 +16,7 @@ from django.db import connections
 from rich.console import Console
 from rich.table import Table
 
+from audit import Violation, audit
 from lab.chaos.client import Client, Outcome
 from lab.chaos.plan import make_plan
 from lab.chaos.run import Load
@@ -25,7 +26,6 @@ from lab.rig.processes import Processes
 from lab.rig.servers import HOST, CannotStart, free_ports, until
 from lab.rig.system import System, start_again, started_again
 from shop.contracts.orders import FINAL
-from shop.operations.audit import Violation, audit
 
 RATE = 10.0  # orders per second
 # Orders is restored to a later moment than the others: its events can be redelivered to them, but not the reverse.

@@ -11,9 +11,9 @@ from django.db import DatabaseError, InterfaceError
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
+from audit import Violation, audit, invariant_names
 from lab.loadtest.people import CUSTOMERS, STAFF
 from lab.measures import locks_left, unfinished
-from shop.operations.audit import Violation, audit, invariant_names
 
 PATIENCE = 60.0  # seconds for what follows the orders' ends: e-mails, the closing of orders
 STILL = timedelta(seconds=1)  # the audit of a running shop checks orders that have not changed for this long

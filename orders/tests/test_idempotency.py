@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from audit.invariants import one_order_per_key
 from orders.models import IdempotencyKey, Order, Outbox
 from orders.tasks import purge
 from orders.tests.ordering import URL, client_of
@@ -22,7 +23,6 @@ from sagas.registry import local_services
 from sagas.testing import Bus, calling
 from shop.calls import substituting
 from shop.contracts.catalog import CatalogService, ProductSnapshot
-from shop.operations.audit.invariants import one_order_per_key
 from tests.support.fakes import FakeCatalog
 from tests.support.ordering import PAID_AND_SENT, seed_stock
 

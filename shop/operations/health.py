@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from sagas.outages import OUTAGES
 from sagas.registry import local_services
 from shop.observability.metrics import as_text
-from shop.operations.audit.result import last_audit
 from shop.operations.backups import last_backups
 from shop.operations.gauges import databases
+from shop.operations.last_audit import last_audit
 
 UP, DOWN = "up", "down"
 BROKER_TIMEOUT = 2  # seconds

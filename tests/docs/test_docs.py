@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.core.management import get_commands
 
-from shop.operations.audit import invariant_names
+from audit import invariant_names
 
 ROOT = settings.BASE_DIR
 CONFIGURATION = ROOT / "docs/howto/configuration.md"
@@ -29,6 +29,7 @@ def sources() -> list[Path]:
         "fastdb",
         "supervision",
         "shop",
+        "audit",
         "desk",
         "commands",
         "providers",

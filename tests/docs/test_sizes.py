@@ -46,7 +46,7 @@ def test_the_kernel_stays_small():
 
 
 def test_what_the_services_share_stays_small():
-    """What grows beyond that is a room that can be a package of its own, as `desk`, `fastdb` and `supervision` are."""
+    """What grows beyond that is a room that can be a package of its own, as `audit`, `desk` and `fastdb` are."""
     sizes = {str(path.relative_to(ROOT)): lines(path) for path in ROOT.joinpath("shop").rglob("*.py")}
     assert "shop/settings.py" in sizes
     assert sum(sizes.values()) < SHOP_LINES

@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.models import Model
 
+from audit import Violation, audit
 from commands import backfill
 from commands.management.commands import redrive
 from inventory.models import StockItem
@@ -19,7 +20,6 @@ from orders.models import Order
 from sagas.outbox import rearm
 from sagas.testing import Bus, publishing_to
 from shop.contracts.events import Line
-from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order
 from tests.support.sagas import SAGA_TIMERS

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from audit import Violation, audit
 from inventory.services import seed_stock
 from orders.models import Order, Unsent
 from sagas.testing import Bus
 from shop.contracts.events import Line
-from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order
 

@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from audit import Violation, audit
 from inventory.models import StockItem
 from inventory.services import seed_stock
 from lab.providers.books import AUTHORIZE, CAPTURE, REFUND
@@ -27,7 +28,6 @@ from payments.settling import come_back, settle_due
 from sagas.registry import local_services
 from sagas.testing import Bus, Crash, calling
 from shop.contracts.payments import STAND_IN_OPTIONS, Configured
-from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.providers.accounts import ACCOUNTS, FAST, Account
 from tests.support.fakes import Caller

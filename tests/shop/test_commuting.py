@@ -14,6 +14,7 @@ from django.db.models import DateTimeField, F
 from django.utils import timezone
 from msgspec import to_builtins
 
+from audit import Violation, audit
 from delivery.models import Delivery
 from inventory.models import StockItem
 from inventory.services import seed_stock
@@ -28,7 +29,6 @@ from sagas.registry import local_services
 from sagas.testing import Bus, publishing_to, rolled_back
 from shop.contracts.events import Line
 from shop.contracts.reasons import OVERDUE
-from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order

@@ -31,6 +31,7 @@ from rest_framework.test import APIClient
 
 from accounts import erasure, services
 from accounts.models import StaffAction, User
+from audit import Violation, audit
 from delivery.models import Delivery
 from delivery.reports import take_carrier_event
 from inventory.services import seed_stock
@@ -43,7 +44,6 @@ from shop import mailfiles
 from shop.calls import personal, substituting
 from shop.contracts.catalog import CatalogService
 from shop.observability import logs
-from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.support.fakes import FakeCatalog
 from tests.support.sagas import SAGA_TIMERS

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db.models import F
 
+from audit import Violation, audit
 from delivery.models import Delivery
 from inventory.models import Reservation, StockItem, StockMovement
 from inventory.services import seed_stock
@@ -37,7 +38,6 @@ from shop.contracts.events import (
     PaymentFailed,
 )
 from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, NOT_CAPTURED, OVERDUE
-from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order

@@ -18,6 +18,7 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
         "fastdb",
         "supervision",
         "shop",
+        "audit",
         "desk",
         "commands",
         "providers",

@@ -6,7 +6,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from accounts.services import issue
-from shop.operations.audit import Violation, audit
+from audit import Violation, audit
 
 API = "/api/v1"
 PIECES = 10  # in stock of each product

@@ -16,6 +16,7 @@ from django.utils import timezone
 from kombu import Connection
 
 from accounts.models import User
+from audit import Violation, audit
 from catalog.models import Product
 from delivery.models import Delivery
 from inventory.models import StockItem
@@ -30,7 +31,6 @@ from sagas.registry import TIMERS
 from sagas.relay import publish_deferred, publish_outbox
 from sagas.topology import dead_letter_queues, queues
 from shop.contracts.events import Checkout, Line, OrderEvent
-from shop.operations.audit import Violation, audit
 from shop.seal import What, seal
 from tests.support.ordering import place_order
 from tests.support.processes import Process, Processes, eventually

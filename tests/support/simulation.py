@@ -23,6 +23,7 @@ from django.test import override_settings
 from django.utils import timezone
 from msgspec import to_builtins
 
+from audit import Violation, audit
 from inventory.services import seed_stock
 from orders.cancellation import request_cancellation
 from orders.models import Order, Return
@@ -39,7 +40,6 @@ from sagas.testing.bus import Message
 from shop.api.problems import Problem
 from shop.contracts.events import Line
 from shop.contracts.payments import AT_ONCE
-from shop.operations.audit import Violation, audit
 from shop.return_saga import RETURN
 from shop.saga import ORDER
 from tests.support import outsiders, returning

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from accounts.services import issue
+from audit import Violation, audit
 from delivery import models as delivery_models
 from delivery.models import Delivery
 from inventory.models import Reservation, StockItem
@@ -23,7 +24,6 @@ from payments.models import GatewayLedger, Payment
 from sagas.registry import TIMERS
 from sagas.testing import Bus
 from shop.contracts.events import Line
-from shop.operations.audit import Violation, audit
 from shop.seal import What, unseal
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order

@@ -8,6 +8,7 @@ import pytest
 from django.apps import apps
 from django.utils import timezone
 
+from audit import Violation, audit
 from delivery.models import Delivery
 from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
@@ -18,7 +19,6 @@ from payments.gateways import pages
 from payments.models import GatewayLedger, Payment, SandboxPage
 from sagas.testing import Conformance
 from shop.contracts.events import Line
-from shop.operations.audit import Violation, audit
 from shop.saga import ORDER
 from tests.conftest import SERVICES
 from tests.support.carriers import asked_carrier

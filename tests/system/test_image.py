@@ -138,7 +138,7 @@ def test_of_the_laboratory_the_image_has_the_load_test():
 def test_nothing_of_tests_and_the_embedded_mode_is_in_the_image():
     paths = [str(path) for path in image.files()]
     assert "manage.py" in paths
-    assert "shop/operations/audit/__init__.py" in paths
+    assert "audit/__init__.py" in paths
     assert "shop/locale/ko/LC_MESSAGES/django.mo" in paths
     assert not [one for one in paths if re.search(r"(^|/)(tests|embedded|__pycache__)/|\.pyc$", one)]
 
@@ -195,6 +195,7 @@ def test_nobody_in_the_image_is_root_and_no_compiler_is_needed():
         "fastdb",
         "supervision",
         "shop",
+        "audit",
         "desk",
         "providers",
         "commands",

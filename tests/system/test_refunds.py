@@ -7,6 +7,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from accounts.services import issue
+from audit import Violation, audit
 from inventory.services import seed_stock
 from orders import open_orders
 from orders.models import FINAL, Order, Refund, StaffAction
@@ -14,7 +15,6 @@ from payments.models import Payment
 from sagas.reconciliation import missing
 from sagas.testing import Bus
 from shop.contracts.events import Line
-from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order
 

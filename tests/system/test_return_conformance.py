@@ -9,6 +9,7 @@ import pytest
 from django.apps import apps
 from django.utils import timezone
 
+from audit import Violation, audit
 from delivery.models import Delivery, ReturnParcel
 from delivery.reports import take_carrier_event
 from inventory.models import StockItem, StockMovement
@@ -24,7 +25,6 @@ from payments.models import Payment
 from sagas.registry import TIMERS
 from sagas.testing import Bus, Conformance
 from shop.contracts.events import Line
-from shop.operations.audit import Violation, audit
 from shop.return_saga import RETURN
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from audit import Violation, audit
 from delivery.models import Delivery
 from delivery.reports import take_carrier_event
 from desk import people
@@ -21,7 +22,6 @@ from orders.returns.requests import NotSoMany, Wanted, request_return
 from payments.models import Payment
 from sagas.testing import Bus
 from shop.contracts.events import Line
-from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.support.fakes import Caller
 from tests.support.ordering import place_order

@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from audit import Violation, audit, count_orders, invariant_names
 from commands.arguments import seconds
-from shop.operations.audit import Violation, audit, count_orders, invariant_names, result
+from shop.operations import last_audit
 
 SHOWN = 50
 
@@ -52,7 +53,7 @@ class Command(BaseCommand):
                 else:
                     orders += found
                     progress.update(task, completed=orders)
-        result.keep(len(violations))
+        last_audit.keep(len(violations))
         if json:
             self.stdout.write(_as_json(orders, violations))
         else:

@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from audit import Violation, audit
 from inventory.models import DeadLetter, Reservation, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
@@ -39,7 +40,6 @@ from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
 from shop.contracts.messages import MessagesService
 from shop.contracts.reasons import OVERDUE
-from shop.operations.audit import Violation, audit
 from tests.conftest import SERVICES
 from tests.support.fakes import FakeAccounts, FakeCatalog
 from tests.support.ordering import PAID_AND_SENT, place_order

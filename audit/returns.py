@@ -10,12 +10,12 @@ from django.conf import settings
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from audit.facts import Range, ranges, rows, rows_within
+from audit.invariants import Violation
 from sagas.reconciliation import missing
 from sagas.registry import local_services
 from shop.contracts.orders import FINAL
 from shop.contracts.return_events import ReturnRequested
-from shop.operations.audit.facts import Range, ranges, rows, rows_within
-from shop.operations.audit.invariants import Violation
 from shop.saga import RETURNS_EVENTS
 
 VOID = {"REFUSED", "WITHDRAWN", "EXPIRED"}

@@ -14,12 +14,12 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.utils import timezone
 
+from audit.facts import Facts
 from sagas.reconciliation import missing
 from sagas.registry import local_services
 from shop.contracts.events import OrderCreated
 from shop.contracts.orders import FINAL, FORWARD, UNPAID, WITH_CARRIER
 from shop.contracts.payments import CHANGE
-from shop.operations.audit.facts import Facts
 
 
 class Violation(NamedTuple):

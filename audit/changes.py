@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
+from audit.facts import Facts
+from audit.invariants import Violation
 from shop.contracts.orders import FINAL
 from shop.contracts.payments import CHANGE
-from shop.operations.audit.facts import Facts
-from shop.operations.audit.invariants import Violation
 from shop.seal import What, unseal
 
 UNDER_WAY = {"WAITING", "REQUESTED"}

@@ -8,9 +8,9 @@ from django.apps import apps
 from django.conf import settings
 from django.utils import timezone
 
+from audit.invariants import Violation, scan
 from sagas.reconciliation import missing
 from shop.contracts.events import CustomerErased
-from shop.operations.audit.invariants import Violation, scan
 
 LATE = timedelta(days=1)  # by then the timers, which tick every hour, have certainly run
 PORTION = 1000  # users per batch

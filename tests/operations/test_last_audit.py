@@ -9,16 +9,16 @@ from django.conf import settings
 from django.core.cache import caches
 from django.core.management import call_command
 
-from shop.operations.audit import result
+from shop.operations import last_audit
 
 pytestmark = pytest.mark.django_db(databases=list(settings.SERVICES))
 
 
 def test_the_last_audit_is_a_metric(client: Any):
-    caches["default"].delete(result.KEY)
+    caches["default"].delete(last_audit.KEY)
     assert scraped(client) == {"shop_audit_timestamp_seconds": 0, "shop_audit_violations": 0}
 
-    result.keep(3)
+    last_audit.keep(3)
     assert scraped(client)["shop_audit_violations"] == 3
     call_command("audit", stdout=StringIO())
     found = scraped(client)
@@ -33,7 +33,7 @@ def test_without_the_cache_an_audit_is_an_audit_all_the_same(client: Any, monkey
         def __getitem__(self, name: str) -> None:
             raise ConnectionError
 
-    monkeypatch.setattr(result, "caches", Away())
+    monkeypatch.setattr(last_audit, "caches", Away())
     call_command("audit", stdout=StringIO())
     assert scraped(client) == {}
 

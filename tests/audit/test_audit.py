@@ -15,6 +15,8 @@ from django.db import connections
 from django.test import override_settings
 from django.utils import timezone
 
+from audit import Violation, audit, invariant_names
+from audit.facts import windows
 from delivery.models import Delivery
 from delivery.reports import take_carrier_event
 from inventory.models import Inbox, Reservation, StockItem
@@ -31,8 +33,6 @@ from shop.calls import substituting
 from shop.contracts.accounts import AccountsService, ContactsService
 from shop.contracts.catalog import CatalogService
 from shop.contracts.events import Line
-from shop.operations.audit import Violation, audit, invariant_names
-from shop.operations.audit.facts import windows
 from tests.support import mutations
 from tests.support.fakes import FakeAccounts, FakeCatalog, FakeContacts
 from tests.support.mutations import MUTATIONS, Corruption, World

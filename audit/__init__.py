@@ -9,14 +9,14 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from shop.operations.audit.changes import changes_add_up, changes_end, sent_where_it_was_to_go
-from shop.operations.audit.facts import count_orders, windows
-from shop.operations.audit.invariants import PER_WINDOW as OF_WINDOW
-from shop.operations.audit.invariants import WHOLE as OF_ORDERS
-from shop.operations.audit.invariants import Violation
-from shop.operations.audit.privacy import erased_is_gone, forgotten_in_time
-from shop.operations.audit.returns import OF_RETURNS
-from shop.operations.audit.returns import violations as of_returns
+from audit.changes import changes_add_up, changes_end, sent_where_it_was_to_go
+from audit.facts import count_orders, windows
+from audit.invariants import PER_WINDOW as OF_WINDOW
+from audit.invariants import WHOLE as OF_ORDERS
+from audit.invariants import Violation
+from audit.privacy import erased_is_gone, forgotten_in_time
+from audit.returns import OF_RETURNS
+from audit.returns import violations as of_returns
 
 PER_WINDOW = (*OF_WINDOW, changes_add_up, changes_end, sent_where_it_was_to_go)
 WHOLE = (*OF_ORDERS, forgotten_in_time, erased_is_gone)
