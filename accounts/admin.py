@@ -63,18 +63,18 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
     """Users. They are deactivated rather than deleted, because orders refer to them."""
 
     form = UserForm
-    hidden = {"phone": VIEW_PHONES}
+    hidden = {"phone": VIEW_PHONES, "orders": "orders.view_order"}
     add_form = UserCreationForm
     ordering = ["-id"]
     list_display = ["id", "email", "name", "language", "verified", "is_staff", "is_active", "created_at"]
     list_display_links = ["id", "email"]
     list_filter = ["is_staff", "is_active", ("verified_at", admin.EmptyFieldListFilter), "language"]
     search_fields = ["email", "name", "phone"]
-    readonly_fields = ["last_login", "verified_at", "created_at", "updated_at", "erasure_due_at", "erased_at"]
+    readonly_fields = ["orders", "last_login", "verified_at", "created_at", "updated_at", "erasure_due_at", "erased_at"]
     actions = ["verify", "reset_second_factor"]
     fieldsets = [
         (None, {"fields": ["email", "password", "seen"]}),
-        (_("Person"), {"fields": ["name", "phone", "language"]}),
+        (_("Person"), {"fields": ["name", "phone", "language", "orders"]}),
         (_("Rights"), {"fields": ["is_active", *RIGHTS]}),
         (
             _("Dates"),
@@ -92,6 +92,11 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @admin.display(description=_("orders"))
+    def orders(self, user: User) -> SafeString:
+        page = f"{reverse('admin:orders_order_changelist')}?user_id={user.pk}"
+        return format_html('<a href="{}">{}</a>', page, _("all orders of this customer"))
 
     @admin.display(description=_("verified"), boolean=True, ordering="verified_at")
     def verified(self, user: User) -> bool:

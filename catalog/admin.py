@@ -1,4 +1,3 @@
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,13 +19,14 @@ from catalog import prices, services
 from catalog.models import Product, StaffAction
 from catalog.sheets import WRITTEN, ProductSheet
 from desk.admin import DeskAdmin, StaffActionAdmin
+from desk.cells import major_units
 from desk.sheets import SheetAdmin
 from desk.stale import UnlessStale
 from sagas.outages import OUTAGES
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.inventory import InventoryService, StockView
-from shop.money import CURRENCIES, DECIMALS, minor_units, money
+from shop.money import CURRENCIES, minor_units, money
 
 admin.site.register(StaffAction, StaffActionAdmin)
 
@@ -39,7 +39,7 @@ class PriceField(forms.DecimalField):
     currency = "KRW"  # of the row
 
     def prepare_value(self, value: Any) -> Any:
-        return Decimal(value).scaleb(-DECIMALS[self.currency]) if isinstance(value, int) else value
+        return major_units(value, self.currency) if isinstance(value, int) else value
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return super().has_changed(self.prepare_value(initial), data)
@@ -92,7 +92,7 @@ class ProductForm(UnlessStale):
 class ProductAdmin(SheetAdmin, DeskAdmin):
     """Products. They are taken off sale rather than deleted, because orders refer to them."""
 
-    logged_by_services = True
+    logged_by_services = as_cards = True
     list_display = ["id", "image", "name", "category", "brand", "shown_price", "active", "stock"]
     list_display_links = ["id", "name"]
     form = ProductForm

@@ -1,5 +1,6 @@
 """Products as CSV."""
 
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -9,16 +10,36 @@ from import_export.fields import Field
 
 from catalog import services
 from catalog.models import Product
+from desk.cells import AMOUNT, major_units
 from desk.sheets import Sheet, Whole, YesNo
+from shop.money import DECIMALS, minor_units
 
 WRITTEN = ("name", "description", "price", "currency", "category", "brand", "image_url", "active")
+
+
+class PriceField(Field):
+    """A price as on its price tag. The row has it in the minor unit of its currency."""
+
+    def export(self, instance: Product, **kwargs: Any) -> str:
+        return "" if instance.price is None else str(major_units(instance.price, instance.currency))
+
+    def save(self, instance: Product, row: Any, is_m2m: bool = False, **kwargs: Any) -> None:
+        """Raises ValueError, which is reported with the line."""
+        text = str(row["price"] or "").strip()
+        if text and not AMOUNT.fullmatch(text):
+            raise ValueError(_("Give an amount as on a price tag, without separators."))
+        currency = row.get("currency") or instance.currency  # a wrong one is reported by itself
+        exact = minor_units(Decimal(text), currency) if text and currency in DECIMALS else None
+        if exact is not None and exact != int(exact):
+            raise ValueError(_("The currency has no such unit."))
+        instance.price = None if exact is None else int(exact)  # type: ignore[assignment]  # the model refuses none
 
 
 class ProductSheet(Sheet):
     """A row with an id changes that product, a row without adds one. Fields without a column stay unchanged."""
 
     id = Field(attribute="id", column_name="id", widget=Whole())
-    price = Field(attribute="price", column_name="price", widget=Whole())
+    price = PriceField(attribute="price", column_name="price")
     active = Field(attribute="active", column_name="active", widget=YesNo())
     version = Field(attribute="version", column_name="version", readonly=True)
 
@@ -32,6 +53,8 @@ class ProductSheet(Sheet):
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
         """Lock all rows first, in a fixed order, so that concurrent imports cannot deadlock."""
         super().before_import(dataset, **kwargs)
+        if "currency" in dataset.headers and "price" not in dataset.headers:
+            raise ValueError(_("A file with the column currency has the column price, too."))
         if "id" in dataset.headers:
             ids = [int(text) for text in dataset["id"] if str(text).isdecimal() and len(text) < 19]
             list(Product.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))

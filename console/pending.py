@@ -11,6 +11,7 @@ from django.utils.timezone import localtime
 
 from console.saga import Saga
 from console.state import state
+from desk import words
 from sagas.outages import OUTAGES
 from shop.contracts.orders import FINAL, RETURN_FINAL
 
@@ -60,7 +61,7 @@ def _payment(order_id: int, t: Mapping[str, str]) -> Iterator[Pending]:
             yield Pending(why, url=row.action_url if _is_web(row.action_url) else "")
         elif row.due_at:
             asked = row.asked.order_by("-pk").first()
-            last = asked.detail or asked.outcome if asked else ""
+            last = words.reason(asked.detail or asked.outcome) if asked else ""
             why = t["pending_payment"] % {"gateway": row.gateway, "attempts": row.attempts}
             yield Pending(f"{why} ({last})" if last else why, row.due_at)
         elif row.status == "PENDING":

@@ -141,7 +141,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "orders_what": ("by status and progress, found by number or customer", "상태별로 보고 번호나 고객으로 찾기"),
     "all_orders": ("All orders", "모든 주문"),
     "find": ("Find", "찾기"),
-    "find_what": ("number, tracking number, e-mail, name", "번호, 운송장, 이메일, 이름"),
+    "find_what": ("number, parcel, product, customer", "번호, 운송장, 상품, 고객"),
     "status": ("Status", "상태"),
     "progress": ("Progress", "진행"),
     "ended": ("ended", "종료"),

@@ -138,6 +138,13 @@ class DeskAdmin(admin.ModelAdmin):
             messages.warning(request, _("Accounts is away: only numbers are searched."))
             return []
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return a row; with `by_customer`, its `customer` is looked up when it is shown."""
+        row = super().get_object(request, object_id, from_field)
+        if row is not None and self.by_customer:
+            row.leads_to_customer = may(request.user, VIEW_CUSTOMERS)
+        return row
+
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Return the page; with `by_customer`, look up all its customers in one call."""
         page = super().get_changelist_instance(request)
@@ -159,6 +166,11 @@ class DeskAdmin(admin.ModelAdmin):
         """The customer's name, with the e-mail address for staff who may see it; the number of an unknown customer."""
         if row.user_id is None:
             return None
+        if not hasattr(row, "found_customer"):  # on a page of its own
+            try:
+                row.found_customer = people.users([row.user_id]).get(row.user_id)
+            except OUTAGES:
+                row.found_customer = None
         user = row.found_customer
         if user is None:
             return f"#{row.user_id}"

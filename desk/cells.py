@@ -1,10 +1,14 @@
-"""Escapes the cells of a CSV file, so that a spreadsheet takes none of them for a formula."""
+"""What the cells of a CSV file hold: no text that a spreadsheet takes for a formula, and money as on a price tag."""
 
 import re
+from decimal import Decimal
 from typing import Any
+
+from shop.money import DECIMALS
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?\d+")
+AMOUNT = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?")
 ESCAPED = re.compile(r"'+[=+\-@\t\r]")
 
 
@@ -17,3 +21,8 @@ def shielded(cell: Any) -> Any:
 def unshielded(cell: Any) -> Any:
     """Undo `shielded`."""
     return cell[1:] if isinstance(cell, str) and ESCAPED.match(cell) else cell
+
+
+def major_units(amount: int, currency: str) -> Decimal:
+    """An amount in the currency's minor unit, as people write it: 19.99. An unknown currency has no decimals."""
+    return Decimal(amount).scaleb(-DECIMALS.get(currency, 0))

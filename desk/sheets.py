@@ -138,6 +138,7 @@ class SheetAdmin(ImportExportMixin):
     skip_admin_log = True  # the services' rules write the staff log
     skip_export_form = True
     tmp_storage_class = Kept
+    import_template_name = "admin/sheet_import.html"
 
     def get_import_resource_kwargs(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
         name = getattr(kwargs.get("form"), "cleaned_data", {}).get("import_file_name")
@@ -162,9 +163,9 @@ class SheetAdmin(ImportExportMixin):
         if not wrong and not result.has_errors():
             return super().process_result(result, request)
         messages.error(request, _("Nothing was imported: it has changed since the preview."))
-        for number, error in wrong[:20]:
+        for number, error in wrong[:20]:  # the header is the first line
             said = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
-            messages.error(request, _("Line %(number)s: %(error)s") % {"number": number, "error": said})
+            messages.error(request, _("Line %(number)s: %(error)s") % {"number": number + 1, "error": said})
         return HttpResponseRedirect(self._import_page())
 
     def _import_page(self) -> str:

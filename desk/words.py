@@ -1,5 +1,5 @@
-"""Why an order was cancelled, or not changed, in the reader's language. Events carry the reason in English, some after
-a code."""
+"""Why an order was cancelled, or not changed, and what timelines say, in the reader's language. Rows and events have
+it in English, some after a code."""
 
 import re
 
@@ -25,6 +25,15 @@ REASONS = (
     (re.compile(reasons.NOT_TO_LEAVE), _("the order is cancelled, or about to be")),
     (re.compile(reasons.NOT_SO_MUCH), _("there is not so much left to give back")),
     (re.compile(reasons.NOT_GIVEN_BACK), _("the payment provider has refused the refund")),
+    # what one service writes in its own rows
+    (re.compile("the order was changed"), _("the order was changed")),
+    (re.compile("nothing was paid"), _("nothing was paid")),
+    (re.compile(r"(?P<name>\S+) is away\b.*"), _("%(name)s cannot be reached")),
+    (re.compile("Opening stock"), _("opening stock")),
+    (re.compile("another address"), _("another address")),
+    (re.compile(r"shipment (?P<id>\d+)"), _("shipment %(id)s")),
+    (re.compile(r"return (?P<id>\d+)"), _("return %(id)s")),
+    (re.compile(r"return (?P<id>\d+), order (?P<order>\d+)"), _("return %(id)s, order %(order)s")),
 )
 
 ERRORS = (

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
-from desk import people
+from desk import people, words
 from desk.admin import DeadLetterAdmin, DeskAdmin, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from desk.sheets import SheetAdmin
 from desk.stale import UnlessStale
@@ -31,6 +31,7 @@ from inventory.models import (
 )
 from inventory.sheets import StockSheet
 from sagas.outages import OUTAGES
+from shop.api.permissions import may
 from shop.api.problems import Problem
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService, ProductSnapshot
@@ -135,11 +136,20 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
     resource_classes = [StockSheet]
 
     def get_readonly_fields(self, request: HttpRequest, obj: StockItem | None = None) -> list[str]:
-        shown = ["product_id", "location", "name", "can_be_sold", "on_hand", "reserved", "updated_at", "movements"]
+        shown = [
+            "product_id",
+            "location",
+            "of_product",
+            "can_be_sold",
+            "on_hand",
+            "reserved",
+            "updated_at",
+            "movements",
+        ]
         return shown if obj else []
 
     def get_fields(self, request: HttpRequest, obj: StockItem | None = None) -> Any:
-        shown = ["name", "can_be_sold", "on_hand", "reserved"] if obj else []
+        shown = ["of_product", "can_be_sold", "on_hand", "reserved"] if obj else []
         return [
             "product_id",
             "location",
@@ -167,7 +177,19 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
         """Fill in the product's number, which the link on the product's page passes on, and the first location."""
         return {"product_id": request.GET.get("product_id", ""), "location": services.first_location()}
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        item = super().get_object(request, object_id, from_field)
+        if item is not None:
+            item.leads_to_product = may(request.user, "catalog.view_product")
+        return item
+
     @admin.display(description=_("product"))
+    def of_product(self, item: Any) -> SafeString | str:
+        if not item.leads_to_product:
+            return self.name(item)
+        page = reverse("admin:catalog_product_change", args=[item.product_id])
+        return format_html('<a href="{}">{}</a>', page, self.name(item))
+
     def name(self, item: StockItem) -> str:
         try:
             found = connect(CatalogService).get_products([item.product_id]).get(item.product_id)
@@ -215,7 +237,7 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
                     f"{one.delta:+d}",
                     one.get_kind_display(),
                     one.order_id or "",
-                    one.reason,
+                    words.reason(one.reason),
                 )
                 for one in latest
             ),
@@ -304,17 +326,25 @@ class LineInline(ReadOnlyInline):
 
 @admin.register(Reservation)
 class ReservationAdmin(ReadOnlyAdmin):
-    list_display = ["order_id", "badge", "reason", "created_at", "updated_at"]
+    list_display = ["order_id", "badge", "why", "created_at", "updated_at"]
     list_filter = ["status"]
     search_fields = ["=order_id"]
     inlines = [LineInline]
 
+    @admin.display(description=_("reason"), ordering="reason")
+    def why(self, row: Reservation) -> str:
+        return words.reason(row.reason)
+
 
 @admin.register(StockMovement)
 class StockMovementAdmin(ReadOnlyAdmin):
-    list_display = ["created_at", "product_id", "location", "delta", "kind", "order_id", "reason"]
+    list_display = ["created_at", "product_id", "location", "delta", "kind", "order_id", "why"]
     list_filter = ["kind", "location", "created_at"]
     search_fields = ["=product_id", "=order_id", "reason"]
+
+    @admin.display(description=_("reason"), ordering="reason")
+    def why(self, row: StockMovement) -> str:
+        return words.reason(row.reason)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup == "product_id" or super().lookup_allowed(lookup, value, request)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from desk import people, words
 from desk.admin import DeadLetterAdmin, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
 from desk.around import around
-from orders import admin_pages, cancellation, exports, open_orders
+from orders import addresses, admin_pages, cancellation, exports, open_orders
 from orders.admin_parts import (
     AgeFilter,
     ChangeInline,
@@ -41,10 +41,10 @@ admin.site.register(StaffAction, StaffActionAdmin)
 
 SHOWN_LINES = 2  # of an order, in the list
 SHOWN: Any = [
-    "badge", "capture", "reason", "total", "payment_gateway", "parcels", "created_at", "progress_at", "look_at",
-    "looks", "exchange_of",
+    "badge", "capture", "reason", "total", "gateway", "parcels", "created_at", "progress_at", "next_check", "checks",
+    "exchange_of",
 ]  # fmt: skip
-IN_ROWS: Any = [("badge", "total"), ("created_at", "progress_at"), ("payment_gateway", "parcels")]
+IN_ROWS: Any = [("badge", "total"), ("created_at", "progress_at"), ("gateway", "parcels")]
 
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(Outbox, OutboxAdmin)
@@ -77,8 +77,8 @@ class OrderAdmin(ReadOnlyAdmin):
         reason = ["reason"] if obj.cancellation_reason else []
         capture = ["capture"] if obj.capture else []
         exchange = ["exchange_of"] if obj.exchange_for_id else []
-        looks = [("look_at", "looks")] if obj.look_at and obj.status not in FINAL else []
-        return [*IN_ROWS, *exchange, *reason, *capture, *looks]
+        checks = [("next_check", "checks")] if obj.look_at and obj.status not in FINAL else []
+        return [*IN_ROWS, *exchange, *reason, *capture, *checks]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
         return super().get_queryset(request).prefetch_related("items")
@@ -87,10 +87,11 @@ class OrderAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
     ) -> tuple[QuerySet[Order], bool]:
         """Also by tracking number, which delivery finds by its index, and by the name of a product."""
+        search_term = search_term.strip().removeprefix("#")
         if shipped := people.shipped_as(search_term):
             return queryset.filter(pk__in=shipped), False
         found, duplicates = super().get_search_results(request, queryset, search_term)
-        if not search_term.strip() or search_term.strip().isdecimal():
+        if not search_term or search_term.isdecimal():
             return found, duplicates
         try:
             products = people.find_products(search_term)
@@ -133,6 +134,7 @@ class OrderAdmin(ReadOnlyAdmin):
                 "can_cancel": cancellation.can_be_cancelled(order),
                 "can_change": can_be_changed(order),
                 "change_key": uuid4().hex,
+                "address": addresses.current(order.pk) if may(request.user, "delivery.view_address") else "",
                 "can_resume": open_orders.can_be_resumed(order),
                 "can_refund": admin_pages.can_refund(order, request.user),
                 "can_return": admin_pages.can_return(order, request.user),
@@ -167,6 +169,19 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.display(description=_("cancellation reason"), ordering="cancellation_reason", empty_value="")
     def reason(self, order: Order) -> str:
         return words.reason(order.cancellation_reason)
+
+    @admin.display(description=_("payment gateway"))
+    def gateway(self, order: Order) -> str:
+        """Without the field's help, which is about exchanges."""
+        return order.payment_gateway
+
+    @admin.display(description=_("next check"))
+    def next_check(self, order: Order) -> Any:
+        return order.look_at
+
+    @admin.display(description=_("checks since it last moved"))
+    def checks(self, order: Order) -> int:
+        return order.looks
 
     @admin.display(description=_("tracking number"))
     def parcels(self, order: Order) -> str:
@@ -237,7 +252,7 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Export the selected orders as CSV"), permissions=["view"])
     def export(self, request: HttpRequest, orders: QuerySet[Order]) -> StreamingHttpResponse:
         """However many a filter leaves."""
-        return exports.answer(orders)
+        return exports.answer(orders, priced=True)
 
     @admin.action(description=_("Resume: emit the selected orders' events again"), permissions=["change"])
     def resume(self, request: HttpRequest, orders: QuerySet[Order]) -> None:

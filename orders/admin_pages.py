@@ -205,13 +205,12 @@ def return_for_customer(desk: Any, request: HttpRequest, order_id: int) -> HttpR
         try:
             made = request_return(order_id, Wanted(lines=lines, reason=why, kind=kind, exchanges=form.exchanges()))
         except OUTAGES:
-            messages.error(request, _("The catalogue is away: nothing can be exchanged for another product now."))
-            return redirect("admin:orders_order_change", order_id)
+            form.add_error(None, _("The catalogue is away: nothing can be exchanged for another product now."))
         except Problem as refusal:
-            messages.error(request, str(refusal.detail))
-            return redirect("admin:orders_order_change", order_id)
-        messages.success(request, _("Return requested: %d.") % made.pk)
-        return redirect("admin:orders_return_change", made.pk)
+            form.add_error(None, str(refusal.detail))
+        else:
+            messages.success(request, _("Return requested: %d.") % made.pk)
+            return redirect("admin:orders_return_change", made.pk)
     return _page(
         desk,
         request,

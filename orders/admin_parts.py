@@ -17,13 +17,15 @@ from desk import words
 from desk.admin import ReadOnlyInline
 from orders.models import FINAL, Order, OrderChange, OrderLine, Refund, Return, TimelineEntry
 from orders.returns.admin import pieces
+from shop.api.permissions import may
 from shop.contracts.orders import AT_REST
 from shop.money import money
 
 SHOWN_OF_CHANGE: Any = ["created_at", "what", "difference", "reason", "status", "why"]
 SHOWN_OF_REFUND: Any = ["created_at", "given_back", "stated", "status", "why"]
 SHOWN_OF_RETURN: Any = ["created_at", "link", "what", "status", "given_back"]
-SHOWN_OF_LINE: Any = ["product_id", "product_name", "quantity", "price", "sum"]
+SHOWN_OF_ENTRY: Any = ["at", "service", "event", "status", "what"]
+SHOWN_OF_LINE: Any = ["product", "quantity", "price", "sum"]
 
 
 def _stalled(orders: QuerySet[Order]) -> QuerySet[Order]:
@@ -81,9 +83,21 @@ class AgeFilter(admin.SimpleListFilter):
 class LineInline(ReadOnlyInline):
     model = OrderLine
     fields = SHOWN_OF_LINE
+    leads_to_products = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OrderLine]:
+        self.leads_to_products = may(request.user, "catalog.view_product")
+        return super().get_queryset(request)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return SHOWN_OF_LINE
+
+    @admin.display(description=_("product"))
+    def product(self, line: OrderLine) -> SafeString | str:
+        """Its name when it was ordered, with a link to what it is now for those who may follow it."""
+        name = line.product_name or f"#{line.product_id}"
+        page = reverse("admin:catalog_product_change", args=[line.product_id])
+        return format_html('<a href="{}">{}</a>', page, name) if self.leads_to_products else name
 
     @admin.display(description=_("unit price"))
     def price(self, line: OrderLine) -> str:
@@ -156,4 +170,11 @@ class ReturnInline(ReadOnlyInline):
 
 class TimelineInline(ReadOnlyInline):
     model = TimelineEntry
-    fields = ["at", "service", "event", "status", "detail"]
+    fields = SHOWN_OF_ENTRY
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return SHOWN_OF_ENTRY
+
+    @admin.display(description=_("detail"))
+    def what(self, entry: TimelineEntry) -> str:
+        return words.reason(entry.detail)

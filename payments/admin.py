@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from desk import words
 from desk.admin import DeadLetterAdmin, DeskAdmin, OnPage, OutboxAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffActionAdmin
 from desk.stale import UnlessStale
 from payments import captures
@@ -37,21 +38,44 @@ admin.site.register(Outbox, OutboxAdmin)
 
 
 # Of a payment's page.
-FIRST = ["badge", "of_order", "money", "gateway", "was_authorized", "was_captured", "was_refunded", "refunded_at"]
-INSTEAD_OF = {"id", "status", "order_id", "authorized", "captured", "refunded", "trace"}
+FIRST = [
+    "badge", "of_order", "customer", "why", "money", "gateway", "was_authorized", "was_captured", "was_refunded",
+    "refunded_at",
+]  # fmt: skip
+ANSWERS = {  # of a gateway, as attempts have them
+    "ACTIONREQUIRED": _("Waiting"), "AUTHORIZED": _("Authorized"), "CAPTURED": _("Captured"), "DECLINED": _("Declined"),
+    "DONE": _("Done"), "NOTFOUND": _("Not found"), "REFUSED": _("Refused"), "STATE": _("Found"),
+    "UNKNOWN": _("No answer"), "WAITING": _("Waiting"),
+}  # fmt: skip
+INSTEAD_OF = {"id", "status", "order_id", "user_id", "reason", "authorized", "captured", "refunded", "trace"}
 
 
 class AttemptInline(ReadOnlyInline):
     model = PaymentAttempt
-    fields = ["at", "operation", "outcome", "detail"]
+    fields = ["at", "operation", "answer", "what"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "answer", "what"]
+
+    @admin.display(description=_("outcome"))
+    def answer(self, row: PaymentAttempt) -> str:
+        return str(ANSWERS.get(row.outcome, row.outcome))
+
+    @admin.display(description=_("detail"))
+    def what(self, row: PaymentAttempt) -> str:
+        return words.reason(row.detail)
 
 
 class OperationInline(ReadOnlyInline):
     model = PaymentOperation
-    fields = ["at", "kind", "money", "outcome", "reason", "key", "reference", "settled_at"]
+    fields = ["at", "kind", "money", "outcome", "why", "key", "reference", "settled_at"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [*super().get_readonly_fields(request, obj), "money"]
+        return [*super().get_readonly_fields(request, obj), "money", "why"]
+
+    @admin.display(description=_("reason"))
+    def why(self, row: PaymentOperation) -> str:
+        return words.reason(row.reason)
 
     @admin.display(description=_("amount"))
     def money(self, row: PaymentOperation) -> str:
@@ -84,7 +108,7 @@ class WriteOffForm(ActionForm):
 class PaymentAdmin(WithMoney):
     """Payments are moved by their sagas and by what the gateways answer; staff settle what could not be captured."""
 
-    list_display = ["order_id", "customer", "badge", "money", "gateway", "reason", "due_at", "created_at"]
+    list_display = ["order_id", "customer", "badge", "money", "gateway", "why", "due_at", "created_at"]
     list_filter = ["status", "gateway", ("due_at", admin.EmptyFieldListFilter)]
     search_fields = ["=order_id", "=user_id"]
     search_help_text = _("The number of an order or of a customer, or the name of a payment as its gateway shows it.")
@@ -106,6 +130,10 @@ class PaymentAdmin(WithMoney):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*super().get_readonly_fields(request, obj), *FIRST]
+
+    @admin.display(description=_("reason"), ordering="reason")
+    def why(self, row: Payment) -> str:
+        return words.reason(row.reason)
 
     @admin.display(description=_("order"))
     def of_order(self, row: Payment) -> SafeString:

@@ -27,7 +27,7 @@ MOST = 300_000  # bytes
 
 @contextmanager
 def shop() -> Iterator[tuple[str, str]]:
-    """Run an embedded shop with the samples and two sample orders; yield its URL and the sample users' password."""
+    """Run an embedded shop with the samples and sample orders; yield its URL and the sample users' password."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -178,6 +178,30 @@ def one_comes_back(stage: Stage, cast: Cast) -> None:
     stage.check("the piece is on the shelf again", customer.stock(ESSENCE), before + 1)
 
 
+def one_is_exchanged(stage: Stage, cast: Cast) -> None:
+    """8 · A torn book is exchanged"""
+    customer = cast.customers[0]
+    cast.set_stock(CLEAN_CODE, 10, at_least=True)
+    order_id = customer.order(CLEAN_CODE, 1)
+    until(lambda: customer.get(f"/orders/{order_id}")["status"] == "COMPLETED", what="The delivery")
+    before = customer.stock(CLEAN_CODE)
+    stage.say("The book has arrived with a torn page. It is written off, and another one is sent for nothing.")
+    wanted = {"items": [{"productId": CLEAN_CODE, "quantity": 1}], "kind": "EXCHANGE", "reason": "a page is torn"}
+    returned = customer.post(f"/orders/{order_id}/returns", wanted, key="a page is torn")["id"]
+    cast.admin.post(f"/returns/{returned}/approve", None)
+    until(lambda: customer.get(f"/returns/{returned}")["status"] == "RECEIVED", what="The parcel with the return")
+    found = {"productId": CLEAN_CODE, "accepted": 0, "writtenOff": 1, "rejected": 0}
+    cast.admin.post(f"/returns/{returned}/inspect", {"items": [found]})
+    given = until(lambda: customer.get(f"/returns/{returned}")["exchangeOrderId"], what="The other order")
+    stage.saga(given)
+    until(lambda: customer.get(f"/returns/{returned}")["status"] == "COMPLETED", what="The end of the return")
+    order = customer.get(f"/orders/{given}")
+    stage.check("the other order is COMPLETED", order["status"], "COMPLETED")
+    stage.check("it costs nothing", (order["totalPrice"], order["exchangeFor"]), (0, returned))
+    stage.check("nothing is refunded", customer.get(f"/returns/{returned}")["refunded"], 0)
+    stage.check("one piece has left the stock", customer.stock(CLEAN_CODE), before - 1)
+
+
 FLOWS: tuple[Callable[[Stage, Cast], None], ...] = (
     happy_path,
     last_piece,
@@ -186,6 +210,7 @@ FLOWS: tuple[Callable[[Stage, Cast], None], ...] = (
     refused_at_the_door,
     some_pieces_less,
     one_comes_back,
+    one_is_exchanged,
 )
 
 

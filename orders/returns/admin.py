@@ -1,7 +1,6 @@
 """Returns in the admin: staff approve, refuse, receive and inspect them, each after a question, with reasons."""
 
 from collections.abc import Callable, Collection
-from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -14,8 +13,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from desk import people
 from desk.admin import OnPage, ReadOnlyAdmin, ReadOnlyInline
+from desk.cells import major_units
 from orders.models import Return, ReturnLine
 from orders.returns import decisions, requests
 from orders.returns.models import FINAL
@@ -25,10 +24,10 @@ from shop.contracts.orders import FOR_STAFF
 from shop.money import DECIMALS, minor_units, money
 
 SHOWN: Any = [
-    "badge", "kind", "who", "of_order", "reason", "refusal", "tracking_number", "due", "kept_back", "given_back",
-    "exchanged_for", "approved_at", "created_at", "progress_at",
+    "badge", "kind", "customer", "of_order", "saga", "reason", "refusal", "tracking_number", "due", "kept_back",
+    "given_back", "exchanged_for", "approved_at", "created_at", "progress_at",
 ]  # fmt: skip
-ALWAYS: Any = [("badge", "kind", "of_order"), ("created_at", "progress_at"), ("who", "reason")]
+ALWAYS: Any = [("badge", "kind"), ("of_order", "saga"), ("created_at", "progress_at"), ("customer", "reason")]
 
 
 SHOWN_OF_LINE: Any = ["product", "quantity", "other", "accepted", "written_off", "rejected"]
@@ -90,6 +89,7 @@ class ReturnAdmin(ReadOnlyAdmin):
     list_display = ["id", "badge", "customer", "of_order", "pieces", "given_back", "tracking_number", "created_at"]
     list_filter = [WaitsFilter, "status", "kind"]
     search_fields = ["=id", "=order_id", "=user_id", "=tracking_number"]
+    search_help_text = _("The number of a return, of its order or customer, a tracking number, or a customer.")
     by_customer = as_cards = True
     show_full_result_count = False
     inlines = [ReturnLineInline]
@@ -131,9 +131,10 @@ class ReturnAdmin(ReadOnlyAdmin):
         """Django asks for it about actions with `permissions=["refund"]`."""
         return may(request.user, "payments.change_payment")
 
-    @admin.display(description=_("customer"))
-    def who(self, of: Return) -> str:
-        return people.names([of.user_id])[of.user_id]
+    @admin.display(description=_("saga"))
+    def saga(self, of: Return) -> SafeString:
+        """It is told with its order's."""
+        return format_html('<a href="{}">{}</a>', reverse("saga", args=[of.order_id]), _("timeline"))
 
     @admin.display(description=_("order"))
     def of_order(self, of: Return) -> SafeString:
@@ -309,7 +310,7 @@ class AmountForm(forms.Form):
     def __init__(self, of: Return, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.currency, decimals = of.currency, DECIMALS[of.currency]
-        due = Decimal(of.refund_due or 0).scaleb(-decimals)
+        due = major_units(of.refund_due or 0, of.currency)
         self.fields["amount"] = forms.DecimalField(
             label=f"{_('amount')} ({of.currency})",
             min_value=0,

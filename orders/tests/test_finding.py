@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from orders import exports
-from orders.models import Order, OrderLine, ParcelNumber
+from orders.models import Order, OrderLine, ParcelNumber, Return
 from shop.calls import connect, substituting
 from shop.contracts.accounts import AccountsService
 from shop.text import mailbox
@@ -203,6 +203,7 @@ def test_a_spreadsheet_takes_nothing_for_a_formula(found: list[int]):
         "totalPrice": "1000",
         "paymentGateway": "TOSS_PAYMENTS",
         "trackingNumber": "CJ0000000017",
+        "exchangeFor": "",
         "items": "7x1",
         "createdAt": "2026-11-01T00:00:00Z",
         "updatedAt": rows[2]["updatedAt"],
@@ -219,6 +220,19 @@ def test_in_the_admin_by_product_and_exported(found: list[int], client: Any):
         {"action": "export", "_selected_action": [found[1]], "select_across": "1"},
     )
     assert [int(row["id"]) for row in _rows(answer)] == [found[1], found[0]]
+
+
+def test_an_export_of_the_admin_has_totals_as_on_a_price_tag(found: list[int], client: Any):
+    client.force_login(get_user_model().objects.create_superuser(email="a@example.com", password="for-this", name="A"))
+    of = Return.objects.create(pk=4711, order_id=found[0], user_id=1, currency="USD")
+    Order.objects.filter(pk=found[0]).update(currency="USD", total_price=1990)
+    Order.objects.filter(pk=found[1]).update(exchange_for=of, total_price=0, payment_gateway="")
+    rows = _rows(client.post("/admin/orders/order/", {"action": "export", "_selected_action": found}))
+    told = {int(row["id"]): (row["total"], row["currency"], row["exchangeFor"]) for row in rows}
+    assert told[found[0]] == ("19.90", "USD", "")
+    assert told[found[1]][2] == str(of.pk)
+    api = {int(row["id"]): row for row in _rows(client_of(**STAFF).get(f"{URL}/export"))}
+    assert (api[found[0]]["totalPrice"], api[found[1]]["exchangeFor"]) == ("1990", str(of.pk))
 
 
 def _rows(answer: Any) -> list[dict[str, str]]:

@@ -651,6 +651,8 @@ def test_orders_are_listed_narrowed_and_found(samples: Any):
         ("?progress=ended", [first]),
         (f"?before={second}", [first]),
         ("?q=customer1@example.com", [first, second]),
+        ("?q=클린", [first, second]),
+        (f"?q=%23{first}x", []),
         ("?q=nobody", []),
         ("?status=NOSUCH", []),
         ("?before=x", [first, second]),

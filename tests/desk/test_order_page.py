@@ -17,6 +17,7 @@ from commands.samples import USERS
 from inventory.services import seed_stock
 from notifications.models import Notification
 from notifications.webhooks.models import Webhook
+from orders.changes.requests import request_change
 from orders.models import Order, OrderNote, Refund, Return, StaffAction
 from orders.returns.requests import NotDelivered, Wanted, request_return
 from payments.models import GatewayLedger, Payment
@@ -229,7 +230,7 @@ def test_staff_write_notes_for_each_other(order: Order):
 
 
 # --- Samples ---------------------------------------------------------------------------------------------------------
-def test_sample_orders_show_a_cancelled_piece_and_a_return(bus: Bus, settings: Any, monkeypatch: pytest.MonkeyPatch):
+def test_sample_orders_are_changed_returned_and_exchanged(bus: Bus, settings: Any, monkeypatch: pytest.MonkeyPatch):
     settings.DEBUG = True
     seed_users(USERS, password="x")
     seed_stock({7: 10, 8: 10})
@@ -238,8 +239,12 @@ def test_sample_orders_show_a_cancelled_piece_and_a_return(bus: Bus, settings: A
     call_command("seed", "--orders", "--quiet", stdout=said)
     assert "one piece of three is cancelled" in said.getvalue()
     bus.drain()
-    assert [order.lines[0].quantity for order in Order.objects.order_by("pk")] == [2, 1]
-    assert Return.objects.get().status == "REQUESTED"
+    assert [(order.lines[0].quantity, order.exchange_for_id is None) for order in Order.objects.order_by("pk")] == [
+        (2, True), (1, True), (1, True), (1, False),
+    ]  # fmt: skip
+    assert [(of.kind, of.status) for of in Return.objects.order_by("pk")] == [
+        ("REFUND", "REQUESTED"), ("EXCHANGE", "COMPLETED"),
+    ]  # fmt: skip
     monkeypatch.setattr(seed, "PATIENCE", 0.0)
     with pytest.raises(CommandError, match="has not arrived within 0 s: start the shop"):
         call_command("seed", "--orders", "--quiet")
@@ -330,3 +335,21 @@ def test_messages_and_webhooks_are_acted_on_from_their_pages(boss: Client, order
     assert offered(boss, here) == {"disable", "ping"}
     act(boss, "/admin/notifications/webhook/", "disable", webhook.pk, from_page="1")
     assert offered(boss, here) == {"enable", "ping"}
+
+
+# --- In the reader's language ----------------------------------------------------------------------------------------
+def test_what_rows_say_in_english_is_read_in_korean(boss: Client, bus: Bus):
+    seed_stock({7: 10})
+    placed = place_order(user_id=1, lines=[Line(7, 3)])
+    request_change(placed.pk, key="k", quantities={7: 2}, reason="one too many")
+    bus.drain()
+    of = request_return(placed.pk, Wanted(lines=[Line(7, 1)], reason="torn"))
+    payment = Payment.objects.get(order_id=placed.pk)
+    boss.defaults["HTTP_ACCEPT_LANGUAGE"] = "ko"
+    for path, korean in (
+        (f"{ORDERS}{placed.pk}/change/", f"반품 {of.pk}번"),
+        (f"{PAYMENTS}{payment.pk}/change/", "주문 변경"),
+        ("/admin/inventory/stockmovement/", "첫 재고"),
+    ):
+        assert korean in page(boss, path), path
+    assert "the order was changed" not in page(boss, f"{PAYMENTS}{payment.pk}/change/")

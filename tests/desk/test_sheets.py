@@ -72,7 +72,7 @@ def test_products_go_out_and_come_in_again_unchanged(boss: Client):
     rows = exported(boss, PRODUCTS)
     assert [(row["id"], row["name"], row["price"], row["active"]) for row in rows] == [
         ("1", "클린 코드", "33000", "1"),
-        ("2", "'=HYPERLINK(1)", "1999", "1"),
+        ("2", "'=HYPERLINK(1)", "19.99", "1"),
         ("3", "-5", "10", "1"),
     ]
 
@@ -115,12 +115,28 @@ def test_a_preview_shows_what_changes_and_changes_nothing(boss: Client):
 def test_errors_are_told_by_line(boss: Client):
     lines = ["1,12.5,1,1", "2,0,1,1", "99,5,1,1", "3,20,maybe,1", "1,40000,1,7", "x,1,1,1"]
     errors = wrong(upload(boss, PRODUCTS, "\n".join(["id,price,active,version", *lines, ""])))
-    assert errors[1] == "Give a whole number, without separators."
+    assert errors[1] == "The currency has no such unit."
     assert "greater than or equal to 1" in errors[2]
     assert errors[3].startswith("There is no product 99")
     assert errors[4] == "Give 1 for yes or 0 for no."
     assert errors[5].startswith("The product has changed since it was read.")
     assert Product.objects.get(pk=2).price == 1999
+
+
+def test_prices_are_those_of_price_tags(boss: Client):
+    preview = upload(boss, PRODUCTS, "id,name,price,currency\n2,=HYPERLINK(1),20.5,USD\n,Pen,1.255,KWD\n")
+    assert wrong(preview) == {}
+    assert "19.99 → 20.50" in preview.content.decode()
+    confirm(boss, PRODUCTS, preview)
+    assert list(Product.objects.filter(currency__in=["USD", "KWD"]).values_list("price", flat=True)) == [2050, 1255]
+
+    errors = wrong(upload(boss, PRODUCTS, "id,price\n1,0.5\n2,20.505\n3,1e3\n"))
+    assert errors == {
+        1: "The currency has no such unit.",
+        2: "The currency has no such unit.",
+        3: "Give an amount as on a price tag, without separators.",
+    }
+    assert "has the column price, too" in upload(boss, PRODUCTS, "id,currency\n1,USD\n").content.decode()
 
 
 def test_a_column_that_is_not_known_is_not_ignored(boss: Client):
@@ -130,11 +146,11 @@ def test_a_column_that_is_not_known_is_not_ignored(boss: Client):
 
 
 def test_what_has_changed_since_the_preview_is_not_imported(boss: Client):
-    preview = upload(boss, PRODUCTS, "id,price,version\n2,2000,1\n1,34650,1\n")
+    preview = upload(boss, PRODUCTS, "id,price,version\n2,20,1\n1,34650,1\n")
     change_product(1, {"price": 35000})
     said = confirm(boss, PRODUCTS, preview)
     assert said[0].startswith("Nothing was imported")
-    assert said[1].startswith("Line 2: The product has changed")
+    assert said[1].startswith("Line 3: The product has changed")
     assert [Product.objects.get(pk=pk).price for pk in (1, 2)] == [35000, 1999]
 
 
@@ -175,7 +191,7 @@ def test_two_who_confirm_one_file_at_once_book_it_once(boss: Client, settings: A
     name = preview.context["confirm_form"].initial["import_file_name"]
     Kept(name=name).save(text.encode("utf-8-sig"))  # read before it was gone
     said = confirm(boss, STOCK, preview)
-    assert said[1] == "Line 1: This booking was made already."
+    assert said[1] == "Line 2: This booking was made already."
     assert StockItem.objects.get(product_id=1).on_hand == 15
 
 

@@ -1,5 +1,5 @@
 """Put the sample catalogue, its stock and a few users into the databases; existing rows stay unchanged. With --orders,
-place two orders of theirs, too, for whoever wants to try what staff do."""
+place orders of theirs, too, for whoever wants to try what staff do."""
 
 import time
 from argparse import ArgumentParser
@@ -16,7 +16,7 @@ from commands.samples import ADDRESS, ELSEWHERE, PAYS, PRODUCTS, USERS
 from shop.contracts.events import Line
 
 PATIENCE = 60.0  # seconds in which the sample carrier brings a parcel
-NOT_RUNNING = "Order %d has not arrived within %.0f s: start the shop (make up, make run), and try again."
+NOT_RUNNING = "The parcel of %s %d has not arrived within %.0f s: start the shop (make up, make run), and try again."
 
 
 class Command(BaseCommand):
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--orders",
             action="store_true",
-            help="also place two orders with the running shop: a piece of one is cancelled, one of the other returned",
+            help="also place orders with the running shop: a piece of one is cancelled, of one returned, one exchanged",
         )
 
     def handle(self, *args: Any, quiet: bool, orders: bool, **options: Any) -> None:
@@ -55,23 +55,36 @@ class Command(BaseCommand):
             self._place_orders()
 
     def _place_orders(self) -> None:
-        """An order of which a piece is cancelled, and one of which a return waits for staff, once it has arrived."""
-        model = apps.get_model("orders", "Order")
+        """An order of which a piece is cancelled, one of which a return waits for staff, once it has arrived, and one
+        of which a piece was exchanged."""
+        ask = import_string("orders.returns.requests.request_return")
+        wanted = import_string("orders.returns.requests.Wanted")
         changed = self._place("customer1@example.com", Line(7, 3))
         import_string("orders.changes.requests.request_change")(
             changed, key="seed", quantities={7: 2}, reason="one too many"
         )
         arrived = self._place("customer2@example.com", Line(7, 1), Line(8, 2))
-        give_up_at = time.monotonic() + PATIENCE
-        while model.objects.get(pk=arrived).status != "COMPLETED":
-            if time.monotonic() > give_up_at:
-                raise CommandError(NOT_RUNNING % (arrived, PATIENCE))
-            time.sleep(0.5)
-        wanted = import_string("orders.returns.requests.Wanted")(lines=[Line(8, 1)], reason="the wrong book")
-        returned = import_string("orders.returns.requests.request_return")(arrived, wanted).pk
+        torn = self._place("customer3@example.com", Line(8, 1))
+        self._wait("Order", arrived, "COMPLETED")
+        returned = ask(arrived, wanted(lines=[Line(8, 1)], reason="the wrong book")).pk
+        self._wait("Order", torn, "COMPLETED")
+        exchanged = ask(torn, wanted(lines=[Line(8, 1)], reason="a page is torn", kind="EXCHANGE")).pk
+        import_string("orders.returns.decisions.approve")(exchanged)
+        self._wait("Return", exchanged, "RECEIVED")
+        found = import_string("orders.returns.decisions.Found")(accepted=0, written_off=1, rejected=0)
+        import_string("orders.returns.decisions.inspect")(exchanged, {8: found})
         self.stdout.write(
-            f"Order {changed}: one piece of three is cancelled. Order {arrived}: return {returned} waits for staff."
+            f"Order {changed}: one piece of three is cancelled. Order {arrived}: return {returned} waits for staff. "
+            f"Order {torn}: return {exchanged} is exchanged."
         )
+
+    def _wait(self, what: str, pk: int, status: str) -> None:
+        give_up_at = time.monotonic() + PATIENCE
+        model = apps.get_model("orders", what)
+        while model.objects.get(pk=pk).status != status:
+            if time.monotonic() > give_up_at:
+                raise CommandError(NOT_RUNNING % (what.lower(), pk, PATIENCE))
+            time.sleep(0.5)
 
     def _place(self, email: str, *lines: Line) -> int:
         customer = apps.get_model("accounts", "User").objects.get(email=email).pk

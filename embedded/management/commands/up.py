@@ -25,7 +25,7 @@ class Command(BaseCommand):
         console.print("[bold]The shop, embedded[/]")
         try:
             with Runtime(console=console) as runtime, stand_ins(settings.VAR_DIR / "stand-ins") as serving:
-                pages = "".join(f"\n  {name:<12} {one.url} (stand-in)" for name, one in serving.items())
+                pages = "".join(f"\n  stand-in     {one.url} ({name})" for name, one in serving.items())
                 console.print(f"\n{where(runtime.url)}{pages}\n\n{SIGN_IN}{escape(runtime.password)}", soft_wrap=True)
                 console.print("Ctrl-C stops it.")
                 runtime.wait()

@@ -297,7 +297,7 @@ def test_why_an_order_is_late(shop: Any, admin: Page, settings: Any):
     expect(admin.locator(".tile", has_text="Stalled orders").locator(".figure")).to_have_text("1")
     admin.get_by_role("link", name="Stalled orders").click()
     admin.locator("#result_list").get_by_role("link", name="timeline").click()
-    expect(admin.locator(".holdups")).to_contain_text("TOSS_PAYMENTS is away")
+    expect(admin.locator(".holdups")).to_contain_text("TOSS_PAYMENTS cannot be reached")
     admin.locator(".cause a").last.click()  # from the step that is late to what led to it
     assert admin.url.partition("#")[2]
 
@@ -320,6 +320,63 @@ def test_stock_comes_in_by_a_file(shop: Any, admin: Page):
     admin.get_by_role("button", name="Confirm import").click()
     expect(admin.locator(".messagelist")).to_contain_text("1 updated")
     assert StockItem.objects.get(product_id=7).on_hand == 15
+
+
+def test_products_come_in_by_a_file_whose_errors_are_read_and_mended(shop: Any, admin: Page, tmp_path: Any):
+    def upload(text: str) -> None:
+        admin.goto(f"{shop.url}/admin/catalog/product/")
+        admin.get_by_role("link", name="Import").click()
+        file = {"name": "products.csv", "mimeType": "text/csv", "buffer": text.encode()}
+        admin.locator("#id_import_file").set_input_files(file)  # type: ignore[arg-type]
+        admin.get_by_role("button", name="Submit").click()
+
+    admin.set_viewport_size(PHONE)  # where nothing can be pointed at with a mouse
+    upload("id,price\n7,7350\n8,cheap\n9,20.999\n")
+    lines = admin.locator(".import-preview tbody tr")
+    expect(lines).to_have_count(2)
+    expect(lines.first.locator("td").first).to_have_text("3")  # as a spreadsheet numbers it
+    expect(lines.first.get_by_text("Give an amount as on a price tag, without separators.")).to_be_visible()
+    expect(lines.last.get_by_text("The currency has no such unit.")).to_be_visible()
+    upload("id,price\n7,7350\n8,37800\n9,20.99\n")
+    expect(admin.locator(".import-preview")).to_contain_text("19.99 → 20.99")
+    admin.get_by_role("button", name="Confirm import").click()
+    expect(admin.locator(".messagelist")).to_contain_text("3 updated")
+    with admin.expect_download() as export:
+        admin.get_by_role("link", name="Export").click()
+    export.value.save_as(tmp_path / "products.csv")
+    written = (tmp_path / "products.csv").read_text("utf-8-sig")
+    assert "9,Tennis racket,,20.99,USD," in written
+    upload(written)
+    expect(admin.locator(".import-preview tbody tr.skip, .import-preview tr.skip")).to_have_count(3)
+
+
+def test_a_return_that_is_refused_keeps_what_was_typed(shop: Any, admin: Page):
+    page = books(shop, admin)
+    seed_stock({8: 10})
+    shop.drain()
+    admin.goto(page)
+    admin.get_by_role("link", name="Request a return").click()
+    admin.get_by_label("Product 7").fill("2")
+    admin.get_by_label("exchanged for product").fill("8")
+    admin.get_by_label("Reason").fill("the wrong book")
+    admin.locator("#id_kind").select_option("EXCHANGE")
+    admin.get_by_role("button", name="Yes, request this return").click()
+    expect(admin.locator(".errorlist")).to_contain_text("does not cost what was paid")
+    expect(admin.get_by_label("Reason")).to_have_value("the wrong book")
+    admin.get_by_label("exchanged for product").fill("")
+    admin.get_by_role("button", name="Yes, request this return").click()
+    expect(admin.locator(".fieldBox.field-kind")).to_contain_text("Exchange")
+    admin.locator(".fieldBox.field-customer").get_by_role(
+        "link"
+    ).click()  # from a return to its customer, to all their orders
+    admin.get_by_role("link", name="all orders of this customer").click()
+    expect(admin.locator("#result_list tbody tr")).to_have_count(1)
+
+
+def test_another_address_begins_with_the_present_one(shop: Any, admin: Page):
+    admin.goto(books(shop, admin))
+    admin.get_by_text("Change the address").click()
+    expect(admin.get_by_label("New address")).not_to_have_value("")
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
