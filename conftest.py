@@ -47,6 +47,7 @@ def django_db_setup(request: pytest.FixtureRequest, django_db_blocker: Any) -> N
             with connections[service].cursor() as cursor:
                 for table in flushing.tables(service):
                     cursor.execute(f'ALTER TABLE "{table}" SET (autovacuum_enabled = off)')
+        flushing.commit_without_waiting(settings.LOCAL_SERVICES)
 
 
 @pytest.fixture(autouse=True)

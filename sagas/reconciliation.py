@@ -35,7 +35,7 @@ def missing(keys: Collection[int], *, before: datetime | None = None, of: type[E
     """
     emitted: dict[UUID, Emitted] = {}
     handled: set[tuple[str, UUID]] = set()
-    for service in choreography().services:
+    for service in choreography().services if keys else ():
         messages = hook().remote_messages(service, keys, before) or local_messages(service, keys, before)
         emitted.update((event.event_id, event) for event in messages.emitted)
         handled.update(messages.handled)
@@ -67,4 +67,4 @@ def local_messages(service: str, keys: Collection[int], before: datetime | None 
 
 def _rows(service: str, table: str, keys: Collection[int], *columns: str) -> Iterable[tuple[Any, ...]]:
     rows = apps.get_model(service, table).objects.filter(correlation_id__in=keys)
-    yield from rows.values_list(*columns).iterator()
+    yield from rows.values_list(*columns)

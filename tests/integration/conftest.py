@@ -19,7 +19,7 @@ from kombu import pools
 
 from sagas.publisher import broker
 from shop.contracts.carriers import SANDBOXES
-from tests.support import forks
+from tests.support import flushing, forks
 from tests.support.processes import Processes
 from tests.support.proxy import Proxy
 from tests.support.running_shop import Queues, Shop
@@ -69,6 +69,7 @@ def _databases(_servers: None, django_db_blocker: Any) -> Iterator[str]:
         _point_at({alias: f"{prefix}{alias}" for alias in settings.SERVICES} | {"default": f"{prefix}accounts"})
         _drop(prefix)
         call_command("migrate_all", verbosity=0)
+        flushing.commit_without_waiting(settings.SERVICES)
         try:
             yield prefix
         finally:

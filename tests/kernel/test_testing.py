@@ -73,6 +73,12 @@ def stock() -> None:
     seed_stock({1: 10})
 
 
+@pytest.fixture(autouse=True)
+def not_played_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class is sound in one test and broken in another."""
+    monkeypatch.setattr(Conformance, "_undisturbed_plays", {})
+
+
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts another function in a step's place; it is given the step's own, and the events."""
