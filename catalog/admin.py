@@ -143,7 +143,7 @@ class ProductAdmin(SheetAdmin, DeskAdmin):
         page.result_list = products
         return page
 
-    @admin.display(description=_("image"))
+    @admin.display(description=_("image"), empty_value="")
     def image(self, product: Product) -> SafeString | str:
         """The picture at the product's URL; lists show it small."""
         if not product.image_url:
