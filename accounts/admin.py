@@ -85,6 +85,11 @@ class UserAdmin(DeskAdmin, DjangoUserAdmin):
         (None, {"classes": ["wide"], "fields": ["email", "name", "usable_password", "password1", "password2"]})
     ]
 
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Without the password, and the button that resets it, for those who may not."""
+        theirs = obj is None or self.has_change_permission(request, obj)
+        return [*super().get_exclude(request, obj), *([] if theirs else ["password"])]
+
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Only a superuser may change staff: whoever sets a password gains the permissions behind it."""
         may = super().has_change_permission(request, obj)

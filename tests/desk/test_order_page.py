@@ -353,3 +353,12 @@ def test_what_rows_say_in_english_is_read_in_korean(boss: Client, bus: Bus):
     ):
         assert korean in page(boss, path), path
     assert "the order was changed" not in page(boss, f"{PAYMENTS}{payment.pk}/change/")
+
+
+def test_who_may_not_reset_a_password_is_not_offered_to(boss: Client, bus: Bus):
+    customer = User.objects.create(pk=1, email="customer@example.com", name="Kim")
+    path = f"/admin/accounts/user/{customer.pk}/change/"
+    support = page(signed_in("support"), path)
+    assert "../password/" in page(boss, path)
+    assert "../password/" not in support
+    assert f"{ORDERS}?user_id={customer.pk}" in support
