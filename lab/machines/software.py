@@ -54,7 +54,7 @@ listen primary
     option httpchk GET /primary
     default-server inter 1s fastinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
 """
-# A node whose disk is full must fail alone. Its alarm would block all publishers, at every node.
+# A node whose disk is full must fail alone: its alarm would block all publishers, at every node. `disk_guard` stops it.
 RABBITMQ = """
 default_vhost = {vhost}
 loopback_users = none
@@ -180,6 +180,10 @@ class Software:
         )
         machine.install("epmd", [str(shutil.which("epmd"))], AS_TOLD)
         machine.install("rabbitmq", ["/usr/lib/rabbitmq/bin/rabbitmq-server", "-noinput"], environment)
+
+    def disk_guard(self, machine: Machine) -> None:
+        guard = Path(__file__).with_name("disk_guard.py")
+        machine.install("disk-guard", [self.programs.python, guard, machine.disk], AS_TOLD)
 
     def redis(self, machine: Machine) -> None:
         options = ["--bind", machine.address, "--protected-mode", "no", "--save", "", "--dir", str(machine.disk)]

@@ -6,6 +6,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from lab.machines import disk_guard
 from lab.machines.faults import KINDS
 
 needs_root = pytest.mark.skipif(
@@ -39,6 +41,35 @@ def test_each_fault_does_what_it_says_and_is_undone(tmp_path: Path):
     }
     assert (Path("/proc/net/dev").read_text().count(":"), Path("/etc/hosts").read_text()) == before
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
+
+
+@pytest.mark.parametrize(
+    ("full", "primary", "ended"),
+    [
+        (True, True, {"postgres": signal.SIGQUIT, "rabbitmq": signal.SIGKILL}),
+        (True, False, {"rabbitmq": signal.SIGKILL}),
+        (False, True, {}),
+    ],
+)
+def test_what_can_no_longer_write_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, full: bool, primary: bool, ended: dict[str, signal.Signals]
+):
+    monkeypatch.setattr(disk_guard, "is_full", lambda _disk: full)
+    monkeypatch.setattr(disk_guard, "is_primary", lambda: primary)
+    servers = {}
+    for name, pid_file in {"postgres": "postgres/data/postmaster.pid", "rabbitmq": "rabbitmq/pid"}.items():
+        servers[name] = subprocess.Popen(["sleep", "1000"])
+        (tmp_path / pid_file).parent.mkdir(parents=True)
+        (tmp_path / pid_file).write_text(f"{servers[name].pid}\nand more\n")
+    try:
+        disk_guard.look(tmp_path)
+        assert {name: -servers[name].wait(20) for name in ended} == ended
+        assert {name for name, one in servers.items() if one.poll() is None} == servers.keys() - ended.keys()
+        disk_guard.look(tmp_path)  # with nothing left to stop
+    finally:
+        for one in servers.values():
+            one.kill()
+            one.wait()
 
 
 def test_every_fault_comes_to_the_primarys_machine_and_to_another():
