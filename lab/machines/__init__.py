@@ -5,7 +5,7 @@ created in namespaces of the command itself, so they are gone when the command e
 
 programs.py   the programs needed, from Debian's packages
 machine.py    the network, and a machine: switched on and off, and what runs on it
-disk_guard.py  stops what can no longer write
+guard.py      ends what is of no use any more and does not notice
 software.py   what runs on each: etcd, Patroni, HAProxy, RabbitMQ, Redis, and the shop's processes
 cluster.py    the three together, and whether the cluster is whole
 faults.py     what happens to one machine, and how it is undone

@@ -86,7 +86,7 @@ class Cluster:
         self._exits.callback(self._switch_off)
         self.software = software = Software(self.machines, needed, clocks=self._clocks)
         for machine in self.machines:
-            for install in (software.etcd, software.postgres, software.haproxy, software.disk_guard):
+            for install in (software.etcd, software.postgres, software.haproxy, software.guard):
                 install(machine)
         software.redis(self.machines[0])
         software.rabbitmq(self.machines[0])

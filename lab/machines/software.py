@@ -54,7 +54,7 @@ listen primary
     option httpchk GET /primary
     default-server inter 1s fastinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
 """
-# A node whose disk is full must fail alone: its alarm would block all publishers, at every node. `disk_guard` stops it.
+# A node whose disk is full must fail alone: its alarm would block all publishers, at every node. `guard.py` ends it.
 RABBITMQ = """
 default_vhost = {vhost}
 loopback_users = none
@@ -181,9 +181,9 @@ class Software:
         machine.install("epmd", [str(shutil.which("epmd"))], AS_TOLD)
         machine.install("rabbitmq", ["/usr/lib/rabbitmq/bin/rabbitmq-server", "-noinput"], environment)
 
-    def disk_guard(self, machine: Machine) -> None:
-        guard = Path(__file__).with_name("disk_guard.py")
-        machine.install("disk-guard", [self.programs.python, guard, machine.disk], AS_TOLD)
+    def guard(self, machine: Machine) -> None:
+        program = Path(__file__).with_name("guard.py")
+        machine.install("guard", [self.programs.python, program, machine.disk], AS_TOLD)
 
     def redis(self, machine: Machine) -> None:
         options = ["--bind", machine.address, "--protected-mode", "no", "--save", "", "--dir", str(machine.disk)]

@@ -9,12 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
-from lab.machines import disk_guard
+from lab.machines import guard
 from lab.machines.faults import KINDS
 
 needs_root = pytest.mark.skipif(
@@ -43,33 +45,53 @@ def test_each_fault_does_what_it_says_and_is_undone(tmp_path: Path):
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
 
-@pytest.mark.parametrize(
-    ("full", "primary", "ended"),
-    [
-        (True, True, {"postgres": signal.SIGQUIT, "rabbitmq": signal.SIGKILL}),
-        (True, False, {"rabbitmq": signal.SIGKILL}),
-        (False, True, {}),
-    ],
-)
-def test_what_can_no_longer_write_is_stopped(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, full: bool, primary: bool, ended: dict[str, signal.Signals]
-):
-    monkeypatch.setattr(disk_guard, "is_full", lambda _disk: full)
-    monkeypatch.setattr(disk_guard, "is_primary", lambda: primary)
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Processes that stand for a machine's database and broker, with their ids where the guard looks for them."""
     servers = {}
     for name, pid_file in {"postgres": "postgres/data/postmaster.pid", "rabbitmq": "rabbitmq/pid"}.items():
         servers[name] = subprocess.Popen(["sleep", "1000"])
         (tmp_path / pid_file).parent.mkdir(parents=True)
         (tmp_path / pid_file).write_text(f"{servers[name].pid}\nand more\n")
-    try:
-        disk_guard.look(tmp_path)
-        assert {name: -servers[name].wait(20) for name in ended} == ended
-        assert {name for name, one in servers.items() if one.poll() is None} == servers.keys() - ended.keys()
-        disk_guard.look(tmp_path)  # with nothing left to stop
-    finally:
-        for one in servers.values():
-            one.kill()
-            one.wait()
+    yield servers
+    for one in servers.values():
+        one.kill()
+        one.wait()
+
+
+@pytest.mark.parametrize(
+    ("full", "primary", "deaf_for", "ended"),
+    [
+        (True, True, 0.0, {"postgres": signal.SIGQUIT, "rabbitmq": signal.SIGKILL}),
+        (True, False, 0.0, {"rabbitmq": signal.SIGKILL}),
+        (False, True, 0.0, {}),
+        (False, True, guard.DEAF_FOR - 1, {}),
+        (False, True, guard.DEAF_FOR + 1, {"rabbitmq": signal.SIGKILL}),
+    ],
+)
+def test_what_is_of_no_use_any_more_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    servers: dict[str, subprocess.Popen[bytes]],
+    full: bool,
+    primary: bool,
+    deaf_for: float,
+    ended: dict[str, signal.Signals],
+):
+    watch = guard.Guard(tmp_path)
+    for name, answer in {
+        "is_full": lambda _: full,
+        "is_primary": lambda: primary,
+        "is_deaf": lambda: deaf_for > 0,
+    }.items():
+        monkeypatch.setattr(guard, name, answer)
+    later = time.monotonic() + deaf_for
+    monkeypatch.setattr(guard.time, "monotonic", lambda: later)
+
+    watch.look()
+    assert {name: -servers[name].wait(20) for name in ended} == ended
+    assert {name for name, one in servers.items() if one.poll() is None} == servers.keys() - ended.keys()
+    watch.look()  # with nothing left to end
 
 
 def test_every_fault_comes_to_the_primarys_machine_and_to_another():
