@@ -179,7 +179,8 @@ class Software:
             LC_ALL="C.UTF-8",
         )
         machine.install("epmd", [str(shutil.which("epmd"))], AS_TOLD)
-        machine.install("rabbitmq", ["/usr/lib/rabbitmq/bin/rabbitmq-server", "-noinput"], environment)
+        command = ["env", f"--chdir={home}", "/usr/lib/rabbitmq/bin/rabbitmq-server", "-noinput"]  # where cores go
+        machine.install("rabbitmq", command, environment)
 
     def guard(self, machine: Machine) -> None:
         program = Path(__file__).with_name("guard.py")
