@@ -76,30 +76,38 @@ test-some:
 	@printf '\n==> tests\n'
 	@exec $(SERVICES) exec -- $(PY) -m pytest $(ARGS)
 
-# Three runs of tests beside each other, and the stages beside them, each with databases and a vhost of its own: tests
-# that start processes mostly wait for them, and others for PostgreSQL. Chaos has servers of its own, so it adds nothing
-# to the hundred connections of a PostgreSQL as it is installed. All three take about as long. The last one is shown as it
-# runs, what the others print comes at the end.
-PROCESSES := (integration or acceptance or documented) and not chaos
+# Four runs of tests beside each other, and the stages beside them, each with databases and a vhost of its own: tests that
+# start processes mostly wait for them, and others for PostgreSQL. Those of SERVED need most of the hundred connections of
+# a PostgreSQL as it is installed; those of APART have servers of their own, or few processes. The last run is shown as it
+# goes, what the others print comes at the end.
+SERVED := (integration or acceptance) and not (chaos or soak)
+APART := (documented or chaos or browser) and not soak
+ALONE := not (integration or acceptance or documented or chaos or browser or soak)
 WHOLE := tests/system tests/kernel tests/lab
 
 .PHONY: test-all
 test-all:
 	@printf '\n==> tests\n'
-	@echo 'Stages and two more runs of tests go on in the background and are shown at the end.'; \
-	logs=$$(mktemp -d) && trap 'kill $$stages $$processes $$whole; wait; rm -rf $$logs; exit 130' INT TERM; \
-	$(SERVICES) exec -- $(MAKE) --no-print-directory test-stages >$$logs/stages 2>&1 & stages=$$!; \
-	$(SERVICES) exec -- $(PY) -m pytest -m '$(PROCESSES)' >$$logs/processes 2>&1 & processes=$$!; \
-	$(SERVICES) exec -- $(PY) -m pytest -m 'not ($(PROCESSES))' $(WHOLE) >$$logs/whole 2>&1 & whole=$$!; \
-	$(SERVICES) exec -- $(PY) -m pytest -m 'not ($(PROCESSES))' $(WHOLE:%=--ignore=%); failed=$$?; \
-	for run in $$stages $$processes $$whole; do wait $$run || failed=1; done; \
-	cat $$logs/stages $$logs/processes $$logs/whole; rm -rf $$logs; exit $$failed
+	@echo 'Stages and three more runs of tests go on in the background and are shown at the end.'; \
+	logs=$$(mktemp -d) && trap 'kill $$runs; wait; rm -rf $$logs; exit 130' INT TERM; \
+	$(SERVICES) exec -- $(MAKE) --no-print-directory test-stages >$$logs/1 2>&1 & runs=$$!; \
+	$(SERVICES) exec -- $(PY) -m pytest -m '$(SERVED)' >$$logs/2 2>&1 & runs="$$runs $$!"; \
+	$(SERVICES) exec -- $(PY) -m pytest -m '$(APART)' >$$logs/3 2>&1 & runs="$$runs $$!"; \
+	$(SERVICES) exec -- $(PY) -m pytest -m '$(ALONE)' $(WHOLE) >$$logs/4 2>&1 & runs="$$runs $$!"; \
+	$(SERVICES) exec -- $(PY) -m pytest -m '$(ALONE)' $(WHOLE:%=--ignore=%); failed=$$?; \
+	for run in $$runs; do wait $$run || failed=1; done; \
+	cat $$logs/*; rm -rf $$logs; exit $$failed
+
+.PHONY: soak
+soak: .venv/.dev ## Tests that take long, and of which `make test` shows a part; ARGS="-k saga" for some
+	@$(SERVICES) tools
+	@exec $(SERVICES) exec -- $(PY) -m pytest -m soak $(ARGS)
 
 .PHONY: coverage
 coverage: .venv/.dev ## Which lines the tests run that start no processes; shows them in var/coverage/html/
 	@mkdir -p var/coverage
 	@$(SERVICES) tools
-	@$(SERVICES) exec -- coverage run -m pytest -m 'not ($(PROCESSES) or chaos)' $(ARGS)
+	@$(SERVICES) exec -- coverage run -m pytest -m 'not (integration or acceptance or documented or chaos or soak)' $(ARGS)
 	@coverage html --quiet && coverage report
 
 .PHONY: image-test

@@ -23,6 +23,7 @@ QUICK = {"HANDOVER_AFTER": "2", "DELIVERED_AFTER": "0.5"}  # seconds; a test doe
 ELSEWHERE = {
     "make demo": "tests/system/test_embedded.py plays it, and looks closer",
     "make test": "it runs these tests",
+    "make soak": "it runs other tests",
     "make lint": "its stages are a part of `make test`",
     "make env": "tests/system/test_compose.py runs what it runs, into a folder of its own",
     "docker compose --profile sample up --build --detach": "tests/acceptance starts the same without Docker",

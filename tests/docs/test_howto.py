@@ -101,6 +101,7 @@ def add_the_service(checkout: Path) -> None:
 
 
 @pytest.mark.documented
+@pytest.mark.soak
 def test_a_step_and_a_service_are_added_as_the_pages_say(checkout: Path):
     said = PAGE.read_text()
     blocks = [(found["file"], found["code"]) for found in BLOCK.finditer(said)]
@@ -129,6 +130,7 @@ def test_a_step_and_a_service_are_added_as_the_pages_say(checkout: Path):
 
 
 @pytest.mark.documented
+@pytest.mark.soak
 def test_a_saga_is_added_as_the_page_says(checkout: Path):
     said = SAGA.read_text()
     newest = max((checkout / "tests/shop/events").glob("*.jsonl"))

@@ -69,6 +69,7 @@ def user() -> Iterator[User]:
 
 
 @pytest.mark.documented
+@pytest.mark.soak
 def test_a_step_and_a_service_are_added_where_there_are_orders(user: User):
     checkout = user.checkout
     user.place_one()

@@ -17,7 +17,7 @@ from sagas import Hooks, Settings
 from tests.support.documented import Terminal, blocks, differences
 from tests.support.processes import ROOT
 
-pytestmark = pytest.mark.acceptance
+pytestmark = pytest.mark.documented
 
 DEPENDENCIES = ["celery", "django", "kombu", "msgspec", "psycopg2-binary", "stamina"]
 README = "examples/trips/README.md"

@@ -329,6 +329,7 @@ def test_what_cannot_be_compared(tmp_path: Path, text: str):
 # --- For real ---------------------------------------------------------------------------------------------------------
 @pytest.mark.chaos
 @pytest.mark.integration
+@pytest.mark.soak
 def test_a_hundred_buyers_and_one_item(tmp_path: Path):
     file, report = tmp_path / "results.json", tmp_path / "report.html"
     done = subprocess.run(

@@ -21,7 +21,7 @@ from tests.support.processes import eventually
 from tests.support.second_thoughts import one_piece_less_and_elsewhere, sent_back
 from tests.support.stage import Customer
 
-pytestmark = pytest.mark.acceptance
+pytestmark = pytest.mark.documented
 
 ROOT = Path(__file__).parents[2]
 KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")  # nothing that names a server

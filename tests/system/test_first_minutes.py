@@ -23,7 +23,7 @@ from tests.support.gateway import free_port
 from tests.support.processes import ROOT, eventually
 from tests.system.test_embedded import KEPT, PATIENCE, processes, serving, start, var  # noqa: F401
 
-pytestmark = pytest.mark.acceptance
+pytestmark = pytest.mark.documented
 
 FULL = "The disk is full, or a limit is reached ("
 ADVICE = "Make room and start again."
