@@ -128,6 +128,7 @@ class Keys:
 KINDS = ("worker", "relay", "beat", "web")
 
 
+@pytest.mark.soak
 def test_all_keys_are_replaced_under_load(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     for name, value in {"HANDOVER_AFTER": "0", "DELIVERED_AFTER": "0", "ORDERS_PER_MINUTE": "0", "DEBUG": "1"}.items():
         monkeypatch.setitem(shop.processes.environment, name, value)
