@@ -98,8 +98,8 @@ class Software:
                 self.programs.etcd, "--name", machine.name, "--data-dir", machine.disk / "etcd",
                 "--initial-cluster", cluster, "--initial-advertise-peer-urls", f"{here}:2380",
                 "--listen-peer-urls", f"{here}:2380", "--advertise-client-urls", f"{here}:2379",
-                "--listen-client-urls", f"{here}:2379,http://127.0.0.1:2379", "--heartbeat-interval", "300",
-                "--election-timeout", "2000", "--pre-vote", "--auto-compaction-retention", "1", "--log-level", "warn",
+                "--listen-client-urls", f"{here}:2379,http://127.0.0.1:2379", "--pre-vote",
+                "--auto-compaction-retention", "1", "--log-level", "warn",
             ],
             AS_TOLD,
         )  # fmt: skip

@@ -141,7 +141,6 @@ def releases(shop: Shop, tmp_path: Path, django_db_blocker: Any) -> Iterator[Rel
                 cursor.execute(f'DROP DATABASE IF EXISTS "{prefix}{service}" WITH (FORCE)')
 
 
-@pytest.mark.soak
 def test_two_releases_run_side_by_side_forward_and_back(releases: Releases):
     old, new = releases.old, releases.new
     releases.done(old.manage("seed", "seed", "--quiet"))
