@@ -50,7 +50,8 @@ def servers(tmp_path: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     """Processes that stand for a machine's database and broker, with their ids where the guard looks for them."""
     servers = {}
     for name, pid_file in {"postgres": "postgres/data/postmaster.pid", "rabbitmq": "rabbitmq/pid"}.items():
-        servers[name] = subprocess.Popen(["sleep", "1000"])
+        # Background jobs of a shell, such as the runs of `make test`, ignore SIGQUIT, and so would these.
+        servers[name] = subprocess.Popen(["env", "--default-signal=QUIT", "sleep", "1000"])
         (tmp_path / pid_file).parent.mkdir(parents=True)
         (tmp_path / pid_file).write_text(f"{servers[name].pid}\nand more\n")
     yield servers
