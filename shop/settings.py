@@ -277,6 +277,9 @@ def _database(service: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "connect_timeout": 3,  # for each host of several
+            # A primary that is replaced comes back as a standby, at first with commits that no other server has. An
+            # order that was found there, and so acknowledged, was lost a moment later.
+            "target_session_attrs": "primary",
             # These detect a server that has vanished: in seconds, the last one in milliseconds.
             "keepalives_idle": 30,
             "keepalives_interval": 5,

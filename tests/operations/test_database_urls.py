@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from django.db.utils import ConnectionHandler
 
+from lab.rig.servers import Postgres, free_ports
 from shop import settings as module
 
 
@@ -75,3 +76,28 @@ def test_the_second_host_is_asked_when_the_first_does_not_answer(monkeypatch: py
             assert cursor.fetchone() == ("second", "10s")
     finally:
         connection.close()
+
+
+@pytest.mark.django_db(databases=["orders"])
+def test_nothing_is_read_from_a_standby(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory):
+    """It may be the primary of a moment ago, with commits that are to be undone."""
+    tmp_path_factory.getbasetemp().chmod(0o755)  # PostgreSQL runs with an account of its own
+    home = tmp_path_factory.mktemp("standby")
+    home.chmod(0o755)
+    server = Postgres(home / "server", free_ports(1)[0])
+    url = f"postgres://postgres@127.0.0.1:{server.port}/postgres"
+    connection = ConnectionHandler({"default": {}, "orders": configured(monkeypatch, "ORDERS_DATABASE_URL", url)})[
+        "orders"
+    ]
+    server.start()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.close()
+        (server.data / "standby.signal").touch()
+        server.restart("fast")
+        with pytest.raises(OperationalError, match="hot standby"):
+            connection.ensure_connection()
+    finally:
+        connection.close()
+        server.stop()
