@@ -52,13 +52,13 @@ class Releases:
 
     def web(self, release: Processes) -> Process:
         port = self.old_port if release is self.old else self.new_port
-        options = ("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "4")
+        options = ("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "2")
         process = release.start("web", "-m", "granian", *options, "shop.wsgi:application")
         eventually(lambda: _answers(port))
         return process
 
     def worker(self, release: Processes) -> Process:
-        process = release.worker(f"worker-of-the-{'old' if release is self.old else 'new'}", concurrency=2)
+        process = release.worker(f"worker-of-the-{'old' if release is self.old else 'new'}", concurrency=1)
         process.says("ready.")
         return process
 
