@@ -78,8 +78,8 @@ test-some:
 
 # Four runs of tests beside each other, and the stages beside them, each with databases and a vhost of its own: tests that
 # start processes mostly wait for them, and others for PostgreSQL. Those of SERVED need most of the hundred connections of
-# a PostgreSQL as it is installed; those of APART have servers of their own, or few processes. The last run is shown as it
-# goes, what the others print comes at the end.
+# a PostgreSQL as it is installed; those of APART have servers of their own, or few processes; tests/conftest.py orders
+# them. The last run is shown as it goes, what the others print comes at the end.
 SERVED := (integration or acceptance) and not (chaos or soak)
 APART := (documented or chaos or browser) and not soak
 ALONE := not (integration or acceptance or documented or chaos or browser or soak)

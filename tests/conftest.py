@@ -22,6 +22,17 @@ from tests.support.sagas import SAGA_TIMERS
 SERVICES = list(settings.SERVICES)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pages come after pages of the documentation: while these are followed, tests beside them start all processes of
+    docker-compose.yml, and PostgreSQL has a hundred connections for all."""
+
+    def turn(item: pytest.Item) -> int:
+        marks = {mark.name for mark in item.iter_markers()}
+        return 2 if "chaos" in marks else 1 if "browser" in marks and "acceptance" not in marks else 0
+
+    items.sort(key=turn)
+
+
 @pytest.fixture(autouse=True)
 def _outages_are_not_waited_for() -> Iterator[None]:
     """Who tests waiting allows it more attempts; none takes time."""
