@@ -32,7 +32,7 @@ def look_after() -> int:
     Orders that wait in a queue are not stalled. So with a backlog only those are examined that have been due for long:
     the backlog may be of a service that is away, while an order waits for a message that another one has lost.
     """
-    due, stalled = _claim_due(since=LONGEST_PAUSE if backlog() > BUSY else 0.0)
+    due, stalled = _claim_due(since=leeway())
     ended = [order.pk for order in stalled if order.status in FINAL]
     rearm(
         "orders", {order.pk for order in stalled} - set(ended)
@@ -48,6 +48,11 @@ def look_after() -> int:
     rearm("orders", lost)
     crash_point("look_after.rearmed")
     return due
+
+
+def leeway() -> float:
+    """For how many seconds an order, or a return, must have been due to be examined now."""
+    return LONGEST_PAUSE if backlog() > BUSY else 0.0
 
 
 def _claim_due(since: float) -> tuple[int, list[Order]]:

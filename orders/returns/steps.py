@@ -9,10 +9,10 @@ from django.db.models import F
 
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
-from orders.open_orders import BUSY, LONGEST_PAUSE, PORTION
+from orders.open_orders import LONGEST_PAUSE, PORTION, leeway
 from orders.returns.models import Return, Status
 from orders.returns.transitions import move
-from sagas import backlog, emit
+from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.outbox import rearm
 from sagas.reconciliation import missing
@@ -84,7 +84,7 @@ def look_after() -> int:
     has ended; another one waits for somebody, and is left alone. With a backlog only those are examined that have been
     due for long.
     """
-    expired, due = _claim_due(since=LONGEST_PAUSE if backlog() > BUSY else 0.0)
+    expired, due = _claim_due(since=leeway())
     waiting = {of.pk: of for of in due}
     lost = {one.key for one in missing(list(waiting), of=ReturnRequested)} if waiting else set()
     stalled = lost | {pk for pk, of in waiting.items() if of.status in MOVING}

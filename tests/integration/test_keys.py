@@ -102,11 +102,9 @@ class Keys:
         keys = {"SECRET_KEY": ",".join(ring), "SEAL_KEY": ",".join(f"{one}, for seals" for one in ring)}
         processes = self.shop.processes
         if kind == "web":
-            self.door.ports.reverse()  # the one that is free
-            port = self.door.ports[0]
-            options = ("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "4")
-            process = processes.start("web", "-m", "granian", *options, "shop.wsgi:application", **keys)
-            eventually(lambda: _answers(port))
+            in_use, free = self.door.ports
+            process = processes.web(free, threads=4, **keys)
+            self.door.ports = [free, in_use]
             return process
         process, ready = {
             "worker": lambda: (processes.worker(f"worker{len(processes.all)}", concurrency=2, **keys), "ready."),
@@ -166,10 +164,3 @@ def _all_is_done() -> bool:
     assert not Order.objects.exclude(status__in=FINAL).exists()
     assert violations() == []
     return True
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).is_success
-    except httpx.HTTPError:
-        return False

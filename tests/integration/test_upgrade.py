@@ -52,10 +52,7 @@ class Releases:
 
     def web(self, release: Processes) -> Process:
         port = self.old_port if release is self.old else self.new_port
-        options = ("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "2")
-        process = release.start("web", "-m", "granian", *options, "shop.wsgi:application")
-        eventually(lambda: _answers(port))
-        return process
+        return release.web(port, threads=2)
 
     def worker(self, release: Processes) -> Process:
         process = release.worker(f"worker-of-the-{'old' if release is self.old else 'new'}", concurrency=1)
@@ -208,10 +205,3 @@ def test_two_releases_run_side_by_side_forward_and_back(releases: Releases):
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).is_success
-    except httpx.HTTPError:
-        return False

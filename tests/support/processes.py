@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
+
 from sagas.conf import choreography
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +139,15 @@ class Processes:
         """`manage.py` with these arguments."""
         return self.start(name, "manage.py", *arguments, **environment)
 
+    def web(self, port: int, *, threads: int, **environment: str) -> Process:
+        """A web server that answers."""
+        where = ("--host", "127.0.0.1", "--port", str(port), "--blocking-threads", str(threads))
+        process = self.start(
+            "web", "-m", "granian", "--interface", "wsgi", *where, "shop.wsgi:application", **environment
+        )
+        eventually(lambda: _answers(port))
+        return process
+
     def relay(self, name: str = "relay", **environment: str) -> Process:
         return self.manage(name, "relay", **environment)
 
@@ -163,6 +174,13 @@ class Processes:
             process.tell_to_stop()
         for process in ending:
             process.has_stopped()
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _celery(command: str) -> tuple[str, ...]:
