@@ -137,10 +137,10 @@ class Databases:
             self._ctl(service, "stop", "-m", "immediate")
             shutil.rmtree(self.home / service)
 
-    def restore(self, moments: Mapping[str, datetime]) -> float:
-        """Restore each server to its moment; return the seconds until all accept writes."""
+    def restore(self, moment: datetime) -> float:
+        """Restore all servers to a moment; return the seconds until all accept writes."""
         began = time.monotonic()
-        self._each(lambda service: self._restore(service, moments[service]))
+        self._each(lambda service: self._restore(service, moment))
         return time.monotonic() - began
 
     def _restore(self, service: str, moment: datetime) -> None:
