@@ -9,6 +9,7 @@ ledger and the gateway's.
 from dataclasses import replace
 
 from django.apps import AppConfig
+from msgspec.structs import fields
 
 from shop.contracts import events
 from shop.saga import CUSTOMER, ORDER, RETURN
@@ -29,6 +30,13 @@ FOUR = replace(
 )
 SAGAS = replace(SAGAS, sagas=[FOUR, RETURN, CUSTOMER])
 
+# What `DeliveryCompleted` says besides, by default: {field: value}.
+LACKING = {
+    field.name: field.default
+    for field in fields(events.DeliveryCompleted)
+    if field.name not in events.DeliveryStarted.__struct_fields__
+}
+
 
 class Four(AppConfig):
     """Makes `complete_order` accept the event that it hears here."""
@@ -40,7 +48,8 @@ class Four(AppConfig):
         from sagas.registry import STEPS
 
         STEPS["orders.complete_order"].hears = (events.DeliveryStarted,)
-        events.DeliveryStarted.unpaid = False  # type: ignore[attr-defined] # as DeliveryCompleted says of it
+        for name, value in LACKING.items():
+            setattr(events.DeliveryStarted, name, value)
 
 
 # The four steps leave events unheard on purpose.

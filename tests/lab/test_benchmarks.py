@@ -12,16 +12,18 @@ from xml.etree import ElementTree
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.test import override_settings
 
-from benchmarks import growth, history, measure, nodes, scaleout, steps
+from benchmarks import four, growth, history, measure, nodes, scaleout, steps
 from benchmarks.link import HOST, Link, Near
 from benchmarks.measure import Throughput
 from benchmarks.surroundings import LIMIT, QUEUES, Unfit
 from benchmarks.systems import Orders
 from inventory.services import seed_stock
-from sagas.registry import local_services
+from orders.models import Inbox, Order
+from sagas.registry import STEPS, local_services
 from sagas.testing import Bus
-from shop.contracts.events import Line
+from shop.contracts.events import DeliveryStarted, Line
 from shop.return_saga import RETURN
 from tests.support.ordering import place_order
 
@@ -280,6 +282,22 @@ def test_a_part_is_kept_beside_the_others(tmp_path: Path):
     assert set(record) == {"lines", "hot"}
     assert record["lines"]["points"]["1"]["cpu_ms_per_order"] == {"workers": 3.0, "PostgreSQL": 0.0, "RabbitMQ": 0.0}
     assert {"0%", "50%", "1.5"} <= set(texts((tmp_path / "growth-hot.svg").read_text()))
+
+
+# --- Four steps -------------------------------------------------------------------------------------------------------
+@pytest.mark.django_db(databases=local_services())
+def test_an_order_ends_after_four_steps(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(STEPS["orders.complete_order"], "hears", STEPS["orders.complete_order"].hears)
+    for name in four.LACKING:
+        monkeypatch.setattr(DeliveryStarted, name, None, raising=False)  # taken away again at the end
+    four.Four("benchmarks", four).ready()
+    seed_stock({1: 10})
+    with override_settings(SAGAS=four.SAGAS):
+        order = place_order(user_id=1, lines=[Line(1, 1)])
+        bus.drain()
+
+    assert Order.objects.get(pk=order.pk).status == "COMPLETED"
+    assert {one.step for one in Inbox.objects.all()} == {"orders.complete_order"}
 
 
 # --- History ----------------------------------------------------------------------------------------------------------
