@@ -1,7 +1,8 @@
 """Checks the invariants that span services, over the seven databases and the gateways' ledgers.
 
-`facts.py` reads the rows, in windows of orders so that memory stays constant. `invariants.py` and `changes.py` check
-them. `returns.py` does both for returns, and `privacy.py` checks that what must be erased is.
+`facts.py` reads the facts about orders, in windows so that memory stays constant; `rows.py` has the statements.
+`invariants.py` and `changes.py` check them. `returns.py` does both for returns, and `privacy.py` checks that what must
+be erased is.
 """
 
 from collections.abc import Iterator

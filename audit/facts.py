@@ -5,21 +5,23 @@ that does not exist falls into one of them, too.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.apps import apps
 from django.conf import settings
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 
-from sagas.registry import local_services
+from audit.rows import Range, Row, mentioned, ranges, rows_of, rows_within
+from sagas.db.prepared import query
 from shop.contracts.events import OrderCreated
 from shop.saga import OTHERS_EVENTS, RETURNS_EVENTS
 
-KEY = "correlation_id"
+NOTIFIED = "SELECT DISTINCT order_id FROM notifications_notification WHERE order_id BETWEEN %s AND %s"
+LINE = ("order_id", "product_id", "quantity", "unit_price")
 
 
 @dataclass
@@ -63,35 +65,9 @@ def windows(before: datetime, strict: bool, size: int) -> Iterator[Facts]:
         yield _read(before, strict, bounds)
 
 
-class Range(NamedTuple):
-    """Of ids: exclusive and inclusive; None is minus and plus infinity."""
-
-    low: int | None
-    high: int | None
-
-
-def ranges(label: str, size: int) -> Iterator[Range]:
-    """Ranges of ids, with `size` rows of a model in each, that cover all that there can be."""
-    low: int | None = None
-    while True:
-        ids = rows(label).order_by("pk")
-        ids = ids.filter(pk__gt=low) if low is not None else ids
-        high = next(iter(ids.values_list("pk", flat=True)[size - 1 : size]), None)
-        yield Range(low, high)
-        if high is None:
-            return
-        low = high
-
-
-def rows_within(bounds: Range, label: str, field: str) -> QuerySet[Any]:
-    """The rows of a model whose field is in a range."""
-    limits = {f"{field}__gt": bounds.low, f"{field}__lte": bounds.high}
-    return rows(label).filter(**{name: value for name, value in limits.items() if value is not None})
-
-
 def _read(before: datetime, strict: bool, bounds: Range) -> Facts:
-    def within(model: str, field: str = "order_id") -> QuerySet[Any]:
-        return rows_within(bounds, model, field)
+    def within(label: str) -> list[Row]:
+        return rows_within(bounds, label)
 
     facts = Facts(
         before=before,
@@ -104,62 +80,49 @@ def _read(before: datetime, strict: bool, bounds: Range) -> Facts:
         change_totals=defaultdict(int),
         placed_for={},
         histories=defaultdict(list),
-        reservations={},
+        reservations=_by_order(within("inventory.Reservation")),
         reserved_lines=defaultdict(list),
-        movements=_grouped(within("inventory.StockMovement").filter(order_id__isnull=False, return_id=None)),
+        movements=_grouped(row for row in within("inventory.StockMovement") if row["return_id"] is None),
         payments=_by_order(within("payments.Payment")),
         operations=defaultdict(list),
         ledger=defaultdict(list),
-        deliveries=_grouped(within("delivery.Delivery").order_by("number")),
+        deliveries=_grouped(sorted(within("delivery.Delivery"), key=lambda row: row["number"])),
         refunds=_grouped(within("orders.Refund")),
         mentioned={
-            "notification": _order_ids(within("notifications.Notification"), "order_id"),
-            **{what: _order_ids(_of_orders(within(model, KEY)), KEY) for what, model in _messages()},
+            "notification": {order_id for (order_id,) in query("notifications", NOTIFIED, bounds)},
+            **mentioned(bounds, [*OTHERS_EVENTS, *RETURNS_EVENTS], among=False),  # not other sagas', whose keys differ
         },
     )
-    facts.reservations = _by_order(within("inventory.Reservation"))
-    ordered = within("orders.OrderLine").values_list("order_id", "product_id", "quantity", "unit_price")
-    for order_id, product_id, quantity, price in ordered:
+    for line in within("orders.OrderLine"):
+        order_id, product_id, quantity, price = (line[name] for name in LINE)
         facts.order_lines[order_id][product_id] = quantity
         facts.prices[order_id][product_id] = price
         facts.line_totals[order_id] += price * quantity
-    changed = within("orders.OrderChangeLine", "change__order_id")
-    for change_id, quantity, price in changed.values_list("change_id", "quantity", "unit_price"):
-        facts.change_totals[change_id] += price * quantity
-    moving = [pk for pk, changes in facts.changes.items() if any(change["of_address"] for change in changes)]
-    if moving:
+    changes = {change["id"]: change for some in facts.changes.values() for change in some}
+    for line in rows_of(changes, "orders.OrderChangeLine", "change_id"):
+        facts.change_totals[line["change_id"]] += line["unit_price"] * line["quantity"]
+    if moving := {change["order_id"] for change in changes.values() if change["of_address"]}:
         created = rows("orders.Outbox").filter(event_type=OrderCreated.__name__, correlation_id__in=moving)
         for order_id, payload in created.values_list("correlation_id", "payload"):
             facts.placed_for[order_id] = payload["checkout"]["address"]
-    reserved = within("inventory.ReservationLine", "reservation__order_id")
-    for line in reserved.annotate(order_id=F("reservation__order_id"), of=F("reservation__status")).values():
-        facts.reserved_lines[line["order_id"]].append({**line, "status": line["status"] or line["of"]})
-    for order_id, status in within("orders.TimelineEntry").order_by("pk").values_list("order_id", "status"):
-        facts.histories[order_id].append(status)
-    entries = within("payments.PaymentOperation", "payment__order_id").order_by("pk")
-    for operation in entries.annotate(order_id=F("payment__order_id")).values():
-        facts.operations[operation["order_id"]].append(operation)
+    reservations = {row["id"]: row for row in facts.reservations.values()}
+    for line in rows_of(reservations, "inventory.ReservationLine", "reservation_id"):
+        of = reservations[line["reservation_id"]]
+        facts.reserved_lines[of["order_id"]].append({**line, "status": line["status"] or of["status"]})
+    for entry in within("orders.TimelineEntry"):
+        facts.histories[entry["order_id"]].append(entry["status"])
+    payments = {row["id"]: order_id for order_id, row in facts.payments.items()}
+    for operation in rows_of(payments, "payments.PaymentOperation", "payment_id"):
+        facts.operations[payments[operation["payment_id"]]].append(operation)
     by_key = {payment["idempotency_key"]: order_id for order_id, payment in facts.payments.items()}
-    # By gateway and payment, like the table's index.
-    booked = rows("payments.GatewayLedger").filter(gateway__in=settings.PAYMENT_GATEWAYS, payment__in=by_key)
-    for entry in booked.filter(at__lte=before).values():
-        facts.ledger[by_key[entry["payment"]]].append(entry)
+    if by_key:  # by gateway and payment, like the table's index
+        booked = rows("payments.GatewayLedger").filter(gateway__in=settings.PAYMENT_GATEWAYS, payment__in=by_key)
+        for entry in booked.filter(at__lte=before).values():
+            facts.ledger[by_key[entry["payment"]]].append(entry)
     # Last, as the shop may be running: an order precedes its other rows, and its `progress_at` shows whether it has
     # changed since those were read.
-    facts.orders = {row["id"]: row for row in within("orders.Order", "pk").values()}
+    facts.orders = {row["id"]: row for row in rows_within(bounds, "orders.Order", "id")}
     return facts
-
-
-def _messages() -> Iterator[tuple[str, str]]:
-    """Yield the tables with messages, of which only the order matters: what a row is, and its model."""
-    for service in local_services():
-        yield f"event handled by {service}", f"{service}.Inbox"
-        yield f"event emitted by {service}", f"{service}.Outbox"
-
-
-def _of_orders(messages: QuerySet[Any]) -> QuerySet[Any]:
-    """Leave out the messages of other sagas, whose keys are no orders."""
-    return messages.exclude(event_type__in=[*OTHERS_EVENTS, *RETURNS_EVENTS])
 
 
 def rows(label: str) -> QuerySet[Any]:
@@ -168,16 +131,12 @@ def rows(label: str) -> QuerySet[Any]:
     return found
 
 
-def _order_ids(rows: QuerySet[Any], key: str) -> set[int]:
-    return set(rows.order_by().values_list(key, flat=True).distinct())
+def _by_order(rows: Iterable[Row]) -> dict[int, Row]:
+    return {row["order_id"]: row for row in rows}
 
 
-def _by_order(rows: QuerySet[Any]) -> dict[int, dict[str, Any]]:
-    return {row["order_id"]: row for row in rows.values()}
-
-
-def _grouped(rows: QuerySet[Any]) -> dict[int, list[dict[str, Any]]]:
-    groups: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows.values():
+def _grouped(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    groups: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
         groups[row["order_id"]].append(row)
     return groups

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from django.apps import apps
 from django.conf import settings
 from django.db import connections, transaction
 from django.utils import timezone
 
 from audit.facts import Facts
+from sagas.db.prepared import query
 from sagas.reconciliation import missing
 from sagas.registry import local_services
 from shop.contracts.events import OrderCreated
@@ -85,6 +85,15 @@ STRAY_KEYS = """
         SELECT FROM orders_order o WHERE o.id = k.order_id AND o.id = answered.id AND o.user_id = answered."userId"
     )
 """
+# By index.
+WAITING = """
+    SELECT
+        (SELECT count(*) FROM {service}_unsent JOIN {service}_outbox ON id = outbox_id WHERE created_at <= %(before)s) +
+        (SELECT count(*) FROM {service}_inbox WHERE deferred_until IS NOT NULL AND handled_at <= %(before)s)
+"""
+OPEN_LETTERS = "SELECT correlation_id, step, event_type, error FROM {service}_deadletter WHERE resolved_at IS NULL"
+DISPUTED = "SELECT order_id, status, disputed_by FROM delivery_delivery WHERE disputed_by <> ''"
+UNTAKEN = "SELECT id, status FROM orders_order WHERE capture = 'FAILED' AND status <> 'CANCELLED'"
 
 
 def stock_adds_up(_before: datetime) -> Iterator[Violation]:
@@ -114,31 +123,29 @@ def one_order_per_key(before: datetime) -> Iterator[Violation]:
 def outbox_drained(before: datetime) -> Iterator[Violation]:
     """No event waits in an outbox, or in an inbox for the steps that can wait."""
     for service in local_services():
-        unsent, inbox = apps.get_model(service, "Unsent").objects, apps.get_model(service, "Inbox").objects
-        waiting = unsent.filter(outbox__created_at__lte=before).count()
-        if count := waiting + inbox.filter(deferred_until__isnull=False, handled_at__lte=before).count():
+        ((count,),) = query(service, WAITING.format(service=service), {"before": before})
+        if count:
             yield Violation("outbox_drained", service, f"{count} events not published")
 
 
 def carriers_agree(_before: datetime) -> Iterator[Violation]:
     """No carrier contradicts how a delivery ended here, unless staff have settled the dispute."""
-    disputed = apps.get_model("delivery", "Delivery").objects.exclude(disputed_by="")
-    for order_id, status, said in disputed.values_list("order_id", "status", "disputed_by").iterator():
+    for order_id, status, said in query("delivery", DISPUTED):
         yield Violation("carriers_agree", f"order {order_id}", f"delivery is {status}, the carrier says {said}")
 
 
 def unpaid_is_seen_to(_before: datetime) -> Iterator[Violation]:
     """Money that was held is taken, or its order cancelled, unless staff have written it off."""
-    failed = apps.get_model("orders", "Order").objects.filter(capture="FAILED").exclude(status="CANCELLED")
-    for pk, status in failed.values_list("pk", "status").iterator():
+    for pk, status in query("orders", UNTAKEN):
         yield Violation("unpaid_is_seen_to", f"order {pk}", f"{status}, and its money could not be taken")
 
 
 def no_dead_letters(_before: datetime) -> Iterator[Violation]:
     """Every dead letter is resolved."""
     for service in local_services():
-        for letter in apps.get_model(service, "DeadLetter").objects.filter(resolved_at=None).iterator():
-            yield Violation("no_dead_letters", f"order {letter.correlation_id}", f"{letter}: {letter.error}")
+        for pk, step, event_type, error in query(service, OPEN_LETTERS.format(service=service)):
+            letter = f"{event_type or 'undecodable event'} at {step}"
+            yield Violation("no_dead_letters", f"order {pk}", f"{letter}: {error}")
 
 
 def orders_end(facts: Facts) -> Iterator[Violation]:
@@ -442,7 +449,7 @@ def _dropped(facts: Facts, order_id: int) -> Counter[int]:
 
 def scan(service: str, sql: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
     with transaction.atomic(using=service), connections[service].cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = on")  # these read whole tables, unlike all others (settings.PLANS)
-        cursor.execute(sql, parameters)
+        # These read whole tables, unlike all others (settings.PLANS).
+        cursor.execute(f"SET LOCAL enable_seqscan = on; {sql}", parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows

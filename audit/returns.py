@@ -7,13 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from audit.facts import Range, ranges, rows, rows_within
 from audit.invariants import Violation
+from audit.rows import Range, Row, mentioned, ranges, rows_of, rows_within
 from sagas.reconciliation import missing
-from sagas.registry import local_services
 from shop.contracts.orders import FINAL
 from shop.contracts.return_events import ReturnRequested
 from shop.saga import RETURNS_EVENTS
@@ -68,50 +66,44 @@ def violations(before: datetime, strict: bool, window: int) -> Iterator[Violatio
 
 
 def _read(facts: Facts, bounds: Range) -> Facts:
-    def within(model: str, name: str = "return_id") -> QuerySet[Any]:
-        return rows_within(bounds, model, name).filter(**{f"{name}__isnull": False})
-
-    for product_id, kind, delta, pk in within("inventory.StockMovement").values_list(
-        "product_id", "kind", "delta", "return_id"
-    ):
-        facts.movements[pk][kind, product_id] += delta
-    facts.parcels = {row["return_id"]: row for row in within("delivery.ReturnParcel").values()}
-    for service in local_services():
-        for table in ("Inbox", "Outbox"):
-            told = within(f"{service}.{table}", "correlation_id").filter(event_type__in=RETURNS_EVENTS)
-            facts.mentioned |= set(told.order_by().values_list("correlation_id", flat=True).distinct())
-    for row in within("orders.Refund", "for_return_id").values():
+    for row in rows_within(bounds, "inventory.StockMovement", "return_id"):
+        facts.movements[row["return_id"]][row["kind"], row["product_id"]] += row["delta"]
+    facts.parcels = {row["return_id"]: row for row in rows_within(bounds, "delivery.ReturnParcel", "return_id")}
+    facts.mentioned = set().union(*mentioned(bounds, [*RETURNS_EVENTS], among=True).values())
+    for row in rows_within(bounds, "orders.Refund", "for_return_id"):
         facts.refunds[row["for_return_id"]].append(row)
-    for row in within("orders.ReturnLine", "of_return_id").values():
+    for row in rows_within(bounds, "orders.ReturnLine", "of_return_id"):
         facts.lines[row["of_return_id"]].append(row)
-    facts.returns = {row["id"]: row for row in within("orders.Return", "id").values()}
+    facts.returns = {row["id"]: row for row in rows_within(bounds, "orders.Return", "id")}
     orders = {row["order_id"] for row in facts.returns.values()}
-    for row in rows("orders.OrderLine").filter(order_id__in=orders).values():
+    for row in rows_of(orders, "orders.OrderLine"):
         facts.delivered[row["order_id"]][row["product_id"]] = row["quantity"]
         facts.prices[row["order_id"], row["product_id"]] = row["unit_price"]
-    together = rows("orders.ReturnLine").filter(of_return__order_id__in=orders)
-    for line in together.annotate(order_id=F("of_return__order_id"), status=F("of_return__status")).values():
-        facts.returned[line["order_id"]][line["product_id"]] += line["quantity"] * (line["status"] not in VOID)
-        facts.prices.setdefault((line["order_id"], line["exchange_product_id"]), line["unit_price"])
-    _read_exchanges(facts, orders)
+    together = {row["id"]: row for row in rows_of(orders, "orders.Return")}
+    for line in rows_of(together, "orders.ReturnLine", "of_return_id"):
+        order_id, status = (together[line["of_return_id"]][name] for name in ("order_id", "status"))
+        facts.returned[order_id][line["product_id"]] += line["quantity"] * (status not in VOID)
+        facts.prices.setdefault((order_id, line["exchange_product_id"]), line["unit_price"])
+    _read_exchanges(facts, together)
     return facts
 
 
-def _read_exchanges(facts: Facts, orders: set[int]) -> None:
-    """Read the orders that were given in exchange for pieces of these, with what is in them and what did not arrive."""
-    given = rows("orders.Order").filter(exchange_for__order_id__in=orders).annotate(of=F("exchange_for__order_id"))
-    found = {row["id"]: {**row, "pieces": Counter(), "dropped": Counter()} for row in given.values()}
-    for line in rows("orders.OrderLine").filter(order_id__in=found).values():
+def _read_exchanges(facts: Facts, returns: dict[int, Row]) -> None:
+    """Read the orders that were given in exchange for these, with what is in them and what did not arrive."""
+    given = rows_of(returns, "orders.Order", "exchange_for_id")
+    found = {row["id"]: {**row, "pieces": Counter(), "dropped": Counter()} for row in given}
+    for line in rows_of(found, "orders.OrderLine"):
         found[line["order_id"]]["pieces"][line["product_id"]] += line["quantity"]
-    for parcel in rows("delivery.Delivery").filter(order_id__in=found, parts__gt=1, status="FAILED").values():
-        for line in parcel["lines"]:
+    for parcel in rows_of(found, "delivery.Delivery"):
+        for line in parcel["lines"] if parcel["parts"] > 1 and parcel["status"] == "FAILED" else ():
             found[parcel["order_id"]]["dropped"][line["product_id"]] += line["quantity"]
-    entries = rows("payments.PaymentOperation").filter(payment__order_id__in=found)
-    facts.charged = set(entries.values_list("payment__order_id", flat=True))
+    payments = {row["id"]: row["order_id"] for row in rows_of(found, "payments.Payment")}
+    entries = rows_of(payments, "payments.PaymentOperation", "payment_id")
+    facts.charged = {payments[entry["payment_id"]] for entry in entries}
     for row in found.values():
         facts.exchanges[row["exchange_for_id"]].append(row)
         if row["status"] == "COMPLETED":
-            facts.delivered[row["of"]].update(row["pieces"] - row["dropped"])
+            facts.delivered[returns[row["exchange_for_id"]]["order_id"]].update(row["pieces"] - row["dropped"])
 
 
 def returns_were_delivered(facts: Facts) -> Iterator[Violation]:

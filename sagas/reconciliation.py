@@ -4,14 +4,13 @@ A queue that was purged, or a broker that came back empty, may have lost a messa
 notification. So an instance that has ended is closed only when nothing of it is missing.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.apps import apps
-
 from sagas.conf import choreography, hook
+from sagas.db.prepared import query
 from sagas.events import Event
 from sagas.messages import Emitted, Messages
 
@@ -53,11 +52,11 @@ def missing(keys: Collection[int], *, before: datetime | None = None, of: type[E
 def local_messages(service: str, keys: Collection[int], before: datetime | None = None) -> Messages:
     """What a service's own tables say: the events emitted up to a time, and all that were handled."""
     messages = Messages(emitted=[], handled=[])
-    sent = _rows(service, "Outbox", keys, "created_at", "event_id", "event_type", "correlation_id")
+    sent = _rows(service, "outbox", keys, "created_at, event_id, event_type, correlation_id")
     for at, event_id, event_type, key in sent:
         if before is None or at <= before:
             messages.emitted.append(Emitted(key, event_id, event_type, f"{service}.outbox"))
-    received = _rows(service, "Inbox", keys, "handled_at", "step", "event_id", "correlation_id", "emitted")
+    received = _rows(service, "inbox", keys, "handled_at, step, event_id, correlation_id, emitted")
     for at, step, event_id, key, followers in received:
         messages.handled.append((step, event_id))
         if before is None or at <= before:
@@ -65,6 +64,6 @@ def local_messages(service: str, keys: Collection[int], before: datetime | None 
     return messages
 
 
-def _rows(service: str, table: str, keys: Collection[int], *columns: str) -> Iterable[tuple[Any, ...]]:
-    rows = apps.get_model(service, table).objects.filter(correlation_id__in=keys)
-    yield from rows.values_list(*columns)
+def _rows(service: str, table: str, keys: Collection[int], columns: str) -> list[tuple[Any, ...]]:
+    statement = f"SELECT {columns} FROM {service}_{table} WHERE correlation_id = ANY(%s::bigint[])"  # noqa: S608
+    return query(service, statement, [list(keys)])
