@@ -27,7 +27,6 @@ from shop.saga import ORDER, OTHERS_EVENTS
 # The services of the sagas, in the order in which that of an order reaches them; those that only listen come last.
 LANES = tuple(dict.fromkeys([*map(origin, ORDER.heard_by), *map(service_of, ORDER.steps)]))
 BACKWARD_NAMES = {event.__name__ for saga in (ORDER, RETURN) for event in saga.backward}
-UNDOS = {name for saga in (ORDER, RETURN) for name, role in saga.steps.items() if role.kind == "undo"}
 TOLD = {*ORDER.heard_by, *RETURN.heard_by}
 SAMPLE = 50  # orders, and returns, examined for the oldest waiting event
 
@@ -41,7 +40,7 @@ class Entry:
     step: str  # "inventory.reserve_stock"; empty for an event from the outbox
     event: str  # type of the event handled, or emitted from the outbox
     emitted: tuple[str, ...]  # types of the events that followed
-    backward: bool  # part of the way back
+    backward: bool  # part of the way back: an event of it was handled, or emitted
     key: tuple[str, UUID]  # unique
     repeats: int = 0  # redeliveries after it was handled
     led_to: tuple[UUID, ...] = ()  # ids of the events that were emitted then
@@ -153,7 +152,7 @@ def _entries(service: str, keys: Sequence[int]) -> Iterator[Entry]:
             step=row.step,
             event=row.event_type,
             emitted=emitted,
-            backward=row.step in UNDOS or not BACKWARD_NAMES.isdisjoint({row.event_type, *emitted}),
+            backward=not BACKWARD_NAMES.isdisjoint({row.event_type, *emitted}),
             key=(row.step, row.event_id),
             repeats=row.repeats,
             led_to=tuple(UUID(event["event_id"]) for event in row.emitted),

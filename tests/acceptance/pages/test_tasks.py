@@ -107,6 +107,9 @@ def test_one_piece_is_cancelled_before_hand_over_and_a_note_kept(shop: Any, admi
     expect(admin.locator("#notes")).to_contain_text("Be kind.")
     expect(admin.locator("#changes-group")).to_contain_text("-1 × Product 7")
     expect(admin.locator("#items-group .field-quantity p")).to_have_text("2")
+    admin.goto(f"{shop.url}/console/orders/{Order.objects.get().pk}")
+    expect(admin.locator(".row.lane-3", has_text="let_go")).to_be_visible()
+    expect(admin.locator(".row.backward")).to_have_count(0)  # nothing of the order is undone
 
 
 def test_a_return_is_requested_taken_in_and_inspected(shop: Any, admin: Page):
