@@ -45,12 +45,11 @@ class DeliveryAdmin(ReadOnlyAdmin):
     """Deliveries are moved by their sagas, by time and by the carriers."""
 
     list_display = [
-        "order_id", "customer", "tracking_number", "carrier", "account", "badge", "disputed", "why", "due_at",
-        "created_at",
+        "order_id", "customer", "tracking_number", "carrier", "badge", "disputed", "why", "created_at",
     ]  # fmt: skip
     list_filter = ["status", "account", DisputedFilter]
     search_fields = ["=order_id", "=user_id", "=tracking_number"]
-    by_customer = True
+    by_customer = as_cards = True
     hidden = {"address": "delivery.view_address", "label_url": "delivery.view_address"}
     action_form = SettleForm
     actions = ["settle"]
@@ -59,11 +58,11 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def possible(self, row: Delivery) -> Collection[str]:
         return self.on_page if row.disputed_by else ()
 
-    @admin.display(description=_("reason"), ordering="reason")
+    @admin.display(description=_("reason"), ordering="reason", empty_value="")
     def why(self, delivery: Delivery) -> str:
         return words.reason(delivery.reason)
 
-    @admin.display(description=_("disputed by the carrier"), ordering="disputed_by")
+    @admin.display(description=_("disputed by the carrier"), ordering="disputed_by", empty_value="")
     def disputed(self, delivery: Delivery) -> SafeString | str:
         if not delivery.disputed_by:
             return ""

@@ -115,18 +115,8 @@ def _off_sale() -> list[int]:
 class StockItemAdmin(SheetAdmin, DeskAdmin):
     """Stock, with its movements. It is changed by booking units in or out."""
 
-    logged_by_services = True
-    list_display = [
-        "product_id",
-        "product",
-        "location",
-        "can_be_sold",
-        "on_hand",
-        "reserved",
-        "low_below",
-        "enough",
-        "updated_at",
-    ]
+    logged_by_services = as_cards = True
+    list_display = ["product_id", "product", "location", "free", "reserved", "low_below", "enough", "updated_at"]
     list_display_links = ["product_id", "product"]
     list_filter = [LowStockFilter, "location"]
     search_fields = ["=product_id"]
@@ -216,6 +206,11 @@ class StockItemAdmin(SheetAdmin, DeskAdmin):
         return item.found_product and item.found_product.name
 
     @admin.display(description=_("can be sold"), ordering=AVAILABLE)
+    def free(self, item: StockItem) -> str:
+        """Of what is on hand; as the list of products says it."""
+        return _("%(free)d of %(all)d") % {"free": item.available, "all": item.on_hand}
+
+    @admin.display(description=_("can be sold"))
     def can_be_sold(self, item: StockItem) -> int:
         return item.available
 

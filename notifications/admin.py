@@ -46,9 +46,7 @@ class NotificationAdmin(ReadOnlyAdmin):
         "channel",
         "recipient",
         "badge",
-        "attempts",
         "created_at",
-        "sent_at",
     )
     list_filter = ("status", "type", "channel")
     search_fields = ("=order_id", "=user_id")

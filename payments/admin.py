@@ -112,7 +112,7 @@ class PaymentAdmin(WithMoney):
     list_filter = ["status", "gateway", ("due_at", admin.EmptyFieldListFilter)]
     search_fields = ["=order_id", "=user_id"]
     search_help_text = _("The number of an order or of a customer, or the name of a payment as its gateway shows it.")
-    by_customer = True
+    by_customer = as_cards = True
     exclude = ["token", "checkout", "action_url", "action_details", "returned_with"]
     inlines = [OperationInline, AttemptInline]
     action_form = WriteOffForm
@@ -131,7 +131,7 @@ class PaymentAdmin(WithMoney):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*super().get_readonly_fields(request, obj), *FIRST]
 
-    @admin.display(description=_("reason"), ordering="reason")
+    @admin.display(description=_("reason"), ordering="reason", empty_value="")
     def why(self, row: Payment) -> str:
         return words.reason(row.reason)
 

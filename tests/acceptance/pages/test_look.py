@@ -25,6 +25,7 @@ OURS = {
     "letters": "/console/dead-letters",
     "faults": "/console/faults",
 }
+CARDS = ("products", "stock", "orders", "payments", "deliveries")  # lists that a phone shows without scrolling sideways
 ADMIN = {
     "admin": "/admin/",
     "products": "/admin/catalog/product/",
@@ -80,6 +81,8 @@ def test_every_page(busy: Any, browser: Browser):
             for width, size in SIZES.items():
                 page.set_viewport_size(size)
                 keep(page, f"{name}-{locale[:2]}-{width}")
+                if width == "phone" and name in CARDS:
+                    assert page.locator(".results").evaluate("one => one.scrollWidth <= one.clientWidth"), name
                 if wrong := flaws(page):
                     found[name, locale, width] = wrong
         context.close()
