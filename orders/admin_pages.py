@@ -179,7 +179,10 @@ def refund(desk: Any, request: HttpRequest, order_id: int) -> HttpResponse:
         except Problem as refusal:
             messages.error(request, str(refusal.detail))
         else:
-            admin.ModelAdmin.log_change(desk, request, order, f"Refund of {shown} asked for: {why}")
+            names, pieces = {line.product_id: line.product_name for line in order.lines}, form.pieces()
+            what = ", ".join(f"{count} × {names[product_id]}" for product_id, count in pieces.items())
+            said = f"Refund of {shown} asked for: {why}{f' ({what})' if what else ''}"
+            admin.ModelAdmin.log_change(desk, request, order, said)
             messages.success(request, _("Refund asked for: %s. Payments carries it out.") % shown)
         return redirect("admin:orders_order_change", order_id)
     return _page(

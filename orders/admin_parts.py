@@ -22,7 +22,7 @@ from shop.contracts.orders import AT_REST
 from shop.money import money
 
 SHOWN_OF_CHANGE: Any = ["created_at", "what", "difference", "reason", "status", "why"]
-SHOWN_OF_REFUND: Any = ["created_at", "given_back", "stated", "status", "why"]
+SHOWN_OF_REFUND: Any = ["created_at", "given_back", "what", "stated", "status", "why"]
 SHOWN_OF_RETURN: Any = ["created_at", "link", "what", "status", "given_back"]
 SHOWN_OF_ENTRY: Any = ["at", "service", "event", "status", "what"]
 SHOWN_OF_LINE: Any = ["product", "quantity", "price", "sum"]
@@ -138,6 +138,16 @@ class RefundInline(ReadOnlyInline):
     @admin.display(description=_("amount"))
     def given_back(self, refund: Refund) -> str:
         return money(refund.amount, refund.order.currency)
+
+    @admin.display(description=_("pieces"), empty_value="")
+    def what(self, refund: Refund) -> SafeString | str:
+        """What came back, or did not arrive. Of a refund that staff ask for only the amount is kept, not the pieces."""
+        if of := refund.for_return:
+            page = reverse("admin:orders_return_change", args=[of.pk])
+            return format_html('<a href="{}">{}</a>: {}', page, _("return %d") % of.pk, pieces(of))
+        names = {line.product_id: line.product_name for line in refund.order.lines}
+        lost = [line for one in refund.order.several if one.number == refund.for_shipment for line in one.lines]
+        return ", ".join(f"{line['quantity']} × {names[line['product_id']]}" for line in lost)
 
     @admin.display(description=_("reason"))
     def stated(self, refund: Refund) -> str:

@@ -99,7 +99,9 @@ def test_one_of_three_books_is_refunded_after_a_question(boss: Client, order: Or
             path, {"pieces-7": "1", "pieces-8": "0", "reason": "torn", "key": key, "agreed": "7000"}, follow=True
         )
         assert "Refund asked for: ₩7,000." in answer.content.decode()
-    assert [one.get_change_message() for one in LogEntry.objects.all()] == ["Refund of ₩7,000 asked for: torn"] * 2
+    assert [one.get_change_message() for one in LogEntry.objects.all()] == [
+        "Refund of ₩7,000 asked for: torn (1 × Product 7)"
+    ] * 2
     bus.drain()
     assert (Refund.objects.get().status, Payment.objects.get().refunded) == ("COMPLETED", 7000)
     shown = text(boss, f"{ORDERS}{order.pk}/change/")

@@ -1,5 +1,6 @@
 """What shop staff have to do in a day, in Chromium, as somebody would who was never shown how."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -141,6 +142,10 @@ def test_a_return_is_requested_taken_in_and_inspected(shop: Any, admin: Page):
     expect(admin.locator(".field-badge .status").first).to_have_text("Completed")
     expect(admin.locator(".field-given_back")).to_contain_text("₩14,000")
     expect(admin.locator(".asks")).to_have_count(0)
+    admin.goto(page)
+    expect(admin.locator("#refunds-group .field-what")).to_contain_text(": 2 × Product 7")
+    admin.locator("#refunds-group .field-what").get_by_role("link").click()
+    expect(admin).to_have_url(re.compile("/admin/orders/return/"))
 
 
 def test_what_is_unpaid_is_found_and_captured_again(shop: Any, admin: Page, settings: Any):
@@ -265,6 +270,7 @@ def test_one_of_two_shipments_fails(shop: Any, admin: Page, browser: Browser):
     refund = admin.locator("#refunds-group")
     expect(refund).to_contain_text("₩28,000")
     expect(refund).to_contain_text("a shipment of the order does not arrive")
+    expect(refund).to_contain_text("4 × 클린 코드")
     found: dict[str, list[str]] = {}
     for locale in ("en-US", "ko-KR"):
         context = browser.new_context(locale=locale)
