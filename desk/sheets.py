@@ -89,7 +89,11 @@ class Changes:
         self.after: list[str] = []
 
     def compare_with(self, resource: Any, instance: Any) -> None:
+        """A new row's number is not shown: it gets another one when the file is confirmed."""
         self.after = self._values(resource, instance)
+        if self.new:
+            columns = [field.column_name for field in resource.get_import_fields()]
+            self.after = ["" if column == "id" else value for column, value in zip(columns, self.after, strict=True)]
 
     def as_html(self) -> list[str]:
         """Cells of the preview; the template escapes them."""

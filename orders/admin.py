@@ -9,9 +9,11 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
 from desk import people, words
@@ -176,8 +178,8 @@ class OrderAdmin(ReadOnlyAdmin):
         return order.payment_gateway
 
     @admin.display(description=_("next check"))
-    def next_check(self, order: Order) -> Any:
-        return order.look_at
+    def next_check(self, order: Order) -> str:
+        return date_format(localtime(order.look_at), "DATETIME_FORMAT") if order.look_at else ""
 
     @admin.display(description=_("checks since it last moved"))
     def checks(self, order: Order) -> int:

@@ -96,6 +96,7 @@ def test_a_preview_shows_what_changes_and_changes_nothing(boss: Client):
     assert wrong(preview) == {}
     page = preview.content.decode()
     assert "33000 → 34650" in page
+    assert [row.diff[0] for row in preview.context["result"].rows] == ["1", ""]  # a new row has no number yet
     assert "&lt;b&gt;New&lt;/b&gt;" in page
     assert " style=" not in page.partition('id="content"')[2]
     assert Product.objects.get(pk=1).price == 33000

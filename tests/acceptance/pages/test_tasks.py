@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import User
 from accounts.services import LocalAccounts, LocalContacts
+from catalog.models import Product
 from catalog.services import LocalCatalog, seed_products
 from console import state as states
 from delivery.models import Delivery
@@ -227,6 +228,48 @@ def test_prices_are_put_up_by_five_per_cent(shop: Any, admin: Page):
     expect(admin.locator("#result_list")).to_contain_text("₩37,800")
 
 
+def test_a_hundred_prices_are_put_up_though_a_page_shows_fifty(shop: Any, admin: Page):
+    seed_products([{"id": pk, "name": f"Notebook {pk}", "price": 9000 + pk, "brand": "Paper"} for pk in range(100, 200)])
+    admin.goto(f"{shop.url}/admin/catalog/product/")
+    admin.get_by_role("link", name="Paper").click()
+    admin.locator("#action-toggle").check()
+    admin.get_by_text("Select all 100 products").click()
+    admin.locator("select[name=action]").select_option("change_prices")
+    admin.locator("[name=index]").click()
+    admin.get_by_label("By").fill("5")
+    admin.get_by_role("button", name="Show what they become").click()
+    expect(admin.locator("tbody tr")).to_have_count(100)
+    admin.get_by_role("button", name="Yes, change these prices").click()
+    expect(admin.get_by_text("Prices changed: 100.")).to_be_visible()
+    assert Product.objects.get(pk=199).price == 9659  # 9,658.95
+    assert Product.objects.get(pk=7).price == 7000
+
+
+def test_an_exchange_to_its_end(shop: Any, admin: Page):
+    page = books(shop, admin, 1)
+    shop.drain()
+    admin.goto(page)
+    admin.get_by_role("link", name="Request a return").click()
+    admin.get_by_label("Product 7").fill("1")
+    admin.get_by_label("Reason").fill("a page is torn")
+    admin.locator("#id_kind").select_option("EXCHANGE")
+    admin.get_by_role("button", name="Yes, request this return").click()
+    admin.get_by_role("button", name="Approve").click()
+    admin.get_by_role("button", name="Yes").click()
+    shop.drain()  # the carrier brings it
+    admin.reload()
+    admin.get_by_role("button", name="Inspect").click()
+    admin.get_by_label("accepted").fill("1")
+    admin.get_by_role("button", name="Inspected").click()
+    shop.drain()
+    admin.reload()
+    expect(admin.locator(".field-badge .status").first).to_have_text("Completed")
+    admin.locator(".field-exchanged_for").get_by_role("link").click()
+    expect(admin.locator(".field-badge .status")).to_have_text("Completed")
+    expect(admin.locator(".fieldBox.field-total")).to_contain_text("₩0")
+    assert StockItem.objects.get(product_id=7).on_hand == 9  # one is on the shelf again, another has left it
+
+
 def two_shipments(shop: Any) -> int:
     """An order of six books, four of which lie in the west and two in the east; both parcels are under way."""
     for location, pieces in (("WEST", 4), ("EAST", 2)):
@@ -385,7 +428,16 @@ def test_a_return_that_is_refused_keeps_what_was_typed(shop: Any, admin: Page):
 def test_another_address_begins_with_the_present_one(shop: Any, admin: Page):
     admin.goto(books(shop, admin))
     admin.get_by_text("Change the address").click()
+    expect(admin.locator(".fieldBox.field-next_check")).not_to_contain_text("+00:00")  # as people read a time
     expect(admin.get_by_label("New address")).not_to_have_value("")
+    admin.get_by_label("New address").fill("3 Market Square")
+    admin.locator("#why-address").fill("the customer has moved")
+    admin.get_by_role("button", name="Yes, send it there").click()
+    shop.drain()
+    admin.reload()
+    expect(admin.locator("#changes-group")).to_contain_text("another address")
+    admin.locator(".part", has_text="Delivery").get_by_role("link").first.click()
+    expect(admin.locator(".field-address")).to_contain_text("3 Market Square")
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
