@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from catalog import prices, services
@@ -66,6 +67,8 @@ class ProductForm(UnlessStale):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for field in self.fields.values():  # as Django writes those of the model's own fields
+            field.label = capfirst(field.label)
         if self.instance._state.adding:
             self.initial["token"] = uuid4()
         elif isinstance(price := self.fields.get("price"), PriceField):  # who may only look has none

@@ -6,6 +6,7 @@ from django.contrib.admin.helpers import ActionForm
 from django.db.models import QuerySet
 from django.forms import CharField
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -14,6 +15,11 @@ from delivery import reports
 from delivery.models import CarrierEvent, DeadLetter, Delivery, Outbox, StaffAction
 from desk import words
 from desk.admin import DeadLetterAdmin, OnPage, OutboxAdmin, ReadOnlyAdmin, StaffActionAdmin
+
+# What a parcel's page begins with: the first six two in a row; not the address, which not everybody may see.
+FIRST = ["badge", "of_order", "carrier", "tracking_number", "handed_over_at", "delivered_at"]
+NEXT = ["customer", "address", "why"]
+INSTEAD_OF = {"id", "status", "order_id", "user_id", "reason"}
 
 admin.site.register(StaffAction, StaffActionAdmin)
 
@@ -54,6 +60,19 @@ class DeliveryAdmin(ReadOnlyAdmin):
     action_form = SettleForm
     actions = ["settle"]
     on_page = {"settle": OnPage(_("Settle"), _("Somebody has seen to what the carrier says."), reason=True)}
+
+    def get_fields(self, request: HttpRequest, obj: Delivery | None = None) -> Any:
+        """What people ask first, then the rest."""
+        rest = [name for name in super().get_fields(request, obj) if name not in INSTEAD_OF.union(FIRST, NEXT)]
+        return [*zip(FIRST[::2], FIRST[1::2], strict=True), *NEXT, *rest]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "badge", "of_order", "customer", "why"]
+
+    @admin.display(description=_("order"))
+    def of_order(self, delivery: Delivery) -> SafeString:
+        page = reverse("admin:orders_order_change", args=[delivery.order_id])
+        return format_html('<a href="{}">{}</a>', page, delivery.order_id)
 
     def possible(self, row: Delivery) -> Collection[str]:
         return self.on_page if row.disputed_by else ()

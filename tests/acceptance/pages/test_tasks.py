@@ -175,6 +175,7 @@ def test_what_is_unpaid_is_found_and_captured_again(shop: Any, admin: Page, sett
 def test_a_product_is_added_with_its_first_stock(shop: Any, admin: Page):
     admin.goto(f"{shop.url}/admin/catalog/product/")
     admin.get_by_role("link", name="Add product").click()
+    expect(admin.get_by_text("Currency:", exact=True)).to_be_visible()  # written as the other labels
     for field, value in (("Name", "The Tao of Programming"), ("Price", "12000"), ("Opening stock", "5")):
         admin.get_by_label(field, exact=False).first.fill(value)
     admin.locator("#id_category").select_option("BOOK")
@@ -229,9 +230,11 @@ def test_prices_are_put_up_by_five_per_cent(shop: Any, admin: Page):
 
 
 def test_a_hundred_prices_are_put_up_though_a_page_shows_fifty(shop: Any, admin: Page):
-    seed_products([{"id": pk, "name": f"Notebook {pk}", "price": 9000 + pk, "brand": "Paper"} for pk in range(100, 200)])
+    seed_products(
+        [{"id": pk, "name": f"Notebook {pk}", "price": 9000 + pk, "brand": "Paper"} for pk in range(100, 200)]
+    )
     admin.goto(f"{shop.url}/admin/catalog/product/")
-    admin.get_by_role("link", name="Paper").click()
+    admin.get_by_role("link", name="A", exact=True).click()
     admin.locator("#action-toggle").check()
     admin.get_by_text("Select all 100 products").click()
     admin.locator("select[name=action]").select_option("change_prices")
@@ -438,6 +441,8 @@ def test_another_address_begins_with_the_present_one(shop: Any, admin: Page):
     expect(admin.locator("#changes-group")).to_contain_text("another address")
     admin.locator(".part", has_text="Delivery").get_by_role("link").first.click()
     expect(admin.locator(".field-address")).to_contain_text("3 Market Square")
+    admin.locator(".fieldBox.field-of_order").get_by_role("link").click()  # and back to the order
+    expect(admin).to_have_url(re.compile("/admin/orders/order/"))
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
