@@ -28,18 +28,24 @@ from fastdb.bulk import update_rows
 from fastdb.clock import database_time
 from sagas import emit
 from sagas.crash_points import crash_point
+from sagas.db.prepared import query
 
 logger = logging.getLogger(__name__)
 
 Status = Delivery.Status
 
 PORTION = 800  # parcels that a timer takes at once
+DUE = """
+    SELECT EXISTS (SELECT FROM delivery_delivery WHERE due_at <= %(now)s)
+        OR EXISTS (SELECT FROM delivery_returnparcel WHERE due_at <= %(now)s)
+"""
 TRACK = "TRACK"  # what is asked about a parcel that is followed
 
 
 def advance_due() -> int:
     """Book, cancel or track one batch of due parcels with their carriers; return how many were processed."""
-    return _advance_local() + _ask_others() + returns.advance_due()
+    ((due,),) = query("delivery", DUE, {"now": database_time("delivery")})
+    return _advance_local() + _ask_others() + returns.advance_due() if due else 0
 
 
 # --- Carriers that answer by themselves -------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def load(payments: Iterable[Payment]) -> None:
     by_id = {payment.pk: payment for payment in payments}
     for payment in by_id.values():
         payment.rows = []
-    for row in PaymentOperation.objects.filter(payment__in=list(by_id)).order_by("pk"):
+    for row in PaymentOperation.objects.filter(payment__in=list(by_id)).order_by("pk") if by_id else ():
         by_id[row.payment_id].rows.append(row)
 
 

@@ -33,6 +33,8 @@ def settle_due() -> int:
     looked up.
     """
     claimed = _claim_due()
+    if not claimed:
+        return 0
     charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
     waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
     taken, capturing = _with_rows(claimed, Status.COMPLETED), _with_rows(claimed, Status.CAPTURING)
@@ -41,8 +43,6 @@ def settle_due() -> int:
     intended = _intend(found, waiting, claimed)
     operated = {**void(intended), **refund([*intended, *taken]), **capture(capturing)}
     crash_point("settle.answered")
-    if not claimed:
-        return 0
     with transaction.atomic(using="payments", durable=True):
         now = database_time("payments")
         payments = {payment.order_id: payment for payment in lock(payment.order_id for payment in claimed)}
