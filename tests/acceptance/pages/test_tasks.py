@@ -339,7 +339,7 @@ def test_one_of_two_shipments_fails(shop: Any, admin: Page, browser: Browser):
     expect(admin.get_by_label("클린 코드")).to_have_attribute("max", "2")  # what has arrived
     admin.goto(page)
     west.get_by_role("link").click()
-    expect(admin.locator(".field-status")).to_contain_text("Failed")
+    expect(admin.locator(".fieldBox.field-badge")).to_contain_text("Failed")
 
 
 def test_why_an_order_is_late(shop: Any, admin: Page, settings: Any):
