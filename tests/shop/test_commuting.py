@@ -80,17 +80,24 @@ TOLD = {
 
 
 class TroubledBus(Bus):
-    """Carries each message `copies` times, the newest first if `backwards`, and holds those for a step `held_for`."""
+    """Carries each message `copies` times, the newest first if `backwards`, and holds those for a step `held_for`.
+
+    What each copy's step says again comes once more, and not as often again: that would be thousands of messages.
+    """
 
     def __init__(self, *, copies: int = 1, backwards: bool = False, held_for: str = "") -> None:
         super().__init__(SAGA_TIMERS)
         self.copies, self.backwards, self.held_for = copies, backwards, held_for
         self.held: list[Any] = []
+        self.carried: Counter[Any] = Counter()
 
     def send(self, step: str, payload: Sequence[Any], summary: str) -> None:
-        (self.held if step == self.held_for else self.messages).extend(
-            (step, to_builtins(payload)) for _ in range(self.copies)
-        )
+        events = to_builtins(payload)
+        message = step, *(event["event_id"] for event in events)
+        copies = 1 if message in self.carried else self.copies
+        self.carried[message] += copies
+        to = self.held if step == self.held_for else self.messages
+        to.extend((step, [*events]) for _ in range(copies))
 
     def deliver(self, position: int = 0, *, keep: bool = False) -> None:
         super().deliver(len(self.messages) - 1 if self.backwards else position, keep=keep)
@@ -179,9 +186,8 @@ def test_without_trouble(bus: Bus, orders: dict[str, int]):
 def test_every_message_three_times(orders: dict[str, int], backwards: bool):
     with publishing_to(TroubledBus(copies=3, backwards=backwards)) as bus:
         end(bus, orders)
-    sent = Counter(bus.log)
-    assert sent
-    assert all(count % 3 == 0 for count in sent.values())
+    assert min(bus.carried.values()) == 3
+    assert len(bus.log) == sum(bus.carried.values())
 
 
 def test_the_newest_message_first(orders: dict[str, int]):
