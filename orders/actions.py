@@ -1,16 +1,21 @@
 """Cancelling an order over HTTP, and giving a part of its money back."""
 
+from typing import Any
+
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
+from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from orders import cancellation, idempotency, services
+from orders.models import Refund
 from orders.refunds import NothingPaid, request_refund
 from orders.serializers import OrderDetailSerializer, RefundSerializer
-from orders.views import own_order
-from shop.api.permissions import Own, insist
+from orders.views import EVERYBODYS, own_order
+from shop.api.permissions import Own, insist, may
 
 CANCEL, REFUND = "orders.change_order", "payments.change_payment"
 
@@ -37,12 +42,33 @@ class CancelView(APIView):
         return Response(OrderDetailSerializer(own_order(request, order_id)).data, status=status.HTTP_202_ACCEPTED)
 
 
-class RefundsView(APIView):
-    """Giving a part of an order's money back."""
+class RefundsView(ListAPIView[Refund]):
+    """Giving a part of an order's money back, and the list of what was."""
 
-    rights = {"POST": REFUND}
+    rights = {"GET": Own(EVERYBODYS), "POST": REFUND}
     serializer_class = RefundSerializer
-    problems = {"POST": [services.UnknownOrder, NothingPaid, idempotency.KeyReused]}
+    queryset = Refund.objects.none()
+    problems = {
+        "GET": [services.UnknownOrder],
+        "POST": [services.UnknownOrder, NothingPaid, idempotency.KeyReused],
+    }
+
+    def get_queryset(self) -> QuerySet[Refund]:
+        return Refund.objects.filter(order=own_order(self.request, self.kwargs["order_id"]).pk)
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """Leave out the reasons, which are for the books, unless the caller may give refunds."""
+        page = super().paginate_queryset(queryset) or []
+        for refund in page if not may(self.request.user, REFUND) else ():
+            refund.reason = refund.refusal = ""
+        return page
+
+    @extend_schema(operation_id="order_refunds", summary="Refunds of an order")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """What was to be given back of the order's money, newest first, and whether it was: asked for by staff, for a
+        return, or for a shipment that did not arrive. What changes and a cancellation give back is not among it.
+        """
+        return super().get(request, *args, **kwargs)
 
     @extend_schema(
         operation_id="order_refund",
@@ -52,7 +78,7 @@ class RefundsView(APIView):
     )
     def post(self, request: Request, order_id: int) -> Response:
         """Have an amount given back, with a reason. Whether so much is left of what was taken is for payments to say:
-        the order's timeline tells.
+        the list of refunds tells, and the order's timeline.
         """
         form = RefundSerializer(data=request.data)
         form.is_valid(raise_exception=True)

@@ -98,6 +98,9 @@ class OrderOfSeveralProducts(OrderInput):
         "reason": "arrived with a scratch",
         "status": "REQUESTED",
         "refusal": "",
+        "returnId": None,
+        "shipment": None,
+        "createdAt": "2026-11-23T09:00:00Z",
     },
 )
 class RefundSerializer(Serializer):
@@ -108,6 +111,11 @@ class RefundSerializer(Serializer):
     reason = Text(max_length=200, help_text="Why; for the books.")
     status = Choice(choices=Refund.Status.choices, read_only=True)
     refusal = Text(read_only=True)
+    return_id = Identifier(read_only=True, allow_null=True, source="for_return_id", help_text="That it pays back.")
+    shipment = Integer(
+        read_only=True, allow_null=True, source="for_shipment", help_text="Of several, which did not arrive."
+    )
+    created_at = Moment(read_only=True)
 
 
 class LineSerializer(ModelSerializer[OrderLine]):

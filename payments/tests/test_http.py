@@ -52,6 +52,8 @@ def test_a_payment_as_its_customer_sees_it(payments):
         "currency": "KRW",
         "gateway": "TOSS_PAYMENTS",
         "status": "FAILED",
+        "captured": 0,
+        "refunded": 0,
         "reason": "PAY002: declined",
     }
 

@@ -1,7 +1,7 @@
 """The shop as docker-compose.yml starts it: seven services apart, played through the gateway."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from secrets import token_hex
@@ -24,8 +24,8 @@ from tests.support.ordering import PAID_AND_SENT
 from tests.support.otlp import Receiver, receiving, unconnected
 from tests.support.processes import eventually
 from tests.support.running_shop import Queues
-from tests.support.second_thoughts import one_piece_less_and_elsewhere, sent_back
 from tests.support.stage import PASSWORD, Customer, Stage, raised
+from tests.support.whole_life import LIFE
 
 pytestmark = pytest.mark.acceptance
 
@@ -160,11 +160,11 @@ def test_sent_back_by_the_recipient(customer: Customer):
     eventually(lambda: sellable(customer, 4) == before)
 
 
-def test_a_piece_less_and_elsewhere_and_then_sent_back(customer: Customer):
-    """A change before the hand-over and a return, each through the processes of all services."""
+@pytest.mark.parametrize("played", LIFE, ids=lambda played: played.__name__)
+def test_an_orders_life(customer: Customer, played: Callable[[Customer, Customer], None]):
+    """What can become of an order, through the processes of all services."""
     with Customer(base_url=customer.base_url, timeout=30) as staff:
-        staff.sign_in("admin@example.com")
-        sent_back(customer, staff, one_piece_less_and_elsewhere(customer, 8), 8)
+        played(customer, staff.sign_in("admin@example.com"))
 
 
 # --- The gateway and the back office --------------------------------------------------------------------------------

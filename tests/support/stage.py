@@ -29,7 +29,7 @@ from tests.support.processes import ROOT, Process, eventually
 
 BIN = Path(sys.executable).parent
 PASSWORD = "seed-pass-1"
-# What a deployment may set too; here it makes waiting short.
+# What a deployment may set too; here it makes waiting short, and lets subscribers be on this machine.
 HASTE = {
     "HANDOVER_AFTER": "1",
     "DELIVERED_AFTER": "0.2",
@@ -37,6 +37,7 @@ HASTE = {
     "BREAKER_OPEN_FOR": "0.5",
     "EMAIL_URL": "dummymail:",
     "MESSAGES_PER_HOUR": "0",
+    "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
 }
 
 

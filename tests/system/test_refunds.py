@@ -57,7 +57,10 @@ def told(order_id: int) -> list[tuple[str, str]]:
 def test_a_part_is_given_back_and_everybody_knows(bus: Bus, clerk: APIClient, order_id: int):
     answer = ask(clerk, order_id)
     assert answer.status_code == 202
-    assert answer.json() | {"id": ""} == {**WANTED, "id": "", "status": "REQUESTED", "refusal": ""}
+    asked = answer.json()
+    assert asked == WANTED | {"status": "REQUESTED", "refusal": "", "returnId": None, "shipment": None} | {
+        name: asked[name] for name in ("id", "createdAt")
+    }
     bus.drain()
     assert Refund.objects.get().status == "COMPLETED"
     assert told(order_id) == [("OrderRefundRequested", "₩300"), ("PaymentRefundCompleted", "₩300")]
@@ -68,6 +71,20 @@ def test_a_part_is_given_back_and_everybody_knows(bus: Bus, clerk: APIClient, or
     assert action.after is not None
     assert (action.action, action.target, action.after["amount"]) == ("refund", f"order {order_id}", 300)
     assert [one for one in audit(strict=True) if isinstance(one, Violation)] == []
+
+
+def test_its_customer_sees_what_is_given_back_and_staff_see_why(bus: Bus, clerk: APIClient, order_id: int):
+    first, second = (ask(clerk, order_id, key, amount=600).json()["id"] for key in "ab")
+    bus.drain()
+    customer, url = client(), f"/api/v1/orders/{order_id}/refunds"
+    Order.objects.update(user_id=User.objects.latest("pk").pk)
+
+    def listed(reader: APIClient) -> list[tuple[str, str, str]]:
+        return [(one["id"], one["status"], one["reason"]) for one in reader.get(url).json()["results"]]
+
+    assert listed(clerk) == [(second, "REFUSED", "a scratch"), (first, "COMPLETED", "a scratch")]
+    assert listed(customer) == [(second, "REFUSED", ""), (first, "COMPLETED", "")]
+    assert client().get(url).status_code == 404
 
 
 def test_more_than_is_left_is_refused(bus: Bus, clerk: APIClient, order_id: int):
