@@ -25,6 +25,7 @@ pytestmark = pytest.mark.documented
 
 ROOT = Path(__file__).parents[2]
 KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")  # nothing that names a server
+SOON = {"HANDOVER_AFTER": "1", "DELIVERED_AFTER": "0.2"}  # seconds
 PATIENCE = 120
 
 
@@ -43,13 +44,14 @@ def port() -> int:
         return free.getsockname()[1]
 
 
-def start(command: str, *arguments: str, var: Path, port: int) -> subprocess.Popen[str]:
+def start(command: str, *arguments: str, var: Path, port: int, **settings: str) -> subprocess.Popen[str]:
     environment = {name: os.environ[name] for name in KEPT if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "manage.py", command, *arguments],
         cwd=ROOT,
         env=environment
-        | {"SHOP_VAR": str(var), "PORT": str(port), "TRACE_FILE": str(var / "traces"), "PYTHONUNBUFFERED": "1"},
+        | {"SHOP_VAR": str(var), "PORT": str(port), "TRACE_FILE": str(var / "traces"), "PYTHONUNBUFFERED": "1"}
+        | settings,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -139,7 +141,7 @@ def lives(url: str, password: str) -> None:
 
 
 def test_up_serves_until_ctrl_c_and_leaves_no_process(var: Path, port: int) -> None:
-    up = start("up", var=var, port=port)
+    up = start("up", var=var, port=port, **SOON)
     assert f"http://127.0.0.1:{port}/docs/" in serving(up)
     assert processes(var)
     audit = start("audit", var=var, port=port)  # shares the running PostgreSQL, and leaves it running
