@@ -13,11 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from django.conf import settings
 
 from lab.machines import guard
 from lab.machines.faults import KINDS
+from tests.support.processes import eventually
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"),
@@ -54,6 +56,7 @@ def servers(tmp_path: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
         servers[name] = subprocess.Popen(["env", "--default-signal=QUIT", "sleep", "1000"])
         (tmp_path / pid_file).parent.mkdir(parents=True)
         (tmp_path / pid_file).write_text(f"{servers[name].pid}\nand more\n")
+    eventually(lambda: all(psutil.Process(one.pid).name() == "sleep" for one in servers.values()))  # heeds it now
     yield servers
     for one in servers.values():
         one.kill()
