@@ -11,7 +11,7 @@ from payments.gateways import PaymentGateway
 from payments.models import Payment, SandboxSwitch
 from payments.settling import LEASE
 from payments.tasks import charge_payment, refund_payment, settle_payments
-from payments.tests.saga import cancelled, held, outbox, reserved, run, settle, settle_all, state, told
+from payments.tests.saga import cancelled, entries, held, outbox, reserved, run, settle, settle_all, state, told
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
 
@@ -125,6 +125,18 @@ def test_two_timers_refund_once_and_tell_it_once(toss, when):
     assert told(outbox()) == [REFUND_TOLD]
     assert state() == ("REFUNDED", False)
     assert held() == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_two_timers_let_go_once_of_what_waits_for_its_customer(toss, when):
+    run(charge_payment, reserved(token="tok_action"))
+    run(refund_payment, cancelled())
+    setattr(toss, when, settle)
+    settle()
+    settle_all()
+    assert told(outbox()) == [REFUND_TOLD]
+    assert state() == ("VOIDED", False)
+    assert entries() == [("CHARGE", 3_500_000, "REFUSED"), ("VOID", 3_500_000, "SUCCEEDED")]
 
 
 def test_a_timer_that_hears_nothing_leaves_alone_what_another_has_settled(toss):
