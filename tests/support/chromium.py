@@ -44,6 +44,8 @@ FLAWS = """() => {
     const high = Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top);
     if (wide > 2 && high > 4 && !(scrolls(a.parent) || scrolls(b.parent))) flaws.push(`overlap: ${a.text} / ${b.text}`);
   }
+  const page = document.documentElement;
+  if (page.scrollWidth > page.clientWidth) flaws.push(`wider than its window: ${page.scrollWidth}`);
   return flaws;
 }"""
 
