@@ -8,7 +8,7 @@ from delivery.models import Delivery
 from orders.cancellation import can_be_cancelled, request_cancellation
 from orders.models import Order, Return
 from orders.returns import decisions
-from orders.returns.requests import Wanted, request_return, withdraw
+from orders.returns.requests import Wanted, request_return, returnable, withdraw
 from shop.contracts.events import Line
 from tests.support.outsiders import Log
 
@@ -30,7 +30,7 @@ def _possible(what: str, orders: Collection[int]) -> Iterator[tuple[int, str, Ca
     if what == REQUEST:
         for order in Order.objects.filter(pk__in=orders, status="COMPLETED", exchange_for=None).order_by("pk"):
             line, returns = order.items.get(), order.returns.count()
-            if returns < line.quantity:
+            if returns < line.quantity and returnable(order.pk)[line.product_id] > 0:  # not all may have arrived
                 kind = KINDS[(order.pk + returns) % len(KINDS)]
                 wanted = Wanted(lines=[Line(line.product_id, 1)], kind=kind)
                 yield (
