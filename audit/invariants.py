@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from django.apps import apps
 from django.conf import settings
 from django.db import connections, transaction
 from django.utils import timezone
@@ -144,7 +145,7 @@ def no_dead_letters(_before: datetime) -> Iterator[Violation]:
     """Every dead letter is resolved."""
     for service in local_services():
         for pk, step, event_type, error in query(service, OPEN_LETTERS.format(service=service)):
-            letter = f"{event_type or 'undecodable event'} at {step}"
+            letter = apps.get_model(service, "DeadLetter")(step=step, event_type=event_type)
             yield Violation("no_dead_letters", f"order {pk}", f"{letter}: {error}")
 
 

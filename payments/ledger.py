@@ -148,8 +148,8 @@ def intend_capture(payment: Payment) -> None:
 
 
 def intend_void(payment: Payment) -> None:
-    """Enter that what is held, or waits for its customer, is to be let go of. What waited, and was let go of, does so
-    for good: a gateway that says it still waits was asked before that."""
+    """Enter that what is held, or waits for its customer, is to be let go of. A wait that was ended stays ended: a
+    gateway that reports it as open was asked before."""
     let_go = any(row.kind == Kind.VOID and row.outcome == Outcome.SUCCEEDED for row in payment.rows)
     if not open_rows(payment, Kind.VOID) and (payment.authorized or not let_go):
         amount = payment.authorized - payment.captured or payment.amount

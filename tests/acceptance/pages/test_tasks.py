@@ -76,6 +76,14 @@ def books(shop: Any, admin: Page, pieces: int = 3) -> str:
     return f"{shop.url}/admin/orders/order/{placed.pk}/change/"
 
 
+def fill_in_return(admin: Page, page: str, pieces: int, reason: str) -> None:
+    """On an order's page, a return of so many books is being asked for."""
+    admin.goto(page)
+    admin.get_by_role("link", name="Request a return").click()
+    admin.get_by_label("Product 7").fill(str(pieces))
+    admin.get_by_label("Reason").fill(reason)
+
+
 def test_one_of_three_books_is_refunded(shop: Any, admin: Page):
     page = books(shop, admin)
     shop.drain()
@@ -117,10 +125,7 @@ def test_one_piece_is_cancelled_before_hand_over_and_a_note_kept(shop: Any, admi
 def test_a_return_is_requested_taken_in_and_inspected(shop: Any, admin: Page):
     page = books(shop, admin)
     shop.drain()
-    admin.goto(page)
-    admin.get_by_role("link", name="Request a return").click()
-    admin.get_by_label("Product 7").fill("2")
-    admin.get_by_label("Reason").fill("the wrong book")
+    fill_in_return(admin, page, 2, "the wrong book")
     admin.get_by_role("button", name="Yes, request this return").click()
     admin.goto(f"{shop.url}/admin/")
     admin.get_by_role("link", name="Returns to decide").click()
@@ -251,10 +256,7 @@ def test_a_hundred_prices_are_put_up_though_a_page_shows_fifty(shop: Any, admin:
 def test_an_exchange_to_its_end(shop: Any, admin: Page):
     page = books(shop, admin, 1)
     shop.drain()
-    admin.goto(page)
-    admin.get_by_role("link", name="Request a return").click()
-    admin.get_by_label("Product 7").fill("1")
-    admin.get_by_label("Reason").fill("a page is torn")
+    fill_in_return(admin, page, 1, "a page is torn")
     admin.locator("#id_kind").select_option("EXCHANGE")
     admin.get_by_role("button", name="Yes, request this return").click()
     admin.get_by_role("button", name="Approve").click()
@@ -409,11 +411,8 @@ def test_a_return_that_is_refused_keeps_what_was_typed(shop: Any, admin: Page):
     page = books(shop, admin)
     seed_stock({8: 10})
     shop.drain()
-    admin.goto(page)
-    admin.get_by_role("link", name="Request a return").click()
-    admin.get_by_label("Product 7").fill("2")
+    fill_in_return(admin, page, 2, "the wrong book")
     admin.get_by_label("exchanged for product").fill("8")
-    admin.get_by_label("Reason").fill("the wrong book")
     admin.locator("#id_kind").select_option("EXCHANGE")
     admin.get_by_role("button", name="Yes, request this return").click()
     expect(admin.locator(".errorlist")).to_contain_text("does not cost what was paid")
