@@ -23,6 +23,7 @@ DATABASES = {
 # --- For benchmarks/endtoend ------------------------------------------------------------------------------------------
 ROOT_URLCONF = "benchmarks.plain.web"
 ALLOWED_HOSTS = ["127.0.0.1"]
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]  # of those of a new project, the one for Content-Length
 EMAIL_HOST, EMAIL_PORT = "127.0.0.1", int(os.environ.get("PLAIN_MAIL_PORT", "0"))  # 0: no e-mails
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
