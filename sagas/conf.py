@@ -21,9 +21,10 @@ class Settings:
 
     `hooks` is the dotted path of a `sagas.Hooks` class. Of the `prefetch` messages that a worker holds for each of its
     processes, those for one step are merged (`sagas.worker`). `patience` is how long a step waits out an outage before
-    its message goes back to the queue, `outbox_lease` after how long another relay may publish a dead relay's rows,
-    `retention` how long inbox, outbox and resolved dead letters are kept. Without `declares` no process declares
-    queues, so none needs the right to: an administrator declares them.
+    its message goes back to the queue, `relay_hold` how long at most a relay holds events under load so that they go
+    together, `outbox_lease` after how long another relay may publish a dead relay's rows, `retention` how long inbox,
+    outbox and resolved dead letters are kept. Without `declares` no process declares queues, so none needs the right
+    to: an administrator declares them.
     """
 
     sagas: Sequence[Saga]
@@ -32,6 +33,7 @@ class Settings:
     prefetch: int = 32
     confirm_timeout: float = 10.0
     patience: float = 600.0
+    relay_hold: float = 0.1
     outbox_lease: float = 30.0
     retention: timedelta = timedelta(days=30)
     dead_letter_exchange: str = "sagas.dead"

@@ -25,7 +25,7 @@ from sagas.db.prepared import query
 from sagas.dead_letters import RELAY, readable
 from sagas.outages import OUTAGES, drop_broken_connections
 from sagas.outbox import AWAKE, channel
-from sagas.publisher import at_once, backlog, is_deferred, is_small, publish
+from sagas.publisher import at_once, is_deferred, is_small, publish
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +67,13 @@ DEFERRED_FROM_INBOX = DEFERRED._replace(
 CLAIM = """
     UPDATE {service}_{table} SET {lease} = statement_timestamp() + make_interval(secs => %s)
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM {service}_{table} WHERE {due} LIMIT %s FOR UPDATE SKIP LOCKED))
-    RETURNING {key}, {events}, {lease}
+    RETURNING {key}, {events}, {lease}::text
 """
 PUT_BACK = "UPDATE {service}_{table} SET {lease} = clock_timestamp()"
 DEFER = "UPDATE {service}_unsent SET deferred_until = clock_timestamp()"
 # A row belongs to whoever has set its lease. It is left alone when it has been claimed again since, after the lease's
 # end, or is to be published again.
-HELD = " WHERE {key} = ANY(%s) AND {lease} = %s"
+HELD = " WHERE {key} = ANY(%s) AND {lease} = %s::timestamptz"
 
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.2  # seconds between looks: for a while after work, and then
 BUSY_FOR = 2 * AWAKE  # seconds, in which nobody may notify the relay
@@ -83,11 +83,10 @@ DEFERRED_EVERY = 0.2  # seconds between publications of what is deferred
 LOOK_BACK = 1000  # rows
 LOOK_AT_ALL_EVERY = 1.0  # seconds
 DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
-# A batch cannot grow once sent, so events are held while queues are long. Never for long: the crowded queue may be
-# another service's, whose worker is away.
-CROWDED = 2  # messages in one queue
-SECONDS_A_MESSAGE, HOLD_AT_MOST = 0.004, 0.1  # about as long as the message would wait in that queue
-ASK_EVERY = 0.1  # seconds between questions to the broker about its queues
+# A message of one event costs every step that follows as much as one of dozens. So what comes after a portion is held
+# back, to go together: with the square of the events' rate, and from TOGETHER a second on for `Settings.relay_hold`.
+TOGETHER = 200.0
+COUNT_FOR = 0.2  # seconds, over which events are counted
 
 
 class Every:
@@ -111,10 +110,10 @@ class Relay:
     def __init__(self, service: str) -> None:
         self.service = service
         self._stopping = threading.Event()
-        self._look_at_all, self._ask = Every(LOOK_AT_ALL_EVERY), Every(ASK_EVERY)
+        self._look_at_all = Every(LOOK_AT_ALL_EVERY)
         self._deferred, self._drain = Every(DEFERRED_EVERY), Every(DRAIN_EVERY)
         self._first, self._found_at = 0, 0.0  # the first row that was published last, and when that was
-        self._backlog = 0  # messages in the longest queue, when last asked
+        self._count, self._since, self._rate = 0, 0.0, 0.0  # events since then, and how many a second before that
         self._listening: Any = None  # the database session that has executed LISTEN
         self.seen_at = time.monotonic()  # when the loop last came round
 
@@ -156,16 +155,16 @@ class Relay:
     def _publish(self) -> float:
         """Publish one portion of the outbox; returns in how many seconds to look again."""
         found = _publish_rows(self.service, UNSENT, 0 if self._look_at_all.is_due() else self._first - LOOK_BACK)
-        if found:
-            self._first, self._found_at = found[0], time.monotonic()
+        if not found:
+            return BUSY_PAUSE if time.monotonic() - self._found_at < BUSY_FOR else IDLE_PAUSE
+        self._first, self._found_at = found[0], time.monotonic()
         if len(found) >= PORTION:
             return 0.0
-        if found and len(found) < conf().batch_limit:
-            if self._ask.is_due():
-                self._backlog = backlog()
-            if self._backlog > CROWDED:
-                return min(self._backlog * SECONDS_A_MESSAGE, HOLD_AT_MOST)
-        return BUSY_PAUSE if time.monotonic() - self._found_at < BUSY_FOR else IDLE_PAUSE
+        self._count += len(found)
+        if (seconds := self._found_at - self._since) >= COUNT_FOR:
+            self._rate, self._count, self._since = self._count / seconds, 0, self._found_at
+        self._stopping.wait(conf().relay_hold * min((self._rate / TOGETHER) ** 2, 1.0))  # no notification ends it
+        return BUSY_PAUSE
 
     def _drain_dead_letters(self) -> None:
         try:

@@ -377,6 +377,7 @@ SAGAS = Sagas(
     prefetch=env.int("PREFETCH", 32),  # messages that a worker holds for each of its processes, and merges
     confirm_timeout=env.float("CONFIRM_TIMEOUT", 10.0),  # seconds to wait for the broker's confirm
     patience=env.int("OUTAGE_PATIENCE", 600),  # seconds a step waits out an outage before it requeues its message
+    relay_hold=env.float("RELAY_HOLD", 0.1),  # seconds, at most, for which events wait under load to go together
     outbox_lease=env.float("OUTBOX_LEASE", 30.0),  # seconds until another relay may take a dead relay's rows
     retention=timedelta(days=env.int("RETENTION_DAYS", 30)),  # of inbox, outbox, notification rows and keys
     dead_letter_exchange="shop.dead",

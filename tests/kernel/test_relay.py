@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -142,6 +143,46 @@ def test_it_is_published_once_the_event_is_known(bus: Bus, settings: Any):
 
 
 # —— Waking ————————————————————————————————————————————————————————————————————————————————————————————————————————————
+@pytest.mark.parametrize(
+    ("portion", "rate", "hold", "held"),
+    [
+        (1, 1, 0.1, 0.0),
+        (5, 10, 0.1, 0.00025),
+        (40, 100, 0.1, 0.025),
+        (80, 200, 0.1, 0.1),
+        (800, 5000, 0.1, 0.1),
+        (800, 5000, 0.0, 0.0),
+        (relay.PORTION, 5000, 0.1, None),  # more is there already
+    ],
+)
+def test_the_more_events_come_the_longer_they_are_held(
+    portion: int, rate: float, hold: float, held: float | None, settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    settings.SAGAS = replace(settings.SAGAS, relay_hold=hold)
+    waits: list[float] = []
+    now = time.monotonic()
+    inventory = relay.Relay("inventory")
+    inventory._stopping = SimpleNamespace(wait=waits.append)  # type: ignore[assignment]
+    monkeypatch.setattr(relay, "_publish_rows", lambda *_: list(range(portion)))
+    for _ in range(6):
+        now += portion / rate
+        monkeypatch.setattr(relay, "time", SimpleNamespace(monotonic=lambda now=now: now))
+        inventory._publish()
+    assert waits[-1:] == ([] if held is None else [pytest.approx(held, abs=1e-5)])
+
+
+def test_after_a_pause_a_rush_before_it_is_forgotten(monkeypatch: pytest.MonkeyPatch):
+    waits: list[float] = []
+    inventory = relay.Relay("inventory")
+    inventory._stopping = SimpleNamespace(wait=waits.append)  # type: ignore[assignment]
+    for at, portion in ((100.0, 50), (100.3, 500), (160.0, 1)):
+        monkeypatch.setattr(relay, "_publish_rows", lambda *_, portion=portion: list(range(portion)))
+        monkeypatch.setattr(relay, "time", SimpleNamespace(monotonic=lambda at=at: at))
+        inventory._publish()
+    assert waits[1] == pytest.approx(0.1)
+    assert waits[2] == pytest.approx(0.0, abs=1e-5)
+
+
 def test_whoever_emits_wakes_the_relay_after_the_commit(
     django_capture_on_commit_callbacks: Any, monkeypatch: pytest.MonkeyPatch
 ):
