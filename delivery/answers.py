@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from delivery.bookings import book_anew
-from delivery.carriers import Answer, Booked, Cancelled, NoNews, Refused, Report, TooLate, Unknown, account_for
+from delivery.carriers import Answer, Booked, Cancelled, NoNews, Refused, Report, TooLate, Unknown, accounts_for
 from delivery.holding import are_held, change_of, told
 from delivery.models import Delivery
 from delivery.shipments import about, end, lock, origin, shipment_of
@@ -113,8 +113,8 @@ def _booked(delivery: Delivery, answer: Answer, now: datetime, shipments: Sequen
             return _stopped(delivery, now, shipments)
     elif isinstance(answer, Unknown):
         delivery.reference = answer.reference or delivery.reference
-        if delivery.status == Status.BOOKING:
-            delivery.account = delivery.account or account_for(delivery.order_id)  # there was none
+        if delivery.status == Status.BOOKING:  # perhaps there was no carrier
+            delivery.account = delivery.account or accounts_for([delivery.order_id])[delivery.order_id]
             _ask_again(delivery, now)
     return []
 

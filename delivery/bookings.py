@@ -6,7 +6,7 @@ from datetime import datetime
 from secrets import token_hex
 from uuid import UUID
 
-from delivery.carriers import Booked, Booking, Cancelled, Parcel, UnknownCarrier, account_for, carrier
+from delivery.carriers import Booked, Booking, Cancelled, Parcel, UnknownCarrier, accounts_for, carrier
 from delivery.models import Delivery
 from delivery.transitions import LEASE, next_look
 
@@ -21,12 +21,14 @@ def new_key(order_id: int) -> str:
 
 def booked_at_once(wanted: Iterable[Booking]) -> dict[str, Booked]:
     """What carriers that answer by themselves have booked, by key."""
-    groups: dict[str, list[Booking]] = defaultdict(list)
-    for booking in wanted:
-        groups[account_for(booking.order_id)].append(booking)
+    bookings_of: dict[str, list[Booking]] = defaultdict(list)
+    every = list(wanted)
+    accounts = accounts_for(booking.order_id for booking in every)
+    for booking in every:
+        bookings_of[accounts[booking.order_id]].append(booking)
     return {
         booking.key: answer
-        for account, bookings in groups.items()
+        for account, bookings in bookings_of.items()
         if account and carrier(account).local
         for booking, answer in zip(bookings, carrier(account).book(bookings), strict=True)
         if isinstance(answer, Booked)
@@ -35,8 +37,9 @@ def booked_at_once(wanted: Iterable[Booking]) -> dict[str, Booked]:
 
 def book_anew(deliveries: Sequence[Delivery], now: datetime) -> dict[str, Booked]:
     """Have locked parcels fetched whose booking was cancelled; what is booked by that already, by its new key."""
+    accounts = accounts_for(delivery.order_id for delivery in deliveries)
     for delivery in deliveries:
-        delivery.key, delivery.account = new_key(delivery.order_id), account_for(delivery.order_id)
+        delivery.key, delivery.account = new_key(delivery.order_id), accounts[delivery.order_id]
         delivery.reference = delivery.label_url = delivery.carrier = ""
         delivery.status, delivery.due_at, delivery.attempts, delivery.tracking_number = Status.BOOKING, now, 0, None
     booked = booked_at_once(Booking(one.key, one.order_id, one.address, shipment=one.number) for one in deliveries)

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 
 from delivery.bookings import booked_at_once
-from delivery.carriers import Booked, Booking, Parcel, Report, account_for, carrier
+from delivery.carriers import Booked, Booking, Parcel, Report, accounts_for, carrier
 from delivery.models import ReturnParcel
 from delivery.transitions import words_of
 from fastdb.bulk import insert_if_absent
@@ -65,7 +65,7 @@ def _key(return_id: int) -> str:
 
 
 def _row(event: ReturnApproved, now: datetime, booked: Booked | None) -> dict[str, Any]:
-    account = account_for(event.return_id) if booked else ""
+    account = accounts_for([event.return_id])[event.return_id] if booked else ""
     return {
         "return_id": event.return_id,
         "order_id": event.order_id,

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from delivery.bookings import booked_at_once, can_be_stopped_at_once, is_local, new_key, stop_with_carrier
-from delivery.carriers import Booked, Booking, account_for
+from delivery.carriers import Booked, Booking, accounts_for
 from delivery.holding import start_late
 from delivery.models import Delivery
 from delivery.shipments import GONE, Ended, end, insert, lock, shipment_in
@@ -63,7 +63,13 @@ def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
         for number, shipment in enumerate(event.checkout.shipments or (None,), 1)
     ]
     booked = booked_at_once(booking for _, _, booking in wanted)
-    rows = [_parcel(event, shipment, booking, booked.get(booking.key), now) for event, shipment, booking in wanted]
+    accounts = accounts_for(event.order_id for event in paid)
+    looks = {account: next_look(account, Status.PREPARING, now) for account in {*accounts.values()}}
+    rows = [
+        _parcel(event, shipment, booking, account, answer) | {"due_at": looks[account] if answer else now}
+        for event, shipment, booking in wanted
+        for account, answer in [(accounts[event.order_id], booked.get(booking.key))]
+    ]
     started = insert(row for row in rows if row.get("number", 1) == 1)
     if len(started) < len(paid):
         late = [row for row in rows if row["order_id"] not in started]
@@ -114,10 +120,9 @@ def _fail(nowhere: Sequence[Paid]) -> None:
 
 
 def _parcel(
-    event: Paid, shipment: Shipment | None, booking: Booking, booked: Booked | None, now: datetime
+    event: Paid, shipment: Shipment | None, booking: Booking, account: str, booked: Booked | None
 ) -> dict[str, Any]:
-    account = account_for(event.order_id)
-    row = {
+    row: dict[str, Any] = {
         "order_id": event.order_id,
         "user_id": event.checkout.user_id,
         "unpaid": isinstance(event, PaymentAuthorized),
@@ -127,7 +132,6 @@ def _parcel(
         "carrier": booked.carrier if booked else "",
         "address": booking.address,
         "status": Status.PREPARING if booked else Status.BOOKING,
-        "due_at": next_look(account, Status.PREPARING, now) if booked else now,
         "caused_by": event.event_id,
         "trace": event.trace,
     }

@@ -53,7 +53,10 @@ def take(wanted: Pieces, free: Places, locations: Iterable[str]) -> Places:
 
 def decide(wanted: Pieces, free: Places) -> Places:
     """What the owner's rule says. Raises ValueError if that is not what was wanted, or is not there."""
-    decided = _rule(settings.FULFILMENT_RULE)(wanted, free)
+    rule = _rule(settings.FULFILMENT_RULE)
+    decided = rule(wanted, free)
+    if rule in OURS:
+        return decided
     sums = dict.fromkeys(wanted, 0)
     for location, pieces in decided.items():
         for product, quantity in pieces.items():
@@ -65,4 +68,5 @@ def decide(wanted: Pieces, free: Places) -> Places:
     return decided
 
 
+OURS = (fewest_locations, one_location)  # what they say is not looked at again
 _rule = cache(import_string)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
-from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -33,7 +32,8 @@ MOVE = """
         WHERE old.id = locked.id AND locked.status = ANY(%(since)s::text[])
             AND (%(reasons)s::text[] IS NULL OR locked.reason = ANY(%(reasons)s))
             AND (%(captures)s::text[] IS NULL OR locked.capture = ANY(%(captures)s))
-        RETURNING old.id, user_id, created_at, change_id, exchange_for_id, event, service, detail, known, number
+        RETURNING old.id, user_id, created_at, change_id IS NOT NULL AS changing, exchange_for_id, event, service,
+            detail, known, number
     ), numbered AS (
         INSERT INTO orders_parcelnumber (number, order_id)
         SELECT number, id FROM moved WHERE number <> '' AND number <> known ON CONFLICT DO NOTHING
@@ -41,7 +41,7 @@ MOVE = """
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
         SELECT id, service, event, %(to)s, detail FROM moved ORDER BY id
     )
-    SELECT id, EXTRACT(EPOCH FROM %(now)s - created_at), user_id, change_id, exchange_for_id FROM moved
+    SELECT id, EXTRACT(EPOCH FROM %(now)s - created_at), user_id, changing, exchange_for_id FROM moved
 """
 NOTE = """
     WITH noted AS (
@@ -56,11 +56,11 @@ NOTE = """
 
 
 class Moved(NamedTuple):
-    """An order that has a new status: its customer, the change that is being made of it, and the return that it is
-    given in exchange for."""
+    """An order that has a new status: its customer, whether it is being changed, and the return that it is given in
+    exchange for."""
 
     user_id: int
-    change_id: UUID | None
+    changing: bool
     exchange_for: int | None
 
 
@@ -101,9 +101,9 @@ def move(
             "look_at": now + timedelta(seconds=settings.STALLED_AFTER),
         },
     )
-    ages = [float(age) for _, age, *_ in moved]
+    ages = [float(row[1]) for row in moved]
     transaction.on_commit(partial(metrics.moved, str(to), ages), using="orders")
-    return {order_id: Moved(*more) for order_id, _, *more in moved}
+    return {row[0]: Moved._make(row[2:]) for row in moved}
 
 
 def note(events: Sequence[OrderEvent], details: Sequence[str]) -> None:

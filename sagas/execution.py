@@ -17,7 +17,6 @@ first event again replays the whole chain through what is done, up to where it b
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -79,12 +78,13 @@ def _decode(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> list[Event]:
 
 def _one_per_instance(events: Sequence[Event]) -> list[list[Event]]:
     """Batches with one event per saga instance, so that an emitted event's key tells which event caused it."""
-    seen: dict[int, int] = {}
-    batches: dict[int, list[Event]] = defaultdict(list)
-    for key, event in zip(choreography().keys_of(events), events, strict=True):
-        seen[key] = seen.get(key, -1) + 1
-        batches[seen[key]].append(event)
-    return list(batches.values())
+    batches: list[list[Event]] = []
+    while events:
+        first: dict[int, Event] = {}
+        keys = choreography().keys_of(events)
+        events = [one for key, one in zip(keys, events, strict=True) if first.setdefault(key, one) is not one]
+        batches.append(list(first.values()))
+    return batches
 
 
 def _run_batch(step: AnyStep, batch: Sequence[Event]) -> None:

@@ -69,13 +69,13 @@ def publish(events: Iterable[Event], to: Hearers | None = None) -> None:
     for event in events:
         by_type[type(event)].append(event)
     for event_type, batch in by_type.items():
-        saga, keys = choreography().saga_of[event_type].name, choreography().keys_of(batch)
+        saga = choreography().saga_of[event_type].name
         for step in hearers[event_type]:
             for first in range(0, len(batch), limit):
                 part = batch[first : first + limit]
-                more = ", …" if len(part) > 1 else ""
+                (key,), more = choreography().keys_of(part[:1]), ", …" if len(part) > 1 else ""
                 crash_point("publisher.before_send")
-                send(step, part, f"{len(part)} × {event_type.__name__} ({saga} {keys[first]}{more})")
+                send(step, part, f"{len(part)} × {event_type.__name__} ({saga} {key}{more})")
                 crash_point("publisher.confirmed")
 
 

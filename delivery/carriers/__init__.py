@@ -1,5 +1,7 @@
 """The carriers, by the name of their account. `settings.CARRIERS` says which there are."""
 
+from collections.abc import Iterable
+
 from django.conf import settings
 from django.utils.module_loading import import_string
 
@@ -33,7 +35,7 @@ __all__ = [
     "TooLate",
     "Unknown",
     "UnknownCarrier",
-    "account_for",
+    "accounts_for",
     "carrier",
 ]
 
@@ -55,7 +57,7 @@ def carrier(account: str) -> Carrier:
     return _made[account]
 
 
-def account_for(order_id: int) -> str:
-    """Who is to take an order's parcel: the carriers take turns. "" while there is none."""
-    accounts = tuple(settings.CARRIERS)
-    return accounts[order_id % len(accounts)] if accounts else ""
+def accounts_for(order_ids: Iterable[int]) -> dict[int, str]:
+    """Who is to take each order's parcel: the carriers take turns. "" while there is none."""
+    accounts = tuple(settings.CARRIERS) or ("",)
+    return {order_id: accounts[order_id % len(accounts)] for order_id in order_ids}

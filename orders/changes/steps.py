@@ -45,7 +45,7 @@ def request_waiting(
 ) -> list[OrderChangeRequested]:
     """The changes that have waited for these orders to be paid. What the orders have `moved` to by that does not
     matter: delivery decides whether it is too late."""
-    order_ids = [one.order_id for one in paid if one.order_id not in moved or moved[one.order_id].change_id]
+    order_ids = [one.order_id for one in paid if one.order_id not in moved or moved[one.order_id].changing]
     return [
         OrderChangeRequested(order_id=change.order_id, change=told(change))
         for change in _waiting(order_ids, becoming=Status.REQUESTED)
@@ -54,7 +54,7 @@ def request_waiting(
 
 def refuse_waiting(cancelled: Mapping[int, Moved]) -> None:
     """These orders are cancelled. What waited for them to be paid ends with them."""
-    order_ids = [order_id for order_id, order in cancelled.items() if order.change_id]
+    order_ids = [order_id for order_id, order in cancelled.items() if order.changing]
     if changes := _waiting(order_ids, becoming=Status.REFUSED):
         Order.objects.filter(pk__in=[change.order_id for change in changes]).update(change_id=None)
 
