@@ -66,7 +66,7 @@ def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
     accounts = accounts_for(event.order_id for event in paid)
     looks = {account: next_look(account, Status.PREPARING, now) for account in {*accounts.values()}}
     rows = [
-        _parcel(event, shipment, booking, account, answer) | {"due_at": looks[account] if answer else now}
+        _parcel(event, shipment, booking, account, answer, looks[account] if answer else now)
         for event, shipment, booking in wanted
         for account, answer in [(accounts[event.order_id], booked.get(booking.key))]
     ]
@@ -120,7 +120,12 @@ def _fail(nowhere: Sequence[Paid]) -> None:
 
 
 def _parcel(
-    event: Paid, shipment: Shipment | None, booking: Booking, account: str, booked: Booked | None
+    event: Paid,
+    shipment: Shipment | None,
+    booking: Booking,
+    account: str,
+    booked: Booked | None,
+    due_at: datetime | None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "order_id": event.order_id,
@@ -132,6 +137,7 @@ def _parcel(
         "carrier": booked.carrier if booked else "",
         "address": booking.address,
         "status": Status.PREPARING if booked else Status.BOOKING,
+        "due_at": due_at,
         "caused_by": event.event_id,
         "trace": event.trace,
     }

@@ -22,8 +22,8 @@ os.register_at_fork(after_in_child=_dice.seed)
 
 def uuid7() -> UUID:
     """A UUID that sorts by its time of creation (RFC 9562, version 7), so that new rows go to the end of an index."""
-    milliseconds = time.time_ns() // 1_000_000
-    return UUID(int=(milliseconds << 80) | VERSION_AND_VARIANT | (_dice.getrandbits(80) & RANDOM_BITS))
+    number = (time.time_ns() // 1_000_000 << 80) | VERSION_AND_VARIANT | (_dice.getrandbits(80) & RANDOM_BITS)
+    return msgspec.convert(number.to_bytes(16), UUID)  # in less than half the time of UUID(int=number)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True, tag_field="type"):

@@ -15,7 +15,7 @@ from sagas.messages import Messages
 from sagas.saga import service_of
 from shop import faults, locks
 from shop.calls import connect
-from shop.contracts.events import OrderEvent, origin
+from shop.contracts.events import origin
 from shop.contracts.messages import MessagesService
 from shop.observability import logs, metrics, sdk, tracing
 
@@ -31,7 +31,7 @@ class ShopHooks(Hooks):
     @contextmanager
     def handling(self, step: str, events: Sequence[Any]) -> Iterator[None]:
         with (
-            logs.about([event.order_id for event in events if isinstance(event, OrderEvent)]),
+            logs.about(events),
             tracing.spans(step, service_of(step), events),
             metrics.counted(step, events),
         ):

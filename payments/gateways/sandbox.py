@@ -255,12 +255,18 @@ class SandboxGateway:
 
     def _book(self, entries: Iterable[tuple[str, str, str, int, str]]) -> None:
         """Write ledger entries (payment, key, kind, amount, currency); one that is there already stays as it is."""
-        names = ("payment", "key", "kind", "amount", "currency")
-        insert_rows(
-            GatewayLedger,
-            ({"gateway": self.name, **dict(zip(names, entry, strict=True))} for entry in sorted(entries)),
-            then="ON CONFLICT DO NOTHING",
-        )
+        rows = [
+            {
+                "gateway": self.name,
+                "payment": payment,
+                "key": key,
+                "kind": kind,
+                "amount": amount,
+                "currency": currency,
+            }
+            for payment, key, kind, amount, currency in sorted(entries)
+        ]
+        insert_rows(GatewayLedger, rows, then="ON CONFLICT DO NOTHING")
 
 
 def _states(booked: Iterable[tuple[str, str, str, int]]) -> dict[str, State]:

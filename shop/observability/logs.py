@@ -17,17 +17,17 @@ SHOWN = 5  # orders of a batch named in a line
 # Matches up to the next part of the error or of the traceback, as the row's texts may contain line breaks.
 DETAIL = re.compile(r"(DETAIL:  ).*?(?=\n(?:CONTEXT|HINT):|\n\n(?:The above|During handling of)|\Z)", re.DOTALL)
 
-_orders: ContextVar[Sequence[int]] = ContextVar("orders", default=())
+_events: ContextVar[Sequence[Any]] = ContextVar("events", default=())
 
 
 @contextmanager
-def about(order_ids: Sequence[int]) -> Iterator[None]:
-    """Lines logged within the block name these orders."""
-    token = _orders.set(order_ids)
+def about(events: Sequence[Any]) -> Iterator[None]:
+    """Lines logged within the block name these events' orders."""
+    token = _events.set(events)
     try:
         yield
     finally:
-        _orders.reset(token)
+        _events.reset(token)
 
 
 def where(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -35,7 +35,7 @@ def where(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mutable
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         line["trace"] = f"{context.trace_id:032x}"
-    if orders := _orders.get():
+    if orders := [event.order_id for event in _events.get() if hasattr(event, "order_id")]:
         more = [f"+{len(orders) - SHOWN}"] if len(orders) > SHOWN else []
         line["orders"] = ",".join([*map(str, orders[:SHOWN]), *more])
     return line

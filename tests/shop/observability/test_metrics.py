@@ -21,11 +21,11 @@ from prometheus_client import REGISTRY
 from notifications.models import DeadLetter
 from orders.models import Order, Outbox, Unsent
 from providers import REQUESTS
-from sagas.events import encode, uuid7
+from sagas.events import Event, encode, uuid7
 from sagas.execution import execute
 from sagas.registry import STEPS
 from sagas.testing import Bus
-from shop.contracts.events import OrderCancelled, OrderCompleted
+from shop.contracts.events import CustomerErased, OrderCancelled, OrderCompleted, PaymentRefunded
 from shop.observability import logs
 from shop.observability.metrics import as_text, counted
 from shop.operations import gauges
@@ -307,10 +307,14 @@ def line(style: str, message: str, *arguments: Any, error: bool = False, why: st
     return logs.formatter(style).format(record)
 
 
+def events_of(*order_ids: int) -> list[Event]:
+    return [PaymentRefunded(order_id=order_id, reason="r") for order_id in order_ids]
+
+
 def test_a_line_names_the_orders_it_is_about():
-    with logs.about([7]):
+    with logs.about(events_of(7)):
         assert re.fullmatch(r"\S+Z warning shop\.x: hello you  orders=7", line("text", "hello %s", "you"))
-    with logs.about(range(1, 9)):
+    with logs.about([CustomerErased(user_id=1, order_ids=()), *events_of(*range(1, 9))]):
         assert line("text", "x").endswith("orders=1,2,3,4,5,+3")
     assert line("text", "x").endswith("shop.x: x")
 
@@ -326,7 +330,7 @@ def test_what_a_client_sends_neither_begins_a_line_nor_reaches_the_terminal():
 
 
 def test_a_line_of_json_is_one_line_with_its_traceback():
-    with logs.about([7]):
+    with logs.about(events_of(7)):
         said = json.loads(line("json", "무슨 %s", "일", error=True))
     assert (said["event"], said["orders"], said["level"], said["logger"]) == ("무슨 일", "7", "warning", "shop.x")
     assert said["exception"].endswith("ValueError: why")
