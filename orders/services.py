@@ -39,8 +39,10 @@ class UnknownOrder(Problem):
 
 def advance(events: Sequence[OrderEvent], *, to: str, numbers: Mapping[int, str] | None = None) -> dict[int, Moved]:
     """Move orders forward to a status, those that are not there yet or beyond, nor on their way back; those that this
-    call has moved. `numbers` are the tracking numbers that are known since."""
-    return move(events, since=FORWARD[: FORWARD.index(Status(to))], to=to, numbers=numbers)
+    call has moved. `numbers` are the tracking numbers that are known since, and by which they are found."""
+    return move(
+        events, since=FORWARD[: FORWARD.index(Status(to))], to=to, numbers=numbers, found_by=numbers is not None
+    )
 
 
 def wait_for_customer(events: Sequence[PaymentActionRequired]) -> None:
@@ -66,7 +68,7 @@ def wait_for_customer(events: Sequence[PaymentActionRequired]) -> None:
 
 def note_tracking_numbers(numbers: Mapping[int, str], *, handed_over: bool) -> None:
     """Keep the carrier's numbers with their orders, whatever the status. A parcel may be booked more than once: the
-    number that it is `handed_over` with counts."""
+    number that it is `handed_over` with counts, and the order is found by each."""
     query(
         "orders",
         """
@@ -77,9 +79,10 @@ def note_tracking_numbers(numbers: Mapping[int, str], *, handed_over: bool) -> N
             FROM unnest(%(orders)s, %(numbers)s::text[]) AS news (order_id, number)
             WHERE id IN (SELECT id FROM due) AND order_id = id
                 AND (%(handed_over)s OR tracking_number = '' OR status = %(started)s)
-            RETURNING news.number, id
         )
-        INSERT INTO orders_parcelnumber (number, order_id) SELECT * FROM noted ON CONFLICT DO NOTHING
+        INSERT INTO orders_parcelnumber (number, order_id)
+        SELECT number, order_id FROM unnest(%(numbers)s::text[], %(orders)s) AS news (number, order_id)
+        WHERE order_id IN (SELECT id FROM due) AND number <> '' ON CONFLICT DO NOTHING
         """,
         {
             "orders": list(numbers),
@@ -91,7 +94,8 @@ def note_tracking_numbers(numbers: Mapping[int, str], *, handed_over: bool) -> N
 
 
 def complete(events: Sequence[DeliveryCompleted], numbers: Mapping[int, str]) -> dict[int, Moved]:
-    """The parcels with these tracking numbers have arrived; the orders that this call has completed.
+    """The parcels with these tracking numbers have arrived; the orders that this call has completed. They are found by
+    the numbers already, or will be when it is heard that the parcels were booked.
 
     An order being cancelled is completed too: the carrier was faster. One whose money was only held is completed when
     it has been taken, and UNPAID until then.

@@ -36,7 +36,7 @@ MOVE = """
             detail, known, number
     ), numbered AS (
         INSERT INTO orders_parcelnumber (number, order_id)
-        SELECT number, id FROM moved WHERE number <> '' AND number <> known ON CONFLICT DO NOTHING
+        SELECT number, id FROM moved WHERE %(found_by)s AND number <> '' AND number <> known ON CONFLICT DO NOTHING
     ), noted AS (
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
         SELECT id, service, event, %(to)s, detail FROM moved ORDER BY id
@@ -73,13 +73,14 @@ def move(
     cancelled_for: Sequence[str] | None = None,
     captures: Sequence[str] | None = None,
     numbers: Mapping[int, str] | None = None,
+    found_by: bool = False,
 ) -> dict[int, Moved]:
     """Give those of the events' orders that are in one of the statuses `since` the status `to`, and write it into
     their timelines; those that were moved.
 
     `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
     orders with one of these reasons move; likewise with `captures`. `numbers` are the orders' tracking numbers, where
-    one is known.
+    one is known; with `found_by` orders are found by them from now on.
     """
     now = database_time("orders")
     details = reasons or {event.order_id: getattr(event, "reason", "") for event in events}
@@ -92,6 +93,7 @@ def move(
             "services": [origin(type(event)) for event in events],
             "details": [details[event.order_id][:200] for event in events],
             "numbers": [(numbers or {}).get(event.order_id, "") for event in events],
+            "found_by": found_by,
             "since": [str(status) for status in since],
             "to": str(to),
             "reasons": cancelled_for and list(cancelled_for),

@@ -46,7 +46,7 @@ class ShipmentView:
 class ParcelNumber(models.Model):
     """A tracking number that an order has, or had before its parcel was booked again: what orders are found by.
 
-    The database checks no foreign key: a number is written by the statement that writes it to its order.
+    The database checks no foreign key: a number is written while its order is locked.
     """
 
     pk = models.CompositePrimaryKey("number", "order")

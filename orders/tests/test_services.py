@@ -5,11 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from orders.models import Order
-from orders.tasks import complete_order, mark_paid
+from orders.tasks import complete_order, mark_paid, mark_started
 from orders.tests.ordering import STARTED, handed_over, started
 from shop.contracts.events import (
     Checkout,
     DeliveryCompleted,
+    DeliveryStarted,
     Line,
     PaymentCompleted,
 )
@@ -49,3 +50,13 @@ def test_what_comes_late_takes_nothing_back(order: Order):
     assert [event.order_id for event in completed] == [order.pk]
     assert (order.status, order.tracking_number) == ("COMPLETED", "CJ0000000001")
     assert [entry.event for entry in order.timeline.all()] == ["DeliveryCompleted"]
+
+
+def test_an_order_is_found_by_every_number_it_had_however_late_that_is_heard(order: Order):
+    again = {**STARTED, "tracking_number": "CJ0000000002"}  # booked again, for another address
+    complete_order([DeliveryCompleted(order_id=order.pk, **again)])
+    mark_started([DeliveryStarted(order_id=order.pk, **again)])
+    mark_started([DeliveryStarted(order_id=order.pk, **STARTED)])
+    order.refresh_from_db()
+    assert order.tracking_number == "CJ0000000002"
+    assert {one.number for one in order.numbers.all()} == {"CJ0000000001", "CJ0000000002"}
