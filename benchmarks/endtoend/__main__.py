@@ -1,7 +1,7 @@
 """From the HTTP request until paid, shipped and notified: the shop compared with plain Django and Celery, and the
 floor.
 
-    make bench-door                                     all of it, in twenty minutes or so
+    make bench-door                                     all of it, in half an hour or so
     make bench-door ARGS="--quick"                      in four: to see that it works
     make bench-door ARGS="--clients 32 --rates 10"
     make bench-guard                                    fails when plain Celery has come too close, among others

@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class Customers:
-    """The customers' connections, which stay open as long as the server allows."""
+    """The customers and their connections, which stay open until `close`."""
 
     def __init__(self, port: int, requests: Sequence[str]) -> None:
         self._port = port
@@ -69,7 +69,8 @@ class Customers:
         self.answers.append(Answer(due, time.time(), status, order))
 
     async def close(self) -> None:
-        for _, writer in self._free:
+        while self._free:
+            _, writer = self._free.pop()
             writer.close()
             await writer.wait_closed()
 
@@ -94,6 +95,7 @@ async def answer(customers: Customers, line: str) -> list[Answer]:
         await customers.closed(int(number), float(seconds))
     else:
         await customers.steady(float(number), float(seconds))
+    await customers.close()  # before the server does, while the orders of a slow system are waited for
     return customers.answers
 
 

@@ -48,9 +48,9 @@ class Outcome:
     closed: dict[int, list[Closed]] = field(default_factory=dict)  # by clients
     steady: dict[float, list[Steady]] = field(default_factory=dict)  # by rate
 
-    def paid(self, clients: int) -> float:
-        """Orders a second."""
-        return statistics.median(one.marks["paid"] for one in self.closed[clients])
+    def paid(self, clients: int, mark: str = "paid") -> float:
+        """Orders a second, paid, or through."""
+        return statistics.median(one.marks[mark] for one in self.closed[clients])
 
     def beyond_knee(self, rate: float) -> bool:
         """Whether a lower rate was already too high."""
@@ -111,7 +111,7 @@ def closed_rows(outcomes: Sequence[Outcome]) -> Rows:
                     str(clients),
                     f"{statistics.median(each.posts for each in rounds):,.0f}",
                     f"{one.paid(clients):,.0f}",
-                    f"{statistics.median(each.marks['through'] for each in rounds):,.0f}",
+                    f"{one.paid(clients, 'through'):,.0f}",
                     f"{p50:,.0f} / {p99:,.0f}",
                     ", ".join(f"{count} × {status}" for status, count in refused.items()) or "–",
                     f"{total(together([each.cpu for each in rounds])):.1f}",
@@ -152,10 +152,13 @@ def target_rows(outcomes: Sequence[Outcome]) -> Rows:
         rows.append((target, measured, "reached" if reached else "not reached"))
 
     if SUSTAINED in shop.closed:
-        times = shop.paid(SUSTAINED) / max(one.paid(SUSTAINED) for one in plain)
-        row(f"paid/s at {SUSTAINED} clients: {TIMES_PLAIN:g} × plain Celery", f"{times:.1f} ×", times >= TIMES_PLAIN)
-        of_floor = shop.paid(SUSTAINED) / floor.paid(SUSTAINED)
-        row(f"paid/s at {SUSTAINED} clients: {OF_FLOOR:g} of the floor", f"{of_floor:.2f}", of_floor >= OF_FLOOR)
+        for mark in ("paid", "through"):
+            what, sustained = f"{mark}/s at {SUSTAINED} clients", shop.paid(SUSTAINED, mark)
+            plainly = max(one.paid(SUSTAINED, mark) for one in plain)
+            times = f"{sustained / plainly:.1f} ×" if plainly else "none of plain Celery's"
+            row(f"{what}: {TIMES_PLAIN:g} × plain Celery", times, sustained >= TIMES_PLAIN * plainly)
+            of_floor = sustained / floor.paid(SUSTAINED, mark)
+            row(f"{what}: {OF_FLOOR:g} of the floor", f"{of_floor:.2f}", of_floor >= OF_FLOOR)
     for rate in shop.steady:
         able = [one for one in plain if one.kept_up(rate)]
         for best in sorted(able, key=lambda one: one.milliseconds(rate, "paid")["p50"])[:1]:

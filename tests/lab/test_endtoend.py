@@ -90,10 +90,17 @@ def test_a_client_of_a_closed_loop_has_its_answer_before_it_asks_again():
 
 # --- Targets ----------------------------------------------------------------------------------------------------------
 def outcome(
-    name: str, *, paid: float, milliseconds: float, cpu: float, refused: int = 0, kept_up: bool = True
+    name: str,
+    *,
+    paid: float,
+    milliseconds: float,
+    cpu: float,
+    through: float = 0.0,
+    refused: int = 0,
+    kept_up: bool = True,
 ) -> Outcome:
     door: Any = SimpleNamespace(name=name, title=name)
-    loop = Closed(paid, {"paid": paid, "through": paid}, {"p50": 1, "p95": 1, "p99": 1}, Counter(), {"web": cpu})
+    loop = Closed(paid, {"paid": paid, "through": through}, {"p50": 1, "p95": 1, "p99": 1}, Counter(), {"web": cpu})
     refusing = Closed(paid, loop.marks, loop.post, Counter({"503": refused} if refused else {}), loop.cpu)
     times = {what: [milliseconds] * 3 for what in ("answered", "paid", "through")}
     steady = Steady(10, times, Counter(), {"web": cpu, "load": 99}, kept_up)
@@ -111,14 +118,16 @@ def test_the_guard_compares_with_plain_celery():
 
 
 def test_targets_say_what_was_measured_and_whether_it_is_enough():
-    floor = outcome("floor", paid=500, milliseconds=5, cpu=1)
-    shop = outcome("shop", paid=300, milliseconds=20, cpu=3, refused=2)
+    floor = outcome("floor", paid=500, through=450, milliseconds=5, cpu=1)
+    shop = outcome("shop", paid=300, through=180, milliseconds=20, cpu=3, refused=2)
     prefork = outcome("celery-prefork", paid=30, milliseconds=30, cpu=4)
-    threads = outcome("celery-threads", paid=25, milliseconds=18, cpu=2)
+    threads = outcome("celery-threads", paid=25, through=20, milliseconds=18, cpu=2)
 
     assert target_rows([floor, shop, prefork, threads])[1:] == [
         ("paid/s at 32 clients: 10 × plain Celery", "10.0 ×", "reached"),
         ("paid/s at 32 clients: 0.5 of the floor", "0.60", "reached"),
+        ("through/s at 32 clients: 10 × plain Celery", "9.0 ×", "not reached"),
+        ("through/s at 32 clients: 0.5 of the floor", "0.40", "not reached"),
         ("10/s: paid no later than plain Celery, p50", "20 ms, 18 ms", "not reached"),
         ("10/s: paid no later than plain Celery, p99", "20 ms, 18 ms", "not reached"),
         ("10/s: no more processor time", "3.0 ms, 2.0 ms", "not reached"),
@@ -128,8 +137,8 @@ def test_targets_say_what_was_measured_and_whether_it_is_enough():
 
 
 def test_a_rate_beyond_plain_celerys_knee_is_no_target():
-    floor = outcome("floor", paid=500, milliseconds=5, cpu=1)
-    shop = outcome("shop", paid=300, milliseconds=20, cpu=3)
+    floor = outcome("floor", paid=500, through=450, milliseconds=5, cpu=1)
+    shop = outcome("shop", paid=300, through=180, milliseconds=20, cpu=3)
     slow = outcome("celery-prefork", paid=30, milliseconds=1, cpu=1, kept_up=False)
 
     assert slow.beyond_knee(50)
