@@ -94,7 +94,6 @@ class Mailer:
         message = EmailMessage(
             subject, body, to=[to], headers={"Message-ID": f"<{reference}@{domain}>"}, connection=self._connection
         )
-        message.message()  # raises what is wrong with the message itself, before the server is involved
         try:
             opened = self._connection.open()
         except OSError as error:
