@@ -89,6 +89,7 @@ def wrong(block: Block, printed: str) -> list[str]:
 
 
 @pytest.mark.documented
+@pytest.mark.soak
 def test_the_tour(reader: Reader):
     for block in blocks("docs/tour.md"):
         if block.commands.startswith("grep "):  # mails, which are sent a moment after what they tell of

@@ -171,6 +171,10 @@ class TestShipmentsWithACarrierThatIsAsked(TestOrderInShipments):
         with asked_carrier(settings):
             yield
 
+    @pytest.mark.soak
+    def test_a_lost_message(self) -> None:
+        super().test_a_lost_message()
+
 
 class TestOrdersTogether(TestOrder):
     """Two at once, whose messages are merged."""
@@ -196,3 +200,7 @@ class TestOrderWithACarrierThatIsAsked(TestOrder):
     def carrier(self, settings: Any) -> Iterator[None]:
         with asked_carrier(settings):
             yield
+
+    @pytest.mark.soak
+    def test_a_lost_message(self) -> None:
+        super().test_a_lost_message()
