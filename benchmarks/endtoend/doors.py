@@ -150,7 +150,7 @@ class ShopDoor(Door, Shop):
         for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
             if name != "flower":
                 alone = command if "exec " in command else f"exec {command}"
-                commands[name] = ["sh", "-c", alone.replace("var/celerybeat-schedule", f"{metrics}/schedule")]
+                commands[name] = ["sh", "-c", alone]
         return self.with_door(commands, environment)
 
 

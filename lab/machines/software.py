@@ -208,7 +208,7 @@ class Software:
             ),
             "worker": (*celery, "worker", "-Q", queues, "-n", f"worker@{machine.name}", "-c", "2", "-l", "WARNING"),
             "relay": (sys.executable, str(settings.BASE_DIR / "manage.py"), "relay"),
-            "beat": (*celery, "beat", "-s", str(machine.disk / "celerybeat"), "--pidfile=", "-l", "WARNING"),
+            "beat": (*celery, "beat", "--pidfile=", "-l", "WARNING"),
         }  # fmt: skip
         for name, command in commands.items():
             if name != "beat" or machine in self.machines[:2]:

@@ -93,7 +93,7 @@ class Processes:
                 for queues in QUEUE_SETS
             ),
             *(process(f"relay-{number}", "relay", "manage.py", "relay") for number in (1, 2)),
-            process("beat", "beat", *celery, "beat", "-s", str(home / "celerybeat"), "--pidfile=", "-l", "WARNING"),
+            process("beat", "beat", *celery, "beat", "--pidfile=", "-l", "WARNING"),
             *(
                 process(
                     f"provider-{name}", "provider", "manage.py", "standins", "--only", name, "--trouble", TROUBLE,

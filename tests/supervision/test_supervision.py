@@ -7,17 +7,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import current_app
-from celery.beat import PersistentScheduler, SchedulingError
+from celery.beat import Scheduler as CelerysScheduler
+from celery.beat import SchedulingError
 
 import supervision
+import supervision.beat
+from sagas.conf import choreography
 from shop.observability.metrics import LAST_TICK
 from supervision.beat import Scheduler
 from supervision.worker import Consumer
 from tests.support.processes import ROOT
+
+TIMERS = choreography().timers
 
 
 @pytest.fixture
@@ -128,17 +134,37 @@ def test_beat_without_a_broker_is_alive(heartbeat: Path):
     assert heartbeat.exists()
 
 
+def test_each_timer_ticks_at_the_start_and_then_at_its_interval(monkeypatch: pytest.MonkeyPatch):
+    now, sent = 100.0, list[str]()
+    monkeypatch.setattr(supervision.beat, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(supervision.beat, "watch", lambda: None)  # it would end this process
+    scheduler = Scheduler(current_app, Producer=lambda *_, **__: None)
+    scheduler.__dict__["connection"] = Away()
+    monkeypatch.setattr(scheduler, "apply_entry", lambda entry, producer: sent.append(entry.name))
+
+    assert scheduler.tick() == min(TIMERS.values())
+    assert sorted(sent) == sorted(TIMERS)
+
+    sent.clear()
+    assert scheduler.tick() == min(TIMERS.values())
+    assert sent == []
+
+    now += 1.0
+    scheduler.tick()
+    assert sorted(sent) == sorted(name for name, seconds in TIMERS.items() if seconds <= 1)
+
+
 def test_only_a_tick_that_was_sent_counts(monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: Any, **__: Any) -> None:
         raise SchedulingError
 
     before = LAST_TICK._value.get()
     scheduler = Scheduler(current_app, lazy=True)
-    monkeypatch.setattr(PersistentScheduler, "apply_async", refuse)
+    monkeypatch.setattr(CelerysScheduler, "apply_async", refuse)
     with pytest.raises(SchedulingError):
         scheduler.apply_async(None)
     assert LAST_TICK._value.get() == before
 
-    monkeypatch.setattr(PersistentScheduler, "apply_async", lambda *_, **__: "sent")
+    monkeypatch.setattr(CelerysScheduler, "apply_async", lambda *_, **__: "sent")
     assert scheduler.apply_async(None) == "sent"
     assert LAST_TICK._value.get() == pytest.approx(time.time(), abs=60)

@@ -152,8 +152,7 @@ class Processes:
         return self.manage(name, "relay", **environment)
 
     def beat(self, name: str = "beat", **environment: str) -> Process:
-        schedule = str(self.logs / f"{name}-schedule")
-        return self.start(name, *_celery("beat"), "-s", schedule, "--pidfile=", "-l", "INFO", **environment)
+        return self.start(name, *_celery("beat"), "--pidfile=", "-l", "INFO", **environment)
 
     def worker(
         self,
