@@ -53,9 +53,9 @@ def closed(door: Door, clients: int, seconds: float, show: Show) -> Closed:
         show(f"{clients} clients", 0, 1)
         asking = pool.submit(door.ask, f"closed {clients} {RAMP + seconds}")
         time.sleep(RAMP)
-        before, began = cpu_seconds(door), time.time()
+        began = time.time()
         time.sleep(seconds)
-        used, ended = since(before, cpu_seconds(door)), time.time()
+        ended = time.time()
         answers = asking.result()
     orders = range_of([one.order for one in answers])
     times = times_when_through(door, orders, f"{clients} clients", show)
@@ -67,7 +67,6 @@ def closed(door: Door, clients: int, seconds: float, show: Show) -> Closed:
         marks={mark: count / seconds for mark, count in within.items()},
         post=percentiles(took),
         refused=Counter(str(one.status) for one in asked if not one.order),
-        cpu={who: 1000 * one / max(1, within["through"]) for who, one in used.items()},
     )
 
 
@@ -202,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
     keep(outcomes, record, options.out)
     console = Console()
     if options.clients:
-        console.print(as_table("Closed loops over HTTP; processor time in ms per order", closed_rows(outcomes)))
+        console.print(as_table("Closed loops over HTTP", closed_rows(outcomes)))
     if options.rates:
         console.print(as_table("Steady rates: p50 / p99 in ms; processor time in ms per order", steady_rows(outcomes)))
     if targets := target_rows(outcomes):

@@ -3,7 +3,9 @@
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +15,7 @@ from django.db import connections
 from benchmarks.endtoend.__main__ import guard
 from benchmarks.endtoend.clients import Customers
 from benchmarks.endtoend.doors import ShopDoor, http
-from benchmarks.endtoend.report import Closed, Outcome, Steady, closed_rows, target_rows
+from benchmarks.endtoend.report import Closed, Outcome, Steady, closed_rows, keep, target_rows
 from benchmarks.surroundings import QUEUES
 from benchmarks.systems import Shop, ShopOfFour
 
@@ -100,8 +102,8 @@ def outcome(
     kept_up: bool = True,
 ) -> Outcome:
     door: Any = SimpleNamespace(name=name, title=name)
-    loop = Closed(paid, {"paid": paid, "through": through}, {"p50": 1, "p95": 1, "p99": 1}, Counter(), {"web": cpu})
-    refusing = Closed(paid, loop.marks, loop.post, Counter({"503": refused} if refused else {}), loop.cpu)
+    loop = Closed(paid, {"paid": paid, "through": through}, {"p50": 1, "p95": 1, "p99": 1}, Counter())
+    refusing = Closed(paid, loop.marks, loop.post, Counter({"503": refused} if refused else {}))
     times = {what: [milliseconds] * 3 for what in ("answered", "paid", "through")}
     steady = Steady(10, times, Counter(), {"web": cpu, "load": 99}, kept_up)
     return Outcome(door, {32: [loop], 256: [refusing]}, {10: [steady]})
@@ -148,4 +150,17 @@ def test_a_rate_beyond_plain_celerys_knee_is_no_target():
 
 def test_the_table_names_refusals_by_status():
     shop = outcome("shop", paid=300, milliseconds=20, cpu=3, refused=2)
-    assert [row[1:2] + row[6:] for row in closed_rows([shop])[1:]] == [("32", "–", "3.0"), ("256", "2 × 503", "3.0")]
+    assert [row[1:2] + row[6:] for row in closed_rows([shop])[1:]] == [("32", "–"), ("256", "2 × 503")]
+
+
+def test_where_the_time_goes_is_drawn_at_the_highest_rate_that_all_keep_up_with(tmp_path: Path):
+    shop, plain = (outcome(name, paid=9, milliseconds=9, cpu=3) for name in ("shop", "celery-threads"))
+    for one in (shop, plain):
+        one.door.durability = ""
+        (at_ten,) = one.steady[10]
+        one.steady[50] = [replace(at_ten, rate=50, kept_up=one is shop)]
+    machine = {"date": "2026", "cores": 2, "processor": "?"}
+    keep([shop, plain], {"machine": machine, "options": {"rounds": 1}}, tmp_path)
+    drawn = (tmp_path / "endtoend-cpu.svg").read_text()
+    assert "Processor time per order at 10 orders a second" in drawn
+    assert "load" not in drawn
