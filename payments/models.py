@@ -96,7 +96,7 @@ class Payment(models.Model):
                 name="payments_refunded_within_captured",
             ),
             models.CheckConstraint(
-                condition=models.Q(due_at=None) | ~models.Q(status__in=["FAILED", "REFUNDED", "UNPAID", "WRITTEN_OFF"]),
+                condition=models.Q(due_at=None) | ~models.Q(status__in=["REFUNDED", "UNPAID", "WRITTEN_OFF"]),
                 name="payments_settled_asks_nothing",
             ),
             models.CheckConstraint(
@@ -119,6 +119,9 @@ class Payment(models.Model):
         indexes = [
             models.Index(fields=["user_id", "-id"], name="payments_of_user"),
             models.Index(fields=["due_at"], name="payments_due", condition=models.Q(due_at__isnull=False)),
+            models.Index(
+                fields=["idempotency_key"], name="payments_over", condition=models.Q(status__in=["FAILED", "VOIDED"])
+            ),
         ]
 
     def __str__(self) -> str:

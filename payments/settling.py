@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q, QuerySet
 
 from fastdb.bulk import insert_rows
 from fastdb.clock import database_time
@@ -20,7 +21,8 @@ from sagas.retention import delete_portion
 
 Operation, Status = PaymentAttempt.Operation, Payment.Status
 
-LOOKED_UP = (Status.REFUNDING, Status.VOIDED, Status.AUTHORIZED)
+LOOKED_UP = (Status.REFUNDING, Status.VOIDED, Status.AUTHORIZED, Status.FAILED)
+OVER = (Status.FAILED, Status.VOIDED)  # nothing was taken; what is taken all the same is given back
 LEASE = timedelta(seconds=30)  # how long one timer asks before another one takes over
 PORTION = 100  # payments that a timer takes at once
 
@@ -75,6 +77,9 @@ def _settled(
     """Apply what was answered about a payment; the events that follow."""
     if asked.operation == Operation.FIND and payment.status in captures.HELD:
         return captures.looked_up(payment, asked.outcome, now, since_refusal=since_refusal)
+    if asked.operation == Operation.FIND and payment.status == Status.FAILED:
+        transitions.looked_up_after_failure(payment, asked.outcome, now)
+        return []
     if asked.operation == Operation.FIND:
         return [transitions.undone(payment, asked.outcome, operated, now)]
     if ledger.open_rows(payment, ledger.Kind.VOID) and not isinstance(asked.outcome, Captured | Authorized):
@@ -139,7 +144,8 @@ def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
     """A customer came back from the provider's page, with this query. What it says is for the provider to confirm.
 
     It is written down first, for some providers take money only with it: without an answer `settle_due` asks again.
-    A payment that is being let go of is not gone on with: the provider might take money after it was.
+    A payment that is being let go of is not gone on with: the provider might take money after it was. One that is over
+    is looked up: its customer may have paid all the same.
     """
     with transaction.atomic(using="payments", durable=True):
         waiting = [
@@ -148,6 +154,8 @@ def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
             if payment.status == Status.WAITING and not ledger.open_rows(payment, ledger.Kind.VOID)
         ]
         Payment.objects.filter(pk__in=[one.pk for one in waiting]).update(returned_with=dict(parameters))
+        over = Payment.objects.filter(order_id=order_id, status__in=OVER).exclude(gateway="")
+        over.update(due_at=database_time("payments"))
         crash_point("return.note_written")
     crash_point("return.note_committed")
     for payment in waiting:
@@ -168,7 +176,10 @@ def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
 
 
 def take_notification(gateway: str, told: Notification) -> None:
-    """A provider told that something has happened to a payment: it is asked what, at the timer's next tick."""
+    """A provider told that something has happened to a payment: it is asked what, at the timer's next tick.
+
+    A notification is kept, to be taken in once, only if it has the provider asked: anybody can send unsigned ones.
+    """
     row = {
         "gateway": gateway,
         "event_id": told.event_id[:128],
@@ -176,12 +187,21 @@ def take_notification(gateway: str, told: Notification) -> None:
         "reference": told.reference[:128],
     }
     with transaction.atomic(using="payments", durable=True):
-        if insert_rows(GatewayNotification, [row], then="ON CONFLICT (gateway, event_id) DO NOTHING RETURNING id"):
-            which = {"idempotency_key": told.payment} if told.payment else {"reference": told.reference}
-            own = Payment.objects.filter(gateway=gateway, due_at__isnull=False, **which)
-            own.update(due_at=database_time("payments"))
+        payments = _open_or_over(gateway, told)
+        if payments.exists() and insert_rows(
+            GatewayNotification, [row], then="ON CONFLICT (gateway, event_id) DO NOTHING RETURNING id"
+        ):
+            payments.update(due_at=database_time("payments"))
         crash_point("notification.written")
     crash_point("notification.committed")
+
+
+def _open_or_over(gateway: str, told: Notification) -> QuerySet[Payment]:
+    """The payment that a provider tells of, if it is to be looked up: one that is open, or over, or none."""
+    payments, is_open = Payment.objects.filter(gateway=gateway), Q(due_at__isnull=False)
+    if told.payment:
+        return payments.filter(is_open | Q(status__in=OVER), idempotency_key=told.payment)
+    return payments.filter(is_open, reference=told.reference) if told.reference else payments.none()
 
 
 def purge() -> int:

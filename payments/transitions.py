@@ -22,6 +22,7 @@ from payments.gateways import (
     NotFound,
     Refused,
     State,
+    Unknown,
     Waiting,
 )
 from payments.links import return_url
@@ -160,6 +161,17 @@ def expired(payment: Payment, voids: Operated, now: datetime) -> PaymentFailed |
     _settle(payment, Status.FAILED, now)
     payment.reason = NOT_PAID
     return PaymentFailed(order_id=payment.order_id, reason=NOT_PAID, caused_by=payment.caused_by, trace=payment.trace)
+
+
+def looked_up_after_failure(payment: Payment, found: Answer, now: datetime) -> None:
+    """Apply what the gateway has found of a failed payment, which was looked up because money may have come since."""
+    if isinstance(found, State) and found.authorized:
+        payment.status = Status.VOIDED  # to be given back
+        check_now(payment, now)
+    elif isinstance(found, Unknown):
+        put_off(payment, now)
+    else:
+        payment.due_at, payment.attempts, payment.updated_at = None, 0, now
 
 
 def _voided(payment: Payment, voids: Operated, now: datetime) -> bool:

@@ -440,6 +440,14 @@ class Migration(migrations.Migration):
             model_name="payment",
             index=models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="payments_due"),
         ),
+        migrations.AddIndex(
+            model_name="payment",
+            index=models.Index(
+                condition=models.Q(("status__in", ["FAILED", "VOIDED"])),
+                fields=["idempotency_key"],
+                name="payments_over",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="payment",
             constraint=models.CheckConstraint(
@@ -477,7 +485,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     ("due_at", None),
-                    models.Q(("status__in", ["FAILED", "REFUNDED", "UNPAID", "WRITTEN_OFF"]), _negated=True),
+                    models.Q(("status__in", ["REFUNDED", "UNPAID", "WRITTEN_OFF"]), _negated=True),
                     _connector="OR",
                 ),
                 name="payments_settled_asks_nothing",
