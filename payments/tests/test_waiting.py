@@ -281,6 +281,32 @@ def test_the_pages_say_how_it_ended():
     assert "취소되었습니다" in korean
 
 
+STANDING = {
+    "PENDING": "Your payment is being looked after",
+    "WAITING": "Order 1 waits for your payment",
+    "AUTHORIZED": "The payment for order 1 is confirmed",
+    "CAPTURING": "The payment for order 1 is confirmed",
+    "UNPAID": "The payment for order 1 could not be taken",
+    "WRITTEN_OFF": "The payment for order 1 could not be taken",
+    "COMPLETED": "Order 1 is paid",
+    "FAILED": "Order 1 was not paid",
+    "REFUNDING": "Order 1 is cancelled",
+    "REFUNDED": "Order 1 is cancelled",
+    "VOIDED": "Order 1 is cancelled",
+}
+
+
+@pytest.mark.parametrize("status", Payment.Status)
+def test_the_page_says_how_the_payment_stands(status):
+    wait()
+    is_open = status in ("PENDING", "WAITING", "AUTHORIZED", "CAPTURING", "REFUNDING")
+    due = timezone.now() if is_open else None
+    Payment.objects.update(status=status, due_at=due, capture_later=True, authorized=PRICE)
+    text = visit(page()).content.decode()
+    assert f"<h1>{STANDING[status]}</h1>" in text
+    assert ('http-equiv="refresh"' in text) == (status in ("PENDING", "WAITING"))
+
+
 @pytest.mark.parametrize("kind", ["return", "sandbox"])
 def test_nobody_comes_back_for_another_order(kind):
     wait()
