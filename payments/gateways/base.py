@@ -103,10 +103,19 @@ class Waiting(Struct, frozen=True):
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-class Declined(Struct, frozen=True):
-    """The gateway took nothing, and will not under this key. `reason` reads "CODE: text"."""
+class _Refusal(Struct, frozen=True):
+    """`reason` reads "CODE: text". Raises ValueError if it is empty."""
 
     reason: str
+
+    def __post_init__(self) -> None:
+        if not self.reason:
+            raise ValueError(f"{type(self).__name__} does not say why")
+
+
+class Declined(_Refusal, frozen=True):
+    """The gateway took nothing, and will not under this key. While the customer may try another card, the answer is
+    `ActionRequired`."""
 
 
 class Done(Struct, frozen=True):
@@ -115,11 +124,9 @@ class Done(Struct, frozen=True):
     reference: str = ""
 
 
-class Refused(Struct, frozen=True):
+class Refused(_Refusal, frozen=True):
     """The operation is not possible: the hold has expired, or the payment is void, or the amount too large. Whether
     another one has happened instead is for `find` to say."""
-
-    reason: str
 
 
 class State(Struct, frozen=True):

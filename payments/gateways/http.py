@@ -7,11 +7,15 @@ import providers
 from payments.gateways.base import (
     Authorization,
     Authorizing,
+    Done,
     Finding,
     Lookup,
+    NotFound,
     Operating,
     Operation,
+    Refused,
     Return,
+    State,
     Unknown,
 )
 from providers import Limits, NoAnswer, TooMany, check, retry_after, with_query
@@ -55,8 +59,12 @@ class OneByOne(ABC):
     @abstractmethod
     def _confirm(self, came: Return) -> Authorizing: ...
 
-    @abstractmethod
-    def _capture(self, operation: Operation) -> Operating: ...
+    def _capture(self, operation: Operation) -> Operating:
+        """For a provider that cannot hold money: it was taken when the payment was approved, or never will be."""
+        found = self._find(Lookup(operation.payment, operation.reference))
+        if isinstance(found, State):
+            return Done(found.reference) if found.captured >= operation.amount else Refused("PAY003: not paid")
+        return Refused("PAY003: no such payment") if isinstance(found, NotFound) else found
 
     @abstractmethod
     def _void(self, operation: Operation) -> Operating: ...
