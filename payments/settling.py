@@ -1,12 +1,14 @@
 """Payments that are still open: asked about again until their gateway knows, when their time has come, their customer
 comes back, or their provider tells something."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from prometheus_client import Counter
 
 from fastdb.bulk import insert_rows
 from fastdb.clock import database_time
@@ -17,26 +19,55 @@ from payments.models import GatewayNotification, Payment, PaymentAttempt
 from payments.rows import lock, log, save
 from sagas import emit
 from sagas.crash_points import crash_point
+from sagas.outages import OUTAGES
 from sagas.retention import delete_portion
+
+logger = logging.getLogger(__name__)
 
 Operation, Status = PaymentAttempt.Operation, Payment.Status
 
 LOOKED_UP = (Status.REFUNDING, Status.VOIDED, Status.AUTHORIZED, Status.FAILED)
 OVER = (Status.FAILED, Status.VOIDED)  # nothing was taken; what is taken all the same is given back
+PUT_OFF = Counter(
+    "shop_payments_put_off_total", "Payments that could not be settled for an error of ours.", ["gateway"]
+)
 LEASE = timedelta(seconds=30)  # how long one timer asks before another one takes over
 PORTION = 100  # payments that a timer takes at once
 
 
 def settle_due() -> int:
-    """Ask the gateways about payments whose outcome is open and due; how many there were.
-
-    A charge is asked for again with the same key, and so is a capture; one that waits for its customer is gone on with,
-    or ended when its time is over; what is to be undone is looked up and, if charged, refunded. Also what is held is
-    looked up.
-    """
+    """Ask the gateways about payments whose outcome is open and due; how many there were."""
     claimed = _claim_due()
-    if not claimed:
-        return 0
+    if claimed:
+        _settle(claimed)
+    return len(claimed)
+
+
+def _settle(claimed: Sequence[Payment]) -> None:
+    """Ask and write the answers down; if that fails, each half by itself, until a payment fails alone. That one is put
+    off: it is asked about again when its lease ends."""
+    try:
+        _ask_and_apply(claimed)
+    except OUTAGES:
+        raise
+    except Exception as error:
+        if len(claimed) > 1:
+            logger.warning("%d payments cannot be settled together, now each half of them: %r", len(claimed), error)
+            middle = len(claimed) // 2
+            _settle(claimed[:middle])
+            _settle(claimed[middle:])
+        else:
+            PUT_OFF.labels(claimed[0].gateway).inc()
+            logger.exception("The payment of order %d cannot be settled, and is put off", claimed[0].order_id)
+
+
+def _ask_and_apply(claimed: Sequence[Payment]) -> None:
+    """Ask the gateways, and apply their answers in one transaction.
+
+    A charge is asked for again with the same key, and so is a capture. A payment that waits for its customer is
+    confirmed, or ended when its time is over. One that is to be undone is looked up and, if charged, refunded. Held and
+    failed ones are looked up, too.
+    """
     charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
     waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
     taken, capturing = _with_rows(claimed, Status.COMPLETED), _with_rows(claimed, Status.CAPTURING)
@@ -61,7 +92,6 @@ def settle_due() -> int:
             emit(*events, service="payments")
         crash_point("settle.written")
     crash_point("settle.committed")
-    return len(claimed)
 
 
 def _with_rows(claimed: Sequence[Payment], status: str) -> list[Payment]:
