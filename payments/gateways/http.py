@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import providers
 from payments.gateways.base import (
@@ -26,8 +27,8 @@ __all__ = ["Limits", "NoAnswer", "OneByOne", "Provider", "TooMany", "check", "re
 class Provider(providers.Provider):
     """One account at one payment provider, as this process asks it."""
 
-    def __init__(self, name: str, limits: Limits = Limits()) -> None:  # noqa: B008 (a tuple)
-        super().__init__(name, limits, Unknown)
+    def __init__(self, name: str, limits: Limits = Limits(), **clock: Any) -> None:  # noqa: B008 (a tuple)
+        super().__init__(name, limits, Unknown, **clock)
 
 
 class OneByOne(ABC):
