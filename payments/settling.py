@@ -16,6 +16,7 @@ from payments import captures, ledger, transitions
 from payments.gateway_calls import Answers, Asked, Operated, capture, charge, confirm, find, refund, void
 from payments.gateways import Authorized, Captured, Notification, State
 from payments.models import GatewayNotification, Payment, PaymentAttempt
+from payments.names import order_in
 from payments.rows import lock, log, save
 from sagas import emit
 from sagas.crash_points import crash_point
@@ -131,11 +132,11 @@ def _claim_due() -> list[Payment]:
 
 
 def _intend(found: Answers, waiting: Answers, claimed: Sequence[Payment]) -> list[Payment]:
-    """Enter what the gateways are to do next: refund what they have of payments that are being undone, and let go of
-    what they hold, or of what waits for a customer whose time is over.
+    """Enter what the gateways are to do next: refund or void payments that are being undone, and void those that have
+    waited for their customers past the deadline.
 
-    Some gateways take money only when we approve it, and let go of nothing: it is enough for them that we do not. So a
-    customer who has come back after we asked is gone on with first; and see `come_back`.
+    Some gateways take money only when we confirm a payment, and have nothing to void. So a customer who came back after
+    we asked is confirmed first; see also `come_back`.
     """
     brought = {payment.order_id: payment.returned_with for payment in claimed}
     states = {order_id: asked.outcome for order_id, asked in found.items() if isinstance(asked.outcome, State)}
@@ -171,11 +172,11 @@ def _intend(found: Answers, waiting: Answers, claimed: Sequence[Payment]) -> lis
 
 # --- Customers who come back, providers that tell something -----------------------------------------------------------
 def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
-    """A customer came back from the provider's page, with this query. What it says is for the provider to confirm.
+    """A customer came back from the provider's page, with this query, which the provider is asked to confirm.
 
-    It is written down first, for some providers take money only with it: without an answer `settle_due` asks again.
-    A payment that is being let go of is not gone on with: the provider might take money after it was. One that is over
-    is looked up: its customer may have paid all the same.
+    The query is stored first: some providers take money only with it, and without an answer `settle_due` asks again.
+    A payment that is being voided is not confirmed, or the provider might take money after the void. One that failed or
+    was voided is looked up: its customer may have paid all the same.
     """
     with transaction.atomic(using="payments", durable=True):
         waiting = [
@@ -192,7 +193,7 @@ def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
         payment.returned_with = dict(parameters)
     answers = confirm(waiting)
     if not answers:
-        return  # came back before, or too late
+        return  # confirmed before, or over
     with transaction.atomic(using="payments", durable=True):
         now = database_time("payments")
         payments = {payment.order_id: payment for payment in lock(answers)}
@@ -206,9 +207,10 @@ def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
 
 
 def take_notification(gateway: str, told: Notification) -> None:
-    """A provider told that something has happened to a payment: it is asked what, at the timer's next tick.
+    """A provider says that something has happened to a payment: the timer looks it up at its next tick.
 
-    A notification is kept, to be taken in once, only if it has the provider asked: anybody can send unsigned ones.
+    The notification is stored, so that a repeated one does nothing, but only if there is something to look up: anybody
+    can send unsigned ones.
     """
     row = {
         "gateway": gateway,
@@ -227,10 +229,10 @@ def take_notification(gateway: str, told: Notification) -> None:
 
 
 def _open_or_over(gateway: str, told: Notification) -> QuerySet[Payment]:
-    """The payment that a provider tells of, if it is to be looked up: one that is open, or over, or none."""
+    """The payment that a notification is about, if it is open, or has failed or was voided."""
     payments, is_open = Payment.objects.filter(gateway=gateway), Q(due_at__isnull=False)
-    if told.payment:
-        return payments.filter(is_open | Q(status__in=OVER), idempotency_key=told.payment)
+    if order_id := order_in(told.payment):
+        return payments.filter(is_open | Q(status__in=OVER), order_id=order_id, idempotency_key=told.payment)
     return payments.filter(is_open, reference=told.reference) if told.reference else payments.none()
 
 

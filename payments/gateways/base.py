@@ -29,7 +29,7 @@ class Capabilities(NamedTuple):
 
 # --- What it is asked -------------------------------------------------------------------------------------------------
 class Authorization(Struct, frozen=True):
-    """Hold `amount`, or with `capture` take it at once."""
+    """Hold `amount`; with `capture`, take it at once."""
 
     key: str
     payment: str
@@ -40,7 +40,7 @@ class Authorization(Struct, frozen=True):
     capture: bool
     method: str = ""  # one of the gateway's methods, or its own choice
     return_url: Callable[[], str] = str  # makes the address to come back to, which an adapter may append a query to
-    until: datetime | None = None  # the owner waits for the customer no longer than that: tell the provider if it can
+    until: datetime | None = None  # the shop's deadline for the customer, for providers that take one
 
 
 class Operation(Struct, frozen=True):
@@ -132,8 +132,8 @@ class Refused(_Refusal, frozen=True):
 class State(Struct, frozen=True):
     """All that has happened to a payment so far. `action` is what it waits for, if it does.
 
-    `authorized` is what was ever held, `captured` what was ever taken of it, `voided` whether what was held and not
-    taken is let go of.
+    `authorized` is all that was ever held, `captured` all that was ever taken of it, `voided` whether the rest of what
+    was held has been released.
     """
 
     reference: str

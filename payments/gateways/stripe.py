@@ -2,7 +2,7 @@
 
 - A payment with a token is a PaymentIntent, created and confirmed in one call
   (https://docs.stripe.com/api/payment_intents/create). The token is a PaymentMethod of a card, made in the browser with
-  Stripe.js, so that no card number passes through us. If the card wants to see its owner, the intent
+  Stripe.js, so that no card number passes through us. If the bank asks for 3-D Secure, the intent
   `requires_action`, and its `next_action.redirect_to_url.url` is where the customer goes.
 - A payment without one is a Checkout Session (https://docs.stripe.com/api/checkout/sessions/create): Stripe's page. The
   session is the reference until it is complete, and its PaymentIntent from then on. It can be paid for 24 hours, or
@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 
 URL = "https://api.stripe.com"
 LIMITS = Limits(per_second=90)
-ACTION_OPEN = timedelta(minutes=30)  # for who has to show that the card is his; Stripe says no limit
+ACTION_OPEN = timedelta(minutes=30)  # for 3-D Secure; Stripe documents no limit
 PROCESSING = timedelta(days=7)  # what a slow method may take
 JUST_NOW = 1.0  # seconds: what is older was made by an earlier request with the same key
 NOT_YET_SEARCHABLE = timedelta(minutes=5)
@@ -328,7 +328,11 @@ def _answer(intent: Intent, amount: int, currency: str) -> Answer:
         case "requires_action":
             url = ((intent.get("next_action") or {}).get("redirect_to_url") or {}).get("url", "")
             until = datetime.fromtimestamp(intent["created"], UTC) + ACTION_OPEN
-            return ActionRequired(reference, url, until) if url else Declined("PAY002: the card wants to see its owner")
+            return (
+                ActionRequired(reference, url, until)
+                if url
+                else Declined("PAY002: 3-D Secure is required, without a page")
+            )
         case "canceled":
             return Declined("PAY002: canceled")
         case "requires_payment_method":
@@ -338,7 +342,7 @@ def _answer(intent: Intent, amount: int, currency: str) -> Answer:
 
 
 def _until(answer: Answer, until: datetime | None) -> Answer:
-    """Not to be waited for longer than the owner does."""
+    """Limit an answer's deadline to the shop's."""
     if isinstance(answer, ActionRequired) and until is not None:
         return replace(answer, until=min(answer.until, until))
     return answer
@@ -386,7 +390,7 @@ def _state_of_page(page: Intent) -> State:
 
 
 def _refused(error: stripe.InvalidRequestError, kind: type[R]) -> R | Unknown:
-    """What Stripe refuses for good; what it refuses only now, as while another request has the key, is open."""
+    """A final refusal; `Unknown` for a temporary one, as while another request has the key."""
     if error.http_status == 409 or error.code in ("lock_timeout", "idempotency_key_in_use"):
         return Unknown(f"{error.code}: {error.user_message}"[:200])
     code = "PAY002" if kind is Declined else "PAY003"
@@ -394,7 +398,7 @@ def _refused(error: stripe.InvalidRequestError, kind: type[R]) -> R | Unknown:
 
 
 def _open(name: str, error: stripe.StripeError) -> Unknown:
-    """Everything else leaves the outcome open. What cannot be read is no answer."""
+    """Any other error leaves the outcome unknown. Raises `NoAnswer` where the response cannot be read."""
     if isinstance(error, stripe.APIError):
         raise NoAnswer(str(error)[:200]) from error
     if isinstance(error, stripe.AuthenticationError | stripe.PermissionError | stripe.IdempotencyError):

@@ -235,7 +235,7 @@ class TossGateway(OneByOne):
         return status, said
 
     def _refusal(self, status: int, said: Mapping[str, Any], kind: type[R]) -> R | Unknown:
-        """What Toss refuses for good; what it refuses for the moment, or because of our keys, is open."""
+        """A final refusal; `Unknown` for a temporary one, or if our keys are refused."""
         code, reason = said.get("code", str(status)), f"{said.get('code')}: {said.get('message')}"
         if code in OURS or status in (401, 403):
             logger.error("%s refuses us: %s", self.name, reason)

@@ -189,7 +189,7 @@ class Migration(migrations.Migration):
                 (
                     "caused_by",
                     models.UUIDField(
-                        help_text="The event that wants it: what became of it is said again to that.", null=True
+                        help_text="The event that requested this; redelivering it re-emits the outcome.", null=True
                     ),
                 ),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -439,14 +439,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="payment",
             index=models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="payments_due"),
-        ),
-        migrations.AddIndex(
-            model_name="payment",
-            index=models.Index(
-                condition=models.Q(("status__in", ["FAILED", "VOIDED"])),
-                fields=["idempotency_key"],
-                name="payments_over",
-            ),
         ),
         migrations.AddConstraint(
             model_name="payment",
