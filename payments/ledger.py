@@ -167,9 +167,8 @@ def learn(payment: Payment, state: State, now: datetime) -> None:
         _learn_capture(payment, state, now)
     if state.captured and state.captured == state.refunded:
         for row in open_rows(payment, Kind.REFUND):
-            if not (
-                part_of(row) or part_of(row, CHANGE)
-            ):  # partial refunds stay open, since their requester needs an answer event
+            # Partial refunds stay open, since their requester needs an answer event.
+            if not (part_of(row) or part_of(row, CHANGE)):
                 settle(row, Outcome.SUCCEEDED, now)
         if missing := refundable(payment):
             row = add(payment, Kind.REFUND, f"{payment.idempotency_key}{UNASKED}", missing, ELSEWHERE)

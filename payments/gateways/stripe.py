@@ -328,11 +328,7 @@ def _answer(intent: Intent, amount: int, currency: str) -> Answer:
         case "requires_action":
             url = ((intent.get("next_action") or {}).get("redirect_to_url") or {}).get("url", "")
             until = datetime.fromtimestamp(intent["created"], UTC) + ACTION_OPEN
-            return (
-                ActionRequired(reference, url, until)
-                if url
-                else Declined("PAY002: 3-D Secure is required, without a page")
-            )
+            return ActionRequired(reference, url, until) if url else Declined("PAY002: 3-D Secure has no page")
         case "canceled":
             return Declined("PAY002: canceled")
         case "requires_payment_method":
