@@ -1,4 +1,3 @@
-import re
 from collections.abc import Collection
 from typing import Any
 
@@ -29,6 +28,7 @@ from payments.models import (
     SandboxSwitch,
     StaffAction,
 )
+from payments.names import order_in
 from shop.money import money
 
 admin.site.register(StaffAction, StaffActionAdmin)
@@ -174,9 +174,9 @@ class PaymentAdmin(WithMoney):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Payment], search_term: str
     ) -> tuple[QuerySet[Payment], bool]:
-        """By a payment's name, too: no index has it, but the order's number is in it."""
-        if named := re.fullmatch(r"order-(\d{1,18})-\w+", search_term.strip()):
-            return queryset.filter(order_id=int(named[1]), idempotency_key=named[0]), False
+        """By a payment's name, too."""
+        if order_id := order_in(name := search_term.strip()):
+            return queryset.filter(order_id=order_id, idempotency_key=name), False
         return super().get_search_results(request, queryset, search_term)
 
 

@@ -38,7 +38,7 @@ HELD = (Status.AUTHORIZED, Status.CAPTURING)
 
 # --- At hand-over -----------------------------------------------------------------------------------------------------
 def ask_for_captures(order_ids: Sequence[int]) -> Operated:
-    """Enter that what is held of these orders is to be taken, then have the gateways do so. Outside any transaction."""
+    """Enter captures of what is held for these orders, then have the gateways make them. Outside any transaction."""
     with transaction.atomic(using="payments", durable=True):
         held = [payment for payment in lock(order_ids) if payment.status == Status.AUTHORIZED]
         for payment in held:
@@ -50,9 +50,9 @@ def ask_for_captures(order_ids: Sequence[int]) -> Operated:
 
 
 def keep_captures(due: Sequence[DeliveryPaymentDue], answers: Operated) -> list[Followed]:
-    """Write down what the gateways said; returns what follows. What they left open is left to `settling`.
+    """Record the gateways' answers; return the events that follow. What is still unknown is left to `settling`.
 
-    A payment that was taken at once, is being undone, or has failed before is passed over: that was told already.
+    A payment that was captured at once, is being undone, or has failed is skipped: its outcome was emitted then.
     """
     now = database_time("payments")
     payments = {payment.order_id: payment for payment in lock(event.order_id for event in due)}
@@ -93,7 +93,7 @@ def captured(payment: Payment, operated: Operated, now: datetime) -> list[Paymen
 
 
 def is_refused(payment: Payment) -> bool:
-    """Whether a capture was refused, and the gateway is to say whether the money was taken all the same."""
+    """Whether a capture was refused, and the gateway must be asked whether the money was captured all the same."""
     return payment.status == Status.CAPTURING and not ledger.open_rows(payment, ledger.Kind.CAPTURE)
 
 
@@ -125,7 +125,7 @@ def _taken(payment: Payment, now: datetime) -> PaymentCaptured:
 
 
 def _lost(payment: Payment, now: datetime) -> list[Capture | PartRefund]:
-    """Nothing was taken, nor can be: also what staff wanted to have given back of it is not."""
+    """Nothing was captured, nor can be. Refunds that staff requested meanwhile are refused."""
     refused: list[Capture | PartRefund] = []
     for row in ledger.open_rows(payment, ledger.Kind.REFUND):
         if ledger.part_of(row):
@@ -142,7 +142,7 @@ def _about(payment: Payment) -> dict[str, Any]:
 
 # --- What staff do about it -------------------------------------------------------------------------------------------
 def capture_again(payment_ids: Iterable[int]) -> int:
-    """Have the timer try once more to take what could not be taken; how many payments that is."""
+    """Have the timer try once more to capture unpaid payments; return how many."""
     with transaction.atomic(using="payments", durable=True):
         payments = _unpaid(payment_ids)
         now = database_time("payments")
@@ -156,7 +156,7 @@ def capture_again(payment_ids: Iterable[int]) -> int:
 
 
 def write_off(payment_ids: Iterable[int], reason: str) -> int:
-    """Give up what could not be taken; how many payments that is. Their orders are settled with that."""
+    """Write off unpaid payments, which settles their orders; return how many."""
     with transaction.atomic(using="payments", durable=True):
         payments = _unpaid(payment_ids)
         now = database_time("payments")

@@ -87,7 +87,8 @@ def captures_later(name: str) -> bool:
 def charge(payments: Iterable[Payable]) -> Answers:
     """Have payments charged, or their money held, each by its gateway and with its key.
 
-    Whose token cannot be opened is left open: its order is cancelled at its deadline, unless the secret comes back.
+    A payment whose token cannot be decrypted stays PENDING: its order is cancelled at its deadline, unless the secret
+    is configured again before.
     """
     opened, answers = [], {}
     until = timezone.now() + settings.PAY_WITHIN
@@ -102,7 +103,7 @@ def charge(payments: Iterable[Payable]) -> Answers:
 
 
 def confirm(payments: Iterable[Payment]) -> Answers:
-    """Go on with payments that wait for their customers, some of whom have come back."""
+    """Confirm payments that wait for their customers, some of whom have come back."""
     returns = [
         (
             payment,
@@ -123,17 +124,17 @@ def confirm(payments: Iterable[Payment]) -> Answers:
 
 
 def capture(payments: Iterable[Payment]) -> Operated:
-    """Have the gateways take what is entered for these payments to be taken, and open."""
+    """Have the gateways carry out the open captures of these payments."""
     return _operate(Question.CAPTURE, payments, PaymentOperation.Kind.CAPTURE, lambda to, batch: to.capture(batch))
 
 
 def void(payments: Iterable[Payment]) -> Operated:
-    """Have the gateways let go of what is entered for these payments to be voided, and open."""
+    """Have the gateways carry out the open voids of these payments."""
     return _operate(Question.VOID, payments, PaymentOperation.Kind.VOID, lambda to, batch: to.void(batch))
 
 
 def refund(payments: Iterable[Payment]) -> Operated:
-    """Have the gateways give back what is entered for these payments as a refund, and open."""
+    """Have the gateways carry out the open refunds of these payments."""
     return _operate(Question.REFUND, payments, PaymentOperation.Kind.REFUND, lambda to, batch: to.refund(batch))
 
 
@@ -169,8 +170,8 @@ def _operate(
 
 
 def _request(payment: Payable, until: datetime) -> Authorization:
-    """Raises ValueError for a token that was sealed for another order, or with a secret that we have not."""
-    token = payment.token  # in clear it comes from a release that did not seal it
+    """Raises ValueError for a token that was sealed for another order, or with an unknown secret."""
+    token = payment.token  # older releases stored it in clear
     if is_sealed(token):
         token = unseal(token, What.PAYMENT_TOKEN, order_id=payment.order_id)
     return Authorization(

@@ -16,7 +16,7 @@ from shop.contracts.payments import CHANGE as CHANGE
 Kind, Outcome = PaymentOperation.Kind, PaymentOperation.Outcome
 
 HOLDS, TAKES = (Kind.AUTHORIZE, Kind.CHARGE), (Kind.CHARGE, Kind.CAPTURE)
-# In keys: of a refund that staff want, or a return; of one that we did not ask for.
+# Parts of the keys of refunds: one that staff request, one for a return, one that was made elsewhere.
 PART, RETURN, UNASKED = "-refund-", "-return-", "-elsewhere"
 ELSEWHERE = "given back at the gateway, not by us"
 TAKEN, TAKEN_ELSEWHERE = "-taken-elsewhere", "taken at the gateway, not by us"
@@ -58,7 +58,7 @@ def add(payment: Payment, kind: str, key: str, amount: int, reason: str = "") ->
 
 
 def settle(row: PaymentOperation, outcome: str, now: datetime, *, reference: str = "", reason: str = "") -> None:
-    """What has become of an entry. The sums of its payment are to be added up again."""
+    """Set an entry's outcome. `add_up` is to follow."""
     row.outcome, row.settled_at, row.changed = outcome, now, True
     row.reference = reference or row.reference
     row.reason = reason[:200] or row.reason
@@ -77,7 +77,7 @@ def total(payment: Payment, *kinds: str, outcomes: Iterable[str] = (Outcome.SUCC
 
 
 def refundable(payment: Payment) -> int:
-    """What was taken, or is being taken, and is neither given back nor about to be."""
+    """What is captured, or being captured, less what is refunded, or being refunded."""
     taken = payment.captured + total(payment, Kind.CAPTURE, outcomes=(Outcome.OPEN,))
     return taken - total(payment, Kind.REFUND, outcomes=(Outcome.OPEN, Outcome.SUCCEEDED))
 
@@ -93,12 +93,12 @@ def open_rows(payment: Payment, *kinds: str) -> list[PaymentOperation]:
 
 
 def first(payment: Payment) -> PaymentOperation | None:
-    """The entry by which money is held, or taken at once; a tombstone has none."""
+    """The AUTHORIZE or CHARGE entry; a tombstone has none."""
     return next((row for row in payment.rows if row.kind in HOLDS), None)
 
 
 def intend_refund_of_rest(payment: Payment, state: State | None = None) -> None:
-    """Enter a refund of all that is left, by what the gateway says if it was asked."""
+    """Enter a refund of all that is left, but no more than the gateway has, if its `state` is known."""
     rest = refundable(payment)
     if state is not None and not open_rows(payment, Kind.REFUND):
         rest = min(rest, state.captured - state.refunded)
@@ -109,7 +109,7 @@ def intend_refund_of_rest(payment: Payment, state: State | None = None) -> None:
 def intend_part(
     payment: Payment, refund_id: UUID, amount: int, reason: str, *, caused_by: UUID, kind: str = PART
 ) -> bool:
-    """Enter a refund of a part, once, that an event wants; whether there is so much left."""
+    """Enter a partial refund that an event requests, once per `refund_id`; return whether that much is left."""
     key = f"{payment.idempotency_key}{kind}{refund_id}"
     if any(row.key == key for row in payment.rows):
         return True
@@ -122,7 +122,7 @@ def intend_part(
 def release_part(
     payment: Payment, refund_id: UUID, amount: int, reason: str, now: datetime, *, kind: str = PART
 ) -> bool:
-    """Enter that so much less of what is held is to be taken; whether more than that is left."""
+    """Enter that this much less is to be captured, once per `refund_id`; return whether something is left of it."""
     key = f"{payment.idempotency_key}{kind}{refund_id}"
     if any(row.key == key for row in payment.rows):
         return True
@@ -133,7 +133,7 @@ def release_part(
 
 
 def part_of(row: PaymentOperation, *kinds: str) -> UUID | None:
-    """Which of the refunds that staff want, or of those that follow from changes, an entry is; None for another."""
+    """The id of the request that an entry is a partial refund for, of these kinds; None for another entry."""
     for kind in kinds or (PART, RETURN):
         _, found, refund_id = row.key.partition(kind)
         if found:
@@ -142,14 +142,14 @@ def part_of(row: PaymentOperation, *kinds: str) -> UUID | None:
 
 
 def intend_capture(payment: Payment) -> None:
-    """Enter that what is held, without what was released of it, is to be taken."""
+    """Enter a capture of what is held, less what was released."""
     if not open_rows(payment, Kind.CAPTURE):
         add(payment, Kind.CAPTURE, _next_key(payment, "capture"), to_capture(payment))
 
 
 def intend_void(payment: Payment) -> None:
-    """Enter that what is held, or waits for its customer, is to be let go of. A wait that was ended stays ended: a
-    gateway that reports it as open was asked before."""
+    """Enter a void of what is held, or of the wait for the customer. A wait is voided once: a look-up that still finds
+    it open was made before."""
     let_go = any(row.kind == Kind.VOID and row.outcome == Outcome.SUCCEEDED for row in payment.rows)
     if not open_rows(payment, Kind.VOID) and (payment.authorized or not let_go):
         amount = payment.authorized - payment.captured or payment.amount
@@ -167,7 +167,8 @@ def learn(payment: Payment, state: State, now: datetime) -> None:
         _learn_capture(payment, state, now)
     if state.captured and state.captured == state.refunded:
         for row in open_rows(payment, Kind.REFUND):
-            if not (part_of(row) or part_of(row, CHANGE)):  # of which somebody waits to be told: it is asked for
+            # Partial refunds stay open, since their requester needs an answer event.
+            if not (part_of(row) or part_of(row, CHANGE)):
                 settle(row, Outcome.SUCCEEDED, now)
         if missing := refundable(payment):
             row = add(payment, Kind.REFUND, f"{payment.idempotency_key}{UNASKED}", missing, ELSEWHERE)

@@ -1,6 +1,6 @@
-"""The address to which a customer comes back from a provider's page: only they know it, and it is good on every device.
+"""The address to which a customer comes back from a provider's page. It needs no login, so it works on every device.
 
-It names the order, signed, so that nobody comes back for somebody else's.
+The order's number in it is signed, so that nobody can come back for another order.
 """
 
 from functools import lru_cache

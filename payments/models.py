@@ -19,15 +19,17 @@ __all__ = [
 
 
 class Payment(models.Model):
-    """What became of an order's payment: one row per order, written before a gateway is asked.
+    """An order's payment: one row per order, written before a gateway is asked.
 
-    `due_at` is when the timer is to ask a gateway next, empty when it has nothing to ask: also before there was any
-    outcome, known or not, for until then the message comes again that has the payment charged. `checkout` is kept only
-    for what the timer may have to say. `caused_by` is the event whose handling is being answered, so that what a timer
-    emits is emitted again when that event comes again.
-    With `capture_later` money is held first, and taken when the carrier has the parcel (PAYMENT_CAPTURE). It is written
-    down when the payment is made: the setting may change while money is held.
-    `authorized`, `captured` and `refunded` are the sums of its operations that have succeeded.
+    due_at         When the timer asks the gateway next. Null while nothing is to be asked. Also null until the first
+                   answer is recorded: until then redelivery of the message retries the charge.
+    checkout       Kept for the events that the timer may have to emit.
+    caused_by      The event that is being answered. When it is redelivered, what the timer emitted is emitted again.
+    capture_later  Money is held first, and captured when the carrier has the parcel (PAYMENT_CAPTURE). Stored with the
+                   payment, because the setting may change while money is held.
+    authorized, captured, refunded
+                   The sums of its operations that have succeeded.
+
     Amounts are integers in the currency's minor unit.
     """
 
@@ -96,7 +98,7 @@ class Payment(models.Model):
                 name="payments_refunded_within_captured",
             ),
             models.CheckConstraint(
-                condition=models.Q(due_at=None) | ~models.Q(status__in=["FAILED", "REFUNDED", "UNPAID", "WRITTEN_OFF"]),
+                condition=models.Q(due_at=None) | ~models.Q(status__in=["REFUNDED", "UNPAID", "WRITTEN_OFF"]),
                 name="payments_settled_asks_nothing",
             ),
             models.CheckConstraint(
@@ -128,8 +130,8 @@ class Payment(models.Model):
 class PaymentOperation(models.Model):
     """An entry in our ledger: what a gateway is to do with a payment's money. Written before the gateway is asked.
 
-    A CHARGE is an AUTHORIZE and its CAPTURE in one. A RELEASE is a part of what is held that will not be taken: no
-    gateway is asked, so much less is captured. The same key is only ever sent with the same amount.
+    A CHARGE is an AUTHORIZE and its CAPTURE in one. A RELEASE is a part of the held money that will not be captured; no
+    gateway is asked for it. A key is always sent with the same amount.
     """
 
     class Kind(models.TextChoices):
@@ -154,7 +156,7 @@ class PaymentOperation(models.Model):
     reference = models.CharField(max_length=128, blank=True, db_default="", help_text="The gateway's.")
     reason = models.CharField(max_length=200, blank=True, db_default="", help_text="Why we ask, or why it was refused.")
     caused_by = models.UUIDField(
-        null=True, help_text="The event that wants it: what became of it is said again to that."
+        null=True, help_text="The event that requested this; redelivering it re-emits the outcome."
     )
     at = models.DateTimeField(db_default=Now())
     settled_at = models.DateTimeField(null=True)
@@ -178,7 +180,7 @@ class PaymentOperation(models.Model):
 
 
 class PaymentAttempt(models.Model):
-    """A question to a gateway, and its answer. The ledger alone tells of a charge taken when first asked for."""
+    """A request to a gateway, and its answer. A charge that succeeds at the first attempt is not logged here."""
 
     class Operation(models.TextChoices):
         CHARGE = "CHARGE"
@@ -202,7 +204,7 @@ class PaymentAttempt(models.Model):
 
 
 class GatewayNotification(models.Model):
-    """What a provider told us by itself: it is taken in once. A hint; what has happened is read at the provider."""
+    """A provider's notification that has a payment looked up, kept so that a repeated one does not do so again."""
 
     gateway = models.CharField(max_length=32)
     event_id = models.CharField(max_length=128)

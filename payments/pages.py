@@ -26,18 +26,22 @@ from shop.money import money
 
 Status = Payment.Status
 REFRESH = 3  # seconds, while something is about to happen
-PAID, OPEN, UNDONE = {Status.COMPLETED}, {Status.PENDING}, {Status.REFUNDING, Status.REFUNDED, Status.VOIDED}
+HELD, NOT_TAKEN = {Status.AUTHORIZED, Status.CAPTURING}, {Status.UNPAID, Status.WRITTEN_OFF}
+UNDONE = {Status.REFUNDING, Status.REFUNDED, Status.VOIDED}
 TEXTS = {
     "en": {
         "unknown": "There is no such payment",
         "open": "Your payment is being looked after",
         "waiting": "Order {order} waits for your payment",
         "paid": "Order {order} is paid",
+        "held": "The payment for order {order} is confirmed",
+        "not_taken": "The payment for order {order} could not be taken",
         "failed": "Order {order} was not paid",
         "undone": "Order {order} is cancelled",
         "amount": "{amount}, until {until}.",
         "again": "Place the order again if you still want it.",
         "back": "You may close this page.",
+        "later": "The money is taken when your parcel is handed to the carrier.",
         "given_back": "What was taken is given back.",
         "pay_now": "Go on to pay",
         "sandbox": "Sandbox: pay for order {order}?",
@@ -54,11 +58,14 @@ TEXTS = {
         "open": "결제를 확인하고 있습니다",
         "waiting": "주문 {order}의 결제를 기다리고 있습니다",
         "paid": "주문 {order}이 결제되었습니다",
+        "held": "주문 {order}의 결제가 확인되었습니다",
+        "not_taken": "주문 {order}의 결제 금액을 받지 못했습니다",
         "failed": "주문 {order}이 결제되지 않았습니다",
         "undone": "주문 {order}이 취소되었습니다",
         "amount": "{amount}, {until}까지.",
         "again": "주문을 원하시면 다시 주문해 주십시오.",
         "back": "이 창을 닫아도 됩니다.",
+        "later": "금액은 상품이 택배사에 인계될 때 결제됩니다.",
         "given_back": "결제된 금액은 환불됩니다.",
         "pay_now": "결제하러 가기",
         "sandbox": "샌드박스: 주문 {order}을 결제할까요?",
@@ -114,14 +121,24 @@ def sandbox(request: HttpRequest, signed: str) -> HttpResponse:
 def _standing(payment: Payment, lang: str) -> dict[str, Any]:
     """How a payment stands, for its customer."""
     texts = TEXTS[lang]
-    if payment.status in PAID:
+    if payment.status == Status.COMPLETED:
         return {"title": "paid", "lines": [texts["back"]]}
-    if payment.status in OPEN or (payment.status == Status.WAITING and payment.attempts):  # the gateway is to answer
-        return {"title": "open", "refresh": REFRESH}
+    if payment.status in HELD:
+        return {"title": "held", "lines": [texts["later"], texts["back"]]}
+    if payment.status in NOT_TAKEN:
+        return {"title": "not_taken"}
     if payment.status in UNDONE:
         return {"title": "undone", "lines": [texts["given_back"]] if payment.captured else []}
     if payment.status == Status.FAILED:
         return {"title": "failed", "lines": [texts["again"]]}
+    if payment.status == Status.WAITING and not payment.attempts:
+        return _waiting(payment, lang)
+    return {"title": "open", "refresh": REFRESH}  # the gateway is to answer
+
+
+def _waiting(payment: Payment, lang: str) -> dict[str, Any]:
+    """Where its customer pays, or to which account, and until when."""
+    texts = TEXTS[lang]
     details = dict(payment.action_details or {})
     url = details.pop("url", "") or payment.action_url
     with override(lang):

@@ -10,7 +10,7 @@ from payments.gateway_calls import Asked
 from payments.gateways import Declined, Refused, Unknown
 from payments.models import Payment, PaymentAttempt
 
-# For every message: the ORM would take longer to write this than PostgreSQL to answer it.
+# SQL, for it runs with every message, and the ORM takes longer to build it than PostgreSQL to execute it.
 LOCK = "SELECT * FROM payments_payment WHERE order_id = ANY(%s::bigint[]) ORDER BY order_id FOR UPDATE"
 
 
@@ -34,7 +34,7 @@ def save(payments: Iterable[Payment], now: datetime) -> None:
 
 
 def log(payments: Mapping[int, Payment], *answers: Mapping[Any, Asked]) -> None:
-    """Keep what was asked about these payments, and answered."""
+    """Store the requests about these payments, and the answers."""
     insert_rows(
         PaymentAttempt,
         (

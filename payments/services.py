@@ -2,17 +2,15 @@
 
 Three rules carry the rest:
 
-- A payment, and each operation on it, is written down before a gateway is asked, so no money ever moves that nobody
-  remembers (`payments/ledger.py`).
-- An unknown outcome is neither compensated nor taken for a failure: the payment gets a `due_at`, and is asked about
-  again until the gateway knows (`payments/settling.py`). Before that its message is responsible: if the process dies,
-  the message is redelivered.
-- Whatever was learned at the gateway is applied to the payment as it is by then, under its row lock, by the rules of
+- A payment, and each operation on it, is written before a gateway is asked, so that no money moves without a record
+  (`payments/ledger.py`).
+- An unknown outcome is neither compensated nor taken for a failure: the payment gets a `due_at`, and the timer asks
+  until the gateway knows (`payments/settling.py`). If the process dies before that, the message is redelivered.
+- A gateway's answer is applied to the payment as it is by then, under its row lock, by the rules of
   `payments/transitions.py`. Rows are locked in the order of their orders.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from secrets import token_hex
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from django.db import transaction
@@ -23,6 +21,7 @@ from payments import ledger, transitions
 from payments.gateway_calls import Answers, Operated, captures_later, charge, refund
 from payments.gateways import Captured
 from payments.models import Payment
+from payments.names import new_names
 from payments.retries import check_now
 from payments.rows import lock, log, save
 from sagas.crash_points import crash_point
@@ -52,9 +51,8 @@ UNDONE_BY_ASKING = (
 CHANGED = "the order was changed"  # why a part is given back, in the books
 
 
-# For every message: the ORM would take longer to write these than PostgreSQL to answer them.
-# Of those that are there already only what is still to be charged is charged again. That changes nothing about it: when
-# another worker with the same message has left the outcome open, the timer goes on asking, whatever becomes of us.
+# SQL, for these run with every message, and the ORM takes longer to build them than PostgreSQL to execute them.
+# For existing rows return only PENDING ones. The no-op update makes RETURNING work and keeps due_at.
 TO_BE_CHARGED = """
     ON CONFLICT (order_id) DO UPDATE SET due_at = payments_payment.due_at WHERE payments_payment.status = 'PENDING'
     RETURNING id, order_id, gateway, idempotency_key, amount, currency, token, capture_later
@@ -104,13 +102,13 @@ class ToCharge(NamedTuple):
 
 
 def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
-    """Write down that these orders are to be charged, then have the gateways charge those that still are.
+    """Record that these orders are to be charged, then have the gateways charge those that are still PENDING.
 
     Outside any transaction. An order that was undone before it came here is not charged, nor is one that costs nothing.
     """
     priced = [event for event in reserved if event.checkout.amount]
     later = {name: captures_later(name) for name in {event.checkout.payment_gateway for event in priced}}
-    names = _new_names(event.order_id for event in priced)
+    names = new_names(event.order_id for event in priced)
     intents = [
         {
             "order_id": event.order_id,
@@ -133,7 +131,7 @@ def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
 
 
 def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> list[transitions.Charged]:
-    """Write down what the gateways said; returns what follows. What they left open is left to `settling`.
+    """Record the gateways' answers; return the events that follow. What is still unknown is left to `settling`.
 
     Raises KeyError for an order that `ask_for_charges` was not told of.
     """
@@ -159,8 +157,8 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
 
 
 def _complete_free(reserved: Sequence[InventoryReserved]) -> Collection[int]:
-    """There is nothing to take for these orders, and no gateway to ask; those that were not undone before."""
-    names = _new_names(event.order_id for event in reserved)
+    """Complete the payments of orders that cost nothing; return those that were not undone before."""
+    names = new_names(event.order_id for event in reserved)
     rows = [
         {
             "order_id": event.order_id,
@@ -212,13 +210,13 @@ def ask_for_refunds(order_ids: Sequence[int]) -> Operated:
 def undo(
     undone: Sequence[DeliveryFailed | DeliveryCancelled], answers: Operated
 ) -> list[PaymentRefunded | transitions.PartRefund]:
-    """Keep nothing of these orders' money; returns what follows for those that are settled by that.
+    """Give back these orders' money; return the events of those that are settled by that.
 
     An order not charged yet gets a tombstone. One whose charge or refund is open goes to `settling`. One that was
-    declined, or undone before, is passed over: its end was told already.
+    declined, or undone before, is skipped: its outcome was emitted then.
     """
     now = database_time("payments")
-    names = _new_names(event.order_id for event in undone)
+    names = new_names(event.order_id for event in undone)
     tombstones = insert_if_absent(
         Payment,
         [
@@ -250,7 +248,7 @@ def undo(
             payment.caused_by, payment.trace = event.event_id, event.trace
             transitions.forget_token(payment)
             check_now(payment, now)
-            if any(row.key in answers for row in payment.rows):  # else it has become known only after we asked
+            if any(row.key in answers for row in payment.rows):  # else it was charged only after we asked
                 parts += transitions.refunded_in_part(payment, answers, now)
                 followers.append(transitions.undone(payment, None, answers, now))
     save(payments.values(), now)
@@ -260,10 +258,10 @@ def undo(
 
 # --- Refunds of a part ------------------------------------------------------------------------------------------------
 def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefundCompleted | PaymentRefundRefused]:
-    """Enter what staff want to be given back, for the timer to have it done; refuse what is more than is left.
+    """Enter the refunds that staff request, for the timer to carry out; refuse what is more than is left.
 
-    Of money that is held, so much less will be taken, and that is all. A payment that is being undone, or was not
-    charged, has nothing left to give back.
+    Where money is only held, that much less will be captured, and no gateway is asked. A payment that is being undone,
+    or was not charged, has nothing left to refund.
     """
     now = database_time("payments")
     payments = {payment.order_id: payment for payment in lock(request.order_id for request in requests)}
@@ -293,9 +291,8 @@ def enter_refunds(requests: Sequence[OrderRefundRequested]) -> list[PaymentRefun
 
 # --- Changes of an order before its hand-over ------------------------------------------------------------------------
 def change(held: Sequence[DeliveryHeld]) -> list[PaymentChanged | PaymentChangeRefused]:
-    """Enter the differences to be given back, for the timer to have it done. Answer at once where there is none, where
-    the money is only held, of which less is taken then, and where not so much is left, as of an order that is being
-    undone."""
+    """Enter the differences to be refunded, for the timer to carry out. Answer at once where nothing is to be refunded,
+    where the money is only held, so that less will be captured, and where less than that is left."""
     now = database_time("payments")
     payments = {payment.order_id: payment for payment in lock(event.order_id for event in held)}
     answers: list[PaymentChanged | PaymentChangeRefused] = []
@@ -316,10 +313,3 @@ def change(held: Sequence[DeliveryHeld]) -> list[PaymentChanged | PaymentChangeR
         answers.append(PaymentChangeRefused(**answer, reason=refusal) if refusal else PaymentChanged(**answer))
     save(payments.values(), now)
     return answers
-
-
-def _new_names(order_ids: Iterable[int]) -> dict[int, str]:
-    """Names for payments that have none yet, by order. They have a random part, because other shops, or this one before
-    its database was set up anew, may have had payments of orders with these numbers at the same provider account."""
-    part = token_hex(5)
-    return {order_id: f"order-{order_id}-{part}" for order_id in order_ids}

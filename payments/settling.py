@@ -1,11 +1,14 @@
 """Payments that are still open: asked about again until their gateway knows, when their time has come, their customer
 comes back, or their provider tells something."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q, QuerySet
+from prometheus_client import Counter
 
 from fastdb.bulk import insert_rows
 from fastdb.clock import database_time
@@ -13,28 +16,59 @@ from payments import captures, ledger, transitions
 from payments.gateway_calls import Answers, Asked, Operated, capture, charge, confirm, find, refund, void
 from payments.gateways import Authorized, Captured, Notification, State
 from payments.models import GatewayNotification, Payment, PaymentAttempt
+from payments.names import order_in
 from payments.rows import lock, log, save
 from sagas import emit
 from sagas.crash_points import crash_point
+from sagas.outages import OUTAGES
 from sagas.retention import delete_portion
+
+logger = logging.getLogger(__name__)
 
 Operation, Status = PaymentAttempt.Operation, Payment.Status
 
-LOOKED_UP = (Status.REFUNDING, Status.VOIDED, Status.AUTHORIZED)
+LOOKED_UP = (Status.REFUNDING, Status.VOIDED, Status.AUTHORIZED, Status.FAILED)
+OVER = (Status.FAILED, Status.VOIDED)  # nothing was taken; what is taken all the same is given back
+PUT_OFF = Counter(
+    "shop_payments_put_off_total", "Payments that could not be settled for an error of ours.", ["gateway"]
+)
 LEASE = timedelta(seconds=30)  # how long one timer asks before another one takes over
 PORTION = 100  # payments that a timer takes at once
 
 
 def settle_due() -> int:
-    """Ask the gateways about payments whose outcome is open and due; how many there were.
-
-    A charge is asked for again with the same key, and so is a capture; one that waits for its customer is gone on with,
-    or ended when its time is over; what is to be undone is looked up and, if charged, refunded. Also what is held is
-    looked up.
-    """
+    """Ask the gateways about payments whose outcome is open and due; how many there were."""
     claimed = _claim_due()
-    if not claimed:
-        return 0
+    if claimed:
+        _settle(claimed)
+    return len(claimed)
+
+
+def _settle(claimed: Sequence[Payment]) -> None:
+    """Ask and write the answers down; if that fails, each half by itself, until a payment fails alone. That one is put
+    off: it is asked about again when its lease ends."""
+    try:
+        _ask_and_apply(claimed)
+    except OUTAGES:
+        raise
+    except Exception as error:
+        if len(claimed) > 1:
+            logger.warning("%d payments cannot be settled together, now each half of them: %r", len(claimed), error)
+            middle = len(claimed) // 2
+            _settle(claimed[:middle])
+            _settle(claimed[middle:])
+        else:
+            PUT_OFF.labels(claimed[0].gateway).inc()
+            logger.exception("The payment of order %d cannot be settled, and is put off", claimed[0].order_id)
+
+
+def _ask_and_apply(claimed: Sequence[Payment]) -> None:
+    """Ask the gateways, and apply their answers in one transaction.
+
+    A charge is asked for again with the same key, and so is a capture. A payment that waits for its customer is
+    confirmed, or ended when its time is over. One that is to be undone is looked up and, if charged, refunded. Held and
+    failed ones are looked up, too.
+    """
     charges = charge(payment for payment in claimed if payment.status == Status.PENDING)
     waiting = confirm(payment for payment in claimed if payment.status == Status.WAITING)
     taken, capturing = _with_rows(claimed, Status.COMPLETED), _with_rows(claimed, Status.CAPTURING)
@@ -59,7 +93,6 @@ def settle_due() -> int:
             emit(*events, service="payments")
         crash_point("settle.written")
     crash_point("settle.committed")
-    return len(claimed)
 
 
 def _with_rows(claimed: Sequence[Payment], status: str) -> list[Payment]:
@@ -75,6 +108,9 @@ def _settled(
     """Apply what was answered about a payment; the events that follow."""
     if asked.operation == Operation.FIND and payment.status in captures.HELD:
         return captures.looked_up(payment, asked.outcome, now, since_refusal=since_refusal)
+    if asked.operation == Operation.FIND and payment.status == Status.FAILED:
+        transitions.looked_up_after_failure(payment, asked.outcome, now)
+        return []
     if asked.operation == Operation.FIND:
         return [transitions.undone(payment, asked.outcome, operated, now)]
     if ledger.open_rows(payment, ledger.Kind.VOID) and not isinstance(asked.outcome, Captured | Authorized):
@@ -96,11 +132,11 @@ def _claim_due() -> list[Payment]:
 
 
 def _intend(found: Answers, waiting: Answers, claimed: Sequence[Payment]) -> list[Payment]:
-    """Enter what the gateways are to do next: refund what they have of payments that are being undone, and let go of
-    what they hold, or of what waits for a customer whose time is over.
+    """Enter what the gateways are to do next: refund or void payments that are being undone, and void those that have
+    waited for their customers past the deadline.
 
-    Some gateways take money only when we approve it, and let go of nothing: it is enough for them that we do not. So a
-    customer who has come back after we asked is gone on with first; and see `come_back`.
+    Some gateways take money only when we confirm a payment, and have nothing to void. So a customer who came back after
+    we asked is confirmed first; see also `come_back`.
     """
     brought = {payment.order_id: payment.returned_with for payment in claimed}
     states = {order_id: asked.outcome for order_id, asked in found.items() if isinstance(asked.outcome, State)}
@@ -136,10 +172,11 @@ def _intend(found: Answers, waiting: Answers, claimed: Sequence[Payment]) -> lis
 
 # --- Customers who come back, providers that tell something -----------------------------------------------------------
 def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
-    """A customer came back from the provider's page, with this query. What it says is for the provider to confirm.
+    """A customer came back from the provider's page, with this query, which the provider is asked to confirm.
 
-    It is written down first, for some providers take money only with it: without an answer `settle_due` asks again.
-    A payment that is being let go of is not gone on with: the provider might take money after it was.
+    The query is stored first: some providers take money only with it, and without an answer `settle_due` asks again.
+    A payment that is being voided is not confirmed, or the provider might take money after the void. One that failed or
+    was voided is looked up: its customer may have paid all the same.
     """
     with transaction.atomic(using="payments", durable=True):
         waiting = [
@@ -148,13 +185,15 @@ def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
             if payment.status == Status.WAITING and not ledger.open_rows(payment, ledger.Kind.VOID)
         ]
         Payment.objects.filter(pk__in=[one.pk for one in waiting]).update(returned_with=dict(parameters))
+        over = Payment.objects.filter(order_id=order_id, status__in=OVER).exclude(gateway="")
+        over.update(due_at=database_time("payments"))
         crash_point("return.note_written")
     crash_point("return.note_committed")
     for payment in waiting:
         payment.returned_with = dict(parameters)
     answers = confirm(waiting)
     if not answers:
-        return  # came back before, or too late
+        return  # confirmed before, or over
     with transaction.atomic(using="payments", durable=True):
         now = database_time("payments")
         payments = {payment.order_id: payment for payment in lock(answers)}
@@ -168,7 +207,11 @@ def come_back(order_id: int, parameters: Mapping[str, str]) -> None:
 
 
 def take_notification(gateway: str, told: Notification) -> None:
-    """A provider told that something has happened to a payment: it is asked what, at the timer's next tick."""
+    """A provider says that something has happened to a payment: the timer looks it up at its next tick.
+
+    The notification is stored, so that a repeated one does nothing, but only if there is something to look up: anybody
+    can send unsigned ones.
+    """
     row = {
         "gateway": gateway,
         "event_id": told.event_id[:128],
@@ -176,12 +219,21 @@ def take_notification(gateway: str, told: Notification) -> None:
         "reference": told.reference[:128],
     }
     with transaction.atomic(using="payments", durable=True):
-        if insert_rows(GatewayNotification, [row], then="ON CONFLICT (gateway, event_id) DO NOTHING RETURNING id"):
-            which = {"idempotency_key": told.payment} if told.payment else {"reference": told.reference}
-            own = Payment.objects.filter(gateway=gateway, due_at__isnull=False, **which)
-            own.update(due_at=database_time("payments"))
+        payments = _open_or_over(gateway, told)
+        if payments.exists() and insert_rows(
+            GatewayNotification, [row], then="ON CONFLICT (gateway, event_id) DO NOTHING RETURNING id"
+        ):
+            payments.update(due_at=database_time("payments"))
         crash_point("notification.written")
     crash_point("notification.committed")
+
+
+def _open_or_over(gateway: str, told: Notification) -> QuerySet[Payment]:
+    """The payment that a notification is about, if it is open, or has failed or was voided."""
+    payments, is_open = Payment.objects.filter(gateway=gateway), Q(due_at__isnull=False)
+    if order_id := order_in(told.payment):
+        return payments.filter(is_open | Q(status__in=OVER), order_id=order_id, idempotency_key=told.payment)
+    return payments.filter(is_open, reference=told.reference) if told.reference else payments.none()
 
 
 def purge() -> int:

@@ -27,18 +27,13 @@ from shop.contracts.events import (
 )
 
 
-def ask_for_charges(reserved: Sequence[InventoryReserved]) -> Answers:
-    """Ask the gateways to charge these orders, outside the transaction; `charge_payment` records the answers."""
-    return services.ask_for_charges(reserved)
-
-
-@step(outside=ask_for_charges)
+@step(outside=services.ask_for_charges)
 def charge_payment(
     reserved: list[InventoryReserved], answers: Answers
 ) -> list[PaymentCompleted | PaymentAuthorized | PaymentFailed | PaymentActionRequired]:
-    """Write down what the gateways said. Some customers are sent to a page, and their orders wait.
+    """Record the gateways' answers. Some customers are sent to a page, and their orders wait.
 
-    While an outcome is unknown nothing is emitted: `settle_payments` asks on.
+    While an outcome is unknown nothing is emitted: `settle_payments` asks again.
     """
     return services.keep_charges(reserved, answers)
 
@@ -52,7 +47,7 @@ def ask_for_captures(due: Sequence[DeliveryPaymentDue]) -> Operated:
 def capture_payment(
     due: list[DeliveryPaymentDue], answers: Operated
 ) -> list[PaymentCaptured | PaymentCaptureFailed | PaymentRefundRefused]:
-    """Write down what the gateways said. While an outcome is unknown nothing is emitted: `settle_payments` asks on."""
+    """Record the gateways' answers. While an outcome is unknown nothing is emitted: `settle_payments` asks again."""
     return captures.keep_captures(due, answers)
 
 
@@ -65,19 +60,19 @@ def ask_for_refunds(undone: Sequence[DeliveryFailed | DeliveryCancelled]) -> Ope
 def refund_payment(
     undone: list[DeliveryFailed | DeliveryCancelled], answers: Operated
 ) -> list[PaymentRefunded | PaymentRefundCompleted | PaymentRefundRefused | PaymentChanged | PaymentChangeRefused]:
-    """Keep nothing of an order's money; leave a tombstone if it was not charged yet."""
+    """Give back an order's money; leave a tombstone if it was not charged yet."""
     return services.undo(undone, answers)
 
 
 @step
 def enter_refund(requests: list[OrderRefundRequested]) -> list[PaymentRefundCompleted | PaymentRefundRefused]:
-    """Enter what staff want to be given back, unless it is more than is left; `settle_payments` has it done."""
+    """Enter the refunds that staff request, unless they are more than is left; `settle_payments` carries them out."""
     return services.enter_refunds(requests)
 
 
 @step
 def change_payment(held: list[DeliveryHeld]) -> list[PaymentChanged | PaymentChangeRefused]:
-    """Enter the difference that a change makes, unless it is more than is left; `settle_payments` has it given back."""
+    """Enter the difference that a change makes, unless it is more than is left; `settle_payments` refunds it."""
     return services.change(held)
 
 

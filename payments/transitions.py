@@ -22,6 +22,7 @@ from payments.gateways import (
     NotFound,
     Refused,
     State,
+    Unknown,
     Waiting,
 )
 from payments.links import return_url
@@ -80,7 +81,7 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> Charged 
                 _settle(payment, Status.COMPLETED, now)
                 return completed
             case Declined() if ledger.open_rows(payment, ledger.Kind.VOID):
-                put_off(payment, now)  # perhaps because we let go of it: the answer to that is to come first
+                put_off(payment, now)  # perhaps because of our void, whose answer decides
             case Declined(reason):
                 _enter(payment, ledger.Outcome.REFUSED, now, reason=reason)
                 _settle(payment, Status.FAILED, now)
@@ -96,7 +97,7 @@ def charged(payment: Payment, outcome: Answer | None, now: datetime) -> Charged 
 
 
 def _going_on(payment: Payment) -> dict[str, Any]:
-    """What goes on with an order whose money is taken, or held."""
+    """The fields of the event that takes the saga on: the money is captured, or held."""
     return {
         "order_id": payment.order_id,
         "checkout": without_token(msgspec.convert(payment.checkout, Checkout)),
@@ -106,14 +107,14 @@ def _going_on(payment: Payment) -> dict[str, Any]:
 
 
 def _wait(payment: Payment, outcome: ActionRequired | Waiting, now: datetime) -> PaymentActionRequired | None:
-    """The customer has to do something; the event that says so is new when there is something new to do."""
+    """Wait for the customer. Return the event that says what to do, unless that was said before."""
     if isinstance(outcome, Waiting):
         url, details = return_url(payment.order_id), dict(outcome.details)
     else:
         url, details = outcome.url or payment.action_url, None
     until = deadline(payment, outcome)
     is_known = (payment.status, payment.action_url) == (Status.WAITING, url)
-    if is_known and payment.action_until:  # which stays as it was said, for gateways' times differ by a second or so
+    if is_known and payment.action_until:  # keep the first deadline: a gateway's answers may differ by a second
         until = payment.action_until
     payment.status, payment.action_url, payment.action_until = Status.WAITING, url, until
     payment.action_details, payment.token = details, ""
@@ -138,19 +139,19 @@ def _wait(payment: Payment, outcome: ActionRequired | Waiting, now: datetime) ->
 
 
 def deadline(payment: Payment, outcome: ActionRequired | Waiting) -> datetime:
-    """Until when its customer may pay: as long as the gateway lets them, and no longer than the owner does."""
+    """Until when the customer may pay: the gateway's deadline or the shop's, whichever is earlier."""
     allowed: timedelta = settings.DEPOSIT_WITHIN if isinstance(outcome, Waiting) else settings.PAY_WITHIN
     return min(outcome.until, payment.created_at + allowed)
 
 
 def is_over(payment: Payment, outcome: Answer, now: datetime) -> bool:
-    """Whether a payment is to wait for its customer no longer, by what its gateway says; or is being ended already."""
+    """Whether the wait for the customer is to end: it is past its deadline, or a void is under way."""
     waits = isinstance(outcome, ActionRequired | Waiting) and deadline(payment, outcome) <= now
     return waits or bool(ledger.open_rows(payment, ledger.Kind.VOID))
 
 
 def expired(payment: Payment, voids: Operated, now: datetime) -> PaymentFailed | None:
-    """Apply the gateway's answer to the end of a wait; return the event that follows."""
+    """Apply the gateway's answer to the void that ends a wait; return the event that follows."""
     if payment.status != Status.WAITING:
         return None
     if not _voided(payment, voids, now):
@@ -162,19 +163,30 @@ def expired(payment: Payment, voids: Operated, now: datetime) -> PaymentFailed |
     return PaymentFailed(order_id=payment.order_id, reason=NOT_PAID, caused_by=payment.caused_by, trace=payment.trace)
 
 
+def looked_up_after_failure(payment: Payment, found: Answer, now: datetime) -> None:
+    """Apply what the gateway has found of a failed payment, which was looked up because money may have come since."""
+    if isinstance(found, State) and found.authorized:
+        payment.status = Status.VOIDED  # to be given back
+        check_now(payment, now)
+    elif isinstance(found, Unknown):
+        put_off(payment, now)
+    else:
+        payment.due_at, payment.attempts, payment.updated_at = None, 0, now
+
+
 def _voided(payment: Payment, voids: Operated, now: datetime) -> bool:
     """Apply the gateway's answers to voids; whether one has succeeded."""
     for row in ledger.open_rows(payment, ledger.Kind.VOID):
         match voids[row.key].outcome if row.key in voids else None:
             case Done(reference):
                 ledger.settle(row, ledger.Outcome.SUCCEEDED, now, reference=reference)
-            case Refused(reason):  # paid in the last moment, which is for `find` to say
+            case Refused(reason):  # perhaps paid at the last moment: `find` tells
                 ledger.settle(row, ledger.Outcome.REFUSED, now, reason=reason)
     return any(row.kind == ledger.Kind.VOID and row.outcome == ledger.Outcome.SUCCEEDED for row in payment.rows)
 
 
 def refunded_in_part(payment: Payment, refunds: Operated, now: datetime) -> list[PartRefund]:
-    """Apply the gateway's answers to refunds of a part; the events that follow."""
+    """Apply the gateway's answers to partial refunds; return the events that follow."""
     followers: list[PartRefund] = []
     for row in ledger.open_rows(payment, ledger.Kind.REFUND):
         is_part = ledger.part_of(row) or ledger.part_of(row, ledger.CHANGE)
@@ -197,7 +209,7 @@ def refunded_in_part(payment: Payment, refunds: Operated, now: datetime) -> list
 
 
 def whose(payment: Payment) -> dict[str, Any]:
-    """Who is told of a refund, and in which currency it is."""
+    """The fields of refund events that say who is told, and the currency."""
     return {"user_id": payment.user_id or 0, "currency": payment.currency}
 
 
@@ -211,7 +223,7 @@ def _given_back(payment: Payment, row: PaymentOperation) -> PartRefund:
 
 
 def not_given_back(payment: Payment, row: PaymentOperation, reason: str) -> PartRefund:
-    """The event that tells whoever wanted a part that it is not given back."""
+    """The event that says that a partial refund was refused."""
     if change_id := ledger.part_of(row, ledger.CHANGE):
         return PaymentChangeRefused(
             order_id=payment.order_id,
@@ -287,13 +299,13 @@ def without_token(checkout: Checkout) -> Checkout:
 
 
 def forget_token(payment: Payment) -> None:
-    """Keep nothing that charges somebody: what is not PENDING is never charged again."""
+    """Remove what a charge needs: only PENDING payments are ever charged."""
     payment.token, payment.checkout, payment.action_url = "", None, ""
     payment.action_details = payment.returned_with = None
 
 
 def _close_voids(payment: Payment, now: datetime) -> None:
-    """Voids whose answers never came, of a payment that the gateway cannot have let go of."""
+    """Settle open voids as refused: the gateway has said since that it voided nothing."""
     for row in ledger.open_rows(payment, ledger.Kind.VOID):
         ledger.settle(row, ledger.Outcome.REFUSED, now, reason=row.reason)
 

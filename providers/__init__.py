@@ -80,12 +80,20 @@ class Limits(NamedTuple):
 class Provider:
     """One account at one provider, as this process asks it."""
 
-    def __init__(self, name: str, limits: Limits, unknown: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        unknown: Callable[[str], Any],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         """`unknown(reason)` is the port's answer for a request without an answer."""
-        self.name, self.limits, self.unknown = name, limits, unknown
-        self.breaker = Breaker(name, window=20, minimum=10, open_for=settings.BREAKER_OPEN_FOR)
+        self.name, self.limits, self.unknown, self.clock = name, limits, unknown, clock
+        self.breaker = Breaker(name, window=20, minimum=10, open_for=settings.BREAKER_OPEN_FOR, clock=clock)
         self.usual = 0.0  # seconds that an answer takes, on average
-        self._rate = _Rate(limits.per_second)
+        self._rate = _Rate(limits.per_second, clock, sleep)
         self._local = threading.local()
         self._clients: list[httpx.Client] = []  # of all threads
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -93,10 +101,10 @@ class Provider:
 
     def each(self, ask: Callable[[T], A], batch: Sequence[T]) -> list[A | Any]:
         """Ask about each of a batch, concurrently; return the answers in its order. A provider's error never raises."""
-        until = time.monotonic() + self.limits.patience
+        until = self.clock() + self.limits.patience
         if self.breaker.is_closed():
             return self._all([_Call(self, ask, one, until) for one in batch], until)
-        until_tried = time.monotonic() + self.limits.probing
+        until_tried = self.clock() + self.limits.probing
         tried: list[_Call] = []
         for one in batch[: self.breaker.trials]:
             try:
@@ -148,7 +156,7 @@ class Provider:
             call.future.add_done_callback(ended.put)
         stalled = False
         for index in range(len(calls)):
-            quiet, left = max(self.limits.stall, 4 * self.usual), until - time.monotonic()
+            quiet, left = max(self.limits.stall, 4 * self.usual), until - self.clock()
             try:
                 ended.get(timeout=max(0.0, min(quiet, left)))
             except Empty:
@@ -195,11 +203,11 @@ class _Call:
                 self._ticket = breaker.admit() if self._ticket is None else self._ticket
             except CircuitOpen:
                 return provider.unknown(LEFT_ALONE.format(provider.name))
-            began, outcome = time.monotonic(), "failed"
+            began, outcome = provider.clock(), "failed"
             try:
                 answer = self.ask(self.one)
                 outcome = "answered"
-                provider.usual += (time.monotonic() - began - provider.usual) / 20
+                provider.usual += (provider.clock() - began - provider.usual) / 20
                 return answer
             except TooMany as error:
                 outcome = "too many"
@@ -211,7 +219,7 @@ class _Call:
                 logger.exception("An answer of %s cannot be understood", provider.name)
                 return provider.unknown("an answer that cannot be understood")
             finally:
-                REQUESTS.labels(provider.name, outcome).observe(time.monotonic() - began)
+                REQUESTS.labels(provider.name, outcome).observe(provider.clock() - began)
                 self._report(failed=outcome == "failed")
         return provider.unknown(f"{provider.name} asks again and again for a pause")
 
@@ -241,26 +249,27 @@ class _Call:
 class _Rate:
     """A limit of requests per second, evenly spaced after a burst of a tenth of a second's."""
 
-    def __init__(self, per_second: float) -> None:
+    def __init__(self, per_second: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self._clock, self._sleep = clock, sleep
         self._gap = 1 / per_second if per_second else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
 
     def wait(self, until: float) -> bool:
-        """Wait for the next slot; return False if that comes after `until`, a time of `time.monotonic`."""
+        """Wait for the next slot; return False if that comes after `until`."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             turn = max(self._next, now - 0.1 if self._gap else now)
             if turn > until:
                 return False
             self._next = turn + self._gap if self._gap else self._next
         if turn > now:
-            time.sleep(turn - now)
+            self._sleep(turn - now)
         return True
 
     def pause(self, seconds: float) -> None:
         with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
+            self._next = max(self._next, self._clock() + seconds)
 
 
 _trust: list[ssl.SSLContext] = []

@@ -2,7 +2,9 @@
 
 Written from https://docs.stripe.com/api (PaymentIntents, Sessions, Refunds, BalanceTransactions, errors, idempotency),
 https://docs.stripe.com/payments/paymentintents/lifecycle and https://docs.stripe.com/webhooks. The cards are those of
-https://docs.stripe.com/testing that `CARDS` lists. As there, a search does not know the last minute.
+https://docs.stripe.com/testing that `CARDS` lists. As there, a search does not know the last minute, a Checkout Session
+stays open when a card is declined, and its PaymentIntent can be cancelled only while its money is held
+(https://docs.stripe.com/api/payment_intents/cancel).
 """
 
 import hmac
@@ -102,14 +104,18 @@ class Stripe(StandIn):
                 "redirect_to_url": {"url": f"{self.url}/pay/{intent['id']}", "return_url": intent["return_url"]},
             }
         elif failure:
-            intent["status"] = "requires_payment_method"
-            error = {"type": "card_error", "code": failure, "message": "Your card was declined."}
-            intent["last_payment_error"] = error
-            self._keep(intent, "payment_intent.payment_failed")
+            error = self._decline(intent, failure)
             raise Problem(402, {"error": error | {"payment_intent": intent}})
         else:
             self._pay(intent)
         return self._keep(intent)
+
+    def _decline(self, intent: dict[str, Any], code: str) -> dict[str, Any]:
+        """Keep an intent whose card was declined; it can be paid with another. Return the error."""
+        error = {"type": "card_error", "code": code, "message": "Your card was declined."}
+        intent["status"], intent["last_payment_error"] = "requires_payment_method", error
+        self._keep(intent, "payment_intent.payment_failed")
+        return error
 
     def _pay(self, intent: dict[str, Any]) -> None:
         manual = intent["capture_method"] == "manual"
@@ -151,7 +157,8 @@ class Stripe(StandIn):
 
     def _cancel(self, request: Request) -> Response:
         intent = self._intent(request.of[0])
-        if intent["status"] in ("succeeded", "canceled"):
+        of_session = any(one["payment_intent"] == intent["id"] for one in self.books.all("session"))
+        if intent["status"] in ("succeeded", "canceled") or (of_session and intent["status"] != "requires_capture"):
             raise _unexpected(intent, "canceled")
         if intent["status"] == "requires_capture":
             self._enter(VOID, intent, intent["amount"])
@@ -251,9 +258,7 @@ class Stripe(StandIn):
         session = self._session(request.of[0])
         if session["status"] != "open":
             raise _invalid("", f'Only Checkout Sessions with a status in ["open"] can be expired. {session["status"]}')
-        session["status"], session["url"] = "expired", None
-        self.books.put("session", session["id"], session)
-        return Response(session)
+        return Response(self._keep_session(session, status="expired", url=None))
 
     def _page(self, request: Request) -> Response:
         id = request.of[0]
@@ -264,9 +269,8 @@ class Stripe(StandIn):
         if session["status"] != "open":
             return page("Stripe", f"This page is {session['status']}.", {})
         amount = session["priced"]
-        return page(
-            "Stripe Checkout", f"{session['client_reference_id']}: {amount['amount']} {amount['currency']}", _BUTTONS
-        )
+        text = f"{session['client_reference_id']}: {amount['amount']} {amount['currency']}"
+        return page("Stripe Checkout", text, _BUTTONS | {"decline": "Pay with a card that is declined"})
 
     def _clicked(self, request: Request) -> Response:
         id, paid = request.of[0], request.form.get("action") == "pay"
@@ -284,14 +288,26 @@ class Stripe(StandIn):
             self._keep(intent)
             return go(intent["return_url"], payment_intent=id, redirect_status="succeeded" if paid else "failed")
         session = self._session(id)
-        if session["status"] != "open" or not paid:
+        if session["status"] != "open" or request.form.get("action") not in ("pay", "decline"):
             return go(session["cancel_url"])
-        intent = self._new_intent(session["priced"], session["capture_method"], session["intent_metadata"])
+        intent = session["payment_intent"] or self._new_intent(
+            session["priced"], session["capture_method"], session["intent_metadata"]
+        )
+        if not paid:
+            self._decline(intent, "card_declined")
+            self._keep_session(session, payment_intent=intent)
+            return go(session["url"])  # where another card can be tried
         self._pay(intent)
-        session |= {"status": "complete", "payment_intent": intent["id"], "url": None}
-        self.books.put("session", session["id"], session)
+        session = self._keep_session(session, status="complete", payment_intent=intent, url=None)
         self._event("checkout.session.completed", session)
         return go(session["success_url"].replace("{CHECKOUT_SESSION_ID}", session["id"]))
+
+    def _keep_session(self, session: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        """Store a session with these changes, and return it as it is then; it refers to its intent by id."""
+        intent = (session := session | changes)["payment_intent"]
+        session["payment_intent"] = intent and intent["id"]
+        self.books.put("session", session["id"], session)
+        return session
 
     # --- The rest -----------------------------------------------------------------------------------------------------
     def _intent(self, id: str) -> dict[str, Any]:

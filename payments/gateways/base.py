@@ -29,7 +29,7 @@ class Capabilities(NamedTuple):
 
 # --- What it is asked -------------------------------------------------------------------------------------------------
 class Authorization(Struct, frozen=True):
-    """Hold `amount`, or with `capture` take it at once."""
+    """Hold `amount`; with `capture`, take it at once."""
 
     key: str
     payment: str
@@ -40,7 +40,7 @@ class Authorization(Struct, frozen=True):
     capture: bool
     method: str = ""  # one of the gateway's methods, or its own choice
     return_url: Callable[[], str] = str  # makes the address to come back to, which an adapter may append a query to
-    until: datetime | None = None  # the owner waits for the customer no longer than that: tell the provider if it can
+    until: datetime | None = None  # the shop's deadline for the customer, for providers that take one
 
 
 class Operation(Struct, frozen=True):
@@ -103,10 +103,19 @@ class Waiting(Struct, frozen=True):
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-class Declined(Struct, frozen=True):
-    """The gateway took nothing, and will not under this key. `reason` reads "CODE: text"."""
+class _Refusal(Struct, frozen=True):
+    """`reason` reads "CODE: text". Raises ValueError if it is empty."""
 
     reason: str
+
+    def __post_init__(self) -> None:
+        if not self.reason:
+            raise ValueError(f"{type(self).__name__} does not say why")
+
+
+class Declined(_Refusal, frozen=True):
+    """The gateway took nothing, and will not under this key. While the customer may try another card, the answer is
+    `ActionRequired`."""
 
 
 class Done(Struct, frozen=True):
@@ -115,18 +124,16 @@ class Done(Struct, frozen=True):
     reference: str = ""
 
 
-class Refused(Struct, frozen=True):
+class Refused(_Refusal, frozen=True):
     """The operation is not possible: the hold has expired, or the payment is void, or the amount too large. Whether
     another one has happened instead is for `find` to say."""
-
-    reason: str
 
 
 class State(Struct, frozen=True):
     """All that has happened to a payment so far. `action` is what it waits for, if it does.
 
-    `authorized` is what was ever held, `captured` what was ever taken of it, `voided` whether what was held and not
-    taken is let go of.
+    `authorized` is all that was ever held, `captured` all that was ever taken of it, `voided` whether the rest of what
+    was held has been released.
     """
 
     reference: str

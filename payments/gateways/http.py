@@ -2,16 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import providers
 from payments.gateways.base import (
     Authorization,
     Authorizing,
+    Done,
     Finding,
     Lookup,
+    NotFound,
     Operating,
     Operation,
+    Refused,
     Return,
+    State,
     Unknown,
 )
 from providers import Limits, NoAnswer, TooMany, check, retry_after, with_query
@@ -22,8 +27,8 @@ __all__ = ["Limits", "NoAnswer", "OneByOne", "Provider", "TooMany", "check", "re
 class Provider(providers.Provider):
     """One account at one payment provider, as this process asks it."""
 
-    def __init__(self, name: str, limits: Limits = Limits()) -> None:  # noqa: B008 (a tuple)
-        super().__init__(name, limits, Unknown)
+    def __init__(self, name: str, limits: Limits = Limits(), **clock: Any) -> None:  # noqa: B008 (a tuple)
+        super().__init__(name, limits, Unknown, **clock)
 
 
 class OneByOne(ABC):
@@ -55,8 +60,12 @@ class OneByOne(ABC):
     @abstractmethod
     def _confirm(self, came: Return) -> Authorizing: ...
 
-    @abstractmethod
-    def _capture(self, operation: Operation) -> Operating: ...
+    def _capture(self, operation: Operation) -> Operating:
+        """For a provider that cannot hold money: it was taken when the payment was approved, or never will be."""
+        found = self._find(Lookup(operation.payment, operation.reference))
+        if isinstance(found, State):
+            return Done(found.reference) if found.captured >= operation.amount else Refused("PAY003: not paid")
+        return Refused("PAY003: no such payment") if isinstance(found, NotFound) else found
 
     @abstractmethod
     def _void(self, operation: Operation) -> Operating: ...

@@ -132,13 +132,6 @@ class KakaoGateway(OneByOne):
         answer = _answer(now, came)
         return Declined(_reason("PAY002", said)) if isinstance(answer, ActionRequired) else answer
 
-    def _capture(self, operation: Operation) -> Operating:
-        """Nothing is left to take: it was taken when it was approved."""
-        found = self._find(Lookup(operation.payment, operation.reference))
-        if isinstance(found, State):
-            return Done(found.reference) if found.captured >= operation.amount else Refused("PAY003: not paid")
-        return Refused("PAY003: no such payment") if isinstance(found, NotFound) else found
-
     def _void(self, operation: Operation) -> Operating:
         """What waits for its customer is not approved any more, which ends it."""
         found = self._find(Lookup(operation.payment, operation.reference))

@@ -168,13 +168,6 @@ class NaverGateway(OneByOne):
             return Declined(f"PAY002: {result}: {came.parameters.get('resultMessage', '')}"[:200])
         return found.action
 
-    def _capture(self, operation: Operation) -> Operating:
-        """Nothing is left to take: it was taken when it was approved."""
-        found = self._find(Lookup(operation.payment, operation.reference))
-        if isinstance(found, State):
-            return Done(found.reference) if found.captured >= operation.amount else Refused("PAY003: not paid")
-        return Refused("PAY003: no such payment") if isinstance(found, NotFound) else found
-
     def _void(self, operation: Operation) -> Operating:
         """A payment that waits for its customer is over when we no longer approve it."""
         found = self._find(Lookup(operation.payment, operation.reference))

@@ -1,7 +1,7 @@
 """A payment gateway to try things on: no money, but a ledger of its own and every way to fail that real ones have.
 
-It stands for somebody else's system. So it commits for itself, outside our transactions, knows nothing of our
-payments, and its ledger is what the audit compares ours with. What it does is decided by the token:
+It stands for another company's system. So it commits by itself, outside our transactions, knows nothing of our
+payments, and the audit compares its ledger with ours. What it does is decided by the token:
 
 tok_ok                   charges
 tok_declined, tok_insufficient_funds       declines
@@ -74,7 +74,7 @@ SLOW_TOKEN, SLOWNESS = "tok_slow_2s", 2.0
 ACTION_TOKEN, DEPOSIT_TOKEN, LOSING_TOKEN = "tok_action", "tok_deposit", "tok_hold_lost"  # nosec B105
 CHARGING = {"tok_ok", SLOW_TOKEN, LOSING_TOKEN, *LOST_REQUESTS, *LOST_ANSWERS}
 TIMED_OUT = Unknown("timed out")
-WAITS = Unknown("the page is about to be opened")  # in the place of how a payment waits, until that is known
+WAITS = Unknown("the page is about to be opened")  # a placeholder until it is
 
 COUNT = """
     INSERT INTO payments_sandboxrequest AS known (gateway, operation, key, requests)
@@ -85,7 +85,7 @@ COUNT = """
 BOOKED = """
     SELECT payment, key, kind, amount FROM payments_gatewayledger WHERE gateway = %s AND payment = ANY(%s::varchar[])
 """
-# Whoever moves the money of payments holds the first entry of each.
+# Who moves a payment's money locks its first entry.
 LOCK = """
     SELECT id FROM payments_gatewayledger
     WHERE gateway = %s AND payment = ANY(%s::varchar[]) AND kind IN ('AUTHORIZE', 'CHARGE') ORDER BY id FOR UPDATE
@@ -110,7 +110,7 @@ class SandboxGateway:
     def authorize(self, requests: Sequence[Authorization]) -> list[Authorizing]:
         if not settings.SANDBOX:
             return [Declined(NO_GATEWAY) for _ in requests]
-        self._answer_the_door()
+        self._raise_if_away()
         if settings.DEBUG and any(request.token == SLOW_TOKEN for request in requests):
             self.pause(SLOWNESS)  # nowhere else: customers share their worker with others
         counted = [one for one in requests if one.token in LOST_REQUESTS or one.token in LOST_ANSWERS]
@@ -150,7 +150,7 @@ class SandboxGateway:
         ]
 
     def confirm(self, returns: Sequence[Return]) -> list[Authorizing]:
-        self._answer_the_door()
+        self._raise_if_away()
         decided = pages.answers(self.name, [one.payment for one in returns])
         return [decided.get(one.payment, Declined(NOT_RECOGNISED)) for one in returns]
 
@@ -158,7 +158,7 @@ class SandboxGateway:
         return self._operate(Kinds.CAPTURE, operations, _held)
 
     def void(self, operations: Sequence[Operation]) -> list[Operating]:
-        self._answer_the_door()
+        self._raise_if_away()
         closed = pages.void(self.name, {one.payment: one.key for one in operations})
         rest = iter(self._operate(Kinds.VOID, [one for one in operations if one.payment not in closed], _held))
         return [Done(_reference(one.payment)) if one.payment in closed else next(rest) for one in operations]
@@ -167,7 +167,7 @@ class SandboxGateway:
         return self._operate(Kinds.REFUND, operations, lambda state: state.captured - state.refunded)
 
     def find(self, payments: Sequence[Lookup]) -> list[Finding]:
-        self._answer_the_door()
+        self._raise_if_away()
         rate = self._failure_rate()
         attempts = self._count("FIND", [one.payment for one in payments] if rate else ())
         names = [one.payment for one in payments]
@@ -201,7 +201,7 @@ class SandboxGateway:
         self, kind: Kinds, operations: Sequence[Operation], available: Callable[[State], int]
     ) -> list[Operating]:
         """Book those of the operations for which there is enough, each key once."""
-        self._answer_the_door()
+        self._raise_if_away()
         rate = self._failure_rate()
         attempts = self._count(kind, [one.key for one in operations] if rate else ())
         fates = {one.key: self._fate(rate, kind, one.key, attempts.get(one.key, 1)) for one in operations}
@@ -227,7 +227,8 @@ class SandboxGateway:
             for one in operations
         ]
 
-    def _answer_the_door(self) -> None:
+    def _raise_if_away(self) -> None:
+        """Raise `Unavailable` if the gateway is switched off. Faults of the drill may make it slow."""
         if slowness := faults.level("gateway-slow"):
             self.pause(slowness)
         switch = "SELECT 1 FROM payments_sandboxswitch WHERE gateway = %s AND away"
@@ -238,7 +239,7 @@ class SandboxGateway:
         return max(settings.GATEWAY_FAILURE_RATES.get(self.name, 0.0), faults.level("payment-failures"))
 
     def _fate(self, rate: float, operation: str, key: str, attempt: int) -> tuple[bool, bool]:
-        """Whether this request is lost, and whether its answer is, where that share of all is."""
+        """Whether this request is lost, and whether its answer is, at this rate of losses."""
         if not rate:
             return False, False
         digest = blake2b(f"{self.name} {operation} {key} {attempt}".encode(), digest_size=8).digest()
@@ -246,7 +247,7 @@ class SandboxGateway:
         return lost and digest[7] % 2 == 0, lost and digest[7] % 2 == 1
 
     def _count(self, operation: str, keys: Sequence[str]) -> dict[str, int]:
-        """The how-manieth request of its kind this is, for each key."""
+        """Count these requests; return how often each key was sent by now."""
         if not keys:
             return {}
         with connections["payments"].cursor() as cursor:
@@ -291,5 +292,5 @@ def _reference(payment: str) -> str:
 
 
 def _held(state: State) -> int:
-    """What can still be taken."""
+    """What can still be captured."""
     return 0 if state.voided else state.authorized - state.captured

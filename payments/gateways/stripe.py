@@ -2,11 +2,13 @@
 
 - A payment with a token is a PaymentIntent, created and confirmed in one call
   (https://docs.stripe.com/api/payment_intents/create). The token is a PaymentMethod of a card, made in the browser with
-  Stripe.js, so that no card number passes through us. If the card wants to see its owner, the intent
+  Stripe.js, so that no card number passes through us. If the bank asks for 3-D Secure, the intent
   `requires_action`, and its `next_action.redirect_to_url.url` is where the customer goes.
 - A payment without one is a Checkout Session (https://docs.stripe.com/api/checkout/sessions/create): Stripe's page. The
-  session is the reference until it is paid, and its PaymentIntent from then on. It can be paid for 24 hours, or until
-  it is voided (https://docs.stripe.com/payments/checkout/managing-limited-inventory).
+  session is the reference until it is complete, and its PaymentIntent from then on. It can be paid for 24 hours, or
+  until it is voided (https://docs.stripe.com/payments/checkout/managing-limited-inventory). After a declined card it
+  stays open, with an intent that `requires_payment_method`, and the customer may try another card. Stripe cancels such
+  an intent only by expiring its session (https://docs.stripe.com/api/payment_intents/cancel).
 - Money is held with `capture_method=manual` and can be captured for 7 days, with most cards
   (https://docs.stripe.com/payments/place-a-hold-on-a-payment-method). Amounts are in the smallest unit of a currency
   (https://docs.stripe.com/currencies).
@@ -60,7 +62,7 @@ logger = logging.getLogger(__name__)
 
 URL = "https://api.stripe.com"
 LIMITS = Limits(per_second=90)
-ACTION_OPEN = timedelta(minutes=30)  # for who has to show that the card is his; Stripe says no limit
+ACTION_OPEN = timedelta(minutes=30)  # for 3-D Secure; Stripe documents no limit
 PROCESSING = timedelta(days=7)  # what a slow method may take
 JUST_NOW = 1.0  # seconds: what is older was made by an earlier request with the same key
 NOT_YET_SEARCHABLE = timedelta(minutes=5)
@@ -98,9 +100,9 @@ class StripeGateway(OneByOne):
                 event = stripe.Webhook.construct_event(body, signature, secret, api_key="unused").to_dict()
             except (stripe.SignatureVerificationError, ValueError):
                 continue
-            about = event["data"]["object"]
+            about = (event.get("data") or {}).get("object") or {}
             payment = (about.get("metadata") or {}).get("payment")
-            return Notification(event["id"], payment or "", about.get("payment_intent") or about["id"])
+            return Notification(event["id"], payment or "", about.get("payment_intent") or about.get("id") or "")
         raise Forged("the signature is not of this endpoint")
 
     def statement(self, day: date) -> Iterator[StatementLine]:
@@ -129,8 +131,8 @@ class StripeGateway(OneByOne):
         make = self._new_intent if request.token else self._new_page
         try:
             return make(request)
-        except NoAnswer:
-            found = self._search(request.payment)  # its key answers with the same 500 from now on
+        except NoAnswer:  # its key answers with the same 500 from now on
+            found = self._search(request.payment) if request.token else None
             if found is None:
                 raise
             return _answer(found, request.amount, request.currency)
@@ -209,13 +211,12 @@ class StripeGateway(OneByOne):
             return intent["status"] == "canceled"
 
         try:
-            if (
-                operation.reference.startswith("cs_")
-                and not (page := self._session(operation.reference))["payment_intent"]
-            ):
-                if page["status"] == "open":
+            if operation.reference.startswith("cs_"):
+                status = self._session(operation.reference)["status"]
+                if status == "open":
                     self._v1.checkout.sessions.expire(operation.reference, {}, {"idempotency_key": operation.key})
-                return Done(operation.reference)
+                if status != "complete":
+                    return Done(operation.reference)
         except stripe.InvalidRequestError:
             return Unknown("paid or expired in this moment")
         except stripe.StripeError as error:
@@ -242,7 +243,7 @@ class StripeGateway(OneByOne):
         try:
             if sought.reference.startswith("cs_"):
                 page = self._session(sought.reference)
-                if not page["payment_intent"]:
+                if page["status"] != "complete":
                     return _state_of_page(page)
                 intent: Intent | None = page["payment_intent"]
             elif sought.reference:
@@ -327,7 +328,7 @@ def _answer(intent: Intent, amount: int, currency: str) -> Answer:
         case "requires_action":
             url = ((intent.get("next_action") or {}).get("redirect_to_url") or {}).get("url", "")
             until = datetime.fromtimestamp(intent["created"], UTC) + ACTION_OPEN
-            return ActionRequired(reference, url, until) if url else Declined("PAY002: the card wants to see its owner")
+            return ActionRequired(reference, url, until) if url else Declined("PAY002: 3-D Secure has no page")
         case "canceled":
             return Declined("PAY002: canceled")
         case "requires_payment_method":
@@ -337,17 +338,19 @@ def _answer(intent: Intent, amount: int, currency: str) -> Answer:
 
 
 def _until(answer: Answer, until: datetime | None) -> Answer:
-    """Not to be waited for longer than the owner does."""
+    """Limit an answer's deadline to the shop's."""
     if isinstance(answer, ActionRequired) and until is not None:
         return replace(answer, until=min(answer.until, until))
     return answer
 
 
 def _page(page: Intent, amount: int, currency: str) -> Answer:
-    if page["payment_intent"]:
-        return _answer(page["payment_intent"], amount, currency)
-    if page["status"] == "open":
-        return ActionRequired(page["id"], page["url"], datetime.fromtimestamp(page["expires_at"], UTC))
+    """An open page can still be paid, whatever its intent says of the last card."""
+    match page["status"]:
+        case "open":
+            return ActionRequired(page["id"], page["url"], datetime.fromtimestamp(page["expires_at"], UTC))
+        case "complete":
+            return _answer(page["payment_intent"], amount, currency)
     return Declined("PAY002: the payment page has expired")
 
 
@@ -383,7 +386,7 @@ def _state_of_page(page: Intent) -> State:
 
 
 def _refused(error: stripe.InvalidRequestError, kind: type[R]) -> R | Unknown:
-    """What Stripe refuses for good; what it refuses only now, as while another request has the key, is open."""
+    """A final refusal; `Unknown` for a temporary one, as while another request has the key."""
     if error.http_status == 409 or error.code in ("lock_timeout", "idempotency_key_in_use"):
         return Unknown(f"{error.code}: {error.user_message}"[:200])
     code = "PAY002" if kind is Declined else "PAY003"
@@ -391,7 +394,7 @@ def _refused(error: stripe.InvalidRequestError, kind: type[R]) -> R | Unknown:
 
 
 def _open(name: str, error: stripe.StripeError) -> Unknown:
-    """Everything else leaves the outcome open. What cannot be read is no answer."""
+    """Any other error leaves the outcome unknown. Raises `NoAnswer` where the response cannot be read."""
     if isinstance(error, stripe.APIError):
         raise NoAnswer(str(error)[:200]) from error
     if isinstance(error, stripe.AuthenticationError | stripe.PermissionError | stripe.IdempotencyError):

@@ -172,13 +172,6 @@ class TossGateway(OneByOne):
             return Unknown("confirmed by another request in this moment")
         return self._refusal(status, said, Declined)
 
-    def _capture(self, operation: Operation) -> Operating:
-        """Nothing is left to take: it was taken when it was confirmed."""
-        found = self._find(Lookup(operation.payment, operation.reference))
-        if isinstance(found, State):
-            return Done(found.reference) if found.captured >= operation.amount else Refused("PAY003: not paid")
-        return Refused("PAY003: no such payment") if isinstance(found, NotFound) else found
-
     def _void(self, operation: Operation) -> Operating:
         """End a wait for a deposit. What only waits for its customer is never confirmed, which is the same."""
         status, said = self._read(operation.payment, operation.reference)
@@ -242,7 +235,7 @@ class TossGateway(OneByOne):
         return status, said
 
     def _refusal(self, status: int, said: Mapping[str, Any], kind: type[R]) -> R | Unknown:
-        """What Toss refuses for good; what it refuses for the moment, or because of our keys, is open."""
+        """A final refusal; `Unknown` for a temporary one, or if our keys are refused."""
         code, reason = said.get("code", str(status)), f"{said.get('code')}: {said.get('message')}"
         if code in OURS or status in (401, 403):
             logger.error("%s refuses us: %s", self.name, reason)

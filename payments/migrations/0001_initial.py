@@ -189,7 +189,7 @@ class Migration(migrations.Migration):
                 (
                     "caused_by",
                     models.UUIDField(
-                        help_text="The event that wants it: what became of it is said again to that.", null=True
+                        help_text="The event that requested this; redelivering it re-emits the outcome.", null=True
                     ),
                 ),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -477,7 +477,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     ("due_at", None),
-                    models.Q(("status__in", ["FAILED", "REFUNDED", "UNPAID", "WRITTEN_OFF"]), _negated=True),
+                    models.Q(("status__in", ["REFUNDED", "UNPAID", "WRITTEN_OFF"]), _negated=True),
                     _connector="OR",
                 ),
                 name="payments_settled_asks_nothing",

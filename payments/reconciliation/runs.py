@@ -1,5 +1,5 @@
-"""A run: a provider's lines of a day are stored, compared with our ledger, and what differs takes the place of what an
-earlier run has found.
+"""A run: a provider's lines of a day are stored and compared with our ledger, and the differences replace those of an
+earlier run.
 
 Memory does not grow with the day: the lines are stored first, and then compared in portions of payments.
 """
@@ -146,7 +146,7 @@ def _unlisted_entries(run: Reconciliation, day: Day) -> Iterator[Compared]:
 
 
 def _write(run: Reconciliation, compared: Compared) -> None:
-    """Store the differences of a portion, after the provider was asked for the payments that it may have elsewhere."""
+    """Store a portion's differences, after asking the provider for payments that it may have booked on another day."""
     found = list(compared.differences)
     payments = {row.payment_id: row.payment for row in compared.unsure}
     answers = gateway_calls.find(payments.values()) if payments else {}
@@ -172,7 +172,7 @@ def _has(state: State, row: PaymentOperation) -> bool:
 
 
 def _end(run: Reconciliation) -> None:
-    """Have the run take the place of the others of its day."""
+    """Replace the earlier runs of the day with this one."""
     with transaction.atomic(using="payments"):
         same = Reconciliation.objects.filter(gateway=run.gateway, day=run.day)
         locked = list(same.order_by("pk").select_for_update().values_list("pk", flat=True))

@@ -5,7 +5,8 @@ import pytest
 
 from payments.gateway_calls import charge
 from payments.models import GatewayLedger, Payment, SandboxSwitch, Unsent
-from payments.tasks import ask_for_charges, charge_payment, enter_refund, refund_payment
+from payments.services import ask_for_charges
+from payments.tasks import charge_payment, enter_refund, refund_payment
 from payments.tests.saga import (
     TRACE,
     asked,

@@ -170,3 +170,9 @@ def test_a_failure_rate_of_one_loses_everything_of_that_gateway_alone(settings):
     assert TOSS.refund([refund()]) == [TIMED_OUT]
     assert found() == TIMED_OUT
     assert gateway("NAVER_PAY").authorize([request("tok_ok")]) == [CHARGED]
+
+
+@pytest.mark.parametrize("answer", [Declined, Refused])
+def test_a_refusal_says_why(answer):
+    with pytest.raises(ValueError, match="why"):
+        answer("")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from payments.models import Payment
-from payments.tasks import ask_for_charges, ask_for_refunds, charge_payment, refund_payment
+from payments.services import ask_for_charges
+from payments.tasks import ask_for_refunds, charge_payment, refund_payment
 from payments.tests.saga import cancelled, held, outbox, reserved, settle, settle_all
 from shop.contracts.events import OrderEvent
 

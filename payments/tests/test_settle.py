@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
-from payments import gateways
-from payments.gateways import PaymentGateway
+from payments import gateways, settling
+from payments.gateways import Captured, PaymentGateway
+from payments.gateways.sandbox import SandboxGateway
 from payments.models import Payment, SandboxSwitch
 from payments.settling import LEASE
 from payments.tasks import charge_payment, refund_payment, settle_payments
@@ -177,3 +179,42 @@ def test_a_gateway_that_is_away_does_not_keep_the_timer_from_the_others():
     assert settle() == 2
     assert told(outbox()) == [("PaymentCompleted", 2, None)]
     assert (state(1), state(2)) == (("PENDING", True), ("COMPLETED", False))
+
+
+def test_a_payment_that_cannot_be_written_keeps_no_other_from_it(monkeypatch, caplog):
+    run(charge_payment, *(reserved(number, "tok_timeout_charged") for number in range(1, 6)))
+    run(charge_payment, reserved(6, "tok_action"))
+    authorize = SandboxGateway.authorize
+
+    def too_long_for_one(self, requests):
+        answers = zip(requests, authorize(self, requests), strict=True)
+        return [Captured("x" * 200) if one.order_id == 3 else answer for one, answer in answers]
+
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr(SandboxGateway, "authorize", too_long_for_one)
+        assert settle() == 6
+    assert sorted(told(outbox())) == [("PaymentCompleted", number, None) for number in (1, 2, 4, 5)]
+    assert {state(number) for number in (1, 2, 4, 5)} == {("COMPLETED", False)}
+    assert (state(3), state(6)) == (("PENDING", True), ("WAITING", True))
+    assert "The payment of order 3 cannot be settled" in caplog.text
+    assert settle_payments() == 0  # it is put off
+    settle()
+    assert state(3) == ("COMPLETED", False)
+
+
+def test_an_outage_of_the_database_puts_all_off(monkeypatch):
+    run(charge_payment, *(reserved(number, "tok_timeout_charged") for number in range(1, 3)))
+    asked = []
+
+    def away(payments, now):
+        asked.append(len(payments))
+        raise OperationalError("the server closed the connection")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(settling, "save", away)
+        Payment.objects.update(due_at=timezone.now())
+        with pytest.raises(OperationalError):
+            settling.settle_due()
+    assert asked == [2]
+    settle()
+    assert (state(1), state(2)) == (("COMPLETED", False), ("COMPLETED", False))

@@ -28,6 +28,7 @@ from payments.tests.saga import (
     told,
 )
 from shop.contracts.events import PaymentActionRequired
+from shop.contracts.payments import AT_HAND_OVER, AT_ONCE
 
 pytestmark = pytest.mark.django_db(databases=["payments"])
 
@@ -280,6 +281,32 @@ def test_the_pages_say_how_it_ended():
     assert "취소되었습니다" in korean
 
 
+STANDING = {
+    "PENDING": "Your payment is being looked after",
+    "WAITING": "Order 1 waits for your payment",
+    "AUTHORIZED": "The payment for order 1 is confirmed",
+    "CAPTURING": "The payment for order 1 is confirmed",
+    "UNPAID": "The payment for order 1 could not be taken",
+    "WRITTEN_OFF": "The payment for order 1 could not be taken",
+    "COMPLETED": "Order 1 is paid",
+    "FAILED": "Order 1 was not paid",
+    "REFUNDING": "Order 1 is cancelled",
+    "REFUNDED": "Order 1 is cancelled",
+    "VOIDED": "Order 1 is cancelled",
+}
+
+
+@pytest.mark.parametrize("status", Payment.Status)
+def test_the_page_says_how_the_payment_stands(status):
+    wait()
+    is_open = status in ("PENDING", "WAITING", "AUTHORIZED", "CAPTURING", "REFUNDING")
+    due = timezone.now() if is_open else None
+    Payment.objects.update(status=status, due_at=due, capture_later=True, authorized=PRICE)
+    text = visit(page()).content.decode()
+    assert f"<h1>{STANDING[status]}</h1>" in text
+    assert ('http-equiv="refresh"' in text) == (status in ("PENDING", "WAITING"))
+
+
 @pytest.mark.parametrize("kind", ["return", "sandbox"])
 def test_nobody_comes_back_for_another_order(kind):
     wait()
@@ -338,8 +365,60 @@ def test_a_notification_is_taken_in_once():
     assert due_at() < later
 
 
-def test_a_notification_of_nobodys_payment_is_taken_in():
+@pytest.mark.parametrize("status", ["nobody's", "COMPLETED"])
+def test_a_notification_that_has_nothing_looked_up_is_not_kept(status):
+    if status == "COMPLETED":
+        run(charge_payment, reserved())
     assert notify().status_code == 202
+    assert GatewayNotification.objects.count() == 0
+
+
+def test_a_notification_that_names_no_payment_has_none_looked_up(settings):
+    settings.GATEWAY_FAILURE_RATES = {"TOSS_PAYMENTS": 1.0}
+    run(charge_payment, reserved())  # its reference is not known yet
+    later = due_at()
+    take_notification("TOSS_PAYMENTS", Notification("1"))
+    assert (due_at(), GatewayNotification.objects.count()) == (later, 0)
+
+
+@pytest.mark.parametrize("capture", [AT_ONCE, AT_HAND_OVER])
+@pytest.mark.parametrize("found_by", ["notification", "customer"])
+def test_money_that_comes_after_a_failure_is_given_back(found_by, capture, settings):
+    settings.PAYMENT_CAPTURE = capture
+    wait()
+    decide(paid=False)
+    settle()
+    assert state() == ("FAILED", False)
+    SandboxPage.objects.update(decision="OPEN")
+    decide(paid=True)
+    notify() if found_by == "notification" else visit(page(), outcome="paid")
+    settle_all()
+    assert (state(), held()) == (("REFUNDED" if capture == AT_ONCE else "VOIDED", False), 0)
+    assert GatewayLedger.objects.filter(kind="REFUND" if capture == AT_ONCE else "VOID").count() == 1
+    assert told(outbox()) == [("PaymentFailed", 1, "PAY002: given up on the payment page")]
+
+
+def test_what_was_paid_while_nobody_asked_after_the_undo_is_given_back():
+    wait()
+    run(refund_payment, cancelled())
+    settle_all()
+    SandboxPage.objects.update(decision="OPEN")
+    decide(paid=True)
+    notify()
+    settle_all()
+    assert (state(), held()) == (("REFUNDED", False), 0)
+    assert told(outbox()) == [REFUND_TOLD]
+
+
+def test_a_failure_of_which_a_notification_tells_nothing_new_stays_one(settings):
+    run(charge_payment, reserved(token="tok_declined"))
+    notify()
+    settings.GATEWAY_FAILURE_RATES = {"TOSS_PAYMENTS": 1.0}
+    settle()
+    assert state() == ("FAILED", True)  # not answered: it is asked again
+    settings.GATEWAY_FAILURE_RATES = {}
+    settle_all()
+    assert (state(), outbox()) == (("FAILED", False), [])
 
 
 def test_a_notification_that_is_forged_or_for_nobody_is_refused(settings):

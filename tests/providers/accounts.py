@@ -37,7 +37,7 @@ class Account:
 
     `looks_up`: whether the provider finds a payment by our name for it. `tells`: whether it sends notifications.
     `lists`: whether it lists the movements of a day. `needs_return`: whether who pays and closes the window before
-    coming back has not paid. `reopens`: whether who cancels on its page can still pay there.
+    coming back has not paid. `reopens`: whether who cancels on its page, or is declined, can still pay there.
     """
 
     gateway: Any
@@ -70,9 +70,13 @@ class Account:
 
     def came_back(self, request: Authorization, action: ActionRequired, click: str = "pay") -> Return:
         """The customer goes to the provider's page, clicks, and is sent back."""
+        return self.waiting(request, action, clicked(action.url, click))
+
+    def waiting(self, request: Authorization, action: ActionRequired, brought: dict[str, str] | None = None) -> Return:
+        """What the timer asks about a payment whose customer has not come back, or has `brought` this query."""
         return Return(
             key=request.key, payment=request.payment, reference=action.reference, amount=request.amount,
-            currency=request.currency, capture=request.capture, parameters=clicked(action.url, click),
+            currency=request.currency, capture=request.capture, parameters=brought or {},
         )  # fmt: skip
 
     def operation(self, reference: str, key: str = "key", number: int = 1, amount: int = AMOUNT) -> Operation:
@@ -95,6 +99,12 @@ def clicked(url: str, button: str) -> dict[str, str]:
     assert sent.status_code == 303, sent.text
     assert sent.headers["Location"].startswith(RETURN_URL.partition("?")[0])
     return dict(parse_qsl(urlsplit(sent.headers["Location"]).query))
+
+
+def declined(url: str) -> None:
+    """Open a page of the stand-in, and pay with a card that is declined. The page stays open for another."""
+    sent = httpx.post(url, data={"action": "decline"})
+    assert (sent.status_code, sent.headers["Location"]) == (303, url)
 
 
 def entered(account: Account, number: int, reference: str = "", amount: int = AMOUNT) -> Payment:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from lab.providers.books import AUTHORIZE, CAPTURE, REFUND, VOID
@@ -32,7 +33,7 @@ from payments.gateways import (
     State,
     Unknown,
 )
-from tests.providers.accounts import ACCOUNTS, AMOUNT, CURRENCY, Account
+from tests.providers.accounts import ACCOUNTS, AMOUNT, CURRENCY, Account, declined
 
 PAID = Authorized | Captured
 
@@ -181,6 +182,39 @@ def test_the_customer_cancels(account):
     assert not isinstance(account.gateway.confirm([came])[0], PAID)
     (found,) = account.gateway.find([Lookup(request.payment, action.reference)])
     assert found == NotFound() or (found.authorized, found.captured) == (0, 0)
+    assert account.booked() == []
+
+
+def test_who_is_declined_on_the_page_can_pay_with_another_card(account):
+    request = account.authorization(token="")
+    (action,) = account.gateway.authorize([request])
+    if not account.reopens:
+        return  # who is declined there is sent back to us
+    declined(action.url)
+    (answer,) = account.gateway.confirm([account.waiting(request, action)])
+    assert (answer.reference, answer.url) == (action.reference, action.url)
+    (found,) = account.gateway.find([Lookup(request.payment, action.reference)])
+    assert found == State(action.reference, 0, 0, 0, action=answer)
+    came = account.came_back(request, action)
+    assert isinstance(account.gateway.confirm([came])[0], PAID)
+    assert account.booked() == [(AUTHORIZE, AMOUNT)]
+
+
+def test_who_was_declined_on_the_page_cannot_pay_there_once_it_was_let_go_of(account):
+    request = account.authorization(token="")
+    (action,) = account.gateway.authorize([request])
+    if account.reopens:
+        declined(action.url)
+    void = [account.operation(action.reference, "void")]
+    assert account.gateway.void(void) == [Done(action.reference)]
+    assert account.gateway.void([account.operation(action.reference, "another")]) == [Done(action.reference)]
+    assert httpx.post(action.url, data={"action": "pay"}).status_code == 303
+    (found,) = account.gateway.find([Lookup(request.payment, action.reference)])
+    assert (found.authorized, found.captured) == (0, 0)
+    if account.reopens:
+        assert (found.reference, found.voided) == (action.reference, True)
+        (answer,) = account.gateway.confirm([account.waiting(request, action)])
+        assert isinstance(answer, Declined)
     assert account.booked() == []
 
 

@@ -22,14 +22,14 @@ from lab.providers.books import AUTHORIZE, CAPTURE, REFUND
 from lab.providers.server import FAIL_BEFORE, LOSE_ANSWER, LOSE_REQUEST, OTHER_AMOUNT, StandIn
 from orders.models import Order
 from payments import gateways
-from payments.gateways import Return
+from payments.gateways import Declined, Return
 from payments.models import Payment
 from payments.settling import come_back, settle_due
 from sagas.registry import local_services
 from sagas.testing import Bus, Crash, calling
 from shop.contracts.payments import STAND_IN_OPTIONS, Configured
 from tests.conftest import SERVICES
-from tests.providers.accounts import ACCOUNTS, FAST, Account
+from tests.providers.accounts import ACCOUNTS, FAST, Account, declined
 from tests.support.fakes import Caller
 from tests.support.ordering import ADDRESS
 from tests.support.sagas import crash_at
@@ -183,6 +183,52 @@ def test_cancelled_on_the_providers_page(shop: Shop):
     assert "was not paid" in shown
     shop.assert_unsold(order_id)
     assert shop.booked() == []
+
+
+def test_a_card_that_is_declined_on_the_providers_page_is_followed_by_another(shop: Shop):
+    order_id = shop.place()
+    if not shop.account.reopens:
+        return  # who is declined there is sent back to us
+    declined(shop.page(order_id))
+    shop.notify()
+    shop.go_on(2)
+    assert "is paid" in shop.come_back(shop.click(order_id))
+    shop.bus.drain()
+    assert shop.order(order_id)["status"] == "COMPLETED"
+    assert shop.booked() == [(CAPTURE, PRICE)]
+
+
+def test_who_was_declined_and_cancels_cannot_pay_any_more(shop: Shop):
+    order_id = shop.place()
+    if not shop.account.reopens:
+        return
+    url = shop.page(order_id)
+    declined(url)
+    assert shop.customer.post(f"/api/v1/orders/{order_id}/cancel").status_code == 202
+    shop.go_on(12)
+    httpx.post(url, data={"action": "pay"})
+    shop.assert_unsold(order_id)
+    assert shop.booked() == []
+
+
+@pytest.mark.parametrize("found_by", ["notification", "customer"])
+def test_money_that_comes_for_an_order_that_was_given_up_is_given_back(
+    shop: Shop, found_by: str, monkeypatch: pytest.MonkeyPatch
+):
+    order_id = shop.place()
+    if not shop.account.reopens:
+        return  # nothing is taken there before we approve it
+    back = shop.click(order_id)
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr(
+            shop.account.gateway, "confirm", lambda returns: [Declined("PAY002: by mistake")] * len(returns)
+        )
+        shop.go_on()
+    shop.assert_unsold(order_id)
+    shop.notify() if found_by == "notification" else shop.come_back(back)
+    shop.go_on(3)
+    shop.assert_unsold(order_id)
+    assert shop.booked() == [(CAPTURE, PRICE), (REFUND, PRICE)]
 
 
 @pytest.mark.parametrize("found_by", ["notification", "timer"])

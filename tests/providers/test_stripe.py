@@ -1,5 +1,6 @@
 """Stripe: what only it does, and a second judge of its adapter, which others wrote."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from payments.gateways import (
     Done,
     Forged,
     Lookup,
+    Notification,
     Operation,
     Refused,
     State,
@@ -81,6 +83,17 @@ def test_only_stripes_notifications_are_read(account, changed, monkeypatch):
         body = body.replace(b"33000", b"33001")
     with pytest.raises(Forged):
         account.gateway.read_notification({} if changed == "none" else {"stripe-signature": signature}, body)
+
+
+@pytest.mark.parametrize(
+    ("data", "reference"),
+    [({"object": {"object": "balance", "available": []}}, ""), ({"object": {"id": "po_1"}}, "po_1"), (None, "")],
+)
+def test_a_signed_event_about_something_else_names_no_payment_of_ours(account, data, reference):
+    event = {"id": "evt_1", "object": "event", "type": "balance.available"} | ({"data": data} if data else {})
+    body = json.dumps(event).encode()
+    headers = {"stripe-signature": stand_in.signed(body)["Stripe-Signature"]}
+    assert account.gateway.read_notification(headers, body) == Notification("evt_1", "", reference)
 
 
 @pytest.fixture(scope="module")
