@@ -25,11 +25,9 @@ def query(database: str, statement: str, parameters: Sequence[Any] | Mapping[str
     connection = connections[database]
     with connection.cursor() as cursor:
         name, keys = _prepared(connection, statement)
-        values = [parameters[key] for key in keys]  # by name or by position
+        values = [array(one) if isinstance(one, list) else one for one in (parameters[key] for key in keys)]
         marks = f"({', '.join(['%s'] * len(values))})" if values else ""
-        cursor.execute(
-            f"EXECUTE {name}{marks}", [array(value) if isinstance(value, list) else value for value in values]
-        )
+        cursor.execute(f"EXECUTE {name}{marks}", values)
         return cursor.fetchall() if cursor.description else []
 
 
