@@ -184,6 +184,12 @@ def _ask_again(delivery: Delivery, now: datetime) -> None:
     delivery.due_at = now + pause_after(delivery.attempts)
 
 
+def put_off(claimed: Delivery) -> None:
+    """An answer about this parcel could not be written down: ask again later, unless it has gone on since."""
+    due_at = database_time("delivery") + pause_after(claimed.attempts + 1)
+    Delivery.objects.filter(pk=claimed.pk, status=claimed.status, key=claimed.key).update(due_at=due_at)
+
+
 def pause_after(attempts: int) -> timedelta:
     """How long to wait after that many questions without an answer."""
     return min(FIRST_PAUSE * 2 ** min(attempts - 1, 10), LONGEST_PAUSE)

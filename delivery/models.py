@@ -77,8 +77,7 @@ class Delivery(models.Model):
         permissions = (("view_address", "Can see addresses"),)
         constraints = [
             models.UniqueConstraint(fields=["order_id", "number"], name="delivery_shipment_once"),
-            # Rather than `unique=True`, which makes a second index, for LIKE.
-            models.UniqueConstraint(fields=["tracking_number"], name="delivery_tracked_once"),
+            models.UniqueConstraint(fields=["tracking_number", "account"], name="delivery_tracked_once"),
             models.CheckConstraint(
                 condition=models.Q(due_at__isnull=False, status__in=["BOOKING", "CANCELLING", "RECALLING"])
                 | models.Q(status__in=["PREPARING", "IN_TRANSIT"])  # the carrier is asked, or tells
@@ -146,7 +145,7 @@ class ReturnParcel(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["tracking_number"], name="delivery_return_tracked_once"),
+            models.UniqueConstraint(fields=["tracking_number", "account"], name="delivery_return_tracked_once"),
             models.CheckConstraint(
                 condition=models.Q(due_at=None) | models.Q(status="EXPECTED"),
                 name="delivery_return_asked_while_expected",

@@ -53,7 +53,8 @@ def take_carrier_event(*, carrier: str, event_id: str, tracking_number: str, sta
     with transaction.atomic(using="delivery", durable=True):
         named = {"tracking_number": tracking_number, "account": carrier}
         shipments = next(iter(lock(Delivery.objects.filter(**named).values("order_id")).values()), [])
-        delivery = next((one for one in shipments if one.tracking_number == tracking_number), None)
+        mine = (one for one in shipments if (one.tracking_number, one.account) == (tracking_number, carrier))
+        delivery = next(mine, None)
         parcel = None if delivery else ReturnParcel.objects.filter(**named).select_for_update().first()
         if delivery is None and parcel is None:
             raise UnknownDelivery(f"There is no delivery {tracking_number}.")

@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                     )
                 ],
                 "constraints": [
-                    models.UniqueConstraint(fields=("tracking_number",), name="delivery_return_tracked_once"),
+                    models.UniqueConstraint(fields=("tracking_number", "account"), name="delivery_return_tracked_once"),
                     models.CheckConstraint(
                         condition=models.Q(("due_at", None), ("status", "EXPECTED"), _connector="OR"),
                         name="delivery_return_asked_while_expected",
@@ -311,7 +311,7 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("order_id", "number"), name="delivery_shipment_once"),
-                    models.UniqueConstraint(fields=("tracking_number",), name="delivery_tracked_once"),
+                    models.UniqueConstraint(fields=("tracking_number", "account"), name="delivery_tracked_once"),
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(("due_at__isnull", False), ("status__in", ["BOOKING", "CANCELLING", "RECALLING"])),
