@@ -179,33 +179,18 @@ class CarrierEvent(models.Model):
 class Inbox(messages.Inbox):
     """Events that delivery's steps have handled."""
 
-    class Meta(messages.Inbox.Meta):
-        pass
-
 
 class Outbox(messages.Outbox):
     """What became of parcels, by the timer or by the carrier's word, on its way to the broker."""
-
-    class Meta(messages.Outbox.Meta):
-        pass
 
 
 class Unsent(messages.Unsent):
     """Of delivery's outbox, what is not published yet."""
 
-    class Meta(messages.Unsent.Meta):
-        pass
-
 
 class DeadLetter(messages.DeadLetter):
     """Events that delivery could not handle."""
 
-    class Meta(messages.DeadLetter.Meta):
-        pass
-
 
 class StaffAction(stafflog.StaffAction):
     """What staff changed in delivery."""
-
-    class Meta(stafflog.StaffAction.Meta):
-        pass
