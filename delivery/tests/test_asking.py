@@ -168,6 +168,7 @@ def test_an_answer_that_cannot_be_written_down_holds_up_no_other(
     for _ in range(2):
         advance_deliveries()
         left = Delivery.objects.get(order_id=6)
+        assert left.due_at is not None
         pauses.append(round((left.due_at - database_time("delivery")).total_seconds()))
         Delivery.objects.filter(pk=left.pk).update(due_at=database_time("delivery"))
 
