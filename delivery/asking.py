@@ -1,6 +1,6 @@
 """Asking carriers about the parcels whose time has come.
 
-What is to be asked is a parcel's status: BOOKING is booked, CANCELLING and RECALLING are cancelled, the others are
+What is asked follows from a parcel's status: BOOKING is booked, CANCELLING and RECALLING are cancelled, the others are
 followed. A claim keeps a parcel from other processes until its lease ends; then the carriers are asked, several at
 once, outside of any transaction; each one's answers are applied by `answers`.
 
@@ -63,7 +63,7 @@ def _advance_local() -> int:
         orders = _with_their_others(locked)
         for delivery in locked:
             if delivery.parts > len(orders[delivery.order_id]):
-                continue  # somebody has others of its order: the next tick finds it
+                continue  # another process holds others of its order: the next tick takes it
             (answer,) = carrier(delivery.account).track([parcel_of(delivery)])
             if isinstance(answer, Report):
                 moves[move_to(delivery, answer.status, answer.reason, now)].append(delivery)
@@ -81,8 +81,8 @@ def _advance_local() -> int:
 
 
 def _with_their_others(locked: Sequence[Delivery]) -> dict[int, list[Delivery]]:
-    """Locked parcels by order, with the others of orders that have several, as far as nobody else holds them: whoever
-    waits for those may wait for these."""
+    """Locked parcels by order, with the others of orders that have several. Those that another process holds are left
+    out: it may be waiting for these."""
     orders = by_order(locked)
     if several := [one.order_id for one in locked if one.parts > 1]:
         others = Delivery.objects.filter(order_id__in=several).exclude(pk__in=[one.pk for one in locked])
@@ -150,7 +150,7 @@ def _questioned(delivery: Delivery) -> tuple[str, str]:
 def _answers(
     groups: Mapping[tuple[str, str], list[Delivery]],
 ) -> Iterator[tuple[tuple[str, str], list[Delivery], Answers]]:
-    """What each carrier says, as soon as it has."""
+    """The answers to each group, as soon as its carrier has given them."""
     if len(groups) == 1:  # nobody else waits for it
         ((key, deliveries),) = groups.items()
         yield key, deliveries, _ask(key, deliveries)

@@ -44,9 +44,9 @@ class EventIdReused(Problem):
 
 
 def take_carrier_event(*, carrier: str, event_id: str, tracking_number: str, status: str, reason: str = "") -> None:
-    """Move a parcel to where its carrier says it is; others' parcels do not exist for a carrier, which is told by its
-    account. A message that came before, or comes too late, changes nothing; one that contradicts the parcel's end is
-    kept with it, for staff.
+    """Move a parcel to where its carrier says it is. A carrier is named by its account, and for it other carriers'
+    parcels do not exist. A message that came before, or comes too late, changes nothing; one that contradicts the
+    parcel's end is kept with it, for staff.
 
     Raises `UnknownDelivery`, `EventIdReused`.
     """

@@ -81,13 +81,14 @@ LOOK_BACK = 1000  # rows
 LOOK_AT_ALL_EVERY = 1.0  # seconds
 DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
 # A message of one event costs every step that follows as much as one of dozens. So what comes after a portion is held
-# back, to go together: with the square of the events' rate, and from TOGETHER a second on for `Settings.relay_hold`.
+# back and published together. The hold grows with the square of the events' rate, and is `Settings.relay_hold` from
+# TOGETHER events a second on.
 TOGETHER = 200.0
-COUNT_FOR = 0.2  # seconds, over which events are counted
+COUNT_FOR = 0.2  # seconds over which events are counted
 
 
 class Every:
-    """Says when something is due that is done once in so many seconds at most."""
+    """Says when something is due that is done at most once in `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._due_at = seconds, 0.0
@@ -108,7 +109,7 @@ class Relay:
         self._look_at_all = Every(LOOK_AT_ALL_EVERY)
         self._deferred, self._drain = Every(DEFERRED_EVERY), Every(DRAIN_EVERY)
         self._first, self._found_at = 0, 0.0  # outbox id of the first row of the latest portion, and when it was found
-        self._count, self._since, self._rate = 0, 0.0, 0.0  # events since then, and how many a second before that
+        self._count, self._since, self._rate = 0, 0.0, 0.0  # events counted, since when; events a second until then
         self._listening: Any = None  # the database session that has executed LISTEN
         self.seen_at = time.monotonic()  # when the loop last came round
 

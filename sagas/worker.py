@@ -105,7 +105,7 @@ def merge(task: Any, app: Any, consumer: Any, **options: Any) -> Handler:
     """A Celery strategy, for steps: messages join one that waits. It is made anew for each connection to the broker."""
     take_alone = default(task, app, consumer, **options)
     about = {"task": task, "app": app, "hostname": consumer.hostname, "eventer": consumer.event_dispatcher}
-    waiting: dict[str | None, Batch] = {}  # the newest of each sender, the broker's user
+    waiting: dict[str | None, Batch] = {}  # the newest batch of each sender, by the broker's user
 
     def take_in(message: Any, body: Any, ack: Handler, reject: Handler, callbacks: Any) -> None:
         message.decode()  # raises, if it cannot be read, before it joins others

@@ -192,9 +192,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "told",
+                    "end_announced",
                     models.BooleanField(
-                        db_default=False, help_text="Of one of several: whether the others know of its end."
+                        db_default=False, help_text="Of one of several: whether its end has been announced."
                     ),
                 ),
                 ("user_id", models.BigIntegerField(help_text="Empty for a tombstone.", null=True)),
@@ -263,7 +263,7 @@ class Migration(migrations.Migration):
                 (
                     "changed",
                     sagas.db.fields.TextualJSONField(
-                        help_text="What that left in each shipment, if it came before the start.", null=True
+                        help_text="What it left in each shipment, if the delivery had not started.", null=True
                     ),
                 ),
                 ("caused_by", models.UUIDField(null=True)),

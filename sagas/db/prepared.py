@@ -20,7 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 def query(database: str, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
     """Execute one statement on a service's database; the rows that it returns, if it is one that does.
 
-    Its placeholders are psycopg2's. A list becomes an array, whose type the statement must tell (`%s::bigint[]`).
+    Its placeholders are psycopg2's. A list becomes an array, whose type the statement must name (`%s::bigint[]`).
     """
     connection = connections[database]
     with connection.cursor() as cursor:
