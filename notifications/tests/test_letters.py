@@ -1,7 +1,6 @@
 """E-mails about accounts: taken from accounts, sent, and reported as sent; nothing of them is kept here."""
 
 from collections.abc import Collection
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,7 +8,6 @@ from uuid import UUID, uuid4
 import pytest
 from django.core import mail
 
-from accounts.letters import FIRST_PAUSE
 from notifications import senders
 from notifications.letters import compose, send_due
 from notifications.models import Notification
@@ -86,7 +84,7 @@ def test_what_a_slow_server_has_no_time_for_is_left_for_when_it_is_given_out_aga
     with substituting(ContactsService, accounts):
         assert send_due() == 5
     assert accounts.sent == [one.id for one in letters[:2]]
-    assert timedelta(seconds=now[0]) < FIRST_PAUSE
+    assert now[0] < 60  # after a minute another process may be given the rest
 
 
 def test_without_a_mail_server_the_rest_waits(monkeypatch: pytest.MonkeyPatch):
