@@ -29,7 +29,7 @@ A_DAY = timedelta(days=1)
 # Otherwise a stranger who requests all letters of a day and guesses passwords would lock the owner out.
 GOOD_FOR = {VERIFY: timedelta(days=3), RESET: A_DAY}
 PER_DAY = 5  # letters to one address, of both kinds: the kind is only decided when they are claimed
-PORTION = 50  # letters sent between claiming and marking
+PORTION = 20  # letters sent between claiming and marking
 FIRST_PAUSE = timedelta(minutes=1)  # until a letter that was claimed and not sent is claimed again; doubles
 
 WRITE = """

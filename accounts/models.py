@@ -227,33 +227,18 @@ class Guess(models.Model):
 class Inbox(messages.Inbox):
     """Events that accounts has handled (none today; the table is every service's)."""
 
-    class Meta(messages.Inbox.Meta):
-        pass
-
 
 class Outbox(messages.Outbox):
     """Events about erased customers, on their way to the broker."""
-
-    class Meta(messages.Outbox.Meta):
-        pass
 
 
 class Unsent(messages.Unsent):
     """The events in accounts' outbox that are not published yet."""
 
-    class Meta(messages.Unsent.Meta):
-        pass
-
 
 class DeadLetter(messages.DeadLetter):
     """Events that accounts could not handle."""
 
-    class Meta(messages.DeadLetter.Meta):
-        pass
-
 
 class StaffAction(stafflog.StaffAction):
     """What staff changed in accounts."""
-
-    class Meta(stafflog.StaffAction.Meta):
-        pass

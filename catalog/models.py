@@ -85,6 +85,3 @@ class Product(models.Model):
 
 class StaffAction(stafflog.StaffAction):
     """What staff changed in catalog."""
-
-    class Meta(stafflog.StaffAction.Meta):
-        pass

@@ -69,7 +69,8 @@ def apply(question: str, asked: Iterable[Delivery], answers: Answers) -> list[Ev
 
 
 def _late(delivery: Delivery, answer: Answer, now: datetime) -> None:
-    """An answer about a booking that was cancelled since. One that has come true after all is for staff to see to."""
+    """An answer about a booking that has been cancelled since. If the carrier has the parcel all the same, staff see to
+    it."""
     if isinstance(answer, Booked | Report):
         delivery.disputed_by = answer.status if isinstance(answer, Report) else Status.PREPARING
         delivery.updated_at = now
@@ -102,7 +103,7 @@ def _booked(delivery: Delivery, answer: Answer, now: datetime, shipments: Sequen
             return [DeliveryStarted(**about(delivery), tracking_number=answer.number, shipment=shipment_of(delivery))]
         if delivery.status == Status.CANCELLING:
             delivery.due_at = now
-        else:  # what was asked for in vain has come true after all: staff are to see to it
+        else:  # booked although it was held or cancelled meanwhile: staff see to it
             delivery.disputed_by = Status.PREPARING
     elif isinstance(answer, Refused):
         if delivery.status == Status.BOOKING:
@@ -113,7 +114,7 @@ def _booked(delivery: Delivery, answer: Answer, now: datetime, shipments: Sequen
             return _stopped(delivery, now, shipments)
     elif isinstance(answer, Unknown):
         delivery.reference = answer.reference or delivery.reference
-        if delivery.status == Status.BOOKING:  # perhaps there was no carrier
+        if delivery.status == Status.BOOKING:  # without an account, if there was no carrier when it was written
             delivery.account = delivery.account or accounts_for([delivery.order_id])[delivery.order_id]
             _ask_again(delivery, now)
     return []
@@ -152,7 +153,7 @@ def _recalled(delivery: Delivery, answer: Answer, now: datetime, _shipments: Seq
 def _stopped(delivery: Delivery, now: datetime, shipments: Sequence[Delivery]) -> list[Event]:
     delivery.due_at = None
     change = change_of(delivery)
-    if change and change.change_id == delivery.let_go:  # another parcel was gone, and with that the change has ended
+    if change and change.change_id == delivery.let_go:  # it has ended: another parcel had left
         delivery.held_for = None
         booked = book_anew([delivery], now)
         return [
@@ -182,6 +183,12 @@ def _tracked(delivery: Delivery, answer: Answer, now: datetime, _shipments: Sequ
 
 def _ask_again(delivery: Delivery, now: datetime) -> None:
     delivery.due_at = now + pause_after(delivery.attempts)
+
+
+def put_off(claimed: Delivery) -> None:
+    """An answer about this parcel could not be written down: ask again later, unless it has gone on since."""
+    due_at = database_time("delivery") + pause_after(claimed.attempts + 1)
+    Delivery.objects.filter(pk=claimed.pk, status=claimed.status, key=claimed.key).update(due_at=due_at)
 
 
 def pause_after(attempts: int) -> timedelta:

@@ -1,6 +1,6 @@
 """Asking carriers about the parcels whose time has come.
 
-What is to be asked is a parcel's status: BOOKING is booked, CANCELLING and RECALLING are cancelled, the others are
+What is asked follows from a parcel's status: BOOKING is booked, CANCELLING and RECALLING are cancelled, the others are
 followed. A claim keeps a parcel from other processes until its lease ends; then the carriers are asked, several at
 once, outside of any transaction; each one's answers are applied by `answers`.
 
@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import F
 
 from delivery import returns
-from delivery.answers import Answers, Move, apply, move_all, move_to
+from delivery.answers import Answers, Move, apply, move_all, move_to, put_off
 from delivery.bookings import parcel_of
 from delivery.carriers import Answer, Booking, Carrier, Report, Unknown, UnknownCarrier, carrier
 from delivery.models import Delivery
@@ -29,6 +29,7 @@ from fastdb.clock import database_time
 from sagas import emit
 from sagas.crash_points import crash_point
 from sagas.db.prepared import query
+from sagas.outages import OUTAGES
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def _advance_local() -> int:
         orders = _with_their_others(locked)
         for delivery in locked:
             if delivery.parts > len(orders[delivery.order_id]):
-                continue  # somebody has others of its order: the next tick finds it
+                continue  # another process holds others of its order: the next tick takes it
             (answer,) = carrier(delivery.account).track([parcel_of(delivery)])
             if isinstance(answer, Report):
                 moves[move_to(delivery, answer.status, answer.reason, now)].append(delivery)
@@ -80,8 +81,8 @@ def _advance_local() -> int:
 
 
 def _with_their_others(locked: Sequence[Delivery]) -> dict[int, list[Delivery]]:
-    """Locked parcels by order, with the others of orders that have several, as far as nobody else holds them: whoever
-    waits for those may wait for these."""
+    """Locked parcels by order, with the others of orders that have several. Those that another process holds are left
+    out: it may be waiting for these."""
     orders = by_order(locked)
     if several := [one.order_id for one in locked if one.parts > 1]:
         others = Delivery.objects.filter(order_id__in=several).exclude(pk__in=[one.pk for one in locked])
@@ -100,14 +101,30 @@ def _ask_others() -> int:
     groups = {key: list(group) for key, group in groupby(sorted(claimed, key=_questioned), key=_questioned)}
     for (account, question), deliveries, answers in _answers(groups):
         crash_point("asking.answered")
+        _write_down(question, deliveries, answers)
+        if unknown := sum(isinstance(answer, Unknown) for answer in answers.values()):
+            logger.warning("%s has left %d of %d questions open", account or "no carrier", unknown, len(deliveries))
+    return len(claimed)
+
+
+def _write_down(question: str, deliveries: Sequence[Delivery], answers: Answers) -> None:
+    """Apply answers; if that fails, each half of them by itself, until a bad one fails alone and is put off."""
+    try:
         with transaction.atomic(using="delivery", durable=True):
             if events := apply(question, deliveries, answers):
                 emit(*events, service="delivery")
             crash_point("asking.written")
         crash_point("asking.committed")
-        if unknown := sum(isinstance(answer, Unknown) for answer in answers.values()):
-            logger.warning("%s has left %d of %d questions open", account or "no carrier", unknown, len(deliveries))
-    return len(claimed)
+    except OUTAGES:
+        raise
+    except Exception:
+        if len(deliveries) > 1:
+            middle = len(deliveries) // 2
+            _write_down(question, deliveries[:middle], answers)
+            _write_down(question, deliveries[middle:], answers)
+            return
+        logger.exception("What %s says of the %s cannot be written down", deliveries[0].account, deliveries[0])
+        put_off(deliveries[0])
 
 
 def _claim() -> list[Delivery]:
@@ -133,7 +150,7 @@ def _questioned(delivery: Delivery) -> tuple[str, str]:
 def _answers(
     groups: Mapping[tuple[str, str], list[Delivery]],
 ) -> Iterator[tuple[tuple[str, str], list[Delivery], Answers]]:
-    """What each carrier says, as soon as it has."""
+    """The answers to each group, as soon as its carrier has given them."""
     if len(groups) == 1:  # nobody else waits for it
         ((key, deliveries),) = groups.items()
         yield key, deliveries, _ask(key, deliveries)
@@ -152,8 +169,12 @@ def _ask(key: tuple[str, str], deliveries: Sequence[Delivery]) -> Answers:
     except UnknownCarrier as error:
         return {delivery.pk: Unknown(str(error)) for delivery in deliveries}
     ask = {str(Status.BOOKING): _book, str(Status.CANCELLING): _cancel, str(Status.RECALLING): _cancel}
-    answers = ask.get(question, _track)(asked, deliveries)
-    return {delivery.pk: answer for delivery, answer in zip(deliveries, answers, strict=True)}
+    try:
+        answers = ask.get(question, _track)(asked, deliveries)
+        return {delivery.pk: answer for delivery, answer in zip(deliveries, answers, strict=True)}
+    except Exception as bug:  # an adapter's: it concerns its own parcels alone
+        logger.exception("%s cannot be asked", account)
+        return {delivery.pk: Unknown(repr(bug)) for delivery in deliveries}
 
 
 def _book(asked: Carrier, deliveries: Sequence[Delivery]) -> Sequence[Answer]:

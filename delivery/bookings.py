@@ -36,7 +36,7 @@ def booked_at_once(wanted: Iterable[Booking]) -> dict[str, Booked]:
 
 
 def book_anew(deliveries: Sequence[Delivery], now: datetime) -> dict[str, Booked]:
-    """Have locked parcels fetched whose booking was cancelled; what is booked by that already, by its new key."""
+    """Have locked parcels fetched whose booking was cancelled; returns what is booked at once, by its new key."""
     accounts = accounts_for(delivery.order_id for delivery in deliveries)
     for delivery in deliveries:
         delivery.key, delivery.account = new_key(delivery.order_id), accounts[delivery.order_id]

@@ -7,8 +7,8 @@ changed, and the change is refused, or gets the parcel of the changed order.
 A parcel that is not started yet gets a row all the same, which `start` fills in. That row outlasts the change, and
 says which one it was: a change that comes after its end is refused.
 
-A new address waits in `held_for`, sealed as it came, and becomes the parcel's when a change that was made lets it go.
-The next change may overtake that; so it says which address it has found.
+A new address waits in `held_for`, sealed as it came, and becomes the parcel's when the change has been made and lets it
+go. The next change can arrive before that, so each change also carries the address in force when it was requested.
 """
 
 from collections import defaultdict
@@ -96,15 +96,16 @@ def told(change: Change) -> Change:
 
 
 def are_held(shipments: Sequence[Delivery]) -> bool:
-    """Whether no parcel of an order is waited for any more, that is to be held."""
+    """Whether every parcel of an order that is to be held is held by now."""
     return all(delivery.status in (Status.HELD, Status.EMPTY) for delivery in shipments)
 
 
 def start_late(rows: Iterable[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:
-    """Fill in the parcels that changes of their orders came before; the rows of these orders' parcels as they are now.
+    """Fill in the placeholders that changes have left before their orders' deliveries started; returns the rows of
+    these orders' parcels as they are now.
 
-    An order's first parcel is there, and is written; the others are to be inserted by the caller. What goes to an
-    address that a change has brought is booked by the timer, for its booking names the old one.
+    An order's first parcel is the placeholder, and is written here; the caller inserts the others. What goes to an
+    address that a change has brought is booked by the timer, because the booking in hand names the old one.
     """
     parcels: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -138,8 +139,8 @@ def start_late(rows: Iterable[dict[str, Any]], now: datetime) -> list[dict[str, 
 
 
 def let_go(ended: Sequence[InventoryChanged]) -> list[DeliveryStarted]:
-    """Have the parcels of these orders fetched, whose change has ended; returns an event for each that is booked by
-    that already. Raises ValueError for an address that cannot be unsealed."""
+    """Have the parcels of these orders fetched, whose change has ended; returns an event for each that is booked at
+    once. Raises ValueError for an address that cannot be unsealed."""
     insert({"order_id": one.order_id, "status": Status.HELD, "let_go": one.change_id} for one in ended)
     orders = lock(event.order_id for event in ended)
     now = database_time("delivery")

@@ -16,7 +16,7 @@ class Delivery(models.Model):
     redelivered, they are published again. `account` is the carrier account that we ask, `carrier` its name as customers
     know it.
     `number` counts an order's shipments from 1, `parts` is how many there are. `lines` are what is in it, null where an
-    order has only one. `told`, of one of several, is whether the others know of its end.
+    order has only one. `end_announced`, of one of several, is whether an event has told of its end.
     `held_for` is the change of the order during which the parcel stays here, `let_go` the last one that has ended.
     """
 
@@ -27,7 +27,7 @@ class Delivery(models.Model):
         RECALLING = "RECALLING"  # likewise; it is not paid, and the carrier is to be asked whether it can still stop it
         DELIVERED = "DELIVERED"
         FAILED = "FAILED"  # the carrier or the recipient refused it
-        HELD = "HELD"  # no carrier is to get it now; also before it was started, and then perhaps let go again
+        HELD = "HELD"  # not to leave while its order is changed; or a placeholder for a delivery not started yet
         EMPTY = "EMPTY"  # one of several: all that was to be in it was cancelled
         CANCELLING = "CANCELLING"  # it is not to leave; the carrier is to be asked, or was, and has not answered
         CANCELLED = "CANCELLED"  # also before it was ever started: a tombstone
@@ -37,7 +37,9 @@ class Delivery(models.Model):
     parts = models.PositiveSmallIntegerField(db_default=1, help_text="How many shipments the order has.")
     location = models.CharField(max_length=16, blank=True, db_default="", help_text="From where, if from several.")
     lines = TextualJSONField(null=True, help_text="What is in it, if the order comes from several locations.")
-    told = models.BooleanField(db_default=False, help_text="Of one of several: whether the others know of its end.")
+    end_announced = models.BooleanField(
+        db_default=False, help_text="Of one of several: whether its end has been announced."
+    )
     user_id = models.BigIntegerField(null=True, help_text="Empty for a tombstone.")
     tracking_number = models.CharField(  # noqa: DJ001
         max_length=64, null=True, help_text="The carrier's. Empty while it is not booked, and for a tombstone."
@@ -57,7 +59,7 @@ class Delivery(models.Model):
     due_at = models.DateTimeField(null=True)
     held_for = TextualJSONField(null=True, help_text="The change during which no carrier gets it.")
     let_go = models.UUIDField(null=True, help_text="The last change that has ended.")
-    changed = TextualJSONField(null=True, help_text="What that left in each shipment, if it came before the start.")
+    changed = TextualJSONField(null=True, help_text="What it left in each shipment, if the delivery had not started.")
     caused_by = models.UUIDField(null=True)
     trace = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -77,8 +79,7 @@ class Delivery(models.Model):
         permissions = (("view_address", "Can see addresses"),)
         constraints = [
             models.UniqueConstraint(fields=["order_id", "number"], name="delivery_shipment_once"),
-            # Rather than `unique=True`, which makes a second index, for LIKE.
-            models.UniqueConstraint(fields=["tracking_number"], name="delivery_tracked_once"),
+            models.UniqueConstraint(fields=["tracking_number", "account"], name="delivery_tracked_once"),
             models.CheckConstraint(
                 condition=models.Q(due_at__isnull=False, status__in=["BOOKING", "CANCELLING", "RECALLING"])
                 | models.Q(status__in=["PREPARING", "IN_TRANSIT"])  # the carrier is asked, or tells
@@ -146,7 +147,7 @@ class ReturnParcel(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["tracking_number"], name="delivery_return_tracked_once"),
+            models.UniqueConstraint(fields=["tracking_number", "account"], name="delivery_return_tracked_once"),
             models.CheckConstraint(
                 condition=models.Q(due_at=None) | models.Q(status="EXPECTED"),
                 name="delivery_return_asked_while_expected",
@@ -180,33 +181,18 @@ class CarrierEvent(models.Model):
 class Inbox(messages.Inbox):
     """Events that delivery's steps have handled."""
 
-    class Meta(messages.Inbox.Meta):
-        pass
-
 
 class Outbox(messages.Outbox):
     """What became of parcels, by the timer or by the carrier's word, on its way to the broker."""
-
-    class Meta(messages.Outbox.Meta):
-        pass
 
 
 class Unsent(messages.Unsent):
     """Of delivery's outbox, what is not published yet."""
 
-    class Meta(messages.Unsent.Meta):
-        pass
-
 
 class DeadLetter(messages.DeadLetter):
     """Events that delivery could not handle."""
 
-    class Meta(messages.DeadLetter.Meta):
-        pass
-
 
 class StaffAction(stafflog.StaffAction):
     """What staff changed in delivery."""
-
-    class Meta(stafflog.StaffAction.Meta):
-        pass

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from delivery.models import CarrierEvent, Delivery, ReturnParcel
 from fastdb.clock import database_time
@@ -31,7 +31,9 @@ def of_orders(order_ids: Collection[int]) -> Rows:
 
 def _told_of(parcels: QuerySet[Any]) -> QuerySet[Any]:
     """What carriers have told of these."""
-    return CarrierEvent.objects.filter(tracking_number__in=parcels.values("tracking_number"))
+    return CarrierEvent.objects.filter(
+        Exists(parcels.filter(tracking_number=OuterRef("tracking_number"), account=OuterRef("carrier")))
+    )
 
 
 def erase(erased: Sequence[CustomerErased]) -> None:

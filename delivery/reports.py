@@ -44,16 +44,17 @@ class EventIdReused(Problem):
 
 
 def take_carrier_event(*, carrier: str, event_id: str, tracking_number: str, status: str, reason: str = "") -> None:
-    """Move a parcel to where its carrier says it is; others' parcels do not exist for a carrier, which is told by its
-    account. A message that came before, or comes too late, changes nothing; one that contradicts the parcel's end is
-    kept with it, for staff.
+    """Move a parcel to where its carrier says it is. A carrier is named by its account, and for it other carriers'
+    parcels do not exist. A message that came before, or comes too late, changes nothing; one that contradicts the
+    parcel's end is kept with it, for staff.
 
     Raises `UnknownDelivery`, `EventIdReused`.
     """
     with transaction.atomic(using="delivery", durable=True):
         named = {"tracking_number": tracking_number, "account": carrier}
         shipments = next(iter(lock(Delivery.objects.filter(**named).values("order_id")).values()), [])
-        delivery = next((one for one in shipments if one.tracking_number == tracking_number), None)
+        mine = (one for one in shipments if (one.tracking_number, one.account) == (tracking_number, carrier))
+        delivery = next(mine, None)
         parcel = None if delivery else ReturnParcel.objects.filter(**named).select_for_update().first()
         if delivery is None and parcel is None:
             raise UnknownDelivery(f"There is no delivery {tracking_number}.")

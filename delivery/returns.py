@@ -86,9 +86,9 @@ def _arrives(account: str, now: datetime) -> datetime | None:
 
 
 def cancel(closed: Sequence[ReturnWithdrawn | ReturnExpired]) -> list[DeliveryReturnCancelled]:
-    """Expect no parcel for these returns any more. One that is here already has been told, and goes on.
+    """Expect no parcel for these returns any more. One that is here already stays received.
 
-    Of one that was cancelled before it is told again: then its return may not have been closed yet.
+    Re-emits the event for one that is cancelled already: the return may not be closed yet.
     """
     moved = _decide(closed, since=(Status.EXPECTED, Status.LOST, Status.CANCELLED), to=Status.CANCELLED)
     return [

@@ -47,10 +47,10 @@ Status = Delivery.Status
 # --- Forward ----------------------------------------------------------------------------------------------------------
 def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
     """Have the parcels of orders fetched that are paid, or whose money is held; returns an event for each that is
-    booked by that already.
+    booked at once.
 
-    Orders cancelled before they came here are passed over. One that goes to the address of another has failed when
-    that is forgotten. Raises ValueError for an address that cannot be unsealed.
+    Orders cancelled before they came here are passed over. An exchange whose first order's address has been forgotten
+    fails. Raises ValueError for an address that cannot be unsealed.
     """
     now = database_time("delivery")
     addresses = _addresses(paid)
@@ -90,7 +90,8 @@ def start(paid: Sequence[Paid]) -> list[DeliveryStarted]:
 
 
 def _fail(nowhere: Sequence[Paid]) -> None:
-    """These orders cannot be sent, unless they were cancelled before. It is told at once: the step itself may wait."""
+    """These orders cannot be sent, unless they were cancelled before. Their events go by the outbox, because those who
+    hear them must not wait for a deferrable step."""
     rows = [
         {
             "order_id": event.order_id,
@@ -171,7 +172,7 @@ def cancel(
     without a word otherwise. A change that waits for such an answer is refused.
 
     An order without a delivery gets a tombstone. A delivery that has failed or was cancelled before is passed over:
-    its end was told already.
+    its end has been announced.
     """
     tombstones = insert(
         {"order_id": one.order_id, "status": Status.CANCELLED, "reason": one.reason[:200]} for one in requests
@@ -194,7 +195,7 @@ def cancel(
 def _cancel(
     delivery: Delivery, request: OrderCancellationRequested | PaymentCaptureFailed, now: datetime
 ) -> Iterator[Answer]:
-    """Keep a locked parcel from leaving; what follows, but for what follows for an order with several."""
+    """Keep a locked parcel from leaving; yields the answers, but for those that `shipments.end` gives."""
     if delivery.status in (Status.BOOKING, Status.PREPARING, Status.HELD):
         delivery.reason, delivery.held_for, delivery.updated_at = request.reason[:200], None, now
         if can_be_stopped_at_once(delivery):

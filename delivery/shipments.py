@@ -1,4 +1,4 @@
-"""Orders that are sent in several shipments: what they have in common, and what is told of them together.
+"""Orders that are sent in several shipments: what they have in common, and the events about all of them.
 
 All shipments of an order are locked together, in the order of their numbers. So whoever holds them knows whether one
 was the last to end. All of this is about locked rows, inside the caller's transaction. An order with one shipment comes
@@ -59,8 +59,8 @@ def by_order(deliveries: Iterable[Delivery]) -> dict[int, list[Delivery]]:
 
 
 def insert(rows: Iterable[Row]) -> set[int]:
-    """Insert shipments that are not there yet; the orders of those that were not. Rows may name different fields: there
-    is a statement for each set of them."""
+    """Insert shipments that are not there yet; returns the orders of those inserted. Rows may name different fields:
+    there is a statement for each set of them."""
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row["order_id"], row.get("number", 1))):
         groups[tuple(row)].append(row)
@@ -72,22 +72,22 @@ Ended = DeliveryCompleted | DeliveryShipmentFailed | DeliveryFailed | DeliveryCa
 
 
 def end(orders: Iterable[Sequence[Delivery]], now: datetime) -> list[Ended]:
-    """Tell what follows for orders from what has become of their shipments, of those that have several.
+    """Returns the events that follow for orders with several shipments from what has become of these.
 
-    A shipment that was to be kept here while another one left has failed; one that has failed is told of as soon as
-    something of its order goes on without it. When the last has ended, the order has.
+    If any shipment left, cancelled siblings count as failed. A failure is announced once another shipment of the order
+    is still active or delivered. When the last has ended, so has the order's delivery.
     """
     events: list[Ended] = []
     changed: list[Delivery] = []
     for shipments in orders:
         if len(shipments) == 1:
             continue
-        before = [(one.status, one.told) for one in shipments]
+        before = [(one.status, one.end_announced) for one in shipments]
         events += _end(shipments)
-        changed += [one for one, old in zip(shipments, before, strict=True) if (one.status, one.told) != old]
+        changed += [one for one, old in zip(shipments, before, strict=True) if (one.status, one.end_announced) != old]
     for delivery in changed:
         delivery.updated_at = now
-    update_rows(changed, "status", "told", "updated_at")
+    update_rows(changed, "status", "end_announced", "updated_at")
     return events
 
 
@@ -98,7 +98,7 @@ def _end(shipments: Sequence[Delivery]) -> Iterator[Ended]:
         for one in shipments:
             if one.status == Status.CANCELLED:
                 one.status = Status.FAILED
-    fresh = [one for one in shipments if one.status in ENDED and one.status != Status.EMPTY and not one.told]
+    fresh = [one for one in shipments if one.status in ENDED and one.status != Status.EMPTY and not one.end_announced]
     arrived = [one for one in shipments if one.status == Status.DELIVERED]
     has_ended = all(one.status in ENDED for one in shipments)
     if has_ended and not arrived:
@@ -121,7 +121,7 @@ def _end(shipments: Sequence[Delivery]) -> Iterator[Ended]:
                 missing=tuple(line for shipment in failed for line in shipment.lines),
             )
     for one in fresh:
-        one.told = one.status != Status.DELIVERED or has_ended
+        one.end_announced = one.status != Status.DELIVERED or has_ended
 
 
 def arrived(delivery: Delivery) -> DeliveryShipmentCompleted:

@@ -27,8 +27,8 @@ from shop.contracts.return_events import (
 
 @step
 def start_delivery(paid: list[PaymentCompleted | PaymentAuthorized]) -> list[DeliveryStarted]:
-    """Have the parcels of orders fetched that are paid, or whose money is held; of those whose carrier is to be asked,
-    the timer tells."""
+    """Have the parcels of orders fetched that are paid, or whose money is held. Where the carrier is to be asked, the
+    timer emits the event."""
     return services.start(paid)
 
 
@@ -38,7 +38,7 @@ def cancel_delivery(
 ) -> list[services.Answer | Ended]:
     """Keep a parcel from leaving, unless the carrier has it; leave a tombstone if there is none yet.
 
-    Where the carrier is to be asked, the timer tells.
+    Where the carrier is to be asked, the timer emits the event.
     """
     return services.cancel(requests)
 
@@ -47,7 +47,7 @@ def cancel_delivery(
 def hold_parcel(requests: list[OrderChangeRequested]) -> list[DeliveryHeld | DeliveryHoldRefused]:
     """Keep a parcel here while its order is changed, unless the carrier has it.
 
-    Where the carrier is to be asked, the timer tells.
+    Where the carrier is to be asked, the timer emits the event.
     """
     return holding.hold(requests)
 

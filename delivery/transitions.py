@@ -1,4 +1,4 @@
-"""Where a parcel may go, and what is told of it. All of this is about locked rows, inside the caller's transaction.
+"""Where a parcel may go, and the events that say so. All of this is about locked rows, inside the caller's transaction.
 
 A parcel can be cancelled until the carrier has it, and whatever a carrier says later of one that has ended is kept for
 staff: see DISPUTES.
@@ -84,8 +84,7 @@ def move(
     """Move deliveries, all to the same place, in one statement; returns the events that follow. What follows for an
     order that has several is left to `shipments.end`.
 
-    `due_at` is when their carrier is asked again, if it is. Of a parcel that has arrived without having been handed
-    over, both are told.
+    `due_at` is when their carrier is asked again, if it is. DELIVERED without an earlier hand-over emits both events.
     """
     changes: dict[str, Any] = {
         "status": to,

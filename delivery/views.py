@@ -52,7 +52,8 @@ class DeliveryView(RetrieveAPIView[Delivery]):
 
     def get_object(self) -> Delivery:
         number = self.kwargs["tracking_number"]
-        found = visible_to(self.request.user, Delivery.objects.filter(tracking_number=number), EVERYBODYS)
+        named = Delivery.objects.filter(tracking_number=number).order_by("-pk")  # two carriers may give the same
+        found = visible_to(self.request.user, named, EVERYBODYS)
         for delivery in hide(self.request.user, found, self.hidden):
             return delivery
         raise reports.UnknownDelivery(f"There is no delivery {number}.")

@@ -44,7 +44,7 @@ def find_products(text: str) -> list[int]:
 
 
 def shipped_as(number: str) -> list[int]:
-    """Return the ids of orders with a tracking number: one or none."""
+    """Return the ids of orders with a tracking number: rarely more than one, though two carriers may give the same."""
     number = number.strip().upper()
     if not TRACKING_NUMBER.match(number):
         return []

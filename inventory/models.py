@@ -166,33 +166,18 @@ class StockMovement(models.Model):
 class Inbox(messages.Inbox):
     """Events that inventory's steps have handled."""
 
-    class Meta(messages.Inbox.Meta):
-        pass
-
 
 class Outbox(messages.Outbox):
     """Events that inventory emits of its own accord (none today; the table is every service's)."""
-
-    class Meta(messages.Outbox.Meta):
-        pass
 
 
 class Unsent(messages.Unsent):
     """The events in inventory's outbox that are not published yet."""
 
-    class Meta(messages.Unsent.Meta):
-        pass
-
 
 class DeadLetter(messages.DeadLetter):
     """Events that inventory could not handle."""
 
-    class Meta(messages.DeadLetter.Meta):
-        pass
-
 
 class StaffAction(stafflog.StaffAction):
     """What staff changed in inventory."""
-
-    class Meta(stafflog.StaffAction.Meta):
-        pass

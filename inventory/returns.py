@@ -1,4 +1,4 @@
-"""What customers send back: what staff accept is on the shelf again, what they write off came and is gone.
+"""What customers send back: what staff accept is on the shelf again, what they write off is booked in and out.
 
 Parcels from customers come to where stock lies that is sold first: of a product's locations, to that which comes first.
 """

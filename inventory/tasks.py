@@ -57,7 +57,7 @@ def release_stock(undone: list[PaymentFailed | PaymentRefunded]) -> list[Invento
 
 @step
 def change_stock(ended: list[OrderChanged | OrderChangeRefused]) -> list[InventoryChanged]:
-    """Have what is reserved follow the order. There is nothing to refuse: what was to be reserved was before."""
+    """Have what is reserved follow the order. A change only removes pieces, so it cannot fail."""
     left = reservations.change({event.order_id: event.lines for event in ended if isinstance(event, OrderChanged)})
     return [
         InventoryChanged(
@@ -84,7 +84,7 @@ def take_back_shipment(failed: list[DeliveryShipmentFailed]) -> None:
 
 @step
 def restock_return(inspected: list[ReturnInspected]) -> list[InventoryRestocked]:
-    """Put on the shelf what staff accepted of what came back; what they wrote off comes, and goes."""
+    """Put on the shelf what staff accepted of what came back; written-off pieces are booked in and out."""
     return returns.restock(inspected)
 
 

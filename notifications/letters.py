@@ -21,14 +21,16 @@ from shop.contracts.accounts import ContactsService, Letter
 
 logger = logging.getLogger(__name__)
 
+SENDING = 30.0  # seconds: a minute after it was given out, a letter may be given out again
+
 PAGES = {"VERIFY": "/account/verify", "RESET": "/account/reset"}
 
 
 def send_due() -> int:
     """Send one portion of what is due; how many letters that was, sent or not.
 
-    What fails is given out again later, but not what would go to a suppressed address. Raises `Unavailable` while
-    accounts or the mail server is away.
+    What fails, or what a slow server leaves no time for, is given out again later, but not what would go to a
+    suppressed address. Raises `Unavailable` while accounts or the mail server is away.
     """
     contacts = connect(ContactsService)
     letters, sent = contacts.claim_letters(), list[UUID]()
@@ -36,7 +38,7 @@ def send_due() -> int:
         return 0
     drafts = drafts_in_use()
     stopped = suppressed(Notification.Channel.EMAIL, {letter.email for letter in letters})
-    with Mailer() as mailer:
+    with Mailer(SENDING) as mailer:
         for letter in letters:
             if reason := stopped.get(letter.email):
                 WITHHELD.labels(Notification.Channel.EMAIL, reason).inc()

@@ -181,33 +181,18 @@ class Suppression(models.Model):
 class Inbox(messages.Inbox):
     """Events that customers have been told of, or need not be."""
 
-    class Meta(messages.Inbox.Meta):
-        pass
-
 
 class Outbox(messages.Outbox):
     """Events that notifications emits of its own accord (none: it only listens; the table is every service's)."""
-
-    class Meta(messages.Outbox.Meta):
-        pass
 
 
 class Unsent(messages.Unsent):
     """Of notifications' outbox, what is not published yet."""
 
-    class Meta(messages.Unsent.Meta):
-        pass
-
 
 class DeadLetter(messages.DeadLetter):
     """Events that notifications could not handle."""
 
-    class Meta(messages.DeadLetter.Meta):
-        pass
-
 
 class StaffAction(stafflog.StaffAction):
     """What staff changed in notifications."""
-
-    class Meta(stafflog.StaffAction.Meta):
-        pass

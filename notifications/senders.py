@@ -1,9 +1,11 @@
 """The ways out: Django's e-mail backend, which may be an e-mail service's, and an interface for SMS providers."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from math import inf
 from smtplib import SMTPRecipientsRefused, SMTPResponseException
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -18,6 +20,10 @@ logger = logging.getLogger(__name__)
 REFUSALS = (SMTPRecipientsRefused, SMTPResponseException)
 # What an e-mail service answers that would be its answer to any other message, too.
 OURS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+class OutOfTime(Exception):
+    """It was not sent, because the time for its portion is over: then another process may send it."""
 
 
 class Sms(NamedTuple):
@@ -57,8 +63,9 @@ def sms_sender() -> SmsSender:
     return import_string(settings.SMS_SENDER)()
 
 
-def send_portion(sender: SmsSender, messages: Sequence[Sms]) -> dict[str, Exception]:
-    """Send text messages, with one request where the provider takes many; by reference, why some were not sent."""
+def send_portion(sender: SmsSender, messages: Sequence[Sms], *, seconds: float = inf) -> dict[str, Exception]:
+    """Send text messages, with one request where the provider takes many; by reference, why some were not sent. After
+    these seconds no other is begun."""
     if not messages:
         return {}
     together = getattr(sender, "send_portion", None)
@@ -68,8 +75,11 @@ def send_portion(sender: SmsSender, messages: Sequence[Sms]) -> dict[str, Except
         except Exception as error:  # whatever a provider's library raises: it concerns all of them
             return dict.fromkeys((one.reference for one in messages), error)
     errors: dict[str, Exception] = {}
+    ends_at = time.monotonic() + seconds
     for one in messages:
         try:
+            if time.monotonic() > ends_at:
+                raise OutOfTime
             sender.send(**one._asdict())
         except Exception as error:  # likewise, but this one alone
             errors[one.reference] = error
@@ -80,16 +90,20 @@ class Mailer:
     """One connection to the mail server, opened for the first e-mail and closed with the block.
 
     `away` is the error that says there is no server to talk to: what is left then fails at once for the same reason.
+    After these seconds no other e-mail is begun.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = inf) -> None:
         self._connection = get_connection()
+        self._ends_at = time.monotonic() + seconds
         self.away: Exception | None = None
 
     def send(self, *, to: str, subject: str, body: str, reference: str) -> None:
-        """Send one e-mail, its Message-ID made of `reference`. Raises what Django's backend raises."""
+        """Send one e-mail, its Message-ID made of `reference`. Raises `OutOfTime`, and what Django's backend raises."""
         if self.away:
             raise self.away
+        if time.monotonic() > self._ends_at:
+            raise OutOfTime
         domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].rstrip(">")
         message = EmailMessage(
             subject, body, to=[to], headers={"Message-ID": f"<{reference}@{domain}>"}, connection=self._connection

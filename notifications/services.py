@@ -22,7 +22,7 @@ from fastdb.clock import database_time
 from notifications.kinds import TYPES, News, customer_of, kind_of
 from notifications.models import Inbox, Notification, WebhookMessage
 from notifications.preferences import unwanted
-from notifications.senders import Mailer, Sms, send_portion, sms_sender
+from notifications.senders import Mailer, OutOfTime, Sms, send_portion, sms_sender
 from notifications.suppressions import WHY, WITHHELD, suppressed
 from notifications.templates import Drafts, Due, compose, drafts_in_use
 from sagas import Unavailable, purge_messages
@@ -50,6 +50,7 @@ Channel, Status, Type = Notification.Channel, Notification.Status, Notification.
 STAGES = {event: stage for stage, event in enumerate(TYPES)}
 PORTION = 100  # notifications sent between claiming and marking
 LEASE = timedelta(minutes=5)  # until what a sender that died had claimed is sent by another
+SENDING = LEASE.total_seconds() / 3  # for the e-mails of a portion, and for its texts: both end well before the lease
 MAX_ATTEMPTS = 10
 TOO_MANY, SETTLED = "TOO_MANY", "SETTLED"
 PAID_SINCE = "It was paid, or the order had ended, before this was sent."
@@ -163,19 +164,20 @@ def send_due() -> int:
     """Send one portion of what is due; how many notifications that was, sent or not.
 
     What is too much for its recipient, or would go to a suppressed address, is suppressed. What fails is due again
-    after a growing pause, and FAILED after MAX_ATTEMPTS. Raises `Unavailable`, everything written down, when there was
-    no mail server to talk to: the rest had better wait for the next tick.
+    after a growing pause, and FAILED after MAX_ATTEMPTS. What a slow server leaves no time for is due again at once,
+    and that is no attempt. Raises `Unavailable`, everything written down, when there was no mail server to talk to: the
+    rest had better wait for the next tick.
     """
     portion = _claim()
     if not portion:
         return 0
     withheld = _stopped(portion) | _too_many(portion) | _settled_since(portion)
     wanted = [notification for notification in portion if notification.pk not in withheld]
-    with Mailer() as mailer:
+    with Mailer(SENDING) as mailer:
         errors = _send_emails([one for one in wanted if one.channel == Channel.EMAIL], mailer)
     errors |= _send_texts([one for one in wanted if one.channel == Channel.SMS])
     for notification in wanted:
-        if error := errors.get(notification.pk):
+        if (error := errors.get(notification.pk)) and not isinstance(error, OutOfTime):
             logger.warning("%s (id %d) not sent: %s", notification, notification.pk, type(error).__name__)
     _settle(portion, errors, withheld)
     if mailer.away:
@@ -197,7 +199,8 @@ def _send_emails(emails: Sequence[Notification], mailer: Mailer) -> dict[int, Ex
 
 def _send_texts(texts: Sequence[Notification]) -> dict[int, Exception]:
     """Send them; by key, why some were not."""
-    errors = send_portion(sms_sender(), [Sms(one.recipient, one.body, one.reference) for one in texts])
+    messages = [Sms(one.recipient, one.body, one.reference) for one in texts]
+    errors = send_portion(sms_sender(), messages, seconds=SENDING)
     if len(errors) < len(texts):
         crash_point("sending.sent")
     return {one.pk: errors[one.reference] for one in texts if one.reference in errors}
@@ -273,6 +276,9 @@ def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception], wi
         if reason := withheld.get(notification.pk):
             notification.status, notification.error = Status.SUPPRESSED, why[reason]
             continue
+        if isinstance(errors[notification.pk], OutOfTime):
+            notification.due_at, notification.attempts = now, notification.attempts - 1
+            continue
         notification.error = _described(errors[notification.pk], notification.recipient)
         notification.due_at = now + pause_after(notification.attempts)
         notification.status = Status.FAILED if notification.attempts >= MAX_ATTEMPTS else Status.PENDING
@@ -280,7 +286,7 @@ def _settle(portion: Sequence[Notification], errors: Mapping[int, Exception], wi
     sent = [one.pk for one in portion if one.pk not in errors and one.pk not in withheld]
     with transaction.atomic(using="notifications", durable=True):
         pending.filter(pk__in=sent).update(status=Status.SENT, sent_at=now, error="", updated_at=now)
-        pending.bulk_update(changed, ["error", "due_at", "status", "updated_at"])
+        pending.bulk_update(changed, ["error", "due_at", "attempts", "status", "updated_at"])
         crash_point("sending.written")
     crash_point("sending.committed")
     for notification in changed:

@@ -264,33 +264,18 @@ class IdempotencyKey(models.Model):
 class Inbox(messages.Inbox):
     """Events that the steps of orders have handled."""
 
-    class Meta(messages.Inbox.Meta):
-        pass
-
 
 class Outbox(messages.Outbox):
     """What orders has told by itself, as orders placed and cancellations asked for, on its way to the broker."""
-
-    class Meta(messages.Outbox.Meta):
-        pass
 
 
 class Unsent(messages.Unsent):
     """Of that, what is not published yet."""
 
-    class Meta(messages.Unsent.Meta):
-        pass
-
 
 class DeadLetter(messages.DeadLetter):
     """Events that orders could not handle."""
 
-    class Meta(messages.DeadLetter.Meta):
-        pass
-
 
 class StaffAction(stafflog.StaffAction):
     """What staff changed in orders."""
-
-    class Meta(stafflog.StaffAction.Meta):
-        pass

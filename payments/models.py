@@ -295,33 +295,18 @@ class SandboxSwitch(models.Model):
 class Inbox(messages.Inbox):
     """Events that the steps of payments have handled."""
 
-    class Meta(messages.Inbox.Meta):
-        pass
-
 
 class Outbox(messages.Outbox):
     """What payments found out by asking again, on its way to the broker."""
-
-    class Meta(messages.Outbox.Meta):
-        pass
 
 
 class Unsent(messages.Unsent):
     """Of payments' outbox, what is not published yet."""
 
-    class Meta(messages.Unsent.Meta):
-        pass
-
 
 class DeadLetter(messages.DeadLetter):
     """Events that payments could not handle."""
 
-    class Meta(messages.DeadLetter.Meta):
-        pass
-
 
 class StaffAction(stafflog.StaffAction):
     """What staff changed in payments."""
-
-    class Meta(stafflog.StaffAction.Meta):
-        pass

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
@@ -73,16 +72,21 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Replay: send to the step again"), permissions=["change"])
     def replay(self, request: HttpRequest, letters: QuerySet[Any]) -> None:
         """Send each to its step once more; those that succeed are resolved by that."""
-        try:
-            for letter in letters:
+        sent, refused = 0, list[Exception]()
+        for letter in letters:
+            try:
                 dead_letters.replay(letter)
+            except dead_letters.REFUSALS as error:
+                refused.append(error)
+            except OUTAGES as outage:
+                messages.error(request, _("The broker is away: %s") % outage)
+                break
+            else:
+                sent += 1
                 self.log_change(request, letter, "Replayed.")
-        except (dead_letters.NoSuchStep, msgspec.DecodeError) as error:
-            messages.error(request, str(error))
-        except OUTAGES as outage:
-            messages.error(request, _("The broker is away: %s") % outage)
-        else:
-            messages.info(request, _("Sent to their steps again: %d. What succeeds is resolved.") % len(letters))
+        if refused:
+            messages.error(request, _("Cannot be replayed: %d.") % len(refused) + f" {refused[0]}")
+        messages.info(request, _("Sent to their steps again: %d. What succeeds is resolved.") % sent)
 
     @admin.action(description=_("Discard: the event needs no handling"), permissions=["change"])
     def discard(self, request: HttpRequest, letters: QuerySet[Any]) -> None:

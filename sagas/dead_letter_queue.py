@@ -6,6 +6,7 @@ message is acknowledged only after that has been committed.
 """
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -22,32 +23,31 @@ from sagas.publisher import broker
 
 logger = logging.getLogger(__name__)
 
-PORTION = 100  # messages taken at once
+AT_MOST = 1.0  # seconds, after which no other message is taken: the outbox waits meanwhile
 SHOWN = 10_000  # characters kept of what cannot be read
 
 
 def drain(service: str) -> int:
-    """Record one portion of what a service's dead-letter queue holds; how many messages that was.
+    """Record what a service's dead-letter queue holds, for AT_MOST; how many messages that was.
 
     Raises what the broker or the database raises; what was not recorded by then stays in the queue.
     """
     query(service, "SELECT 1")  # take nothing that could not be recorded: requeueing counts against a limit
+    taken, ends_at = 0, time.monotonic() + AT_MOST
     with broker.producer() as producer:
         channel = producer.channel
-        for taken in range(PORTION):
-            message = channel.basic_get(f"{service}.dead")
-            if message is None:
-                return taken
+        while time.monotonic() < ends_at and (message := channel.basic_get(f"{service}.dead")):
             crash_point("deadqueue.taken")
-            record_message(service, message.body, message.headers or {})
+            record_message(service, message.body, message.headers or {}, message.properties.get("user_id"))
             crash_point("deadqueue.kept")
             channel.basic_ack(message.delivery_tag)
             crash_point("deadqueue.acknowledged")
-    return PORTION
+            taken += 1
+    return taken
 
 
-def record_message(service: str, body: bytes | str, headers: Mapping[str, Any]) -> None:
-    """Record what a dead message carries."""
+def record_message(service: str, body: bytes | str, headers: Mapping[str, Any], sender: str | None = None) -> None:
+    """Record what a dead message carries. `sender` is the user of the broker who sent it."""
     step = dead_letters.storable(headers.get("task") or "no task")[:64]
     error = f"DeadLettered: {headers.get('x-first-death-reason', 'set aside')}"
     if step in choreography().timers:  # the next tick does its work
@@ -55,7 +55,8 @@ def record_message(service: str, body: bytes | str, headers: Mapping[str, Any]) 
         return
     try:
         for raw in _unhandled(service, step, _events(body)):
-            dead_letters.record(service, step, raw, error)
+            kind = choreography().by_name.get(str(raw.get("type"))) if isinstance(raw, dict) else None
+            dead_letters.record(service, step, raw, (kind and dead_letters.impostor(sender, kind)) or error)
     except OUTAGES:
         raise
     except Exception as poison:  # whatever it is, it must not block the messages behind it

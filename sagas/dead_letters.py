@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from sagas.conf import choreography
+from sagas.conf import choreography, hook
 from sagas.crash_points import crash_point
 from sagas.events import Event, EventTypes, decode, decode_all
 from sagas.publisher import publish, send
@@ -27,6 +27,13 @@ RELAY = "relay"  # in place of a step's name: an event that this release cannot 
 
 class NoSuchStep(LookupError):
     """The message was for a step that does not exist, or exists no more."""
+
+
+class Impostor(ValueError):
+    """An event was sent by a user of the broker that may not emit it."""
+
+
+REFUSALS = (NoSuchStep, Impostor, msgspec.DecodeError)  # why a dead letter is not replayed
 
 
 def record(service: str, step: str, raw: Any, error: Exception | str) -> None:
@@ -73,12 +80,23 @@ def _readable(service: str, step: str, raw: Any, types: EventTypes) -> Event | N
         return None
 
 
-def replay(row: Any) -> None:
+def impostor(sender: str | None, kind: type[Event]) -> Impostor | None:
+    """Why an event of this type is refused from this user of the broker; None if it is not."""
+    return None if hook().may_emit(sender, kind) else Impostor(f"{kind.__name__} from {sender or 'nobody'}")
+
+
+def replay(row: Any, *, trust_sender: bool = False) -> None:
     """Send a dead letter to its step once more; the step's success resolves it.
 
-    Raises `NoSuchStep`, `msgspec.DecodeError` for an event that still cannot be read, and what the transport raises.
+    It is sent in the name of this process, which every step may trust: so an impostor's event is refused, unless
+    somebody has found out that its sender can be trusted.
+
+    Raises one of `REFUSALS`, which is `msgspec.DecodeError` for an event that still cannot be read, and what the
+    transport raises.
     """
-    raw = json.loads(row.payload)
+    raw, reason = json.loads(row.payload), row.error.partition("\n")[0]
+    if reason.startswith(f"{Impostor.__name__}:") and not trust_sender:
+        raise Impostor(f"{row} cannot be replayed without --trust-sender. {reason}")
     if row.step == RELAY:
         publish([decode(raw, choreography().events)])
         _resolve(row, row.Resolution.HANDLED)

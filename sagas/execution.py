@@ -26,7 +26,7 @@ from uuid import UUID
 import msgspec
 import stamina
 from celery import current_task
-from celery.exceptions import Reject
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django.db import transaction
 
 from sagas import dead_letters, inbox, outbox
@@ -44,10 +44,6 @@ T = TypeVar("T")
 FollowersById = Mapping[UUID, Sequence[Event]]  # what was emitted for each event that is handled already, by its id
 
 
-class Impostor(ValueError):
-    """An event was sent by a user of the broker that may not emit it."""
-
-
 class ForeignEvent(ValueError):
     """A step emitted an event for a saga instance that is not in its batch, so no cause can be recorded for it."""
 
@@ -55,12 +51,16 @@ class ForeignEvent(ValueError):
 def execute(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> None:
     """Run a step on the events of one message: a list, still JSON or decoded. Returns when all is done and published.
 
-    Raises `celery.exceptions.Reject` to requeue the message when an outage outlasts `Settings.patience`.
+    Raises `celery.exceptions.Reject` to requeue the message when an outage outlasts `Settings.patience`, or when it
+    takes too long: what hangs need not be the fault of its events, and the broker counts how often it comes back.
     """
     crash_point("step.received")
     hook().message_received()
-    for batch in _one_per_instance(_decode(step, payload)):
-        _run_batch(step, batch)
+    try:
+        for batch in _one_per_instance(_decode(step, payload)):
+            _run_batch(step, batch)
+    except SoftTimeLimitExceeded as hang:
+        raise Reject(hang, requeue=True) from hang
     crash_point("step.finished")
 
 
@@ -69,10 +69,9 @@ def _decode(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> list[Event]:
     found = _wait_out(partial(dead_letters.readable, step.service, step.name, payload, step.hears))
     events = list({event.event_id.int: event for event in found if event}.values())
     sender = ((current_task and current_task.request.properties) or {}).get("user_id")
-    refused = {kind for kind in set(map(type, events)) if not hook().may_emit(sender, kind)}
-    for event in events if refused else ():
-        if type(event) in refused:
-            _set_aside(step, event, Impostor(f"{type(event).__name__} from {sender or 'nobody'}"))
+    refused = {kind: why for kind in set(map(type, events)) if (why := dead_letters.impostor(sender, kind))}
+    for event in (one for one in events if refused and type(one) in refused):
+        _set_aside(step, event, refused[type(event)])
     return [event for event in events if type(event) not in refused] if refused else events
 
 
@@ -92,7 +91,7 @@ def _run_batch(step: AnyStep, batch: Sequence[Event]) -> None:
     try:
         with hook().handling(step.name, batch):
             emitted = _wait_out(partial(handle, step, batch))
-    except Reject:
+    except (Reject, SoftTimeLimitExceeded):
         raise
     except Exception as error:
         if len(batch) > 1:
@@ -125,7 +124,7 @@ def handle(step: AnyStep, batch: Sequence[Event]) -> list[Event]:
                 emitted = _transact(step, batch, handled, answer)
                 crash_point("step.committed")
                 return emitted
-            except (*OUTAGES, Reject):
+            except (*OUTAGES, Reject, SoftTimeLimitExceeded):
                 raise
             except Exception:
                 # A redelivered event may fail a rule it passed before, so consult the inbox: if it names events as

@@ -25,7 +25,7 @@ class Hooks:
         return nullcontext()
 
     def redelivered(self, step: str, count: int) -> None:
-        """So many events of a message had been handled by the step before."""
+        """`count` events of a message had been handled by the step before."""
 
     def trace_after(self, event: Event) -> str:
         """The W3C `traceparent` for what follows from an event."""
@@ -50,7 +50,7 @@ class Hooks:
         """Called once in a relay's process, before it begins its work."""
 
     def process_alive(self, slowest: float) -> None:
-        """Called every second; the slowest of the process's relays came round its loop so many seconds ago."""
+        """Called every second. `slowest` is how many seconds its slowest relay has been in the current round."""
 
     def process_ending(self) -> None:
         """Called when a relay's process was asked to end, before it finishes what it has begun."""

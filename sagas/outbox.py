@@ -32,7 +32,7 @@ REARM = """
 WAKE = "SELECT pg_notify(%s, '')"
 AWAKE = 0.02  # seconds for which a relay that had something to publish makes its shortest pauses
 
-_emitted_at: dict[str, float] = {}  # by service: when this process last had its relay woken
+_emitted_at: dict[str, float] = {}  # by service: when this process last emitted
 
 
 def emission(service: str, rows: str) -> str:

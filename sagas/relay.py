@@ -58,10 +58,7 @@ DEFERRED = UNSENT._replace(
     due="deferred_until <= statement_timestamp() ORDER BY deferred_until", lease="deferred_until"
 )
 DEFERRED_FROM_INBOX = DEFERRED._replace(
-    table="inbox",
-    key="event_id",
-    events="emitted::text",
-    settled="UPDATE {service}_inbox SET deferred_until = NULL",
+    table="inbox", key="event_id", events="emitted::text", settled="UPDATE {service}_inbox SET deferred_until = NULL"
 )
 # By ctid, because event_id is not unique in the inbox (one row per step); the row lock keeps the ctid valid.
 CLAIM = """
@@ -76,7 +73,7 @@ DEFER = "UPDATE {service}_unsent SET deferred_until = clock_timestamp()"
 HELD = " WHERE {key} = ANY(%s) AND {lease} = %s::timestamptz"
 
 BUSY_PAUSE, IDLE_PAUSE = 0.005, 0.2  # seconds between looks: for a while after work, and then
-BUSY_FOR = 2 * AWAKE  # seconds, in which nobody may notify the relay
+BUSY_FOR = 2 * AWAKE  # seconds after work for which to keep polling fast: emitters skip their notifications meanwhile
 DEFERRED_EVERY = 0.2  # seconds between publications of what is deferred
 # Dead index entries remain until VACUUM, and a search from the index's beginning steps over all of them: 6 ms after
 # 20,000 orders. So most searches start near the last hit, with a margin for transactions that commit out of order.
@@ -84,24 +81,23 @@ LOOK_BACK = 1000  # rows
 LOOK_AT_ALL_EVERY = 1.0  # seconds
 DRAIN_EVERY = 5.0  # seconds between looks at the dead-letter queue
 # A message of one event costs every step that follows as much as one of dozens. So what comes after a portion is held
-# back, to go together: with the square of the events' rate, and from TOGETHER a second on for `Settings.relay_hold`.
+# back and published together. The hold grows with the square of the events' rate, and is `Settings.relay_hold` from
+# TOGETHER events a second on.
 TOGETHER = 200.0
-COUNT_FOR = 0.2  # seconds, over which events are counted
+COUNT_FOR = 0.2  # seconds over which events are counted
 
 
 class Every:
-    """Says when something is due that is done once in so many seconds at most."""
+    """Says when something is due that is done at most once in `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._due_at = seconds, 0.0
 
     def is_due(self) -> bool:
         """Whether it is due now. If so, it is due again after these seconds."""
-        now = time.monotonic()
-        due = now >= self._due_at
-        if due:
+        if is_due := (now := time.monotonic()) >= self._due_at:
             self._due_at = now + self._seconds
-        return due
+        return is_due
 
 
 class Relay:
@@ -112,8 +108,8 @@ class Relay:
         self._stopping = threading.Event()
         self._look_at_all = Every(LOOK_AT_ALL_EVERY)
         self._deferred, self._drain = Every(DEFERRED_EVERY), Every(DRAIN_EVERY)
-        self._first, self._found_at = 0, 0.0  # the first row that was published last, and when that was
-        self._count, self._since, self._rate = 0, 0.0, 0.0  # events since then, and how many a second before that
+        self._first, self._found_at = 0, 0.0  # outbox id of the first row of the latest portion, and when it was found
+        self._count, self._since, self._rate = 0, 0.0, 0.0  # events counted, since when; events a second until then
         self._listening: Any = None  # the database session that has executed LISTEN
         self.seen_at = time.monotonic()  # when the loop last came round
 

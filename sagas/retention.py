@@ -29,7 +29,7 @@ def delete_portion(service: str, table: str, condition: str, parameters: list[An
 
 
 def change_portion(service: str, change: str, table: str, condition: str, parameters: list[Any]) -> int:
-    """Likewise for another change, after which rows must not meet the condition any more: "UPDATE {table} SET …"."""
+    """Likewise for another change: "UPDATE {table} SET …". It must leave rows that do not meet the condition."""
     with connections[service].cursor() as cursor:
         cursor.execute((change + PART).format(table=table, condition=condition), [*parameters, PORTION])
         crash_point("purge.deleted")

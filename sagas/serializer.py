@@ -28,8 +28,7 @@ def write(body: Any) -> bytes:
 
 def read(text: str) -> Any:
     """(args, kwargs, embed) again, its one argument a list that is still JSON. Raises `msgspec.DecodeError`."""
-    message = _decoder.decode(text)
-    ((events,), _, _) = message
+    ((events,), _, _) = message = _decoder.decode(text)
     if bytes(memoryview(events)[:1]) != b"[":
         raise msgspec.ValidationError("Expected a list of events")
     return message

@@ -29,10 +29,7 @@ def queues() -> list[Queue]:
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",  # what at-least-once dead-lettering requires
     }
-    return [
-        _queue(service, service, service, arguments | {"x-dead-letter-routing-key": service})
-        for service in choreography().services
-    ]
+    return [_queue(one, one, one, arguments | {"x-dead-letter-routing-key": one}) for one in choreography().services]
 
 
 def dead_letter_queues() -> list[Queue]:

@@ -55,10 +55,9 @@ class Consumer(CelerysConsumer):  # type: ignore[misc]  # Celery carries no type
         default_steps = [step for step in CelerysConsumer.Blueprint.default_steps if step != DELAYED_DELIVERY]
 
     def fetch(self, size: int) -> None:
-        """Set how many messages the broker sends after one of so many bytes, which was never delivered before: some
-        that wait here, or while large ones come only what the processes can begin. A quorum queue takes a new number
-        only from a new consumer, which takes the broker some milliseconds: so not for each small one between large
-        ones."""
+        """Set the prefetch after a first-time message of `size` bytes: some messages that wait here, or only
+        what the processes can begin while large ones come. A quorum queue takes a new prefetch only from a new
+        consumer, which takes the broker some milliseconds: so not for each small message between large ones."""
         self._large_at = time.monotonic() if size >= LARGE else self._large_at
         ahead = time.monotonic() - self._large_at >= CALM
         if self.task_consumer and (self.task_consumer, ahead) != self._fetching:
@@ -79,8 +78,7 @@ class Batch(Request):  # type: ignore[misc]
 
     def join(self, message: Any, ack: Handler, reject: Handler) -> bool:
         """Take a message in, unless the batch has begun or would become too large; whether it was taken."""
-        joins = self._waits and self._size + len(message.body) <= LARGE
-        if joins:
+        if joins := self._waits and self._size + len(message.body) <= LARGE:
             self._members.append((message, ack, reject))
             self._size += len(message.body)
         return joins
@@ -107,7 +105,7 @@ def merge(task: Any, app: Any, consumer: Any, **options: Any) -> Handler:
     """A Celery strategy, for steps: messages join one that waits. It is made anew for each connection to the broker."""
     take_alone = default(task, app, consumer, **options)
     about = {"task": task, "app": app, "hostname": consumer.hostname, "eventer": consumer.event_dispatcher}
-    waiting: dict[str | None, Batch] = {}  # the newest of each sender, the broker's user
+    waiting: dict[str | None, Batch] = {}  # the newest batch of each sender, by the broker's user
 
     def take_in(message: Any, body: Any, ack: Handler, reject: Handler, callbacks: Any) -> None:
         message.decode()  # raises, if it cannot be read, before it joins others

@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                     )
                 ],
                 "constraints": [
-                    models.UniqueConstraint(fields=("tracking_number",), name="delivery_return_tracked_once"),
+                    models.UniqueConstraint(fields=("tracking_number", "account"), name="delivery_return_tracked_once"),
                     models.CheckConstraint(
                         condition=models.Q(("due_at", None), ("status", "EXPECTED"), _connector="OR"),
                         name="delivery_return_asked_while_expected",
@@ -192,9 +192,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "told",
+                    "end_announced",
                     models.BooleanField(
-                        db_default=False, help_text="Of one of several: whether the others know of its end."
+                        db_default=False, help_text="Of one of several: whether its end has been announced."
                     ),
                 ),
                 ("user_id", models.BigIntegerField(help_text="Empty for a tombstone.", null=True)),
@@ -263,7 +263,7 @@ class Migration(migrations.Migration):
                 (
                     "changed",
                     sagas.db.fields.TextualJSONField(
-                        help_text="What that left in each shipment, if it came before the start.", null=True
+                        help_text="What it left in each shipment, if the delivery had not started.", null=True
                     ),
                 ),
                 ("caused_by", models.UUIDField(null=True)),
@@ -311,7 +311,7 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("order_id", "number"), name="delivery_shipment_once"),
-                    models.UniqueConstraint(fields=("tracking_number",), name="delivery_tracked_once"),
+                    models.UniqueConstraint(fields=("tracking_number", "account"), name="delivery_tracked_once"),
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(("due_at__isnull", False), ("status__in", ["BOOKING", "CANCELLING", "RECALLING"])),

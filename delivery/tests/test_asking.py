@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from django.test.utils import CaptureQueriesContext
 
+import delivery.carriers as port
+from delivery import asking
+from delivery.carriers import Booked
 from delivery.models import Delivery
 from delivery.tasks import advance_deliveries, cancel_delivery, start_delivery
 from delivery.tests.saga import (
@@ -14,6 +17,7 @@ from delivery.tests.saga import (
     STARTED,
     TRACE,
     advance,
+    as_user,
     book,
     cancelling,
     key,
@@ -26,6 +30,8 @@ from delivery.tests.saga import (
 from fastdb.clock import database_time
 from shop.contracts.events import DeliveryStarted
 from tests.support.carriers import ACCOUNT, LOST_ANSWER, NO_ANSWER, AskedCarrier, asked_carrier
+
+OTHER = "OTHER"
 
 pytestmark = pytest.mark.django_db(databases=["accounts", "default", "delivery"])
 
@@ -107,8 +113,6 @@ def test_while_there_is_no_carrier_parcels_wait_and_then_one_takes_them(settings
 
 
 def test_several_carriers_are_asked_side_by_side(settings: Any, monkeypatch: pytest.MonkeyPatch):
-    import delivery.carriers as port
-
     with asked_carrier(settings) as one:
         other = AskedCarrier()
         settings.CARRIERS = settings.CARRIERS | {"OTHER": settings.CARRIERS[ACCOUNT]}
@@ -119,6 +123,91 @@ def test_several_carriers_are_asked_side_by_side(settings: Any, monkeypatch: pyt
         run(cancel_delivery, cancelling(1))
         assert advance() == 4
         assert [status(order_id) for order_id in (1, 2, 3, 4)] == ["CANCELLED", *["IN_TRANSIT"] * 3]
+
+
+@pytest.fixture
+def two(carrier: AskedCarrier, settings: Any, monkeypatch: pytest.MonkeyPatch) -> AskedCarrier:
+    """Beside the one that takes orders with even numbers, another."""
+    settings.CARRIERS = settings.CARRIERS | {OTHER: settings.CARRIERS[ACCOUNT]}
+    monkeypatch.setitem(port._made, OTHER, other := AskedCarrier())
+    return other
+
+
+def number_all(carrier: AskedCarrier, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a carrier give all parcels the same number."""
+    monkeypatch.setattr(carrier, "_book", lambda booking: Booked(number, "Asked Parcels"))
+
+
+def test_two_carriers_may_give_the_same_number(
+    carrier: AskedCarrier, two: AskedCarrier, monkeypatch: pytest.MonkeyPatch
+):
+    number_all(carrier, "N1", monkeypatch)
+    number_all(two, "N1", monkeypatch)
+    run(start_delivery, paid(1), paid(2, user_id=8))
+
+    advance()
+
+    booked = Delivery.objects.order_by("order_id").values_list("account", "tracking_number", "status")
+    assert list(booked) == [(OTHER, "N1", "PREPARING"), (ACCOUNT, "N1", "PREPARING")]
+    assert [as_user(user).get("/api/v1/deliveries/N1").json()["orderId"] for user in (7, 8)] == [1, 2]
+    assert as_user(9, staff=True).get("/api/v1/deliveries/N1").json()["orderId"] == 2  # the newest
+
+
+def test_an_answer_that_cannot_be_written_down_holds_up_no_other(
+    carrier: AskedCarrier, two: AskedCarrier, monkeypatch: pytest.MonkeyPatch
+):
+    """Say a number that the carrier has given before."""
+    run(start_delivery, paid(2))
+    advance()
+    assert status(2) == "PREPARING"
+    real = carrier._book
+    monkeypatch.setattr(carrier, "_book", lambda one: Booked("A000002", "?") if one.order_id == 6 else real(one))
+    run(start_delivery, *[paid(order_id) for order_id in (1, 4, 6, 8, 10)])
+
+    pauses = []
+    for _ in range(2):
+        advance_deliveries()
+        left = Delivery.objects.get(order_id=6)
+        assert left.due_at is not None
+        pauses.append(round((left.due_at - database_time("delivery")).total_seconds()))
+        Delivery.objects.filter(pk=left.pk).update(due_at=database_time("delivery"))
+
+    assert [one.order_id for one in Delivery.objects.filter(status="BOOKING")] == [6]
+    assert (left.tracking_number, pauses) == (None, [5, 10])
+    assert sorted(event.order_id for event in outbox() if isinstance(event, DeliveryStarted)) == [1, 2, 4, 8, 10]
+
+    monkeypatch.setattr(carrier, "_book", real)
+    advance_deliveries()
+    assert status(6) == "PREPARING"
+
+
+def test_an_outage_while_an_answer_is_written_down_is_none_of_its_own(
+    carrier: AskedCarrier, monkeypatch: pytest.MonkeyPatch
+):
+    written = []
+
+    def away(question: str, asked: Any, answers: Any) -> None:
+        written.append(len(asked))
+        raise OperationalError("the database system is shutting down")
+
+    monkeypatch.setattr(asking, "apply", away)
+    run(start_delivery, paid(1), paid(2))
+
+    with pytest.raises(OperationalError):
+        advance()
+
+    assert written == [2]
+
+
+def test_a_carrier_whose_adapter_fails_holds_up_no_other(
+    carrier: AskedCarrier, two: AskedCarrier, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(two, "book", lambda bookings: 1 / 0)
+    run(start_delivery, paid(1), paid(2))
+
+    advance()
+
+    assert (status(1), status(2)) == ("BOOKING", "PREPARING")
 
 
 def test_a_batch_takes_as_many_statements_as_one(carrier: AskedCarrier):

@@ -6,6 +6,7 @@ import time
 import pytest
 from rest_framework.test import APIClient
 
+from delivery import privacy
 from delivery.models import CarrierEvent, Delivery
 from delivery.signatures import signature
 from delivery.tasks import cancel_delivery, start_delivery
@@ -28,6 +29,7 @@ from delivery.tests.saga import (
     status,
     told,
 )
+from shop.contracts.events import CustomerErased
 from tests.support.carriers import ACCOUNT, AskedCarrier
 
 pytestmark = pytest.mark.django_db(databases=["accounts", "default", "delivery"])
@@ -220,6 +222,19 @@ def test_a_carrier_reports_on_its_own_parcels_only(deliveries):
 
     assert send(message("DELIVERED")).status_code == 202
     assert status(1) == "DELIVERED"
+
+
+def test_of_two_parcels_with_one_number_a_carrier_reports_on_its_own(deliveries, settings):
+    settings.CARRIER_SECRETS |= {"LG": ["of LG"]}
+    Delivery.objects.filter(order_id=2).update(tracking_number="HJ0000000001")
+
+    assert send(message("DELIVERED", reason="left with Ms Kim"), secret="of LG").status_code == 202
+
+    assert (status(1), status(2)) == ("PREPARING", "DELIVERED")
+    assert [len(privacy.of_orders([order_id])["carrier_events"]) for order_id in (1, 2)] == [0, 1]
+    for order_id, left in ((1, "left with Ms Kim"), (2, "")):
+        privacy.erase([CustomerErased(user_id=7, order_ids=(order_id,))])
+        assert CarrierEvent.objects.get().reason == left
 
 
 def test_while_a_secret_is_replaced_both_are_good(deliveries, settings):

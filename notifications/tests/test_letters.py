@@ -1,12 +1,14 @@
 """E-mails about accounts: taken from accounts, sent, and reported as sent; nothing of them is kept here."""
 
 from collections.abc import Collection
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.core import mail
 
+from notifications import senders
 from notifications.letters import compose, send_due
 from notifications.models import Notification
 from notifications.tasks import notify, send_letters
@@ -66,6 +68,23 @@ def test_what_the_mail_server_refuses_is_not_reported_as_sent(caplog: pytest.Log
         assert send_due() == 2
     assert accounts.sent == [good.id]
     assert "line" not in caplog.text
+
+
+def test_what_a_slow_server_has_no_time_for_is_left_for_when_it_is_given_out_again(monkeypatch: pytest.MonkeyPatch):
+    now = [0.0]
+
+    def send_slowly(_connection: Any, messages: list[Any]) -> int:
+        now[0] += 20.0
+        return len(messages)
+
+    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.send_messages", send_slowly)
+    monkeypatch.setattr(senders, "time", SimpleNamespace(monotonic=lambda: now[0]), raising=False)
+    letters = [letter() for _ in range(5)]
+    accounts = Accounts(*letters)
+    with substituting(ContactsService, accounts):
+        assert send_due() == 5
+    assert accounts.sent == [one.id for one in letters[:2]]
+    assert now[0] < 60  # after a minute another process may be given the rest
 
 
 def test_without_a_mail_server_the_rest_waits(monkeypatch: pytest.MonkeyPatch):

@@ -206,7 +206,9 @@ def test_a_carriers_words_are_told_as_they_are(customer, words):
 
     notify(news, CONTACTS)
 
-    for letter in Notification.objects.filter(channel="EMAIL"):
+    letters = Notification.objects.filter(channel="EMAIL")
+    assert len(letters) == len(news)
+    for letter in letters:
         assert letter.body.split("\n")[3].endswith(f": {words}")
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from smtplib import SMTPRecipientsRefused, SMTPServerDisconnected
+from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.conf import settings
@@ -15,9 +16,10 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from notifications import senders
 from notifications.models import Inbox, Notification
 from notifications.senders import Mailer
-from notifications.services import MAX_ATTEMPTS, _claim, pause_after, send_again
+from notifications.services import LEASE, MAX_ATTEMPTS, _claim, pause_after, send_again
 from notifications.tasks import purge, send_pending
 from sagas import Unavailable
 
@@ -47,6 +49,7 @@ class Server(EmailBackend):
     away = False
     refuses: set[str] = set()
     hangs_up_on: set[str] = set()
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -65,6 +68,7 @@ class Server(EmailBackend):
         self.is_open = False
 
     def send_messages(self, messages):
+        Server.meanwhile()
         (recipient,) = messages[0].to
         if recipient in self.refuses:
             raise SMTPRecipientsRefused({recipient: (550, f"<{recipient.upper()}>: no such mailbox".encode())})
@@ -79,6 +83,7 @@ def ways_out(settings):
     settings.EMAIL_BACKEND = f"{__name__}.Server"
     Provider.sent, Provider.failing, Provider.meanwhile = [], set(), lambda: None
     Server.opened, Server.away, Server.refuses, Server.hangs_up_on = 0, False, set(), set()
+    Server.meanwhile = lambda: None
 
 
 def due(recipient: str, *, event_id: UUID = EVENT, channel: str = "EMAIL", **fields) -> Notification:
@@ -110,6 +115,30 @@ def test_email_and_sms_are_sent_once_with_their_reference():
     for row in Notification.objects.all():
         assert (row.status, row.attempts, row.error) == ("SENT", 1, "")
         assert row.sent_at is not None
+
+
+@pytest.mark.parametrize("channel", ["EMAIL", "SMS"])
+def test_what_a_slow_server_has_no_time_for_is_given_back_before_another_may_send_it(
+    monkeypatch: pytest.MonkeyPatch, channel: str
+):
+    now = [0.0]
+
+    def be_slow() -> None:
+        now[0] += 40.0
+
+    monkeypatch.setattr(senders, "time", SimpleNamespace(monotonic=lambda: now[0]), raising=False)
+    Server.meanwhile = Provider.meanwhile = be_slow
+    for number in range(5):
+        due(f"kim{number}@example.com", event_id=uuid4(), channel=channel)
+    sent = mail.outbox if channel == "EMAIL" else Provider.sent
+
+    assert (send_pending(), len(sent)) == (5, 3)
+    assert now[0] < LEASE.total_seconds() / 2
+    left = Notification.objects.filter(status="PENDING")
+    assert list(left.values_list("attempts", "error")) == [(0, "")] * 2
+
+    assert (send_pending(), send_pending(), len(sent)) == (2, 0, 5)
+    assert list(Notification.objects.values_list("status", "attempts")) == [("SENT", 1)] * 5
 
 
 def test_what_is_not_due_waits():

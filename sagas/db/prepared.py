@@ -20,16 +20,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 def query(database: str, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
     """Execute one statement on a service's database; the rows that it returns, if it is one that does.
 
-    Its placeholders are psycopg2's. A list becomes an array, whose type the statement must tell (`%s::bigint[]`).
+    Its placeholders are psycopg2's. A list becomes an array, whose type the statement must name (`%s::bigint[]`).
     """
     connection = connections[database]
     with connection.cursor() as cursor:
         name, keys = _prepared(connection, statement)
-        values = [parameters[key] for key in keys]  # by name or by position
+        values = [array(one) if isinstance(one, list) else one for one in (parameters[key] for key in keys)]
         marks = f"({', '.join(['%s'] * len(values))})" if values else ""
-        cursor.execute(
-            f"EXECUTE {name}{marks}", [array(value) if isinstance(value, list) else value for value in values]
-        )
+        cursor.execute(f"EXECUTE {name}{marks}", values)
         return cursor.fetchall() if cursor.description else []
 
 

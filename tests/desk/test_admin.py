@@ -642,6 +642,40 @@ def test_replaying_and_discarding_with_a_reason(boss: Client, bus: Any):
     assert "and more" not in text(boss, path)
 
 
+def test_a_letter_that_cannot_be_replayed_stops_no_other(boss: Client, bus: Any, monkeypatch: pytest.MonkeyPatch):
+    path, step = "/admin/inventory/deadletter/", STEPS["inventory.reserve_stock"]
+    good = [encode(OrderCreated(order_id=order_id, checkout=None)) for order_id in (1, 2, 3)]
+    letters = [
+        (step.name, good[0], "?"),
+        ("inventory.burn_stock", {"type": "?"}, "?"),
+        (dead_letters.RELAY, {"type": "?"}, "?"),
+        (step.name, good[1], "Impostor: OrderCreated from thief"),
+        (step.name, good[2], "?"),
+    ]
+    for letter in letters:
+        dead_letters.record(step.service, *letter)
+    every = list(DeadLetter.objects.values_list("pk", flat=True))
+
+    page = act(boss, path, "replay", *every)
+
+    assert "Sent to their steps again: 2." in page
+    assert "Cannot be replayed: 3. " in page
+    assert sorted(raw["order_id"] for _, payload in bus.messages for raw in payload) == [1, 3]
+    assert [message for _, message in log()] == ["Replayed."] * 2
+
+    bus.messages.clear()
+
+    def away_after_one(*message: Any) -> None:
+        if bus.messages:
+            raise ConnectionResetError("nobody there")
+        bus.messages.append(message)
+
+    monkeypatch.setattr(bus, "send", away_after_one)
+    page = act(boss, path, "replay", *every)
+    assert "The broker is away: nobody there" in page
+    assert "Sent to their steps again: 1." in page
+
+
 # --- Rights ----------------------------------------------------------------------------------------------------------
 def test_clerks_see_nothing_of_groups_and_letters(staff: Client, orders: Any):
     assert [app["app_label"] for app in staff.get("/admin/").context["app_list"]] == [

@@ -1,6 +1,8 @@
 """What RabbitMQ sets aside is brought home as dead letters, and replayed through it."""
 
+import itertools
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from django.db import OperationalError
 from inventory.models import DeadLetter, Reservation
 from orders.models import DeadLetter as OrdersDeadLetter
 from sagas import dead_letter_queue, dead_letters
+from sagas.conf import hook
 from sagas.events import encode
 from sagas.publisher import broker, send
 from shop.contracts.events import OrderCreated
@@ -47,6 +50,23 @@ def test_what_was_set_aside_is_kept_event_by_event(shop: Shop, queues: Queues):
     assert (queues.waiting("inventory.dead"), dead_letter_queue.drain("inventory")) == (0, 0)
 
 
+def test_the_broker_still_says_who_sent_it(shop: Shop, queues: Queues, monkeypatch: pytest.MonkeyPatch):
+    senders = []
+
+    def may_emit(_self: Any, sender: str | None, _event: type) -> bool:
+        senders.append(sender)
+        return False
+
+    monkeypatch.setattr(type(hook()), "may_emit", may_emit)
+    sent_and_rejected(shop, queues, 1)
+
+    dead_letter_queue.drain("inventory")
+
+    with broker.producer() as producer:
+        assert senders == [producer.connection.userid]
+    assert DeadLetter.objects.get().error == f"Impostor: OrderCreated from {senders[0]}"
+
+
 def test_what_cannot_be_kept_stays_in_the_queue(shop: Shop, queues: Queues, monkeypatch: pytest.MonkeyPatch):
     sent_and_rejected(shop, queues, 1)
 
@@ -65,7 +85,8 @@ def test_what_cannot_be_kept_stays_in_the_queue(shop: Shop, queues: Queues, monk
 
 
 def test_a_long_queue_is_drained_in_portions(shop: Shop, queues: Queues, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dead_letter_queue, "PORTION", 2)
+    now = itertools.count(0.0, 0.4 * dead_letter_queue.AT_MOST)  # each look at the clock takes that long
+    monkeypatch.setattr(dead_letter_queue, "time", SimpleNamespace(monotonic=now.__next__))
     for number in range(3):
         queues.put("inventory.dead", f"not JSON {number}", headers={}, content_type="text/plain")
 

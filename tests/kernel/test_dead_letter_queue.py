@@ -1,6 +1,9 @@
 """What the broker has set aside becomes dead letters, and nothing of it is lost or blocks the rest."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from inventory import services
 from inventory.models import DeadLetter
 from orders.models import DeadLetter as OrdersDeadLetter
 from sagas import dead_letter_queue, dead_letters, publisher
+from sagas.conf import hook
 from sagas.events import encode
 from sagas.execution import execute
 from sagas.registry import STEPS, local_services
@@ -130,6 +134,53 @@ def test_the_broker_in_memory_sets_nothing_aside(monkeypatch: pytest.MonkeyPatch
         assert dead_letter_queue.drain("inventory") == 0
     finally:
         publisher.broker.disconnect()
+
+
+def test_a_long_queue_does_not_keep_the_relay_from_its_outbox(monkeypatch: pytest.MonkeyPatch):
+    """A relay that does not come round for 30 seconds is ended by its supervisor."""
+    now, waiting, acknowledged = [100.0], list(range(1000)), list[int]()
+
+    def get(queue: str) -> Any:
+        assert queue == "inventory.dead"
+        return SimpleNamespace(body=b"", headers={}, properties={}, delivery_tag=waiting.pop(0)) if waiting else None
+
+    @contextmanager
+    def producer() -> Iterator[Any]:
+        yield SimpleNamespace(channel=SimpleNamespace(basic_get=get, basic_ack=acknowledged.append))
+
+    def record(*_: Any) -> None:
+        now[0] += 0.4
+
+    monkeypatch.setattr(dead_letter_queue.broker, "producer", producer)
+    monkeypatch.setattr(dead_letter_queue, "record_message", record)
+    monkeypatch.setattr(dead_letter_queue, "time", SimpleNamespace(monotonic=lambda: now[0]), raising=False)
+
+    assert dead_letter_queue.drain("inventory") == len(acknowledged) == 3
+    assert now[0] < 102
+    assert dead_letter_queue.drain("inventory") == 3
+    assert acknowledged == list(range(6))
+
+    del waiting[1:]
+    assert [dead_letter_queue.drain("inventory") for _ in range(2)] == [1, 0]
+
+
+def test_a_forged_event_stays_one_when_the_broker_sets_it_aside(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(type(hook()), "may_emit", lambda _self, sender, _event: sender == "orders")
+    message = body(encode(created(1)), {"type": "Nonsense"}, {"type": ["no", "name"]}, 7)
+
+    dead_letter_queue.record_message("inventory", message, headers(), "thief")
+    dead_letter_queue.record_message("inventory", body(encode(created(2))), headers(), "orders")
+
+    letters = list(DeadLetter.objects.order_by("pk"))
+    unknown = "DeadLettered: delivery_limit"
+    assert [letter.error for letter in letters] == [
+        "Impostor: OrderCreated from thief", unknown, unknown, unknown, unknown
+    ]  # fmt: skip
+    with pytest.raises(dead_letters.Impostor):
+        dead_letters.replay(letters[0])
+    assert bus.messages == []
+    dead_letters.replay(letters[-1])
+    assert len(bus.messages) == 1
 
 
 def test_what_cannot_be_kept_does_not_stop_the_relay(monkeypatch: pytest.MonkeyPatch):

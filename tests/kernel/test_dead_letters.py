@@ -14,6 +14,7 @@ from inventory import reservations, services
 from inventory.models import DeadLetter, StockItem
 from orders.models import DeadLetter as OrdersDeadLetter
 from sagas import dead_letters
+from sagas.conf import hook
 from sagas.events import encode, uuid7
 from sagas.execution import execute
 from sagas.registry import STEPS, local_services
@@ -186,6 +187,36 @@ def test_what_has_no_step_cannot_be_replayed_and_stops_nobody(bus: Bus, repaired
         run("replay", "--all")
 
     assert [step for step, _ in bus.messages] == [RESERVE]
+
+
+def test_what_cannot_be_read_cannot_be_replayed_and_stops_nobody(bus: Bus, repaired: Any):
+    dead_letters.record("inventory", dead_letters.RELAY, {"type": "OfTheNextRelease"}, "unknown")
+    fail(1)
+
+    with pytest.raises(CommandError, match="1 cannot be replayed"):
+        run("replay", "--all")
+
+    assert [step for step, _ in bus.messages] == [RESERVE]
+
+
+def test_a_forged_event_is_replayed_only_by_who_says_so(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    """It goes out in the name of whoever replays it, whom every step trusts."""
+    with monkeypatch.context() as patch:
+        patch.setattr(type(hook()), "may_emit", lambda *_: False)
+        (letter,) = fail(1)
+    assert letter.error == "Impostor: OrderCreated from nobody"
+
+    for which in (["--all"], ["inventory", "--all"], ["inventory", letter.pk]):
+        with pytest.raises(CommandError, match="1 cannot be replayed"):
+            run("replay", *which)
+    with pytest.raises(CommandError, match="--trust-sender goes with the IDs"):
+        run("replay", "--all", "--trust-sender")
+    assert bus.messages == []
+
+    run("replay", "inventory", letter.pk, "--trust-sender")
+    bus.deliver()
+
+    assert listed("--all") == [("inventory", 1, "HANDLED")]
 
 
 def test_a_broker_that_is_away_is_an_error(bus: Bus, repaired: Any, monkeypatch: pytest.MonkeyPatch):

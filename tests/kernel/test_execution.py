@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import stamina
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django.db import OperationalError
 
 from inventory import reservations, services
@@ -228,6 +229,38 @@ def test_an_outage_is_waited_out_without_a_dead_letter(bus: Bus, monkeypatch: py
 
     assert next(outages, "used up") == "used up"
     assert (StockItem.objects.get(product_id=1).reserved, DeadLetter.objects.count(), sent(bus)) == (1, 0, RESERVED_1)
+
+
+@pytest.mark.parametrize("orders", [(1,), (1, 2, 3)])
+def test_a_step_that_hangs_gives_its_message_back(bus: Bus, monkeypatch: pytest.MonkeyPatch, orders: tuple[int, ...]):
+    """Its events need not be bad. The broker counts how often the message comes back."""
+    batches = []
+
+    def hanging(orders: Any) -> Any:
+        batches.append(len(orders))
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(reservations, "reserve", hanging)
+
+    with pytest.raises(Reject) as back:
+        execute(RESERVE, [encode(created(order_id)) for order_id in orders])
+
+    assert (back.value.requeue, batches) == (True, [len(orders)])
+    assert (DeadLetter.objects.count(), Inbox.objects.count(), bus.messages) == (0, 0, [])
+
+
+def test_a_message_that_cannot_be_published_in_time_is_given_back(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    def hang(*_: Any) -> None:
+        raise SoftTimeLimitExceeded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bus, "send", hang)
+        with pytest.raises(Reject) as back:
+            execute(RESERVE, message := [encode(created(1))])
+    assert (back.value.requeue, DeadLetter.objects.count()) == (True, 0)
+
+    execute(RESERVE, message)
+    assert sent(bus) == RESERVED_1
 
 
 def test_a_step_may_emit_for_the_orders_of_its_batch_only(bus: Bus, monkeypatch: pytest.MonkeyPatch):

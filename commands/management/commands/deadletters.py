@@ -51,6 +51,8 @@ class Command(StaffCommand):
         replay.add_argument("service", metavar="SERVICE", nargs="?", help=f"{services}; all of them if left out")
         replay.add_argument("ids", type=an_id, metavar="ID", nargs="*", help="as `list` shows them")
         replay.add_argument("--all", action="store_true", help="all open ones, of the service or of all services")
+        trust = "also replay what its sender may not emit (Impostor); goes with IDs"
+        replay.add_argument("--trust-sender", action="store_true", help=trust)
         discard.add_argument("service", metavar="SERVICE", help=services)
         discard.add_argument("ids", type=an_id, metavar="ID", nargs="+", help="as `list` shows them")
         discard.add_argument("--reason", required=True, help="why; it is kept with the dead letter")
@@ -63,7 +65,10 @@ class Command(StaffCommand):
         elif action == "show":
             self._show(*_find(cast(str, service), [options["id"]]), as_json=options["json"])
         elif action == "replay":
-            self._replay(_to_replay(service, options["ids"], everything=options["all"]))
+            if options["all"] and options["trust_sender"]:
+                raise CommandError("--trust-sender goes with the IDs of letters that you have looked at.")
+            letters = _to_replay(service, options["ids"], everything=options["all"])
+            self._replay(letters, trust_sender=options["trust_sender"])
         else:
             self._discard(_find(cast(str, service), options["ids"]), options["reason"])
 
@@ -93,7 +98,7 @@ class Command(StaffCommand):
             grid.add_row(name, escape(text))
         self._console.print(grid)
 
-    def _replay(self, letters: Sequence[Any]) -> None:
+    def _replay(self, letters: Sequence[Any], *, trust_sender: bool) -> None:
         if is_lost_on_exit():
             raise CommandError(
                 "The broker in memory lives in the process of `make up`, and nothing sent from here would reach it: "
@@ -103,8 +108,8 @@ class Command(StaffCommand):
         for sent, letter in enumerate(letters):
             try:
                 stafflog.record(letter._meta.app_label, "replay", f"dead letter {letter.pk}")
-                dead_letters.replay(letter)
-            except dead_letters.NoSuchStep as error:
+                dead_letters.replay(letter, trust_sender=trust_sender)
+            except dead_letters.REFUSALS as error:
                 self.stderr.write(str(error))
                 refused += 1
             except OUTAGES as outage:
