@@ -712,12 +712,8 @@ class Migration(migrations.Migration):
                         name="orders_one_change_at_a_time",
                     ),
                     models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("status", "REFUSED"), models.Q(("refusal", ""), _negated=True)),
-                            models.Q(models.Q(("status", "REFUSED"), _negated=True), ("refusal", "")),
-                            _connector="OR",
-                        ),
-                        name="orders_change_refused_for_a_reason",
+                        condition=models.Q(("status", "REFUSED"), ("refusal", ""), _connector="OR"),
+                        name="orders_change_refusal_of_refused",
                     ),
                 ],
             },
