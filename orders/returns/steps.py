@@ -85,10 +85,13 @@ def look_after() -> int:
     due for long.
     """
     expired, due = _claim_due(since=leeway())
-    waiting = {of.pk: of for of in due}
-    lost = {one.key for one in missing(list(waiting), of=ReturnRequested)} if waiting else set()
-    stalled = lost | {pk for pk, of in waiting.items() if of.status in MOVING}
-    rearm("orders", stalled)
+    waiting = {return_.pk: return_ for return_ in due}
+    stalled = {pk for pk, return_ in waiting.items() if return_.status in MOVING}
+    rearm("orders", stalled)  # before the others, for which every service is asked
+    others = [pk for pk in waiting if pk not in stalled]
+    lost = {message.key for message in missing(others, of=ReturnRequested)} if others else set()
+    rearm("orders", lost)
+    stalled |= lost
     crash_point("return_look.rearmed")
     parcels = [of.pk for pk, of in waiting.items() if pk not in stalled and of.status == Status.APPROVED]
     quiet = Return.objects.filter(pk__in=waiting.keys() - stalled, looks__gt=0)
