@@ -12,6 +12,7 @@ from orders.shipments.models import OrderShipment, ParcelNumber, ShipmentView
 from sagas import models as messages
 from shop import stafflog
 from shop.contracts import orders as contract
+from shop.contracts.reasons import ASKED_FOR
 
 __all__ = [
     "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderChange", "OrderChangeLine", "OrderLine", "OrderNote",
@@ -126,8 +127,11 @@ class Order(models.Model):
             return [ShipmentView(one.number, one.status, one.tracking_number, one.lines) for one in sent]
         if not self.tracking_number:
             return []
+        status = WHOLE.get(Order.Status(self.status), "STARTED")
+        if self.status == Order.Status.CANCELLING and self.cancellation_reason not in ASKED_FOR:
+            status = "FAILED"  # which is why the order is cancelled
         lines = [{"product_id": line.product_id, "quantity": line.quantity} for line in self.lines]
-        return [ShipmentView(1, WHOLE.get(Order.Status(self.status), "STARTED"), self.tracking_number, lines)]
+        return [ShipmentView(1, status, self.tracking_number, lines)]
 
     @cached_property
     def entries(self) -> list["TimelineEntry"]:
