@@ -104,7 +104,7 @@ class Order(models.Model):
     @property
     def next_action(self) -> dict[str, object] | None:
         """What the order waits for its customer to do, if it does."""
-        if not self.action_url or self.status not in WAITING or self.action_until is None:
+        if not self.action_url or self.status not in BEFORE_PAYMENT or self.action_until is None:
             return None
         return {"url": self.action_url, "until": self.action_until}
 
@@ -145,9 +145,9 @@ WHOLE = {  # how far the only shipment of an order is, by the order's status; no
     Order.Status.COMPLETED: "DELIVERED",
     Order.Status.CANCELLED: "FAILED",
 }
-WAITING = (Order.Status.PENDING, Order.Status.INVENTORY_RESERVED)  # in which an order may wait for its customer
+BEFORE_PAYMENT = tuple(map(Order.Status, contract.BEFORE_PAYMENT))
 FORWARD = tuple(map(Order.Status, contract.FORWARD))
-WITH_CARRIER = tuple(map(Order.Status, contract.WITH_CARRIER))
+DELIVERY_ARRANGED = tuple(map(Order.Status, contract.DELIVERY_ARRANGED))
 FINAL = tuple(map(Order.Status, contract.FINAL))
 UNFINISHED = tuple(status for status in Order.Status if status not in FINAL)
 

@@ -10,7 +10,7 @@ from django.db.models import Q
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
 from orders.cancellation import begin_cancellation
-from orders.models import FINAL, FORWARD, WITH_CARRIER, Order, Refund
+from orders.models import BEFORE_PAYMENT, DELIVERY_ARRANGED, FINAL, FORWARD, Order, Refund
 from sagas import backlog
 from sagas.crash_points import crash_point
 from sagas.outbox import rearm
@@ -100,16 +100,20 @@ def can_be_resumed(order: Order) -> bool:
 
 
 def cancel_overdue() -> int:
-    """Cancel one portion of the orders that missed their deadline for being with the carrier; return how many.
+    """Cancel one portion of the orders whose delivery was not booked before their deadline; return how many.
 
-    The time in which an order waits for its customer is not counted.
+    The time in which an order waits for its customer to pay is not counted.
     """
     deadline = database_time("orders") - timedelta(seconds=settings.ORDER_DEADLINE)
-    waiting = [status for status in FORWARD if status not in WITH_CARRIER]
+    paid = [status for status in FORWARD if status not in (*BEFORE_PAYMENT, *DELIVERY_ARRANGED)]
     with transaction.atomic(using="orders", durable=True):
         overdue = list(
-            Order.objects.filter(look_at__isnull=False, status__in=waiting, created_at__lt=deadline)
-            .filter(Q(action_until=None) | Q(action_until__lt=deadline))
+            Order.objects.filter(look_at__isnull=False, status__in=(*BEFORE_PAYMENT, *paid), created_at__lt=deadline)
+            .filter(
+                Q(action_until=None)
+                | Q(status__in=BEFORE_PAYMENT, action_until__lt=deadline)
+                | Q(status__in=paid, progress_at__lt=deadline)
+            )
             .order_by("pk")
             .select_for_update(skip_locked=True)[:PORTION]
         )

@@ -6,7 +6,7 @@ after the end changes nothing. An order begins in `orders/placing.py`, and is un
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from orders.models import FORWARD, UNFINISHED, WAITING, Order
+from orders.models import BEFORE_PAYMENT, FORWARD, UNFINISHED, Order
 from orders.transitions import Moved, move
 from sagas.db.prepared import query
 from shop.api.problems import Problem
@@ -47,7 +47,7 @@ def advance(events: Sequence[OrderEvent], *, to: str, numbers: Mapping[int, str]
 
 def wait_for_customer(events: Sequence[PaymentActionRequired]) -> None:
     """Orders wait for their customers, and their deadlines with them. The latest word counts."""
-    move(events, since=WAITING, to=Status.INVENTORY_RESERVED)
+    move(events, since=BEFORE_PAYMENT, to=Status.INVENTORY_RESERVED)
     query(
         "orders",
         """
@@ -61,7 +61,7 @@ def wait_for_customer(events: Sequence[PaymentActionRequired]) -> None:
             "orders": [event.order_id for event in events],
             "urls": [event.url for event in events],
             "until": [event.until for event in events],
-            "waiting": [str(status) for status in WAITING],
+            "waiting": [str(status) for status in BEFORE_PAYMENT],
         },
     )
 

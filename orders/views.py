@@ -20,7 +20,7 @@ from rest_framework.response import Response
 
 from orders import cancellation, exports, idempotency, placing, services
 from orders.filters import OrderFilter
-from orders.models import WITH_CARRIER, Order, OrderLine, TimelineEntry
+from orders.models import DELIVERY_ARRANGED, Order, OrderLine, TimelineEntry
 from orders.serializers import (
     ListedOrderSerializer,
     OrderDetailSerializer,
@@ -45,7 +45,7 @@ from shop.contracts.accounts import AccountsService, UnknownUser, UserView
 LONGEST_WAIT = 10  # seconds, of `Prefer: wait`
 POLL_SECONDS = 0.02
 PAID = {  # or the money is held: there is no more to wait for
-    Order.Status.PAYMENT_AUTHORIZED, Order.Status.PAYMENT_COMPLETED, *WITH_CARRIER, Order.Status.UNPAID,
+    Order.Status.PAYMENT_AUTHORIZED, Order.Status.PAYMENT_COMPLETED, *DELIVERY_ARRANGED, Order.Status.UNPAID,
     Order.Status.COMPLETED,
 }  # fmt: skip
 TO_PAY = {"address": "서울특별시 중구 세종대로 110", "paymentToken": "tok_ok", "expectedTotal": 66000}

@@ -87,7 +87,7 @@ def test_orders_are_found_by(query: dict[str, Any], expected: list[int], found: 
     assert [int(row["id"]) for row in _rows(exported)] == [found[number] for number in expected]
 
 
-@pytest.mark.parametrize("number", ["1Z999AA10123456784", "9400110200881234567890", "771234567890", "JD014600006281230704"])
+@pytest.mark.parametrize("number", ["1Z999AA10123456784", "9400110200881234567890", "771234567890", "JD01460000628123"])
 def test_by_a_number_of_any_carrier(number: str, found: list[int]):
     ParcelNumber.objects.create(order_id=found[1], number=number)
     assert _ids(client_of(**STAFF), search=number) == [found[1]]
