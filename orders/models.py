@@ -24,7 +24,7 @@ __all__ = [
 class Order(models.Model):
     """What was ordered, at which price, and where it stands.
 
-    `progress_at` is when the saga last moved; `look_at` when somebody should see to it, unless it moves before.
+    `progress_at` is when the saga last moved; `look_at` when the order is next checked for a lost message.
     Amounts are integers in the currency's minor unit.
     """
 
@@ -74,8 +74,10 @@ class Order(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
     progress_at = models.DateTimeField(db_default=Now())
-    look_at = models.DateTimeField(null=True, help_text="Empty once the order has ended and nothing of it is missing.")
-    looks = models.PositiveIntegerField(default=0, help_text="How often it was looked at since it last moved.")
+    look_at = models.DateTimeField(
+        null=True, help_text="Its next check. Empty once the order has ended and no message of it is missing."
+    )
+    looks = models.PositiveIntegerField(default=0, help_text="Its checks since it last moved.")
     change_id = models.UUIDField(null=True, help_text="The change that is being made, if there is one.")
 
     class Meta:

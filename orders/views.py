@@ -120,13 +120,10 @@ class OrdersView(ListAPIView[Order]):
             OpenApiParameter(
                 "Prefer", str, OpenApiParameter.HEADER, description="`wait=N`: up to N ≤ 10 seconds for the payment."
             ),
-            OpenApiParameter(
-                idempotency.HEADER,
-                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-                OpenApiParameter.HEADER,
-                description="Your name for this order, so that sending it again after a lost answer places no second "
-                "one: the same request gets the same answer, another one with this key 422, and 409 while the first "
-                "is still being worked on.",
+            idempotency.named(
+                "order",
+                effect="sent again after a lost answer, it is not placed twice. The same request gets the same answer, "
+                "another one with this key 422, and 409 while the first is still being worked on",
             ),
         ],
     )
