@@ -19,7 +19,7 @@ from sagas.db.prepared import query
 from sagas.reconciliation import missing
 from sagas.registry import local_services
 from shop.contracts.events import OrderCreated
-from shop.contracts.orders import FINAL, FORWARD, UNPAID, WITH_CARRIER
+from shop.contracts.orders import BEFORE_PAYMENT, DELIVERY_ARRANGED, FINAL, FORWARD, UNPAID
 from shop.contracts.payments import CHANGE
 
 
@@ -157,10 +157,12 @@ def orders_end(facts: Facts) -> Iterator[Violation]:
     now = timezone.now()
     overdue, ancient = now - timedelta(seconds=2 * settings.ORDER_DEADLINE), now - settings.SAGAS.retention / 2
     for pk, order in facts.settled:
-        since = max(order["created_at"], order["action_until"] or order["created_at"])
-        late = since < (ancient if order["status"] in (*WITH_CARRIER, UNPAID) else overdue)
-        if order["status"] not in FINAL and (facts.strict or late):
-            yield Violation("orders_end", f"order {pk}", f"still {order['status']}")
+        status, since = order["status"], order["created_at"]
+        if order["action_until"]:  # it has waited for its customer
+            since = order["action_until"] if status in BEFORE_PAYMENT else order["progress_at"]
+        late = since < (ancient if status in (*DELIVERY_ARRANGED, UNPAID) else overdue)
+        if status not in FINAL and (facts.strict or late):
+            yield Violation("orders_end", f"order {pk}", f"still {status}")
 
 
 def completed_is_whole(facts: Facts) -> Iterator[Violation]:

@@ -71,13 +71,14 @@ def _narrowed(orders: QuerySet[Any], wanted: Mapping[str, str], *, know: bool, p
 def _about(text: str, *, know: bool, phones: bool) -> Q:
     """Return the condition for orders that match a text: by number, tracking number, product, or customer."""
     text = text.removeprefix("#")
+    shipped = Q(pk__in=people.shipped_as(text))
     if number := _number(text):
-        return Q(pk=number)
+        return Q(pk=number) | shipped
     lines: Any = apps.get_model("orders", "OrderLine")
     try:
         customers = people.find_users(text, by_phone=phones) if know else []
         containing = lines.objects.filter(product_id__in=people.find_products(text)).values("order_id")
-        return Q(pk__in=people.shipped_as(text)) | Q(pk__in=containing) | Q(user_id__in=customers)
+        return shipped | Q(pk__in=containing) | Q(user_id__in=customers)
     except OUTAGES:
         return Q(pk__in=[])
 

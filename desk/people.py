@@ -1,4 +1,4 @@
-"""Customers and products, looked up for lists of other services. The admin runs where all databases are."""
+"""Customers, products and parcels, looked up for lists of orders and others. The admin runs where all databases are."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from django.db.models import Q
 from sagas.outages import OUTAGES
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService, UserView
-from shop.text import TRACKING_NUMBER, mailbox, tidy
+from shop.text import mailbox, tidy
 
 FOUND = 500  # users or products that a search returns, at most
 
@@ -44,15 +44,11 @@ def find_products(text: str) -> list[int]:
 
 
 def shipped_as(number: str) -> list[int]:
-    """Return the ids of orders with a tracking number: rarely more than one, though two carriers may give the same."""
-    number = number.strip().upper()
-    if not TRACKING_NUMBER.match(number):
-        return []
-    try:
-        deliveries: Any = apps.get_model("delivery.Delivery")
-        return list(deliveries.objects.filter(tracking_number=number).values_list("order_id", flat=True))
-    except OUTAGES:
-        return []
+    """Return the ids of orders whose parcels have, or had, a tracking number."""
+    number = tidy(number)
+    numbers: Any = apps.get_model("orders.ParcelNumber")
+    found = numbers.objects.filter(number__in={number, number.upper()})
+    return list(found.values_list("order_id", flat=True))
 
 
 def off_sale() -> list[int]:

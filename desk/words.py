@@ -15,7 +15,7 @@ REASONS = (
     (re.compile(f"{reasons.PAYMENT_DECLINED}: .*"), _("the payment was declined")),
     (re.compile(reasons.BY_CUSTOMER), _("cancelled by the customer")),
     (re.compile(reasons.BY_STAFF), _("cancelled by the shop's staff")),
-    (re.compile(reasons.OVERDUE), _("not with the carrier before the deadline")),
+    (re.compile(reasons.OVERDUE), _("no delivery was booked before the deadline")),
     (re.compile(f"{reasons.REFUSED_BY_CARRIER}.*"), _("refused by the carrier")),
     (re.compile(f"{reasons.REFUSED_BY_RECIPIENT}.*"), _("refused by the recipient")),
     (re.compile(reasons.NO_ADDRESS), _("the address is not kept any more")),

@@ -88,11 +88,11 @@ class OrderAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
     ) -> tuple[QuerySet[Order], bool]:
-        """Also by tracking number, which delivery finds by its index, and by the name of a product."""
+        """Also by tracking number and by the name of a product."""
         search_term = search_term.strip().removeprefix("#")
-        if shipped := people.shipped_as(search_term):
-            return queryset.filter(pk__in=shipped), False
         found, duplicates = super().get_search_results(request, queryset, search_term)
+        if search_term and (shipped := people.shipped_as(search_term)):
+            return found | queryset.filter(pk__in=shipped), duplicates
         if not search_term or search_term.isdecimal():
             return found, duplicates
         try:

@@ -12,7 +12,7 @@ from sagas.crash_points import crash_point
 from shop import stafflog
 from shop.api.problems import Problem
 from shop.contracts.events import OrderCancellationRequested, OrderEvent
-from shop.contracts.reasons import BY_CUSTOMER, BY_STAFF, INSUFFICIENT_STOCK, OVERDUE, PAYMENT_DECLINED
+from shop.contracts.reasons import ASKED_FOR, BY_CUSTOMER, INSUFFICIENT_STOCK, PAYMENT_DECLINED
 from shop.observability.tracing import current_trace
 
 Status = Order.Status
@@ -107,7 +107,7 @@ def resume(events: Sequence[OrderEvent]) -> None:
         since=[Status.CANCELLING],
         to=Status.SHIPPED,
         reasons={event.order_id: "" for event in events},
-        cancelled_for=[BY_CUSTOMER, BY_STAFF, OVERDUE],
+        cancelled_for=ASKED_FOR,
     )
 
 

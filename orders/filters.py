@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
 from orders.models import Order, ParcelNumber
@@ -12,7 +12,6 @@ from shop.api.serializers import BIGGEST
 from shop.calls import connect
 from shop.contracts.accounts import AccountsService
 from shop.contracts.orders import FINAL
-from shop.text import TRACKING_NUMBER
 
 WHO = "accounts.view_user"  # the right to find orders by whose they are
 
@@ -39,16 +38,17 @@ class OrderFilter(filters.FilterSet):
         return found if value in FINAL else found.filter(look_at__isnull=False)
 
     def by_number(self, orders: QuerySet[Order], name: str, value: str) -> QuerySet[Order]:
-        """The order whose parcel has a tracking number. Carriers' letters are capitals."""
-        return orders.filter(pk__in=_numbered(value.upper()))
+        """The order whose parcel has a tracking number."""
+        return orders.filter(pk__in=_with_number(value))
 
     def by_text(self, orders: QuerySet[Order], name: str, value: str) -> QuerySet[Order]:
         """Orders that a text may mean. Raises `sagas.Unavailable` for a name while accounts is away."""
+        numbered = _with_number(value)
         if value.isascii() and value.isdigit():
-            number = Q(pk=int(value)) if int(value) <= BIGGEST else Q(pk=None)
-            return orders.filter(number | Q(pk__in=_numbered(value)))
-        if TRACKING_NUMBER.match(value.upper()):
-            return self.by_number(orders, name, value)
+            ids = [*numbered, int(value)] if int(value) <= BIGGEST else numbered
+            return orders.filter(pk__in=ids)
+        if numbered:
+            return orders.filter(pk__in=numbered)
         user: Any = getattr(self.request, "user", None)
         return (
             orders.filter(user_id__in=connect(AccountsService).find_users(value)) if may(user, WHO) else orders.none()
@@ -59,6 +59,7 @@ class OrderFilter(filters.FilterSet):
         fields: list[str] = []
 
 
-def _numbered(number: str) -> list[int]:
-    """The orders whose parcels have, or had, a tracking number."""
-    return list(ParcelNumber.objects.filter(number=number).values_list("order_id", flat=True))
+def _with_number(number: str) -> list[int]:
+    """The orders whose parcels have, or had, a tracking number. Carriers' letters are capitals, as a rule."""
+    numbers = ParcelNumber.objects.filter(number__in={number, number.upper()})
+    return list(numbers.values_list("order_id", flat=True))

@@ -104,14 +104,14 @@ def key_of(headers: Mapping[str, str]) -> str:
     return key
 
 
-def named(what: str, *, required: bool = False) -> OpenApiParameter:
-    """The header, as the API's description shows it."""
+def named(what: str, *, required: bool = False, effect: str = "sent again, it is not made twice") -> OpenApiParameter:
+    """The header, as the API's description shows it: `effect` is what it does."""
     return OpenApiParameter(
         HEADER,
         {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
         OpenApiParameter.HEADER,
         required=required,
-        description=f"Your name for this {what}: sent again, it is not made twice.",
+        description=f"Your name for this {what}: {effect}.",
     )
 
 

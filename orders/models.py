@@ -12,6 +12,7 @@ from orders.shipments.models import OrderShipment, ParcelNumber, ShipmentView
 from sagas import models as messages
 from shop import stafflog
 from shop.contracts import orders as contract
+from shop.contracts.reasons import ASKED_FOR
 
 __all__ = [
     "DeadLetter", "IdempotencyKey", "Inbox", "Order", "OrderChange", "OrderChangeLine", "OrderLine", "OrderNote",
@@ -23,7 +24,7 @@ __all__ = [
 class Order(models.Model):
     """What was ordered, at which price, and where it stands.
 
-    `progress_at` is when the saga last moved; `look_at` when somebody should see to it, unless it moves before.
+    `progress_at` is when the saga last moved; `look_at` when the order is next checked for a lost message.
     Amounts are integers in the currency's minor unit.
     """
 
@@ -73,8 +74,10 @@ class Order(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
     progress_at = models.DateTimeField(db_default=Now())
-    look_at = models.DateTimeField(null=True, help_text="Empty once the order has ended and nothing of it is missing.")
-    looks = models.PositiveIntegerField(default=0, help_text="How often it was looked at since it last moved.")
+    look_at = models.DateTimeField(
+        null=True, help_text="Its next check. Empty once the order has ended and no message of it is missing."
+    )
+    looks = models.PositiveIntegerField(default=0, help_text="Its checks since it last moved.")
     change_id = models.UUIDField(null=True, help_text="The change that is being made, if there is one.")
 
     class Meta:
@@ -103,7 +106,7 @@ class Order(models.Model):
     @property
     def next_action(self) -> dict[str, object] | None:
         """What the order waits for its customer to do, if it does."""
-        if not self.action_url or self.status not in WAITING or self.action_until is None:
+        if not self.action_url or self.status not in BEFORE_PAYMENT or self.action_until is None:
             return None
         return {"url": self.action_url, "until": self.action_until}
 
@@ -126,8 +129,11 @@ class Order(models.Model):
             return [ShipmentView(one.number, one.status, one.tracking_number, one.lines) for one in sent]
         if not self.tracking_number:
             return []
+        status = WHOLE.get(Order.Status(self.status), "STARTED")
+        if self.status == Order.Status.CANCELLING and self.cancellation_reason not in ASKED_FOR:
+            status = "FAILED"  # which is why the order is cancelled
         lines = [{"product_id": line.product_id, "quantity": line.quantity} for line in self.lines]
-        return [ShipmentView(1, WHOLE.get(Order.Status(self.status), "STARTED"), self.tracking_number, lines)]
+        return [ShipmentView(1, status, self.tracking_number, lines)]
 
     @cached_property
     def entries(self) -> list["TimelineEntry"]:
@@ -141,9 +147,9 @@ WHOLE = {  # how far the only shipment of an order is, by the order's status; no
     Order.Status.COMPLETED: "DELIVERED",
     Order.Status.CANCELLED: "FAILED",
 }
-WAITING = (Order.Status.PENDING, Order.Status.INVENTORY_RESERVED)  # in which an order may wait for its customer
+BEFORE_PAYMENT = tuple(map(Order.Status, contract.BEFORE_PAYMENT))
 FORWARD = tuple(map(Order.Status, contract.FORWARD))
-WITH_CARRIER = tuple(map(Order.Status, contract.WITH_CARRIER))
+DELIVERY_ARRANGED = tuple(map(Order.Status, contract.DELIVERY_ARRANGED))
 FINAL = tuple(map(Order.Status, contract.FINAL))
 UNFINISHED = tuple(status for status in Order.Status if status not in FINAL)
 

@@ -10,7 +10,7 @@ from django.db.models import Q
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
 from orders.cancellation import begin_cancellation
-from orders.models import FINAL, FORWARD, WITH_CARRIER, Order, Refund
+from orders.models import BEFORE_PAYMENT, DELIVERY_ARRANGED, FINAL, FORWARD, Order, Refund
 from sagas import backlog
 from sagas.crash_points import crash_point
 from sagas.outbox import rearm
@@ -19,28 +19,27 @@ from shop import stafflog
 from shop.contracts.events import OrderCreated
 from shop.contracts.reasons import OVERDUE
 
-LONGEST_PAUSE = 600.0  # seconds between two looks at an order
+LONGEST_PAUSE = 600.0  # seconds between two checks of an order
 BUSY = 100  # messages in one queue from which on an order without progress is only waiting its turn
 PORTION = 500  # orders that a timer takes at once
 
 
 def look_after() -> int:
-    """Examine one portion of the orders that are due (`look_at`), with growing pauses; return how many were due.
+    """Check one portion of the orders that are due (`look_at`), with growing pauses; return how many were due.
 
-    An order without progress is emitted again. An order that has ended is closed once every message of it was handled;
-    otherwise it is emitted again, too, as a broker that lost messages may have lost some that no order waits for.
-    Orders that wait in a queue are not stalled. So with a backlog only those are examined that have been due for long:
-    the backlog may be of a service that is away, while an order waits for a message that another one has lost.
+    If an order has made no progress, its events are published again. An order that has ended is closed once every
+    message of it was handled; otherwise its events are published again, too: the broker may have lost messages that no
+    order waits for. An order whose message waits in a queue is not stalled. So during a backlog only orders that have
+    been due for long are checked: the backlog may be another service's.
     """
     due, stalled = _claim_due(since=leeway())
     ended = [order.pk for order in stalled if order.status in FINAL]
-    rearm(
-        "orders", {order.pk for order in stalled} - set(ended)
-    )  # before the ended ones, for which every service is asked
+    # Before the ended ones, for which every service is asked.
+    rearm("orders", {order.pk for order in stalled} - set(ended))
     # Whose refund is not answered yet stays open: the message with the answer may be lost, too.
     open_refunds = Refund.objects.filter(order__in=ended, status=Refund.Status.REQUESTED)
     refunding = set(open_refunds.values_list("order_id", flat=True))
-    lost = {one.key for one in missing(ended, of=OrderCreated)} if ended else set()
+    lost = {message.key for message in missing(ended, of=OrderCreated)} if ended else set()
     closed = [pk for pk in ended if pk not in lost | refunding]
     # What has begun meanwhile, such as another refund, has set `looks` back.
     Order.objects.filter(pk__in=closed, status__in=FINAL, looks__gt=0).update(look_at=None)
@@ -51,13 +50,13 @@ def look_after() -> int:
 
 
 def leeway() -> float:
-    """For how many seconds an order, or a return, must have been due to be examined now."""
+    """For how many seconds an order, or a return, must have been due to be checked now."""
     return LONGEST_PAUSE if backlog() > BUSY else 0.0
 
 
 def _claim_due(since: float) -> tuple[int, list[Order]]:
-    """How many orders have been due for so many seconds, and those of them without recent progress. Each gets its next
-    due time."""
+    """Give each order that has been due for so many seconds its next due time; return how many there were, and those
+    without recent progress."""
     now = database_time("orders")
     patience, due_at = timedelta(seconds=settings.STALLED_AFTER), now - timedelta(seconds=since)
     with transaction.atomic(using="orders", durable=True):
@@ -68,8 +67,7 @@ def _claim_due(since: float) -> tuple[int, list[Order]]:
         for order in due:
             order.look_at = order.progress_at + patience
         for order in stalled:
-            pause = min(settings.STALLED_AFTER * 2 ** min(order.looks + 1, 20), LONGEST_PAUSE)
-            order.look_at = now + timedelta(seconds=pause)
+            order.look_at = now + pause_after(order.looks)
             order.looks += 1
         update_rows(due, "look_at", "looks")
         crash_point("look_after.claim_written")
@@ -77,8 +75,13 @@ def _claim_due(since: float) -> tuple[int, list[Order]]:
     return len(due), stalled
 
 
+def pause_after(checks: int) -> timedelta:
+    """How long to wait before the next check of an order, or a return, after that many without progress."""
+    return timedelta(seconds=min(settings.STALLED_AFTER * 2 ** min(checks + 1, 20), LONGEST_PAUSE))
+
+
 def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False) -> list[int]:
-    """Emit the events of open orders again, these or all; return their ids.
+    """Publish the events of open orders again, these or all; return their ids.
 
     For operators, and for a broker that has lost everything.
     """
@@ -95,21 +98,25 @@ def rearm_open(order_ids: Iterable[int] | None = None, *, dry_run: bool = False)
 
 
 def can_be_resumed(order: Order) -> bool:
-    """Whether emitting its events again may bring it on: it has not ended."""
+    """Whether publishing its events again may bring it on: it has not ended."""
     return order.look_at is not None and order.status not in FINAL
 
 
 def cancel_overdue() -> int:
-    """Cancel one portion of the orders that missed their deadline for being with the carrier; return how many.
+    """Cancel one portion of the orders whose delivery was not booked before their deadline; return how many.
 
-    The time in which an order waits for its customer is not counted.
+    The time in which an order waits for its customer to pay is not counted.
     """
     deadline = database_time("orders") - timedelta(seconds=settings.ORDER_DEADLINE)
-    waiting = [status for status in FORWARD if status not in WITH_CARRIER]
+    paid = [status for status in FORWARD if status not in (*BEFORE_PAYMENT, *DELIVERY_ARRANGED)]
     with transaction.atomic(using="orders", durable=True):
         overdue = list(
-            Order.objects.filter(look_at__isnull=False, status__in=waiting, created_at__lt=deadline)
-            .filter(Q(action_until=None) | Q(action_until__lt=deadline))
+            Order.objects.filter(look_at__isnull=False, status__in=(*BEFORE_PAYMENT, *paid), created_at__lt=deadline)
+            .filter(
+                Q(action_until=None)
+                | Q(status__in=BEFORE_PAYMENT, action_until__lt=deadline)
+                | Q(status__in=paid, progress_at__lt=deadline)
+            )
             .order_by("pk")
             .select_for_update(skip_locked=True)[:PORTION]
         )

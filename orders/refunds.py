@@ -77,8 +77,12 @@ def settle(answers: Sequence[PaymentRefundCompleted | PaymentRefundRefused]) -> 
     currencies = dict(Order.objects.filter(pk__in=[event.order_id for event in answers]).values_list("pk", "currency"))
     known = [event for event in answers if event.order_id in currencies]
     note(known, [money(event.amount, currencies[event.order_id]) for event in known])
-    refusals = [event.reason[:200] if isinstance(event, PaymentRefundRefused) else "" for event in answers]
-    statuses = [Refund.Status.REFUSED if refusal else Refund.Status.COMPLETED for refusal in refusals]
+    outcomes = [
+        (Refund.Status.REFUSED, event.reason[:200])
+        if isinstance(event, PaymentRefundRefused)
+        else (Refund.Status.COMPLETED, "")
+        for event in answers
+    ]
     settled = query(
         "orders",
         SETTLE,
@@ -86,8 +90,8 @@ def settle(answers: Sequence[PaymentRefundCompleted | PaymentRefundRefused]) -> 
             "orders": sorted(currencies),
             "look_at": database_time("orders") + timedelta(seconds=settings.STALLED_AFTER),
             "refunds": [str(event.refund_id) for event in answers],
-            "statuses": [str(status) for status in statuses],
-            "refusals": refusals,
+            "statuses": [str(status) for status, _ in outcomes],
+            "refusals": [refusal for _, refusal in outcomes],
         },
     )
     settling.take_answers(answers, {refund_id: return_id for refund_id, return_id in settled if return_id})

@@ -6,7 +6,7 @@ after the end changes nothing. An order begins in `orders/placing.py`, and is un
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from orders.models import FORWARD, UNFINISHED, WAITING, Order
+from orders.models import BEFORE_PAYMENT, FORWARD, UNFINISHED, Order
 from orders.transitions import Moved, move
 from sagas.db.prepared import query
 from shop.api.problems import Problem
@@ -38,16 +38,15 @@ class UnknownOrder(Problem):
 
 
 def advance(events: Sequence[OrderEvent], *, to: str, numbers: Mapping[int, str] | None = None) -> dict[int, Moved]:
-    """Move orders forward to a status, those that are not there yet or beyond, nor on their way back; those that this
-    call has moved. `numbers` are the tracking numbers that are known since, and by which they are found."""
-    return move(
-        events, since=FORWARD[: FORWARD.index(Status(to))], to=to, numbers=numbers, found_by=numbers is not None
-    )
+    """Move orders forward to a status, unless they have reached it already or are on their way back; return those that
+    were moved. `numbers` are their tracking numbers, which are also stored in `ParcelNumber`."""
+    since = FORWARD[: FORWARD.index(Status(to))]
+    return move(events, since=since, to=to, numbers=numbers, index_numbers=numbers is not None)
 
 
 def wait_for_customer(events: Sequence[PaymentActionRequired]) -> None:
     """Orders wait for their customers, and their deadlines with them. The latest word counts."""
-    move(events, since=WAITING, to=Status.INVENTORY_RESERVED)
+    move(events, since=BEFORE_PAYMENT, to=Status.INVENTORY_RESERVED)
     query(
         "orders",
         """
@@ -61,14 +60,14 @@ def wait_for_customer(events: Sequence[PaymentActionRequired]) -> None:
             "orders": [event.order_id for event in events],
             "urls": [event.url for event in events],
             "until": [event.until for event in events],
-            "waiting": [str(status) for status in WAITING],
+            "waiting": [str(status) for status in BEFORE_PAYMENT],
         },
     )
 
 
 def note_tracking_numbers(numbers: Mapping[int, str], *, handed_over: bool) -> None:
-    """Keep the carrier's numbers with their orders, whatever the status. A parcel may be booked more than once: the
-    number that it is `handed_over` with counts, and the order is found by each."""
+    """Store tracking numbers with their orders, whatever the status. A parcel may be booked more than once: the order
+    shows the number that it was `handed_over` with, and `ParcelNumber` has each of them."""
     query(
         "orders",
         """
@@ -94,8 +93,8 @@ def note_tracking_numbers(numbers: Mapping[int, str], *, handed_over: bool) -> N
 
 
 def complete(events: Sequence[DeliveryCompleted], numbers: Mapping[int, str]) -> dict[int, Moved]:
-    """The parcels with these tracking numbers have arrived; the orders that this call has completed. They are found by
-    the numbers already, or will be when it is heard that the parcels were booked.
+    """Complete the orders whose parcels have arrived; return those that this call has completed. `ParcelNumber` has
+    their tracking numbers from the bookings, which may also be heard of later.
 
     An order being cancelled is completed too: the carrier was faster. One whose money was only held is completed when
     it has been taken, and UNPAID until then.

@@ -36,7 +36,7 @@ MOVE = """
             detail, known, number
     ), numbered AS (
         INSERT INTO orders_parcelnumber (number, order_id)
-        SELECT number, id FROM moved WHERE %(found_by)s AND number <> '' AND number <> known ON CONFLICT DO NOTHING
+        SELECT number, id FROM moved WHERE %(index_numbers)s AND number <> '' AND number <> known ON CONFLICT DO NOTHING
     ), noted AS (
         INSERT INTO orders_timelineentry (order_id, service, event, status, detail)
         SELECT id, service, event, %(to)s, detail FROM moved ORDER BY id
@@ -73,14 +73,14 @@ def move(
     cancelled_for: Sequence[str] | None = None,
     captures: Sequence[str] | None = None,
     numbers: Mapping[int, str] | None = None,
-    found_by: bool = False,
+    index_numbers: bool = False,
 ) -> dict[int, Moved]:
     """Give those of the events' orders that are in one of the statuses `since` the status `to`, and write it into
     their timelines; those that were moved.
 
     `reasons` are what is kept as each order's cancellation reason (default: what is there); with `cancelled_for`, only
     orders with one of these reasons move; likewise with `captures`. `numbers` are the orders' tracking numbers, where
-    one is known; with `found_by` orders are found by them from now on.
+    one is known; with `index_numbers` they are also stored in `ParcelNumber`.
     """
     now = database_time("orders")
     details = reasons or {event.order_id: getattr(event, "reason", "") for event in events}
@@ -93,11 +93,11 @@ def move(
             "services": [origin(type(event)) for event in events],
             "details": [details[event.order_id][:200] for event in events],
             "numbers": [(numbers or {}).get(event.order_id, "") for event in events],
-            "found_by": found_by,
+            "index_numbers": index_numbers,
             "since": [str(status) for status in since],
             "to": str(to),
             "reasons": cancelled_for and list(cancelled_for),
-            "captures": captures and [str(one) for one in captures],
+            "captures": captures and [str(capture) for capture in captures],
             "reasoned": reasons is not None,
             "now": now,
             "look_at": now + timedelta(seconds=settings.STALLED_AFTER),

@@ -20,7 +20,7 @@ from rest_framework.response import Response
 
 from orders import cancellation, exports, idempotency, placing, services
 from orders.filters import OrderFilter
-from orders.models import WITH_CARRIER, Order, OrderLine, TimelineEntry
+from orders.models import DELIVERY_ARRANGED, Order, OrderLine, TimelineEntry
 from orders.serializers import (
     ListedOrderSerializer,
     OrderDetailSerializer,
@@ -45,7 +45,7 @@ from shop.contracts.accounts import AccountsService, UnknownUser, UserView
 LONGEST_WAIT = 10  # seconds, of `Prefer: wait`
 POLL_SECONDS = 0.02
 PAID = {  # or the money is held: there is no more to wait for
-    Order.Status.PAYMENT_AUTHORIZED, Order.Status.PAYMENT_COMPLETED, *WITH_CARRIER, Order.Status.UNPAID,
+    Order.Status.PAYMENT_AUTHORIZED, Order.Status.PAYMENT_COMPLETED, *DELIVERY_ARRANGED, Order.Status.UNPAID,
     Order.Status.COMPLETED,
 }  # fmt: skip
 TO_PAY = {"address": "서울특별시 중구 세종대로 110", "paymentToken": "tok_ok", "expectedTotal": 66000}
@@ -120,13 +120,10 @@ class OrdersView(ListAPIView[Order]):
             OpenApiParameter(
                 "Prefer", str, OpenApiParameter.HEADER, description="`wait=N`: up to N ≤ 10 seconds for the payment."
             ),
-            OpenApiParameter(
-                idempotency.HEADER,
-                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-                OpenApiParameter.HEADER,
-                description="Your name for this order, so that sending it again after a lost answer places no second "
-                "one: the same request gets the same answer, another one with this key 422, and 409 while the first "
-                "is still being worked on.",
+            idempotency.named(
+                "order",
+                effect="sent again after a lost answer, it is not placed twice. The same request gets the same answer, "
+                "another one with this key 422, and 409 while the first is still being worked on",
             ),
         ],
     )

@@ -390,7 +390,7 @@ HEARTBEAT_FILE = env.str("HEARTBEAT_FILE", "")  # of this process, watched by it
 
 # --- The saga's times, in seconds ------------------------------------------------------------------------------------
 STALLED_AFTER = env.float("STALLED_AFTER", 30.0)  # without progress for this long, the first event is emitted again
-ORDER_DEADLINE = env.float("ORDER_DEADLINE", 900.0)  # an order not with the carrier by then is cancelled
+ORDER_DEADLINE = env.float("ORDER_DEADLINE", 900.0)  # an order whose delivery is not booked by then is cancelled
 HANDOVER_AFTER = env.float("HANDOVER_AFTER", 3.0)  # from the delivery's start until the carrier has the parcel
 DELIVERED_AFTER = env.float("DELIVERED_AFTER", 5.0)  # from there to the door
 

@@ -33,8 +33,6 @@ TRACELESS = (
 )
 IN_A_LINE, IN_LINES = CONTROLS + BREAKS, CONTROLS
 
-TRACKING_NUMBER = re.compile(r"[A-Z]{2}\d+(-\d+)?\Z")  # of a parcel; further ones of an order are counted from -2
-
 _in_a_line, _in_lines = re.compile(f"[{IN_A_LINE}]"), re.compile(f"[{IN_LINES}]")
 _seen = re.compile(f"[^{SPACES}{CONTROLS}{TRACELESS}]")
 

@@ -16,7 +16,7 @@ from lab.chaos.client import Client, Operation, Outcome
 from lab.chaos.faults import Fired
 from lab.measures import locks_left, percentiles, unfinished
 from sagas.registry import local_services
-from shop.contracts.orders import FINAL, WITH_CARRIER
+from shop.contracts.orders import DELIVERY_ARRANGED, FINAL
 from shop.seal import What, unseal
 
 CHARGED_TWICE = """
@@ -56,7 +56,7 @@ CAUGHT_UP = """
     )
     SELECT count(*) FILTER (WHERE until IS NULL), coalesce(extract(epoch FROM max(until) - %(moment)s), 0) FROM waiting
 """
-AT_REST = (*WITH_CARRIER, *FINAL)
+AT_REST = (*DELIVERY_ARRANGED, *FINAL)
 SOON = 60.0  # seconds that recovery from a single fault may take
 
 

@@ -45,9 +45,7 @@ class OrderChange(models.Model):
                 name="orders_one_change_at_a_time",
             ),
             models.CheckConstraint(
-                condition=models.Q(status="REFUSED") & ~models.Q(refusal="")
-                | ~models.Q(status="REFUSED") & models.Q(refusal=""),
-                name="orders_change_refused_for_a_reason",
+                condition=models.Q(status="REFUSED") | models.Q(refusal=""), name="orders_change_refusal_of_refused"
             ),
         ]
 

@@ -9,7 +9,7 @@ from orders.addresses import current
 from orders.cancellation import begin_cancellation, can_be_cancelled
 from orders.changes.models import OrderChange, OrderChangeLine
 from orders.idempotency import KeyReused, hash_of
-from orders.models import WAITING, Order
+from orders.models import BEFORE_PAYMENT, Order
 from orders.placing import TotalChanged
 from orders.services import UnknownOrder
 from orders.transitions import note
@@ -95,7 +95,7 @@ def request_change(
             of_address=False,
             address="",
             reason=reason,
-            status=Status.WAITING if order.status in WAITING else Status.REQUESTED,
+            status=Status.WAITING if order.status in BEFORE_PAYMENT else Status.REQUESTED,
         )
         if order.total_price + amount == 0:
             change.status = Status.CANCELLED_ORDER

@@ -75,7 +75,7 @@ def _waiting(order_ids: Sequence[int], *, becoming: str) -> list[OrderChange]:
 
 def apply(events: Sequence[PaymentChanged]) -> list[OrderChanged]:
     """Change the lines and totals of orders whose difference is settled, whatever has become of them since."""
-    changes = _end(events, {event.change_id: "" for event in events})
+    changes = _end(events)
     pieces: dict[UUID, list[OrderChangeLine]] = {change.pk: [] for change in changes}
     for line in OrderChangeLine.objects.filter(change__in=pieces).order_by("pk"):
         pieces[line.change_id].append(line)
@@ -106,7 +106,7 @@ def apply(events: Sequence[PaymentChanged]) -> list[OrderChanged]:
 
 def refuse(events: Sequence[DeliveryHoldRefused | PaymentChangeRefused]) -> list[OrderChangeRefused]:
     """These orders stay as they are."""
-    changes = _end(events, {event.change_id: event.reason[:200] for event in events})
+    changes = _end(events)
     return [
         OrderChangeRefused(
             order_id=change.order_id, user_id=change.order.user_id, change_id=change.pk, reason=change.refusal
@@ -115,25 +115,25 @@ def refuse(events: Sequence[DeliveryHoldRefused | PaymentChangeRefused]) -> list
     ]
 
 
-def _end(
-    events: Sequence[PaymentChanged | DeliveryHoldRefused | PaymentChangeRefused], refusals: Mapping[UUID, str]
-) -> list[OrderChange]:
+def _end(events: Sequence[PaymentChanged | DeliveryHoldRefused | PaymentChangeRefused]) -> list[OrderChange]:
     """End changes that are under way, in the order of their orders, which are locked; those are returned."""
     orders = {order.pk: order for order in lock(event.order_id for event in events)}
-    changes = list(OrderChange.objects.filter(pk__in=refusals, status=Status.REQUESTED).order_by("order_id"))
+    by_id = {event.change_id: event for event in events}
+    changes = list(OrderChange.objects.filter(pk__in=by_id, status=Status.REQUESTED).order_by("order_id"))
     now = database_time("orders")
+    details = []
     for change in changes:
-        change.order = orders[change.order_id]
-        change.refusal = refusals[change.pk]
-        change.address = "" if change.refusal else change.address
-        change.status, change.updated_at = (Status.REFUSED if change.refusal else Status.MADE), now
-        change.order.change_id, change.order.updated_at = None, now
-        change.order.total_price += 0 if change.refusal else change.amount
+        event, change.order = by_id[change.pk], orders[change.order_id]
+        if isinstance(event, PaymentChanged):
+            change.status = Status.MADE
+            change.order.total_price += change.amount
+            details.append(in_short(change, change.order))
+        else:
+            change.status, change.refusal, change.address = Status.REFUSED, event.reason[:200], ""
+            details.append(change.refusal)
+        change.updated_at = change.order.updated_at = now
+        change.order.change_id = None
     update_rows(changes, "status", "refusal", "address", "updated_at")
     update_rows([change.order for change in changes], "change_id", "total_price", "updated_at")
-    by_id = {event.change_id: event for event in events}
-    note(
-        [by_id[change.pk] for change in changes],
-        [change.refusal or in_short(change, change.order) for change in changes],
-    )
+    note([by_id[change.pk] for change in changes], details)
     return changes

@@ -207,12 +207,13 @@ class Migration(migrations.Migration):
                 (
                     "look_at",
                     models.DateTimeField(
-                        help_text="Empty once the order has ended and nothing of it is missing.", null=True
+                        help_text="Its next check. Empty once the order has ended and no message of it is missing.",
+                        null=True,
                     ),
                 ),
                 (
                     "looks",
-                    models.PositiveIntegerField(default=0, help_text="How often it was looked at since it last moved."),
+                    models.PositiveIntegerField(default=0, help_text="Its checks since it last moved."),
                 ),
                 ("change_id", models.UUIDField(help_text="The change that is being made, if there is one.", null=True)),
             ],
@@ -423,9 +424,7 @@ class Migration(migrations.Migration):
                 ("look_at", models.DateTimeField(null=True)),
                 (
                     "looks",
-                    models.PositiveIntegerField(
-                        db_default=0, help_text="How often it was looked at since it last moved."
-                    ),
+                    models.PositiveIntegerField(db_default=0, help_text="Its checks since it last moved."),
                 ),
                 (
                     "order",
@@ -712,12 +711,8 @@ class Migration(migrations.Migration):
                         name="orders_one_change_at_a_time",
                     ),
                     models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("status", "REFUSED"), models.Q(("refusal", ""), _negated=True)),
-                            models.Q(models.Q(("status", "REFUSED"), _negated=True), ("refusal", "")),
-                            _connector="OR",
-                        ),
-                        name="orders_change_refused_for_a_reason",
+                        condition=models.Q(("status", "REFUSED"), ("refusal", ""), _connector="OR"),
+                        name="orders_change_refusal_of_refused",
                     ),
                 ],
             },

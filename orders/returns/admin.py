@@ -36,15 +36,19 @@ SHOWN_OF_LINE: Any = ["product", "quantity", "other", "accepted", "written_off",
 def name(line: ReturnLine) -> str:
     """A product's name, as the order knows it, or what it was exchanged for."""
     order = line.of_return.order
-    names = {other.exchange_product_id: other.exchange_product_name for of in order.returns.all() for other in of.lines}
-    names |= {one.product_id: one.product_name for one in order.items.all()}
+    names = {
+        other.exchange_product_id: other.exchange_product_name
+        for return_ in order.returns.all()
+        for other in return_.lines
+    }
+    names |= {item.product_id: item.product_name for item in order.items.all()}
     return names.get(line.product_id, str(line.product_id))
 
 
-def pieces(of: Return) -> str:
+def pieces(return_: Return) -> str:
     """What is to come back, and for what."""
-    others = {line.pk: f" → {line.exchange_product_name}" for line in of.lines if line.exchange_product_id}
-    return ", ".join(f"{line.quantity} × {name(line)}{others.get(line.pk, '')}" for line in of.lines)
+    others = {line.pk: f" → {line.exchange_product_name}" for line in return_.lines if line.exchange_product_id}
+    return ", ".join(f"{line.quantity} × {name(line)}{others.get(line.pk, '')}" for line in return_.lines)
 
 
 class WaitsFilter(admin.SimpleListFilter):
@@ -132,56 +136,60 @@ class ReturnAdmin(ReadOnlyAdmin):
         return may(request.user, "payments.change_payment")
 
     @admin.display(description=_("saga"))
-    def saga(self, of: Return) -> SafeString:
+    def saga(self, return_: Return) -> SafeString:
         """It is told with its order's."""
-        return format_html('<a href="{}">{}</a>', reverse("saga", args=[of.order_id]), _("timeline"))
+        return format_html('<a href="{}">{}</a>', reverse("saga", args=[return_.order_id]), _("timeline"))
 
     @admin.display(description=_("order"))
-    def of_order(self, of: Return) -> SafeString:
-        return format_html('<a href="{}">{}</a>', reverse("admin:orders_order_change", args=[of.order_id]), of.order_id)
+    def of_order(self, return_: Return) -> SafeString:
+        return format_html(
+            '<a href="{}">{}</a>', reverse("admin:orders_order_change", args=[return_.order_id]), return_.order_id
+        )
 
     @admin.display(description=_("exchanged for"))
-    def exchanged_for(self, of: Return) -> SafeString | str:
-        pk = of.exchange_order_id
+    def exchanged_for(self, return_: Return) -> SafeString | str:
+        pk = return_.exchange_order_id
         if pk is None:
             return ""
         return format_html('<a href="{}">{}</a>', reverse("admin:orders_order_change", args=[pk]), _("order %d") % pk)
 
     @admin.display(description=_("pieces"))
-    def pieces(self, of: Return) -> str:
-        return pieces(of)
+    def pieces(self, return_: Return) -> str:
+        return pieces(return_)
 
     @admin.display(description=_("due"))
-    def due(self, of: Return) -> str:
-        return "" if of.refund_due is None else money(of.refund_due, of.currency)
+    def due(self, return_: Return) -> str:
+        return "" if return_.refund_due is None else money(return_.refund_due, return_.currency)
 
     @admin.display(description=_("kept"))
-    def kept_back(self, of: Return) -> str:
-        return money(of.kept, of.currency) if of.kept else ""
+    def kept_back(self, return_: Return) -> str:
+        return money(return_.kept, return_.currency) if return_.kept else ""
 
     @admin.display(description=_("given back"))
-    def given_back(self, of: Return) -> str:
-        return money(of.refunded, of.currency) if of.refunded else ""
+    def given_back(self, return_: Return) -> str:
+        return money(return_.refunded, return_.currency) if return_.refunded else ""
 
     @admin.action(description=_("Approve the selected returns"), permissions=["change"])
     def approve(self, request: HttpRequest, returns: QuerySet[Return]) -> HttpResponse | None:
         """Ask back; then have carriers bring the parcels."""
-        return self._decide(request, returns, "approve", lambda of, _why: decisions.approve(of.pk))
+        return self._decide(request, returns, "approve", lambda return_, _why: decisions.approve(return_.pk))
 
     @admin.action(description=_("Refuse the selected returns"), permissions=["change"])
     def refuse(self, request: HttpRequest, returns: QuerySet[Return]) -> HttpResponse | None:
         """Ask back, and for the reason that the customer reads."""
-        return self._decide(request, returns, "refuse", lambda of, why: decisions.refuse(of.pk, reason=why), why=True)
+        return self._decide(
+            request, returns, "refuse", lambda return_, why: decisions.refuse(return_.pk, reason=why), why=True
+        )
 
     @admin.action(description=_("Receive the selected returns"), permissions=["change"])
     def receive(self, request: HttpRequest, returns: QuerySet[Return]) -> HttpResponse | None:
         """Ask back; the parcels are here."""
-        return self._decide(request, returns, "receive", lambda of, _why: decisions.receive(of.pk))
+        return self._decide(request, returns, "receive", lambda return_, _why: decisions.receive(return_.pk))
 
     @admin.action(description=_("Withdraw the selected returns"), permissions=["change"])
     def withdraw(self, request: HttpRequest, returns: QuerySet[Return]) -> HttpResponse | None:
         """Ask back; nothing is sent back after all."""
-        return self._decide(request, returns, "withdraw", lambda of, _why: requests.withdraw(of.pk))
+        return self._decide(request, returns, "withdraw", lambda return_, _why: requests.withdraw(return_.pk))
 
     def _decide(
         self,
@@ -196,9 +204,9 @@ class ReturnAdmin(ReadOnlyAdmin):
         if "confirmed" not in request.POST or (why and not reason):
             return self._ask(request, "confirm", action=action, title=QUESTIONS[action], returns=returns, why=why)
         done = 0
-        for of in returns:
+        for return_ in returns:
             try:
-                decide(of, reason)
+                decide(return_, reason)
             except Problem as refusal:
                 messages.warning(request, str(refusal.detail))
             else:
@@ -212,19 +220,19 @@ class ReturnAdmin(ReadOnlyAdmin):
         if len(returns) != 1:
             messages.warning(request, _("Select one return to inspect."))
             return None
-        of = returns.get()
+        return_ = returns.get()
         given = request.POST if "confirmed" in request.POST else None
         lines = [
             (f"{line.quantity} × {name(line)}", LineForm(line, given, prefix=f"product-{line.product_id}"))
-            for line in of.items.all()
+            for line in return_.items.all()
         ]
         wrong = [form for _name, form in lines if not form.is_valid()]  # each of them says what is wrong with it
         if given is None or wrong:
             return self._ask(
-                request, "inspect", action="inspect", title=QUESTIONS["inspect"], returns=[of], lines=lines
+                request, "inspect", action="inspect", title=QUESTIONS["inspect"], returns=[return_], lines=lines
             )
         try:
-            decisions.inspect(of.pk, {form.line.product_id: form.found() for _name, form in lines})
+            decisions.inspect(return_.pk, {form.line.product_id: form.found() for _name, form in lines})
         except Problem as refusal:
             detail = "; ".join(error["reason"] for error in refusal.errors) or str(refusal.detail)
             messages.warning(request, detail)
@@ -238,14 +246,14 @@ class ReturnAdmin(ReadOnlyAdmin):
         if len(returns) != 1:
             messages.warning(request, _("Select one return to settle."))
             return None
-        of = returns.get()
+        return_ = returns.get()
         given = request.POST if "confirmed" in request.POST else None
-        form = AmountForm(of, given)
+        form = AmountForm(return_, given)
         if given is None or not form.is_valid():
             title = QUESTIONS["refund_again"]
-            return self._ask(request, "refund", action="refund_again", title=title, returns=[of], form=form)
+            return self._ask(request, "refund", action="refund_again", title=title, returns=[return_], form=form)
         try:
-            decisions.refund_again(of.pk, amount=form.amount())
+            decisions.refund_again(return_.pk, amount=form.amount())
         except Problem as refusal:
             messages.warning(request, str(refusal.detail))
         else:
@@ -253,8 +261,8 @@ class ReturnAdmin(ReadOnlyAdmin):
         return None
 
     def _ask(self, request: HttpRequest, template: str, **more: Any) -> TemplateResponse:
-        for of in more["returns"]:
-            of.shown = pieces(of)
+        for return_ in more["returns"]:
+            return_.shown = pieces(return_)
         context = {**self.admin_site.each_context(request), "opts": self.opts, **more}
         return TemplateResponse(request, f"admin/orders/return/{template}.html", context)
 
@@ -307,12 +315,12 @@ class LineForm(forms.Form):
 class AmountForm(forms.Form):
     """How much of what is due is given back; nothing, when that was settled in another way."""
 
-    def __init__(self, of: Return, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, return_: Return, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.currency, decimals = of.currency, DECIMALS[of.currency]
-        due = major_units(of.refund_due or 0, of.currency)
+        self.currency, decimals = return_.currency, DECIMALS[return_.currency]
+        due = major_units(return_.refund_due or 0, return_.currency)
         self.fields["amount"] = forms.DecimalField(
-            label=f"{_('amount')} ({of.currency})",
+            label=f"{_('amount')} ({return_.currency})",
             min_value=0,
             max_value=due,
             decimal_places=decimals,

@@ -42,24 +42,26 @@ class Found(NamedTuple):
 def approve(return_id: int) -> Return:
     """Have a carrier bring the parcel. Raises `UnknownReturn`, `NotNow`."""
     with transaction.atomic(using="orders", durable=True):
-        of = locked(return_id)
-        allow(of, [Status.REQUESTED])
-        _enter(of, ReturnApproved(**_about(of), user_id=of.user_id), Status.APPROVED, "approve")
+        return_ = locked(return_id)
+        allow(return_, [Status.REQUESTED])
+        _enter(return_, ReturnApproved(**_about(return_), user_id=return_.user_id), Status.APPROVED, "approve")
         crash_point("return_decision.written")
     crash_point("return_decision.committed")
-    return _again(of)
+    return _again(return_)
 
 
 def refuse(return_id: int, *, reason: str) -> Return:
     """Take nothing back, and tell the customer why. Raises `UnknownReturn`, `NotNow`."""
     with transaction.atomic(using="orders", durable=True):
-        of = locked(return_id)
-        allow(of, [Status.REQUESTED])
+        return_ = locked(return_id)
+        allow(return_, [Status.REQUESTED])
         Return.objects.filter(pk=return_id).update(refusal=reason)
-        _enter(of, ReturnRefused(**_about(of), user_id=of.user_id), Status.REFUSED, "refuse", reason=reason)
+        _enter(
+            return_, ReturnRefused(**_about(return_), user_id=return_.user_id), Status.REFUSED, "refuse", reason=reason
+        )
         crash_point("return_decision.written")
     crash_point("return_decision.committed")
-    return _again(of)
+    return _again(return_)
 
 
 def receive(return_id: int) -> Return:
@@ -69,14 +71,14 @@ def receive(return_id: int) -> Return:
     Raises `UnknownReturn`, `NotNow`, `NotSoMany`.
     """
     with transaction.atomic(using="orders", durable=True):
-        of = locked(return_id)
-        allow(of, TO_BE_RECEIVED)
-        if of.status in (Status.WITHDRAWN, Status.EXPIRED):
-            check_pieces(of.order_id, {line.product_id: line.quantity for line in of.lines})
-        _enter(of, ReturnReceived(**_about(of), user_id=of.user_id), Status.RECEIVED, "receive")
+        return_ = locked(return_id)
+        allow(return_, TO_BE_RECEIVED)
+        if return_.status in (Status.WITHDRAWN, Status.EXPIRED):
+            check_pieces(return_.order_id, {line.product_id: line.quantity for line in return_.lines})
+        _enter(return_, ReturnReceived(**_about(return_), user_id=return_.user_id), Status.RECEIVED, "receive")
         crash_point("return_decision.written")
     crash_point("return_decision.committed")
-    return _again(of)
+    return _again(return_)
 
 
 def inspect(return_id: int, found: Mapping[int, Found]) -> Return:
@@ -86,23 +88,32 @@ def inspect(return_id: int, found: Mapping[int, Found]) -> Return:
     Raises `UnknownReturn`, `NotNow`, and `InvalidInput` unless each line is named with all its pieces.
     """
     with transaction.atomic(using="orders", durable=True):
-        of = locked(return_id)
-        allow(of, TO_BE_INSPECTED)
-        _check(of, found)
-        for line in of.lines:
+        return_ = locked(return_id)
+        allow(return_, TO_BE_INSPECTED)
+        _check(return_, found)
+        for line in return_.lines:
             line.accepted, line.written_off, line.rejected = found[line.product_id]
-        update_rows(of.lines, "accepted", "written_off", "rejected")
-        amount = sum(line.unit_price * line.taken_back for line in of.lines) if of.kind == Return.Kind.REFUND else 0
-        kept = rules.keeps(of, amount)
+        update_rows(return_.lines, "accepted", "written_off", "rejected")
+        amount = (
+            sum(line.unit_price * line.taken_back for line in return_.lines)
+            if return_.kind == Return.Kind.REFUND
+            else 0
+        )
+        kept = rules.keeps(return_, amount)
         Return.objects.filter(pk=return_id).update(refund_due=amount - kept, kept=kept)
-        lines = tuple(Inspected(line.product_id, line.accepted, line.written_off) for line in of.lines)
-        counted = {f"product {product_id}": str(one._asdict()) for product_id, one in found.items()}
+        lines = tuple(Inspected(line.product_id, line.accepted, line.written_off) for line in return_.lines)
+        counted = {f"product {product_id}": str(pieces._asdict()) for product_id, pieces in found.items()}
         _enter(
-            of, ReturnInspected(**_about(of), lines=lines), Status.SETTLING, "inspect", refund=amount - kept, **counted
+            return_,
+            ReturnInspected(**_about(return_), lines=lines),
+            Status.SETTLING,
+            "inspect",
+            refund=amount - kept,
+            **counted,
         )
         crash_point("return_decision.written")
     crash_point("return_decision.committed")
-    return _again(of)
+    return _again(return_)
 
 
 def refund_again(return_id: int, *, amount: int) -> Return:
@@ -111,26 +122,26 @@ def refund_again(return_id: int, *, amount: int) -> Return:
     Raises `UnknownReturn`, `NotNow`, and `InvalidInput` for more than is due.
     """
     with transaction.atomic(using="orders", durable=True):
-        of = locked(return_id)
-        allow(of, [Status.REFUND_REFUSED])
-        due = of.refund_due or 0
+        return_ = locked(return_id)
+        allow(return_, [Status.REFUND_REFUSED])
+        due = return_.refund_due or 0
         if amount > due:
             raise InvalidInput(errors=[{"field": "amount", "value": amount, "reason": f"{due} are due."}])
         if amount:
             stafflog.record("orders", "refund again", f"return {return_id}", after={"amount": amount})
             now = database_time("orders")
             Return.objects.filter(pk=return_id).update(status=Status.SETTLING, progress_at=now, updated_at=now)
-            ask_for_refunds([(of, amount, None)])
+            ask_for_refunds([(return_, amount, None)])
         else:
-            done = ReturnCompleted(**_about(of), user_id=of.user_id, amount=0, currency=of.currency)
-            _enter(of, done, Status.COMPLETED, "complete without a refund")
+            done = ReturnCompleted(**_about(return_), user_id=return_.user_id, amount=0, currency=return_.currency)
+            _enter(return_, done, Status.COMPLETED, "complete without a refund")
         crash_point("return_decision.written")
     crash_point("return_decision.committed")
-    return _again(of)
+    return _again(return_)
 
 
-def _check(of: Return, found: Mapping[int, Found]) -> None:
-    quantities = {line.product_id: line.quantity for line in of.lines}
+def _check(return_: Return, found: Mapping[int, Found]) -> None:
+    quantities = {line.product_id: line.quantity for line in return_.lines}
     if wrong := {
         product_id
         for product_id in quantities.keys() | found.keys()
@@ -141,16 +152,16 @@ def _check(of: Return, found: Mapping[int, Found]) -> None:
         raise InvalidInput(errors=[{"field": "items", "value": sorted(wrong), "reason": reason}])
 
 
-def _enter(of: Return, event: ReturnEvent, to: str, action: str, **details: object) -> None:
-    move([event], since=[of.status], to=to)
+def _enter(return_: Return, event: ReturnEvent, to: str, action: str, **details: object) -> None:
+    move([event], since=[return_.status], to=to)
     after = {"status": str(to), **details}
-    stafflog.record("orders", action, f"return {of.pk}", before={"status": of.status}, after=after)
+    stafflog.record("orders", action, f"return {return_.pk}", before={"status": return_.status}, after=after)
     emit(event, service="orders")
 
 
-def _about(of: Return) -> dict[str, Any]:
-    return {"order_id": of.order_id, "return_id": of.pk, "trace": current_trace()}
+def _about(return_: Return) -> dict[str, Any]:
+    return {"order_id": return_.order_id, "return_id": return_.pk, "trace": current_trace()}
 
 
-def _again(of: Return) -> Return:
-    return Return.objects.get(pk=of.pk)
+def _again(return_: Return) -> Return:
+    return Return.objects.get(pk=return_.pk)

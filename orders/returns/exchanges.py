@@ -78,10 +78,10 @@ def arrived(order_id: int) -> QuerySet[Order]:
 def brought(exchanges: QuerySet[Order]) -> Counter[int]:
     """How many pieces of each product have come with these orders."""
     pieces: Counter[int] = Counter()
-    found = list(exchanges.values_list("pk", flat=True))
-    for product_id, quantity in OrderLine.objects.filter(order__in=found).values_list("product_id", "quantity"):
+    order_ids = list(exchanges.values_list("pk", flat=True))
+    for product_id, quantity in OrderLine.objects.filter(order__in=order_ids).values_list("product_id", "quantity"):
         pieces[product_id] += quantity
-    for _, line in dropped(found):
+    for _, line in dropped(order_ids):
         pieces[line.product_id] -= line.quantity
     return pieces
 
@@ -109,33 +109,37 @@ def place(wanted: Sequence[tuple[Return, InventoryRestocked]]) -> list[ReturnExc
         return []
     look_at = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER)
     numbered = list(zip(placing.next_ids(len(wanted)), wanted, strict=True))
-    pieces = {order_id: _pieces(of.lines) for order_id, (of, _) in numbered}
+    pieces = {order_id: _pieces(return_.lines) for order_id, (return_, _) in numbered}
     orders = [
         {
             "id": order_id,
-            "user_id": of.user_id,
+            "user_id": return_.user_id,
             "status": Order.Status.PENDING,
-            "currency": of.currency,
+            "currency": return_.currency,
             "total_price": 0,
             "payment_gateway": "",
-            "exchange_for_id": of.pk,
+            "exchange_for_id": return_.pk,
             "look_at": look_at,
         }
-        for order_id, (of, _) in numbered
+        for order_id, (return_, _) in numbered
     ]
     insert_rows(Order, orders)
-    names = {(of.pk, one.exchange_product_id): one.exchange_product_name for of, _ in wanted for one in of.lines}
+    names = {
+        (return_.pk, line.exchange_product_id): line.exchange_product_name
+        for return_, _ in wanted
+        for line in return_.lines
+    }
     insert_rows(
         OrderLine,
         [
             {
                 "order_id": order_id,
                 "product_id": product_id,
-                "product_name": names[of.pk, product_id],
+                "product_name": names[return_.pk, product_id],
                 "unit_price": 0,
                 "quantity": quantity,
             }
-            for order_id, (of, _) in numbered
+            for order_id, (return_, _) in numbered
             for product_id, quantity in sorted(pieces[order_id].items())
         ],
     )
@@ -143,18 +147,18 @@ def place(wanted: Sequence[tuple[Return, InventoryRestocked]]) -> list[ReturnExc
         OrderCreated(
             order_id=order_id,
             checkout=Checkout(
-                user_id=of.user_id,
+                user_id=return_.user_id,
                 amount=0,
-                currency=of.currency,
+                currency=return_.currency,
                 payment_gateway="",
                 payment_token="",  # nosec B106
                 lines=tuple(Line(*piece) for piece in sorted(pieces[order_id].items())),
-                exchange_of=of.order_id,
+                exchange_of=return_.order_id,
             ),
             caused_by=cause.event_id,
             trace=trace_after(cause),
         )
-        for order_id, (of, cause) in numbered
+        for order_id, (return_, cause) in numbered
     ]
     insert_rows(
         TimelineEntry,
@@ -164,15 +168,17 @@ def place(wanted: Sequence[tuple[Return, InventoryRestocked]]) -> list[ReturnExc
                 "service": origin(OrderCreated),
                 "event": OrderCreated.__name__,
                 "status": Order.Status.PENDING,
-                "detail": f"return {of.pk}",
+                "detail": f"return {return_.pk}",
             }
-            for order_id, (of, _) in numbered
+            for order_id, (return_, _) in numbered
         ],
     )
     emit(*created, service="orders")
     exchanged = [
-        ReturnExchanged(order_id=of.order_id, return_id=of.pk, user_id=of.user_id, exchange_order_id=order_id)
-        for order_id, (of, _) in numbered
+        ReturnExchanged(
+            order_id=return_.order_id, return_id=return_.pk, user_id=return_.user_id, exchange_order_id=order_id
+        )
+        for order_id, (return_, _) in numbered
     ]
     details = [f", order {event.exchange_order_id}" for event in exchanged]
     move(exchanged, since=[Status.SETTLING], to=Status.EXCHANGING, details=details)
@@ -220,17 +226,16 @@ def tell_end(
     )
 
 
-def worth(of: Return, event: ReturnExchangeEnded) -> int:
+def worth(return_: Return, event: ReturnExchangeEnded) -> int:
     """What was paid for the pieces of a return that its exchange has not brought. What are given for the same product
     have cost the same."""
-    prices = {line.exchange_product_id: line.unit_price for line in of.lines}
-    missing = _pieces(of.lines) if event.cancelled else Counter[int]()
+    prices = {line.exchange_product_id: line.unit_price for line in return_.lines}
+    missing = _pieces(return_.lines) if event.cancelled else Counter[int]()
     for line in event.missing:
         missing[line.product_id] += line.quantity
     return sum(prices[product_id] * quantity for product_id, quantity in missing.items())
 
 
-def with_lines(returns: Sequence[Return]) -> Sequence[Return]:
-    """These returns, with lines and orders read, as the owner's rules are handed them."""
+def load_lines(returns: Sequence[Return]) -> None:
+    """Load the returns' lines and orders, which the owner's rules are handed with them."""
     prefetch_related_objects(returns, "items", "order")
-    return returns

@@ -12,7 +12,7 @@ class Return(models.Model):
     Numbered in the sequence of orders, so that a number means an order or a return, also to carriers and in messages.
     `refund_due` is what the inspected pieces cost, less what the owner's rule keeps; of an exchange, what those cost
     that its order did not bring. `refunded` is what was given back.
-    `look_at` is when somebody should see to it: whether its messages were handled, or its parcel has come.
+    `look_at` is when the return is next checked for a lost message, or for a parcel that has not come in time.
     Amounts are integers in the currency's minor unit.
     """
 
@@ -54,7 +54,7 @@ class Return(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
     progress_at = models.DateTimeField(db_default=Now())
     look_at = models.DateTimeField(null=True)
-    looks = models.PositiveIntegerField(db_default=0, help_text="How often it was looked at since it last moved.")
+    looks = models.PositiveIntegerField(db_default=0, help_text="Its checks since it last moved.")
 
     class Meta:
         constraints = [

@@ -104,8 +104,8 @@ def request_return(order_id: int, wanted: Wanted) -> Return:
         products = bought(order_id)
         for product_id, other in wanted.exchanges.items():
             check_price(order, products, product_id, others[other])
-        names = {product_id: one.name for product_id, one in products.items()}
-        names |= {product_id: one.name for product_id, one in others.items()}
+        names = {product_id: product.name for product_id, product in products.items()}
+        names |= {product_id: product.name for product_id, product in others.items()}
         requested = _write(order, wanted, products, names)
         events: list[ReturnRequested | ReturnApproved] = [
             ReturnRequested(
@@ -216,12 +216,12 @@ def withdraw(return_id: int) -> Return:
     Raises `UnknownReturn`, and `NotNow` once the parcel is here.
     """
     with transaction.atomic(using="orders", durable=True):
-        of = locked(return_id)
-        allow(of, TO_BE_WITHDRAWN)
-        withdrawn = ReturnWithdrawn(order_id=of.order_id, return_id=of.pk, trace=current_trace())
-        move([withdrawn], since=[of.status], to=Status.WITHDRAWING)
-        if stafflog.acts_for(of.user_id):
-            stafflog.record("orders", "withdraw", f"return {return_id}", before={"status": of.status})
+        return_ = locked(return_id)
+        allow(return_, TO_BE_WITHDRAWN)
+        withdrawn = ReturnWithdrawn(order_id=return_.order_id, return_id=return_.pk, trace=current_trace())
+        move([withdrawn], since=[return_.status], to=Status.WITHDRAWING)
+        if stafflog.acts_for(return_.user_id):
+            stafflog.record("orders", "withdraw", f"return {return_id}", before={"status": return_.status})
         emit(withdrawn, service="orders")
         crash_point("return_withdrawal.written")
     crash_point("return_withdrawal.committed")
@@ -237,7 +237,7 @@ def locked(return_id: int) -> Return:
     return Return.objects.select_for_update(of=["self"]).select_related("order").get(pk=return_id)
 
 
-def allow(of: Return, statuses: Iterable[str]) -> None:
+def allow(return_: Return, statuses: Iterable[str]) -> None:
     """Raises `NotNow` unless a return is in one of these statuses."""
-    if of.status not in statuses:
-        raise NotNow(f"Return {of.pk} is {of.status.lower().replace('_', ' ')}.")
+    if return_.status not in statuses:
+        raise NotNow(f"Return {return_.pk} is {return_.status.lower().replace('_', ' ')}.")

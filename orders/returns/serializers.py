@@ -85,8 +85,8 @@ class ReturnInput(Serializer):
         }
         if attrs.get("kind") != Return.Kind.EXCHANGE and any("exchange_product_id" in line for line in lines):
             raise serializers.ValidationError({"kind": ["Only an EXCHANGE has an exchangeProductId."]})
-        found = [Line(line["product_id"], line["quantity"]) for line in lines]
-        return {**attrs, "lines": found, "exchanges": exchanges}
+        wanted = [Line(line["product_id"], line["quantity"]) for line in lines]
+        return {**attrs, "lines": wanted, "exchanges": exchanges}
 
 
 class ReturnLineSerializer(ModelSerializer[ReturnLine]):

@@ -48,12 +48,12 @@ REFUNDED = """
 def settle(restocked: Sequence[InventoryRestocked]) -> list[ReturnExchanged | ReturnCompleted]:
     """The pieces are where they belong: have their money refunded, or others sent. A return that gives nothing for them
     ends here."""
-    here = _locked(restocked, Status.SETTLING)
-    exchanges.with_lines(concerned := [of for of, _ in here if of.kind == Return.Kind.EXCHANGE])
-    exchanged = {of.pk for of in concerned if any(line.taken_back for line in of.lines)}
-    placed = exchanges.place([(of, event) for of, event in here if of.pk in exchanged])
-    ask_for_refunds([(of, of.refund_due, event) for of, event in here if of.refund_due])
-    free = [_completed(of, 0) for of, _ in here if not of.refund_due and of.pk not in exchanged]
+    pairs = _locked(restocked, Status.SETTLING)
+    exchanges.load_lines(exchanging := [return_ for return_, _ in pairs if return_.kind == Return.Kind.EXCHANGE])
+    exchanged = {return_.pk for return_ in exchanging if any(line.taken_back for line in return_.lines)}
+    placed = exchanges.place([(return_, event) for return_, event in pairs if return_.pk in exchanged])
+    ask_for_refunds([(return_, return_.refund_due, event) for return_, event in pairs if return_.refund_due])
+    free = [_completed(return_, 0) for return_, _ in pairs if not return_.refund_due and return_.pk not in exchanged]
     if free:
         move(free, since=[Status.SETTLING], to=Status.COMPLETED)
     return [*placed, *free]
@@ -62,18 +62,18 @@ def settle(restocked: Sequence[InventoryRestocked]) -> list[ReturnExchanged | Re
 def settle_exchanges(ended: Sequence[ReturnExchangeEnded]) -> list[ReturnCompleted]:
     """The orders that returns were exchanged for have ended: have the money of all that they did not bring refunded,
     less what the owner's rule keeps. Where they brought everything, the return ends here."""
-    here = _locked(ended, Status.EXCHANGING)
-    exchanges.with_lines([of for of, _ in here])
-    worth = {of.pk: exchanges.worth(of, event) for of, event in here}
-    for of, _ in here:
-        of.kept = rules.keeps(of, worth[of.pk]) if worth[of.pk] else 0
-        of.refund_due = worth[of.pk] - of.kept
-    update_rows([of for of, _ in here], "kept", "refund_due")
-    due = [(of, of.refund_due, event) for of, event in here if of.refund_due]
+    pairs = _locked(ended, Status.EXCHANGING)
+    exchanges.load_lines([return_ for return_, _ in pairs])
+    worth = {return_.pk: exchanges.worth(return_, event) for return_, event in pairs}
+    for return_, _ in pairs:
+        return_.kept = rules.keeps(return_, worth[return_.pk]) if worth[return_.pk] else 0
+        return_.refund_due = worth[return_.pk] - return_.kept
+    update_rows([return_ for return_, _ in pairs], "kept", "refund_due")
+    due = [(return_, return_.refund_due, event) for return_, event in pairs if return_.refund_due]
     if due:
         move([event for _, _, event in due], since=[Status.EXCHANGING], to=Status.SETTLING)
         ask_for_refunds(due)
-    free = [_completed(of, 0, exchanged=not worth[of.pk]) for of, _ in here if not of.refund_due]
+    free = [_completed(return_, 0, exchanged=not worth[return_.pk]) for return_, _ in pairs if not return_.refund_due]
     if free:
         move(free, since=[Status.EXCHANGING], to=Status.COMPLETED)
     return free
@@ -86,7 +86,7 @@ def _locked(events: Sequence[E], status: str) -> list[tuple[Return, E]]:
         "returns": [event.return_id for event in events],
         "status": str(status),
     }
-    returns = {of.pk: of for of in Return.objects.raw(LOCK, parameters)}
+    returns = {return_.pk: return_ for return_ in Return.objects.raw(LOCK, parameters)}
     return [(returns[event.return_id], event) for event in events if event.return_id in returns]
 
 
@@ -97,28 +97,28 @@ def ask_for_refunds(wanted: Sequence[tuple[Return, int, ReturnEvent | None]]) ->
         return
     asked = [
         OrderRefundRequested(
-            order_id=of.order_id,
+            order_id=return_.order_id,
             amount=amount,
-            reason=f"return {of.pk}",
+            reason=f"return {return_.pk}",
             for_return=True,
             caused_by=cause.event_id if cause else None,
             trace=trace_after(cause) if cause else current_trace(),
         )
-        for of, amount, cause in wanted
+        for return_, amount, cause in wanted
     ]
     rows = [
         {
             "id": event.event_id,
             "order_id": event.order_id,
-            "for_return_id": of.pk,
+            "for_return_id": return_.pk,
             "key": str(event.event_id),
             "amount": event.amount,
             "reason": event.reason,
         }
-        for event, (of, _, _) in zip(asked, wanted, strict=True)
+        for event, (return_, _, _) in zip(asked, wanted, strict=True)
     ]
     insert_rows(Refund, rows)
-    note(asked, [money(amount, of.currency) for of, amount, _ in wanted])
+    note(asked, [money(amount, return_.currency) for return_, amount, _ in wanted])
     # An order that is closed is looked after again, until payments has heard of it.
     look_at = database_time("orders") + timedelta(seconds=settings.STALLED_AFTER)
     query("orders", WATCH, {"look_at": look_at, "orders": [event.order_id for event in asked]})
@@ -158,12 +158,12 @@ def take_answers(
         )
 
 
-def _completed(of: Return, amount: int, *, exchanged: bool = False) -> ReturnCompleted:
+def _completed(return_: Return, amount: int, *, exchanged: bool = False) -> ReturnCompleted:
     return ReturnCompleted(
-        order_id=of.order_id,
-        return_id=of.pk,
-        user_id=of.user_id,
+        order_id=return_.order_id,
+        return_id=return_.pk,
+        user_id=return_.user_id,
         amount=amount,
-        currency=of.currency,
+        currency=return_.currency,
         exchanged=exchanged,
     )

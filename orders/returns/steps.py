@@ -9,7 +9,7 @@ from django.db.models import F
 
 from fastdb.bulk import update_rows
 from fastdb.clock import database_time
-from orders.open_orders import LONGEST_PAUSE, PORTION, leeway
+from orders.open_orders import PORTION, leeway, pause_after
 from orders.returns.models import Return, Status
 from orders.returns.transitions import move
 from sagas import emit
@@ -77,20 +77,23 @@ def end(cancelled: Sequence[DeliveryReturnCancelled]) -> list[ReturnClosed]:
 
 # --- The timer --------------------------------------------------------------------------------------------------------
 def look_after() -> int:
-    """Examine one portion of the returns that are due (`look_at`); return how many were due.
+    """Check one portion of the returns that are due (`look_at`), with growing pauses; return how many were due.
 
-    One whose parcel did not come in time expires. One of which a message is missing, or that we alone could move and
-    that stands still, is emitted again, with growing pauses. One that waits for its exchange is looked at until that
-    has ended; another one waits for somebody, and is left alone. With a backlog only those are examined that have been
-    due for long.
+    A return whose parcel did not come in time expires. If a message of a return is missing, or it stands still in
+    MOVING, its events are published again. A return that waits for its exchange is checked until that has ended, one
+    that waits for its parcel when that is overdue; any other one waits for staff, and is not checked until it moves.
+    During a backlog only returns that have been due for long are checked.
     """
     expired, due = _claim_due(since=leeway())
-    waiting = {of.pk: of for of in due}
-    lost = {one.key for one in missing(list(waiting), of=ReturnRequested)} if waiting else set()
-    stalled = lost | {pk for pk, of in waiting.items() if of.status in MOVING}
-    rearm("orders", stalled)
+    waiting = {return_.pk: return_ for return_ in due}
+    stalled = {pk for pk, return_ in waiting.items() if return_.status in MOVING}
+    rearm("orders", stalled)  # before the others, for which every service is asked
+    others = [pk for pk in waiting if pk not in stalled]
+    lost = {message.key for message in missing(others, of=ReturnRequested)} if others else set()
+    rearm("orders", lost)
+    stalled |= lost
     crash_point("return_look.rearmed")
-    parcels = [of.pk for pk, of in waiting.items() if pk not in stalled and of.status == Status.APPROVED]
+    parcels = [return_.pk for pk, return_ in waiting.items() if pk not in stalled and return_.status == Status.APPROVED]
     quiet = Return.objects.filter(pk__in=waiting.keys() - stalled, looks__gt=0)
     quiet.filter(pk__in=parcels, status=Status.APPROVED).update(look_at=F("approved_at") + _patience())
     quiet.exclude(pk__in=parcels).exclude(status__in=(*MOVING, Status.EXCHANGING)).update(look_at=None)
@@ -103,16 +106,15 @@ def _patience() -> timedelta:
 
 
 def _claim_due(since: float) -> tuple[int, list[Return]]:
-    """Of the returns that have been due for so many seconds: how many parcels have not come in time, whose returns
-    begin their way back; and the others, each with its next due time."""
+    """Of the returns that have been due for so many seconds, let those expire whose parcels have not come in time, and
+    give the others their next due time; return how many expired, and the others."""
     now = database_time("orders")
     with transaction.atomic(using="orders", durable=True):
         rows = Return.objects.filter(look_at__lte=now - timedelta(seconds=since)).order_by("look_at")
         expired = _expire(rows.filter(status=Status.APPROVED, approved_at__lte=now - _patience())[:PORTION])
         due = list(rows.select_for_update(skip_locked=True)[:PORTION])
-        for of in due:
-            pause = min(settings.STALLED_AFTER * 2 ** min(of.looks + 1, 20), LONGEST_PAUSE)
-            of.look_at, of.looks = now + timedelta(seconds=pause), of.looks + 1
+        for return_ in due:
+            return_.look_at, return_.looks = now + pause_after(return_.looks), return_.looks + 1
         update_rows(due, "look_at", "looks")
         crash_point("return_look.written")
     crash_point("return_look.committed")
@@ -120,7 +122,7 @@ def _claim_due(since: float) -> tuple[int, list[Return]]:
 
 
 def _expire(late: Iterable[Return]) -> int:
-    events = [ReturnExpired(order_id=of.order_id, return_id=of.pk, trace=current_trace()) for of in late]
+    events = [ReturnExpired(order_id=return_.order_id, return_id=return_.pk, trace=current_trace()) for return_ in late]
     if not events:
         return 0
     moved = move(events, since=[Status.APPROVED], to=Status.EXPIRING)

@@ -117,10 +117,10 @@ class OrderReturnsView(ListAPIView[Return]):
 
     def _order(self, right: str) -> Order:
         order_id = self.kwargs["order_id"]
-        found = visible_to(self.request.user, Order.objects.filter(pk=order_id), right).first()
-        if found is None:
+        order = visible_to(self.request.user, Order.objects.filter(pk=order_id), right).first()
+        if order is None:
             raise UnknownOrder(f"There is no order {order_id}.")
-        return found
+        return order
 
 
 class ReturnView(GenericAPIView[Return]):
@@ -248,10 +248,10 @@ class RefundAgainView(_Decision):
 
 
 def _visible(request: Request, return_id: int, right: str) -> Return:
-    found = visible_to(request.user, Return.objects.filter(pk=return_id), right).first()
-    if found is None:
+    return_ = visible_to(request.user, Return.objects.filter(pk=return_id), right).first()
+    if return_ is None:
         raise requests.UnknownReturn(f"There is no return {return_id}.")
-    return found
+    return return_
 
 
 def _answer(shown: Return, code: int = status.HTTP_200_OK) -> Response:

@@ -87,6 +87,19 @@ def test_orders_are_found_by(query: dict[str, Any], expected: list[int], found: 
     assert [int(row["id"]) for row in _rows(exported)] == [found[number] for number in expected]
 
 
+@pytest.mark.parametrize("number", ["1Z999AA10123456784", "9400110200881234567890", "771234567890", "JD01460000628123"])
+def test_by_a_number_of_any_carrier(number: str, found: list[int]):
+    ParcelNumber.objects.create(order_id=found[1], number=number)
+    assert _ids(client_of(**STAFF), search=number) == [found[1]]
+    assert _ids(client_of(**STAFF), search=number.lower()) == [found[1]]
+    assert _ids(client_of(2), search=number) == []  # it is somebody else's
+
+
+def test_by_an_id_and_by_the_same_digits_as_a_tracking_number(found: list[int]):
+    ParcelNumber.objects.create(order_id=found[1], number=str(found[0]))
+    assert _ids(client_of(**STAFF), search=str(found[0])) == [found[1], found[0]]
+
+
 def test_by_number_and_only_what_one_may_see(found: list[int]):
     assert _ids(client_of(**STAFF), search=str(found[1])) == [found[1]]
     assert _ids(client_of(2), search=str(found[1])) == []

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
 from orders.models import Order, Outbox, Unsent
-from orders.open_orders import BUSY, LONGEST_PAUSE, look_after
+from orders.open_orders import BUSY, LONGEST_PAUSE, cancel_overdue, look_after
 from orders.services import advance
 from sagas.testing import Bus, publishing_to
 from shop.calls import substituting
@@ -113,6 +114,38 @@ def test_a_backlog_that_does_not_end_is_not_waited_for(bus: CrowdedBus):
     Order.objects.update(look_at=timezone.now() - LONGEST_PAUSE * SECOND)
     assert look_after() == 1
     assert emitted_again() == [order_id]
+
+
+@pytest.mark.parametrize(
+    ("status", "moved", "overdue"),
+    [
+        ("INVENTORY_RESERVED", 2, False),  # it waits for its customer
+        ("PAYMENT_COMPLETED", 2, True),  # who has paid, long before the time was over
+        ("PAYMENT_AUTHORIZED", 2, True),
+        ("PAYMENT_COMPLETED", 0.5, False),  # who has just paid
+        ("DELIVERY_STARTED", 2, False),
+    ],
+)
+def test_the_deadline_does_not_count_the_time_in_which_a_customer_is_waited_for(
+    status: str, moved: float, overdue: bool, settings: Any
+):
+    place(still_for=0)
+    now, deadline = timezone.now(), settings.ORDER_DEADLINE * SECOND
+    waited = {"created_at": now - 3 * deadline, "action_until": now + timedelta(days=3)}
+    Order.objects.update(status=status, progress_at=now - moved * deadline, **waited)
+
+    assert cancel_overdue() == overdue
+
+
+@pytest.mark.parametrize(("since_until", "overdue"), [(0.5, False), (2, True)])
+def test_an_order_that_has_waited_in_vain_is_cancelled_a_deadline_later(
+    since_until: float, overdue: bool, settings: Any
+):
+    place(still_for=0)
+    now, deadline = timezone.now(), settings.ORDER_DEADLINE * SECOND
+    Order.objects.update(created_at=now - 3 * deadline, action_until=now - since_until * deadline)
+
+    assert cancel_overdue() == overdue
 
 
 def test_two_timers_never_wait_for_each_other():

@@ -9,8 +9,10 @@ FORWARD: tuple[str, ...] = (
     "PENDING", "INVENTORY_RESERVED", "PAYMENT_AUTHORIZED", "PAYMENT_COMPLETED", "DELIVERY_STARTED", "SHIPPED",
 )  # fmt: skip
 UNPAID = "UNPAID"  # delivered, but what was held of its money is not taken: staff see to it
-# Of these, the statuses in which an order may be for days: the saga's deadline does not apply to them.
-WITH_CARRIER: tuple[str, ...] = ("DELIVERY_STARTED", "SHIPPED")
+# Of these, those in which an order may wait for its customer to pay.
+BEFORE_PAYMENT: tuple[str, ...] = ("PENDING", "INVENTORY_RESERVED")
+# Those in which a delivery has been booked, and an order may be for days: the saga's deadline does not apply to them.
+DELIVERY_ARRANGED: tuple[str, ...] = ("DELIVERY_STARTED", "SHIPPED")
 # An order leaves neither of these.
 FINAL: tuple[str, ...] = ("COMPLETED", "CANCELLED")
 # No saga moves an order on from these, so one that stands still in them is not stalled.

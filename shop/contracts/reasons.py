@@ -22,7 +22,8 @@ NOT_FROM_ONE_PLACE = f"{INSUFFICIENT_STOCK}: not in stock together"  # the owner
 
 BY_CUSTOMER = "cancelled by the customer"
 BY_STAFF = "cancelled by the shop's staff"
-OVERDUE = "not with the carrier before the deadline"
+OVERDUE = "no delivery was booked before the deadline"
+ASKED_FOR = (BY_CUSTOMER, BY_STAFF, OVERDUE)  # delivery decides about these, and may refuse
 NOT_CAPTURED = f"{PAYMENT_DECLINED}: the money that was held could not be taken"
 REFUSED_BY_CARRIER = "refused by the carrier"
 REFUSED_BY_RECIPIENT = "refused by the recipient"

@@ -278,6 +278,16 @@ def test_an_order_with_the_carrier_is_named_while_its_messages_are_still_there(w
     assert broken(strict=False, age=MINUTE) == {"orders_end"}
 
 
+@pytest.mark.parametrize(("status", "expected"), [("INVENTORY_RESERVED", set()), ("PAYMENT_COMPLETED", {"orders_end"})])
+def test_only_while_its_customer_is_waited_for_has_an_order_more_time(
+    world: World, settings: Any, status: str, expected: set[str]
+):
+    open_since(3 * timedelta(seconds=settings.ORDER_DEADLINE), status, world)
+    Order.objects.filter(pk=Order.objects.latest("pk").pk).update(action_until=timezone.now() + 72 * HOUR)
+
+    assert broken(strict=False, age=MINUTE) == expected
+
+
 def open_since(time: timedelta, status: str, world: World) -> None:
     mutations.an_order_is_forgotten(world)
     order = Order.objects.latest("pk")

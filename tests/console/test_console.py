@@ -19,6 +19,7 @@ from accounts.models import User
 from accounts.services import make_groups, seed_users
 from commands.samples import USERS
 from console import state as states
+from console.orders import listed
 from console.pending import OPEN_CHANGES
 from console.saga import duration
 from console.texts import LANGUAGES, TEXTS
@@ -661,6 +662,17 @@ def test_orders_are_listed_narrowed_and_found(samples: Any):
         page = Client().get(f"/console/orders{narrowed}").content.decode()
         assert [pk for pk in (first, second) if f'href="/console/orders/{pk}"' in page] == shown, narrowed
     assert Client().get(f"/console/orders?q={first}").headers["Location"] == f"/console/orders/{first}"
+
+
+@DATABASES
+@pytest.mark.parametrize("number", ["1Z999AA10123456784", "9400110200881234567890", "771234567890"])
+def test_an_order_is_found_by_a_number_of_any_carrier(number: str, samples: Any):
+    place()
+    order_id = place()
+    apps.get_model("orders", "ParcelNumber").objects.create(order_id=order_id, number=number)
+    for written in (number, number.lower()):
+        (order,) = listed({"q": written}, know=False, phones=False).orders or [None]
+        assert order.pk == order_id, written
 
 
 @DATABASES

@@ -24,7 +24,7 @@ from catalog.services import change_product, create_product
 from delivery.models import Delivery
 from inventory.models import DeadLetter, StockItem, StockMovement
 from inventory.services import adjust_stock, first_location, seed_stock
-from orders.models import Order, Return
+from orders.models import Order, ParcelNumber, Return
 from orders.models import StaffAction as OrderAction
 from orders.returns.requests import Wanted, request_return
 from payments.models import GatewayLedger, Payment, Reconciliation, SandboxSwitch
@@ -527,6 +527,20 @@ def test_an_order_is_found_by_anything_one_knows(staff: Client, customers: None,
     page = text(staff, ORDERS)
     assert "User 1 user1@example.com" in page
     assert "1 × Product 7" in page
+
+
+@pytest.mark.parametrize("number", ["1Z999AA10123456784", "9400110200881234567890", "771234567890", "JD01460000628123"])
+def test_an_order_is_found_by_a_number_of_any_carrier(staff: Client, orders: Any, number: str):
+    done = orders[0][0].pk
+    ParcelNumber.objects.create(order_id=done, number=number)  # which delivery has forgotten since
+    for written in (number, number.lower()):
+        assert rows(staff, f"{ORDERS}?q={written}") == [str(done)], written
+
+
+def test_an_order_is_found_by_its_id_and_another_one_by_the_same_digits(staff: Client, orders: Any):
+    done, other = orders[0][0].pk, orders[0][1].pk
+    ParcelNumber.objects.create(order_id=other, number=str(done))
+    assert rows(staff, f"{ORDERS}?q={done}") == [str(other), str(done)]
 
 
 def test_numbers_are_found_by_their_index(boss: Client, orders: Any):

@@ -18,12 +18,13 @@ from inventory.models import Reservation, StockItem
 from inventory.services import seed_stock
 from notifications.models import Notification
 from orders.cancellation import request_cancellation
+from orders.changes.steps import refuse
 from orders.models import Order, OrderChange, Outbox, StaffAction
 from orders.refunds import request_refund
 from payments.models import GatewayLedger, Payment
 from sagas.registry import TIMERS
 from sagas.testing import Bus
-from shop.contracts.events import Line
+from shop.contracts.events import Line, PaymentChangeRefused
 from shop.seal import What, unseal
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order
@@ -404,6 +405,16 @@ def test_less_is_left_of_the_payment_than_the_pieces_cost(bus: Bus, customer: AP
     assert (change.status, change.refusal) == ("REFUSED", "there is not so much left to give back")
     assert (Order.objects.get().status, lines(order_id)) == ("COMPLETED", {1: 3, 2: 2})
     sound()
+
+
+def test_a_refusal_without_a_reason_is_a_refusal(bus: Bus, customer: APIClient, order_id: int):
+    before_the_hand_over(bus)
+    ask(customer, order_id)
+    change = OrderChange.objects.get()
+    (refused,) = refuse([PaymentChangeRefused(order_id=order_id, change_id=change.pk, reason="")])
+    assert refused.change_id == change.pk
+    order = Order.objects.get()
+    assert (status_of(order_id), order.total_price, order.change_id) == ("REFUSED", 7 * PRICE, None)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from audit import Violation, audit
 from inventory.services import seed_stock
 from orders import open_orders
 from orders.models import FINAL, Order, Refund, StaffAction
+from orders.refunds import settle
 from payments.models import Payment
 from sagas.reconciliation import missing
 from sagas.testing import Bus
-from shop.contracts.events import Line
+from shop.contracts.events import Line, PaymentRefundRefused
 from tests.conftest import SERVICES
 from tests.support.ordering import place_order
 
@@ -93,6 +94,13 @@ def test_more_than_is_left_is_refused(bus: Bus, clerk: APIClient, order_id: int)
     bus.drain()
     assert sorted(Refund.objects.values_list("status", flat=True)) == ["COMPLETED", "REFUSED"]
     assert Payment.objects.get().refunded == 600
+
+
+def test_a_refusal_without_a_reason_is_a_refusal(clerk: APIClient, order_id: int):
+    ask(clerk, order_id)
+    refund = Refund.objects.get()
+    settle([PaymentRefundRefused(order_id=order_id, refund_id=refund.pk, amount=refund.amount, reason="")])
+    assert Refund.objects.get().status == "REFUSED"
 
 
 def test_sent_again_it_is_made_once(bus: Bus, clerk: APIClient, order_id: int):

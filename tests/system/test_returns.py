@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db.models import Q
+from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -23,8 +24,11 @@ from orders.refunds import request_refund
 from orders.returns import decisions
 from orders.returns.requests import NotSoMany, Wanted, request_return, withdraw
 from payments.models import Payment
+from sagas import Unavailable
+from sagas.reconciliation import Messages
 from sagas.testing import Bus, rolled_back
 from shop.contracts.events import Line
+from shop.hooks import ShopHooks
 from tests.conftest import SERVICES
 from tests.support.ordering import ADDRESS, place_order
 from tests.support.return_requests import API, PIECES, TWO, act, ask, clean, client, found
@@ -333,6 +337,25 @@ def test_a_lost_message_is_sent_again(bus: Bus, clerk: APIClient, requested: int
     bus.drain()
     assert not Return.objects.filter(look_at__isnull=False).exists()
     assert clean()
+
+
+def test_a_return_that_stands_still_is_resumed_while_a_service_is_away(
+    bus: Bus, hana: APIClient, clerk: APIClient, order_id: int, received: int, monkeypatch: pytest.MonkeyPatch
+):
+    def away(*_: object) -> Messages:
+        raise Unavailable("notifications is away")
+
+    act(clerk, received, "inspect", found(accepted=2))
+    bus.relay()
+    bus.messages.clear()  # the broker has lost them
+    another = {"items": [{"productId": 1, "quantity": 1}]}
+    assert hana.post(f"{API}/orders/{order_id}/returns", another).status_code == 201
+    Return.objects.update(look_at=timezone.now())
+    monkeypatch.setattr(ShopHooks, "remote_messages", away)
+    with pytest.raises(Unavailable):
+        bus.tick("orders.look_after_returns")
+    bus.relay()
+    assert "inventory.restock_return" in [step for step, _ in bus.messages]
 
 
 # --- It adds up -----------------------------------------------------------------------------------------------------

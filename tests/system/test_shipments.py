@@ -114,6 +114,35 @@ def test_an_order_from_one_location_has_one_shipment(bus: Bus):
     assert (only["number"], only["status"], only["items"]) == (1, "DELIVERED", [{"productId": 1, "quantity": 3}])
 
 
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_the_only_shipment_never_goes_back(bus: Bus, handed_over: bool):
+    order_id = place_order(user_id=1, lines=[Line(1, 3)]).pk
+    bus.drain(timers=False)
+    if handed_over:
+        report(1, "IN_TRANSIT")
+        bus.drain(timers=False)
+    report(1, "FAILED", "refused by the recipient")
+    seen = statuses(order_id)
+    while bus.relay() or bus.messages:
+        if bus.messages:
+            bus.deliver()
+        seen += statuses(order_id)
+    assert Order.objects.get().status == "CANCELLED"
+    assert [one for one, before in zip(seen, [None, *seen], strict=False) if one != before] == [
+        "SHIPPED" if handed_over else "STARTED",
+        "FAILED",
+    ]
+
+
+def test_the_only_shipment_waits_for_its_carrier_while_its_cancellation_is_decided(bus: Bus):
+    order_id = place_order(user_id=1, lines=[Line(1, 3)]).pk
+    bus.drain(timers=False)
+    request_cancellation(order_id)
+    assert (Order.objects.get().status, statuses(order_id)) == ("CANCELLING", ["STARTED"])
+    bus.drain(timers=False)
+    assert (Order.objects.get().status, statuses(order_id)) == ("CANCELLED", ["FAILED"])
+
+
 def test_the_order_is_complete_when_the_last_shipment_has_arrived(bus: Bus):
     order_id = place()
     bus.drain(timers=False)
