@@ -147,6 +147,11 @@ def dying_at(boundary: str) -> Schedule:
     if boundary.startswith("settle.operation"):  # charged, which nobody knows when its order is undone
         unknown = Wish(1, "tok_timeout_charged", "", cancelled_at=0)
         return Schedule([unknown], 3, [*[Decision(0, None)] * 8, *[Decision(0, boundary)] * 3])
+    if boundary.startswith("advance"):  # which the timer passes once a parcel is due
+        return Schedule([Wish(1, "tok_ok", "", None)], 0, [Decision(0, boundary), *[Decision(0, None)] * 30])
+    if boundary.startswith("return_parcels"):  # likewise, once the return is approved
+        approved = [Decision(0, boundary), Decision(19, None), *[Decision(0, None)] * 30]
+        return Schedule([Wish(2, "tok_ok", "", None)], 0, approved, returned=True)
     if boundary.startswith("return_"):
         return Schedule(
             [Wish(2, "tok_ok", "", cancelled_at=None)], 0, [Decision(0, boundary)] * DECISIONS, returned=True
