@@ -70,7 +70,7 @@ def _decode(step: AnyStep, payload: msgspec.Raw | Sequence[Any]) -> list[Event]:
     events = list({event.event_id.int: event for event in found if event}.values())
     sender = ((current_task and current_task.request.properties) or {}).get("user_id")
     refused = {kind: why for kind in set(map(type, events)) if (why := dead_letters.impostor(sender, kind))}
-    for event in (one for one in events if refused and type(one) in refused):
+    for event in [one for one in events if type(one) in refused] if refused else []:
         _set_aside(step, event, refused[type(event)])
     return [event for event in events if type(event) not in refused] if refused else events
 
