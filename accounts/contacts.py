@@ -43,6 +43,16 @@ def phone_number(number: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164) if parsed else tidy(number)
 
 
+def digits_of(number: str) -> list[str]:
+    """Return the digits of a phone number: those of E.164 and, within PHONE_REGION, those that are dialled there."""
+    if (parsed := _parsed(number)) is None:
+        return []
+    forms = [phonenumbers.PhoneNumberFormat.E164]
+    if parsed.country_code == phonenumbers.country_code_for_region(settings.PHONE_REGION):
+        forms.append(phonenumbers.PhoneNumberFormat.NATIONAL)
+    return [phonenumbers.normalize_digits_only(phonenumbers.format_number(parsed, form)) for form in forms]
+
+
 def check_phone_number(number: str) -> None:
     """A validator: raises `ValidationError` unless this is a valid phone number."""
     if _parsed(number) is None:

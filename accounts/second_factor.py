@@ -14,7 +14,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django_otp import devices_for_user
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_otp_webauthn.models import WebAuthnCredential, WebAuthnUserHandle
@@ -26,6 +25,7 @@ from shop.api.problems import Problem
 
 RECOVERY_CODES = 10
 PASSKEYS = 10  # per user
+DIGITS = 6  # of an app's code; recovery codes are longer
 
 
 class SecondFactorMissing(Problem):
@@ -71,12 +71,18 @@ def insist(user: User, code: str, request: Any) -> None:
 
 def match(user: User, code: str, request: Any) -> Any:
     """Use up a code; return its device, or None for a wrong code. Raises `TooManyGuesses`."""
-    return _counted(user, request, lambda: _first(devices_for_user(user, for_verify=True), code))
+    return _counted(user, request, lambda: _first(_devices(user, code.strip()), code))
 
 
 def match_passkey(user: User, answer: str, request: Any) -> Any:
     """Return the passkey that a browser has used; None for an invalid response. Raises `TooManyGuesses`."""
     return _counted(user, request, lambda: passkeys.shown(user, answer, request))
+
+
+def _devices(user: User, code: str) -> Any:
+    """Return the devices that a code can be of: a wrong one counts against no other."""
+    kind = TOTPDevice if code.isdecimal() and len(code) == DIGITS else StaticDevice
+    return kind.objects.select_for_update().filter(user=user, confirmed=True).order_by("pk")
 
 
 def _first(devices: Any, code: str) -> Any:
@@ -103,8 +109,10 @@ def _counted(user: User, request: Any, work: Callable[[], Any]) -> Any:
 # --- Setting up, and taking away --------------------------------------------------------------------------------------
 def begin(user: User) -> TOTPDevice:
     """Return the app that is being set up; it stays the same until it is confirmed."""
-    device, _new = TOTPDevice.objects.get_or_create(user=user, confirmed=False, defaults={"name": "app"})
-    return device
+    with transaction.atomic(using="accounts"):
+        User.objects.select_for_update().get(pk=user.pk)
+        begun = TOTPDevice.objects.filter(user=user, confirmed=False).order_by("pk").first()
+        return begun or TOTPDevice.objects.create(user=user, name="app", confirmed=False)
 
 
 def picture(device: TOTPDevice) -> str:

@@ -8,14 +8,14 @@ from uuid import UUID
 from django.conf import settings
 
 from fastdb.clock import database_time
+from orders.changes.models import unsealed
 from orders.models import OrderChange, Outbox
 from shop.contracts.events import OrderCreated
 from shop.redaction import blank_portion
-from shop.seal import What, unseal
 
 
 class Wanted(NamedTuple):
-    """Where an order was to go when it was placed, or by a change."""
+    """Where an order was to go when it was placed, or by a change; empty if that cannot be unsealed any more."""
 
     order_id: int
     address: str
@@ -23,7 +23,7 @@ class Wanted(NamedTuple):
 
 
 def wanted_of(order_ids: Collection[int]) -> list[Wanted]:
-    """What is still known of these orders, oldest first. Raises ValueError for an address that cannot be unsealed."""
+    """What is still known of these orders, oldest first."""
     created = Outbox.objects.filter(correlation_id__in=order_ids, event_type=OrderCreated.__name__).order_by("pk")
     changes = OrderChange.objects.filter(order_id__in=order_ids).exclude(address="").order_by("pk")
     sealed = [
@@ -33,17 +33,14 @@ def wanted_of(order_ids: Collection[int]) -> list[Wanted]:
         ),
         *changes.values_list("order_id", "address", "pk"),
     ]
-    return [Wanted(pk, unseal(text, What.ADDRESS, order_id=pk), change) for pk, text, change in sealed if text]
+    return [Wanted(pk, unsealed(text, pk), change) for pk, text, change in sealed if text]
 
 
 def current(order_id: int) -> str:
     """Where an order goes now; empty if nobody here can tell any more."""
     made = OrderChange.objects.filter(order=order_id, status=OrderChange.Status.MADE).values_list("pk", flat=True)
     counts = {None, *made}
-    try:
-        return next((one.address for one in reversed(wanted_of([order_id])) if one.change_id in counts), "")
-    except ValueError:  # sealed with a secret that was replaced at once
-        return ""
+    return next((one.address for one in reversed(wanted_of([order_id])) if one.change_id in counts), "")
 
 
 def forget_old() -> int:

@@ -97,5 +97,5 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             return
         discarded = [letter for letter in letters if dead_letters.discard(letter, reason)]
         for letter in discarded:
-            self.log_change(request, letter, f"Discarded: {reason}")
+            self.log_change(request, letter, "Discarded.")
         messages.info(request, _("Discarded: %d.") % len(discarded))

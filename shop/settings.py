@@ -582,6 +582,7 @@ STAFF_TOKEN_LIFETIME = timedelta(seconds=env.int("STAFF_TOKEN_SECONDS", 60))  # 
 GUESSES_PER_ACCOUNT = env.int("GUESSES_PER_ACCOUNT", 20)  # wrong passwords in a quarter of an hour; 0 means no limit
 GUESSES_PER_ADDRESS = env.int("GUESSES_PER_ADDRESS", 100)
 STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR", False)  # required of all staff, or only used if set up
+OTP_STATIC_THROTTLE_FACTOR = 0  # guesses are limited above; django-otp's delay doubles with each, for months
 OTP_TOTP_ISSUER = OTP_WEBAUTHN_RP_NAME = "shop"
 # Passkeys are bound to PUBLIC_URL's domain for good. Browsers support them over HTTPS, and on localhost.
 _public = urlsplit(PUBLIC_URL)

@@ -2,12 +2,15 @@
 
 import io
 import re
+from base64 import b32encode
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django_otp.oath import totp
 from django_otp.plugins.otp_static.models import StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -103,6 +106,41 @@ def test_wrong_codes_are_counted_though_the_password_is_right(device: TOTPDevice
     settings.GUESSES_PER_ACCOUNT, settings.OTP_TOTP_THROTTLE_FACTOR = 3, 0
     assert [by_api("000000", f"10.0.0.{one}").status_code for one in range(4)] == [401, 401, 401, 429]
     assert by_api(code_of(device)).status_code == 429
+
+
+def test_mistyped_codes_lock_no_recovery_code_and_no_app(boss: User, device: TOTPDevice, settings: Any):
+    codes = second_factor._make_codes(boss)
+    settings.GUESSES_PER_ACCOUNT = 0
+    assert {by_api("000000").status_code for _ in range(20)} == {401}
+    assert by_api(codes[0]).status_code == 200
+    assert {by_api("mistyped").status_code for _ in range(20)} == {401}
+    assert by_api(codes[1]).status_code == 200
+    TOTPDevice.objects.update(throttling_failure_timestamp=None, throttling_failure_count=0)
+    assert {by_api("mistyped").status_code for _ in range(20)} == {401}
+    assert by_api(code_of(device)).status_code == 200
+
+
+def test_wrong_recovery_codes_are_counted_as_well(boss: User, device: TOTPDevice, settings: Any):
+    codes = second_factor._make_codes(boss)
+    settings.GUESSES_PER_ACCOUNT = 3
+    wrong = ["mistyped", "000000", "mistyped", "mistyped"]
+    assert [by_api(one, f"10.0.0.{host}").status_code for host, one in enumerate(wrong)] == [401, 401, 401, 429]
+    assert by_api(codes[0]).status_code == 429
+
+
+def test_the_page_opened_twice_at_once_begins_one_app(boss: User):
+    with CaptureQueriesContext(connections["accounts"]) as asked:
+        second_factor.begin(boss)
+    locked = ("accounts_user" in one["sql"] and "FOR UPDATE" in one["sql"] for one in asked.captured_queries)
+    assert any(locked)
+
+
+def test_two_begun_apps_do_not_close_the_page(boss: User):
+    first, _second = (TOTPDevice.objects.create(user=boss, name="app", confirmed=False) for _ in range(2))
+    client = browser(boss)
+    assert b32encode(first.bin_key).decode() in client.get(PAGE).content.decode()
+    assert client.post(PAGE, {"code": code_of(first)}).status_code == 200
+    assert second_factor.has_app(boss)
 
 
 def test_a_stranger_does_not_use_up_the_tries_of_a_code(boss: User, device: TOTPDevice, settings: Any):

@@ -8,6 +8,14 @@ from django.db.models.functions import Now
 from shop.seal import What, unseal
 
 
+def unsealed(address: str, order_id: int) -> str:
+    """Unseal an order's address; empty if that is forgotten, or was sealed with a secret that was replaced at once."""
+    try:
+        return unseal(address, What.ADDRESS, order_id=order_id) if address else ""
+    except ValueError:
+        return ""
+
+
 class OrderChange(models.Model):
     """A change of an order before its parcel is handed over, asked for by its customer or by staff.
 
@@ -65,10 +73,7 @@ class OrderChange(models.Model):
     @property
     def new_address(self) -> str:
         """Where the order is to go instead; empty if that stays, or is forgotten."""
-        try:
-            return unseal(self.address, What.ADDRESS, order_id=self.order_id) if self.address else ""
-        except ValueError:  # sealed with a secret that was replaced at once
-            return ""
+        return unsealed(self.address, self.order_id)
 
 
 class OrderChangeLine(models.Model):

@@ -23,7 +23,7 @@ from django.core.cache import cache
 from django.core.mail import send_mail
 from django.core.management import CommandError, call_command
 from django.db import connections
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_redis import get_redis_connection
@@ -36,6 +36,7 @@ from delivery.models import Delivery
 from delivery.reports import take_carrier_event
 from inventory.services import seed_stock
 from notifications.models import Notification
+from orders import addresses
 from orders.models import Order, OrderChange
 from sagas import dead_letters
 from sagas.registry import TIMERS
@@ -43,6 +44,7 @@ from sagas.testing import Bus, publishing_to
 from shop import mailfiles
 from shop.calls import personal, substituting
 from shop.contracts.catalog import CatalogService
+from shop.contracts.orders import OrdersOf, OrdersService
 from shop.observability import logs
 from tests.conftest import SERVICES
 from tests.support.fakes import FakeCatalog
@@ -330,6 +332,118 @@ def test_who_is_let_in_again_is_not_erased(bus: Bus, zyxwen: APIClient):
     TIMERS["accounts.erase_closed"]()
 
     assert (user().email, user().erasure_due_at) == (EMAIL, None)
+
+
+def test_who_comes_back_and_leaves_again_is_not_erased_before_the_new_time(bus: Bus, zyxwen: APIClient, settings: Any):
+    first = erasure.close(user().pk)
+    User.objects.update(erasure_due_at=first - timedelta(hours=1))
+    assert erasure.close(user().pk) == first - timedelta(hours=1)  # asked again, it is no later
+    User.objects.update(is_active=True)
+    back = services.issue(user())
+
+    again = erasure.close(user().pk)
+
+    assert again == user().erasure_due_at
+    assert again > timezone.now() + settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"]
+    TIMERS["accounts.erase_closed"]()
+    assert (user().erased_at, bool(back)) == (None, True)
+
+
+@pytest.mark.parametrize("running", [[], [1]])
+def test_who_comes_back_and_leaves_again_while_the_timer_looks_is_erased_at_the_new_time(
+    bus: Bus, zyxwen: APIClient, running: list[int]
+):
+    class Orders:
+        def get_orders_of(self, user_id: int) -> OrdersOf:
+            User.objects.update(is_active=True)
+            erasure.close(user_id)
+            return OrdersOf(running=running, ended=[])
+
+    erasure.close(user().pk)
+    is_due()
+
+    with substituting(OrdersService, Orders()):
+        TIMERS["accounts.erase_closed"]()
+
+    assert user().erased_at is None
+    assert user().erasure_due_at > timezone.now() + timedelta(minutes=11)
+
+
+def test_the_erased_account_that_staff_activate_is_still_erased_everywhere(bus: Bus, zyxwen: APIClient):
+    place(zyxwen)
+    bus.drain()
+    zyxwen.post("/api/v1/users/me/erasure", {"password": PASSWORD})
+    is_due()
+    TIMERS["accounts.erase_closed"]()
+    bus.relay()
+    bus.messages = [message for message in bus.messages if message[0] != "delivery.erase_customer"]
+    bus.drain(timers=False)
+    User.objects.update(is_active=True)
+
+    is_due()
+    TIMERS["accounts.erase_closed"]()
+    bus.drain(timers=False)
+
+    assert violations() == []
+
+
+def test_the_admins_log_loses_what_names_the_customer_and_nothing_else(bus: Bus):
+    lee = services.sign_up(email="on@example.com", password=PASSWORD, name="e", phone="010-9753-8642")
+    other = services.sign_up(email="simon@example.com", password=PASSWORD, name="Simon Sleeve")
+    staff = User.objects.create_superuser(email="staff@example.com", name="Staff", password=PASSWORD)
+    User.objects.update(verified_at=timezone.now())
+    hers, his = place(client_of(lee.email), key="hers"), place(client_of(other.email), key="his")
+    bus.drain()
+
+    def logged(model: str, pk: Any, what: str, said: str) -> int:
+        label, _, name = model.partition(".")
+        kind = ContentType.objects.get(app_label=label, model=name)
+        row = {"user": staff, "action_flag": 2, "content_type": kind, "object_id": str(pk)}
+        return LogEntry.objects.create(**row, object_repr=what, change_message=said).pk
+
+    gone = [
+        logged("accounts.user", lee.pk, lee.email, "verify the address"),
+        logged("orders.order", hers, f"order {hers}: PAID", "Cancellation asked for: Lee called"),
+        logged("delivery.delivery", 4711, f"delivery of order {hers}: FAILED", "Settled (LOST): Lee has it"),
+        logged("orders.order", his, f"order {his}: PAID", "Cancellation asked for: he is On@Example.com."),
+        logged("inventory.stockitem", 1, "product 1 at main", "Booked +1: from 010 9753-8642"),
+        logged("inventory.stockitem", 1, "product 1 at main", "Booked +1: from +82 10 9753 8642"),
+    ]
+    kept = [
+        logged("accounts.user", other.pk, other.email, "verify the address"),
+        logged("orders.order", his, f"order {his}: PAID", "Cancellation asked for: wrong sleeve, on@example.com.au"),
+        logged("delivery.delivery", hers, f"delivery of order {hers}0: FAILED", "Settled (LOST): e-mail sent"),
+        logged("inventory.stockitem", 1, "product 1 at main", "Booked +1: see 10109753864 and 010975386420"),
+        logged("catalog.product", 1, "Sleeve e", "name: Channel → Sleeve e"),
+    ]
+    before = dict(LogEntry.objects.values_list("pk", "change_message"))
+
+    erasure.close(lee.pk)
+    is_due()
+    TIMERS["accounts.erase_closed"]()
+
+    after = dict(LogEntry.objects.values_list("pk", "change_message"))
+    assert {pk for pk in before if before[pk] != after[pk]} == set(gone)
+    assert {after[pk] for pk in gone} == {""}
+    assert LogEntry.objects.filter(pk__in=kept, object_repr__regex="[a-z]").count() == len(kept)
+
+
+def test_addresses_under_a_key_that_is_gone_are_empty_in_the_archive(bus: Bus, zyxwen: APIClient, settings: Any):
+    old, moved = place(zyxwen), place(zyxwen)
+    with override_settings(SEAL_KEYS=["the key that replaced the one that leaked"]):
+        new, key = place(zyxwen), {"HTTP_IDEMPOTENCY_KEY": "moved"}
+        change = {"address": f"{STREET}, second floor"}
+        assert zyxwen.post(f"/api/v1/orders/{moved}/changes", change, **key).status_code == 202
+        OrderChange.objects.update(status="MADE")
+
+        answer = zyxwen.get("/api/v1/users/me/export")
+
+        assert answer.status_code == 200
+        told = json.loads(ZipFile(BytesIO(answer.content)).read("orders.json"))
+        found = sorted((one["order_id"], one["address"]) for one in told["addresses"])
+        assert found == [(old, ""), (moved, ""), (moved, change["address"]), (new, STREET)]
+        assert [addresses.current(pk) for pk in (old, moved, new)] == ["", change["address"], STREET]
+    assert addresses.current(moved) == ""  # it goes where the latest says, not where one goes that can be read
 
 
 def test_staff_are_not_erased(bus: Bus, zyxwen: APIClient):
