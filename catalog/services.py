@@ -35,12 +35,17 @@ class StaleVersion(Problem):
 
 def create_product(*, form: UUID | None = None, **fields: Any) -> Product:
     """Put a product up for sale, or return the one that this form has already created. Raises `InvalidPrice`."""
+    return create_once(form or uuid4(), **fields)[0]
+
+
+def create_once(form: UUID, **fields: Any) -> tuple[Product, bool]:
+    """Like `create_product`; also whether the product is new."""
     _check_price(fields)
     with transaction.atomic(using="catalog"):
-        product, is_new = Product.objects.get_or_create(form=form or uuid4(), defaults=fields)
+        product, is_new = Product.objects.get_or_create(form=form, defaults=fields)
         if is_new:
             stafflog.record("catalog", "create", f"product {product.pk}", after=fields)
-    return product
+    return product, is_new
 
 
 def change_product(product_id: int, changes: Mapping[str, Any], *, expected: Collection[int] | None = None) -> Product:

@@ -79,4 +79,7 @@ class ProductSheet(Sheet):
             changed = services.change_product(instance.pk, fields, expected=expected)
             instance.version = changed.version
             return
-        instance.pk = services.create_product(**fields).pk
+        product, is_new = services.create_once(booking, **fields)
+        if not is_new:
+            raise ValidationError(_("This line was imported already."))
+        instance.pk = product.pk

@@ -77,7 +77,8 @@ class AdjustmentForm(UnlessStale):
         cleaned = super().clean()
         if cleaned.get("delta") is not None and not cleaned.get("reason"):
             self.add_error("reason", _("Say why: it stays with the movement."))
-        if cleaned.get("delta") is None and "delta" not in self.errors and "low_below" not in self.changed_data:
+        changes_nothing = self.instance._state.adding or "low_below" not in self.changed_data
+        if cleaned.get("delta") is None and "delta" not in self.errors and changes_nothing:
             self.add_error("delta", _("Say how many pieces came or went."))
         return cleaned
 

@@ -195,11 +195,12 @@ def book(
 
 
 def set_low_below(product_id: int, location: str, low_below: int) -> None:
-    """Set the threshold of available units below which a product's stock at a location is low."""
+    """Set the threshold of available units below which a product's stock at a location, if it has any record there, is
+    low."""
     with transaction.atomic(using="inventory"):
         items = StockItem.objects.filter(product_id=product_id, location=location)
         stock = items.select_for_update().values("low_below").first()
-        if stock == {"low_below": low_below}:
+        if stock is None or stock == {"low_below": low_below}:
             return
         items.update(low_below=low_below)  # not `updated_at`
         target = f"stock of product {product_id} at {location}"

@@ -123,8 +123,8 @@ class EasyPost:
             raise Forged("no webhook_secret is configured")
         try:
             event = validate_webhook(body, {"X-Hmac-Signature": headers.get("x-hmac-signature")}, secret)
-            tracker = event["result"]
-            if tracker["object"] != "Tracker" or tracker["status"] not in STATUSES:
+            tracker = event.get("result") or {}
+            if tracker.get("object") != "Tracker" or tracker["status"] not in STATUSES:
                 return []  # of batches, refunds, reports …; and of trackers what changes nothing
             return [_report(tracker, event_id=str(event["id"])[:64])]
         except (SignatureVerificationError, TypeError, KeyError, ValueError, AttributeError) as error:

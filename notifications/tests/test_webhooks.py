@@ -26,6 +26,7 @@ from notifications.tests.dialogue import KIM, order_created
 from notifications.webhooks import sending, subscriptions, transport
 from notifications.webhooks.events import PUBLIC, TYPES, write_down
 from notifications.webhooks.secrets import decrypted
+from sagas import Unavailable
 from sagas.events import uuid7
 from shop.api.authentication import STAFF
 from shop.api.tokens import AccessToken
@@ -102,6 +103,15 @@ def due_now(webhook: Webhook) -> None:
 
 def states(webhook: Webhook) -> list[tuple[str, int, int | None]]:
     return list(webhook.messages.order_by("pk").values_list("status", "attempts", "answer"))
+
+
+def gauge(name: str) -> float:
+    from shop.operations import gauges
+
+    found = gauges._families()
+    gauges._ask_database("notifications", found)
+    (sample,) = found[name].samples
+    return sample.value
 
 
 def api(*rights: str) -> APIClient:
@@ -381,7 +391,7 @@ def test_replay_ping_and_change_by_api(receiver: Receiver):
     assert (ping.status_code, ping.json()["type"], ping.json()["orderId"]) == (202, "ping", None)
     send()
     assert receiver.types == ["order.paid", "order.paid", "ping"]  # a disabled one is sent its ping only
-    program.patch(one, {"enabled": True, "description": "ERP", "events": ["order.cancelled"]})
+    program.patch(one, {"enabled": True, "description": "ERP", "events": ["order.paid", "order.cancelled"]})
     send()
     assert receiver.types == ["order.paid", "order.paid", "ping", "order.paid"]
     assert receiver.received[1].headers["Webhook-Id"] == receiver.received[3].headers["Webhook-Id"]
@@ -472,9 +482,79 @@ def test_who_loses_the_right_is_told_no_more():
     }
 
 
-def test_in_the_admin_dead_ones_are_shown_enabled_and_replayed(client: Any, receiver: Receiver):
+RIGHTS = ("notifications.add_webhook", "orders.view_order", "orders.view_return")
+
+
+class Rights:
+    """Accounts, where every owner has these rights."""
+
+    def __init__(self, *rights: str) -> None:
+        self.rights = rights
+
+    def get_rights(self, user_ids: Collection[int]) -> dict[int, Collection[str]]:
+        return dict.fromkeys(user_ids, self.rights)
+
+
+class Away:
+    def get_rights(self, user_ids: Collection[int]) -> Any:
+        raise Unavailable("accounts")
+
+
+def returned() -> ReturnRequested:
+    return ReturnRequested(order_id=7, return_id=8, user_id=1, lines=(Line(1, 1),))
+
+
+def test_what_is_not_subscribed_to_any_more_is_not_sent(receiver: Receiver):
+    program = api(*RIGHTS)
+    webhook, _ = subscribed(receiver.url, owner_id=program.user_id)  # type: ignore[attr-defined]
+    one = f"{URL}/{webhook.pk}"
+    write_down([returned()])
+    send()
+    sent = webhook.messages.get()
+    program.patch(one, {"enabled": False})
+    write_down([returned(), paid(1)])
+    program.patch(one, {"events": ["order.paid"], "enabled": True})
+    send()
+    assert receiver.types == ["return.requested", "order.paid"]
+    assert send() == 0  # what waits does not have it served
+    assert gauge("webhook_messages_due") == 0
+
+    since = (timezone.now() - timedelta(hours=1)).isoformat()
+    assert program.post(f"{one}/replay", {"since": since}).json() == {"messages": 1}
+    assert program.post(f"{one}/messages/{sent.pk}/replay").json()["code"] == "W002"
+    assert subscriptions.replay_messages(WebhookMessage.objects.filter(pk=sent.pk)) == 0
+    send()
+    assert receiver.types == ["return.requested", "order.paid", "order.paid"]
+
+
+def test_nobody_enables_what_its_owner_may_not_be_told(client: Any):
     client.force_login(User.objects.create_superuser(email="a@example.com", password="for-this-test", name="A"))
-    webhook, secret = subscribed(receiver.url, enabled=False, disabled_reason="It answered 410: it is gone.")
+    lost, kept = (subscribed("https://a.example.com/", *events, enabled=False)[0] for events in ((), ("order.paid",)))
+    enable = {"action": "enable", "_selected_action": [lost.pk, kept.pk]}
+    staff = api("notifications.change_webhook", *RIGHTS)
+    with substituting(ContactsService, Rights("orders.view_order")):
+        answer = client.post("/admin/notifications/webhook/", enable, follow=True)
+        assert staff.patch(f"{URL}/{lost.pk}", {"enabled": True}).status_code == 403
+    assert [str(one) for one in answer.context["messages"]] == [
+        f"Webhook {lost.pk} stays disabled: its owner has not the right orders.view_return.",
+        "Webhooks changed: 1.",
+    ]
+    assert list(Webhook.objects.order_by("pk").values_list("enabled", flat=True)) == [False, True]
+    with substituting(ContactsService, Away()):
+        answer = client.post("/admin/notifications/webhook/", enable, follow=True)
+    assert [str(one) for one in answer.context["messages"]] == [
+        "Accounts is away: nobody knows what the owners may be told. Nothing was enabled."
+    ]
+    with substituting(ContactsService, Rights(*RIGHTS)):
+        assert staff.patch(f"{URL}/{lost.pk}", {"enabled": True}).json()["enabled"] is True
+
+
+def test_in_the_admin_dead_ones_are_shown_enabled_and_replayed(client: Any, receiver: Receiver):
+    owner = User.objects.create_superuser(email="a@example.com", password="for-this-test", name="A")
+    client.force_login(owner)
+    webhook, secret = subscribed(
+        receiver.url, owner_id=owner.pk, enabled=False, disabled_reason="It answered 410: it is gone."
+    )
     subscribed("https://b.example.com/")
     write_down([paid(1)])
     page = client.get("/admin/notifications/webhook/?state=dead").content.decode()
@@ -508,12 +588,9 @@ def test_dead_ones_are_counted_and_the_doctor_names_them():
     subscribed("https://a.example.com/", enabled=False, disabled_reason="It answered 410: it is gone.")
     subscribed("https://b.example.com/", enabled=False)
     write_down([paid(1)])
-    from shop.operations import doctor, gauges
+    from shop.operations import doctor
 
-    found = gauges._families()
-    gauges._ask_database("notifications", found)
-    assert [sample.value for sample in found["webhooks_dead"].samples] == [1]
-    assert [sample.value for sample in found["webhook_messages_due"].samples] == [0]
+    assert (gauge("webhooks_dead"), gauge("webhook_messages_due")) == (1, 0)
     (finding,) = doctor._webhooks()
     assert (finding.well, finding.detail) == (False, "2 subscriptions, 1 of them dead")
 

@@ -10,8 +10,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from desk.admin import OnPage, ReadOnlyAdmin
-from notifications.webhooks import subscriptions
+from notifications.webhooks import owners, subscriptions
 from notifications.webhooks.models import Webhook, WebhookMessage
+from sagas.outages import OUTAGES
 
 SHOWN: Any = [
     "url", "its_messages", "owner_id", "events", "description", "enabled", "disabled_reason", "failures",
@@ -81,11 +82,23 @@ class WebhookAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Enable, and try again what is waiting"), permissions=["change"])
     def enable(self, request: HttpRequest, chosen: QuerySet[Webhook]) -> None:
-        self._change(request, chosen, enabled=True)
+        """Also asks what the owners may be told now."""
+        try:
+            lacking = owners.lacking(chosen)
+        except OUTAGES:
+            messages.error(
+                request, _("Accounts is away: nobody knows what the owners may be told. Nothing was enabled.")
+            )
+            return
+        for pk, rights in lacking.items():
+            if rights:
+                said = _("Webhook %(id)d stays disabled: its owner has not the right %(rights)s.")
+                messages.error(request, said % {"id": pk, "rights": ", ".join(rights)})
+        self._change(request, [one for one in chosen if not lacking[one.pk]], enabled=True)
 
     @admin.action(description=_("Disable"), permissions=["change"])
     def disable(self, request: HttpRequest, chosen: QuerySet[Webhook]) -> None:
-        self._change(request, chosen, enabled=False)
+        self._change(request, list(chosen), enabled=False)
 
     @admin.action(description=_("Send a test message"), permissions=["change"])
     def ping(self, request: HttpRequest, chosen: QuerySet[Webhook]) -> None:
@@ -93,7 +106,7 @@ class WebhookAdmin(ReadOnlyAdmin):
             subscriptions.ping(webhook.pk)
         messages.success(request, _("Test messages that will be sent now: %d.") % len(chosen))
 
-    def _change(self, request: HttpRequest, chosen: QuerySet[Webhook], *, enabled: bool) -> None:
+    def _change(self, request: HttpRequest, chosen: Collection[Webhook], *, enabled: bool) -> None:
         for webhook in chosen:
             subscriptions.change(webhook.pk, enabled=enabled)
         messages.success(request, _("Webhooks changed: %d.") % len(chosen))

@@ -51,7 +51,7 @@ JITTER = 0.3  # of a pause, at most, on top of it
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds for which a subscriber is left alone, doubling
 DEAD_AFTER = timedelta(days=3)  # without any success, and not before as many failures as a message has attempts
 
-# A disabled one is sent its pings only.
+# A disabled one is sent its pings only; what waits of events that were unsubscribed from stays where it is.
 CLAIM = """
     UPDATE notifications_webhook SET free_at = %(now)s + %(lease)s::interval, served_at = %(now)s
     WHERE id IN (
@@ -59,7 +59,7 @@ CLAIM = """
         WHERE free_at <= %(now)s AND slow = %(slow)s AND EXISTS (
             SELECT FROM notifications_webhookmessage AS message
             WHERE message.webhook_id = hook.id AND message.status = 'PENDING' AND message.due_at <= %(now)s
-                AND (hook.enabled OR message.type = 'ping')
+                AND (message.type = 'ping' OR (hook.enabled AND message.type = ANY(hook.events)))
         )
         ORDER BY served_at LIMIT %(most)s FOR UPDATE SKIP LOCKED
     )
@@ -125,8 +125,7 @@ def _turn(webhook_id: int) -> None:
 def _due(webhook: Webhook) -> list[WebhookMessage]:
     """The next messages; of one that is failing a single one, to see whether it still is."""
     due = webhook.messages.filter(status=Status.PENDING, due_at__lte=database_time("notifications"))
-    if not webhook.enabled:
-        due = due.filter(type="ping")
+    due = due.filter(type__in=["ping", *(webhook.events if webhook.enabled else ())])
     return list(due.order_by("due_at", "pk")[: 1 if webhook.failures else PORTION])
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, Q, QuerySet
 
 from fastdb.clock import database_time
 from notifications.webhooks import events, transport
@@ -113,8 +113,8 @@ def ping(webhook_id: int) -> WebhookMessage:
 
 
 def replay(webhook_id: int, *, since: datetime) -> int:
-    """Send again all that happened since a time, whether or not it had arrived, with the ids that it had; how many
-    messages that is. Raises `UnknownWebhook`."""
+    """Send again all that happened since a time of the events that it is subscribed to now, whether or not it had
+    arrived, with the ids that it had; how many messages that is. Raises `UnknownWebhook`."""
     with transaction.atomic(using="notifications", durable=True):
         webhook = _locked(webhook_id)
         count = _due_again(webhook.messages.filter(created_at__gte=since).exclude(type=events.PING))
@@ -127,13 +127,13 @@ def replay_message(webhook_id: int, message_id: int) -> WebhookMessage:
     with transaction.atomic(using="notifications", durable=True):
         found = WebhookMessage.objects.filter(webhook_id=webhook_id, pk=message_id)
         if not _due_again(found):
-            raise UnknownMessage(f"There is no message {message_id} of webhook {webhook_id}.")
+            raise UnknownMessage(f"There is no message {message_id} of what webhook {webhook_id} is subscribed to.")
         stafflog.record("notifications", "replay", f"webhook message {message_id}")
     return found.get()
 
 
 def replay_messages(chosen: QuerySet[WebhookMessage]) -> int:
-    """Send these messages again; how many they are."""
+    """Send these messages again, but for those of events that were unsubscribed from; how many they are."""
     with transaction.atomic(using="notifications", durable=True):
         count = _due_again(chosen)
         stafflog.record("notifications", "replay", "webhook messages", after={"messages": count})
@@ -146,17 +146,21 @@ def end_without_rights(allowed: dict[int, Collection[str]]) -> int:
     ended = 0
     with transaction.atomic(using="notifications", durable=True):
         for webhook in Webhook.objects.select_for_update().filter(enabled=True, owner_id__in=allowed):
-            if lost := {events.TYPES[one] for one in webhook.events if one in events.TYPES} - {
-                *allowed[webhook.owner_id]
-            }:
-                reason = f"Its owner has not the right {', '.join(sorted(lost))} any more."
+            if lost := lacking(webhook.events, allowed[webhook.owner_id]):
+                reason = f"Its owner has not the right {', '.join(lost)} any more."
                 ended += Webhook.objects.filter(pk=webhook.pk).update(enabled=False, disabled_reason=reason)
     return ended
 
 
+def lacking(wanted: Iterable[str], rights: Collection[str]) -> list[str]:
+    """The rights that these events ask for, without those that their owner has."""
+    return sorted({events.TYPES[one] for one in wanted if one in events.TYPES}.difference(rights))
+
+
 def _due_again(messages: QuerySet[WebhookMessage]) -> int:
     now = database_time("notifications")
-    return messages.update(status=Status.PENDING, attempts=0, due_at=now, error="")
+    subscribed = messages.filter(Q(type=events.PING) | Q(webhook__events__contains=[F("type")]))
+    return subscribed.update(status=Status.PENDING, attempts=0, due_at=now, error="")
 
 
 def _locked(webhook_id: int) -> Webhook:

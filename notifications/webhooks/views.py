@@ -6,11 +6,12 @@ from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from notifications.webhooks import subscriptions
+from notifications.webhooks import owners, subscriptions
 from notifications.webhooks.events import TYPES
 from notifications.webhooks.models import Webhook, WebhookMessage
 from notifications.webhooks.serializers import (
@@ -104,8 +105,11 @@ class WebhookView(_OfWebhooks):
         form = WebhookChange(data=request.data)
         form.is_valid(raise_exception=True)
         webhook, changes = self.webhook(), form.validated_data
-        if changes != {"enabled": False}:  # anything else may have somebody told what the caller must not see
-            _insist_on(request.user, changes.get("events", webhook.events))
+        if changes != {"enabled": False}:  # anything else may have somebody told what they must not see
+            webhook.events = changes.get("events", webhook.events)
+            _insist_on(request.user, webhook.events)
+            if webhook.owner_id != request.user.pk and owners.lacking([webhook])[webhook.pk]:
+                raise PermissionDenied
         return Response(WebhookSerializer(subscriptions.change(webhook.pk, **changes)).data)
 
     @extend_schema(
@@ -167,7 +171,8 @@ class WebhookReplayView(_OfWebhooks):
         responses={202: ReplayedSerializer},
     )
     def post(self, request: Request, webhook_id: int) -> Response:
-        """Have all messages since a time sent again, whether or not they had arrived, with the ids that they had."""
+        """Have all messages since a time of the events that it is subscribed to sent again, whether or not they had
+        arrived, with the ids that they had."""
         form = ReplayInput(data=request.data)
         form.is_valid(raise_exception=True)
         count = subscriptions.replay(self.webhook().pk, since=form.validated_data["since"])

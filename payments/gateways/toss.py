@@ -91,15 +91,17 @@ class TossGateway(OneByOne):
         self._auth = (options["secret_key"], "")
 
     def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
-        """`PAYMENT_STATUS_CHANGED` or `DEPOSIT_CALLBACK`. Raises `Forged` for what names no payment."""
+        """`PAYMENT_STATUS_CHANGED` or `DEPOSIT_CALLBACK`; other events name no payment. Raises `Forged` for what is no
+        event."""
         try:
             said = json.loads(body)
             about = said.get("data") or said
-            payment, reference = about["orderId"], about.get("paymentKey") or ""
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            payment, reference = about.get("orderId") or "", about.get("paymentKey") or ""
+            is_event = bool(payment or said.get("eventType"))
+        except (ValueError, AttributeError) as error:
             raise Forged("not a notification of Toss Payments") from error
-        if not (isinstance(payment, str) and isinstance(reference, str) and payment):
-            raise Forged("names no payment")
+        if not (is_event and isinstance(payment, str) and isinstance(reference, str)):
+            raise Forged("not a notification of Toss Payments")
         event = headers.get("tosspayments-webhook-transmission-id") or sha256(body).hexdigest()
         return Notification(event[:64], payment, reference)
 

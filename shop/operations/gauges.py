@@ -40,7 +40,9 @@ WEBHOOKS = """
     SELECT (SELECT count(*) FROM notifications_webhook WHERE NOT enabled AND disabled_reason <> ''), (
         SELECT count(*) FROM notifications_webhook AS hook, LATERAL (
             SELECT FROM notifications_webhookmessage AS message
-            WHERE message.webhook_id = hook.id AND message.status = 'PENDING' AND message.due_at <= now() LIMIT %s
+            WHERE message.webhook_id = hook.id AND message.status = 'PENDING' AND message.due_at <= now()
+                AND (message.type = 'ping' OR message.type = ANY(hook.events))
+            LIMIT %s
         ) AS due WHERE hook.enabled
     )
 """

@@ -23,7 +23,8 @@ from catalog.models import Product
 from catalog.services import change_product, create_product
 from delivery.models import Delivery
 from inventory.models import DeadLetter, StockItem, StockMovement
-from inventory.services import adjust_stock, first_location, seed_stock
+from inventory.models import StaffAction as InventoryAction
+from inventory.services import adjust_stock, first_location, seed_stock, set_low_below
 from orders.models import Order, ParcelNumber, Return
 from orders.models import StaffAction as OrderAction
 from orders.returns.requests import Wanted, request_return
@@ -349,6 +350,15 @@ def test_when_stock_is_low_is_said_by_product(staff: Client, goods: None):
     assert StockMovement.objects.filter(product_id=1).count() == 1
     Product.objects.filter(pk=2).update(active=False)  # nobody needs more of it
     assert rows(staff, f"{STOCK}?stock=low") == ["1", "3"]
+
+
+def test_a_stock_record_begins_with_a_booking(staff: Client, goods: None):
+    form = opened(staff, f"{STOCK}add/", product_id="4711", low_below="3")
+    page = staff.post(f"{STOCK}add/", form)
+    assert page.context["adminform"].form.errors == {"delta": ["Say how many pieces came or went."]}
+    set_low_below(4711, "MAIN", 3)  # as if the record had gone meanwhile
+    assert not StockItem.objects.filter(product_id=4711).exists()
+    assert not InventoryAction.objects.filter(action="low below").exists()
 
 
 def test_a_product_leads_to_its_stock_wherever_it_is(staff: Client, goods: None):

@@ -146,6 +146,19 @@ def test_a_column_that_is_not_known_is_not_ignored(boss: Client):
     assert "confirm_form" not in preview.context
 
 
+def test_two_who_confirm_one_file_at_once_add_its_products_once(boss: Client):
+    text = "id,name,price\n,New,500\n1,Changed,33000\n"
+    preview = upload(boss, PRODUCTS, text)
+    confirm(boss, PRODUCTS, preview)
+    change_product(Product.objects.get(name="New").pk, {"price": 600})
+    name = preview.context["confirm_form"].initial["import_file_name"]
+    Kept(name=name).save(text.encode("utf-8-sig"))  # read before it was gone
+    said = confirm(boss, PRODUCTS, preview)
+    assert said[0].startswith("Nothing was imported")
+    assert said[1] == "Line 2: This line was imported already."
+    assert Product.objects.get(name="New").price == 600
+
+
 def test_what_has_changed_since_the_preview_is_not_imported(boss: Client):
     preview = upload(boss, PRODUCTS, "id,price,version\n2,20,1\n1,34650,1\n")
     change_product(1, {"price": 35000})

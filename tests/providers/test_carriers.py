@@ -213,13 +213,18 @@ def test_a_webhook_that_is_not_easyposts_is_refused(scene: Scene):
     for forged in ({}, {"x-hmac-signature": "hmac-sha256-hex=0"}, lowered(stand_in.sign(body + b" "))):
         with pytest.raises(Forged):
             scene.carrier.read_reports(forged, body)
-    for garbled in (b"", b"{}", b"[]", b'{"id": "evt_1", "result": null}'):
+    for garbled in (b"", b"[]", b'{"id": "evt_1", "result": {"object": "Tracker", "status": "delivered"}}'):
         with pytest.raises(Forged):
             scene.carrier.read_reports(lowered(stand_in.sign(garbled)), garbled)
     without = EasyPost("EASYPOST", {name: value for name, value in OPTIONS.items() if name != "webhook_secret"})
     with pytest.raises(Forged):
         without.read_reports(lowered(headers), body)
     assert without.look_after("PREPARING") < scene.carrier.look_after("PREPARING")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("event", ["{}", '{"id": "evt_1", "result": null}', '{"result": {"id": "sf_1"}}'])
+def test_a_signed_event_about_something_else_tells_nothing(scene: Scene, event: str):
+    assert scene.carrier.read_reports(lowered(stand_in.sign(event.encode())), event.encode()) == []
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:

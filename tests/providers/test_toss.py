@@ -1,5 +1,6 @@
 """Toss Payments: what only it does."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from lab.providers.books import CAPTURE, REFUND
-from payments.gateways import ActionRequired, Captured, Declined, Done, Lookup, Refused, State, Waiting
+from payments.gateways import ActionRequired, Captured, Declined, Done, Lookup, Notification, Refused, State, Waiting
 from tests.providers.accounts import AMOUNT, Account, toss_account
 
 
@@ -43,6 +44,13 @@ def test_a_deposit_comes_later_and_is_told(account):
     assert account.gateway.find(sought) == [State(answer.reference, AMOUNT, AMOUNT, 0)]
     assert account.gateway.refund([account.operation(answer.reference, amount=3_000)]) == [Done(answer.reference)]
     assert account.booked() == [(CAPTURE, AMOUNT), (REFUND, 3_000)]
+
+
+@pytest.mark.parametrize("about", [{"customerKey": "c_1"}, {"customerKey": "c_1", "orderId": None}, {}, None])
+def test_an_event_about_something_else_names_no_payment_of_ours(account, about):
+    body = json.dumps({"eventType": "CUSTOMER_STATUS_CHANGED", "data": about}).encode()
+    told = account.gateway.read_notification({"tosspayments-webhook-transmission-id": "t_1"}, body)
+    assert told == Notification("t_1")
 
 
 def test_a_deposit_is_not_waited_for_any_longer(account):
