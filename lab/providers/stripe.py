@@ -270,7 +270,7 @@ class Stripe(StandIn):
             return page("Stripe", f"This page is {session['status']}.", {})
         amount = session["priced"]
         text = f"{session['client_reference_id']}: {amount['amount']} {amount['currency']}"
-        return page("Stripe Checkout", text, _BUTTONS | {"decline": "Pay with a card that is declined"})
+        return page("Stripe Checkout", text, _BUTTONS | {"decline": "Use a card that is declined"})
 
     def _clicked(self, request: Request) -> Response:
         id, paid = request.of[0], request.form.get("action") == "pay"

@@ -197,8 +197,9 @@ def test_a_product_is_added_with_its_first_stock(shop: Any, admin: Page):
 
 def test_a_dead_webhook_is_tried_and_enabled_again(shop: Any, admin: Page, settings: Any):
     settings.WEBHOOK_ALLOWED_NETWORKS = "127.0.0.0/8"
+    owner = User.objects.get(is_superuser=True)
     webhook = Webhook.objects.create(
-        owner_id=1, url="http://127.0.0.1:9/", events=["order.created"], secret="x", enabled=False,
+        owner_id=owner.pk, url="http://127.0.0.1:9/", events=["order.created"], secret="x", enabled=False,
         disabled_reason="Nobody answered for three days.",
     )  # fmt: skip
     WebhookMessage.objects.create(webhook=webhook, event_id=uuid7(), type="order.created", body="{}", status="FAILED")

@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 
 from accounts import clients
 from accounts.models import User
-from accounts.services import LocalAccounts, issue, make_groups
+from accounts.services import LocalAccounts, LocalContacts, issue, make_groups
 from catalog.models import Product
 from commands.management.commands.rights import Route, addresses, routes
 from delivery.models import Delivery
@@ -28,7 +28,7 @@ from payments.models import Payment
 from shop.api.permissions import ANYBODY, SIGNED, Own, is_right
 from shop.api.rights import GROUPS, SCOPES
 from shop.calls import substituting
-from shop.contracts.accounts import AccountsService
+from shop.contracts.accounts import AccountsService, ContactsService
 from tests.conftest import SERVICES
 from tests.support.ordering import PAID_AND_SENT
 
@@ -89,7 +89,7 @@ def people() -> dict[str, User]:
 
 
 @pytest.fixture
-def rows(bus: Any) -> dict[str, Any]:
+def rows(bus: Any) -> Iterator[dict[str, Any]]:
     """Something of everything that belongs to a customer; what routes name it by."""
     hana = User.objects.create(email="hana@example.com", name="Hana", phone=PHONE)
     Product.objects.create(pk=1, name="Thing", price=1000, category="BOOK")
@@ -110,21 +110,23 @@ def rows(bus: Any) -> dict[str, Any]:
         channel="SMS", recipient=PHONE, body="x", status="SENT", due_at=timezone.now(),
     )  # fmt: skip
     Return.objects.create(pk=order.pk + 1, order=order, user_id=hana.pk, kind="REFUND", refunded=0, kept=0)
-    Webhook.objects.create(pk=1, owner_id=1, url="https://erp.example.com/", events=["order.paid"], secret="x")
+    owner = User.objects.create(email="erp@example.com", name="ERP", is_staff=True, is_superuser=True)
+    Webhook.objects.create(pk=1, owner_id=owner.pk, url="https://erp.example.com/", events=["order.paid"], secret="x")
     WebhookMessage.objects.create(pk=1, webhook_id=1, event_id=EVENT, type="order.paid", body="{}")
-    return {
-        "event_id": EVENT,
-        "user_id": hana.pk,
-        "order_id": order.pk,
-        "return_id": order.pk + 1,
-        "product_id": 1,
-        "tracking_number": "CJ1",
-        "service": "orders",
-        "account": "CJ",
-        "gateway": "TOSS_PAYMENTS",
-        "webhook_id": 1,
-        "message_id": 1,
-    }
+    with substituting(ContactsService, LocalContacts()):  # who asks what the webhook's owner may be told
+        yield {
+            "event_id": EVENT,
+            "user_id": hana.pk,
+            "order_id": order.pk,
+            "return_id": order.pk + 1,
+            "product_id": 1,
+            "tracking_number": "CJ1",
+            "service": "orders",
+            "account": "CJ",
+            "gateway": "TOSS_PAYMENTS",
+            "webhook_id": 1,
+            "message_id": 1,
+        }
 
 
 def client_of(role: str, people: dict[str, User]) -> APIClient:
