@@ -20,6 +20,7 @@ from kombu import pools
 from sagas.publisher import broker
 from shop.contracts.carriers import SANDBOXES
 from tests.support import flushing, forks
+from tests.support.flushing import drop_all
 from tests.support.processes import Processes
 from tests.support.proxy import Proxy
 from tests.support.running_shop import Queues, Shop
@@ -67,13 +68,13 @@ def _databases(_servers: None, django_db_blocker: Any) -> Iterator[str]:
     before = {alias: connections.settings[alias]["NAME"] for alias in EVERY_DATABASE}
     with django_db_blocker.unblock():
         _point_at({alias: f"{prefix}{alias}" for alias in settings.SERVICES} | {"default": f"{prefix}accounts"})
-        _drop(prefix)
+        drop_all(prefix)
         call_command("migrate_all", verbosity=0)
         flushing.commit_without_waiting(settings.SERVICES)
         try:
             yield prefix
         finally:
-            _drop(prefix)
+            drop_all(prefix)
             _point_at(before)
 
 
@@ -86,13 +87,6 @@ def _point_at(names: dict[str, str]) -> None:
     connections.close_all()
     for alias, name in names.items():
         connections.settings[alias]["NAME"] = name
-
-
-def _drop(prefix: str) -> None:
-    connections.close_all()
-    with connections["accounts"]._nodb_cursor() as cursor:
-        for service in settings.SERVICES:
-            cursor.execute(f'DROP DATABASE IF EXISTS "{prefix}{service}" WITH (FORCE)')
 
 
 @pytest.fixture(scope="package")

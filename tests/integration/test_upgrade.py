@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-from django.conf import settings
 from django.db import connections
 
 from lab.chaos.client import Client, Outcome
 from lab.orders import planned_orders
 from lab.rig.servers import free_ports
+from tests.support.flushing import drop_all
 from tests.support.processes import Process, Processes, eventually
 from tests.support.releases import before_and_after, is_made_up
 from tests.support.running_shop import Shop
@@ -133,9 +133,7 @@ def releases(shop: Shop, tmp_path: Path, django_db_blocker: Any) -> Iterator[Rel
     finally:
         releases.new.stop()
         releases.old.stop()
-        with connections["accounts"]._nodb_cursor() as cursor:
-            for service in settings.SERVICES:
-                cursor.execute(f'DROP DATABASE IF EXISTS "{prefix}{service}" WITH (FORCE)')
+        drop_all(prefix)
 
 
 def test_two_releases_run_side_by_side_forward_and_back(releases: Releases):

@@ -12,11 +12,11 @@ import pytest
 from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import connections
 
 from shop.api.rights import GROUPS
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService
+from tests.support.flushing import drop_all
 from tests.support.gateway import free_port
 
 SERVICES = list(settings.SERVICES)
@@ -50,9 +50,8 @@ def fresh(django_db_blocker):
     prefix = f"fresh_{uuid4().hex[:8]}_"
     own = {f"{service.upper()}_DATABASE_URL": "" for service in SERVICES}
     yield os.environ | own | {"DATABASE_PREFIX": prefix, "DEBUG": "1", "DJANGO_SETTINGS_MODULE": "shop.settings"}
-    with django_db_blocker.unblock(), connections["accounts"]._nodb_cursor() as cursor:
-        for service in SERVICES:
-            cursor.execute(f'DROP DATABASE IF EXISTS "{prefix}{service}" WITH (FORCE)')
+    with django_db_blocker.unblock():
+        drop_all(prefix)
 
 
 def run(environment, *arguments):

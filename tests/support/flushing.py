@@ -1,4 +1,5 @@
-"""How a test that commits is cleaned up after: what it has written is truncated, and nothing else is done.
+"""How a test that commits is cleaned up after: what it has written is truncated, and nothing else is done; and how
+databases are dropped.
 
 Django's own flush truncates every table, and then makes all content types and permissions again: half a second or more
 for our seven databases. These rows come with the tables, and no test that commits changes them.
@@ -9,7 +10,9 @@ No commit waits for the disk: nobody reads these databases after a crash of thei
 from collections.abc import Iterable
 from functools import cache
 
+from django.conf import settings
 from django.db import connections, transaction
+from django.db.backends.postgresql.creation import DatabaseCreation
 from django.test import TransactionTestCase
 
 KEPT = {"django_content_type", "auth_permission", "auth_group", "auth_group_permissions", "django_migrations"}
@@ -48,5 +51,20 @@ def _fixture_teardown(case: TransactionTestCase) -> None:
         truncate_what_was_written(alias)
 
 
+def drop_all(prefix: str) -> None:
+    """Drop every service's database with this prefix."""
+    connections.close_all()
+    _drop([f"{prefix}{service}" for service in settings.SERVICES])
+
+
+def _drop(names: Iterable[str]) -> None:
+    """Drop databases, whoever is still connected. PostgreSQL makes a checkpoint first, which a busy disk prolongs."""
+    with connections["accounts"]._nodb_cursor() as cursor:  # type: ignore[attr-defined]
+        cursor.execute("SET statement_timeout = 0")
+        for name in names:
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
 def install() -> None:
+    DatabaseCreation._destroy_test_db = lambda self, name, verbosity: _drop([name])  # type: ignore[attr-defined]
     TransactionTestCase._fixture_teardown = _fixture_teardown  # type: ignore[attr-defined]
