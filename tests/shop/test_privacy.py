@@ -369,7 +369,8 @@ def test_who_comes_back_and_leaves_again_while_the_timer_looks_is_erased_at_the_
     assert user().erasure_due_at > timezone.now() + timedelta(minutes=11)
 
 
-def test_the_erased_account_that_staff_activate_is_still_erased_everywhere(bus: Bus, zyxwen: APIClient):
+def erased_of_which_delivery_has_not_heard(bus: Bus, zyxwen: APIClient) -> None:
+    """Its message was lost."""
     place(zyxwen)
     bus.drain()
     zyxwen.post("/api/v1/users/me/erasure", {"password": PASSWORD})
@@ -378,6 +379,10 @@ def test_the_erased_account_that_staff_activate_is_still_erased_everywhere(bus: 
     bus.relay()
     bus.messages = [message for message in bus.messages if message[0] != "delivery.erase_customer"]
     bus.drain(timers=False)
+
+
+def test_the_erased_account_that_staff_activate_is_still_erased_everywhere(bus: Bus, zyxwen: APIClient):
+    erased_of_which_delivery_has_not_heard(bus, zyxwen)
     User.objects.update(is_active=True)
 
     is_due()
@@ -456,14 +461,7 @@ def test_staff_are_not_erased(bus: Bus, zyxwen: APIClient):
 
 
 def test_a_message_that_was_lost_is_sent_again_until_everybody_has_heard(bus: Bus, zyxwen: APIClient):
-    place(zyxwen)
-    bus.drain()
-    zyxwen.post("/api/v1/users/me/erasure", {"password": PASSWORD})
-    is_due()
-    TIMERS["accounts.erase_closed"]()
-    bus.relay()
-    bus.messages = [message for message in bus.messages if message[0] != "delivery.erase_customer"]
-    bus.drain(timers=False)
+    erased_of_which_delivery_has_not_heard(bus, zyxwen)
     assert {one.invariant for one in violations()} == {"erased_is_gone"}
 
     is_due()
