@@ -10,6 +10,7 @@ from django.utils import timezone
 from delivery.models import Delivery
 from delivery.tasks import advance_deliveries, cancel_delivery, start_delivery
 from delivery.tests.saga import cancelling, outbox, paid, run, status, told
+from tests.support.locks import somebody_waits_for_us
 
 pytestmark = pytest.mark.django_db(databases=["delivery"], transaction=True)
 
@@ -29,14 +30,6 @@ def together(*calls):
         return [future.result(timeout=30) for future in [pool.submit(one, call) for call in calls]]
 
 
-def somebody_waits_for_us() -> bool:
-    with connections["delivery"].cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-        )
-        return bool(cursor.fetchone()[0])
-
-
 def test_the_timer_skips_what_a_cancellation_holds():
     run(start_delivery, paid(1), paid(2), paid(3))
     Delivery.objects.update(due_at=timezone.now())
@@ -54,7 +47,7 @@ def test_a_cancellation_waits_for_the_timer_and_finds_the_parcel_handed_over():
         with transaction.atomic(using="delivery"):
             Delivery.objects.select_for_update().get()
             waiting = pool.submit(together, lambda: run(cancel_delivery, cancelling()))
-            while not somebody_waits_for_us():
+            while not somebody_waits_for_us("delivery"):
                 pass
             Delivery.objects.update(status="IN_TRANSIT", handed_over_at=timezone.now())
         (followers,) = waiting.result(timeout=30)

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -53,6 +53,7 @@ from shop.contracts.return_events import (
     ReturnRefused,
     ReturnRequested,
 )
+from tests.support.locks import somebody_waits_for_us
 from tests.support.processes import eventually
 from tests.support.receiver import Receiver
 
@@ -406,6 +407,29 @@ def test_replay_ping_and_change_by_api(receiver: Receiver):
     assert program.get(one).json()["code"] == "W001"
     actions = list(StaffAction.objects.order_by("pk").values_list("action", flat=True))
     assert actions == ["replay", "change", "ping", "change", "replay", "issue another secret", "unsubscribe"]
+
+
+def test_a_replay_and_a_turn_lock_in_the_same_order(receiver: Receiver):
+    """Locked the other way around, one of the two is aborted as a deadlock: the replay was answered 503."""
+    webhook, _ = subscribed(receiver.url)
+    write_down([paid(1), paid(2)])
+    replayed = threading.Event()
+    receiver.answer = lambda one: 204 if replayed.wait(30) else 500
+    begun = send_webhooks()
+    with transaction.atomic(using="notifications"):
+        subscriptions._locked(webhook.pk)
+        replayed.set()
+        eventually(lambda: somebody_waits_for_us("notifications"))
+        assert subscriptions._due_again(webhook.messages.all()) == 2
+    sending.wait()
+    assert (begun, states(webhook)) == (1, [("SENT", 1, 204)] * 2)
+
+    with CaptureQueriesContext(connections["notifications"]) as asked:
+        subscriptions.replay_messages(WebhookMessage.objects.all())
+    locked, changed = (
+        next(n for n, one in enumerate(asked) if word in one["sql"]) for word in ("FOR UPDATE", 'UPDATE "')
+    )
+    assert locked < changed
 
 
 @pytest.mark.parametrize(

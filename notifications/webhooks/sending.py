@@ -180,8 +180,9 @@ def _settle(webhook: Webhook, sent: Sequence[WebhookMessage], answers: Mapping[i
     goes_on = _took(last) and not webhook.slow
     webhook.free_at = now + (LEASE if goes_on else _pause(webhook.failures, last))
     with transaction.atomic(using="notifications", durable=True):
+        # Before its messages, as everybody locks them. The rest is its owner's to change.
+        update_rows([webhook], "failures", "failing_since", "slow", "free_at")
         update_rows(sent, "attempts", "answer", "error", "status", "sent_at", "due_at")
-        update_rows([webhook], "failures", "failing_since", "slow", "free_at")  # the rest is its owner's to change
         if why := _death(webhook, last, now):
             # Unless its owner has sent us elsewhere meanwhile.
             still = Webhook.objects.filter(pk=webhook.pk, url=webhook.url, enabled=True)

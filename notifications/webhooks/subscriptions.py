@@ -145,7 +145,7 @@ def end_without_rights(allowed: dict[int, Collection[str]]) -> int:
     have now. How many those were."""
     ended = 0
     with transaction.atomic(using="notifications", durable=True):
-        for webhook in Webhook.objects.select_for_update().filter(enabled=True, owner_id__in=allowed):
+        for webhook in Webhook.objects.select_for_update().filter(enabled=True, owner_id__in=allowed).order_by("pk"):
             if lost := lacking(webhook.events, allowed[webhook.owner_id]):
                 reason = f"Its owner has not the right {', '.join(lost)} any more."
                 ended += Webhook.objects.filter(pk=webhook.pk).update(enabled=False, disabled_reason=reason)
@@ -158,6 +158,8 @@ def lacking(wanted: Iterable[str], rights: Collection[str]) -> list[str]:
 
 
 def _due_again(messages: QuerySet[WebhookMessage]) -> int:
+    webhooks = set(messages.values_list("webhook_id", flat=True))
+    list(Webhook.objects.select_for_update().filter(pk__in=webhooks).order_by("pk"))  # before their messages
     now = database_time("notifications")
     subscribed = messages.filter(Q(type=events.PING) | Q(webhook__events__contains=[F("type")]))
     return subscribed.update(status=Status.PENDING, attempts=0, due_at=now, error="")

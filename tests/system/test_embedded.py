@@ -28,6 +28,17 @@ KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTH
 SOON = {"HANDOVER_AFTER": "1", "DELIVERED_AFTER": "0.2"}  # seconds
 PATIENCE = 120
 
+started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on() -> Iterator[None]:
+    """What a failed test has left running is not in the way of the next one."""
+    yield
+    while started:
+        with started.pop() as process:
+            process.kill()
+
 
 @pytest.fixture(scope="module")
 def var() -> Iterator[Path]:
@@ -46,7 +57,7 @@ def port() -> int:
 
 def start(command: str, *arguments: str, var: Path, port: int, **settings: str) -> subprocess.Popen[str]:
     environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "manage.py", command, *arguments],
         cwd=ROOT,
         env=environment
@@ -57,6 +68,8 @@ def start(command: str, *arguments: str, var: Path, port: int, **settings: str) 
         stderr=subprocess.STDOUT,
         encoding="utf-8",
     )
+    started.append(process)
+    return process
 
 
 def serving(process: subprocess.Popen[str]) -> str:
