@@ -1,6 +1,7 @@
 """The benchmark over HTTP: its customers, what it reads from the databases, and what it says about its targets."""
 
 import asyncio
+import smtplib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -15,9 +16,11 @@ from django.db import connections
 from benchmarks.endtoend.__main__ import guard
 from benchmarks.endtoend.clients import Customers
 from benchmarks.endtoend.doors import ShopDoor, http
+from benchmarks.endtoend.mail import Sink
 from benchmarks.endtoend.report import Closed, Outcome, Steady, closed_rows, keep, target_rows
 from benchmarks.surroundings import QUEUES
 from benchmarks.systems import Shop, ShopOfFour
+from tests.support.processes import PATIENCE
 
 
 @pytest.mark.django_db(databases=QUEUES)
@@ -107,6 +110,18 @@ def outcome(
     times = {what: [milliseconds] * 3 for what in ("answered", "paid", "through")}
     steady = Steady(10, times, Counter(), {"web": cpu, "load": 99}, kept_up)
     return Outcome(door, {32: [loop], 256: [refusing]}, {10: [steady]})
+
+
+def test_the_mail_server_takes_one_e_mail_after_the_other():
+    def send(port: int) -> list[Any]:
+        with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
+            return [client.sendmail("shop@example.com", ["hana@example.com"], text) for text in ("", "\n.\nQUIT\n")]
+
+    async def play() -> list[Any]:
+        async with await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0) as server:
+            return await asyncio.to_thread(send, server.sockets[0].getsockname()[1])
+
+    assert asyncio.run(play()) == [{}, {}]  # by recipient, what was refused
 
 
 def test_the_guard_compares_with_plain_celery():
