@@ -1,6 +1,7 @@
 """What the documentation says is so: every environment variable with its default, every command, link and alert."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,7 @@ def named(node: ast.AST, default: ast.AST | None = None) -> Iterator[tuple[str, 
         yield name, default.value if isinstance(default, ast.Constant) else None
 
 
+@functools.cache
 def in_the_code() -> dict[str, set[Any]]:
     """Name to the constant defaults with which it is read."""
     found: dict[str, set[Any]] = {}

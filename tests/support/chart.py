@@ -28,7 +28,7 @@ def rendered(values: str = "default", *more: str) -> list[Manifest]:
     files = [part for path in VALUES[values] for part in ("--values", path)]
     done = run("template", "shop", ".", "--namespace", "shops", *files, *more)
     assert done.returncode == 0, done.stderr
-    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    return [manifest for manifest in yaml.load_all(done.stdout, yaml.CSafeLoader) if manifest]
 
 
 def of_kind(kind: str, manifests: list[Manifest]) -> dict[str, Manifest]:
