@@ -13,19 +13,23 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db import connections
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.utils.encoders import JSONEncoder
 
 from fastdb.bulk import insert_rows
 from orders.models import IdempotencyKey, Order
 from orders.serializers import answer_of
+from sagas.db.prepared import query
 from sagas.retention import delete_portion
 from shop.api.problems import InvalidInput, Problem
 
 HEADER = "Idempotency-Key"
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 ACCEPTED = 202
+
+# Of nearly every request nothing is known: two queries composed by the ORM were half of what an order took.
+IS_KNOWN = "SELECT 1 FROM orders_idempotencykey WHERE user_id = %s AND key = %s"
+LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
 
 
 class KeyReused(Problem):
@@ -52,6 +56,8 @@ class Claim:
 
     def order(self) -> Order | None:
         """The order that this request has already placed, with its `idempotency_key`. Raises `KeyReused`."""
+        if not query("orders", IS_KNOWN, [self.user_id, self.key]):
+            return None
         known = IdempotencyKey.objects.select_related("order").filter(user_id=self.user_id, key=self.key).first()
         if known is None:
             return None
@@ -65,10 +71,9 @@ class Claim:
         Raises `InFlight` while somebody else holds it, and `KeyReused`.
         """
         digest = hashlib.sha256(f"{HEADER}:{self.user_id}:{self.key}".encode()).digest()
-        with connections["orders"].cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [int.from_bytes(digest[:8], signed=True)])
-            if not cursor.fetchone()[0]:
-                raise InFlight
+        ((is_free,),) = query("orders", LOCK, [int.from_bytes(digest[:8], signed=True)])
+        if not is_free:
+            raise InFlight
         return self.order()  # a statement of its own: it has to see what was committed before the lock was free
 
     def keep(self, order: Order) -> None:

@@ -181,8 +181,7 @@ MIDDLEWARE = [
     "shop.calls.headers.PassOn",
     "shop.stafflog.middleware",
     "django.middleware.security.SecurityMiddleware",
-    *_unless_alone("csp.middleware.CSPMiddleware"),
-    *_unless_alone("shop.api.sessions.SessionMiddleware"),
+    *_unless_alone("shop.api.sessions.PolicyMiddleware", "shop.api.sessions.SessionMiddleware"),
     "shop.api.http.Common",
     *_unless_alone(
         "shop.languages.middleware",

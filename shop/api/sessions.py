@@ -1,10 +1,11 @@
-"""Django's middleware for sessions, users and messages, skipped for API requests with a token.
+"""Middleware that only pages need, skipped for API requests with a token: programs send those, not browsers.
 
-`shop.api.authentication` authenticates those by their token alone.
+`shop.api.authentication` authenticates them by their token alone.
 """
 
 from typing import Any
 
+from csp.middleware import CSPMiddleware as Policy
 from django.contrib.auth.middleware import AuthenticationMiddleware as Authentication
 from django.contrib.messages.middleware import MessageMiddleware as Message
 from django.contrib.sessions.middleware import SessionMiddleware as Session
@@ -20,6 +21,10 @@ class _UnlessToken:
         if request.path.startswith("/api/") and brings_token(request):
             return self.get_response(request)
         return super().__call__(request)  # type: ignore[misc]
+
+
+class PolicyMiddleware(_UnlessToken, Policy):
+    """`Content-Security-Policy`."""
 
 
 class SessionMiddleware(_UnlessToken, Session):
