@@ -127,12 +127,14 @@ def _good(token: str, *kinds: Letter.Kind, lock: bool = False) -> Letter:
 def _use(token: str, *kinds: Letter.Kind) -> tuple[User, Letter]:
     """Return a link's account and letter. The letter is used up unless the transaction is rolled back.
 
-    The address's other sent letters are deleted and so no longer counted, because somebody reads its mail.
+    The address's other sent letters are deleted and so no longer counted, because somebody reads its mail. The account
+    is locked before its letters, everywhere: they cannot deadlock.
     """
-    letter = _good(token, *kinds, lock=True)
-    user = User.objects.select_for_update().filter(email=letter.email, is_active=True).first()
+    email = _good(token, *kinds).email
+    user = User.objects.select_for_update().filter(email=email, is_active=True).first()
     if not user:
         raise InvalidLink
+    letter = _good(token, *kinds, lock=True)
     Letter.objects.filter(pk=letter.pk).update(used_at=timezone.now())
     Letter.objects.filter(email=letter.email, sent_at__isnull=False).exclude(pk=letter.pk).delete()
     return user, letter

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
 from delivery.models import CarrierEvent, Delivery, ReturnParcel
+from delivery.shipments import lock
 from fastdb.clock import database_time
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, orders_of
@@ -39,8 +40,10 @@ def _told_of(parcels: QuerySet[Any]) -> QuerySet[Any]:
 def erase(erased: Sequence[CustomerErased]) -> None:
     """Keep nothing that names these customers. Runs inside a transaction on delivery."""
     order_ids = orders_of(erased)
+    lock(order_ids)
     deliveries = Delivery.objects.filter(order_id__in=order_ids)
     parcels = ReturnParcel.objects.filter(order_id__in=order_ids)
+    list(parcels.select_for_update().order_by("return_id"))
     for rows in (_told_of(deliveries), _told_of(parcels), parcels):
         rows.update(reason="")
     deliveries.update(address="", label_url="")

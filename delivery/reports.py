@@ -114,7 +114,10 @@ def _take_in(**message: str) -> bool:
 
 def settle(delivery_ids: Iterable[int]) -> int:
     """Staff have seen to what carriers said against the end of these parcels; how many there were."""
-    return Delivery.objects.filter(pk__in=list(delivery_ids)).exclude(disputed_by="").update(disputed_by="")
+    disputed = Delivery.objects.filter(pk__in=list(delivery_ids)).exclude(disputed_by="")
+    with transaction.atomic(using="delivery"):
+        lock(disputed.values("order_id"))
+        return disputed.update(disputed_by="")
 
 
 def purge() -> int:

@@ -11,6 +11,7 @@ from desk.sheets import Sheet, Whole
 from inventory import services
 from inventory.models import LOW_BELOW, StockItem
 from inventory.rows import lock_stock
+from sagas.db.prepared import query
 from sagas.outages import OUTAGES
 from shop.calls import connect
 from shop.contracts.catalog import CatalogService
@@ -67,10 +68,12 @@ class StockSheet(Sheet):
         return self.names.get(item.product_id, "")
 
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
-        """Lock all rows first, in the order that the saga's steps use."""
+        """Lock all rows first, in the order that the saga's steps use. New ones cannot be locked yet, and are in the
+        order of the file: so there is one import at a time."""
         super().before_import(dataset, **kwargs)
         if "location" not in (dataset.headers or []):
             dataset.append_col([""] * len(dataset), header="location")
+        query("inventory", "SELECT pg_advisory_xact_lock(hashtext('stock import'))")
         lock_stock(self.names)
 
     def before_import_row(self, row: Any, **kwargs: Any) -> None:

@@ -35,7 +35,8 @@ def erase(erased: Sequence[CustomerErased]) -> None:
     """
     user_ids = [event.user_id for event in erased]
     told = Notification.objects.filter(user_id__in=user_ids)
-    recipients = set(told.filter(channel=Notification.Channel.EMAIL).values_list("recipient", flat=True))
+    known = told.select_for_update().order_by("pk").values_list("channel", "recipient")
+    recipients = {recipient for channel, recipient in known if channel == Notification.Channel.EMAIL}
     for recipient in recipients:
         mailfiles.delete(recipient)
     forget(user_ids, recipients)

@@ -81,7 +81,8 @@ def write_down(news: Iterable[News], contacts: Mapping[int, Contact]) -> None:
 def _in_order(news: Sequence[News]) -> list[News]:
     """In the order of the saga; before an order is complete, that it has been delivered, if that is still to come.
 
-    It has the id of the event that is to come, which then finds it written down.
+    It has the id of the event that is to come, which then finds it written down. The same events are always in the same
+    order, so that inserts cannot deadlock.
     """
     here = {event.event_id for event in news}
     to_come: list[News] = [
@@ -95,7 +96,7 @@ def _in_order(news: Sequence[News]) -> list[News]:
         if isinstance(event, OrderCompleted) and event.caused_by and event.tracking_number
         if event.caused_by not in here
     ]
-    return sorted([*news, *to_come], key=lambda event: STAGES[type(event)])
+    return sorted([*news, *to_come], key=lambda event: (STAGES[type(event)], event.event_id.int))
 
 
 def _notifications(event: News, contact: Contact, drafts: Drafts, off: Collection[tuple[int, str, str]]) -> list[Row]:

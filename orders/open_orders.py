@@ -11,6 +11,7 @@ from fastdb.bulk import update_rows
 from fastdb.clock import database_time
 from orders.cancellation import begin_cancellation
 from orders.models import BEFORE_PAYMENT, DELIVERY_ARRANGED, FINAL, FORWARD, Order, Refund
+from orders.services import lock
 from sagas import backlog
 from sagas.crash_points import crash_point
 from sagas.outbox import rearm
@@ -41,8 +42,10 @@ def look_after() -> int:
     refunding = set(open_refunds.values_list("order_id", flat=True))
     lost = {message.key for message in missing(ended, of=OrderCreated)} if ended else set()
     closed = [pk for pk in ended if pk not in lost | refunding]
-    # What has begun meanwhile, such as another refund, has set `looks` back.
-    Order.objects.filter(pk__in=closed, status__in=FINAL, looks__gt=0).update(look_at=None)
+    with transaction.atomic(using="orders", durable=True):
+        lock(closed)
+        # What has begun meanwhile, such as another refund, has set `looks` back.
+        Order.objects.filter(pk__in=closed, status__in=FINAL, looks__gt=0).update(look_at=None)
     crash_point("look_after.closed")
     rearm("orders", lost)
     crash_point("look_after.rearmed")

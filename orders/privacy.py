@@ -23,6 +23,7 @@ from orders.models import (
     TimelineEntry,
 )
 from orders.returns.models import OPEN
+from orders.services import lock
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, orders_of
 from shop.contracts.orders import OrdersOf
@@ -66,6 +67,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
 def erase(erased: Sequence[CustomerErased]) -> None:
     """Erase these customers' personal data from orders. Must be called inside a transaction on orders' database."""
     order_ids = orders_of(erased)
+    lock(order_ids)
     Order.objects.filter(pk__in=order_ids).update(action_url="")
     Refund.objects.filter(order_id__in=order_ids).update(reason="", refusal="")  # staff's and the gateway's words
     OrderChange.objects.filter(order_id__in=order_ids).update(reason="", address="", request_hash="")

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from payments.models import GatewayLedger, Payment, PaymentAttempt, PaymentOperation
+from payments.rows import lock
 from shop.calls.personal import listed
 from shop.contracts.events import CustomerErased, orders_of
 from shop.contracts.personal import Rows
@@ -28,6 +29,7 @@ def of_orders(order_ids: Collection[int]) -> Rows:
 def erase(erased: Sequence[CustomerErased]) -> None:
     """Keep nothing that names these customers. Runs inside a transaction on payments."""
     order_ids = orders_of(erased)
+    lock(order_ids)
     payments = Payment.objects.filter(order_id__in=order_ids).exclude(status=Payment.Status.PENDING)
     nothing: dict[str, Any] = {"checkout": None, "action_details": None, "returned_with": None}
     payments.update(token="", action_url="", **nothing)  # nosec B106: no token is what is wanted

@@ -145,8 +145,9 @@ def keep_charges(reserved: Sequence[InventoryReserved], answers: Answers) -> lis
         "charged": [one in taken for one in orders],
         "references": [taken.get(one, "") for one in orders],
     }
-    completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
+    # Inserted before the others are locked, as `undo` does.
     free = _complete_free([event for event in reserved if not event.checkout.amount])
+    completed = {order_id for (order_id,) in query("payments", COMPLETE, rows)}
     followers: list[transitions.Charged] = [
         PaymentCompleted(order_id=event.order_id, checkout=transitions.without_token(event.checkout))
         for event in reserved

@@ -26,7 +26,7 @@ RECORD = """
         SELECT unnest(%(events)s::uuid[]) AS event_id, unnest(%(types)s::text[]) AS event_type,
             unnest(%(keys)s::bigint[]) AS correlation_id, string_to_table(%(emitted)s, chr(10))::json AS emitted,
             unnest(%(deferred)s::bool[]) AS deferred
-    ) AS handled
+    ) AS handled ORDER BY event_id
 """
 REDELIVERED = """
     WITH resolved AS ({resolve})

@@ -27,7 +27,7 @@ ROWS = """
 REARM = """
     INSERT INTO {service}_unsent (outbox_id)
     SELECT id FROM {service}_outbox WHERE correlation_id = ANY(%s::bigint[]) OR caused_by = ANY(%s::uuid[])
-    ON CONFLICT (outbox_id) DO UPDATE SET leased_until = NULL, deferred_until = NULL RETURNING outbox_id
+    ORDER BY id ON CONFLICT (outbox_id) DO UPDATE SET leased_until = NULL, deferred_until = NULL RETURNING outbox_id
 """
 WAKE = "SELECT pg_notify(%s, '')"
 AWAKE = 0.02  # seconds for which a relay that had something to publish makes its shortest pauses

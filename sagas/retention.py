@@ -19,8 +19,9 @@ OLD = {
     "DeadLetter": "resolved_at < now() - %s",
 }
 
-# By the row's address rather than its key: the same statement for every table, and no index needed.
-PART = " WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {condition} LIMIT %s))"
+# By the row's address rather than its key: the same statement for every table, and no index needed. What somebody else
+# has locked is left for the next time.
+PART = " WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {condition} LIMIT %s FOR UPDATE SKIP LOCKED))"
 
 
 def delete_portion(service: str, table: str, condition: str, parameters: list[Any]) -> int:

@@ -15,6 +15,7 @@ from accounts.models import Letter, SignIn, StaffAction, User
 from sagas.registry import TIMERS
 from shop.calls import connect
 from shop.contracts.accounts import ContactsService
+from tests.support.locks import take_turns
 
 pytestmark = pytest.mark.django_db(databases=["accounts"])
 
@@ -191,6 +192,20 @@ def test_of_two_links_the_second_is_good_for_nothing(verified: User):
     post(FORGOT, email=verified.email)
     (_, _, one), (_, _, two) = mail()
     assert (post(RESET, token=one, new=OTHER), post(RESET, token=two, new=PASSWORD)) == (204, 404)
+
+
+@pytest.mark.django_db(databases=["accounts"], transaction=True)
+def test_two_links_that_are_used_at_once_do_not_deadlock(verified: User):
+    for _ in range(2):
+        letters.forgot(verified.email)
+    (_, _, one), (_, _, two) = mail()
+    with pytest.raises(letters.InvalidLink):
+        take_turns(
+            "accounts",
+            lambda: User.objects.select_for_update().get(),
+            lambda: letters.reset(two, OTHER),
+            lambda: letters._use(one, letters.RESET),
+        )
 
 
 def test_nobody_learns_whether_there_is_an_account(verified: User, django_assert_num_queries: Any):

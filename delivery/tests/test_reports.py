@@ -1,13 +1,17 @@
 """What carriers report: by the webhook that we offer, and in the words of their own."""
 
 import json
+import re
 import time
 
 import pytest
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from delivery import privacy
 from delivery.models import CarrierEvent, Delivery
+from delivery.reports import settle
 from delivery.signatures import signature
 from delivery.tasks import cancel_delivery, start_delivery
 from delivery.tests.saga import (
@@ -115,6 +119,15 @@ def test_what_a_carrier_says_against_the_end_is_kept_for_staff(deliveries, ended
     assert send(message(said, "e2")).status_code == 202
     delivery = Delivery.objects.get(order_id=1)
     assert (delivery.status, delivery.disputed_by, told(outbox())) == (ended, disputed, before)
+
+
+def test_what_staff_have_seen_to_is_locked_with_its_orders_first(deliveries):
+    Delivery.objects.update(disputed_by="DELIVERED")
+    with CaptureQueriesContext(connections["delivery"]) as asked:
+        assert settle(Delivery.objects.values_list("pk", flat=True)) == 4
+    locked, changed = [one["sql"] for one in asked if "UPDATE" in one["sql"]]
+    assert re.search(r'"order_id" ASC, .* FOR UPDATE$', locked)
+    assert changed.startswith("UPDATE")
 
 
 def test_a_replay_changes_nothing(deliveries):

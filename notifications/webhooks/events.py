@@ -98,6 +98,7 @@ def write_down(events: Sequence[OrderEvent]) -> None:
         for pk, wanted in subscribed
         if kind in wanted
     ]
+    rows.sort(key=lambda row: (row["event_id"].int, row["webhook_id"]))  # always the same: inserts cannot deadlock
     insert_rows(WebhookMessage, rows, then="ON CONFLICT DO NOTHING")
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from fastdb.bulk import insert_rows
 from orders.models import OrderLine, OrderShipment, Refund
+from orders.services import lock
 from orders.transitions import note
 from sagas.db.prepared import query
 from shop.contracts.events import (
@@ -80,6 +81,7 @@ def resize(changed: Sequence[InventoryChanged]) -> None:
     orders = [event for event in changed if event.shipments]
     left = [(event.order_id, one) for event in orders for one in event.shipments]
     if left:
+        lock(event.order_id for event in orders)  # before their shipments, as `keep`'s callers do
         news = {
             "orders": [order_id for order_id, _ in left],
             "numbers": [one.number for _, one in left],

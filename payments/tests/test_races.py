@@ -8,8 +8,10 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from payments.models import GatewayLedger, Inbox, Payment
+from payments.services import undo
 from payments.tasks import charge_payment, refund_payment, settle_payments
 from payments.tests.saga import cancelled, held, outbox, reserved, run, settle_all, state, told
+from tests.support.locks import take_turns
 
 pytestmark = pytest.mark.django_db(databases=["payments"], transaction=True)
 
@@ -73,6 +75,18 @@ def test_charge_against_refund_against_timer(token):
         ]
         assert ends == ["PaymentFailed" if state(order_id)[0] == "FAILED" else "PaymentRefunded"]
         assert held(order_id) == 0
+
+
+def test_a_free_order_and_a_charged_one_that_are_undone_meanwhile():
+    """Locked in another order, one of the two is aborted as a deadlock."""
+    take_turns(
+        "payments",
+        lambda: undo([cancelled(2)], {}),
+        lambda: run(charge_payment, reserved(1), reserved(2, amount=0)),
+        lambda: undo([cancelled(1)], {}),
+    )
+    settle_all()
+    assert [state(order_id) for order_id in (1, 2)] == [("REFUNDED", False), ("VOIDED", False)]
 
 
 def test_two_timers_share_the_work_and_never_wait_for_each_other():

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from tablib import Dataset
 
 from accounts.models import User
 from catalog.models import Product
@@ -18,7 +19,9 @@ from desk.cells import shielded, unshielded
 from desk.sheets import Kept
 from inventory.models import StockItem, StockMovement
 from inventory.services import seed_stock
+from inventory.sheets import StockSheet
 from tests.conftest import SERVICES
+from tests.support.locks import take_turns
 
 pytestmark = pytest.mark.django_db(databases=SERVICES)
 
@@ -227,6 +230,20 @@ def test_the_first_stock_of_a_product_and_lines_that_are_wrong(boss: Client):
     preview = upload(boss, STOCK, "product_id,delta,reason\n3,7,first\n")
     assert "1 new" in confirm(boss, STOCK, preview)[0]
     assert StockItem.objects.get(product_id=3).on_hand == 7
+
+
+@pytest.mark.django_db(databases=["inventory"], transaction=True)
+def test_two_imports_of_new_products_do_not_deadlock():
+    def book(*products: int) -> None:
+        lines = Dataset(*((str(pk), "1", "first") for pk in products), headers=("product_id", "delta", "reason"))
+        sheet = StockSheet()
+        sheet.names = {1: "One", 2: "Two"}
+        super(StockSheet, sheet).import_data(lines, use_transactions=True, raise_errors=True)
+
+    seed_stock({})
+    take_turns("inventory", lambda: book(1), lambda: book(2, 1), lambda: book(2))
+
+    assert dict(StockItem.objects.values_list("product_id", "on_hand")) == {1: 2, 2: 2}
 
 
 def test_stock_is_booked_at_the_location_of_its_line(boss: Client):

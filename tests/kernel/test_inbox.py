@@ -8,6 +8,7 @@ from delivery.models import DeadLetter, Inbox
 from sagas import inbox
 from sagas.registry import STEPS
 from shop.contracts.events import DeliveryStarted, PaymentFailed
+from tests.support.locks import take_turns
 from tests.support.sagas import created
 
 pytestmark = pytest.mark.django_db(databases=["delivery"])
@@ -38,6 +39,22 @@ def test_an_event_is_handled_once_by_each_step():
 
     with pytest.raises(IntegrityError), transaction.atomic(using="delivery"):
         inbox.record(STEP, [created(2), event], [[], []], defer=False)
+
+    assert Inbox.objects.count() == 2
+
+
+@pytest.mark.django_db(databases=["delivery"], transaction=True)
+def test_the_same_events_are_recorded_in_the_same_order():
+    """In another order, whoever handles the same message at the same time would be a deadlock."""
+    first, second = sorted((created(1), created(2)), key=lambda event: event.event_id)
+
+    with pytest.raises(IntegrityError, match=str(first.event_id)):
+        take_turns(
+            "delivery",
+            lambda: inbox.record(STEP, [first], [[]], defer=False),
+            lambda: inbox.record(STEP, [second, first], [[], []], defer=False),
+            lambda: inbox.record(STEP, [second], [[]], defer=False),
+        )
 
     assert Inbox.objects.count() == 2
 

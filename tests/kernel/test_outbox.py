@@ -8,6 +8,7 @@ from sagas import emit
 from sagas.events import encode, uuid7
 from sagas.outbox import rearm
 from shop.contracts.events import PaymentRefunded
+from tests.support.locks import take_turns
 from tests.support.sagas import emit_in_transaction
 
 pytestmark = pytest.mark.django_db(databases=["inventory"])
@@ -54,6 +55,23 @@ def test_a_sagas_events_are_published_again_and_no_other():
     assert rearm("inventory", [1]) == 2  # also if they wait already
 
     assert unsent() == [1, 1]
+
+
+@pytest.mark.django_db(databases=["inventory"], transaction=True)
+def test_events_are_published_again_in_the_order_of_their_ids():
+    """In another order, two who publish the same ones again at once would be a deadlock."""
+    for pk in (2, 1):  # so they lie on the disk
+        Outbox.objects.create(pk=pk, event_id=uuid7(), event_type="E", correlation_id=pk, payload={})
+    rearm("inventory", [1, 2])
+
+    again = take_turns(
+        "inventory",
+        lambda: rearm("inventory", [1]),
+        lambda: rearm("inventory", [1, 2]),
+        lambda: rearm("inventory", [2]),
+    )
+
+    assert (again, unsent()) == (2, [1, 2])
 
 
 def test_followers_of_redelivered_events_are_published_again():

@@ -1,5 +1,6 @@
 """What is old goes, in portions; what is young, or not done, stays."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.management import call_command
+from django.db import transaction
 from django.utils import timezone
 
 from notifications.models import Notification
@@ -15,6 +17,7 @@ from orders.models import Order
 from sagas import purge_messages, retention
 from sagas.events import uuid7
 from sagas.registry import TIMERS, local_services
+from tests.support.locks import in_another_session
 
 pytestmark = pytest.mark.django_db(databases=local_services())
 
@@ -87,6 +90,17 @@ def test_it_goes_in_portions_until_nothing_is_left(old: datetime, young: datetim
 
     assert [purge_messages("payments") for _ in range(4)] == [10, 10, 5, 0]
     assert left("payments")[0] == 3
+
+
+@pytest.mark.django_db(databases=["payments"], transaction=True)
+def test_what_somebody_has_locked_is_left_for_the_next_time(old: datetime):
+    """A purge that waited for it could deadlock with whoever locks in another order."""
+    handled("payments", old, count=3)
+    inbox = apps.get_model("payments", "Inbox").objects
+    with ThreadPoolExecutor(1) as pool, transaction.atomic(using="payments"):  # which ends before the pool does
+        inbox.select_for_update().get(pk=inbox.order_by("pk")[1].pk)
+        assert pool.submit(in_another_session, lambda: purge_messages("payments")).result(timeout=10) == 2
+    assert [purge_messages("payments") for _ in range(2)] == [1, 0]
 
 
 def test_notifications_go_with_their_time_unless_they_wait_to_be_sent(old: datetime, young: datetime):

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from importlib import import_module
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from django.core.mail import send_mail
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_redis import get_redis_connection
@@ -44,6 +46,7 @@ from sagas.testing import Bus, publishing_to
 from shop import mailfiles
 from shop.calls import personal, substituting
 from shop.contracts.catalog import CatalogService
+from shop.contracts.events import CustomerErased
 from shop.contracts.orders import OrdersOf, OrdersService
 from shop.observability import logs
 from tests.conftest import SERVICES
@@ -449,6 +452,14 @@ def test_addresses_under_a_key_that_is_gone_are_empty_in_the_archive(bus: Bus, z
         assert found == [(old, ""), (moved, ""), (moved, change["address"]), (new, STREET)]
         assert [addresses.current(pk) for pk in (old, moved, new)] == ["", change["address"], STREET]
     assert addresses.current(moved) == ""  # it goes where the latest says, not where one goes that can be read
+
+
+@pytest.mark.parametrize("service", ["orders", "payments", "delivery", "notifications"])
+def test_what_is_erased_is_locked_in_order_first(service: str):
+    """Without an order, a customer who is erased could be a deadlock with whoever changes rows of several orders."""
+    with CaptureQueriesContext(connections[service]) as asked:
+        import_module(f"{service}.privacy").erase([CustomerErased(user_id=1, order_ids=(2, 1))])
+    assert re.search(r"ORDER BY \S+.* FOR UPDATE$", asked[0]["sql"])
 
 
 def test_staff_are_not_erased(bus: Bus, zyxwen: APIClient):
