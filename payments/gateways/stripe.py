@@ -225,17 +225,17 @@ class StripeGateway(OneByOne):
 
     def _refund(self, operation: Operation) -> Settled:
         def refund(reference: str) -> Settled:
-            if any(one["metadata"].get("key") == operation.key for one in self._refunds(reference)):
-                return Done(reference)
+            refunds = self._refunds(reference)
+            made = next((one for one in refunds if one["metadata"].get("key") == operation.key), None)
             params: dict[str, Any] = {
                 "payment_intent": reference,
                 "amount": operation.amount,
                 "metadata": {"key": operation.key, "payment": operation.payment},
             }
-            made = self._v1.refunds.create(params, {"idempotency_key": operation.key})  # type: ignore[arg-type]
-            return (
-                Refused(f"PAY003: refund {made.status}") if made.status in ("failed", "canceled") else Done(reference)
-            )
+            if made is None:
+                made = self._v1.refunds.create(params, {"idempotency_key": operation.key}).to_dict()  # type: ignore[arg-type]
+            status = made["status"]
+            return Refused(f"PAY003: refund {status}") if status in ("failed", "canceled") else Done(reference)
 
         return self._settle(operation, refund, lambda _: False)
 
