@@ -77,6 +77,14 @@ def test_a_refund_that_has_failed_is_not_done_when_it_is_asked_for_again(account
     assert account.gateway.refund(refund) == [Refused("PAY003: refund failed")]
 
 
+@pytest.mark.parametrize("currency", ["ISK", "MGA", "UGX"])
+@pytest.mark.parametrize("token", ["pm_card_visa", ""])
+def test_a_currency_whose_amounts_stripe_counts_in_another_unit_is_declined(account, currency, token):
+    request = replace(account.authorization(token=token, capture=True), currency=currency)
+    assert isinstance(account.gateway.authorize([request])[0], Declined)
+    assert not account.booked()
+
+
 @pytest.mark.parametrize("changed", ["secret", "body", "age", "none"])
 def test_only_stripes_notifications_are_read(account, changed, monkeypatch):
     account.paid()
