@@ -6,10 +6,11 @@ from typing import Any
 
 from shop.money import DECIMALS
 
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
+STARTS = r"[=+\-@＝＋－＠\t\r\n]"  # of formulas; East Asian Excel takes the wide ones, too
+FORMULA = re.compile(f"'*{STARTS}")
 NUMBER = re.compile(r"[+-]?\d+")
 AMOUNT = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?")
-ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+ESCAPED = re.compile(f"'+{STARTS}")
 
 
 def shielded(cell: Any) -> Any:

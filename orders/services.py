@@ -5,6 +5,7 @@ after the end changes nothing. An order begins in `orders/placing.py`, and is un
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from orders.models import BEFORE_PAYMENT, FORWARD, UNFINISHED, Order
 from orders.transitions import Moved, move
@@ -96,18 +97,19 @@ def complete(events: Sequence[DeliveryCompleted], numbers: Mapping[int, str]) ->
     """Complete the orders whose parcels have arrived; return those that this call has completed. `ParcelNumber` has
     their tracking numbers from the bookings, which may also be heard of later.
 
-    An order being cancelled is completed too: the carrier was faster. One whose money was only held is completed when
-    it has been taken, and UNPAID until then.
+    An order being cancelled is completed too, without the reason: the carrier was faster. One whose money was only held
+    is completed when it has been taken, and UNPAID until then.
     """
     paid, unpaid = [one for one in events if not one.unpaid], [one for one in events if one.unpaid]
+    arrived: Any = {"numbers": numbers, "reasons": {one.order_id: "" for one in events}}
     if paid and unpaid:
         lock(one.order_id for one in events)
-    completed = move(paid, since=UNFINISHED, to=Status.COMPLETED, numbers=numbers) if paid else {}
+    completed = move(paid, since=UNFINISHED, to=Status.COMPLETED, **arrived) if paid else {}
     if unpaid:
-        completed |= move(unpaid, since=UNFINISHED, to=Status.COMPLETED, numbers=numbers, captures=SETTLED)
+        completed |= move(unpaid, since=UNFINISHED, to=Status.COMPLETED, captures=SETTLED, **arrived)
         if left := [one for one in unpaid if one.order_id not in completed]:
             since = [status for status in UNFINISHED if status != Status.UNPAID]
-            move(left, since=since, to=Status.UNPAID, numbers=numbers)
+            move(left, since=since, to=Status.UNPAID, **arrived)
     return completed
 
 

@@ -156,12 +156,13 @@ def capture_again(payment_ids: Iterable[int]) -> int:
 
 
 def write_off(payment_ids: Iterable[int], reason: str) -> int:
-    """Write off unpaid payments, which settles their orders; return how many."""
+    """Write off unpaid payments, which settles their orders; return how many. Only staff read the reason: the payment's
+    own is shown to its customer."""
     with transaction.atomic(using="payments", durable=True):
         payments = _unpaid(payment_ids)
         now = database_time("payments")
         for payment in payments:
-            payment.status, payment.reason, payment.updated_at = Status.WRITTEN_OFF, reason[:200], now
+            payment.status, payment.updated_at = Status.WRITTEN_OFF, now
             after = {"status": payment.status, "reason": reason}
             stafflog.record(
                 "payments", "write off", f"payment {payment.pk}", before={"status": Status.UNPAID}, after=after

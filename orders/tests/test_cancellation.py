@@ -5,11 +5,11 @@ from rest_framework.test import APIClient
 
 from orders import cancellation
 from orders.models import Order
-from orders.tasks import mark_cancelling, resume_order
-from orders.tests.ordering import handed_over, place, started
+from orders.tasks import complete_order, mark_cancelling, resume_order
+from orders.tests.ordering import STARTED, handed_over, place, started
 from sagas.registry import local_services
 from sagas.testing import Bus
-from shop.contracts.events import DeliveryCancellationRefused, DeliveryFailed
+from shop.contracts.events import DeliveryCancellationRefused, DeliveryCompleted, DeliveryFailed
 from shop.contracts.reasons import BY_CUSTOMER, said_by_carrier
 from tests.support.ordering import seed_stock
 
@@ -62,6 +62,15 @@ def test_a_refused_cancellation_leaves_the_order_with_the_carrier(order: Order):
     resume_order([DeliveryCancellationRefused(order_id=order.pk)])
     order.refresh_from_db()
     assert (order.status, order.cancellation_reason) == ("SHIPPED", "")
+
+
+@pytest.mark.parametrize("unpaid", [False, True])
+def test_an_order_that_arrives_before_its_cancellation_is_refused_was_not_cancelled(order: Order, unpaid: bool):
+    cancellation.request_cancellation(order.pk)
+    complete_order([DeliveryCompleted(order_id=order.pk, **STARTED, unpaid=unpaid)])
+    resume_order([DeliveryCancellationRefused(order_id=order.pk)])
+    order.refresh_from_db()
+    assert (order.status, order.cancellation_reason) == ("UNPAID" if unpaid else "COMPLETED", "")
 
 
 @pytest.mark.parametrize("words", ["PAY002: wet", "I002: wet", BY_CUSTOMER])

@@ -10,8 +10,8 @@
   stays open, with an intent that `requires_payment_method`, and the customer may try another card. Stripe cancels such
   an intent only by expiring its session (https://docs.stripe.com/api/payment_intents/cancel).
 - Money is held with `capture_method=manual` and can be captured for 7 days, with most cards
-  (https://docs.stripe.com/payments/place-a-hold-on-a-payment-method). Amounts are in the smallest unit of a currency
-  (https://docs.stripe.com/currencies).
+  (https://docs.stripe.com/payments/place-a-hold-on-a-payment-method). Amounts are in the smallest unit of a currency,
+  by ISO 4217 but for `OTHER_UNITS`, which are declined here (https://docs.stripe.com/currencies).
 - Keys: `Idempotency-Key`, up to 255 characters, kept for 24 hours at least; a repeated request gets the first one's
   status and body, also of a 500 (https://docs.stripe.com/api/idempotent_requests). So after a 5xx the intent is looked
   up, and a refund looks for one of its key among the refunds before it makes one.
@@ -66,6 +66,7 @@ ACTION_OPEN = timedelta(minutes=30)  # for 3-D Secure; Stripe documents no limit
 PROCESSING = timedelta(days=7)  # what a slow method may take
 JUST_NOW = 1.0  # seconds: what is older was made by an earlier request with the same key
 NOT_YET_SEARCHABLE = timedelta(minutes=5)
+OTHER_UNITS = {"ISK", "MGA", "UGX"}  # an amount of ours would be a hundred times as much there, or a hundredth
 RECENT = 1_000  # intents of that time that are looked through
 
 Answer = Authorized | Captured | ActionRequired | Waiting | Declined | Unknown
@@ -128,6 +129,8 @@ class StripeGateway(OneByOne):
 
     # --- One of a batch -----------------------------------------------------------------------------------------------
     def _authorize(self, request: Authorization) -> Answer:
+        if request.currency in OTHER_UNITS:
+            return Declined(f"PAY002: Stripe takes no {request.currency} of this shop")
         make = self._new_intent if request.token else self._new_page
         try:
             return make(request)
@@ -225,17 +228,17 @@ class StripeGateway(OneByOne):
 
     def _refund(self, operation: Operation) -> Settled:
         def refund(reference: str) -> Settled:
-            if any(one["metadata"].get("key") == operation.key for one in self._refunds(reference)):
-                return Done(reference)
+            refunds = self._refunds(reference)
+            made = next((one for one in refunds if one["metadata"].get("key") == operation.key), None)
             params: dict[str, Any] = {
                 "payment_intent": reference,
                 "amount": operation.amount,
                 "metadata": {"key": operation.key, "payment": operation.payment},
             }
-            made = self._v1.refunds.create(params, {"idempotency_key": operation.key})  # type: ignore[arg-type]
-            return (
-                Refused(f"PAY003: refund {made.status}") if made.status in ("failed", "canceled") else Done(reference)
-            )
+            if made is None:
+                made = self._v1.refunds.create(params, {"idempotency_key": operation.key}).to_dict()  # type: ignore[arg-type]
+            status = made["status"]
+            return Refused(f"PAY003: refund {status}") if status in ("failed", "canceled") else Done(reference)
 
         return self._settle(operation, refund, lambda _: False)
 

@@ -296,4 +296,5 @@ def test_staff_write_it_off():
     assert write_off([payment_id], "the customer has moved") == 1
     assert told(outbox()) == [FAILED, ("PaymentWrittenOff", 1, None)]
     assert state() == ("WRITTEN_OFF", False)
+    assert Payment.objects.get().reason == NOT_CAPTURED  # which its customer reads: not what staff say
     assert capture_again([payment_id]) == 0

@@ -88,7 +88,9 @@ def test_products_go_out_and_come_in_again_unchanged(boss: Client):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["=1", "'=1", "''=1", "+x", "-x", "@x", "\tx", "'x", "x", "", "-5", "+5"])
+@pytest.mark.parametrize(
+    "text", ["=1", "'=1", "''=1", "+x", "-x", "@x", "\tx", "\nx", "＝1", "＋x", "－x", "＠x", "'x", "x", "", "-5", "+5"]
+)
 def test_a_cell_survives_the_way_through_a_spreadsheet(text: str):
     assert unshielded(shielded(text)) == text
     assert text in ("'x", "x", "", "-5", "+5") or shielded(text) == f"'{text}"

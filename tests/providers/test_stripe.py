@@ -67,6 +67,24 @@ def test_a_refund_is_found_after_its_key_was_forgotten(account):
     assert [one for one in account.booked() if one[0] == "REFUND"] == [("REFUND", 3_000)]
 
 
+def test_a_refund_that_has_failed_is_not_done_when_it_is_asked_for_again(account):
+    reference = account.paid(capture=True)
+    refund = [account.operation(reference, "refund", amount=3_000)]
+    assert account.gateway.refund(refund) == [Done(reference)]
+    (made,) = account.stand_in.books.all("refund")
+    account.stand_in.books.put("refund", made["id"], made | {"status": "failed"})  # the bank has sent it back
+    account.stand_in.books.change("DELETE FROM object WHERE kind = 'key'")
+    assert account.gateway.refund(refund) == [Refused("PAY003: refund failed")]
+
+
+@pytest.mark.parametrize("currency", ["ISK", "MGA", "UGX"])
+@pytest.mark.parametrize("token", ["pm_card_visa", ""])
+def test_a_currency_whose_amounts_stripe_counts_in_another_unit_is_declined(account, currency, token):
+    request = replace(account.authorization(token=token, capture=True), currency=currency)
+    assert isinstance(account.gateway.authorize([request])[0], Declined)
+    assert not account.booked()
+
+
 @pytest.mark.parametrize("changed", ["secret", "body", "age", "none"])
 def test_only_stripes_notifications_are_read(account, changed, monkeypatch):
     account.paid()
