@@ -86,7 +86,8 @@ def test_requests_that_are_no_form(robot: tuple[Client, str]):
     assert APIClient().post(TOKEN, {"grant_type": "client_credentials"}).status_code == 415
     both = ask(basic(client.client_id, secret), client_secret=secret)
     assert both.json()["error"] == "invalid_request"
-    assert ask("Basic ???").json()["error"] == "invalid_client"
+    for unreadable in ("Basic ???", "Basic é", basic("a\0b", secret), basic("a%00b", secret)):
+        assert ask(unreadable).json()["error"] == "invalid_client"
 
 
 def test_two_secrets_are_good_while_one_replaces_the_other(robot: tuple[Client, str]):
