@@ -138,6 +138,8 @@ def test_by_command(capsys: pytest.CaptureFixture[str]):
     for arguments in (["add", "X", "--right", "no.right"], ["add", "X", "--group", "none"], ["rotate", "none"]):
         with pytest.raises(CommandError, match=r"There (are|is) no"):
             call_command("client", *arguments)
+    with pytest.raises(CommandError, match=r"The name: .* at most 100 characters"):
+        call_command("client", "add", "x" * 101)
 
 
 def test_in_the_admin(robot: tuple[Client, str]):
