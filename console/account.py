@@ -19,12 +19,20 @@ from console.texts import texts
 from shop.api.problems import Problem
 from shop.api.throttles import LetterThrottle, Throttle, TokenThrottle
 from shop.languages import language
+from shop.text import mailbox
 
 METHODS = ["GET", "HEAD", "POST"]
 
 
+class _AddressField(forms.EmailField):
+    """Measured in normal form, which is longer where a domain is not in ASCII."""
+
+    def to_python(self, value: Any) -> str:
+        return mailbox(super().to_python(value) or "")
+
+
 class _AddressForm(forms.Form):
-    email = forms.EmailField(max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email"}))
+    email = _AddressField(max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email"}))
 
 
 class _PasswordForm(forms.Form):

@@ -278,7 +278,9 @@ def test_the_page_confirms_when_its_button_is_pressed(hana: User):
 
 def test_the_pages_set_another_password(verified: User):
     browser = Client(headers={"Accept": "text/html"})
-    assert browser.post("/account/forgot", {"email": "no address"}).status_code == 400
+    too_long_in_ascii = f"{'a' * 60}@{'.'.join(['가나다라마바사아자차카타파하'] * 5)}.kr"
+    for wrong in ("no address", too_long_in_ascii):
+        assert browser.post("/account/forgot", {"email": wrong}).status_code == 400
     assert "on its way" in browser.post("/account/forgot", {"email": verified.email}).content.decode()
     ((_, _, token),) = mail()
     path = f"/account/reset?token={token}"
