@@ -22,6 +22,7 @@ from shop.languages import language
 from shop.text import mailbox
 
 METHODS = ["GET", "HEAD", "POST"]
+REFUSALS = {"U003": "account_bad_link", "C006": "account_wrong", "C007": "account_too_many"}  # by the problem's code
 
 
 class _AddressField(forms.EmailField):
@@ -88,10 +89,8 @@ def _answer(request: HttpRequest, name: str, form: forms.Form, throttle: type[Th
                 work()
                 done = t[f"account_{name}_done"]
             except Problem as refused:
-                link = refused.code == "U003"
-                refusal = " ".join(one["reason"] for one in refused.errors)
-                refusal = refusal or (t["account_bad_link"] if link else t["account_wrong"])
-                status = HTTPStatus.BAD_REQUEST
+                refusal = " ".join(one["reason"] for one in refused.errors) or t[REFUSALS[refused.code]]
+                status = HTTPStatus.TOO_MANY_REQUESTS if refused.code == "C007" else HTTPStatus.BAD_REQUEST
         else:
             status = HTTPStatus.BAD_REQUEST
     for field in form.fields:

@@ -276,6 +276,15 @@ def test_the_page_confirms_when_its_button_is_pressed(hana: User):
     assert Client(enforce_csrf_checks=True).post(path).status_code == 403
 
 
+def test_the_page_does_not_call_a_right_password_wrong_after_too_many_guesses(hana: User, settings: Any):
+    settings.GUESSES_PER_ACCOUNT = 1
+    ((_, _, token),) = mail()
+    browser, path = Client(headers={"Accept": "text/html"}), f"/account/verify?token={token}"
+    assert browser.post(path, {"password": "guess"}).status_code == 400
+    locked = browser.post(path, {"password": PASSWORD})
+    assert (locked.status_code, "too many wrong passwords" in locked.content.decode()) == (429, True)
+
+
 def test_the_pages_set_another_password(verified: User):
     browser = Client(headers={"Accept": "text/html"})
     too_long_in_ascii = f"{'a' * 60}@{'.'.join(['가나다라마바사아자차카타파하'] * 5)}.kr"
