@@ -134,6 +134,14 @@ def test_what_is_not_sent_is_given_out_again_after_a_pause(hana: User):
     assert Letter.objects.get().due_at > timezone.now() + timedelta(seconds=90)
 
 
+def test_letters_for_addresses_without_an_account_hold_up_no_other(verified: User):
+    for number in range(letters.PORTION + 1):
+        letters.forgot(f"nobody{number}@example.com")
+    letters.forgot(verified.email)
+    assert [email for _, email, _ in mail()] == [verified.email]
+    assert mail() == []
+
+
 def test_another_address_is_confirmed_anew(verified: User):
     boss = User.objects.create_superuser("boss@example.com", PASSWORD, name="Boss")
     assert boss.verified_at
