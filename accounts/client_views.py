@@ -1,7 +1,6 @@
 """Tokens for programs: `POST /api/v1/oauth/token`, RFC 6749 with client credentials."""
 
 import base64
-import binascii
 from types import MappingProxyType
 from typing import cast
 from urllib.parse import unquote_plus
@@ -64,6 +63,9 @@ def _basic(header: str) -> tuple[str, str] | None:
         return None
     try:
         client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise clients.InvalidClient from None
-    return unquote_plus(client_id), unquote_plus(secret)
+    client_id, secret = unquote_plus(client_id), unquote_plus(secret)
+    if "\0" in client_id:  # PostgreSQL has no such text
+        raise clients.InvalidClient
+    return client_id, secret

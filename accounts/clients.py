@@ -75,7 +75,8 @@ def grant(*, client_id: str, secret: str, scope: str = "") -> Granted:
 
 
 def add(*, name: str, rights: list[str], groups: list[str]) -> tuple[Client, str]:
-    """Add a client; return it with its first secret, shown once. Raises `LookupError` for an unknown right or group."""
+    """Add a client; return it with its first secret, shown once. Raises `LookupError` for an unknown right or group,
+    `ValidationError` for a name that is not valid."""
     if unknown := set(rights) - SCOPES.keys():
         raise LookupError(f"There are no rights {', '.join(sorted(unknown))}: manage.py rights lists them.")
     found = list(Group.objects.filter(name__in=groups))
@@ -85,6 +86,7 @@ def add(*, name: str, rights: list[str], groups: list[str]) -> tuple[Client, str
     with transaction.atomic(using="accounts", durable=True):
         user = User(email=f"{client_id}@{DOMAIN}", name=name, language=User.Language.EN, is_staff=True)
         user.set_unusable_password()
+        user.clean_fields()
         user.save(force_insert=True)
         user.groups.set(found)
         user.user_permissions.set(permissions_of(rights))

@@ -142,15 +142,25 @@ def _use(token: str, *kinds: Letter.Kind) -> tuple[User, Letter]:
 
 # --- Called by notifications, which sends the letters -----------------------------------------------------------------
 def claim() -> list[contract.Letter]:
-    """Return letters to send now; unless marked as `sent`, they are due again after a growing pause.
+    """Return letters to send now, none only if none is due; unless marked as `sent`, they are due again after a growing
+    pause.
 
     Letters without an account are deleted. Until its address is confirmed, an account gets the letter that asks for
     that in place of any other.
     """
+    while (claimed := _claim_portion()) == []:
+        pass  # nobody else's letter waits for those that strangers have requested for addresses without an account
+    return claimed or []
+
+
+def _claim_portion() -> list[contract.Letter] | None:
+    """Claim the letters of one portion that are to be sent; return None if none is due."""
     now = database_time("accounts")
     with transaction.atomic(using="accounts", durable=True):
         due = Letter.objects.select_for_update(skip_locked=True).filter(sent_at=None, due_at__lte=now)
         letters = list(due.filter(expires_at__gt=now).order_by("due_at")[:PORTION])
+        if not letters:
+            return None
         found = User.objects.filter(email__in={one.email for one in letters}, is_active=True)
         users = {user.email: user for user in found}
         wanted = [one for one in letters if (user := users.get(one.email)) and _is_wanted(one, user)]

@@ -19,12 +19,21 @@ from console.texts import texts
 from shop.api.problems import Problem
 from shop.api.throttles import LetterThrottle, Throttle, TokenThrottle
 from shop.languages import language
+from shop.text import mailbox
 
 METHODS = ["GET", "HEAD", "POST"]
+REFUSALS = {"U003": "account_bad_link", "C006": "account_wrong", "C007": "account_too_many"}  # by the problem's code
+
+
+class _AddressField(forms.EmailField):
+    """Measured in normal form, which is longer where a domain is not in ASCII."""
+
+    def to_python(self, value: Any) -> str:
+        return mailbox(super().to_python(value) or "")
 
 
 class _AddressForm(forms.Form):
-    email = forms.EmailField(max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email"}))
+    email = _AddressField(max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email"}))
 
 
 class _PasswordForm(forms.Form):
@@ -80,10 +89,8 @@ def _answer(request: HttpRequest, name: str, form: forms.Form, throttle: type[Th
                 work()
                 done = t[f"account_{name}_done"]
             except Problem as refused:
-                link = refused.code == "U003"
-                refusal = " ".join(one["reason"] for one in refused.errors)
-                refusal = refusal or (t["account_bad_link"] if link else t["account_wrong"])
-                status = HTTPStatus.BAD_REQUEST
+                refusal = " ".join(one["reason"] for one in refused.errors) or t[REFUSALS[refused.code]]
+                status = HTTPStatus.TOO_MANY_REQUESTS if refused.code == "C007" else HTTPStatus.BAD_REQUEST
         else:
             status = HTTPStatus.BAD_REQUEST
     for field in form.fields:

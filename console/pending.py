@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.apps import apps
@@ -28,12 +29,13 @@ class Pending:
     url: str = ""
 
 
-def pending(found: Saga, t: Mapping[str, str]) -> list[Pending]:
-    """Return what the saga waits for, as far as the databases answer."""
+def pending(found: Saga, t: Mapping[str, str], *, recipients: bool) -> list[Pending]:
+    """Return what the saga waits for, as far as the databases answer. `recipients` says whether the reader may see to
+    whom messages go, as their errors may name them."""
     if found.ended:
         return []
     reasons: list[Pending] = []
-    for part in (_payment, _delivery, _notifications):
+    for part in (_payment, _delivery, partial(_notifications, recipients=recipients)):
         with suppress(*OUTAGES):  # the page names databases that are down
             reasons += part(found.order_id, t)
     reasons += (
@@ -74,9 +76,10 @@ def _delivery(order_id: int, t: Mapping[str, str]) -> Iterator[Pending]:
             yield Pending(t["pending_carrier" if row.status == "PREPARING" else "pending_door"], row.due_at)
 
 
-def _notifications(order_id: int, t: Mapping[str, str]) -> Iterator[Pending]:
+def _notifications(order_id: int, t: Mapping[str, str], *, recipients: bool) -> Iterator[Pending]:
     for row in _rows("notifications.Notification", order_id).filter(status="PENDING", attempts__gt=0):
-        told = {"channel": row.channel, "attempts": row.attempts, "error": row.error.partition("\n")[0][:120]}
+        error = row.error.partition("\n")[0][:120] if recipients else "…"
+        told = {"channel": row.channel, "attempts": row.attempts, "error": error}
         yield Pending(t["pending_message"] % told, row.due_at)
 
 

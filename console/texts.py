@@ -282,6 +282,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "You do not know the password, or somebody else opened the account? Choose another one.",
         "비밀번호를 모르거나 다른 사람이 만든 계정인가요? 새 비밀번호를 정하세요.",
     ),
+    "account_too_many": (
+        "There were too many wrong passwords. Please wait a quarter of an hour, or reset the password.",
+        "잘못된 비밀번호를 너무 많이 입력했습니다. 15분 뒤에 다시 시도하거나 비밀번호를 재설정해 주세요.",
+    ),
     "account_wrong": ("That is not the account's password.", "계정의 비밀번호가 아닙니다."),
     "account_confirm_done": ("Thank you, your address is confirmed.", "주소가 확인되었습니다. 고맙습니다."),
     "account_forgot": ("Forgotten your password?", "비밀번호를 잊으셨나요?"),

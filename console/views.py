@@ -45,6 +45,7 @@ from shop.redaction import masked
 
 VIEW, CHANGE = "orders.view_order", "orders.change_order"
 VIEW_CUSTOMERS, VIEW_PHONES = "accounts.view_user", "accounts.view_phone"
+VIEW_RECIPIENTS = "notifications.view_recipient"
 MAP = ("inventory", "payments", "delivery", "orders")  # in the order of the saga
 ELSEWHERE = {"flower": "FLOWER_URL", "traces": "TRACES_URL", "dashboards": "DASHBOARDS_URL"}
 
@@ -180,7 +181,7 @@ def _told(request: HttpRequest, found: sagas.Saga) -> dict[str, Any]:
         "lanes": LANES,
         "total": money(found.order.total_price, found.order.currency) if found.order else "",
         "said": f"{found.order.get_status_display()} – {where}" if found.order else where,
-        "pending": pending(found, t),
+        "pending": pending(found, t, recipients=may_look(request, VIEW_RECIPIENTS)),
         "may_pay": may_look(request, CHANGE),  # the page's address is all that one needs to pay there, or to give up
         "reason": words.reason(found.order.cancellation_reason) if found.order else "",
         "trace_url": f"{settings.LINKS['traces'].rstrip('/')}/traces/{found.trace}" if settings.LINKS["traces"] else "",

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from import_export.fields import Field
 
+from desk.cells import NUMBER
 from desk.sheets import Sheet, Whole
 from inventory import services
 from inventory.models import LOW_BELOW, StockItem
@@ -52,7 +53,8 @@ class StockSheet(Sheet):
     def import_data(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the catalogue before the transaction begins."""
         column = dataset["product_id"] if "product_id" in (dataset.headers or []) else []
-        self._look_up([int(text) for text in column if str(text).isdecimal() and len(text) < 19])
+        written = (str(text).strip() for text in column)  # as `Whole` reads it
+        self._look_up([int(text) for text in written if NUMBER.fullmatch(text) and len(text) < 19])
         return super().import_data(dataset, *args, **kwargs)
 
     def before_export(self, queryset: Any, **kwargs: Any) -> None:

@@ -86,7 +86,8 @@ def test_requests_that_are_no_form(robot: tuple[Client, str]):
     assert APIClient().post(TOKEN, {"grant_type": "client_credentials"}).status_code == 415
     both = ask(basic(client.client_id, secret), client_secret=secret)
     assert both.json()["error"] == "invalid_request"
-    assert ask("Basic ???").json()["error"] == "invalid_client"
+    for unreadable in ("Basic ???", "Basic é", basic("a\0b", secret), basic("a%00b", secret)):
+        assert ask(unreadable).json()["error"] == "invalid_client"
 
 
 def test_two_secrets_are_good_while_one_replaces_the_other(robot: tuple[Client, str]):
@@ -137,6 +138,8 @@ def test_by_command(capsys: pytest.CaptureFixture[str]):
     for arguments in (["add", "X", "--right", "no.right"], ["add", "X", "--group", "none"], ["rotate", "none"]):
         with pytest.raises(CommandError, match=r"There (are|is) no"):
             call_command("client", *arguments)
+    with pytest.raises(CommandError, match=r"The name: .* at most 100 characters"):
+        call_command("client", "add", "x" * 101)
 
 
 def test_in_the_admin(robot: tuple[Client, str]):

@@ -135,6 +135,14 @@ def test_what_is_not_sent_is_given_out_again_after_a_pause(hana: User):
     assert Letter.objects.get().due_at > timezone.now() + timedelta(seconds=90)
 
 
+def test_letters_for_addresses_without_an_account_hold_up_no_other(verified: User):
+    for number in range(letters.PORTION + 1):
+        letters.forgot(f"nobody{number}@example.com")
+    letters.forgot(verified.email)
+    assert [email for _, email, _ in mail()] == [verified.email]
+    assert mail() == []
+
+
 def test_another_address_is_confirmed_anew(verified: User):
     boss = User.objects.create_superuser("boss@example.com", PASSWORD, name="Boss")
     assert boss.verified_at
@@ -291,9 +299,20 @@ def test_the_page_confirms_when_its_button_is_pressed(hana: User):
     assert Client(enforce_csrf_checks=True).post(path).status_code == 403
 
 
+def test_the_page_does_not_call_a_right_password_wrong_after_too_many_guesses(hana: User, settings: Any):
+    settings.GUESSES_PER_ACCOUNT = 1
+    ((_, _, token),) = mail()
+    browser, path = Client(headers={"Accept": "text/html"}), f"/account/verify?token={token}"
+    assert browser.post(path, {"password": "guess"}).status_code == 400
+    locked = browser.post(path, {"password": PASSWORD})
+    assert (locked.status_code, "too many wrong passwords" in locked.content.decode()) == (429, True)
+
+
 def test_the_pages_set_another_password(verified: User):
     browser = Client(headers={"Accept": "text/html"})
-    assert browser.post("/account/forgot", {"email": "no address"}).status_code == 400
+    too_long_in_ascii = f"{'a' * 60}@{'.'.join(['가나다라마바사아자차카타파하'] * 5)}.kr"
+    for wrong in ("no address", too_long_in_ascii):
+        assert browser.post("/account/forgot", {"email": wrong}).status_code == 400
     assert "on its way" in browser.post("/account/forgot", {"email": verified.email}).content.decode()
     ((_, _, token),) = mail()
     path = f"/account/reset?token={token}"

@@ -456,7 +456,8 @@ def test_the_same_events_are_written_down_in_the_same_order(tell: Any, told: Any
 @pytest.mark.parametrize(
     "url",
     ["http://erp.example.com/", "https://a:b@erp.example.com/", "https://10.0.0.1/", "https://erp.example.com:25/",
-     "https://erp.example.com/#x", "ftp://erp.example.com/", "https://[::ffff:10.0.0.1]/", "https://169.254.169.254/"],
+     "https://erp.example.com/#x", "ftp://erp.example.com/", "https://[::ffff:10.0.0.1]/", "https://169.254.169.254/",
+     "https://쇼핑.example.com/", "https://erp.example.com/주문"],
 )  # fmt: skip
 def test_addresses_that_are_refused_as_they_are_written(url: str, settings: Any):
     settings.WEBHOOK_ALLOWED_NETWORKS = []

@@ -87,6 +87,8 @@ def refusal(url: str) -> str:
     allowed = bool(settings.WEBHOOK_ALLOWED_NETWORKS)
     if parts.scheme != "https" and not (allowed and parts.scheme == "http"):
         return "Give an https:// address."
+    if not url.isascii():  # HTTP has no other characters in an address
+        return "Write it in ASCII: a domain as xn--…, other characters percent-encoded."
     if "@" in parts.netloc or parts.fragment:
         return "Neither a user nor a fragment belongs into it."
     if port is not None and port < 1024 and port not in WELL_KNOWN:

@@ -105,6 +105,8 @@ def _refused(request: HttpRequest) -> HttpResponse | None:
     if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
         # PostgreSQL cannot store NUL, so no resource has one in its URL. Refuse it once, for all views.
         return HttpResponse(status=HTTPStatus.BAD_REQUEST)
+    if any("\x00" in value for value in request.COOKIES.values()):  # written "\\000": likewise for the session's key
+        return HttpResponse(status=HTTPStatus.BAD_REQUEST)
     return None
 
 

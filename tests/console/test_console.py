@@ -719,6 +719,21 @@ def test_the_page_says_why_an_order_waits_and_when_it_is_tried_again(samples: An
 
 
 @DATABASES
+def test_why_a_message_was_not_sent_is_shown_to_those_who_may_see_its_recipient(samples: Any, settings: Any):
+    order_id = place()
+    told = apps.get_model("notifications", "Notification").objects.filter(order_id=order_id)
+    samples.drain(timers=False, until=lambda: told.exists())
+    told.update(status="PENDING", attempts=2, error="SmsRefused: 010-1000-0001 is no number")
+    settings.DEBUG = False
+    client, rights = signed_in(""), User.objects.get(email="staff@example.com").user_permissions
+    rights.add(Permission.objects.get(codename="view_order"))
+    page = client.get(f"/console/orders/{order_id}").content.decode()
+    assert ("could not be sent, 2 times" in page, "010-1000-0001" in page) == (True, False)
+    rights.add(Permission.objects.get(codename="view_recipient"))
+    assert "010-1000-0001" in client.get(f"/console/orders/{order_id}").content.decode()
+
+
+@DATABASES
 def test_the_page_shows_changes_and_returns_and_goes_on_with_them(samples: Any):
     order_id = place_order(user_id=1, lines=[Line(7, 2)]).pk
     path = f"/console/orders/{order_id}"

@@ -229,6 +229,7 @@ def test_the_first_stock_of_a_product_and_lines_that_are_wrong(boss: Client):
     assert errors[1].startswith("0 of 10 units are reserved")
     assert errors[3].startswith("Say why")
     assert errors[4] == "There is no product 4711 to keep stock of."
+    assert wrong(upload(boss, STOCK, "product_id,delta,reason\n 3 ,7,first\n")) == {}
     preview = upload(boss, STOCK, "product_id,delta,reason\n3,7,first\n")
     assert "1 new" in confirm(boss, STOCK, preview)[0]
     assert StockItem.objects.get(product_id=3).on_hand == 7

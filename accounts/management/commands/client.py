@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts import clients
@@ -37,6 +38,8 @@ class Command(BaseCommand):
                 client, secret = clients.add(name=options["name"], rights=options["right"], groups=options["group"])
             except LookupError as missing:
                 raise CommandError(str(missing)) from None
+            except ValidationError as invalid:
+                raise CommandError(f"The name: {' '.join(invalid.messages)}") from None
             self.stdout.write(f"client_id     {client.client_id}\nclient_secret {secret}")
         elif command == "list":
             for client in Client.objects.select_related("user").order_by("pk"):

@@ -151,6 +151,11 @@ def test_nul_is_refused_everywhere(address):
     assert (answer.status_code, answer.json()["code"]) == (400, "C002")
 
 
+def test_nul_is_refused_in_cookies():
+    answer = Client().get("/account/second-factor", headers={"Cookie": r'sessionid="\000aaaaaaaaaaaaaaaa"'})
+    assert (answer.status_code, answer.json()["code"]) == (400, "C002")
+
+
 def test_a_foreign_host_is_refused():
     answer = Client().get("/api/v1/products", headers={"Host": "evil.example"})
     assert (answer.status_code, answer.json()["code"]) == (400, "C002")
