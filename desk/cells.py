@@ -6,7 +6,7 @@ from typing import Any
 
 from shop.money import DECIMALS
 
-STARTS = r"[=+\-@＝＋－＠\t\r\n]"  # of formulas; East Asian Excel takes the wide ones, too
+STARTS = r"[=+\-@＝＋－＠\t\r\n]"  # https://owasp.org/www-community/attacks/CSV_Injection, and their wide forms
 FORMULA = re.compile(f"'*{STARTS}")
 NUMBER = re.compile(r"[+-]?\d+")
 AMOUNT = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?")
