@@ -42,7 +42,7 @@ def look_after() -> int:
     refunding = set(open_refunds.values_list("order_id", flat=True))
     lost = {message.key for message in missing(ended, of=OrderCreated)} if ended else set()
     closed = [pk for pk in ended if pk not in lost | refunding]
-    with transaction.atomic(using="orders", durable=True):
+    with transaction.atomic(using="orders"):
         lock(closed)
         # What has begun meanwhile, such as another refund, has set `looks` back.
         Order.objects.filter(pk__in=closed, status__in=FINAL, looks__gt=0).update(look_at=None)

@@ -95,7 +95,7 @@ def look_after() -> int:
     crash_point("return_look.rearmed")
     parcels = [return_.pk for pk, return_ in waiting.items() if pk not in stalled and return_.status == Status.APPROVED]
     quiet = Return.objects.filter(pk__in=waiting.keys() - stalled, looks__gt=0)
-    with transaction.atomic(using="orders", durable=True):
+    with transaction.atomic(using="orders"):
         list(quiet.select_for_update().order_by("pk"))
         quiet.filter(pk__in=parcels, status=Status.APPROVED).update(look_at=F("approved_at") + _patience())
         quiet.exclude(pk__in=parcels).exclude(status__in=(*MOVING, Status.EXCHANGING)).update(look_at=None)
