@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -150,7 +151,8 @@ def test_it_is_in_the_archive_and_goes_with_the_customer():
     assert [row["type"] for row in kept["opt_outs"]] == ["SHIPPED"]
     assert [row["reason"] for row in kept["suppressions"]] == ["COMPLAINED"]
 
-    erase([CustomerErased(user_id=KIM.user_id, order_ids=(1,))])
+    with transaction.atomic(using="notifications"):
+        erase([CustomerErased(user_id=KIM.user_id, order_ids=(1,))])
     assert of_user(KIM.user_id) == {"opt_outs": [], "suppressions": []}
     assert [row.user_id for row in OptOut.objects.all()] == [LEE.user_id]
     assert preferences.stopped(KIM.user_id) == []
