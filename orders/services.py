@@ -5,7 +5,6 @@ after the end changes nothing. An order begins in `orders/placing.py`, and is un
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from orders.models import BEFORE_PAYMENT, FORWARD, UNFINISHED, Order
 from orders.transitions import Moved, move
@@ -101,15 +100,17 @@ def complete(events: Sequence[DeliveryCompleted], numbers: Mapping[int, str]) ->
     is completed when it has been taken, and UNPAID until then.
     """
     paid, unpaid = [one for one in events if not one.unpaid], [one for one in events if one.unpaid]
-    arrived: Any = {"numbers": numbers, "reasons": {one.order_id: "" for one in events}}
+    reasons = {one.order_id: "" for one in events}
     if paid and unpaid:
         lock(one.order_id for one in events)
-    completed = move(paid, since=UNFINISHED, to=Status.COMPLETED, **arrived) if paid else {}
+    completed = move(paid, since=UNFINISHED, to=Status.COMPLETED, numbers=numbers, reasons=reasons) if paid else {}
     if unpaid:
-        completed |= move(unpaid, since=UNFINISHED, to=Status.COMPLETED, captures=SETTLED, **arrived)
+        completed |= move(
+            unpaid, since=UNFINISHED, to=Status.COMPLETED, captures=SETTLED, numbers=numbers, reasons=reasons
+        )
         if left := [one for one in unpaid if one.order_id not in completed]:
             since = [status for status in UNFINISHED if status != Status.UNPAID]
-            move(left, since=since, to=Status.UNPAID, **arrived)
+            move(left, since=since, to=Status.UNPAID, numbers=numbers, reasons=reasons)
     return completed
 
 

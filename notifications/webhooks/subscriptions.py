@@ -135,6 +135,8 @@ def replay_message(webhook_id: int, message_id: int) -> WebhookMessage:
 def replay_messages(chosen: QuerySet[WebhookMessage]) -> int:
     """Send these messages again, but for those of events that were unsubscribed from; how many they are."""
     with transaction.atomic(using="notifications", durable=True):
+        webhooks = set(chosen.values_list("webhook_id", flat=True))
+        list(Webhook.objects.select_for_update().filter(pk__in=webhooks).order_by("pk"))  # before their messages
         count = _due_again(chosen)
         stafflog.record("notifications", "replay", "webhook messages", after={"messages": count})
     return count
@@ -158,8 +160,6 @@ def lacking(wanted: Iterable[str], rights: Collection[str]) -> list[str]:
 
 
 def _due_again(messages: QuerySet[WebhookMessage]) -> int:
-    webhooks = set(messages.values_list("webhook_id", flat=True))
-    list(Webhook.objects.select_for_update().filter(pk__in=webhooks).order_by("pk"))  # before their messages
     now = database_time("notifications")
     subscribed = messages.filter(Q(type=events.PING) | Q(webhook__events__contains=[F("type")]))
     return subscribed.update(status=Status.PENDING, attempts=0, due_at=now, error="")
